@@ -1,0 +1,43 @@
+# Two commands do everything: `make demo` and `make test`. Each makes its own environment first.
+
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test test-all lint bench clean
+
+demo: $(VENV)/.demo
+	$(BIN)/python examples/landscape.py
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest -q -m "not slow" -n 2
+
+test-all: $(VENV)/.test
+	$(BIN)/python -m pytest -q -n 2
+
+lint: $(VENV)/.lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.bench
+	$(BIN)/python benchmarks/run.py
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage*
+
+$(VENV)/.made:
+	@test -n "$(PYTHON)" || { echo "entropic needs Python 3.11 or newer; none was found on PATH"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/.%: $(VENV)/.made pyproject.toml
+	$(BIN)/python -m pip install -q -e '.[$(EXTRAS)]'
+	touch $@
+
+$(VENV)/.demo: EXTRAS := demo
+$(VENV)/.test: EXTRAS := test,dask
+$(VENV)/.lint: EXTRAS := test,dask,lint
+$(VENV)/.bench: EXTRAS := test,dask,bench

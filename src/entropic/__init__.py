@@ -1,0 +1,58 @@
+"""entropic: a run cache for computational experiments.
+
+The same experiment never runs twice, a finished one is never lost, and a wrong one is never served.
+"""
+
+from sqlalchemy.orm import Mapped, mapped_column
+
+from entropic.errors import (
+    CycleError,
+    DatabaseBusy,
+    EntropicError,
+    EntropicWarning,
+    ForeignFileError,
+    KeyCollisionError,
+    ModelError,
+    NetworkFileSystemWarning,
+    ParameterError,
+    PublishError,
+    RegisterError,
+    ResultLostWarning,
+    ResultMissingError,
+    RunFailed,
+    StoreError,
+)
+from entropic.grid import expand_grid
+from entropic.keys import key
+from entropic.model import Base
+from entropic.repair import Finding, Repair, Report
+from entropic.store import Store
+
+__version__ = "3.0.0.dev0"
+
+__all__ = [
+    "Base",
+    "CycleError",
+    "DatabaseBusy",
+    "EntropicError",
+    "EntropicWarning",
+    "Finding",
+    "ForeignFileError",
+    "KeyCollisionError",
+    "Mapped",
+    "ModelError",
+    "NetworkFileSystemWarning",
+    "ParameterError",
+    "PublishError",
+    "RegisterError",
+    "Repair",
+    "Report",
+    "ResultLostWarning",
+    "ResultMissingError",
+    "RunFailed",
+    "Store",
+    "StoreError",
+    "expand_grid",
+    "key",
+    "mapped_column",
+]

@@ -1,0 +1,252 @@
+"""The claim: lock, look, decide. Who wants a key learns here whether to run it, to wait, or to read its row again."""
+
+import contextlib
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from entropic import publish
+from entropic.clear import finish_delete
+from entropic.db.engine import Connection
+from entropic.db.ledger import DELETING, FAILED, RUNNING, Claim
+from entropic.errors import ForeignFileError, ParameterError, ResultMissingError, RunFailed
+from entropic.files import sidecar as sidecars
+from entropic.files.attempt import Task, inside
+from entropic.files.measure import measure
+from entropic.files.sidecar import Sidecar
+from entropic.keys import RESERVED
+from entropic.model import utcnow
+from entropic.parts import Parts
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Want:
+    """A key that a call wants, with all that is needed to run it.
+
+    `values` are the user's columns as the driver stores them; `suspect` is the raw row whose file was not as recorded; `waited` the attempt that the call has waited for;
+    `forced` whether the call still owes a run of its own.
+    """
+
+    id: str
+    params: Mapping[str, Any]
+    values: dict[str, Any]
+    custom_data: dict[str, Any]
+    forced: bool = False
+    suspect: Any = None
+    waited: str | None = None
+    began: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """Somebody else runs the key."""
+
+    claim: Claim
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """The key's attempt is finished, or its row deleted, and only the rest is left to do, by anyone."""
+
+    claim: Claim
+    finished: Sidecar | None
+
+
+Act = Callable[[Connection, Claim | None, set[str]], T]
+
+
+def settled(parts: Parts[Any], id: str, act: Act[T]) -> T | None:
+    """Lock the claim of a key, look, and act under the lock; None if something half done was finished instead.
+
+    What somebody else has left half done lacks only what anyone can do, whether its owner lives or not: a finished
+    attempt is published, a deleted row's file is removed. Then the caller must look again.
+    """
+    connection = parts.database.connection()
+    connection.begin()
+    result, pending = None, None
+    try:
+        found, taken = lock(parts, connection, id)
+        pending = undone(parts, found)
+        if pending is None:
+            result = act(connection, found, taken)
+        elif pending.finished is not None:
+            publish.publish_locked(parts, connection, found, pending.finished)
+        publish.commit(connection)
+    except (publish.Visible, publish.Vanished):
+        connection.rollback()
+        with contextlib.suppress(ResultMissingError):  # recorded, and not the error of this call
+            publish.publish(parts, pending.finished)  # takes more than one transaction
+        return None
+    except BaseException:
+        connection.rollback()
+        raise
+    if pending is not None:
+        tidy(parts, pending)
+    return result
+
+
+def lock(parts: Parts[Any], connection: Connection, id: str) -> tuple[Claim | None, set[str]]:
+    """Read the claim under the lock, and the places that other models hold for the same id."""
+    return parts.ledger.lock(connection, id)
+
+
+def undone(parts: Parts[Any], found: Claim | None) -> Pending | None:
+    """Look whether the claim lacks only what anyone can do."""
+    if found is None or found.state not in (RUNNING, DELETING):
+        return None
+    finished = look(parts, found) if found.state == RUNNING else None
+    return Pending(found, finished) if finished is not None or found.state == DELETING else None
+
+
+def tidy(parts: Parts[Any], pending: Pending) -> None:
+    """Do what is left after somebody else's transaction was finished."""
+    if pending.finished is None:
+        finish_delete(parts, pending.claim)
+    elif pending.claim.dead:  # a living owner does it itself
+        publish.clean(parts, pending.finished)
+
+
+def claim(parts: Parts[Any], want: Want, owner: str) -> Task | Busy | None:
+    """Claim a wanted key: its task, who is at it, or None if its row is to be read again."""
+
+    def act(connection: Connection, found: Claim | None, taken: set[str]) -> Task | Busy | None:
+        return decide(parts, connection, want, owner, found, taken)
+
+    return settled(parts, want.id, act)
+
+
+def is_busy(found: Claim | None, owner: str) -> bool:
+    """Tell whether somebody else runs the key and lives."""
+    return found is not None and found.state == RUNNING and found.owner != owner and not found.dead
+
+
+def decide(
+    parts: Parts[Any], connection: Connection, want: Want, owner: str, found: Claim | None, taken: set[str]
+) -> Task | Busy | None:
+    """Decide, under the lock and with nothing half done, what becomes of a wanted key.
+
+    Raises
+    ------
+    RunFailed
+        If the attempt that this call waited for failed.
+    ParameterError, KeyCollisionError, ForeignFileError
+        Before anything runs.
+    """
+    raw = parts.rows.read(want.id)
+    if raw is not None:
+        parts.verify(raw, want.params)
+        if not want.forced and not _is_suspect(parts, connection, want, raw):
+            return None
+    if found is not None and is_busy(found, owner):
+        return Busy(found)
+    if found is not None and found.state == FAILED and found.attempt == want.waited and not want.forced:
+        raise failed(parts, want, parts.ledger.failure(want.id))
+    return begin(parts, connection, found, taken, want, owner)
+
+
+def look(parts: Parts[Any], found: Claim) -> Sidecar | None:
+    """Return the sidecar of a running claim, if its attempt is finished."""
+    return sidecars.read(parts.area, parts.key_of(found.id), found.attempt)
+
+
+def _is_suspect(parts: Parts[Any], connection: Connection, want: Want, raw: Any) -> bool:
+    """Tell whether the row is still the one whose file was not as recorded."""
+    if want.suspect is None:
+        return False
+    _, _, published, size, mtime_ns, _, registered = parts.rows.claim_of(raw)
+    _, _, *before = parts.rows.claim_of(want.suspect)
+    if before[:3] != [published, size, mtime_ns]:
+        return False
+    found = measure(parts.rows.file_of(raw))
+    if found is None or (size is not None and found.size != size):
+        return True
+    if published is not None and registered is None:
+        parts.ledger.touch(connection, want.id, published, found.mtime_ns)  # a copied project
+    return False
+
+
+def begin(
+    parts: Parts[Any], connection: Connection, found: Claim | None, taken: set[str], want: Want, owner: str
+) -> Task:
+    """Claim the key for a new attempt, and return its task.
+
+    Raises
+    ------
+    ParameterError
+        If the database would refuse their row.
+    ForeignFileError
+        If files that are not ours lie at every place that the result could have.
+    """
+    if parts.rows.is_constrained:
+        rehearse(parts, connection, want)
+    replaces = found.path if found is not None and found.published is not None else None
+    place = replaces or _free_place(parts, want, taken)
+    attempt = parts.ledger.claim(connection, found, want.id, owner, place)
+    return Task(
+        area=parts.area,
+        model=parts.model,
+        id=want.id,
+        key=parts.key_of(want.id),
+        attempt=attempt,
+        owner=owner,
+        name=place,
+        params=own(want.params),
+        custom_data=want.custom_data,
+        values=want.values,
+        replaces=replaces,
+        fsync=parts.fsync,
+        inside=inside.get(),
+    )
+
+
+def own(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the params without the reserved keys."""
+    return {name: value for name, value in params.items() if name not in RESERVED}
+
+
+def rehearse(parts: Parts[Any], connection: Connection, want: Want) -> None:
+    """Insert the row and take it back: what a constraint of the table refuses, it refuses before the run."""
+    connection.execute("SAVEPOINT rehearsal")
+    try:
+        parts.rows.upsert(
+            connection,
+            {
+                "id": want.id,
+                "result_file": "",
+                "created_at": parts.rows.created_at(utcnow()),
+                "custom_data": parts.rows.custom_data(want.custom_data),
+                **want.values,
+            },
+        )
+    except parts.database.refusals as error:
+        raise ParameterError(
+            f"the table of {parts.schema.name} refuses {own(want.params)!r:.300}: {error}; nothing was run"
+        ) from error
+    finally:
+        connection.execute("ROLLBACK TO rehearsal")
+        connection.execute("RELEASE rehearsal")
+
+
+def _free_place(parts: Parts[Any], want: Want, taken: set[str]) -> str:
+    first = ""
+    for place in parts.area.places(want.id):
+        first = first or place
+        if place not in taken and not os.path.lexists(parts.area.path(place)):
+            return place
+    raise ForeignFileError(
+        f"{parts.area.path(first)} and every other name for the result of {parts.describe(want.params, want.id)} is "
+        "taken by files that this store did not make; move them away. Nothing was run"
+    )
+
+
+def failed(parts: Parts[Any], want: Want, failure: dict[str, Any]) -> RunFailed:
+    """Return the error for a call that waited for an attempt which failed."""
+    return RunFailed(
+        f"the attempt that this call waited for failed: {parts.describe(want.params, want.id)} raised "
+        f"{failure.get('type')}: {failure.get('message')} on {failure.get('host')} (pid {failure.get('pid')}); call "
+        f"again to try again. Its traceback:\n{failure.get('traceback', '')}",
+        failure,
+    )

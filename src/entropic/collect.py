@@ -1,0 +1,113 @@
+"""Recovery: what dead owners left behind is published if it is finished, and removed if it is not.
+
+It happens by itself when a store opens and when a sweep begins. One listing of the area shows, when all is well,
+only the workspaces of living workers.
+"""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from entropic import process, publish
+from entropic.clear import finish_delete
+from entropic.db.ledger import DELETING, Claim
+from entropic.errors import EntropicError
+from entropic.files import sidecar as sidecars
+from entropic.files.area import Found
+from entropic.files.place import remove, spent
+from entropic.files.sidecar import Sidecar
+from entropic.parts import Parts
+
+log = logging.getLogger("entropic")
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """Something in the area that belongs to nobody who lives.
+
+    With `deleting`, a delete to be finished; with `finished`, an attempt to be published if its claim is `current`,
+    and to be removed if not; else a name to be removed.
+    """
+
+    found: Found
+    finished: Sidecar | None = None
+    current: bool = False
+    deleting: Claim | None = None
+
+    def __str__(self) -> str:
+        if self.deleting is not None:
+            return f"{self.found.name}: the delete of {self.deleting.id} is not finished"
+        if self.finished is not None and self.current:
+            return f"{self.found.name}: {self.finished.id} is finished and not recorded"
+        return f"{self.found.name}: left by an attempt that is over, or a worker that is gone"
+
+
+def collect(parts: Parts[Any]) -> list[str]:
+    """Do with everything that is left what should be done with it; return that as sentences."""
+    done = []
+    for left in survey(parts):
+        try:
+            sentence = _take_in(parts, left)
+        except (EntropicError, OSError) as error:  # its key's next caller meets it, and can tell the user
+            log.warning("%s could not be taken in: %s", left.found.name, error)
+            continue
+        log.info("recovery: %s", sentence)
+        done.append(sentence)
+    return done
+
+
+def _take_in(parts: Parts[Any], left: Left) -> str:
+    if left.deleting is not None:
+        finish_delete(parts, left.deleting)
+        return f"finished the delete of {left.deleting.id}"
+    if left.finished is None:
+        remove(parts.area.inside(left.found.name))
+        return f"removed {left.found.name}"
+    if left.current and publish.publish(parts, left.finished) is not None:
+        publish.clean(parts, left.finished)
+        return f"recorded the finished run {left.finished.id}"
+    publish.discard(parts, left.finished)
+    return f"removed {left.found.name} and its result, which a newer one replaced"
+
+
+def survey(parts: Parts[Any]) -> list[Left]:
+    """Return what lies in the area and belongs to nobody who lives; change nothing."""
+    # The order matters: first it is seen that a worker is dead, then what its claim and its sidecar say.
+    suspects = [found for found in parts.area.listing() if _is_suspect(parts, found)]
+    if not suspects:
+        return []
+    pending = {claim.attempt: claim for claim in parts.ledger.pending().values()}
+    return [left for found in suspects if (left := _judge(parts, found, pending.get(found.attempt))) is not None]
+
+
+def _is_suspect(parts: Parts[Any], found: Found) -> bool:
+    if not found.sidecar:
+        return process.state(found.worker) == "dead"
+    finished = sidecars.read(parts.area, found.key, found.attempt)
+    return finished is None or process.state(finished.owner) != "alive"
+
+
+def _judge(parts: Parts[Any], found: Found, claim: Claim | None) -> Left | None:
+    """Say what is left of an attempt, whose claim is given if the attempt is its current one."""
+    finished = sidecars.read(parts.area, found.key, found.attempt) if not found.work else None
+    if found.sidecar:
+        return _judge_sidecar(parts, found, claim, finished)
+    if found.delete and claim is not None and claim.state == DELETING:
+        return Left(found, deleting=claim) if claim.model == parts.model else None
+    if finished is not None and found.name in _names_of(finished):
+        return None  # goes with its sidecar
+    return Left(found)
+
+
+def _judge_sidecar(parts: Parts[Any], found: Found, claim: Claim | None, finished: Sidecar | None) -> Left | None:
+    if finished is None:
+        return Left(found) if claim is None else None  # torn; being written, or burnt once its claim has moved on
+    if claim is not None:
+        return Left(found, finished, current=True) if claim.model == parts.model else None
+    # Over: its owner removes it, unless that is gone; of another machine's owner nothing is known.
+    return Left(found, finished) if process.state(finished.owner) == "dead" else None
+
+
+def _names_of(finished: Sidecar) -> Iterator[str]:
+    yield from (finished.result, finished.files, finished.slot, spent(finished.slot))

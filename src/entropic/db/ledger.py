@@ -1,0 +1,336 @@
+"""The ledger: one claim per key, who runs it, and what was published.
+
+States of a claim, and nothing else moves them:
+
+    (none) -> running -> idle        claimed, then published, released, or withdrawn
+              running -> failed      the runner raised
+    idle, failed -> running          claimed again
+    any -> deleting -> idle          the row is deleted, then its file
+
+Every method that takes a connection runs inside a transaction that began with the lock (`Connection.begin`).
+"""
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import bindparam
+
+from entropic import process
+from entropic.db import dialects
+from entropic.db.engine import Connection, Database
+from entropic.db.statement import Statement
+from entropic.db.tables import ledger
+
+IDLE, RUNNING, DELETING, FAILED = "idle", "running", "deleting", "failed"
+CHUNK = 500  # keys in one IN list: sorted chunks of this size are as fast as a temporary table
+
+_c = ledger.c
+_COLUMNS = (
+    *(_c.id, _c.model, _c.attempt, _c.state, _c.owner, _c.since, _c.lease_until, _c.waits_for, _c.path),
+    *(_c.published, _c.size, _c.mtime_ns, _c.extra, _c.registered),
+)
+
+
+@dataclass(slots=True)
+class Claim:
+    """What the ledger says of one key."""
+
+    id: str
+    model: str
+    attempt: str
+    state: str
+    owner: str | None
+    since: float | None
+    lease_until: float | None
+    waits_for: str | None
+    path: str | None
+    published: str | None
+    size: int | None
+    mtime_ns: int | None
+    extra: bool | None
+    registered: str | None
+    now: float  # the database's time when this was read
+
+    @property
+    def dead(self) -> bool:
+        """Whether nobody who can still finish holds this claim: see `process.state`, elsewhere the lease decides."""
+        found = process.state(self.owner)
+        return found == "dead" or (found == "elsewhere" and (self.lease_until or 0.0) < self.now)
+
+
+def new_attempt(old: Claim | None) -> str:
+    """Return a name for the next attempt, which was never used and never will be again."""
+    number = int(old.attempt.partition("-")[0]) + 1 if old else 1
+    return f"{number}-{os.urandom(4).hex()}"
+
+
+class Ledger:
+    """The claims of one model.
+
+    Parameters
+    ----------
+    database, model
+        The model is named by its table.
+    lease
+        Seconds that a claim counts as alive for other machines after its last heartbeat.
+    """
+
+    def __init__(self, database: Database, model: str, lease: float) -> None:
+        self.database, self.model, self.lease = database, model, lease
+        self._others: dict[str, Ledger] = {model: self}
+
+        def compiled(statement: Any) -> Statement:
+            return Statement(statement, database.dialect)
+
+        mine = (_c.id == bindparam("key")) & (_c.model == model)
+        held = mine & (_c.attempt == bindparam("held")) & (_c.state == bindparam("held_state"))
+        claims = sa.select(*_COLUMNS, dialects.NOW)
+        set_ = sa.update(ledger).where(mine).values
+        fenced = sa.update(ledger).where(held).values
+        nobody = {"owner": sa.null(), "since": sa.null(), "lease_until": sa.null(), "waits_for": sa.null()}
+        running = {
+            "attempt": bindparam("attempt_"),
+            "state": RUNNING,
+            "owner": bindparam("owner_"),
+            "since": dialects.NOW,
+            "lease_until": dialects.NOW + lease,
+            "waits_for": sa.null(),
+            "path": bindparam("path_"),
+            "failure": sa.null(),
+        }
+        recorded = {"size": bindparam("size_"), "mtime_ns": bindparam("mtime_")}
+        key = {"id": bindparam("key"), "model": model}
+        moved = {"attempt": bindparam("attempt_"), "state": bindparam("state_"), **nobody}
+        unregistered = {"registered": sa.null(), "checksum": sa.null()}
+
+        self._lock = compiled(claims.where(_c.id == bindparam("key")))
+        self._find = compiled(claims.where(mine))
+        chunk = [bindparam(f"k{i}") for i in range(CHUNK)]
+        self._find_many = compiled(claims.where(_c.id.in_(chunk), _c.model == model))
+        self._all = compiled(claims.where(_c.model == model))
+        self._everywhere = compiled(claims)
+        self._pending = compiled(claims.where(_c.state.in_([sa.literal(RUNNING), sa.literal(DELETING)])))
+        at = sa.select(_c.model, _c.id).where((_c.path == bindparam("path_")) & _c.published.is_not(None))
+        self._at, self._at_any = compiled(at.where(_c.id == bindparam("key"))), compiled(at)
+        self._insert = compiled(sa.insert(ledger).values(**key, **running))
+        self._claim = compiled(set_(**running))
+        self._publish = compiled(
+            fenced(
+                state=IDLE,
+                published=bindparam("held"),
+                extra=bindparam("extra_"),
+                checksum=bindparam("checksum_"),
+                failure=sa.null(),
+                registered=sa.null(),
+                **nobody,
+                **recorded,
+            )
+        )
+        self._fail = compiled(fenced(state=FAILED, failure=bindparam("failure_"), **nobody))
+        self._vanished = compiled(
+            fenced(state=FAILED, failure=bindparam("failure_"), published=sa.null(), extra=sa.null(), **nobody)
+        )
+        self._release = compiled(fenced(state=IDLE, **nobody))
+        self._abandon = compiled(fenced(owner=sa.null(), waits_for=sa.null()))
+        self._deleting = compiled(set_(**moved, **unregistered))
+        self._cleared = compiled(
+            fenced(state=IDLE, published=sa.null(), extra=sa.null(), size=sa.null(), mtime_ns=sa.null())
+        )
+        registered = {
+            "registered": bindparam("registered_"),
+            "checksum": bindparam("checksum_"),
+            **recorded,
+            "published": bindparam("published_"),
+        }
+        self._register_new = compiled(
+            sa.insert(ledger).values(**key, attempt=bindparam("attempt_"), state=bindparam("state_"), **registered)
+        )
+        self._register = compiled(set_(**moved, **registered))
+        self._drop = compiled(set_(**moved, **unregistered))
+        self._renew = compiled(fenced(lease_until=dialects.NOW + lease))
+        self._wait_for = compiled(fenced(waits_for=bindparam("other")))
+        self._touch = compiled(
+            sa.update(ledger).where(mine & (_c.published == bindparam("held"))).values(mtime_ns=bindparam("mtime_"))
+        )
+        self._failure = compiled(sa.select(_c.failure).where(mine))
+        self._checksums = compiled(sa.select(_c.id, _c.checksum).where(_c.model == model))
+
+    def of(self, model: str) -> "Ledger":
+        """Return the ledger of another model in the same database."""
+        if model not in self._others:
+            self._others[model] = Ledger(self.database, model, self.lease)
+        return self._others[model]
+
+    # ---- looking ---------------------------------------------------------------------------------------------
+    def lock(self, connection: Connection, id: str) -> tuple[Claim | None, set[str]]:
+        """Return the claim, and the places that other models hold for the same id."""
+        mine, taken = None, set()
+        for row in connection.execute(self._lock.sql, (id,)).fetchall():
+            if row[1] == self.model:
+                mine = Claim(*row)
+            elif row[8] is not None:
+                taken.add(row[8])
+        return mine, taken
+
+    def find(self, id: str) -> Claim | None:
+        """Return the claim as it stands, without a lock."""
+        rows = self.database.connection().fetch(self._find.sql, self._find.values({"key": id}))
+        return Claim(*rows[0]) if rows else None
+
+    def find_many(self, ids: Iterable[str]) -> Iterator[Claim]:
+        """Return the claims of many keys, without a lock; keys never claimed are left out."""
+        for chunk in chunks(ids):
+            values = self._find_many.values({f"k{i}": id for i, id in enumerate(chunk)})
+            for row in self.database.connection().fetch(self._find_many.sql, values):
+                yield Claim(*row)
+
+    def all(self) -> Iterator[Claim]:
+        """Return every claim of this model."""
+        for row in self.database.connection().fetch(self._all.sql, self._all.values({})):
+            yield Claim(*row)
+
+    def everywhere(self) -> Iterator[Claim]:
+        """Return every claim of every model in this database."""
+        for row in self.database.connection().fetch(self._everywhere.sql):
+            yield Claim(*row)
+
+    def pending(self) -> dict[tuple[str, str, str], Claim]:
+        """Return the claims of all models that are running or deleting, by model, id and attempt."""
+        rows = self.database.connection().fetch(self._pending.sql, self._pending.values({}))
+        return {(claim.model, claim.id, claim.attempt): claim for claim in (Claim(*row) for row in rows)}
+
+    def failure(self, id: str) -> dict[str, Any]:
+        """Return what was recorded of the newest attempt's failure."""
+        rows = self.database.connection().fetch(self._failure.sql, self._failure.values({"key": id}))
+        found: dict[str, Any] = json.loads(rows[0][0]) if rows and rows[0][0] else {}
+        return found
+
+    def checksums(self) -> dict[str, int | None]:
+        """Return the checksum of every row of this model, by id."""
+        return dict(self.database.connection().fetch(self._checksums.sql, self._checksums.values({})))
+
+    def owner_of(self, path: str, suffix: str) -> tuple[str, str] | None:
+        """Return the model and id of the run whose result lies at a path below `results_dir`, if there is one."""
+        id = path.removesuffix(suffix).partition("=")[0]
+        statement = self._at_any if "=" in path else self._at  # a place with a hash does not tell its id
+        rows = self.database.connection().fetch(statement.sql, statement.values({"key": id, "path_": path}))
+        return (rows[0][0], rows[0][1]) if rows else None
+
+    # ---- moving a claim --------------------------------------------------------------------------------------
+    def claim(self, connection: Connection, old: Claim | None, id: str, owner: str, path: str) -> str:
+        """Begin a new attempt and return its name."""
+        attempt = new_attempt(old)
+        statement = self._claim if old else self._insert
+        connection.execute(
+            statement.sql, statement.values({"key": id, "attempt_": attempt, "owner_": owner, "path_": path})
+        )
+        return attempt
+
+    def publish(
+        self,
+        connection: Connection,
+        id: str,
+        attempt: str,
+        size: int,
+        mtime_ns: int,
+        extra: bool,
+        checksum: int,
+    ) -> bool:
+        """Record the attempt's result; False if the attempt no longer holds the claim (the fence)."""
+        return self._fenced(
+            *(connection, self._publish, id, attempt, RUNNING),
+            size_=size,
+            mtime_=mtime_ns,
+            extra_=extra,
+            checksum_=checksum,
+        )
+
+    def fail(self, connection: Connection, id: str, attempt: str, failure: dict[str, Any]) -> bool:
+        """Record that the attempt failed."""
+        return self._fenced(connection, self._fail, id, attempt, RUNNING, failure_=json.dumps(failure))
+
+    def vanished(self, connection: Connection, id: str, attempt: str, failure: dict[str, Any]) -> bool:
+        """Record that the attempt's result was removed by an outsider before it was published."""
+        return self._fenced(connection, self._vanished, id, attempt, RUNNING, failure_=json.dumps(failure))
+
+    def release(self, connection: Connection, id: str, attempt: str) -> bool:
+        """Give back a claim whose execution has ended, or never began, without a result."""
+        return self._fenced(connection, self._release, id, attempt, RUNNING)
+
+    def abandon(self, connection: Connection, id: str, attempt: str) -> bool:
+        """Give up a claim that somebody may still finish: from now on its owner counts as dead."""
+        return self._fenced(connection, self._abandon, id, attempt, RUNNING)
+
+    def deleting(self, connection: Connection, id: str, attempt: str) -> None:
+        """Mark that the row is gone and its file is being removed."""
+        values = {"key": id, "attempt_": attempt, "state_": DELETING}
+        connection.execute(self._deleting.sql, self._deleting.values(values))
+
+    def cleared(self, connection: Connection, id: str, attempt: str) -> bool:
+        """Record that the deleted row's file is gone."""
+        return self._fenced(connection, self._cleared, id, attempt, DELETING)
+
+    def register(
+        self,
+        connection: Connection,
+        old: Claim | None,
+        id: str,
+        registered: str,
+        size: int,
+        mtime_ns: int,
+        sum_: int,
+    ) -> None:
+        """Record where the file of a registered row lies; a dead owner's attempt is withdrawn.
+
+        A file at the key's own place is the user's from now on: runs get another place.
+        """
+        statement = self._register if old else self._register_new
+        published = old.published if old is not None and old.path != registered else None
+        values = {"key": id, "registered_": registered, "size_": size, "mtime_": mtime_ns, "checksum_": sum_}
+        values["published_"] = published
+        connection.execute(statement.sql, statement.values({**values, **_withdrawn(old)}))
+
+    def drop(self, connection: Connection, old: Claim, id: str) -> None:
+        """Record that the row alone is gone; its file, if it is ours, stays ours."""
+        connection.execute(self._drop.sql, self._drop.values({"key": id, **_withdrawn(old)}))
+
+    def renew(self, claims: Iterable[tuple[str, str]]) -> None:
+        """Renew the leases of running attempts, given as (id, attempt)."""
+        with self.database.transaction() as connection:
+            for id, attempt in claims:
+                self._fenced(connection, self._renew, id, attempt, RUNNING)
+
+    def wait_for(self, id: str, attempt: str, other: str | None) -> None:
+        """Record which key the call that runs this attempt waits for."""
+        with self.database.transaction() as connection:
+            self._fenced(connection, self._wait_for, id, attempt, RUNNING, other=other)
+
+    def touch(self, connection: Connection, id: str, published: str, mtime_ns: int) -> None:
+        """Record the new mtime of a result that was copied."""
+        connection.execute(self._touch.sql, self._touch.values({"key": id, "held": published, "mtime_": mtime_ns}))
+
+    def _fenced(
+        self, connection: Connection, statement: Statement, id: str, attempt: str, state: str, **values: Any
+    ) -> bool:
+        given = {"key": id, "held": attempt, "held_state": state, **values}
+        matched: int = connection.execute(statement.sql, statement.values(given)).rowcount
+        return matched == 1
+
+
+def _withdrawn(old: Claim | None) -> dict[str, str]:
+    """Return the attempt and state of a claim that nobody runs any more."""
+    if old is None or old.state == RUNNING:
+        return {"attempt_": new_attempt(old), "state_": IDLE}
+    return {"attempt_": old.attempt, "state_": old.state}
+
+
+def chunks(ids: Iterable[str]) -> Iterator[list[str]]:
+    """Return the ids sorted, in lists of exactly `CHUNK`, the last one filled up with its last id."""
+    ordered = sorted(ids)
+    for start in range(0, len(ordered), CHUNK):
+        chunk = ordered[start : start + CHUNK]
+        yield chunk + chunk[-1:] * (CHUNK - len(chunk))

@@ -1,0 +1,214 @@
+"""Rows: the read path, from a key to a detached instance of the user's model, and the statements that write rows.
+
+A read is one statement on the driver's cursor that joins the row with its claim, then one look at the file; the
+instance is made as SQLAlchemy's own loader would leave it (`tests/contract/test_rows.py` compares them).
+"""
+
+import os
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Generic, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy import bindparam
+
+from entropic.db import dialects
+from entropic.db.build import bind_processor, builder
+from entropic.db.engine import Connection, Database
+from entropic.db.ledger import CHUNK, chunks
+from entropic.db.statement import Statement
+from entropic.db.tables import ledger
+from entropic.errors import ParameterError
+from entropic.model import Schema
+
+_c = ledger.c
+_CLAIM = (_c.attempt, _c.state, _c.published, _c.size, _c.mtime_ns, _c.path, _c.registered)
+ModelT = TypeVar("ModelT")
+_BINDABLE = (type(None), int, float, str, bytes)
+
+
+class Rows(Generic[ModelT]):
+    """The rows of one model.
+
+    A raw row is a tuple: the columns of the table, then `attempt`, `state`, `published`, `size`, `mtime_ns`, `path`
+    and `registered` of its claim, which are `None` where the ledger does not know the key.
+    """
+
+    def __init__(self, database: Database, schema: Schema, results_dir: str) -> None:
+        self._database, self._schema, self._dir = database, schema, results_dir
+        table, dialect = schema.table, database.dialect
+        columns = list(table.c)
+        self._width = len(columns)
+        names = [column.name for column in columns]
+        self._id, self._file = names.index("id"), names.index("result_file")
+        self._own = [i for i, column in enumerate(columns) if _is_given(schema, column)]
+
+        on = (_c.id == table.c.id) & (_c.model == table.name)
+        read = sa.select(*columns, *_CLAIM).select_from(table.outerjoin(ledger, on))
+        self._read = Statement(read.where(table.c.id == bindparam("key")), dialect)
+        self._read_values = self._read.values
+        chunk = [bindparam(f"k{i}") for i in range(CHUNK)]
+        self._read_many = Statement(read.where(table.c.id.in_(chunk)), dialect)
+        self._all = Statement(read, dialect)
+        self._exists = Statement(sa.select(table.c.result_file).where(table.c.id == bindparam("key")), dialect)
+        self._delete = Statement(sa.delete(table).where(table.c.id == bindparam("key")), dialect)
+        self._upserts: dict[tuple[str, ...], Statement] = {}
+
+        self._bind = {column.name: bind_processor(column, dialect) for column in columns}
+        indexes = any(index.unique for index in table.indexes)
+        self.is_constrained = indexes or any(not isinstance(c, sa.PrimaryKeyConstraint) for c in table.constraints)
+        self._columns = {key: table.c[name] for name, key in schema.attributes.items()}
+        self._build = builder(schema, database, columns)
+
+    # ---- reading -----------------------------------------------------------------------------------------------
+    def read(self, id: str) -> Any:
+        """Return the raw row of a key, or None."""
+        rows = self._database.connection().fetch(self._read.sql, self._read_values({"key": id}))
+        return rows[0] if rows else None
+
+    def read_many(self, ids: Iterable[str]) -> Iterator[Any]:
+        """Return the raw rows of those keys that have one, in a few queries, in any order."""
+        for chunk in chunks(ids):
+            values = self._read_many.values({f"k{i}": id for i, id in enumerate(chunk)})
+            yield from self._database.connection().fetch(self._read_many.sql, values)
+
+    def all(self) -> Iterator[Any]:
+        """Return all raw rows."""
+        yield from self._database.connection().fetch(self._all.sql, self._all.values({}))
+
+    def exists(self, connection: Connection, id: str) -> bool:
+        """Tell, inside a transaction, whether the key has a row."""
+        return bool(connection.execute(self._exists.sql, (id,)).fetchall())
+
+    def id_of(self, raw: Any) -> str:
+        """Return the key of a raw row."""
+        id: str = raw[self._id]
+        return id
+
+    def claim_of(self, raw: Any) -> Any:
+        """Return `attempt, state, published, size, mtime_ns, path, registered` of a raw row."""
+        return raw[self._width :]
+
+    def file_of(self, raw: Any) -> str:
+        """Return the absolute path of a raw row's result file, wherever the project has been moved to."""
+        *_, published, _, _, path, registered = raw[self._width :]
+        if registered is not None:
+            return os.path.join(self._dir, registered)  # an absolute one stays as it is
+        if published is not None:
+            return f"{self._dir}{os.sep}{path}"
+        # Made before there was a ledger: the path is relative to a working directory of that time.
+        stored: str = raw[self._file]
+        beside = os.path.join(self._dir, os.path.basename(stored))
+        return beside if os.path.lexists(beside) else os.path.abspath(stored)
+
+    def build(self, raw: Any) -> ModelT:
+        """Return the detached instance of a raw row."""
+        row: ModelT = self._build(raw, self.file_of(raw))
+        return row
+
+    def checksum(self, raw: Any) -> int:
+        """Return a checksum of the user's columns of a raw row."""
+        return checksum([raw[i] for i in self._own])
+
+    # ---- writing -----------------------------------------------------------------------------------------------
+    def bind(self, values: Mapping[str, Any], name: str) -> dict[str, Any]:
+        """Return the values of the user's columns as the driver stores them, defaults included.
+
+        Parameters
+        ----------
+        values
+            As `Schema.fit` returns them.
+        name
+            Of the model, for the message.
+
+        Raises
+        ------
+        ParameterError
+            If the driver cannot store one of them.
+        """
+        bound = {}
+        for key, field in self._schema.fields.items():
+            column = field.column
+            if key in values:
+                value = values[key]
+            elif column.default is not None and not column.default.is_clause_element:
+                value = _default(column, values)
+            elif column.default is not None or column.server_default is not None or field.generated:
+                continue  # the database makes it
+            else:
+                value = None
+            bound[column.name] = self._bound(column, value, f"{name}.{key}")
+        return bound
+
+    def _bound(self, column: sa.Column[Any], value: Any, where: str) -> Any:
+        process = self._bind[column.name]
+        try:
+            result = process(value) if process else value
+        except Exception as error:
+            raise ParameterError(f"{where} cannot hold {value!r:.80}: {error}") from error
+        if isinstance(result, bytearray | memoryview):
+            result = bytes(result)
+        if not isinstance(result, _BINDABLE) or (isinstance(result, int) and not -(2**63) <= result < 2**63):
+            raise ParameterError(
+                f"{where} cannot hold {value!r:.80}: the database has no such value ({type(result).__name__}); pass "
+                "a number or text, or give the column a type that converts it"
+            )
+        return result
+
+    def bound(self, key: str, value: Any) -> Any:
+        """Return a value of one of the user's columns as the driver stores it."""
+        return self._bound(self._columns[key], value, key)
+
+    def created_at(self, value: Any) -> Any:
+        """Return a time as the driver stores it."""
+        return self._bound(self._columns["created_at"], value, "created_at")
+
+    def custom_data(self, value: Any) -> Any:
+        """Return custom data as the driver stores it."""
+        return self._bound(self._columns["custom_data"], value, "custom_data")
+
+    def upsert(self, connection: Connection, values: Mapping[str, Any]) -> None:
+        """Insert or overwrite a row, given by column name as the driver stores it."""
+        columns = tuple(values)
+        statement = self._upserts.get(columns)
+        if statement is None:
+            statement = Statement(dialects.upsert(self._schema.table, list(columns)), self._database.dialect)
+            self._upserts[columns] = statement
+        connection.execute(statement.sql, statement.values({f"v_{name}": value for name, value in values.items()}))
+
+    def delete(self, connection: Connection, id: str) -> None:
+        """Delete a row."""
+        connection.execute(self._delete.sql, (id,))
+
+    def own_checksum(self, bound: Mapping[str, Any]) -> int:
+        """Return the checksum that a row will have, from what `bind` returned."""
+        names = [column.name for column in self._schema.table.c]
+        return checksum([bound.get(names[i]) for i in self._own])
+
+
+def checksum(values: Iterable[Any]) -> int:
+    """Return a CRC of stored values; 2 and 2.0 are one number, since SQLite stores either as the other."""
+    same = [int(v) if isinstance(v, int | float) and abs(v) < 2**53 and v == int(v) else v for v in values]
+    return zlib.crc32(repr(same).encode("utf-8", "backslashreplace"))
+
+
+def _is_given(schema: Schema, column: sa.Column[Any]) -> bool:
+    """Tell whether a column of the user's is written by us, not made by the database."""
+    field = schema.fields.get(schema.attributes.get(column.name, ""))
+    made = column.server_default is not None or getattr(column.default, "is_clause_element", False)
+    return field is not None and not (made or field.generated)
+
+
+class _Context:
+    """What a column default that takes a context may ask for."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self.current_parameters = dict(values)
+
+    def get_current_parameters(self, isolate_multiinsert_groups: bool = True) -> dict[str, Any]:
+        return self.current_parameters
+
+
+def _default(column: sa.Column[Any], values: Mapping[str, Any]) -> Any:
+    default: Any = column.default
+    return default.arg(_Context(values)) if default.is_callable else default.arg

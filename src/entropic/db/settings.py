@@ -1,0 +1,63 @@
+"""What is recorded once: the schema version and uuid of a database, the float rounding of a model."""
+
+import uuid
+
+import sqlalchemy as sa
+
+from entropic.db.engine import Database
+from entropic.db.statement import Statement
+from entropic.db.tables import SCHEMA_VERSION, meta, models
+from entropic.errors import StoreError
+
+
+class Settings:
+    """Reads the settings of a database, and records those that are new."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def _agree(self, table: sa.Table, name: str, value: str) -> str:
+        """Return what is recorded under a name; record the given value if nothing is."""
+        which, what = table.c[table.primary_key.columns.keys()[0]], table.columns.values()[1]
+        dialect = self._database.dialect
+        find = Statement(sa.select(what).where(which == sa.bindparam("name")), dialect)
+        add = Statement(sa.insert(table).values({which: sa.bindparam("name_"), what: sa.bindparam("value_")}), dialect)
+        found = self._database.connection().fetch(find.sql, (name,))
+        if not found:
+            with self._database.transaction() as connection:
+                found = connection.fetch(find.sql, (name,))
+                if not found:
+                    connection.execute(add.sql, add.values({"name_": name, "value_": value}))
+                    return value
+        return str(found[0][0])
+
+    def uuid(self) -> str:
+        """Return the uuid of this database, which names its folder of attempts.
+
+        Raises
+        ------
+        StoreError
+            If the database was made by a later version of entropic.
+        """
+        version = self._agree(meta, "schema_version", str(SCHEMA_VERSION))
+        if int(version) > SCHEMA_VERSION:
+            raise StoreError(
+                f"{self._database} was made by a later version of entropic (its tables are version {version}, this "
+                f"one knows {SCHEMA_VERSION}); upgrade entropic"
+            )
+        return self._agree(meta, "uuid", uuid.uuid4().hex)
+
+    def agree_rounding(self, model: str, rounding: str) -> None:
+        """Record how floats of a model's keys are rounded.
+
+        Raises
+        ------
+        StoreError
+            If its rows were made with the other way.
+        """
+        recorded = self._agree(models, model, rounding)
+        if recorded != rounding:
+            raise StoreError(
+                f"the keys of table {model!r} in {self._database} were made with float_rounding={recorded!r}, and "
+                f"this store asks for {rounding!r}; open it with {recorded!r}, or use another __tablename__"
+            )

@@ -1,0 +1,84 @@
+"""`Store.delete`: the row goes first, then its file, so that no row ever points to a file that the store removed."""
+
+import contextlib
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from entropic.claim import Busy, is_busy, settled
+from entropic.clear import finish_delete, slot_of
+from entropic.db.engine import Connection
+from entropic.db.ledger import Claim, new_attempt
+from entropic.files.measure import measure
+from entropic.parts import Parts
+from entropic.process import Call
+from entropic.wait import wait
+
+# What a transaction has left to do with files, once it is committed.
+Rest = Claim | str | None
+
+
+def delete(parts: Parts[Any], params: Mapping[str, Any], remove_file: bool) -> bool:
+    """Delete the row of these params, and its file if asked; tell whether there was one."""
+    parts.schema.fit(params, complete=False)
+    id = parts.hasher(params)
+    with Call() as call:
+
+        def act(connection: Connection, found: Claim | None, _: set[str]) -> Busy | tuple[bool, Rest]:
+            if found is not None and is_busy(found, call.name):
+                return Busy(found)
+            raw = parts.rows.read(id)
+            if raw is None:
+                return False, None
+            parts.verify(raw, params)
+            is_ours = found is not None and found.published is not None and found.registered is None
+            if remove_file and found is not None and is_ours:
+                return True, begin(parts, connection, found, call.name)
+            drop(parts, connection, found, id)
+            return True, _removable(parts, raw) if remove_file and not is_ours else None
+
+        while True:
+            done = settled(parts, id, act)
+            if isinstance(done, Busy):
+                wait(parts, done)
+            elif done is not None:
+                deleted, rest = done
+                break
+        if isinstance(rest, Claim):
+            finish_delete(parts, rest)
+        elif rest is not None:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(rest)
+    return deleted
+
+
+def begin(parts: Parts[Any], connection: Connection, found: Claim, owner: str) -> Claim:
+    """Make the slot, delete the row, and mark the claim: from here on anyone can finish the delete."""
+    attempt = f"{new_attempt(found)}.{owner}"
+    slot(parts, found.id, attempt)
+    parts.rows.delete(connection, found.id)
+    parts.ledger.deleting(connection, found.id, attempt)
+    found.attempt = attempt
+    return found
+
+
+def slot(parts: Parts[Any], id: str, attempt: str) -> None:
+    """Make the folder into which the file can be moved, once."""
+    os.mkdir(parts.area.inside(slot_of(parts, id, attempt)))
+
+
+def drop(parts: Parts[Any], connection: Connection, found: Claim | None, id: str) -> None:
+    """Delete the row alone; its file, if it is ours, stays ours."""
+    parts.rows.delete(connection, id)
+    if found is not None:
+        parts.ledger.drop(connection, found, id)
+
+
+def _removable(parts: Parts[Any], raw: Any) -> str | None:
+    """Return the path of a file that the store did not make, if it is still the one that was recorded."""
+    _, _, _, size, mtime_ns, _, _ = parts.rows.claim_of(raw)
+    path = parts.rows.file_of(raw)
+    found = measure(path)
+    if found is None or found.folder or size not in (None, found.size) or mtime_ns not in (None, found.mtime_ns):
+        return None
+    return path

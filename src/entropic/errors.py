@@ -1,0 +1,91 @@
+"""Every error and warning of entropic, named by fact.
+
+::
+
+    EntropicError
+    ├── ParameterError            (ValueError)         these params cannot be run; said before anything runs
+    │   └── KeyCollisionError                          two different sets share one key
+    ├── ModelError                (TypeError)          this class cannot describe the rows of a store
+    ├── StoreError                                     this database or folder cannot hold a store
+    │   └── DatabaseBusy          (TimeoutError)       another program kept the database locked for too long
+    ├── PublishError                                   a finished run could not be recorded; its result is kept
+    │   └── ForeignFileError      (FileExistsError)    a file that is not the store's lies where a result must go
+    ├── ResultMissingError        (FileNotFoundError)  a result file is not there
+    ├── RegisterError             (ValueError)         the key already has another result
+    ├── RunFailed                                      the attempt that this call waited for failed
+    └── CycleError                                     a run needs its own result
+
+    EntropicWarning               (UserWarning)
+    ├── ResultLostWarning                              a stored result file is gone or changed; the set runs again
+    └── NetworkFileSystemWarning                       a SQLite database on a network file system
+"""
+
+
+class EntropicError(Exception):
+    """The root of all errors that entropic raises itself; what a runner raises comes out unchanged."""
+
+
+class ParameterError(EntropicError, ValueError):
+    """These params cannot be run or looked up; nothing was started."""
+
+
+class KeyCollisionError(ParameterError):
+    """Two different parameter sets share one key; neither is served for the other."""
+
+
+class ModelError(EntropicError, TypeError):
+    """This class cannot describe the rows of a store."""
+
+
+class StoreError(EntropicError):
+    """This database, or this results folder, cannot hold the store."""
+
+
+class DatabaseBusy(StoreError, TimeoutError):
+    """Another program kept the database locked for longer than this store waits."""
+
+
+class PublishError(EntropicError):
+    """A finished run could not be recorded; its result is kept, and the next call for it tries again."""
+
+
+class ForeignFileError(PublishError, FileExistsError):
+    """A file that the store did not make lies where a result must go."""
+
+
+class ResultMissingError(EntropicError, FileNotFoundError):
+    """A result file is not there: the runner has not written it, or there is none to register."""
+
+
+class RegisterError(EntropicError, ValueError):
+    """The key already has another result; nothing was changed."""
+
+
+class RunFailed(EntropicError):
+    """The attempt that this call waited for failed; a later call tries again.
+
+    Attributes
+    ----------
+    failure : dict
+        What was recorded: `type`, `message`, `traceback`, `host`, `pid`, `started_at`, `elapsed_seconds`.
+    """
+
+    def __init__(self, message: str, failure: dict[str, object] | None = None) -> None:
+        super().__init__(message)
+        self.failure = failure or {}
+
+
+class CycleError(EntropicError):
+    """A run needs, directly or through others, its own result."""
+
+
+class EntropicWarning(UserWarning):
+    """The root of all warnings of entropic."""
+
+
+class ResultLostWarning(EntropicWarning):
+    """A stored result file is gone or has another size than recorded; its set runs again."""
+
+
+class NetworkFileSystemWarning(EntropicWarning):
+    """A SQLite database lies on a network file system, where its locks cannot be trusted."""

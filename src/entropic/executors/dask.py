@@ -1,0 +1,109 @@
+"""The executor that hands tasks to a Dask cluster. Its workers need the results folder, not the database."""
+
+import itertools
+import logging
+import os
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from entropic.executors.contract import Outcome
+from entropic.files import attempt
+from entropic.files import sidecar as sidecars
+from entropic.files.attempt import Runner, Task, Torn
+
+log = logging.getLogger("entropic")
+LEAST_WAVE = 32
+TASKS_PER_THREAD = 4  # handed over ahead, so that no worker waits for us; more would be claimed and not run
+
+Report = tuple[bytes | None, str]  # the sidecar's text, or why there is none
+
+
+def work(task: Task, runner: Runner) -> Report:
+    """Execute a task on a worker; never raises, since an exception might not survive the way home."""
+    if not os.path.isdir(task.area.root):
+        return None, (
+            f"the worker does not see the results folder {task.area.results_dir}, which it must share with this "
+            "process under the same path"
+        )
+    try:
+        return sidecars.encode(attempt.run(task, runner)), ""
+    except Torn:
+        return None, "another execution of it did not come to an end"
+    except Exception as error:  # noqa: BLE001  (whatever a runner raises)
+        return None, f"the runner raised {type(error).__qualname__}: {error}"
+
+
+class Dask:
+    """Executes tasks on the workers of a client.
+
+    Parameters
+    ----------
+    client
+        A `distributed.Client`.
+    runner
+        The store's; it travels once, not with every task.
+    """
+
+    def __init__(self, client: Any, runner: Runner) -> None:
+        self._client = client
+        self._runner = runner
+
+    def run(self, tasks: Iterable[Task]) -> Iterator[Outcome]:
+        """Keep the workers busy, and yield what comes home."""
+        from distributed import as_completed
+
+        source = iter(tasks)
+        under_way: dict[Any, Task] = {}
+        lost = ""
+        try:
+            runner = self._client.scatter(self._runner, broadcast=True, hash=False)
+            room = max(LEAST_WAVE, TASKS_PER_THREAD * sum(self._client.nthreads().values()))
+            coming = as_completed(with_results=False)
+            while True:
+                wave = list(itertools.islice(source, room - len(under_way)))
+                if wave:
+                    futures = self._client.map(work, wave, runner=runner, pure=False, key="entropic")
+                    under_way.update(zip(futures, wave, strict=True))
+                    coming.update(futures)
+                if not under_way:
+                    break
+                for future in _next_batch(coming):
+                    task = under_way.pop(future)
+                    yield _outcome(task, future)
+        except GeneratorExit:
+            raise
+        except Exception as error:  # noqa: BLE001  (a lost scheduler, a runner that does not pickle ...)
+            lost = f"the Dask client failed: {type(error).__qualname__}: {error}"
+        finally:
+            self._cancel(list(under_way))
+        for task in list(under_way.values()):
+            yield _at_home(task, lost)
+
+    def _cancel(self, futures: list[Any]) -> None:
+        if futures:
+            try:
+                self._client.cancel(futures)
+            except Exception as error:  # noqa: BLE001  (there may be no scheduler any more)
+                log.debug("could not cancel what was pending: %s", error)
+
+
+def _next_batch(coming: Any) -> list[Any]:
+    first = next(coming)
+    return [first, *coming.next_batch(block=False)] if coming.has_ready() else [first]
+
+
+def _outcome(task: Task, future: Any) -> Outcome:
+    try:
+        text, reason = future.result()
+    except Exception as error:  # noqa: BLE001  (a lost worker, a task that does not unpickle there ...)
+        return _at_home(task, f"Dask could not run it: {type(error).__qualname__}: {error}")
+    if text is None:
+        return _at_home(task, reason)
+    if not sidecars.exists(task.area, task.key, task.attempt):
+        return Outcome(task, None, "the worker wrote its result to a folder that this process does not see")
+    return Outcome(task, sidecars.decode(text), reason)
+
+
+def _at_home(task: Task, reason: str) -> Outcome:
+    """Look on the disk: what a lost worker has finished is finished."""
+    return Outcome(task, sidecars.read(task.area, task.key, task.attempt), reason)

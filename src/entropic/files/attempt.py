@@ -1,0 +1,251 @@
+"""One execution of an attempt: start, execute, lift, create, write.
+
+This is all that a worker does, wherever it is: it needs the results folder, not the database.
+"""
+
+import atexit
+import contextlib
+import contextvars
+import copy
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from entropic import process
+from entropic.errors import ResultMissingError, StoreError
+from entropic.files import sidecar as sidecars
+from entropic.files.area import Area
+from entropic.files.durable import sync
+from entropic.files.measure import measure
+from entropic.files.place import remove
+from entropic.files.sidecar import Sidecar
+from entropic.model import utcnow
+
+Runner = Callable[[dict[str, Any]], None]
+
+
+class Inside(NamedTuple):
+    """A run that this thread is inside of."""
+
+    area: str
+    model: str
+    id: str
+    attempt: str
+
+
+# Outermost first; a run that asks for one of them is a cycle.
+inside: contextvars.ContextVar[tuple[Inside, ...]] = contextvars.ContextVar("inside", default=())
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What one attempt needs to be executed anywhere: plain data, without the runner."""
+
+    area: Area
+    model: str
+    id: str
+    key: str
+    attempt: str
+    owner: str
+    name: str  # what the result file is called while it is written
+    params: dict[str, Any]
+    custom_data: dict[str, Any]
+    values: dict[str, Any]  # the user's columns, as the driver stores them
+    replaces: str | None  # the place of an older result, which this one will replace
+    fsync: bool
+    inside: tuple[Inside, ...] = ()  # the runs around it
+
+
+class Torn(Exception):
+    """Another execution of the same attempt was first, and its sidecar is not complete."""
+
+
+class Workspace:
+    """A folder in which one execution at a time writes; used again only while it is empty."""
+
+    def __init__(self, area: Area) -> None:
+        self.worker = process.Call()
+        self.path = area.inside(f"{self.worker.name}.work")
+        self._count = 0
+        os.mkdir(self.path)
+
+    def close(self) -> None:
+        """Remove it with all that is in it."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        self.worker.close()
+
+    def execution(self) -> str:
+        """Return the name of the next execution in it, which no other ever has."""
+        self._count += 1
+        return f"{self.worker.name}-{self._count}"
+
+
+_free: dict[str, list[Workspace]] = {}  # by area
+
+
+@contextlib.contextmanager
+def workspace(area: Area) -> Iterator[Workspace]:
+    """Lend an empty workspace; keep it for the next execution unless it was used up or has rubbish in it."""
+    free = _free.setdefault(area.root, [])
+    try:
+        lent = free.pop()  # one step, so that no two threads get the same
+    except IndexError:
+        lent = _new_workspace(area)
+    try:
+        yield lent
+    except BaseException:
+        lent.close()
+        raise
+    free.append(lent)
+
+
+def _new_workspace(area: Area) -> Workspace:
+    try:
+        return Workspace(area)
+    except OSError as error:
+        raise StoreError(f"cannot write in {area.root!r}: {error.strerror}; nothing was run") from error
+
+
+def retire() -> None:
+    """Remove the workspaces that this process keeps."""
+    for free in _free.values():
+        while free:
+            free.pop().close()
+
+
+atexit.register(retire)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_free.clear)  # the parent's
+
+
+def run(task: Task, runner: Runner) -> Sidecar:
+    """Execute a task and finish it; return its sidecar, which is on the disk by then.
+
+    Raises
+    ------
+    ResultMissingError
+        If the runner returned without having written its result.
+    Torn
+        If another execution of the same attempt was first, and is not done.
+    BaseException
+        Whatever the runner raises, unchanged.
+    """
+    with workspace(task.area) as space:
+        execution = start(task, space)
+        try:
+            elapsed = execute(task, runner, os.path.join(space.path, task.name))
+            extra = lift(task, space, execution)
+            return finish(task, describe(task, execution, elapsed, extra))
+        except BaseException:
+            # An interrupt may come when all is done: a finished attempt keeps its result.
+            if sidecars.read(task.area, task.key, task.attempt) is None:
+                discard(task, execution)
+            raise
+
+
+def start(task: Task, space: Workspace) -> str:
+    """Name the execution: from here on it may leave something behind."""
+    return space.execution()
+
+
+def execute(task: Task, runner: Runner, target: str) -> float:
+    """Call the runner with a copy of the params; return how long it took, in seconds."""
+    params = {name: _copy(value) for name, value in task.params.items()}
+    params.update(id=task.id, result_file=target, custom_data=copy.deepcopy(task.custom_data))
+    token = inside.set((*task.inside, Inside(task.area.root, task.model, task.id, task.attempt)))
+    began = time.perf_counter()
+    try:
+        runner(params)
+    finally:
+        inside.reset(token)
+    return time.perf_counter() - began
+
+
+def _copy(value: Any) -> Any:
+    return value if type(value) in (int, float, str, bool, type(None)) else copy.deepcopy(value)
+
+
+def lift(task: Task, space: Workspace, execution: str) -> bool:
+    """Move what the runner wrote out of the workspace; return whether there is more than the result.
+
+    Raises
+    ------
+    ResultMissingError
+        If there is no result.
+    """
+    area, stem = task.area, f"{task.key}.{task.attempt}.{execution}"
+    try:
+        os.rename(os.path.join(space.path, task.name), area.inside(stem + area.suffix))
+    except FileNotFoundError:
+        left = ", ".join(sorted(os.listdir(space.path))) if os.path.isdir(space.path) else ""
+        raise ResultMissingError(
+            f"the runner returned without writing params['result_file'] ({task.name})"
+            + (f"; it wrote {left} instead" if left else "")
+        ) from None
+    extra = bool(os.listdir(space.path))
+    if extra:
+        os.rename(space.path, area.inside(stem + ".files"))
+        os.mkdir(space.path)
+    return extra
+
+
+def describe(task: Task, execution: str, elapsed: float, extra: bool) -> Sidecar:
+    """Return the sidecar of what was lifted; make its slot, if it will replace a folder or a file by a folder.
+
+    Raises
+    ------
+    ResultMissingError
+        If the result is a link that leads nowhere.
+    """
+    path = task.area.inside(f"{task.key}.{task.attempt}.{execution}{task.area.suffix}")
+    if task.fsync:
+        sync(path)
+    found = measure(path)
+    if found is None:
+        raise ResultMissingError(f"the runner left a link that leads nowhere as params['result_file'] ({task.name})")
+    slotted = task.replaces is not None and (found.folder or os.path.isdir(task.area.path(task.replaces)))
+    if slotted:
+        os.mkdir(task.area.inside(f"{task.key}.{task.attempt}.{execution}.slot"))
+    return Sidecar(
+        model=task.model,
+        id=task.id,
+        key=task.key,
+        attempt=task.attempt,
+        owner=task.owner,
+        values=task.values,
+        custom_data={"elapsed_seconds": round(elapsed, 6), **task.custom_data},
+        created_at=utcnow().isoformat(),
+        execution=execution,
+        suffix=task.area.suffix,
+        size=found.size,
+        mtime_ns=found.mtime_ns,
+        folder=found.folder,
+        slotted=slotted,
+        extra=extra,
+    )
+
+
+def finish(task: Task, sidecar: Sidecar) -> Sidecar:
+    """Create and write the sidecar; where another execution was first, return its."""
+    try:
+        descriptor = sidecars.create(task.area, task.key, task.attempt)
+    except FileExistsError:
+        discard(task, sidecar.execution)
+        first = sidecars.read(task.area, task.key, task.attempt)
+        if first is None:
+            raise Torn(task.attempt) from None
+        return first
+    sidecars.write(descriptor, sidecar, task.fsync)
+    if task.fsync:
+        sync(task.area.root)
+    return sidecar
+
+
+def discard(task: Task, execution: str) -> None:
+    """Remove what an execution made that nobody will read."""
+    stem = f"{task.key}.{task.attempt}.{execution}"
+    for rest in (task.area.suffix, ".files", ".slot"):
+        remove(task.area.inside(stem + rest))

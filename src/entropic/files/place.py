@@ -1,0 +1,141 @@
+"""How a result comes to its place, and goes from it: the only renames outside the area.
+
+Each works once, whoever repeats it and however late: a result is taken from a name that never exists again, a
+removed one goes into a slot that is spent before the claim moves on. So a process that wakes up after it was
+replaced finds its source or target gone, and changes nothing.
+"""
+
+import contextlib
+import errno
+import os
+import shutil
+
+from entropic.errors import ForeignFileError
+from entropic.files.area import Area
+from entropic.files.sidecar import Sidecar
+
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV, errno.EMLINK}
+
+
+def place(area: Area, sidecar: Sidecar, where: str, first: bool) -> bool:
+    """Move an attempt's result to its place; False if it was moved before (or is gone).
+
+    Parameters
+    ----------
+    where
+        The name below `results_dir`.
+    first
+        Whether nothing of ours lies there yet: then an existing file is somebody else's.
+
+    Raises
+    ------
+    ForeignFileError
+        If a file that is not ours lies there.
+    """
+    source, target = area.inside(sidecar.result), area.path(where)
+    try:
+        if sidecar.folder:
+            _place_folder(source, target)
+        elif first and not sidecar.slotted:
+            _link(source, target)
+            unlink_t(source)
+        else:
+            os.replace(source, target)
+    except FileNotFoundError:
+        return False
+    except FileExistsError as error:
+        raise _foreign(target) from error
+    except IsADirectoryError as error:
+        raise _foreign(target) from error
+    return True
+
+
+def _foreign(target: str) -> ForeignFileError:
+    return ForeignFileError(
+        f"{target} exists and was not made by this store, which never overwrites such files; the finished run is kept "
+        "and takes its place as soon as you have moved that file and ask for the run again"
+    )
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        # The same inode: an earlier publication stopped between link and unlink.
+        if not os.path.samestat(os.lstat(source), os.lstat(target)):
+            raise
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        _check_free(target)
+        os.rename(source, target)
+
+
+def unlink_t(source: str) -> None:
+    """Remove the name under which a result was written, now that it has its final one."""
+    with contextlib.suppress(FileNotFoundError):  # renamed where there are no links, or unlinked by a helper
+        os.unlink(source)
+
+
+def _place_folder(source: str, target: str) -> None:
+    if os.path.lexists(source):
+        _check_free(target)
+    os.rename(source, target)
+
+
+def _check_free(target: str) -> None:
+    if os.path.lexists(target):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target)
+
+
+def move_aside(area: Area, sidecar: Sidecar, where: str) -> None:
+    """Move the old result out of the way of a folder, into the slot of the new one, which works once."""
+    with contextlib.suppress(FileNotFoundError, FileExistsError, NotADirectoryError):
+        os.rename(area.path(where), os.path.join(area.inside(sidecar.slot), "old"))
+
+
+def spend_slot(area: Area, sidecar: Sidecar) -> None:
+    """End the time in which `move_aside` can work."""
+    spend(area, sidecar.slot)
+
+
+def keep(area: Area, sidecar: Sidecar, where: str, replaced: str | None) -> None:
+    """Move what else the runner left beside the result; remove that of the attempt that it replaces."""
+    if sidecar.extra:
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(area.inside(sidecar.files), area.extra(where, sidecar.attempt))
+    if replaced and replaced != sidecar.attempt:
+        shutil.rmtree(area.extra(where, replaced), ignore_errors=True)
+
+
+def clear(area: Area, slot: str, where: str, published: str | None, extra: bool) -> None:
+    """Move a deleted row's file into the slot of its delete, which works once; remove its extra files."""
+    old = os.path.join(area.inside(slot), "old")
+    if not os.path.lexists(old):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            os.rename(area.path(where), old)
+    if published and extra:
+        shutil.rmtree(area.extra(where, published), ignore_errors=True)
+
+
+def spend(area: Area, slot: str) -> None:
+    """End the time in which a file can be moved into a slot."""
+    with contextlib.suppress(FileNotFoundError):
+        os.rename(area.inside(slot), area.inside(spent(slot)))
+
+
+def spent(slot: str) -> str:
+    """Return the name of a slot that is spent."""
+    return slot.removesuffix(".slot") + ".spent"
+
+
+def remove(path: str) -> None:
+    """Remove a file or folder of the area; one that is gone already is fine."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+    except (IsADirectoryError, PermissionError):  # macOS says EPERM for a folder
+        if not os.path.isdir(path) or os.path.islink(path):
+            raise
+        shutil.rmtree(path, ignore_errors=True)

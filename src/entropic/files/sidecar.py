@@ -1,0 +1,152 @@
+"""The sidecar: the once-only moment at which an attempt is finished.
+
+It is created exclusively, filled by one write, and never written again. Complete (it parses and ends with a
+newline), it says everything that publication needs, so anyone can publish the attempt. Torn, it says nothing, and
+its attempt's name is burnt.
+"""
+
+import base64
+import json
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from entropic.files.area import Area
+from entropic.files.measure import Measure
+
+VERSION = 1
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
+
+@dataclass(frozen=True, slots=True)
+class Sidecar:
+    """A finished attempt: its result and its row.
+
+    Attributes
+    ----------
+    key : str
+        The key's name in the area.
+    values : dict
+        The user's columns, as the driver stores them.
+    created_at : str
+        ISO 8601, naive UTC.
+    execution : str
+        Which execution of the attempt wrote the result: its name in the area ends with it and the suffix.
+    slotted : bool
+        Whether its publication moves an old result aside, into its slot.
+    extra : bool
+        Whether the runner left more files than its result.
+    """
+
+    model: str
+    id: str
+    key: str
+    attempt: str
+    owner: str
+    values: dict[str, Any]
+    custom_data: dict[str, Any]
+    created_at: str
+    execution: str
+    suffix: str
+    size: int
+    mtime_ns: int
+    folder: bool
+    slotted: bool
+    extra: bool
+
+    @property
+    def result(self) -> str:
+        """The name of the result in the area."""
+        return f"{self.key}.{self.attempt}.{self.execution}{self.suffix}"
+
+    @property
+    def slot(self) -> str:
+        """The name of the slot that a folder, or what replaces one, may have."""
+        return f"{self.key}.{self.attempt}.{self.execution}.slot"
+
+    @property
+    def files(self) -> str:
+        """The name of the folder of extra files in the area."""
+        return f"{self.key}.{self.attempt}.{self.execution}.files"
+
+    def matches(self, found: Measure | None) -> bool:
+        """Tell whether what lies somewhere is this attempt's result."""
+        return found is not None and (found.size, found.mtime_ns) == (self.size, self.mtime_ns)
+
+
+def name(key: str, attempt: str) -> str:
+    """Return the name of an attempt's sidecar in the area."""
+    return f"{key}.{attempt}.json"
+
+
+def create(area: Area, key: str, attempt: str) -> int:
+    """Create an attempt's sidecar and return its descriptor.
+
+    Raises
+    ------
+    FileExistsError
+        If another execution of the attempt was first.
+    """
+    return os.open(area.inside(name(key, attempt)), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+
+
+def write(descriptor: int, sidecar: Sidecar, fsync: bool) -> None:
+    """Fill a sidecar in one write and close it."""
+    try:
+        text = encode(sidecar)
+        if os.write(descriptor, text) != len(text):
+            raise OSError(28, "No space left on device")  # a short write: the disk, or a limit, is full
+        if fsync:
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def encode(sidecar: Sidecar) -> bytes:
+    """Return the text of a sidecar."""
+    fields = {field: getattr(sidecar, field) for field in Sidecar.__slots__}
+    fields["values"] = {column: _pack(value) for column, value in sidecar.values.items()}
+    return (_encode({"entropic": VERSION, **fields}) + "\n").encode()
+
+
+def decode(text: bytes) -> Sidecar | None:
+    """Return what a sidecar says; None if it is torn."""
+    if not text.endswith(b"\n"):
+        return None
+    try:
+        fields = json.loads(text)
+        fields.pop("entropic")
+        fields["values"] = {column: _unpack(value) for column, value in fields["values"].items()}
+        return Sidecar(**fields)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
+def read(area: Area, key: str, attempt: str) -> Sidecar | None:
+    """Return what an attempt's sidecar says; None if there is none, or it is torn."""
+    try:
+        with open(area.inside(name(key, attempt)), "rb") as file:
+            return decode(file.read())
+    except FileNotFoundError:
+        return None
+
+
+def exists(area: Area, key: str, attempt: str) -> bool:
+    """Tell whether an attempt has a sidecar, complete or torn."""
+    return os.path.lexists(area.inside(name(key, attempt)))
+
+
+def discard(area: Area, key: str, attempt: str) -> None:
+    """Remove the sidecar of an attempt that is over."""
+    try:
+        os.unlink(area.inside(name(key, attempt)))
+    except FileNotFoundError:
+        pass
+
+
+def _pack(value: Any) -> Any:
+    return {"base64": base64.b64encode(value).decode()} if isinstance(value, bytes) else value
+
+
+def _unpack(value: Any) -> Any:
+    return base64.b64decode(value["base64"]) if isinstance(value, dict) else value

@@ -1,0 +1,209 @@
+"""Keys: which parameter sets are the same experiment. Pure; knows nothing of databases and files.
+
+A set is normalised (dict keys sorted, floats rounded, enums replaced by their value, tuples made lists, numpy
+scalars made Python values, anything else made text), written as compact JSON, and hashed with SHA-256; the key is
+the first 16 hex digits. What has no text that identifies it is refused.
+"""
+
+import dataclasses
+import enum
+import json
+import re
+import sys
+from collections.abc import Callable, Mapping
+from hashlib import sha256
+from json.encoder import encode_basestring_ascii
+from typing import Any
+
+from entropic.errors import ParameterError
+
+RESERVED = ("id", "result_file", "created_at", "custom_data")
+ROUNDINGS = ("decimal", "significant")
+
+_ADDRESS = re.compile(r"\bat 0x[0-9A-Fa-f]{4,}")
+_NOT_FINITE = {
+    "inf": "Infinity",
+    "-inf": "-Infinity",
+    "nan": "NaN",
+}  # as the standard library's JSON writes them
+_dumps = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
+
+
+def round_decimal(value: float) -> float:
+    """Round to 12 decimals, which hides the noise of IEEE 754 in numbers near 1."""
+    return round(value, 12)
+
+
+def round_significant(value: float) -> float:
+    """Round to 12 significant digits, which also tells very small numbers apart."""
+    return float(f"{value:.11e}")
+
+
+ROUND: dict[str, Callable[[float], float]] = {"decimal": round_decimal, "significant": round_significant}
+
+
+def key(params: Mapping[str, Any], float_rounding: str = "decimal") -> str:
+    """Return the primary key that a store gives these params.
+
+    Parameters
+    ----------
+    params
+        A parameter set. `result_file`, `created_at` and `custom_data` do not count; an `id` is returned as it is.
+    float_rounding
+        `"decimal"` (12 decimals) or `"significant"` (12 significant digits), as the store was made with.
+
+    Raises
+    ------
+    ParameterError
+        If a value cannot be identified by a text.
+    """
+    return Hasher(float_rounding)(params)
+
+
+class Hasher:
+    """Turns parameter sets into keys; remembers the shape of the sets that it has seen, which makes it fast.
+
+    Flat sets of plain scalars are written straight into a template; everything else is normalised first. Both
+    give the same keys: `tests/property/test_keys.py`.
+    """
+
+    def __init__(self, rounding: str = "decimal") -> None:
+        if rounding not in ROUNDINGS:
+            raise ParameterError(f"float_rounding is 'decimal' or 'significant', not {rounding!r}")
+        self.rounding = rounding
+        self._round = round_ = ROUND[rounding]
+        self._templates: dict[tuple[str, ...], tuple[str, tuple[str, ...]]] = {}
+
+        def write_float(value: float) -> str:
+            text = repr(round_(value))
+            return _NOT_FINITE[text] if text in _NOT_FINITE else text
+
+        self._writers: dict[type, Callable[[Any], str]] = {
+            int: int.__repr__,
+            float: write_float,
+            str: encode_basestring_ascii,
+            bool: {True: "true", False: "false"}.__getitem__,
+            type(None): lambda _: "null",
+        }
+
+    def __call__(self, params: Mapping[str, Any]) -> str:
+        """Return the key of one set."""
+        try:
+            template, names = self._templates[tuple(params)]
+            writers = self._writers
+            text = template % tuple([writers[type(value)](value) for value in map(params.__getitem__, names)])
+        except (KeyError, ValueError, TypeError):
+            if isinstance(params, Mapping) and "id" in params:
+                return explicit_id(params["id"])
+            text = self._write(params)
+        return sha256(text.encode("ascii")).hexdigest()[:16]
+
+    def canonical(self, value: Any) -> Any:
+        """Return the normalised form of one value: two values are the same experiment iff these are equal."""
+        return normalise(value, self._round, ())
+
+    def _write(self, params: Mapping[str, Any]) -> str:
+        if not isinstance(params, Mapping):
+            raise ParameterError(f"params must be a dict, not {type(params).__name__}: {params!r:.80}")
+        own = {name: value for name, value in params.items() if name not in RESERVED}
+        try:
+            text = _dumps(normalise(own, self._round, ()))
+        except RecursionError:
+            raise ParameterError("params contain themselves, or are nested too deeply to be written down") from None
+        except ValueError as error:
+            if isinstance(error, ParameterError):
+                raise
+            raise ParameterError(f"params cannot be written down: {error}") from None
+        self._learn(params, own)
+        return text
+
+    def _learn(self, params: Mapping[str, Any], own: dict[str, Any]) -> None:
+        if len(self._templates) >= 256:  # sets of ever-changing shape: remembering them would only cost memory
+            return
+        names = tuple(sorted(str.__str__(name) for name in own))
+        fields = [encode_basestring_ascii(name).replace("%", "%%") + ":%s" for name in names]
+        self._templates[tuple(params)] = ("{" + ",".join(fields) + "}", names)
+
+
+def explicit_id(value: Any) -> str:
+    """Return an id given by the user, which is the key verbatim."""
+    if not isinstance(value, str) or not value:
+        raise ParameterError(f"an explicit id must be a non-empty string, not {value!r}")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ParameterError(f"the explicit id {value!r} has a lone surrogate, which no database stores") from None
+    return str.__str__(value)
+
+
+def plain(value: Any) -> Any:
+    """Return the Python value that a numpy scalar wraps; anything else as it is."""
+    numpy = sys.modules.get("numpy")  # a numpy scalar exists only where numpy is loaded
+    if numpy is None or not isinstance(value, numpy.generic):
+        return value
+    inner = value.item()
+    if isinstance(inner, numpy.generic):
+        raise ParameterError(f"{value!r} has no Python value; pass float(...) or int(...) of it")
+    return inner
+
+
+def normalise(value: Any, round_: Callable[[float], float], where: tuple[Any, ...]) -> Any:
+    """Return the value as plain JSON: the canonical form that is hashed."""
+    kind = type(value)
+    if value is None or kind is bool or kind is int or kind is str:
+        return value
+    if kind is float:
+        return round_(value)
+    if isinstance(value, enum.Enum):
+        return normalise(value.value, round_, where)
+    value = plain(value)
+    if isinstance(value, float):
+        return round_(float(value))
+    if isinstance(value, bool):
+        return bool(value)
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, Mapping):
+        return {_name(name, where): normalise(inner, round_, (*where, name)) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [normalise(inner, round_, (*where, i)) for i, inner in enumerate(value)]
+    return text_of(value, round_, where)
+
+
+def _name(name: Any, where: tuple[Any, ...]) -> str:
+    if isinstance(name, enum.Enum) or not isinstance(name, str):
+        at = f" in {spell(where)}" if where else ""
+        raise ParameterError(f"the key {name!r}{at} is {type(name).__name__}; keys of params are strings")
+    return str.__str__(name)
+
+
+def text_of(value: Any, round_: Callable[[float], float], where: tuple[Any, ...]) -> str:
+    """Return `str(value)` where that identifies the value, and refuse it where it does not."""
+    kind = type(value)
+    named = f"{spell(where)} is a {kind.__module__}.{kind.__qualname__}".replace(" builtins.", " ")
+    if isinstance(value, set | frozenset):
+        raise ParameterError(f"{named}, whose order changes from run to run; pass sorted(...) of it")
+    if any(hasattr(kind, name) for name in ("__array__", "__array_interface__", "__dataframe__")):
+        raise ParameterError(
+            f"{named}, whose text leaves numbers out, so it cannot tell two of them apart; pass a name, a checksum, "
+            "or .tolist() of a small one, and let the runner load the data"
+        )
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        for field in dataclasses.fields(value):  # its text is made of theirs, so theirs must identify them
+            normalise(getattr(value, field.name), round_, (*where, field.name))
+    text = repr(value) if isinstance(value, bytes | bytearray) else str(value)
+    if (kind.__str__ is object.__str__ and kind.__repr__ is object.__repr__) or _ADDRESS.search(text):
+        raise ParameterError(
+            f"{named}, and its text {text!r:.100} holds a memory address, which changes from run to run; pass a name "
+            "for it, or the values that it is made of"
+        )
+    if "<lambda>" in text or "<locals>" in text:
+        raise ParameterError(f"{named} without a stable name ({text!r:.100}); pass a name for it")
+    return text
+
+
+def spell(where: tuple[Any, ...]) -> str:
+    """Return a place within params as a user would write it: `params['a'][0]`."""
+    return "params" + "".join(f"[{part!r}]" for part in where)

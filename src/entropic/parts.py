@@ -1,0 +1,67 @@
+"""What the steps of a run work with: wired once by the store, used by runs, sweeps and repair."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from entropic import match
+from entropic.db.engine import Database
+from entropic.db.ledger import Ledger
+from entropic.db.rows import Rows
+from entropic.files import sidecar as sidecars
+from entropic.files.area import Area, key_of
+from entropic.files.attempt import Runner
+from entropic.heartbeat import Heart
+from entropic.keys import Hasher
+from entropic.model import Schema
+
+ModelT = TypeVar("ModelT")
+
+
+@dataclass(frozen=True, slots=True)
+class Parts(Generic[ModelT]):
+    """The parts of one store."""
+
+    schema: Schema
+    hasher: Hasher
+    database: Database
+    ledger: Ledger
+    rows: Rows[ModelT]
+    area: Area
+    heart: Heart
+    runner: Runner
+    fsync: bool
+
+    @property
+    def model(self) -> str:
+        """The name of the user's table, by which the ledger knows the model."""
+        name: str = self.schema.table.name
+        return name
+
+    def key_of(self, id: str) -> str:
+        """Return the name of a key in the area."""
+        return key_of(self.model, id)
+
+    def is_finished(self, id: str, attempt: str) -> bool:
+        """Tell whether an attempt has a complete sidecar."""
+        return sidecars.read(self.area, self.key_of(id), attempt) is not None
+
+    def row(self, raw: Any, params: Mapping[str, Any]) -> ModelT:
+        """Return the instance of a raw row, once it is known to be what these params ask for."""
+        row = self.rows.build(raw)
+        match.verify(self.schema, self.rows, row, params)
+        return row
+
+    def verify(self, raw: Any, params: Mapping[str, Any]) -> None:
+        """Compare a raw row with the params that were asked for under its key.
+
+        Raises
+        ------
+        KeyCollisionError
+            If they are not the same.
+        """
+        match.verify(self.schema, self.rows, self.rows.build(raw), params)
+
+    def describe(self, params: Any, id: str) -> str:
+        """Name a run in a message."""
+        return f"{self.schema.name} {id} {dict(params)!r:.300}"

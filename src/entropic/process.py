@@ -1,0 +1,125 @@
+"""Who is working: the identity of this process and its calls, and whether another one still lives.
+
+An identity is a text without spaces or slashes, `host.boot.pid.start.number`, so that it can be part of a file
+name: `number` tells the calls, or the workers, of one process apart. Processes with the same `boot` can see each
+other, and only they: it stands for one start of one machine (and, on Linux, one namespace of pids, so that two
+containers on a host do not take each other for dead).
+"""
+
+import hashlib
+import itertools
+import os
+import platform
+import re
+import sys
+from typing import Literal
+
+State = Literal["alive", "dead", "elsewhere"]
+
+_calls: set[str] = set()  # the calls of this process that are under way
+_numbers = itertools.count(1)
+_identity = ""
+_HIDDEN = -1  # alive, but the system shows no more of it to other users (hidepid)
+
+
+def _boot() -> str:
+    try:
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            boot = file.read().strip() + os.readlink("/proc/self/ns/pid")
+    except OSError:
+        import psutil
+
+        boot = f"{platform.node()} {psutil.boot_time():.0f}"
+    return hashlib.sha256(boot.encode()).hexdigest()[:8]
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def _started(pid: int) -> int | None:
+    """Return when a process began, in a unit that only needs to tell two users of one pid apart; None if it ended.
+
+    On Linux this is the kernel's own count of ticks since boot. psutil turns that into a time of day, which moves
+    with the clock, and a living process whose clock was corrected must not be taken for another one.
+    """
+    if sys.platform == "linux":
+        try:
+            with open(f"/proc/{pid}/stat", "rb") as file:
+                fields = file.read().rpartition(b")")[2].split()  # the name in parentheses may hold anything
+        except (FileNotFoundError, ProcessLookupError):
+            return _HIDDEN if _exists(pid) else None
+        zombie = fields[0] in b"ZXx" and int(fields[17]) <= 1  # with more threads only its main thread has ended
+        return None if zombie else int(fields[19])
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else int(process.create_time())
+    except psutil.NoSuchProcess:
+        return None
+
+
+def identity() -> str:
+    """Return `host.boot.pid.start` of this process."""
+    global _identity
+    if not _identity:
+        host = re.sub(r"[^A-Za-z0-9-]", "-", platform.node())[:40] or "host"
+        _identity = f"{host}.{_boot()}.{os.getpid()}.{_started(os.getpid())}"
+    return _identity
+
+
+def number() -> int:
+    """Return a number that this process has not used before."""
+    return next(_numbers)
+
+
+def state(who: str | None) -> State:
+    """Tell whether a call or worker is alive, dead, or of another machine, where only its lease can tell.
+
+    A process of this machine is dead when it is gone (or a zombie, or its pid belongs to a later process), and
+    only then: stopped, swapped out or deep in C code it is alive. `None` stands for an owner that gave up.
+    """
+    if not who:
+        return "dead"
+    _, boot, pid, start, _ = who.split(".")
+    mine = identity().split(".")
+    if boot != mine[1]:
+        return "elsewhere"
+    if [boot, pid, start] == mine[1:]:
+        return "alive" if who in _calls else "dead"
+    return "alive" if str(_started(int(pid))) in (start, str(_HIDDEN)) else "dead"
+
+
+class Call:
+    """One call of a user, or one worker, alive until it is closed; the owner of what it claims."""
+
+    def __init__(self) -> None:
+        self.name = f"{identity()}.{number()}"
+        _calls.add(self.name)
+
+    def close(self) -> None:
+        """End it: what it still owns belongs to a dead owner from now on."""
+        _calls.discard(self.name)
+
+    def __enter__(self) -> "Call":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _forked() -> None:
+    global _identity
+    _identity = ""
+    _calls.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)

@@ -1,0 +1,213 @@
+"""Publication: from a finished attempt to a row and a file, by its owner or by anyone who finds it.
+
+Every statement that the database may refuse comes first, then the file, then COMMIT. A crash anywhere leaves the
+sidecar, from which the next caller does it again; each rename works once, so doing it again is harmless.
+"""
+
+import logging
+import sqlite3
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from entropic.db.engine import Connection
+from entropic.db.ledger import RUNNING, Claim
+from entropic.errors import PublishError, ResultMissingError
+from entropic.files import place as places
+from entropic.files import sidecar as sidecars
+from entropic.files.durable import sync
+from entropic.files.measure import measure
+from entropic.files.sidecar import Sidecar
+from entropic.parts import Parts
+
+log = logging.getLogger("entropic")
+
+
+class Fenced(Exception):
+    """The attempt no longer holds its claim."""
+
+
+class Visible(Exception):
+    """The row that a folder replaces is still visible, and must go first."""
+
+
+class Vanished(Exception):
+    """Somebody removed the result before it was published."""
+
+
+def publish(parts: Parts[Any], sidecar: Sidecar) -> Any:
+    """Publish an attempt and return its raw row; None if it does not hold the claim any more.
+
+    Raises
+    ------
+    PublishError
+        If the database, or a file that is not ours, refuses it; the result is kept.
+    ResultMissingError
+        If an outsider removed the result meanwhile.
+    """
+    while True:
+        connection = parts.database.connection()
+        connection.begin()
+        try:
+            claim, _ = parts.ledger.lock(connection, sidecar.id)
+            publish_locked(parts, connection, claim, sidecar)
+            raw = parts.rows.read(sidecar.id)
+            commit(connection)
+            return raw
+        except Fenced:
+            connection.rollback()
+            return None
+        except Visible:
+            connection.rollback()
+            unpublish(parts, sidecar)
+        except Vanished:
+            connection.rollback()
+            vanished(parts, sidecar)
+            raise ResultMissingError(
+                f"the result of {parts.schema.name} {sidecar.id} was removed from {parts.area.results_dir} before it "
+                "was recorded; call again to run it again"
+            ) from None
+        except BaseException as error:
+            connection.rollback()
+            raise _explained(parts, sidecar, error) from error
+
+
+def _explained(parts: Parts[Any], sidecar: Sidecar, error: BaseException) -> BaseException:
+    if isinstance(error, PublishError) or not isinstance(error, sqlite3.Error | OSError):
+        return error
+    return PublishError(
+        f"{parts.schema.name} {sidecar.id} ran, but could not be recorded: {error}; its result is kept in "
+        f"{parts.area.root}, and the next call for it records it without running it again"
+    )
+
+
+def publish_locked(parts: Parts[Any], connection: Connection, claim: Claim | None, sidecar: Sidecar) -> None:
+    """Do all of a publication but its COMMIT, under the lock on its claim."""
+    if claim is None or claim.attempt != sidecar.attempt or claim.state != RUNNING:
+        raise Fenced
+    visible = sidecar.slotted and parts.rows.exists(connection, claim.id) and _lies_at_place(parts, claim)
+    record(parts, connection, claim, sidecar)
+    if visible:
+        raise Visible  # and roll back: what the database refuses, it has refused by now
+    move(parts, claim, sidecar)
+
+
+def _lies_at_place(parts: Parts[Any], claim: Claim) -> bool:
+    return claim.published is not None and measure(parts.area.path(claim.path or "")) is not None
+
+
+def record(parts: Parts[Any], connection: Connection, claim: Claim, sidecar: Sidecar) -> None:
+    """Execute every statement of a publication: the fence, then the row."""
+    checksum = parts.rows.own_checksum(sidecar.values)
+    measures = (sidecar.size, sidecar.mtime_ns, sidecar.extra, checksum)
+    if not parts.ledger.publish(connection, sidecar.id, sidecar.attempt, *measures):
+        raise Fenced
+    parts.rows.upsert(
+        connection,
+        {
+            "id": sidecar.id,
+            "result_file": parts.area.path(claim.path or ""),
+            "created_at": parts.rows.created_at(datetime.fromisoformat(sidecar.created_at)),
+            "custom_data": parts.rows.custom_data(sidecar.custom_data),
+            **sidecar.values,
+        },
+    )
+
+
+def move(parts: Parts[Any], claim: Claim, sidecar: Sidecar) -> None:
+    """Bring the result, and what else the runner left, to their place."""
+    area, where = parts.area, claim.path or ""
+    if sidecar.slotted:
+        if claim.published:
+            places.move_aside(area, sidecar, where)
+        places.spend_slot(area, sidecar)
+    moved = places.place(area, sidecar, where, first=claim.published is None)
+    if not moved and not sidecar.matches(measure(area.path(where))):
+        raise Vanished
+    if sidecar.extra or claim.extra:
+        places.keep(area, sidecar, where, claim.published if claim.extra else None)
+    if parts.fsync:
+        sync(area.results_dir, deep=False)
+
+
+def unpublish(parts: Parts[Any], sidecar: Sidecar) -> None:
+    """Delete the row of a result that a folder replaces: no reader may see it while its file is on the way."""
+    with parts.database.transaction() as connection:
+        claim, _ = parts.ledger.lock(connection, sidecar.id)
+        if claim is not None and claim.attempt == sidecar.attempt and claim.state == RUNNING:
+            parts.rows.delete(connection, sidecar.id)
+
+
+def commit(connection: Connection) -> None:
+    """Make the row visible."""
+    connection.commit()
+
+
+def clean(parts: Parts[Any], sidecar: Sidecar) -> None:
+    """Remove what is left of a published attempt: its sidecar, and the old folder that it moved aside."""
+    if sidecar.slotted:
+        places.remove(parts.area.inside(places.spent(sidecar.slot)))
+    sidecars.discard(parts.area, sidecar.key, sidecar.attempt)
+
+
+def discard(parts: Parts[Any], sidecar: Sidecar) -> None:
+    """Remove all of an attempt that was superseded: the result before the sidecar that names it."""
+    for name in (sidecar.result, sidecar.files, sidecar.slot, places.spent(sidecar.slot)):
+        places.remove(parts.area.inside(name))
+    sidecars.discard(parts.area, sidecar.key, sidecar.attempt)
+
+
+def vanished(parts: Parts[Any], sidecar: Sidecar) -> None:
+    """Record that an outsider removed a result before its row was there; a later call runs it again."""
+    failure = {
+        "type": "ResultMissingError",
+        "message": f"the finished result was removed from {parts.area.results_dir} before it was recorded",
+    }
+    with parts.database.transaction() as connection:
+        parts.ledger.vanished(connection, sidecar.id, sidecar.attempt, failure)
+    discard(parts, sidecar)
+
+
+def publish_many(parts: Parts[Any], finished: Iterable[Sidecar]) -> list[Sidecar]:
+    """Publish many attempts, in one transaction where that is possible; return those that were superseded.
+
+    Raises
+    ------
+    PublishError
+        The first one, after everything else is published; what it names is kept.
+    """
+    ordered = sorted(finished, key=lambda sidecar: sidecar.id)
+    if len(ordered) > 1 and not any(sidecar.slotted for sidecar in ordered):
+        try:
+            return _publish_together(parts, ordered)
+        except Exception as error:  # noqa: BLE001  (one by one shows which of them it was)
+            log.debug("a batch of %d could not be published together (%s); one by one", len(ordered), error)
+    superseded, errors = [], []
+    for sidecar in ordered:
+        try:
+            if publish(parts, sidecar) is None:
+                superseded.append(sidecar)
+                continue
+            clean(parts, sidecar)
+        except (PublishError, ResultMissingError) as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]
+    return superseded
+
+
+def _publish_together(parts: Parts[Any], ordered: list[Sidecar]) -> list[Sidecar]:
+    superseded, held = [], []
+    with parts.database.transaction() as connection:
+        for sidecar in ordered:
+            claim, _ = parts.ledger.lock(connection, sidecar.id)
+            if claim is None or claim.attempt != sidecar.attempt or claim.state != RUNNING:
+                superseded.append(sidecar)
+            else:
+                record(parts, connection, claim, sidecar)
+                held.append((claim, sidecar))
+        for claim, sidecar in held:
+            move(parts, claim, sidecar)
+    for _, sidecar in held:
+        clean(parts, sidecar)
+    return superseded

@@ -1,0 +1,179 @@
+"""`Store.check` and `Store.repair`: does everything belong together, and mending what can be mended without a run."""
+
+import os
+import re
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from entropic.collect import collect, survey
+from entropic.db.ledger import RUNNING, Claim
+from entropic.files.measure import measure
+from entropic.keys import Hasher
+from entropic.parts import Parts
+
+_SHOWN = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that is not in order: the key it belongs to (if known), the path, and what is wrong in a sentence."""
+
+    id: str
+    path: str
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass
+class Report:
+    """What `Store.check` found: a list for each kind; all are empty when all is well.
+
+    Attributes
+    ----------
+    missing
+        Rows whose result file is gone.
+    damaged
+        Rows whose result file has another size than recorded.
+    orphans
+        Result files of this store without a row.
+    dead_claims
+        Keys claimed by a process that is gone, with nothing finished.
+    leftovers
+        What dead attempts left behind, finished or not.
+    mismatched
+        Rows whose values are not those that their key was made from.
+    """
+
+    missing: list[Finding] = field(default_factory=list)
+    damaged: list[Finding] = field(default_factory=list)
+    orphans: list[Finding] = field(default_factory=list)
+    dead_claims: list[Finding] = field(default_factory=list)
+    leftovers: list[Finding] = field(default_factory=list)
+    mismatched: list[Finding] = field(default_factory=list)
+    rows: int = 0
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything is in order."""
+        return not any(self.kinds().values())
+
+    def kinds(self) -> dict[str, list[Finding]]:
+        """Return the lists by their names."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "rows"}
+
+    def __str__(self) -> str:
+        if self.ok:
+            return f"{self.rows} rows, all in order"
+        lines = [f"{self.rows} rows"]
+        for name, found in self.kinds().items():
+            if found:
+                lines.append(f"{name.replace('_', ' ')}: {len(found)}")
+                lines += [f"  {finding}" for finding in found[:_SHOWN]]
+                lines += [f"  ... and {len(found) - _SHOWN} more"] if len(found) > _SHOWN else []
+        return "\n".join(lines)
+
+
+@dataclass
+class Repair:
+    """What `Store.repair` did (or, in a dry run, would do), and the report of what is left."""
+
+    done: list[str]
+    left: Report
+    dry_run: bool = False
+
+    def __str__(self) -> str:
+        verb = "would be done" if self.dry_run else "done"
+        lines = [f"{len(self.done)} things {verb}", *(f"  {sentence}" for sentence in self.done)]
+        return "\n".join([*lines, str(self.left)])
+
+
+def check(parts: Parts[Any]) -> Report:
+    """Compare rows, claims and files; change nothing."""
+    report = Report()
+    checksums = parts.ledger.checksums()
+    with_row: dict[str, str] = {}
+    for raw in parts.rows.all():
+        report.rows += 1
+        id, path = parts.rows.id_of(raw), parts.rows.file_of(raw)
+        with_row[id] = path
+        _check_file(parts, report, raw, id, path)
+        _check_values(parts, report, raw, id, path, checksums.get(id))
+    for claim in parts.ledger.all():
+        _check_claim(parts, report, claim, with_row)
+    _check_extra_files(parts, report)
+    for left in survey(parts):
+        id = left.finished.id if left.finished else ""
+        report.leftovers.append(Finding(id, parts.area.inside(left.found.name), str(left)))
+    return report
+
+
+def _check_file(parts: Parts[Any], report: Report, raw: Any, id: str, path: str) -> None:
+    size, found = parts.rows.claim_of(raw)[3], measure(path)
+    if found is None:
+        report.missing.append(Finding(id, path, f"{id}: its result file {path} is gone; it runs again when asked for"))
+    elif size is not None and found.size != size:
+        text = f"{id}: {path} has {found.size} bytes instead of {size}; it runs again when asked for"
+        report.damaged.append(Finding(id, path, text))
+
+
+def _check_values(parts: Parts[Any], report: Report, raw: Any, id: str, path: str, recorded: int | None) -> None:
+    if recorded is not None:
+        right = parts.rows.checksum(raw) == recorded
+    else:
+        right = not re.fullmatch("[0-9a-f]{16}", id) or id in _possible_keys(parts, raw)
+    if not right:
+        text = f"{id}: its columns are not those that it was stored with; it is not served for them"
+        report.mismatched.append(Finding(id, path, text))
+
+
+def _possible_keys(parts: Parts[Any], raw: Any) -> set[str]:
+    """Return the keys that a row without a ledger entry may have: stored values do not tell 1 from 1.0."""
+    row = parts.rows.build(raw)
+    values = {name: getattr(row, name) for name in parts.schema.fields}
+    given = {name: value for name, value in values.items() if value is not None}
+    whole = {n: int(v) if isinstance(v, float) and v.is_integer() else v for n, v in given.items()}
+    hasher = Hasher(parts.hasher.rounding)
+    return {hasher(candidate) for candidate in (values, given, whole, {**values, **whole})}
+
+
+def _check_claim(parts: Parts[Any], report: Report, claim: Claim, with_row: dict[str, str]) -> None:
+    if claim.state == RUNNING and claim.dead and not parts.is_finished(claim.id, claim.attempt):
+        owner = claim.owner or "a call that gave up"
+        text = f"{claim.id}: claimed by {owner}, which is gone; it runs again when asked for"
+        report.dead_claims.append(Finding(claim.id, "", text))
+    if claim.published is None or claim.path is None or claim.state == RUNNING:
+        return
+    path = parts.area.path(claim.path)
+    if with_row.get(claim.id) != path and os.path.lexists(path):
+        report.orphans.append(Finding(claim.id, path, f"{claim.id}: {path} is a result of this store without a row"))
+
+
+def _check_extra_files(parts: Parts[Any], report: Report) -> None:
+    pattern = re.compile(r"(?P<place>.+)\.(?P<attempt>\d+-[0-9a-f]{8})\.files", re.DOTALL)
+    found = [match for name in os.listdir(parts.area.results_dir) if (match := pattern.fullmatch(name))]
+    if not found:
+        return
+    published = {(claim.path, claim.published) for claim in parts.ledger.everywhere()}
+    for match in found:
+        if (match["place"], match["attempt"]) not in published:
+            path = parts.area.path(match[0])
+            report.orphans.append(Finding("", path, f"{path} holds extra files of a result that was replaced"))
+
+
+def repair(parts: Parts[Any], dry_run: bool) -> Repair:
+    """Mend what can be mended without a run: record, finish, remove, give back."""
+    before = check(parts)
+    if dry_run:
+        return Repair([finding.text for finding in [*before.leftovers, *before.dead_claims]], before, dry_run=True)
+    done = collect(parts)
+    for finding in before.dead_claims:
+        with parts.database.transaction() as connection:
+            found, _ = parts.ledger.lock(connection, finding.id)
+            dead = found is not None and found.state == RUNNING and found.dead
+            if found is not None and dead and not parts.is_finished(found.id, found.attempt):
+                parts.ledger.release(connection, found.id, found.attempt)
+                done.append(f"gave back the claim on {finding.id}")
+    done += collect(parts)  # a torn sidecar can go once its claim has moved on
+    return Repair(done, check(parts))

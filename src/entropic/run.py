@@ -1,0 +1,188 @@
+"""The life of one run, from a key to its row. Read aloud, it is the protocol (`docs/protocol.md`).
+
+read      the row and its claim; a row whose file is as recorded is a hit
+claim     lock, look, decide: run it, wait for who runs it, or read again
+execute   the runner writes a file of its own, in a workspace
+finish    the sidecar is created, once: from here on nobody needs to run it again
+publish   the row, then the file, in one transaction; then the sidecar goes
+"""
+
+import logging
+import os
+import sys
+import time
+import traceback
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from entropic import lookup, process, publish
+from entropic.claim import Busy, Want, claim, lock, look
+from entropic.db.ledger import RUNNING
+from entropic.errors import ResultLostWarning
+from entropic.files import attempt
+from entropic.files import sidecar as sidecars
+from entropic.files.attempt import Task, Torn
+from entropic.files.measure import measure
+from entropic.files.sidecar import Sidecar
+from entropic.model import as_custom_data
+from entropic.parts import ModelT, Parts
+from entropic.wait import wait
+
+log = logging.getLogger("entropic")
+TORN_SECONDS = 1.0  # how long another execution may take between creating its sidecar and writing it
+
+
+def run_or_retrieve(
+    parts: Parts[ModelT], params: Mapping[str, Any], custom_data: Mapping[str, Any], forced: bool = False
+) -> ModelT:
+    """Return the row of these params, run by whoever came first; run them in any case if `forced`."""
+    id = parts.hasher(params)
+    suspect = None
+    if not forced:
+        hit, suspect = lookup.read(parts, id)
+        if hit is not None:
+            return parts.row(hit, params)
+    want = prepare(parts, id, params, custom_data, forced)
+    want.suspect = suspect
+    with process.Call() as call:
+        return fulfil(parts, want, call.name)
+
+
+def retrieve(parts: Parts[ModelT], params: Mapping[str, Any]) -> ModelT | None:
+    """Return the row as it stands; a set that lacks a column merely has none."""
+    id = parts.hasher(params)
+    raw = parts.rows.read(id)
+    if raw is not None:
+        return parts.row(raw, params)
+    parts.schema.fit(params, complete=False)
+    return None
+
+
+def prepare(
+    parts: Parts[Any],
+    id: str,
+    params: Mapping[str, Any],
+    custom_data: Mapping[str, Any],
+    forced: bool = False,
+) -> Want:
+    """Check everything that can be checked before anything is claimed, let alone run."""
+    values = parts.rows.bind(parts.schema.fit(params), parts.schema.name)
+    return Want(id, params, values, as_custom_data(custom_data), forced)
+
+
+def fulfil(parts: Parts[ModelT], want: Want, owner: str) -> ModelT:
+    """Run, wait and read until the wanted key has its row; leave nothing claimed behind, whatever happens."""
+    try:
+        while True:
+            found = claim(parts, want, owner)
+            if isinstance(found, Busy):
+                want.waited = wait(parts, found)
+            elif isinstance(found, Task):
+                raw = carry_out(parts, found, want)
+                if raw is not None:
+                    return parts.row(raw, want.params)
+            if not want.forced:
+                hit, want.suspect = lookup.read(parts, want.id)
+                if hit is not None:
+                    return parts.row(hit, want.params)
+    except BaseException as error:
+        give_up(parts, want, owner, error)
+        raise
+
+
+def carry_out(parts: Parts[Any], task: Task, want: Want) -> Any:
+    """Execute and publish a claimed attempt; return its raw row, or None if there is none to return yet."""
+    if want.suspect is not None:
+        warn_of_loss(parts, want)
+    want.waited, want.began = None, time.time()
+    with parts.heart.beating(task.id, task.attempt):
+        finished = execute(parts, task)
+        if finished is None:
+            return None  # torn: its own claim is no reason to wait, the next look claims anew
+        raw = publish.publish(parts, finished)
+    if raw is None:
+        superseded(parts, finished)
+        want.forced = False  # the newer row is the answer
+        return None
+    publish.clean(parts, finished)
+    log.debug("ran %s in %.3g s", parts.describe(want.params, want.id), finished.custom_data["elapsed_seconds"])
+    return raw
+
+
+def execute(parts: Parts[Any], task: Task) -> Sidecar | None:
+    """Execute a claimed attempt; what its runner raises comes out with a note that says which params it was."""
+    try:
+        return attempt.run(task, parts.runner)
+    except Torn:
+        return await_sidecar(task)
+    except BaseException as error:
+        error.add_note(f"entropic: raised while running {parts.describe(task.params, task.id)}")
+        raise
+
+
+def await_sidecar(task: Task) -> Sidecar | None:
+    """Give another execution, which was first, the time to write its sidecar."""
+    deadline = time.monotonic() + TORN_SECONDS
+    while (found := sidecars.read(task.area, task.key, task.attempt)) is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return found
+
+
+def superseded(parts: Parts[Any], finished: Sidecar) -> None:
+    """Clear up after an attempt that does not hold its claim: a helper has published it, or a later one replaced it."""
+    if os.path.lexists(parts.area.inside(finished.result)):
+        publish.discard(parts, finished)
+    else:
+        publish.clean(parts, finished)
+
+
+def give_up(parts: Parts[Any], want: Want, owner: str, error: BaseException) -> None:
+    """Let go of a key on the way out: record a failure, or, after an interrupt, let others run it at once.
+
+    A finished attempt is left as it is: whoever asks for its key next publishes it.
+    """
+    try:
+        with parts.database.transaction() as connection:
+            found, _ = lock(parts, connection, want.id)
+            if found is None or found.owner != owner or found.state != RUNNING or look(parts, found) is not None:
+                return
+            if isinstance(error, Exception):
+                parts.ledger.fail(connection, want.id, found.attempt, failure_of(error, want))
+            else:
+                parts.ledger.release(connection, want.id, found.attempt)
+        sidecars.discard(parts.area, parts.key_of(want.id), found.attempt)  # torn, if there is one
+    except Exception as second:  # noqa: BLE001  (the first error is the one to see)
+        error.add_note(f"entropic: and its claim could not be given back: {second}")
+
+
+def failure_of(error: BaseException, want: Want) -> dict[str, Any]:
+    """Return what the ledger keeps of a failure."""
+    host, _, pid, *_ = process.identity().split(".")
+    began = want.began or time.time()
+    return {
+        "type": type(error).__qualname__,
+        "message": str(error),
+        "traceback": "".join(traceback.format_exception(error))[-20_000:],
+        "host": host,
+        "pid": int(pid),
+        "started_at": began,
+        "elapsed_seconds": round(time.time() - began, 6),
+    }
+
+
+def warn_of_loss(parts: Parts[Any], want: Want) -> None:
+    """Say that a stored result is lost and is run again."""
+    path = parts.rows.file_of(want.suspect)
+    recorded, found = parts.rows.claim_of(want.suspect)[3], measure(path)
+    what = "is gone" if found is None else f"has {found.size} bytes instead of {recorded}"
+    warnings.warn(
+        f"the result file {path} {what}: {parts.describe(want.params, want.id)} is run again",
+        ResultLostWarning,
+        stacklevel=2,
+        **_OUTSIDE,
+    )
+
+
+# The warning points to the user's line, where Python can tell (3.12).
+_OUTSIDE: Any = {"skip_file_prefixes": (os.path.dirname(__file__),)} if sys.version_info >= (3, 12) else {}

@@ -1,0 +1,213 @@
+"""`Store`: argument checks and wiring; the work is done below."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic
+
+from entropic import collect, delete, register, repair, run, sweep
+from entropic.db.engine import Database
+from entropic.db.ledger import Ledger
+from entropic.db.rows import Rows
+from entropic.db.settings import Settings
+from entropic.db.tables import check_columns, metadata
+from entropic.errors import ParameterError, StoreError
+from entropic.files.area import Area, check_suffix
+from entropic.files.attempt import Runner
+from entropic.heartbeat import Heart
+from entropic.keys import Hasher
+from entropic.model import Schema
+from entropic.parts import ModelT, Parts
+from entropic.repair import Repair, Report
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+
+class Store(Generic[ModelT]):
+    """Returns the stored result of an experiment, and runs it only if there is none.
+
+    A store pickles, survives `fork`, and may be shared between threads; any number of processes may open stores on
+    the same database and folder.
+
+    Parameters
+    ----------
+    runner
+        Called as `runner(params)`; writes its result to `params["result_file"]`.
+    result_cls
+        A model derived from `entropic.Base`, with a column for each key of the params.
+    results_dir
+        The folder of the results; made if it does not exist.
+    file_suffix
+        What the names of result files end with, such as `".h5"` or `".npy"`.
+    db_url
+        A SQLAlchemy URL of a SQLite database. A locked database is waited for, 60 seconds or what
+        `?timeout=SECONDS` says.
+    lease
+        Seconds after which another machine takes over from an owner that has not been heard of.
+    float_rounding
+        How floats are rounded in keys: `"decimal"` (12 decimals) or `"significant"` (12 significant digits). It is
+        recorded with the table.
+    fsync
+        Whether a run counts as stored only when it would survive a power cut.
+
+    Raises
+    ------
+    ModelError
+        If the model cannot describe the rows of a store.
+    StoreError
+        If the folder or the database cannot hold one.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        result_cls: type[ModelT],
+        results_dir: str | Path = "./results",
+        file_suffix: str = ".h5",
+        db_url: str = "sqlite:///db.sqlite3",
+        *,
+        lease: float = 60.0,
+        float_rounding: str = "decimal",
+        fsync: bool = False,
+    ) -> None:
+        if not callable(runner):
+            raise ParameterError(f"runner must be callable as runner(params), not {runner!r:.80}")
+        if not isinstance(lease, int | float) or not lease > 0:
+            raise ParameterError(f"lease is a number of seconds above 0, not {lease!r}")
+        hasher = Hasher(float_rounding)
+        schema = Schema(result_cls)
+        suffix = check_suffix(file_suffix)
+        folder = os.path.abspath(results_dir)
+        if os.path.exists(folder) and not os.path.isdir(folder):
+            raise StoreError(f"results_dir {folder!r} is a file; give the path of a folder")
+        database = Database(db_url, fsync)
+        database.create(metadata, schema.table.metadata)
+        check_columns(database.engine, schema.table, schema.name)
+        settings = Settings(database)
+        settings.agree_rounding(schema.table.name, float_rounding)
+        area = Area(folder, settings.uuid(), suffix)
+        ledger = Ledger(database, schema.table.name, lease)
+        rows: Rows[ModelT] = Rows(database, schema, folder)
+        self._parts = Parts(schema, hasher, database, ledger, rows, area, Heart(ledger), runner, fsync)
+        self._made_of = (runner, result_cls, folder, suffix, lease, float_rounding, fsync)
+        collect.collect(self._parts)
+
+    def run_or_retrieve(self, params: dict[str, Any], **custom_data: Any) -> ModelT:
+        """Return the row of these params; run them first if there is none.
+
+        Of all threads and processes that want the same params at the same time one runs them, and the others wait.
+
+        Parameters
+        ----------
+        params
+            The parameter set; its keys are columns of the model.
+        **custom_data
+            Anything JSON. Given to the runner and stored with the row, if a run happens.
+
+        Returns
+        -------
+        ModelT
+            Detached from any session; `result_file` is absolute.
+
+        Raises
+        ------
+        ParameterError
+            Before the run, if the params do not fit the model.
+        KeyCollisionError
+            If a different set has the same key.
+        RunFailed
+            If the attempt of somebody else, for which this call waited, failed.
+        ResultMissingError
+            If the runner wrote no result.
+        """
+        return run.run_or_retrieve(self._parts, params, custom_data)
+
+    def run(self, params: dict[str, Any], **custom_data: Any) -> ModelT:
+        """Run these params in any case, and return their new row.
+
+        An earlier row, and the file at the same path, are replaced once the run has succeeded, and not before.
+        Parameters, result and errors are those of `run_or_retrieve`.
+        """
+        return run.run_or_retrieve(self._parts, params, custom_data, forced=True)
+
+    def retrieve(self, params: dict[str, Any]) -> ModelT | None:
+        """Return the row of these params as it stands, or None.
+
+        Parameters
+        ----------
+        params
+            The parameter set, or just `{"id": ...}`.
+        """
+        return run.retrieve(self._parts, params)
+
+    def register(self, params: dict[str, Any], result_file: str | Path, **custom_data: Any) -> ModelT:
+        """Return the row for a result that was made elsewhere; the file stays where it is.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        RegisterError
+            If these params have another result already.
+        """
+        return register.register(self._parts, params, result_file, custom_data)
+
+    def sweep(self, params: Iterable[dict[str, Any]], client: "Client | None" = None) -> list[ModelT]:
+        """Return a row for each distinct set, in the order of the sets; run those that are missing.
+
+        Everything is checked before the first run. What has finished stays finished, whatever happens. Several
+        processes that sweep the same sets share the work.
+
+        Parameters
+        ----------
+        params
+            Any iterable of parameter sets; read once, to its end, at the call.
+        client
+            A Dask client. Its workers need the results folder under the same path, and no database. What they do
+            not bring home runs in this process.
+        """
+        collect.collect(self._parts)
+        return sweep.sweep(self._parts, params, client)
+
+    def delete(self, params: dict[str, Any], remove_file: bool = False) -> bool:
+        """Delete the row of these params; tell whether there was one.
+
+        Parameters
+        ----------
+        remove_file
+            Whether its result file goes too. A registered folder is never removed.
+        """
+        return delete.delete(self._parts, params, remove_file)
+
+    def check(self) -> Report:
+        """Compare rows, claims and files, and report what does not belong together; change nothing."""
+        return repair.check(self._parts)
+
+    def repair(self, dry_run: bool = False) -> Repair:
+        """Mend what can be mended without a run, and say what was done (or, in a dry run, would be)."""
+        return repair.repair(self._parts, dry_run)
+
+    @property
+    def results_dir(self) -> Path:
+        """The folder of the results, absolute."""
+        return Path(self._parts.area.results_dir)
+
+    @property
+    def file_suffix(self) -> str:
+        """What the names of result files end with."""
+        return self._parts.area.suffix
+
+    def __repr__(self) -> str:
+        return f"Store({self._parts.schema.name}, {str(self.results_dir)!r}, {str(self._parts.database)!r})"
+
+    def __reduce__(self) -> Any:
+        if self._parts.database.in_memory:
+            raise StoreError("a store in memory works only in the process that made it, so it cannot be pickled")
+        runner, result_cls, folder, suffix, lease, float_rounding, fsync = self._made_of
+        options = {"lease": lease, "float_rounding": float_rounding, "fsync": fsync}
+        return _restore, (runner, result_cls, folder, suffix, self._parts.database.address, options)
+
+
+def _restore(runner: Any, result_cls: Any, folder: str, suffix: str, db_url: str, options: dict[str, Any]) -> Any:
+    return Store(runner, result_cls, folder, suffix, db_url, **options)

@@ -1,0 +1,100 @@
+"""Waiting for somebody else's run, without waiting for what cannot come."""
+
+import contextlib
+import json
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from entropic.claim import Busy, look
+from entropic.db.ledger import RUNNING, Claim
+from entropic.errors import CycleError
+from entropic.files.attempt import Inside, inside
+from entropic.parts import Parts
+
+log = logging.getLogger("entropic")
+
+SHORTEST, LONGEST = 0.002, 0.1  # s between two looks: a dead owner is seen well within a second
+PATIENCE = 1.0  # s before the log says for whom a call waits
+
+
+def wait(parts: Parts[Any], busy: Busy) -> str:
+    """Return when the attempt has ended, is finished, or has lost its owner; return its name.
+
+    Raises
+    ------
+    CycleError
+        If that run waits, directly or through others, for one that this call is inside of.
+    """
+    wait_for_any(parts, {busy.claim.id: busy.claim})
+    return busy.claim.attempt
+
+
+def wait_for_any(parts: Parts[Any], busy: Mapping[str, Claim]) -> list[str]:
+    """Return, as soon as there are some, the ids of those claims that are worth another look."""
+    with _announced(parts, list(busy)):
+        pause, told, began = SHORTEST, False, time.monotonic()
+        while True:
+            looked = time.monotonic()
+            now = {found.id: found for found in parts.ledger.find_many(busy)}
+            free = [id for id, found in busy.items() if not _is_under_way(parts, now.get(id), found.attempt)]
+            if free:
+                return free
+            if not told and looked - began > PATIENCE:
+                told = True
+                first = next(iter(busy.values()))
+                more = f", and for {len(busy) - 1} more" if len(busy) > 1 else ""
+                log.info("waiting for %s %s, %s%s", parts.schema.name, first.id, whom(first), more)
+            time.sleep(max(pause, time.monotonic() - looked))
+            pause = min(pause * 1.5, LONGEST)
+
+
+def _is_under_way(parts: Parts[Any], now: Claim | None, attempt: str) -> bool:
+    if now is None or now.state != RUNNING or now.attempt != attempt or now.dead:
+        return False
+    return look(parts, now) is None
+
+
+def whom(found: Claim) -> str:
+    """Say who runs a claim, and since when."""
+    host, _, pid, *_ = (found.owner or "nobody.?.?").split(".")
+    since = datetime.fromtimestamp(found.since or 0, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return f"which runs on {host} (pid {pid}) since {since}"
+
+
+@contextlib.contextmanager
+def _announced(parts: Parts[Any], ids: list[str]) -> Iterator[None]:
+    """Let the ledger say what a run waits for, while it waits: two runs that wait for each other would never end."""
+    around = [run for run in inside.get() if run.area == parts.area.root]
+    if not around:
+        yield
+        return
+    innermost = around[-1]
+    ledger = parts.ledger.of(innermost.model)
+    ledger.wait_for(innermost.id, innermost.attempt, json.dumps([[parts.model, id] for id in ids]))
+    try:
+        check_cycle(parts, around, ids)
+        yield
+    finally:
+        ledger.wait_for(innermost.id, innermost.attempt, None)
+
+
+def check_cycle(parts: Parts[Any], around: list[Inside], ids: list[str]) -> None:
+    """Follow who waits for whom, starting with some keys; raise if that leads to a run that this call is inside of."""
+    ours = {(run.model, run.id) for run in around}
+    chains = [[(parts.model, id)] for id in ids]
+    seen = set()
+    while chains:
+        chain = chains.pop()
+        key = chain[-1]
+        if key in ours:
+            path = " -> ".join(f"{model} {id}" for model, id in [*((run.model, run.id) for run in around), *chain])
+            raise CycleError(f"a run needs its own result: {path}; runs may ask for other runs, but not in a circle")
+        if key in seen:
+            continue
+        seen.add(key)
+        found = parts.ledger.of(key[0]).find(key[1])
+        if found is not None and found.state == RUNNING and found.waits_for:
+            chains += [[*chain, (model, id)] for model, id in json.loads(found.waits_for)]
