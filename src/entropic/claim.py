@@ -26,8 +26,8 @@ T = TypeVar("T")
 class Want:
     """A key that a call wants, with all that is needed to run it.
 
-    `values` are the user's columns as the driver stores them; `suspect` is the raw row whose file was not as recorded; `waited` the attempt that the call has waited for;
-    `forced` whether the call still owes a run of its own.
+    `values` are the user's columns as the driver stores them. `suspect` is the raw row whose file was not as
+    recorded, `waited` the attempt that the call has waited for; `forced` says whether it still owes a run of its own.
     """
 
     id: str
@@ -66,7 +66,8 @@ def settled(parts: Parts[Any], id: str, act: Act[T]) -> T | None:
     """
     connection = parts.database.connection()
     connection.begin()
-    result, pending = None, None
+    result: T | None = None
+    pending: Pending | None = None
     try:
         found, taken = lock(parts, connection, id)
         pending = undone(parts, found)
@@ -75,10 +76,10 @@ def settled(parts: Parts[Any], id: str, act: Act[T]) -> T | None:
         elif pending.finished is not None:
             publish.publish_locked(parts, connection, found, pending.finished)
         publish.commit(connection)
-    except (publish.Visible, publish.Vanished):
+    except publish.NotAtOnce as pause:
         connection.rollback()
         with contextlib.suppress(ResultMissingError):  # recorded, and not the error of this call
-            publish.publish(parts, pending.finished)  # takes more than one transaction
+            publish.publish(parts, pause.sidecar)  # takes more than one transaction
         return None
     except BaseException:
         connection.rollback()

@@ -76,7 +76,7 @@ class Hasher:
 
         def write_float(value: float) -> str:
             text = repr(round_(value))
-            return _NOT_FINITE[text] if text in _NOT_FINITE else text
+            return _NOT_FINITE.get(text, text)
 
         self._writers: dict[type, Callable[[Any], str]] = {
             int: int.__repr__,
@@ -194,7 +194,7 @@ def text_of(value: Any, round_: Callable[[float], float], where: tuple[Any, ...]
         for field in dataclasses.fields(value):  # its text is made of theirs, so theirs must identify them
             normalise(getattr(value, field.name), round_, (*where, field.name))
     text = repr(value) if isinstance(value, bytes | bytearray) else str(value)
-    if (kind.__str__ is object.__str__ and kind.__repr__ is object.__repr__) or _ADDRESS.search(text):
+    if text == object.__repr__(value) or _ADDRESS.search(text):
         raise ParameterError(
             f"{named}, and its text {text!r:.100} holds a memory address, which changes from run to run; pass a name "
             "for it, or the values that it is made of"

@@ -54,7 +54,7 @@ def _stored_alike(schema: Schema, rows: Rows[Any], name: str, got: Any, asked: A
     if isinstance(asked, float):
         return False
     try:
-        return rows.bound(name, got) == rows.bound(name, asked)
+        return bool(rows.bound(name, got) == rows.bound(name, asked))
     except ParameterError:
         return False
 
@@ -66,7 +66,7 @@ def same(one: Any, other: Any) -> bool:
         one, other = (v.value if isinstance(v, Enum) else v for v in (one, other))
     if isinstance(one, int | float | Decimal) and isinstance(other, int | float | Decimal):
         if isinstance(one, int) and isinstance(other, int):
-            return one == other
+            return bool(one == other)
         return math.isclose(one, other, rel_tol=RELATIVE, abs_tol=0.0) or (one != one and other != other)
     if isinstance(one, list | tuple) and isinstance(other, list | tuple):
         return len(one) == len(other) and all(map(same, one, other))

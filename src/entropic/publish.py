@@ -27,11 +27,19 @@ class Fenced(Exception):
     """The attempt no longer holds its claim."""
 
 
-class Visible(Exception):
-    """The row that a folder replaces is still visible, and must go first."""
+class NotAtOnce(Exception):
+    """The publication needs another transaction first."""
+
+    def __init__(self, sidecar: Sidecar) -> None:
+        super().__init__(sidecar.id)
+        self.sidecar = sidecar
 
 
-class Vanished(Exception):
+class Visible(NotAtOnce):
+    """The row that a folder replaces is still visible, and must go."""
+
+
+class Vanished(NotAtOnce):
     """Somebody removed the result before it was published."""
 
 
@@ -88,7 +96,7 @@ def publish_locked(parts: Parts[Any], connection: Connection, claim: Claim | Non
     visible = sidecar.slotted and parts.rows.exists(connection, claim.id) and _lies_at_place(parts, claim)
     record(parts, connection, claim, sidecar)
     if visible:
-        raise Visible  # and roll back: what the database refuses, it has refused by now
+        raise Visible(sidecar)  # and roll back: what the database refuses, it has refused by now
     move(parts, claim, sidecar)
 
 
@@ -123,7 +131,7 @@ def move(parts: Parts[Any], claim: Claim, sidecar: Sidecar) -> None:
         places.spend_slot(area, sidecar)
     moved = places.place(area, sidecar, where, first=claim.published is None)
     if not moved and not sidecar.matches(measure(area.path(where))):
-        raise Vanished
+        raise Vanished(sidecar)
     if sidecar.extra or claim.extra:
         places.keep(area, sidecar, where, claim.published if claim.extra else None)
     if parts.fsync:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from entropic import run
-from entropic.claim import Busy, is_busy, settled
+from entropic.claim import Busy, Want, is_busy, settled
 from entropic.db.engine import Connection
 from entropic.db.ledger import Claim
 from entropic.errors import ParameterError, RegisterError, ResultMissingError
@@ -81,7 +81,7 @@ def refuse_own(parts: Parts[Any], id: str, path: str) -> None:
 
 
 def insert(
-    parts: Parts[Any], connection: Connection, found: Claim | None, want: run.Want, path: str, file: Measure
+    parts: Parts[Any], connection: Connection, found: Claim | None, want: Want, path: str, file: Measure
 ) -> None:
     """Insert the row and record its file."""
     recorded = parts.area.relative(path)

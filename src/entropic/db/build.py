@@ -1,4 +1,4 @@
-"""From a raw row to an instance of the user's model: detached, unmodified, tracked, as SQLAlchemy's loader leaves it."""
+"""From a raw row to an instance of the user's model, left as SQLAlchemy's own loader leaves it: detached, tracked."""
 
 import warnings
 from collections.abc import Callable
@@ -12,6 +12,7 @@ from entropic.db.engine import Database
 from entropic.errors import StoreError
 from entropic.model import Schema
 
+Processor = Callable[[Any], Any]
 Builder = Callable[[Any, str], Any]
 _LAZY = ("select", True, "raise", "raise_on_sql", "noload", "dynamic", "write_only")
 
@@ -67,17 +68,19 @@ def _through_session(schema: Schema, database: Database) -> Builder:
     return build
 
 
-def bind_processor(column: sa.Column[Any], dialect: sa.Dialect) -> Callable[[Any], Any] | None:
+def bind_processor(column: sa.Column[Any], dialect: sa.Dialect) -> Processor | None:
     """Return what turns a Python value of a column into the driver's, or None where they are the same."""
-    return _quietly(lambda: column.type.dialect_impl(dialect).bind_processor(dialect))
+    kind: Any = column.type.dialect_impl(dialect)
+    return _quietly(lambda: kind.bind_processor(dialect))
 
 
-def result_processor(column: sa.Column[Any], dialect: sa.Dialect) -> Callable[[Any], Any] | None:
+def result_processor(column: sa.Column[Any], dialect: sa.Dialect) -> Processor | None:
     """Return what turns the driver's value of a column into Python's, or None where they are the same."""
-    return _quietly(lambda: column.type.dialect_impl(dialect).result_processor(dialect, None))
+    kind: Any = column.type.dialect_impl(dialect)
+    return _quietly(lambda: kind.result_processor(dialect, None))
 
 
-def _quietly(make: Callable[[], Any]) -> Any:
+def _quietly(make: Callable[[], Processor | None]) -> Processor | None:
     """Make a processor without SQLAlchemy's warning that SQLite keeps decimals as floats.
 
     Verified hits compare what was stored with what was asked, so nothing wrong is served for it.

@@ -102,14 +102,14 @@ class Ledger:
             "path": bindparam("path_"),
             "failure": sa.null(),
         }
-        recorded = {"size": bindparam("size_"), "mtime_ns": bindparam("mtime_")}
+        recorded: dict[str, Any] = {"size": bindparam("size_"), "mtime_ns": bindparam("mtime_")}
         key = {"id": bindparam("key"), "model": model}
         moved = {"attempt": bindparam("attempt_"), "state": bindparam("state_"), **nobody}
         unregistered = {"registered": sa.null(), "checksum": sa.null()}
 
         self._lock = compiled(claims.where(_c.id == bindparam("key")))
         self._find = compiled(claims.where(mine))
-        chunk = [bindparam(f"k{i}") for i in range(CHUNK)]
+        chunk: list[Any] = [bindparam(f"k{i}") for i in range(CHUNK)]
         self._find_many = compiled(claims.where(_c.id.in_(chunk), _c.model == model))
         self._all = compiled(claims.where(_c.model == model))
         self._everywhere = compiled(claims)

@@ -47,7 +47,7 @@ class Rows(Generic[ModelT]):
         read = sa.select(*columns, *_CLAIM).select_from(table.outerjoin(ledger, on))
         self._read = Statement(read.where(table.c.id == bindparam("key")), dialect)
         self._read_values = self._read.values
-        chunk = [bindparam(f"k{i}") for i in range(CHUNK)]
+        chunk: list[Any] = [bindparam(f"k{i}") for i in range(CHUNK)]
         self._read_many = Statement(read.where(table.c.id.in_(chunk)), dialect)
         self._all = Statement(read, dialect)
         self._exists = Statement(sa.select(table.c.result_file).where(table.c.id == bindparam("key")), dialect)

@@ -58,7 +58,7 @@ class Dask:
         try:
             runner = self._client.scatter(self._runner, broadcast=True, hash=False)
             room = max(LEAST_WAVE, TASKS_PER_THREAD * sum(self._client.nthreads().values()))
-            coming = as_completed(with_results=False)
+            coming: Any = as_completed()  # type: ignore[no-untyped-call]
             while True:
                 wave = list(itertools.islice(source, room - len(under_way)))
                 if wave:
