@@ -13,9 +13,9 @@ from entropic.files.area import Area, key_of
 from entropic.files.attempt import Runner
 from entropic.heartbeat import Heart
 from entropic.keys import Hasher
-from entropic.model import Schema
+from entropic.model import Base, Schema
 
-ModelT = TypeVar("ModelT")
+ModelT = TypeVar("ModelT", bound=Base)
 
 
 @dataclass(frozen=True, slots=True)

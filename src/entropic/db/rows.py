@@ -19,11 +19,11 @@ from entropic.db.ledger import CHUNK, chunks
 from entropic.db.statement import Statement
 from entropic.db.tables import ledger
 from entropic.errors import ParameterError
-from entropic.model import Schema
+from entropic.model import Base, Schema
 
 _c = ledger.c
 _CLAIM = (_c.attempt, _c.state, _c.published, _c.size, _c.mtime_ns, _c.path, _c.registered)
-ModelT = TypeVar("ModelT")
+ModelT = TypeVar("ModelT", bound=Base)
 _BINDABLE = (type(None), int, float, str, bytes)
 
 

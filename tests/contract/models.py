@@ -1,0 +1,135 @@
+"""Models and runners shared by the tests; importable as `contract.models`, by child processes too."""
+
+from __future__ import annotations
+
+import enum
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import JSON, Computed
+
+from entropic import Base, Mapped, mapped_column
+
+
+class SimResult(Base):
+    __tablename__ = "sim_results"
+
+    n: Mapped[int]
+    dt: Mapped[float]
+
+
+class OtherResult(Base):
+    """The same columns as `SimResult` in another table."""
+
+    __tablename__ = "other_results"
+
+    n: Mapped[int]
+    dt: Mapped[float]
+
+
+class LooseResult(Base):
+    """Columns that a parameter set may leave out, and one that holds anything JSON."""
+
+    __tablename__ = "loose_results"
+
+    name: Mapped[str]
+    note: Mapped[str | None]
+    level: Mapped[int] = mapped_column(default=3)
+    mode: Mapped[str] = mapped_column(server_default="fast")
+    twice: Mapped[int] = mapped_column(Computed("level * 2"))
+    flag: Mapped[bool] = mapped_column(default=False)
+    grid: Mapped[Any] = mapped_column(JSON, default=None, nullable=True)
+
+
+class Colour(enum.Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+class Level(enum.IntEnum):
+    LOW = 1
+    HIGH = 2
+
+
+class Scale(float, enum.Enum):
+    HALF = 0.5
+    FULL = 1.0
+
+
+class Nested(enum.Enum):
+    PAIR = (1, 2.0)
+    OTHER = Colour.RED
+
+
+def write_params(params: dict[str, Any]) -> None:
+    """Write what the runner was given as JSON."""
+    Path(params["result_file"]).write_text(json.dumps(params, default=str))
+
+
+class CountingRunner:
+    """Writes its params as JSON; `calls` holds a copy of each dict it was given, `during` runs inside each call."""
+
+    def __init__(self, during: Callable[[dict[str, Any]], None] | None = None) -> None:
+        self.calls: list[dict[str, Any]] = []
+        self.during = during
+
+    def __call__(self, params: dict[str, Any]) -> None:
+        self.calls.append(dict(params))
+        write_params(params)
+        if self.during is not None:
+            self.during(params)
+
+    @property
+    def ns(self) -> list[Any]:
+        """The `n` of every call, in order."""
+        return [call["n"] for call in self.calls]
+
+
+class LoggingRunner:
+    """Writes its params and one line `pid n` for each call to a log, so that other processes can be counted."""
+
+    def __init__(self, log: Path) -> None:
+        self.log = log
+
+    def __call__(self, params: dict[str, Any]) -> None:
+        with self.log.open("a") as log:
+            log.write(f"{os.getpid()} {params['n']}\n")
+        write_params(params)
+
+    def lines(self) -> list[tuple[int, int]]:
+        text = self.log.read_text() if self.log.exists() else ""
+        return [(int(pid), int(n)) for pid, n in (line.split() for line in text.splitlines())]
+
+
+def content(row: Base) -> dict[str, Any]:
+    """Read the params that `write_params` left in the result of `row`."""
+    return json.loads(Path(row.result_file).read_text())
+
+
+def wait_until(condition: Callable[[], Any], seconds: float = 20.0) -> None:
+    """Return as soon as `condition()` holds; fail if it never does."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "the awaited condition never came true"
+        time.sleep(0.005)
+
+
+def run_python(code: str, *args: object, **env: str) -> str:
+    """Run `code` in a fresh interpreter that can import this module; return what it prints."""
+    tests = Path(__file__).parent.parent
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, args)],
+        env={**os.environ, "PYTHONPATH": str(tests), **env},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout

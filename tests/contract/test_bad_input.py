@@ -1,0 +1,228 @@
+"""What can be refused before a run is refused before it, with a message that says what to change."""
+
+from __future__ import annotations
+
+import collections
+import datetime
+import enum
+import types
+from typing import Any
+
+import numpy as np
+import pytest
+from contract.models import LooseResult
+from sqlalchemy import JSON, CheckConstraint
+
+from entropic import Base, EntropicError, Mapped, ParameterError, mapped_column
+
+ONE = {"n": 1, "dt": 0.5}
+
+
+class Phase(enum.Enum):
+    SOLID = "s"
+    LIQUID = "l"
+
+
+class TypedResult(Base):
+    """One column of each kind that can refuse a value."""
+
+    __tablename__ = "typed_results"
+
+    count: Mapped[int] = mapped_column(default=0)
+    size: Mapped[float] = mapped_column(default=0.0)
+    title: Mapped[str] = mapped_column(default="")
+    flag: Mapped[bool] = mapped_column(default=False)
+    day: Mapped[datetime.date] = mapped_column(default=datetime.date(2024, 1, 2))
+    moment: Mapped[datetime.datetime] = mapped_column(default=datetime.datetime(2024, 1, 2))
+    raw: Mapped[bytes] = mapped_column(default=b"")
+    phase: Mapped[Phase] = mapped_column(default=Phase.SOLID)
+    tree: Mapped[Any] = mapped_column(JSON, default=None, nullable=True)
+
+
+CALLS = ["run", "run_or_retrieve", "sweep"]
+
+
+@pytest.fixture(params=CALLS)
+def refused(request, store, runner):
+    """Make the call, which must refuse the params before anything runs; return its message."""
+
+    def check(params, on=store, **custom_data):
+        arguments = ([params],) if request.param == "sweep" else (params,)
+        with pytest.raises(ParameterError) as caught:
+            getattr(on, request.param)(*arguments, **custom_data)
+        assert isinstance(caught.value, ValueError)
+        assert isinstance(caught.value, EntropicError)
+        assert runner.calls == []
+        return str(caught.value)
+
+    return check
+
+
+@pytest.mark.parametrize(("wrong", "near"), [("d_t", "dt"), ("DT", "dt"), ("N", "n"), ("dtt", "dt")])
+def test_an_unknown_key_names_the_key_the_model_and_the_nearest_column(refused, wrong, near):
+    message = refused({**ONE, wrong: 1})
+    assert repr(wrong) in message
+    assert "SimResult" in message
+    assert repr(near) in message
+
+
+def test_a_key_that_resembles_no_column_names_the_key_and_the_model(refused):
+    message = refused({**ONE, "viscosity": 1})
+    assert "'viscosity'" in message
+    assert "SimResult" in message
+
+
+@pytest.mark.parametrize(("params", "lacks"), [({"n": 1}, "dt"), ({"dt": 0.5}, "n"), ({}, "n")])
+def test_a_missing_required_column_is_named_with_its_model(refused, params, lacks):
+    message = refused(params)
+    assert repr(lacks) in message
+    assert "SimResult" in message
+
+
+def test_a_required_column_is_missed_also_where_the_id_is_explicit(refused):
+    assert "'dt'" in refused({"id": "mine", "n": 1})
+
+
+def test_a_key_that_is_no_string_is_named(refused):
+    assert "7" in refused({**ONE, 7: 1})
+    assert "string" in refused({**ONE, 7: 1})
+
+
+@pytest.mark.parametrize("params", [None, 5, "n=1", ["n", "dt"], [("n", 1), ("dt", 0.5)], {"n", "dt"}])
+def test_params_that_are_no_mapping_are_refused_with_their_type(refused, params):
+    assert type(params).__name__ in refused(params)
+
+
+@pytest.mark.parametrize("kind", [dict, collections.OrderedDict, types.MappingProxyType, collections.UserDict])
+def test_any_mapping_will_do(store, kind):
+    assert store.run(kind(ONE)).n == 1
+    assert store.retrieve(kind(ONE)).dt == 0.5
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("count", "5"),
+        ("count", 1.5),
+        ("count", 2**63),
+        ("count", -(2**63) - 1),
+        ("count", 1e300),
+        ("count", float("nan")),
+        ("count", float("inf")),
+        ("count", None),
+        ("count", [1]),
+        ("count", datetime.date(2024, 1, 2)),
+        ("size", "0.5"),
+        ("size", float("nan")),
+        ("size", None),
+        ("size", 1 + 2j),
+        ("size", [0.5]),
+        ("title", "\ud800"),
+        ("title", None),
+        ("title", ["a"]),
+        ("title", {"a": 1}),
+        ("flag", "yes"),
+        ("flag", 2),
+        ("day", "2024-01-02"),
+        ("day", 5),
+        ("moment", "2024-01-02T03:04:05"),
+        ("raw", "text"),
+        ("phase", "gas"),
+        ("phase", 5),
+        ("tree", {"a": {1, 2}}),
+        ("tree", {"a": object()}),
+        ("tree", [lambda: None]),
+    ],
+)
+def test_a_value_that_the_column_cannot_hold_is_refused_by_name(refused, open_store, column, value):
+    message = refused({column: value}, on=open_store(model=TypedResult))
+    assert column in message
+
+
+@pytest.mark.parametrize("value", [5, 5.0, True, np.int64(5), 2**63 - 1, -(2**63), 1e15])
+def test_an_integer_column_takes_whatever_is_a_whole_number(store, value):
+    row = store.run({"n": value, "dt": 0.5})
+    assert (row.n, type(row.n)) == (int(value), int)
+    assert store.retrieve({"n": value, "dt": 0.5}).id == row.id
+
+
+@pytest.mark.parametrize("value", [5, 0.5, 1e300, 5e-324, float("inf"), -float("inf"), np.float32(0.5), 0])
+def test_a_float_column_takes_whatever_is_a_number(store, value):
+    row = store.run({"n": 1, "dt": value})
+    assert (row.dt, type(row.dt)) == (float(value), float)
+    assert store.retrieve({"n": 1, "dt": value}).id == row.id
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"title": "日本語 🦀 \x00 é"},
+        {"title": ""},
+        {"day": datetime.date(1999, 12, 31), "moment": datetime.datetime(1999, 12, 31, 23, 59, 59, 999999)},
+        {"raw": b"\x00\xff"},
+        {"flag": True},
+        {"tree": {"a": [1, 2.5, None, "x", {"b": []}]}},
+        {"tree": [1, (2, 3)]},
+        {"tree": None},
+    ],
+)
+def test_what_a_column_can_hold_is_stored_and_found_again(open_store, runner, params):
+    store = open_store(run=lambda p: (runner.calls.append(p), open(p["result_file"], "w").close()), model=TypedResult)
+    row = store.run(params)
+    again = store.run_or_retrieve(params)
+    assert again.id == row.id
+    assert all(getattr(again, name) == getattr(row, name) for name in params)
+    assert len(runner.calls) == 1
+
+
+@pytest.mark.parametrize("value", [{1, 2}, object(), float("nan"), float("inf"), {1: 2}, np.arange(2), b"x", 1j])
+@pytest.mark.parametrize("wrap", [lambda v: v, lambda v: [{"deep": v}]], ids=["bare", "nested"])
+@pytest.mark.parametrize("call", ["run", "run_or_retrieve"])
+def test_custom_data_that_is_no_json_is_refused_before_the_run_by_name(store, runner, call, value, wrap):
+    with pytest.raises(ParameterError, match="remark"):
+        getattr(store, call)(ONE, fine=1, remark=wrap(value))
+    assert runner.calls == []
+    assert store.retrieve(ONE) is None
+
+
+@pytest.mark.parametrize("scalar", [np.int64(5), np.float64(0.5), np.bool_(True), np.str_("a")])
+def test_numpy_scalars_in_custom_data_are_python_values(store, scalar):
+    found = store.run(ONE, bare=scalar, nested=[{"a": scalar}]).custom_data
+    assert (found["bare"], type(found["bare"])) == (scalar.item(), type(scalar.item()))
+    assert store.retrieve(ONE).custom_data["nested"] == [{"a": scalar.item()}]
+
+
+def test_the_row_that_comes_out_of_a_run_holds_custom_data_as_it_will_be_read_back(store):
+    row = store.run(ONE, pair=(1, 2), tree={"a": (3,)})
+    assert row.custom_data == store.retrieve(ONE).custom_data
+    assert row.custom_data["pair"] == [1, 2]
+
+
+def test_what_is_refused_leaves_no_trace(store, tmp_path):
+    with pytest.raises(ParameterError):
+        store.run({"n": "x", "dt": 0.5})
+    assert [p for p in (tmp_path / "results").iterdir() if not p.name.startswith(".")] == []
+    assert store.check().ok
+
+
+class CheckedResult(Base):
+    __tablename__ = "checked_results"
+    __table_args__ = (CheckConstraint("n > 0"),)
+
+    n: Mapped[int]
+
+
+def test_a_row_that_a_constraint_of_the_table_forbids_is_not_lost_in_silence(open_store):
+    store = open_store(model=CheckedResult)
+    with pytest.raises(Exception, match=r"(?i)check|constraint"):
+        store.run({"n": -1})
+    assert store.retrieve({"n": -1}) is None
+
+
+def test_the_lookup_calls_refuse_the_same_params(open_store):
+    store = open_store(model=LooseResult)
+    for call in (store.retrieve, store.delete):
+        with pytest.raises(ParameterError, match=r"'nmae'.*LooseResult.*'name'"):
+            call({"nmae": "a"})
+        with pytest.raises(ParameterError, match="name"):
+            call({"name": 5.5j})

@@ -1,0 +1,1 @@
+from harness import server, template  # noqa: F401  (fixtures)

@@ -1,0 +1,163 @@
+"""Steps of the protocol, and how a child process is made to die, or to stop, at one of them.
+
+A step is a function or method of the library. Some are imported by name into other modules, so a step is replaced
+in every module that holds it.
+"""
+
+import importlib
+import json
+import os
+import signal
+import sys
+import time
+
+# Names as in the protocol (`docs/protocol.md`), where it has one.
+STEPS = {
+    "read": "entropic.lookup:read",
+    "glance": "entropic.parts:Parts.is_finished",
+    "stat": "entropic.files.measure:measure",
+    "begin_transaction": "entropic.db.engine:Connection.begin",
+    "lock": "entropic.claim:lock",
+    "undone": "entropic.claim:undone",
+    "look": "entropic.claim:look",
+    "decide": "entropic.claim:decide",
+    "begin": "entropic.claim:begin",
+    "claim": "entropic.db.ledger:Ledger.claim",
+    "commit_transaction": "entropic.db.engine:Connection.commit",
+    "start": "entropic.files.attempt:start",
+    "execute": "entropic.files.attempt:execute",
+    "lift": "entropic.files.attempt:lift",
+    "describe": "entropic.files.attempt:describe",
+    "create": "entropic.files.sidecar:create",
+    "write": "entropic.files.sidecar:write",
+    "publish": "entropic.publish:publish",
+    "publish_locked": "entropic.publish:publish_locked",
+    "publish_many": "entropic.publish:publish_many",
+    "publish_together": "entropic.publish:_publish_together",
+    "record": "entropic.publish:record",
+    "fence": "entropic.db.ledger:Ledger.publish",
+    "upsert": "entropic.db.rows:Rows.upsert",
+    "unpublish": "entropic.publish:unpublish",
+    "move": "entropic.publish:move",
+    "move_aside": "entropic.files.place:move_aside",
+    "spend_slot": "entropic.files.place:spend_slot",
+    "place": "entropic.files.place:place",
+    "link": "entropic.files.place:_link",
+    "unlink_t": "entropic.files.place:unlink_t",
+    "keep": "entropic.files.place:keep",
+    "commit": "entropic.publish:commit",
+    "clean": "entropic.publish:clean",
+    "fenced": "entropic.run:superseded",
+    "discard": "entropic.publish:discard",
+    "discard_execution": "entropic.files.attempt:discard",
+    "vanished": "entropic.publish:vanished",
+    "give_up": "entropic.run:give_up",
+    "commit_failure": "entropic.db.ledger:Ledger.fail",
+    "give_back": "entropic.db.ledger:Ledger.release",
+    "await_sidecar": "entropic.run:await_sidecar",
+    "wait": "entropic.wait:wait_for_any",
+    "claim_chunk": "entropic.share:Share._claim_chunk",
+    "hold": "entropic.share:Share._hold",
+    "take": "entropic.share:Share.take",
+    "read_published": "entropic.share:Share._read_published",
+    "begin_delete": "entropic.delete:begin",
+    "slot": "entropic.delete:slot",
+    "delete_row": "entropic.db.rows:Rows.delete",
+    "mark_deleting": "entropic.db.ledger:Ledger.deleting",
+    "drop": "entropic.delete:drop",
+    "finish_delete": "entropic.clear:finish_delete",
+    "clear": "entropic.clear:clear",
+    "spend": "entropic.clear:spend",
+    "release": "entropic.clear:release",
+    "insert": "entropic.register:insert",
+}
+
+# What changes the disk; the library calls all of them through their modules.
+CALLS = ["os:rename", "os:replace", "os:link", "os:unlink", "os:mkdir", "os:open", "os:write", "shutil:rmtree"]
+STATEMENT = "entropic.db.engine:Connection.execute"
+
+
+def install(fault, trace=None):
+    """Make this process do what `fault` says at its step; append each step that it passes to the file `trace`.
+
+    A fault is `{"step": name, "when": "before" or "after", "nth": 1, "do": what}`; see `_strike` for what it can do.
+    The step "any call" counts every change of the disk and every SQL statement.
+    """
+    note = _noting(trace)
+    counts = {}
+
+    def passing(name, when, args=()):
+        if when == "before":
+            counts[name] = counts.get(name, 0) + 1
+        note(f"{when} {name} {counts[name]}")
+        if fault and (name, when, counts[name]) == (fault["step"], fault["when"], fault.get("nth", 1)):
+            note("struck")
+            _strike(fault, args)
+
+    if fault and fault["step"] == "any call":
+        for target in [*CALLS, STATEMENT]:
+            _replace(target, "any call", passing)
+    else:
+        for name, target in STEPS.items():
+            _replace(target, name, passing)
+
+
+def _noting(path):
+    if path is None:
+        return lambda text: None
+    # Kept open, with the real functions: what notes must not be counted itself.
+    file, write = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND), os.write
+    return lambda text: write(file, f"{text}\n".encode())
+
+
+def _replace(target, name, passing):
+    module, _, path = target.partition(":")
+    holder = importlib.import_module(module)
+    *classes, attribute = path.split(".")
+    for one in classes:
+        holder = getattr(holder, one)
+    original = getattr(holder, attribute)
+
+    def replacement(*args, **kwargs):
+        passing(name, "before", args)
+        result = original(*args, **kwargs)
+        passing(name, "after")
+        return result
+
+    setattr(holder, attribute, replacement)
+    if not classes and module.startswith("entropic"):
+        for other in [m for n, m in sys.modules.items() if n.startswith("entropic")]:
+            for key in [key for key, value in vars(other).items() if value is original]:
+                setattr(other, key, replacement)
+
+
+def _strike(fault, args):
+    do = fault["do"]
+    if do == "torn":  # only at `write`: half of the sidecar, then death
+        text = sys.modules["entropic.files.sidecar"].encode(args[1])
+        os.write(args[0], text[: len(text) // 2])
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif do == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif do == "stop":
+        os.kill(os.getpid(), signal.SIGSTOP)
+    elif do == "wait":  # until the test says go
+        touch(fault["marker"])
+        wait_for(fault["until"])
+    elif do == "raise":
+        raise OSError(5, "made by the test")
+    else:
+        raise ValueError(json.dumps(fault))
+
+
+def touch(path):
+    with open(path, "a"):
+        pass
+
+
+def wait_for(path, seconds=60.0):
+    deadline = time.monotonic() + seconds
+    while not os.path.exists(path):
+        if time.monotonic() > deadline:
+            raise TimeoutError(path)
+        time.sleep(0.002)

@@ -1,0 +1,61 @@
+"""What a test sees of a store from outside, without the library: executions, sidecars, claims, rows."""
+
+import json
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass
+class Peek:
+    """The state in which a crash left a store."""
+
+    executions: list  # every start of the runner, in order
+    finished: dict  # by id: the attempt whose complete sidecar the claim waits for, or that is published
+    rows: dict  # by id: path of the result, for visible rows
+
+    def content(self, id):
+        """Return the content that the finished attempt of a key wrote; None if it has none."""
+        found = [one["content"] for one in self.executions if (one["id"], one["attempt"]) == (id, self.finished.get(id))]
+        assert len(found) <= 1, f"attempt {self.finished[id]} was executed {len(found)} times"
+        return found[0] if found else None
+
+
+def executions(folder):
+    path = Path(folder, "executions")
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def sidecars(folder):
+    """Return the complete sidecars by (id, attempt)."""
+    found = {}
+    for path in Path(folder, "results", ".entropic").glob("*/*.json"):
+        text = path.read_text()
+        if text.endswith("\n"):
+            fields = json.loads(text)
+            found[fields["id"], fields["attempt"]] = fields
+    return found
+
+
+def claims(folder):
+    """Return `{id: (attempt, state, published, path)}` and the ids that have a row."""
+    base = sqlite3.connect(f"file:{folder}/db.sqlite3", uri=True)
+    try:
+        ledger = base.execute("SELECT id, attempt, state, published, path, registered FROM entropic_ledger").fetchall()
+        rows = {id for (id,) in base.execute("SELECT id FROM points")}
+    finally:
+        base.close()
+    return {id: rest for id, *rest in ledger}, rows
+
+
+def peek(folder):
+    ledger, rows = claims(folder)
+    complete, finished, files = sidecars(folder), {}, {}
+    for id, (attempt, state, published, path, registered) in ledger.items():
+        if state == "running" and (id, attempt) in complete:
+            finished[id] = attempt
+        elif id in rows and published and not registered and Path(folder, "results", path).exists():
+            finished[id] = published
+        if id in rows:
+            files[id] = registered or path
+    return Peek(executions(folder), finished, files)

@@ -1,0 +1,186 @@
+"""What children do: a model, a runner that leaves a trace of each execution, and calls for the template to make."""
+
+import json
+import os
+import time
+import uuid
+import warnings
+from pathlib import Path
+
+import faults
+
+from entropic import Base, Mapped, ResultLostWarning, Store, process
+from entropic.collect import collect
+from entropic.files import attempt
+
+warnings.simplefilter("ignore", ResultLostWarning)  # results are lost on purpose
+SUFFIX = ".res"
+
+
+class Point(Base):
+    __tablename__ = "points"
+    x: Mapped[int]
+
+
+# What the runner does beside writing its result; see `behave`.
+how = {"folder": "", "shape": "file"}
+_stores = {}
+
+
+def behave(folder, **more):
+    """Set how the runner of this process behaves.
+
+    shape: file, file+extra, folder, folder+extra. seconds: how long it takes. marker, until: a file that it makes
+    once it runs, and one for which it waits then. raises: a message. only: the one x for which all that holds.
+    """
+    how.clear()
+    how.update({"shape": "file", **more, "folder": folder})
+
+
+def runner(params):
+    content, folder = uuid.uuid4().hex, Path(how["folder"])
+    note(folder, id=params["id"], x=params["x"], attempt=attempt.inside.get()[-1].attempt, content=content)
+    if how.get("only", params["x"]) == params["x"]:
+        if "marker" in how:
+            faults.touch(how["marker"])
+        if "until" in how:
+            faults.wait_for(how["until"])
+        time.sleep(how.get("seconds", 0.0))
+        if "raises" in how:
+            raise ValueError(how["raises"])
+    target = Path(params["result_file"])
+    text = json.dumps({"x": params["x"], "content": content}) + "\n"
+    if how["shape"].startswith("folder"):
+        (target / "sub").mkdir(parents=True)
+        (target / "sub" / "data").write_text(text)
+        target = target / "data"
+    target.write_text(text)
+    if how["shape"].endswith("+extra"):
+        Path(params["result_file"]).with_name("notes").write_text(text)
+
+
+def note(folder, **what):
+    """Append one line to the log of executions, in one write."""
+    line = json.dumps({**what, "pid": os.getpid(), "at": time.time()}) + "\n"
+    file = os.open(folder / "executions", os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o666)
+    os.write(file, line.encode())
+    os.close(file)
+
+
+def store(folder, timeout=30, **options):
+    """Open the store in a folder."""
+    folder = Path(folder)
+    url = f"sqlite:///{folder}/db.sqlite3?timeout={timeout}"
+    return Store(runner, Point, folder / "results", SUFFIX, url, **options)
+
+
+def warm(folder):
+    """Open a store once for all children to come; they find it as a process finds one that it opened long ago."""
+    os.makedirs(folder, exist_ok=True)
+    _stores[folder] = store(folder)
+
+
+def opened(folder, **options):
+    """Return the store that was open already, or open it."""
+    return store(folder, **options) if options or folder not in _stores else _stores[folder]
+
+
+def be_elsewhere(boot):
+    """Make this process look as if it ran on another machine."""
+    process._boot = lambda: boot
+    process._identity = ""
+
+
+def content_of(path):
+    """Return the content of a result, or the reason why it is none."""
+    path = Path(path)
+    if path.is_dir():
+        if sorted(p.name for p in path.iterdir()) != ["data", "sub"]:
+            return "incomplete folder"
+        texts = {(path / "data").read_text(), (path / "sub" / "data").read_text()}
+        text = texts.pop() if len(texts) == 1 else "mixed folder"
+    else:
+        text = path.read_text()
+    return json.loads(text)["content"] if text.endswith("\n") else f"damaged: {text!r}"
+
+
+def seen(row):
+    """Return what the test wants to know of a row."""
+    if row is None:
+        return None
+    extras = sorted(Path(row.result_file).parent.glob(Path(row.result_file).name + ".*.files"))
+    return {
+        "id": row.id,
+        "x": row.x,
+        "content": content_of(row.result_file) if os.path.exists(row.result_file) else "no file",
+        "file": row.result_file,
+        "extras": [content_of(extra / "notes") for extra in extras],
+        "custom": dict(row.custom_data),
+    }
+
+
+def prepare(folder, history, shape):
+    """Make a store with a history: nothing yet, an earlier result, a lost one, one of another
+    shape, or a registered one."""
+    os.makedirs(folder, exist_ok=True)
+    Path(folder, "made").write_text(json.dumps({"x": 1, "content": "made elsewhere"}) + "\n")
+    made = opened(folder)
+    before = shape
+    if history == "reshaped":
+        before = "file" if shape.startswith("folder") else "folder"
+    behave(folder, shape=before)
+    if history == "registered":
+        made.register({"x": 1}, f"{folder}/made")
+    elif history != "first":
+        file = made.run_or_retrieve({"x": 1}).result_file
+        if history == "lost":
+            os.rename(file, f"{folder}/lost")
+
+
+def do(made, operation, folder):
+    """Perform one of the operations of the matrix; return the rows that came of it, or what else it returned."""
+    if operation == "run_or_retrieve":
+        return [seen(made.run_or_retrieve({"x": 1}))]
+    if operation == "run":
+        return [seen(made.run({"x": 1}, mark="forced"))]
+    if operation == "failing run":
+        behave(folder, raises="made by the test")
+        try:
+            made.run({"x": 1})
+        except ValueError:
+            return []
+    if operation == "sweep":
+        return [seen(row) for row in made.sweep([{"x": 1}, {"x": 2}, {"x": 3}])]
+    if operation == "register":
+        return [seen(made.register({"x": 1}, f"{folder}/made"))]
+    if operation == "retrieve":
+        return [seen(made.retrieve({"x": 1}))]
+    return made.delete({"x": 1}, remove_file=operation == "delete file")
+
+
+def suffer(folder, operation, shape, fault=None, trace=None, elsewhere=None, then=(), **options):
+    """Perform an operation with a fault on its way; `then` others, if it is survived."""
+    if elsewhere:
+        be_elsewhere(elsewhere)
+    behave(folder, shape=shape)
+    made = opened(folder, **options)
+    if fault or trace:
+        faults.install(fault, trace)
+    done = [do(made, one, folder) for one in (operation, *then)]
+    return done[0] if not then else done
+
+
+def follow(folder, operations, shape, fresh, timeout=30):
+    """Perform operations after a crash, in a process that opened its store now or long ago; then check it."""
+    behave(folder, shape=shape)
+    made = store(folder, timeout) if fresh else opened(folder)
+    done = [do(made, operation, folder) for operation in operations]
+    collect(made._parts)  # as the next open would
+    report = made.check()
+    return {"done": done, "check": "" if report.ok else str(report)}
+
+
+def check(folder):
+    """Return what a check of a store finds, empty if all is well."""
+    report = store(folder).check()
+    return "" if report.ok else str(report)

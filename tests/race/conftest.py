@@ -1,0 +1,6 @@
+import os
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(__file__)), "crash"))
+
+from harness import server, template  # noqa: E402, F401  (fixtures)

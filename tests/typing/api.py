@@ -1,0 +1,36 @@
+"""The public API as its users' type checkers see it: checked by mypy, never run."""
+
+from pathlib import Path
+from typing import Any, assert_type
+
+from entropic import Base, Mapped, Repair, Report, Store, expand_grid, key, mapped_column
+
+
+class Sim(Base):
+    __tablename__ = "sims"
+    n: Mapped[int]
+    dt: Mapped[float] = mapped_column(default=0.1)
+
+
+def runner(params: dict[str, Any]) -> None:
+    Path(params["result_file"]).touch()
+
+
+store = Store(runner, Sim, results_dir=Path("results"), file_suffix=".npy", db_url="sqlite:///db.sqlite3", lease=5.0)
+assert_type(store, Store[Sim])
+row = store.run({"n": 1}, note="first")
+assert_type(row, Sim)
+assert_type(row.n, int)
+assert_type(row.custom_data, dict[str, Any])
+assert_type(store.run_or_retrieve({"n": 1}), Sim)
+assert_type(store.retrieve({"n": 1}), Sim | None)
+assert_type(store.register({"n": 2}, "elsewhere.npy"), Sim)
+assert_type(store.sweep(expand_grid({"n": [1, 2], "dt": [0.1]})), list[Sim])
+assert_type(store.sweep({"n": n} for n in range(3)), list[Sim])
+assert_type(store.delete({"n": 1}, remove_file=True), bool)
+assert_type(store.check(), Report)
+assert_type(store.repair(dry_run=True), Repair)
+assert_type(key({"n": 1}), str)
+assert_type(store.results_dir, Path)
+store.run(1)  # type: ignore[arg-type]
+Store(runner, int)  # type: ignore[type-var]
