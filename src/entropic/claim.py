@@ -26,18 +26,25 @@ T = TypeVar("T")
 class Want:
     """A key that a call wants, with all that is needed to run it.
 
-    `values` are the user's columns as the driver stores them. `suspect` is the raw row whose file was not as
-    recorded, `waited` the attempt that the call has waited for; `forced` says whether it still owes a run of its own.
+    `values` are those of the user's `columns` as the driver stores them. `suspect` is the raw row whose file was not as
+    recorded, `waited` the attempt that the call has waited for; `forced` says whether it still owes a run of its own,
+    `fresh` that neither a row nor a claim was seen.
     """
 
     id: str
     params: Mapping[str, Any]
-    values: dict[str, Any]
+    columns: tuple[str, ...]
+    values: tuple[Any, ...]
     custom_data: dict[str, Any]
     forced: bool = False
     suspect: Any = None
     waited: str | None = None
     began: float | None = None
+    fresh: bool = False
+
+    def row(self) -> dict[str, Any]:
+        """Return the values by column."""
+        return dict(zip(self.columns, self.values, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +81,7 @@ def settled(parts: Parts[Any], id: str, act: Act[T]) -> T | None:
         if pending is None:
             result = act(connection, found, taken)
         elif pending.finished is not None:
-            publish.publish_locked(parts, connection, found, pending.finished)
+            publish.publish_locked(parts, connection, pending.claim, pending.finished)
         publish.commit(connection)
     except publish.NotAtOnce as pause:
         connection.rollback()
@@ -112,6 +119,12 @@ def tidy(parts: Parts[Any], pending: Pending) -> None:
 
 def claim(parts: Parts[Any], want: Want, owner: str) -> Task | Busy | None:
     """Claim a wanted key: its task, who is at it, or None if its row is to be read again."""
+
+    connection = parts.database.connection()
+    with connection.lock:
+        first = begin_first(parts, connection, want, owner)
+    if first is not None:
+        return first
 
     def act(connection: Connection, found: Claim | None, taken: set[str]) -> Task | Busy | None:
         return decide(parts, connection, want, owner, found, taken)
@@ -183,9 +196,28 @@ def begin(
     """
     if parts.rows.is_constrained:
         rehearse(parts, connection, want)
-    replaces = found.path if found is not None and found.published is not None else None
-    place = replaces or _free_place(parts, want, taken)
+    old = found if found is not None and found.published is not None else None
+    place = (old and old.path) or _free_place(parts, want, taken)
     attempt = parts.ledger.claim(connection, found, want.id, owner, place)
+    return _task(parts, want, owner, attempt, place, old)
+
+
+def begin_first(parts: Parts[Any], connection: Connection, want: Want, owner: str) -> Task | None:
+    """Claim a key that was never claimed, in one statement, which needs no look: there can be no sidecar yet.
+
+    None if it was claimed before, or might be refused; then `settled` decides.
+    """
+    if not want.fresh:
+        return None
+    want.fresh = False
+    place = next(parts.area.places(want.id))
+    if parts.rows.is_constrained or os.path.lexists(parts.area.path(place)):
+        return None
+    attempt = parts.ledger.claim_first(connection, want.id, owner, place)
+    return None if attempt is None else _task(parts, want, owner, attempt, place, None)
+
+
+def _task(parts: Parts[Any], want: Want, owner: str, attempt: str, place: str, old: Claim | None) -> Task:
     return Task(
         area=parts.area,
         model=parts.model,
@@ -193,11 +225,12 @@ def begin(
         key=parts.key_of(want.id),
         attempt=attempt,
         owner=owner,
-        name=place,
+        path=place,
+        published=old.published if old is not None else None,
+        extra=old.extra if old is not None else None,
         params=own(want.params),
         custom_data=want.custom_data,
-        values=want.values,
-        replaces=replaces,
+        values=want.row(),
         fsync=parts.fsync,
         inside=inside.get(),
     )
@@ -219,7 +252,7 @@ def rehearse(parts: Parts[Any], connection: Connection, want: Want) -> None:
                 "result_file": "",
                 "created_at": parts.rows.created_at(utcnow()),
                 "custom_data": parts.rows.custom_data(want.custom_data),
-                **want.values,
+                **want.row(),
             },
         )
     except parts.database.refusals as error:

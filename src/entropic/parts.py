@@ -35,8 +35,7 @@ class Parts(Generic[ModelT]):
     @property
     def model(self) -> str:
         """The name of the user's table, by which the ledger knows the model."""
-        name: str = self.schema.table.name
-        return name
+        return self.ledger.model
 
     def key_of(self, id: str) -> str:
         """Return the name of a key in the area."""

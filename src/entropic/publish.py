@@ -8,19 +8,28 @@ import logging
 import sqlite3
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from entropic.db.engine import Connection
 from entropic.db.ledger import RUNNING, Claim
 from entropic.errors import PublishError, ResultMissingError
 from entropic.files import place as places
 from entropic.files import sidecar as sidecars
+from entropic.files.attempt import Task
 from entropic.files.durable import sync
 from entropic.files.measure import measure
 from entropic.files.sidecar import Sidecar
 from entropic.parts import Parts
 
 log = logging.getLogger("entropic")
+
+
+class Held(Protocol):
+    """What a publication needs to know of its claim: a `Claim` that was read, or the owner's `Task`."""
+
+    path: Any
+    published: str | None
+    extra: bool | None
 
 
 class Fenced(Exception):
@@ -43,8 +52,14 @@ class Vanished(NotAtOnce):
     """Somebody removed the result before it was published."""
 
 
-def publish(parts: Parts[Any], sidecar: Sidecar) -> Any:
+def publish(parts: Parts[Any], sidecar: Sidecar, held: Held | None = None) -> Any:
     """Publish an attempt and return its raw row; None if it does not hold the claim any more.
+
+    Parameters
+    ----------
+    held
+        What an owner knows of its claim, which nobody else changes while the attempt holds it (the fence tells).
+        Others read it under the lock.
 
     Raises
     ------
@@ -57,8 +72,7 @@ def publish(parts: Parts[Any], sidecar: Sidecar) -> Any:
         connection = parts.database.connection()
         connection.begin()
         try:
-            claim, _ = parts.ledger.lock(connection, sidecar.id)
-            publish_locked(parts, connection, claim, sidecar)
+            publish_locked(parts, connection, held or held_claim(parts, connection, sidecar), sidecar)
             raw = parts.rows.read(sidecar.id)
             commit(connection)
             return raw
@@ -89,22 +103,28 @@ def _explained(parts: Parts[Any], sidecar: Sidecar, error: BaseException) -> Bas
     )
 
 
-def publish_locked(parts: Parts[Any], connection: Connection, claim: Claim | None, sidecar: Sidecar) -> None:
-    """Do all of a publication but its COMMIT, under the lock on its claim."""
+def held_claim(parts: Parts[Any], connection: Connection, sidecar: Sidecar) -> Claim:
+    """Return the claim that an attempt holds, read under the lock."""
+    claim, _ = parts.ledger.lock(connection, sidecar.id)
     if claim is None or claim.attempt != sidecar.attempt or claim.state != RUNNING:
         raise Fenced
-    visible = sidecar.slotted and parts.rows.exists(connection, claim.id) and _lies_at_place(parts, claim)
+    return claim
+
+
+def publish_locked(parts: Parts[Any], connection: Connection, claim: Held, sidecar: Sidecar) -> None:
+    """Do all of a publication but its COMMIT, under the lock on its claim."""
+    visible = sidecar.slotted and parts.rows.exists(connection, sidecar.id) and _lies_at_place(parts, claim)
     record(parts, connection, claim, sidecar)
     if visible:
         raise Visible(sidecar)  # and roll back: what the database refuses, it has refused by now
     move(parts, claim, sidecar)
 
 
-def _lies_at_place(parts: Parts[Any], claim: Claim) -> bool:
+def _lies_at_place(parts: Parts[Any], claim: Held) -> bool:
     return claim.published is not None and measure(parts.area.path(claim.path or "")) is not None
 
 
-def record(parts: Parts[Any], connection: Connection, claim: Claim, sidecar: Sidecar) -> None:
+def record(parts: Parts[Any], connection: Connection, claim: Held, sidecar: Sidecar) -> None:
     """Execute every statement of a publication: the fence, then the row."""
     checksum = parts.rows.own_checksum(sidecar.values)
     measures = (sidecar.size, sidecar.mtime_ns, sidecar.extra, checksum)
@@ -122,7 +142,7 @@ def record(parts: Parts[Any], connection: Connection, claim: Claim, sidecar: Sid
     )
 
 
-def move(parts: Parts[Any], claim: Claim, sidecar: Sidecar) -> None:
+def move(parts: Parts[Any], claim: Held, sidecar: Sidecar) -> None:
     """Bring the result, and what else the runner left, to their place."""
     area, where = parts.area, claim.path or ""
     if sidecar.slotted:
@@ -176,24 +196,24 @@ def vanished(parts: Parts[Any], sidecar: Sidecar) -> None:
     discard(parts, sidecar)
 
 
-def publish_many(parts: Parts[Any], finished: Iterable[Sidecar]) -> list[Sidecar]:
-    """Publish many attempts, in one transaction where that is possible; return those that were superseded.
+def publish_many(parts: Parts[Any], finished: Iterable[tuple[Task, Sidecar]]) -> list[Sidecar]:
+    """Publish many attempts of our own, in one transaction where that is possible; return those that were superseded.
 
     Raises
     ------
     PublishError
         The first one, after everything else is published; what it names is kept.
     """
-    ordered = sorted(finished, key=lambda sidecar: sidecar.id)
-    if len(ordered) > 1 and not any(sidecar.slotted for sidecar in ordered):
+    ordered = sorted(finished, key=lambda one: one[0].id)
+    if len(ordered) > 1 and not any(sidecar.slotted for _, sidecar in ordered):
         try:
             return _publish_together(parts, ordered)
         except Exception as error:  # noqa: BLE001  (one by one shows which of them it was)
             log.debug("a batch of %d could not be published together (%s); one by one", len(ordered), error)
     superseded, errors = [], []
-    for sidecar in ordered:
+    for task, sidecar in ordered:
         try:
-            if publish(parts, sidecar) is None:
+            if publish(parts, sidecar, task) is None:
                 superseded.append(sidecar)
                 continue
             clean(parts, sidecar)
@@ -204,18 +224,17 @@ def publish_many(parts: Parts[Any], finished: Iterable[Sidecar]) -> list[Sidecar
     return superseded
 
 
-def _publish_together(parts: Parts[Any], ordered: list[Sidecar]) -> list[Sidecar]:
+def _publish_together(parts: Parts[Any], ordered: list[tuple[Task, Sidecar]]) -> list[Sidecar]:
     superseded, held = [], []
     with parts.database.transaction() as connection:
-        for sidecar in ordered:
-            claim, _ = parts.ledger.lock(connection, sidecar.id)
-            if claim is None or claim.attempt != sidecar.attempt or claim.state != RUNNING:
+        for task, sidecar in ordered:
+            try:
+                record(parts, connection, task, sidecar)
+                held.append((task, sidecar))
+            except Fenced:  # its one statement so far has matched nothing
                 superseded.append(sidecar)
-            else:
-                record(parts, connection, claim, sidecar)
-                held.append((claim, sidecar))
-        for claim, sidecar in held:
-            move(parts, claim, sidecar)
+        for task, sidecar in held:
+            move(parts, task, sidecar)
     for _, sidecar in held:
         clean(parts, sidecar)
     return superseded

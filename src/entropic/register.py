@@ -90,7 +90,7 @@ def insert(
         "result_file": path,
         "created_at": parts.rows.created_at(utcnow()),
         "custom_data": parts.rows.custom_data(want.custom_data),
-        **want.values,
+        **want.row(),
     }
     try:
         parts.rows.upsert(connection, row)
@@ -98,5 +98,5 @@ def insert(
         raise ParameterError(
             f"the table refuses {parts.describe(want.params, want.id)}: {error}; nothing was registered"
         ) from error
-    checksum = parts.rows.own_checksum(want.values)
+    checksum = parts.rows.own_checksum(want.row())
     parts.ledger.register(connection, found, want.id, recorded, file.size, file.mtime_ns, checksum)

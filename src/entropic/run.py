@@ -44,7 +44,7 @@ def run_or_retrieve(
         if hit is not None:
             return parts.row(hit, params)
     want = prepare(parts, id, params, custom_data, forced)
-    want.suspect = suspect
+    want.suspect, want.fresh = suspect, not forced and suspect is None
     with process.Call() as call:
         return fulfil(parts, want, call.name)
 
@@ -67,8 +67,9 @@ def prepare(
     forced: bool = False,
 ) -> Want:
     """Check everything that can be checked before anything is claimed, let alone run."""
-    values = parts.rows.bind(parts.schema.fit(params), parts.schema.name)
-    return Want(id, params, values, as_custom_data(custom_data), forced)
+    bound = parts.rows.bind(parts.schema.fit(params), parts.schema.name)
+    columns = parts.rows.shared(tuple(bound))
+    return Want(id, params, columns, tuple(bound.values()), as_custom_data(custom_data), forced)
 
 
 def fulfil(parts: Parts[ModelT], want: Want, owner: str) -> ModelT:
@@ -100,13 +101,14 @@ def carry_out(parts: Parts[Any], task: Task, want: Want) -> Any:
         finished = execute(parts, task)
         if finished is None:
             return None  # torn: its own claim is no reason to wait, the next look claims anew
-        raw = publish.publish(parts, finished)
+        raw = publish.publish(parts, finished, task)
     if raw is None:
         superseded(parts, finished)
         want.forced = False  # the newer row is the answer
         return None
     publish.clean(parts, finished)
-    log.debug("ran %s in %.3g s", parts.describe(want.params, want.id), finished.custom_data["elapsed_seconds"])
+    if log.isEnabledFor(logging.DEBUG):
+        log.debug("ran %s in %s s", parts.describe(want.params, want.id), finished.custom_data["elapsed_seconds"])
     return raw
 
 

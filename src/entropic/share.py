@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from entropic import lookup, publish, run
-from entropic.claim import Busy, Want, claim, decide, lock, undone
+from entropic.claim import Busy, Want, begin_first, claim, decide, lock, undone
 from entropic.db.ledger import Claim
 from entropic.errors import EntropicError
 from entropic.executors.contract import Outcome
@@ -52,9 +52,10 @@ class Share:
         self._under_way: dict[str, Task] = {}
         self._here: Task | None = None  # the task that this thread executes
         self._here_since = 0.0
-        self._finished: list[Sidecar] = []
+        self._finished: list[tuple[Task, Sidecar]] = []
         self._finished_since = 0.0
         self.astray: list[Outcome] = []  # what an executor could not bring home
+        self.went_astray = False
         self.ran = 0
         self._chunk, self._chunk_began = 1, 0.0
         self._error: BaseException | None = None
@@ -97,6 +98,10 @@ class Share:
                 if not self._todo or len(self._claimed) >= self._chunk:
                     break
                 id = self._todo.popleft()
+                first = begin_first(self._parts, connection, self._missing[id], self._owner)
+                if first is not None:
+                    self._hold(first)
+                    continue
                 found, taken = lock(self._parts, connection, id)
                 if undone(self._parts, found) is not None:
                     undone_.append(id)
@@ -165,7 +170,7 @@ class Share:
                 return
             if not self._finished:
                 self._finished_since = time.monotonic()
-            self._finished.append(outcome.finished)
+            self._finished.append((task, outcome.finished))
             self._publish_if_due()
 
     def _publish_if_due(self) -> None:
@@ -179,7 +184,7 @@ class Share:
             finished, self._finished = self._finished, []
             if not finished:
                 return
-            published = {sidecar.id for sidecar in finished}
+            published = {task.id for task, _ in finished}
             try:
                 for sidecar in publish.publish_many(self._parts, finished):
                     run.superseded(self._parts, sidecar)
@@ -194,6 +199,7 @@ class Share:
     def bring_home(self) -> None:
         """Want again, in this process, what an executor could not bring home; say which sets, and why."""
         astray, self.astray = self.astray, []
+        self.went_astray = True
         reasons = {outcome.reason for outcome in astray}
         sets = "; ".join(str(outcome.task.params) for outcome in astray[:5]) + ("; ..." if len(astray) > 5 else "")
         log.warning(

@@ -12,9 +12,11 @@ from typing import Any
 
 from entropic import lookup, match, run
 from entropic.claim import Want
+from entropic.collect import collect
 from entropic.errors import ParameterError
-from entropic.executors.contract import Executor
+from entropic.executors.contract import Executor, ExecutorLost
 from entropic.executors.serial import Serial
+from entropic.garbage import paused
 from entropic.keys import RESERVED
 from entropic.parts import ModelT, Parts
 from entropic.process import Call
@@ -42,6 +44,8 @@ def sweep(parts: Parts[ModelT], params: Iterable[Mapping[str, Any]], client: Any
             finally:
                 share.close()
             ran = share.ran
+        if share.went_astray:  # what was given up elsewhere may have left something behind
+            collect(parts)
     elapsed = time.perf_counter() - began
     log.info(
         "swept %d sets of %s in %.3g s: %d were stored, %d ran here, %d elsewhere",
@@ -58,7 +62,7 @@ def executor_of(client: Any, parts: Parts[Any]) -> Executor:
     ParameterError
         If it is nothing that tasks can be handed to.
     """
-    if not all(hasattr(client, name) for name in ("map", "scatter", "nthreads", "cancel")):
+    if not all(hasattr(client, name) for name in ("map", "status", "nthreads", "cancel")):
         raise ParameterError(f"client must be a dask.distributed Client, not {type(client).__name__}")
     from entropic.executors.dask import Dask
 
@@ -77,26 +81,36 @@ def plan(parts: Parts[ModelT], params: Iterable[Mapping[str, Any]]) -> tuple[dic
     missing: dict[str, Want] = {}
     given = iter(params)
     while batch := list(itertools.islice(given, PLANNED_TOGETHER)):
-        fresh: dict[str, Mapping[str, Any]] = {}
-        for one in batch:
-            id = parts.hasher(one)
-            if id not in rows:
-                rows[id] = None
-                fresh[id] = one
-            else:
-                _check_repeated(parts, id, one, rows[id], fresh, missing)
-        found = {parts.rows.id_of(raw): raw for raw in parts.rows.read_many(fresh)}
-        for id, one in fresh.items():
-            raw = found.get(id)
-            hit, suspect = (None, None) if raw is None else lookup.judge(parts, raw)
-            if hit is not None:
-                rows[id] = parts.row(hit, one)
-                continue
-            if raw is not None:
-                parts.verify(raw, one)
-            missing[id] = run.prepare(parts, id, one, {})
-            missing[id].suspect = suspect
+        with paused():
+            _plan_batch(parts, batch, rows, missing)
     return rows, missing
+
+
+def _plan_batch(
+    parts: Parts[ModelT],
+    batch: list[Mapping[str, Any]],
+    rows: dict[str, ModelT | None],
+    missing: dict[str, Want],
+) -> None:
+    fresh: dict[str, Mapping[str, Any]] = {}
+    for one in batch:
+        id = parts.hasher(one)
+        if id not in rows:
+            rows[id] = None
+            fresh[id] = one
+        else:
+            _check_repeated(parts, id, one, rows[id], fresh, missing)
+    found = {parts.rows.id_of(raw): raw for raw in parts.rows.read_many(fresh)}
+    for id, one in fresh.items():
+        raw = found.get(id)
+        hit, suspect = (None, None) if raw is None else lookup.judge(parts, raw)
+        if hit is not None:
+            rows[id] = parts.row(hit, one)
+            continue
+        if raw is not None:
+            parts.verify(raw, one)
+        missing[id] = run.prepare(parts, id, one, {})
+        missing[id].suspect, missing[id].fresh = suspect, raw is None
 
 
 def _check_repeated(
@@ -126,6 +140,9 @@ def fulfil(parts: Parts[Any], share: Share, executor: Executor) -> None:
         try:
             for outcome in outcomes:
                 share.take(outcome)
+        except ExecutorLost as lost:
+            log.warning("the rest of the sweep runs in this process: %s", lost)
+            executor = Serial(share.execute)
         finally:
             _close(outcomes)
         share.publish()

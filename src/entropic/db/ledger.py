@@ -117,6 +117,10 @@ class Ledger:
         at = sa.select(_c.model, _c.id).where((_c.path == bindparam("path_")) & _c.published.is_not(None))
         self._at, self._at_any = compiled(at.where(_c.id == bindparam("key"))), compiled(at)
         self._insert = compiled(sa.insert(ledger).values(**key, **running))
+        unseen = ~sa.exists().where(_c.id == bindparam("key"))
+        first = {**key, **running}
+        values = [value if isinstance(value, sa.ColumnElement) else sa.literal(value) for value in first.values()]
+        self._first = compiled(sa.insert(ledger).from_select(list(first), sa.select(*values).where(unseen)))
         self._claim = compiled(set_(**running))
         self._publish = compiled(
             fenced(
@@ -229,6 +233,13 @@ class Ledger:
             statement.sql, statement.values({"key": id, "attempt_": attempt, "owner_": owner, "path_": path})
         )
         return attempt
+
+    def claim_first(self, connection: Connection, id: str, owner: str, path: str) -> str | None:
+        """Begin the first attempt of an id that no model has ever claimed; None if one has. Needs no transaction."""
+        attempt = new_attempt(None)
+        values = {"key": id, "attempt_": attempt, "owner_": owner, "path_": path}
+        matched: int = connection.execute(self._first.sql, self._first.values(values)).rowcount
+        return attempt if matched == 1 else None
 
     def publish(
         self,

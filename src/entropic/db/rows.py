@@ -43,15 +43,16 @@ class Rows(Generic[ModelT]):
         self._id, self._file = names.index("id"), names.index("result_file")
         self._own = [i for i, column in enumerate(columns) if _is_given(schema, column)]
 
-        on = (_c.id == table.c.id) & (_c.model == table.name)
+        on = (_c.id == table.c.id) & (_c.model == schema.table_name)
         read = sa.select(*columns, *_CLAIM).select_from(table.outerjoin(ledger, on))
         self._read = Statement(read.where(table.c.id == bindparam("key")), dialect)
-        self._read_values = self._read.values
+        self._read_values = self._read.values_of("key")
         chunk: list[Any] = [bindparam(f"k{i}") for i in range(CHUNK)]
         self._read_many = Statement(read.where(table.c.id.in_(chunk)), dialect)
         self._all = Statement(read, dialect)
         self._exists = Statement(sa.select(table.c.result_file).where(table.c.id == bindparam("key")), dialect)
         self._delete = Statement(sa.delete(table).where(table.c.id == bindparam("key")), dialect)
+        self._shared: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._upserts: dict[tuple[str, ...], Statement] = {}
 
         self._bind = {column.name: bind_processor(column, dialect) for column in columns}
@@ -63,7 +64,7 @@ class Rows(Generic[ModelT]):
     # ---- reading -----------------------------------------------------------------------------------------------
     def read(self, id: str) -> Any:
         """Return the raw row of a key, or None."""
-        rows = self._database.connection().fetch(self._read.sql, self._read_values({"key": id}))
+        rows = self._database.connection().fetch(self._read.sql, self._read_values(id))
         return rows[0] if rows else None
 
     def read_many(self, ids: Iterable[str]) -> Iterator[Any]:
@@ -139,6 +140,10 @@ class Rows(Generic[ModelT]):
                 value = None
             bound[column.name] = self._bound(column, value, f"{name}.{key}")
         return bound
+
+    def shared(self, columns: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the one copy of some names: a million sets that are to be run hold it once."""
+        return self._shared.setdefault(columns, columns)
 
     def _bound(self, column: sa.Column[Any], value: Any, where: str) -> Any:
         process = self._bind[column.name]

@@ -25,11 +25,16 @@ class Outcome:
     reason: str = ""
 
 
+class ExecutorLost(Exception):
+    """The executor cannot execute anything any more; its message says why."""
+
+
 class Executor(Protocol):
     """Executes tasks somewhere, and says what has become of each.
 
     An exception that leaves `run` ends the sweep: in this process that of a runner, elsewhere none but the user's
-    own interrupts. A task that did not come home, for whatever reason, is an `Outcome` without a sidecar.
+    own interrupts. A task that did not come home, for whatever reason, is an `Outcome` without a sidecar. An executor
+    that can go on no longer yields those of all it has taken, and raises `ExecutorLost`.
     """
 
     def run(self, tasks: Iterable[Task]) -> Iterator[Outcome]:

@@ -1,12 +1,14 @@
 """The executor that hands tasks to a Dask cluster. Its workers need the results folder, not the database."""
 
+import functools
 import itertools
 import logging
 import os
+import pickle
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from entropic.executors.contract import Outcome
+from entropic.executors.contract import ExecutorLost, Outcome
 from entropic.files import attempt
 from entropic.files import sidecar as sidecars
 from entropic.files.attempt import Runner, Task, Torn
@@ -18,7 +20,14 @@ TASKS_PER_THREAD = 4  # handed over ahead, so that no worker waits for us; more 
 Report = tuple[bytes | None, str]  # the sidecar's text, or why there is none
 
 
-def work(task: Task, runner: Runner) -> Report:
+@functools.lru_cache(maxsize=4)
+def _runner(pickled: bytes) -> Runner:
+    """Unpickle a runner, once per worker."""
+    runner: Runner = pickle.loads(pickled)
+    return runner
+
+
+def work(task: Task, pickled: bytes) -> Report:
     """Execute a task on a worker; never raises, since an exception might not survive the way home."""
     if not os.path.isdir(task.area.root):
         return None, (
@@ -26,11 +35,11 @@ def work(task: Task, runner: Runner) -> Report:
             "process under the same path"
         )
     try:
-        return sidecars.encode(attempt.run(task, runner)), ""
+        return sidecars.encode(attempt.run(task, _runner(pickled))), ""
     except Torn:
         return None, "another execution of it did not come to an end"
     except Exception as error:  # noqa: BLE001  (whatever a runner raises)
-        return None, f"the runner raised {type(error).__qualname__}: {error}"
+        return None, f"it raised {type(error).__qualname__} on the worker: {error}"
 
 
 class Dask:
@@ -41,7 +50,7 @@ class Dask:
     client
         A `distributed.Client`.
     runner
-        The store's; it travels once, not with every task.
+        The store's; pickled once here, and unpickled once on each worker.
     """
 
     def __init__(self, client: Any, runner: Runner) -> None:
@@ -50,19 +59,22 @@ class Dask:
 
     def run(self, tasks: Iterable[Task]) -> Iterator[Outcome]:
         """Keep the workers busy, and yield what comes home."""
+        import cloudpickle  # Dask's own way with runners from notebooks and scripts, so it is there
         from distributed import as_completed
 
         source = iter(tasks)
         under_way: dict[Any, Task] = {}
         lost = ""
         try:
-            runner = self._client.scatter(self._runner, broadcast=True, hash=False)
+            if self._client.status != "running":
+                raise ConnectionError(f"it is {self._client.status}")
+            pickled = cloudpickle.dumps(self._runner)
             room = max(LEAST_WAVE, TASKS_PER_THREAD * sum(self._client.nthreads().values()))
             coming: Any = as_completed()  # type: ignore[no-untyped-call]
             while True:
                 wave = list(itertools.islice(source, room - len(under_way)))
                 if wave:
-                    futures = self._client.map(work, wave, runner=runner, pure=False, key="entropic")
+                    futures = self._client.map(work, wave, pickled=pickled, pure=False, key="entropic")
                     under_way.update(zip(futures, wave, strict=True))
                     coming.update(futures)
                 if not under_way:
@@ -78,6 +90,8 @@ class Dask:
             self._cancel(list(under_way))
         for task in list(under_way.values()):
             yield _at_home(task, lost)
+        if lost:
+            raise ExecutorLost(lost)
 
     def _cancel(self, futures: list[Any]) -> None:
         if futures:

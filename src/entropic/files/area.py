@@ -26,8 +26,8 @@ from pathlib import Path
 from entropic.errors import StoreError
 
 FOLDER = ".entropic"
-_VERBATIM = re.compile(r"[a-z0-9][a-z0-9_-]{0,99}")
-_DEVICES = re.compile(r"con|prn|aux|nul|com[0-9]|lpt[0-9]")  # reserved by Windows, with any suffix
+_DEVICES = r"con|prn|aux|nul|com[0-9]|lpt[0-9]"  # reserved by Windows, with any suffix
+_VERBATIM = re.compile(rf"(?!(?:{_DEVICES})\Z)[a-z0-9][a-z0-9_-]{{0,99}}")
 _WORKER = r"[A-Za-z0-9-]+\.[0-9a-f]{8}\.\d+\.\d+\.\d+"
 _WORK = re.compile(rf"(?P<worker>{_WORKER})\.work")
 _ATTEMPT = re.compile(
@@ -86,8 +86,7 @@ class Area:
         Two ids never share one, on file systems that fold case or normalise Unicode too: an id that is more than
         lower-case letters, digits, `-` and `_` has a hash in its name, behind a `=`, which no other id can hold.
         """
-        plain = _VERBATIM.fullmatch(id) and not _DEVICES.fullmatch(id)
-        stem = id if plain else f"{_readable(id)}={hashlib.sha256(id.encode()).hexdigest()[:16]}"
+        stem = id if _VERBATIM.fullmatch(id) else f"{_readable(id)}={hashlib.sha256(id.encode()).hexdigest()[:16]}"
         yield stem + self.suffix
         for number in range(2, MOST_PLACES + 1):
             yield f"{stem}={number}{self.suffix}"

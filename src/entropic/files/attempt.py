@@ -40,7 +40,7 @@ class Inside(NamedTuple):
 inside: contextvars.ContextVar[tuple[Inside, ...]] = contextvars.ContextVar("inside", default=())
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Task:
     """What one attempt needs to be executed anywhere: plain data, without the runner."""
 
@@ -50,11 +50,12 @@ class Task:
     key: str
     attempt: str
     owner: str
-    name: str  # what the result file is called while it is written
+    path: str  # the place of its result, below `results_dir`; the name of the file while it is written, too
+    published: str | None  # the attempt whose result it will replace
+    extra: bool | None  # whether that one has extra files
     params: dict[str, Any]
     custom_data: dict[str, Any]
     values: dict[str, Any]  # the user's columns, as the driver stores them
-    replaces: str | None  # the place of an older result, which this one will replace
     fsync: bool
     inside: tuple[Inside, ...] = ()  # the runs around it
 
@@ -136,7 +137,7 @@ def run(task: Task, runner: Runner) -> Sidecar:
     with workspace(task.area) as space:
         execution = start(task, space)
         try:
-            elapsed = execute(task, runner, os.path.join(space.path, task.name))
+            elapsed = execute(task, runner, f"{space.path}{os.sep}{task.path}")
             extra = lift(task, space, execution)
             return finish(task, describe(task, execution, elapsed, extra))
         except BaseException:
@@ -154,7 +155,7 @@ def start(task: Task, space: Workspace) -> str:
 def execute(task: Task, runner: Runner, target: str) -> float:
     """Call the runner with a copy of the params; return how long it took, in seconds."""
     params = {name: _copy(value) for name, value in task.params.items()}
-    params.update(id=task.id, result_file=target, custom_data=copy.deepcopy(task.custom_data))
+    params.update(id=task.id, result_file=target, custom_data=_copy(task.custom_data))
     token = inside.set((*task.inside, Inside(task.area.root, task.model, task.id, task.attempt)))
     began = time.perf_counter()
     try:
@@ -164,8 +165,13 @@ def execute(task: Task, runner: Runner, target: str) -> float:
     return time.perf_counter() - began
 
 
+_IMMUTABLE = {int, float, str, bool, type(None)}
+
+
 def _copy(value: Any) -> Any:
-    return value if type(value) in (int, float, str, bool, type(None)) else copy.deepcopy(value)
+    if type(value) in _IMMUTABLE:
+        return value
+    return copy.deepcopy(value) if value else type(value)() if type(value) in (dict, list) else copy.deepcopy(value)
 
 
 def lift(task: Task, space: Workspace, execution: str) -> bool:
@@ -178,11 +184,11 @@ def lift(task: Task, space: Workspace, execution: str) -> bool:
     """
     area, stem = task.area, f"{task.key}.{task.attempt}.{execution}"
     try:
-        os.rename(os.path.join(space.path, task.name), area.inside(stem + area.suffix))
+        os.rename(f"{space.path}{os.sep}{task.path}", area.inside(stem + area.suffix))
     except FileNotFoundError:
         left = ", ".join(sorted(os.listdir(space.path))) if os.path.isdir(space.path) else ""
         raise ResultMissingError(
-            f"the runner returned without writing params['result_file'] ({task.name})"
+            f"the runner returned without writing params['result_file'] ({task.path})"
             + (f"; it wrote {left} instead" if left else "")
         ) from None
     extra = bool(os.listdir(space.path))
@@ -205,8 +211,8 @@ def describe(task: Task, execution: str, elapsed: float, extra: bool) -> Sidecar
         sync(path)
     found = measure(path)
     if found is None:
-        raise ResultMissingError(f"the runner left a link that leads nowhere as params['result_file'] ({task.name})")
-    slotted = task.replaces is not None and (found.folder or os.path.isdir(task.area.path(task.replaces)))
+        raise ResultMissingError(f"the runner left a link that leads nowhere as params['result_file'] ({task.path})")
+    slotted = task.published is not None and (found.folder or os.path.isdir(task.area.path(task.path)))
     if slotted:
         os.mkdir(task.area.inside(f"{task.key}.{task.attempt}.{execution}.slot"))
     return Sidecar(
