@@ -1,8 +1,8 @@
 """Explicit-state model checker for the run protocol of `protocol.md`; the steps bear the names used there.
 
 It explores every interleaving of 2 or 3 processes on one key. At every step there may be a crash, an expired
-lease of a living owner, an interrupt (Ctrl-C), a database connection lost inside a transaction (or right after COMMIT), a raising
-runner, more executions of the same attempt by a cluster (each of which may die between any two of its steps, also in
+lease of a living owner, an interrupt (Ctrl-C), a database connection lost inside a transaction (or right after
+COMMIT), a raising runner, more executions of the same attempt by a cluster (each of which may die between any two of its steps, also in
 the middle of writing the sidecar), and outsiders who remove or create files. Keys are independent: seen from one key,
 a batch is a publish with a longer pause between `place` and `commit`.
 
@@ -10,6 +10,7 @@ a batch is a publish with a longer pause between `place` and `commit`.
     python protocol_model.py --broken NAME    a damaged protocol; prints a counterexample and FAIL (exit 1)
     python protocol_model.py --broken all     one line for each damaged protocol; all must fail (exit 1)
 """
+
 import argparse
 import gc
 import sys
@@ -102,7 +103,7 @@ class State:
         return tuple(self.__dict__.values())
 
     def put(self, n, value):
-        self.S = self.S[:n] + (value,) + self.S[n + 1:]
+        self.S = self.S[:n] + (value,) + self.S[n + 1 :]
 
     def done(self, n):  # S is there and parses: the attempt is finished
         return self.S[n] > SPENT
@@ -137,7 +138,7 @@ class Model:
         return Proc(op, {"": "end", "ror": "read"}.get(kind, "lock"), forced=kind == "run")
 
     def go(self, s, p, pc, **changes):
-        s.P = s.P[:p] + (s.P[p]._replace(pc=pc, **changes),) + s.P[p + 1:]
+        s.P = s.P[:p] + (s.P[p]._replace(pc=pc, **changes),) + s.P[p + 1 :]
 
     def unlock(self, s, p):  # COMMIT or ROLLBACK
         s.lock = NOBODY if s.lock == p else s.lock
@@ -146,7 +147,7 @@ class Model:
     def end(self, s, p):
         """The call returns or raises, or the process dies: its next call begins."""
         self.unlock(s, p)
-        s.P = s.P[:p] + (self.begin(p, s.P[p].op + 1),) + s.P[p + 1:]
+        s.P = s.P[:p] + (self.begin(p, s.P[p].op + 1),) + s.P[p + 1 :]
 
     def again(self, s, p, **changes):
         self.unlock(s, p)
@@ -185,7 +186,7 @@ class Model:
         s.top += 1
         n = s.top - s.base
         s.S += (0,) * (n + 1 - len(s.S))
-        s.by = s.by[:n] + ((p, s.P[p].op),) + s.by[n + 1:]
+        s.by = s.by[:n] + ((p, s.P[p].op),) + s.by[n + 1 :]
         return n
 
     # ---- hot read -----------------------------------------------------------------------------------------
@@ -508,8 +509,17 @@ class Model:
 
     # ---- everything that may happen next ------------------------------------------------------------------------
     LOCKS = {"lock", "relock", "publish", "record_failure", "let_go", "release"}
-    COMMITS = {"claim", "commit", "commit_failure", "commit_let_go", "commit_delete", "commit_release", "drop",
-               "register", "unpublish"}
+    COMMITS = {
+        "claim",
+        "commit",
+        "commit_failure",
+        "commit_let_go",
+        "commit_delete",
+        "commit_release",
+        "drop",
+        "register",
+        "unpublish",
+    }
     DECIDED = {"claim", "drop", "register", "slot", "commit_delete", "commit_failure", "commit_let_go"}
 
     def enabled(self, s, p):
@@ -560,7 +570,7 @@ class Model:
                     self.discard(t, me.c)  # a T that no S names: nobody reads it
                 self.end(t, p)
         for i, (n, c, pc) in enumerate(s.W):
-            others, who = s.W[:i] + s.W[i + 1:], f"another execution of attempt {n}: {pc} c={c}"
+            others, who = s.W[:i] + s.W[i + 1 :], f"another execution of attempt {n}: {pc} c={c}"
             t = branch(who, W=others)
             if pc == "write":
                 self.write_it(t, n, c)
@@ -575,8 +585,13 @@ class Model:
                 branch(f"attempt {s.att} renews its lease", exp=False, expired=s.expired & ~(1 << s.att))
             elif s.expire:
                 begun = not s.done(s.att) and (s.started >> s.att & 1 or s.P[s.own[0]].pc == "start")
-                branch(f"the lease of attempt {s.att} expires", expire=s.expire - 1, exp=True,
-                       expired=s.expired | 1 << s.att, credit=s.credit + begun)
+                branch(
+                    f"the lease of attempt {s.att} expires",
+                    expire=s.expire - 1,
+                    exp=True,
+                    expired=s.expired | 1 << s.att,
+                    credit=s.credit + begun,
+                )
         for n in range(1, len(s.S)):
             gone = not s.by[n] or s.P[s.by[n][0]].op != s.by[n][1]
             if s.S[n] and (gone or s.S[n] < 0) and (n != s.att or s.st in (IDLE, FAILED)):
@@ -617,8 +632,9 @@ class Model:
         """Suppose that everybody died here: one later call, alone, must put the key right. Returns a trace."""
         solo = Model(self.sc._replace(ops=((kind,),)), self.broken)
         t, trace = s.copy(), []
-        t.__dict__.update(P=(solo.begin(0, 0),), by=(None,) * len(s.S), lock=NOBODY, own=None, credit=9, expired=0,
-                          W=())
+        t.__dict__.update(
+            P=(solo.begin(0, 0),), by=(None,) * len(s.S), lock=NOBODY, own=None, credit=9, expired=0, W=()
+        )
         t.__dict__.update(dict.fromkeys("crash expire conn fail dup gone foreign intr".split(), 0))
         while t.P[0].pc != "end" and not t.error and len(trace) < 40:
             text, t = solo.successors(t)[0]
@@ -661,8 +677,7 @@ class Model:
                 problem = problem or "I5: stuck, nobody can go on"
             if problem:
                 return len(parent), steps, [*path(key), f"=> {problem}"]
-            cores.setdefault((s.row, s.att, s.st, s.pub, s.base, s.top, s.F, s.S, s.T, s.X, s.E,
-                              s.slots, s.outside), s)
+            cores.setdefault((s.row, s.att, s.st, s.pub, s.base, s.top, s.F, s.S, s.T, s.X, s.E, s.slots, s.outside), s)
             for text, t in moves:
                 steps += 1
                 if t.key() not in parent:
@@ -731,8 +746,9 @@ def run_all(broken, verbose=True):
 
 def main():
     ap = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    ap.add_argument("--broken", choices=[*BROKEN, "all"], default="", metavar="NAME",
-                    help="one of: " + ", ".join(BROKEN) + ", all")
+    ap.add_argument(
+        "--broken", choices=[*BROKEN, "all"], default="", metavar="NAME", help="one of: " + ", ".join(BROKEN) + ", all"
+    )
     broken, began = ap.parse_args().broken, time.time()
     gc.disable()  # millions of small tuples, no cycles
     if broken == "all":

@@ -1,0 +1,33 @@
+"""What `import entropic` brings, and what it does not."""
+
+import inspect
+import subprocess
+import sys
+
+import entropic
+from entropic import errors
+
+
+def test_all_names_what_is_exported():
+    public = {
+        name for name, value in vars(entropic).items() if not name.startswith("_") and not inspect.ismodule(value)
+    }
+    assert public == set(entropic.__all__)
+
+
+def test_every_error_is_exported_and_drawn_in_the_tree():
+    classes = {name for name, value in vars(errors).items() if inspect.isclass(value)}
+    assert classes <= set(entropic.__all__)
+    assert all(name in errors.__doc__ for name in classes)
+
+
+def test_the_import_loads_nothing_optional():
+    script = "import sqlalchemy.orm, sqlalchemy.ext.mutable, sys; before = set(sys.modules); import entropic; "
+    script += "print(*sorted({name.split('.')[0] for name in set(sys.modules) - before}))"
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+    foreign = {name for name in loaded if name not in sys.stdlib_module_names and name != "entropic"}
+    assert not {name for name in foreign if not name.startswith("sqlalchemy")}
+
+
+def test_a_version_is_there():
+    assert entropic.__version__[0].isdigit()
