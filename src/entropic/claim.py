@@ -26,9 +26,20 @@ T = TypeVar("T")
 class Want:
     """A key that a call wants, with all that is needed to run it.
 
-    `values` are those of the user's `columns` as the driver stores them. `suspect` is the raw row whose file was not as
-    recorded, `waited` the attempt that the call has waited for; `forced` says whether it still owes a run of its own,
-    `fresh` that neither a row nor a claim was seen.
+    Attributes
+    ----------
+    columns, values
+        The user's columns, and their values as the driver stores them.
+    forced
+        Whether the call still owes a run of its own.
+    suspect
+        The raw row whose file was not as recorded.
+    waited
+        The attempt that the call has waited for last.
+    attempt, began
+        The attempt that it has begun last, and when, in seconds since 1970.
+    fresh
+        Whether neither a row nor a claim was seen.
     """
 
     id: str
@@ -39,6 +50,7 @@ class Want:
     forced: bool = False
     suspect: Any = None
     waited: str | None = None
+    attempt: str | None = None
     began: float | None = None
     fresh: bool = False
 

@@ -19,7 +19,7 @@ from typing import Any
 from entropic import lookup, process, publish
 from entropic.claim import Busy, Want, claim, lock, look
 from entropic.db.ledger import RUNNING
-from entropic.errors import ResultLostWarning
+from entropic.errors import DatabaseBusy, ResultLostWarning
 from entropic.files import attempt
 from entropic.files import sidecar as sidecars
 from entropic.files.attempt import Task, Torn
@@ -96,7 +96,7 @@ def carry_out(parts: Parts[Any], task: Task, want: Want) -> Any:
     """Execute and publish a claimed attempt; return its raw row, or None if there is none to return yet."""
     if want.suspect is not None:
         warn_of_loss(parts, want)
-    want.waited, want.began = None, time.time()
+    want.waited, want.attempt, want.began = None, task.attempt, time.time()
     with parts.heart.beating(task.id, task.attempt):
         finished = execute(parts, task)
         if finished is None:
@@ -144,6 +144,10 @@ def give_up(parts: Parts[Any], want: Want, owner: str, error: BaseException) -> 
 
     A finished attempt is left as it is: whoever asks for its key next publishes it.
     """
+    if isinstance(error, DatabaseBusy) and want.attempt is None:
+        return  # nothing was claimed; asking the locked database again would only take as long again
+    if want.attempt is not None and parts.is_finished(want.id, want.attempt):
+        return
     try:
         with parts.database.transaction() as connection:
             found, _ = lock(parts, connection, want.id)

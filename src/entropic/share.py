@@ -15,7 +15,6 @@ from typing import Any
 from entropic import lookup, publish, run
 from entropic.claim import Busy, Want, begin_first, claim, decide, lock, undone
 from entropic.db.ledger import Claim
-from entropic.errors import EntropicError
 from entropic.executors.contract import Outcome
 from entropic.files.attempt import Task
 from entropic.files.sidecar import Sidecar
@@ -152,7 +151,8 @@ class Share:
     def execute(self, task: Task) -> Sidecar | None:
         """Execute a task in this process."""
         self._here_since, self._here = time.monotonic(), task
-        self._missing[task.id].began = time.time()
+        want = self._missing[task.id]
+        want.attempt, want.began = task.attempt, time.time()
         finished = run.execute(self._parts, task)
         self._here = None  # not if it raised: then it is the one that failed
         return finished
@@ -275,5 +275,5 @@ def _noting(error: BaseException) -> Iterator[None]:
     """Add what goes wrong on the way out to the error that comes out."""
     try:
         yield
-    except EntropicError as second:
+    except Exception as second:  # noqa: BLE001  (the first error is the one to see)
         error.add_note(f"entropic: and on the way out: {second}")

@@ -34,6 +34,7 @@ class Connection:
         self._pooled: Any = None
         self._raw: Any = None
         self._cursor: Any = None
+        self._begun = False
         self._dead = False
         _open.add(self)
 
@@ -57,6 +58,7 @@ class Connection:
         self.lock.acquire()
         try:
             self.execute(dialects.BEGIN)
+            self._begun = True
         except BaseException:
             self.lock.release()
             raise
@@ -64,15 +66,20 @@ class Connection:
     def commit(self) -> None:
         """Make the transaction's changes visible."""
         self.execute("COMMIT")
-        self.lock.release()
+        self._end()
 
     def rollback(self) -> None:
-        """Undo the transaction."""
-        try:
-            if self._raw is not None and self._raw.in_transaction:
-                self._cursor.execute("ROLLBACK")
-        finally:
-            self.lock.release()
+        """Undo the transaction; nothing, if it has ended (an interrupt may come just after a commit)."""
+        if self._begun:
+            try:
+                if self._raw is not None and self._raw.in_transaction:
+                    self._cursor.execute("ROLLBACK")
+            finally:
+                self._end()
+
+    def _end(self) -> None:
+        self._begun = False
+        self.lock.release()
 
     def _patiently(self, sql: str, values: Sequence[Any]) -> Any:
         deadline = time.monotonic() + self._database.wait
