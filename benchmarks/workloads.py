@@ -1,0 +1,150 @@
+"""What is timed: each workload as one function that also proves that it did what its name says."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import cycle, islice
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+from experiment import Params, parameter_sets, runs_done
+from systems import Storing
+
+LONG_ENOUGH = 0.2
+"""Seconds that the passes of a read workload take together: one pass alone may be 2 ms."""
+
+WARM = 20
+"""Operations before the clock starts: connections, compiled statements, lazy imports."""
+
+ABSENT = 10_000_000
+"""First number of the sets that are never stored beforehand."""
+
+
+class WrongAnswer(Exception):
+    """A system ran what it had stored, did not run what it lacked, or answered something else."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What one worker is told to measure."""
+
+    module: str  # of the system, in systems/
+    workload: str
+    folder: str
+    count: int  # operations in one pass
+    stored: int  # rows that are in the folder already
+    seed: int
+
+
+def fill(system: Storing, order: Order) -> float:
+    """Store the rows that hits are drawn from; timed for nobody."""
+    sets = parameter_sets(order.stored)
+    return in_one_go(lambda: system.sweep(sets), system, sets)
+
+
+def hit(system: Storing, order: Order) -> float:
+    """One get of a stored set; the sets come in shuffled order, over all that is stored."""
+    sets = parameter_sets(order.stored)
+    random.Random(order.seed).shuffle(sets)
+    draws = cycle(sets)
+
+    def draw(count: int) -> tuple[Any, Params]:
+        for params in islice(draws, count):
+            answer = system.get(params)
+        return answer, params
+
+    before = runs_done()
+    draw(WARM)
+    seconds, (answer, params) = in_passes(lambda: draw(order.count))
+    expect(runs_done() == before, "a hit ran the experiment")
+    expect(system.match([answer], [params]), "a hit gave another result")
+    return seconds / order.count
+
+
+def retrieve_miss(system: Storing, order: Order) -> float:
+    """One look for a set that is not stored, among many that are."""
+    absent = cycle(parameter_sets(order.stored, first=ABSENT))
+
+    def look(count: int) -> int:
+        return sum(system.look(params) is not None for params in islice(absent, count))
+
+    before = runs_done()
+    look(WARM)
+    seconds, found = in_passes(lambda: look(order.count))
+    expect(found == 0 and runs_done() == before, "a look found, or ran, what is not stored")
+    return seconds / order.count
+
+
+def miss(system: Storing, order: Order) -> float:
+    """One get of a set that is not stored: look, run, store."""
+    for params in parameter_sets(WARM, first=ABSENT):
+        system.get(params)
+    sets = parameter_sets(order.count)
+    return in_one_go(lambda: [system.get(params) for params in sets], system, sets) / order.count
+
+
+def cached_sweep(system: Storing, order: Order) -> float:
+    """A sweep over all that is stored."""
+    sets = parameter_sets(order.stored)
+    before = runs_done()
+    system.sweep(sets[:WARM])
+    seconds, answers = in_passes(lambda: system.sweep(sets))
+    expect(runs_done() == before, "a cached sweep ran the experiment")
+    expect(system.match(answers, sets), "a cached sweep gave other results")
+    return seconds / order.stored
+
+
+def new_sweep(system: Storing, order: Order) -> float:
+    """A sweep of which nothing is stored."""
+    system.sweep(parameter_sets(WARM, first=ABSENT))
+    sets = parameter_sets(order.count)
+    return in_one_go(lambda: system.sweep(sets), system, sets) / order.count
+
+
+def dask_sweep(system: Any, order: Order) -> float:
+    """A sweep of new, short runs on a local Dask cluster of two processes."""
+    from distributed import Client, LocalCluster  # only here: it is slow to import
+
+    place = {"dashboard_address": None, "local_directory": order.folder}
+    with LocalCluster(n_workers=2, threads_per_worker=1, **place) as cluster, Client(cluster) as client:
+        system.sweep_on(client, parameter_sets(WARM, first=ABSENT))
+        sets = parameter_sets(order.count)
+        before = sum(client.run(runs_done).values())
+        start = perf_counter()
+        answers = system.sweep_on(client, sets)
+        seconds = perf_counter() - start
+        ran = sum(client.run(runs_done).values()) - before
+    expect(ran == len(sets) and runs_done() == 0, f"{len(sets)} new sets made {ran} runs on the cluster")
+    expect(system.match(answers, sets), "a sweep on Dask gave other results")
+    return seconds / order.count
+
+
+def in_passes(operation: Callable[[], Any]) -> tuple[float, Any]:
+    """Seconds of one pass, the median of as many as are long enough together, and what the last one gave."""
+    times: list[float] = []
+    while sum(times) < LONG_ENOUGH:
+        answer = None  # what the pass before gave is freed outside the clock
+        start = perf_counter()
+        answer = operation()
+        times.append(perf_counter() - start)
+    return median(times), answer
+
+
+def in_one_go(operation: Callable[[], list[Any]], system: Storing, sets: list[Params]) -> float:
+    """Seconds of storing `sets`, once: a median over parts would hide the checkpoints of the database."""
+    before = runs_done()
+    start = perf_counter()
+    answers = operation()
+    seconds = perf_counter() - start
+    ran = runs_done() - before
+    expect(ran == len(sets), f"{len(sets)} new sets made {ran} runs")
+    expect(system.match(answers, sets), "new runs gave other results")
+    return seconds
+
+
+def expect(kept: bool, otherwise: str) -> None:
+    if not kept:
+        raise WrongAnswer(otherwise)
