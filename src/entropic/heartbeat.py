@@ -5,13 +5,11 @@ nobody needs it: there a process is alive as long as it exists. It is for those 
 another container that shares the folder.
 """
 
-import contextlib
 import logging
 import os
 import threading
 import time
 import weakref
-from collections.abc import Iterator
 
 from entropic.db.ledger import Ledger
 
@@ -45,15 +43,6 @@ class Heart:
         """Renew the lease of an attempt no more."""
         with self._lock:
             self._attempts.pop(attempt, None)
-
-    @contextlib.contextmanager
-    def beating(self, id: str, attempt: str) -> Iterator[None]:
-        """Keep the lease of an attempt renewed while this block runs."""
-        self.add(id, attempt)
-        try:
-            yield
-        finally:
-            self.drop(attempt)
 
     def _beat(self) -> None:
         while True:

@@ -97,11 +97,14 @@ def carry_out(parts: Parts[Any], task: Task, want: Want) -> Any:
     if want.suspect is not None:
         warn_of_loss(parts, want)
     want.waited, want.attempt, want.began = None, task.attempt, time.time()
-    with parts.heart.beating(task.id, task.attempt):
+    parts.heart.add(task.id, task.attempt)
+    try:
         finished = execute(parts, task)
         if finished is None:
             return None  # torn: its own claim is no reason to wait, the next look claims anew
         raw = publish.publish(parts, finished, task)
+    finally:
+        parts.heart.drop(task.attempt)
     if raw is None:
         superseded(parts, finished)
         want.forced = False  # the newer row is the answer

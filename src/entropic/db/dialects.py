@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import sqlite
 
 from entropic.errors import StoreError
 
@@ -75,6 +74,8 @@ def in_memory(url: sa.URL) -> bool:
 
 def upsert(table: sa.Table, columns: list[str]) -> Any:
     """Return the statement that inserts a row or overwrites the one with the same id."""
+    from sqlalchemy.dialects import sqlite  # loaded with the engine, not with `import entropic`
+
     statement = sqlite.insert(table).values({name: sa.bindparam(f"v_{name}") for name in columns})
     changed = {name: statement.excluded[name] for name in columns if name != "id"}
     return statement.on_conflict_do_update(index_elements=["id"], set_=changed)

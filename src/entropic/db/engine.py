@@ -17,6 +17,7 @@ from sqlalchemy.pool import NullPool, StaticPool
 from entropic.db import dialects
 from entropic.db.tables import create_tables
 from entropic.errors import DatabaseBusy, NetworkFileSystemWarning, StoreError
+from entropic.text import compact
 
 _POLL = 0.5  # s; SQLite's own wait cannot be interrupted by Ctrl-C, so it is done in pieces
 _open: "weakref.WeakSet[Connection]" = weakref.WeakSet()
@@ -155,6 +156,7 @@ class Database:
         self.engine = sa.create_engine(
             self.url,
             poolclass=StaticPool if self.in_memory else NullPool,
+            json_serializer=compact,
             json_deserializer=_load_json,
             connect_args={"timeout": min(self.wait, _POLL), "check_same_thread": False},
         )

@@ -24,6 +24,7 @@ from entropic.model import Base, Schema
 _c = ledger.c
 _CLAIM = (_c.attempt, _c.state, _c.published, _c.size, _c.mtime_ns, _c.path, _c.registered)
 ModelT = TypeVar("ModelT", bound=Base)
+_AS_IS = {float, str, type(None)}  # what every driver takes; whole numbers may be too large
 _BINDABLE = (type(None), int, float, str, bytes)
 
 
@@ -43,6 +44,7 @@ class Rows(Generic[ModelT]):
         self._id, self._file = names.index("id"), names.index("result_file")
         self._own = [i for i, column in enumerate(columns) if _is_given(schema, column)]
 
+        self._own_names = [names[i] for i in self._own]
         on = (_c.id == table.c.id) & (_c.model == schema.table_name)
         read = sa.select(*columns, *_CLAIM).select_from(table.outerjoin(ledger, on))
         self._read = Statement(read.where(table.c.id == bindparam("key")), dialect)
@@ -147,6 +149,8 @@ class Rows(Generic[ModelT]):
 
     def _bound(self, column: sa.Column[Any], value: Any, where: str) -> Any:
         process = self._bind[column.name]
+        if process is None and type(value) in _AS_IS:
+            return value
         try:
             result = process(value) if process else value
         except Exception as error:
@@ -187,8 +191,7 @@ class Rows(Generic[ModelT]):
 
     def own_checksum(self, bound: Mapping[str, Any]) -> int:
         """Return the checksum that a row will have, from what `bind` returned."""
-        names = [column.name for column in self._schema.table.c]
-        return checksum([bound.get(names[i]) for i in self._own])
+        return checksum(map(bound.get, self._own_names))
 
 
 def checksum(values: Iterable[Any]) -> int:

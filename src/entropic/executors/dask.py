@@ -5,6 +5,7 @@ import itertools
 import logging
 import os
 import pickle
+import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -14,8 +15,9 @@ from entropic.files import sidecar as sidecars
 from entropic.files.attempt import Runner, Task, Torn
 
 log = logging.getLogger("entropic")
-LEAST_WAVE = 32
-TASKS_PER_THREAD = 4  # handed over ahead, so that no worker waits for us; more would be claimed and not run
+TASKS_PER_THREAD = 4  # handed over ahead, so that no worker waits for us
+WAVE_SECONDS = 0.5  # waves that come home sooner grow, since each costs a trip to the scheduler
+MOST_AHEAD = 2_000  # tasks claimed and not yet home: others could have run them
 
 Report = tuple[bytes | None, str]  # the sidecar's text, or why there is none
 
@@ -69,19 +71,23 @@ class Dask:
             if self._client.status != "running":
                 raise ConnectionError(f"it is {self._client.status}")
             pickled = cloudpickle.dumps(self._runner)
-            room = max(LEAST_WAVE, TASKS_PER_THREAD * sum(self._client.nthreads().values()))
+            least = room = TASKS_PER_THREAD * max(1, sum(self._client.nthreads().values()))
             coming: Any = as_completed()  # type: ignore[no-untyped-call]
+            handed = time.monotonic()
             while True:
-                wave = list(itertools.islice(source, room - len(under_way)))
-                if wave:
-                    futures = self._client.map(work, wave, pickled=pickled, pure=False, key="entropic")
-                    under_way.update(zip(futures, wave, strict=True))
-                    coming.update(futures)
+                if len(under_way) <= room // 2:
+                    quick = time.monotonic() - handed < WAVE_SECONDS
+                    room = min(room * 2, MOST_AHEAD) if quick else max(room // 2, least)
+                    handed = time.monotonic()
+                    wave = list(itertools.islice(source, max(room - len(under_way), 0)))
+                    if wave:
+                        futures = self._client.map(work, wave, pickled=pickled, pure=False, key="entropic")
+                        under_way.update(zip(futures, wave, strict=True))
+                        coming.update(futures)
                 if not under_way:
                     break
-                for future in _next_batch(coming):
-                    task = under_way.pop(future)
-                    yield _outcome(task, future)
+                for future, report in self._reports(coming.next_batch(block=True)):
+                    yield _outcome(under_way.pop(future), report)
         except GeneratorExit:
             raise
         except Exception as error:  # noqa: BLE001  (a lost scheduler, a runner that does not pickle ...)
@@ -93,6 +99,17 @@ class Dask:
         if lost:
             raise ExecutorLost(lost)
 
+    def _reports(self, futures: list[Any]) -> Iterator[tuple[Any, Report]]:
+        """Fetch what has come home: in one trip, or one by one where something was lost."""
+        done = [future for future in futures if future.status == "finished"]
+        try:
+            reports = dict(zip(done, self._client.gather(done), strict=True)) if done else {}
+        except Exception as error:  # noqa: BLE001  (lost between the scheduler's word and the fetch)
+            log.debug("a batch could not be fetched (%s); one by one", error)
+            reports = {}
+        for future in futures:
+            yield future, reports[future] if future in reports else _report(future)
+
     def _cancel(self, futures: list[Any]) -> None:
         if futures:
             try:
@@ -101,16 +118,16 @@ class Dask:
                 log.debug("could not cancel what was pending: %s", error)
 
 
-def _next_batch(coming: Any) -> list[Any]:
-    first = next(coming)
-    return [first, *coming.next_batch(block=False)] if coming.has_ready() else [first]
-
-
-def _outcome(task: Task, future: Any) -> Outcome:
+def _report(future: Any) -> Report:
     try:
-        text, reason = future.result()
+        report: Report = future.result()
+        return report
     except Exception as error:  # noqa: BLE001  (a lost worker, a task that does not unpickle there ...)
-        return _at_home(task, f"Dask could not run it: {type(error).__qualname__}: {error}")
+        return None, f"Dask could not run it: {type(error).__qualname__}: {error}"
+
+
+def _outcome(task: Task, report: Report) -> Outcome:
+    text, reason = report
     if text is None:
         return _at_home(task, reason)
     if not sidecars.exists(task.area, task.key, task.attempt):

@@ -4,13 +4,12 @@ This is all that a worker does, wherever it is: it needs the results folder, not
 """
 
 import atexit
-import contextlib
 import contextvars
 import copy
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -87,20 +86,17 @@ class Workspace:
 _free: dict[str, list[Workspace]] = {}  # by area
 
 
-@contextlib.contextmanager
-def workspace(area: Area) -> Iterator[Workspace]:
-    """Lend an empty workspace; keep it for the next execution unless it was used up or has rubbish in it."""
-    free = _free.setdefault(area.root, [])
+def workspace(area: Area) -> Workspace:
+    """Return an empty workspace that nobody uses; give it back by `free` or `Workspace.close`."""
     try:
-        lent = free.pop()  # one step, so that no two threads get the same
-    except IndexError:
-        lent = _new_workspace(area)
-    try:
-        yield lent
-    except BaseException:
-        lent.close()
-        raise
-    free.append(lent)
+        return _free[area.root].pop()  # one step, so that no two threads get the same
+    except (KeyError, IndexError):
+        return _new_workspace(area)
+
+
+def free(area: Area, space: Workspace) -> None:
+    """Keep an empty workspace for the next execution."""
+    _free.setdefault(area.root, []).append(space)
 
 
 def _new_workspace(area: Area) -> Workspace:
@@ -112,9 +108,9 @@ def _new_workspace(area: Area) -> Workspace:
 
 def retire() -> None:
     """Remove the workspaces that this process keeps."""
-    for free in _free.values():
-        while free:
-            free.pop().close()
+    for spaces in _free.values():
+        while spaces:
+            spaces.pop().close()
 
 
 atexit.register(retire)
@@ -134,17 +130,20 @@ def run(task: Task, runner: Runner) -> Sidecar:
     BaseException
         Whatever the runner raises, unchanged.
     """
-    with workspace(task.area) as space:
-        execution = start(task, space)
-        try:
-            elapsed = execute(task, runner, f"{space.path}{os.sep}{task.path}")
-            extra = lift(task, space, execution)
-            return finish(task, describe(task, execution, elapsed, extra))
-        except BaseException:
-            # An interrupt may come when all is done: a finished attempt keeps its result.
-            if sidecars.read(task.area, task.key, task.attempt) is None:
-                discard(task, execution)
-            raise
+    space = workspace(task.area)
+    execution = start(task, space)
+    try:
+        elapsed = execute(task, runner, f"{space.path}{os.sep}{task.path}")
+        extra = lift(task, space, execution)
+        finished = finish(task, describe(task, execution, elapsed, extra))
+    except BaseException:
+        space.close()
+        # An interrupt may come when all is done: a finished attempt keeps its result.
+        if sidecars.read(task.area, task.key, task.attempt) is None:
+            discard(task, execution)
+        raise
+    free(task.area, space)
+    return finished
 
 
 def start(task: Task, space: Workspace) -> str:

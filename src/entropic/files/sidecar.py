@@ -14,9 +14,9 @@ from typing import Any
 
 from entropic.files.area import Area
 from entropic.files.measure import Measure
+from entropic.text import compact
 
 VERSION = 1
-_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 @dataclass(slots=True)  # not frozen, which would make every run a few microseconds slower
@@ -114,7 +114,7 @@ def encode(sidecar: Sidecar) -> bytes:
         column: _pack(value) if type(value) is bytes else value for column, value in sidecar.values.items()
     }
     fields["entropic"] = VERSION
-    return (_encode(fields) + "\n").encode()
+    return (compact(fields) + "\n").encode()
 
 
 def decode(text: bytes) -> Sidecar | None:
