@@ -20,8 +20,8 @@ Rest = Claim | str | None
 
 def delete(parts: Parts[Any], params: Mapping[str, Any], remove_file: bool) -> bool:
     """Delete the row of these params, and its file if asked; tell whether there was one."""
-    parts.schema.fit(params, complete=False)
     id = parts.hasher(params)
+    parts.schema.fit(params, complete=False)
     with Call() as call:
 
         def act(connection: Connection, found: Claim | None, _: set[str]) -> Busy | tuple[bool, Rest]:

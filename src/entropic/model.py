@@ -147,7 +147,9 @@ def _integer(value: Any, _: Any) -> int:
     if isinstance(value, float) and value.is_integer():
         value = int(value)  # 100.0 is a whole number; the key still tells 100.0 from 100
     if not isinstance(value, int):
-        _refuse(value, "whole numbers", f"; pass int({value!r:.20})" if isinstance(value, float | str) else "")
+        _refuse(
+            value, "whole numbers", "; round it, or make the column Mapped[float]" if isinstance(value, float) else ""
+        )
     if not -(2**63) <= value < 2**63:
         raise OverflowError("it is beyond 64 bits; store it as text or as a float")
     return int(value)
@@ -155,7 +157,7 @@ def _integer(value: Any, _: Any) -> int:
 
 def _float(value: Any, _: Any) -> float:
     if not isinstance(value, int | float):
-        _refuse(value, "floating point numbers", f"; pass float({value!r:.20})")
+        _refuse(value, "floating point numbers", "; pass float(...) of it")
     if isinstance(value, float) and math.isnan(value):
         raise ValueError("SQLite stores NaN as NULL, so the row could not say what was run; pass None or a number")
     return float(value)
@@ -324,8 +326,10 @@ class Schema:
         if mapper.inherits is not None or mapper.polymorphic_on is not None:
             raise ModelError(f"{self.name} shares its table by inheritance; give each model a table of its own")
         table = mapper.local_table
+        between = model.__mro__[: model.__mro__.index(Base)]  # SQLAlchemy ignores a bare annotation of theirs
+        annotated = {name for cls in between for name in cls.__dict__.get("__annotations__", {})}
         for name in RESERVED:
-            if name not in table.c or table.c[name].info.get("entropic") != "reserved":
+            if name in annotated or name not in table.c or table.c[name].info.get("entropic") != "reserved":
                 raise ModelError(f"{self.name} redefines {name!r}; the columns {', '.join(RESERVED)} belong to Base")
         if len(table.primary_key.columns) != 1:
             raise ModelError(f"{self.name} has primary key columns of its own; the only one is 'id'")

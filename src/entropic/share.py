@@ -16,6 +16,7 @@ from entropic import lookup, publish, run
 from entropic.claim import Busy, Want, begin_first, claim, decide, lock, undone
 from entropic.db.ledger import Claim
 from entropic.executors.contract import Outcome
+from entropic.files import sidecar as sidecars
 from entropic.files.attempt import Task
 from entropic.files.sidecar import Sidecar
 from entropic.parts import Parts
@@ -172,6 +173,11 @@ class Share:
                 self._finished_since = time.monotonic()
             self._finished.append((task, outcome.finished))
             self._publish_if_due()
+
+    def miss(self, reason: str) -> None:
+        """Take in what was handed out and will not come home: what is finished lies on the disk."""
+        for task in list(self._under_way.values()):
+            self.take(Outcome(task, sidecars.read(task.area, task.key, task.attempt), reason))
 
     def _publish_if_due(self) -> None:
         waited = time.monotonic() - self._finished_since

@@ -142,6 +142,7 @@ def fulfil(parts: Parts[Any], share: Share, executor: Executor) -> None:
                 share.take(outcome)
         except ExecutorLost as lost:
             log.warning("the rest of the sweep runs in this process: %s", lost)
+            share.miss(str(lost))
             executor = Serial(share.execute)
         finally:
             _close(outcomes)

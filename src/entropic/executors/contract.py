@@ -34,7 +34,7 @@ class Executor(Protocol):
 
     An exception that leaves `run` ends the sweep: in this process that of a runner, elsewhere none but the user's
     own interrupts. A task that did not come home, for whatever reason, is an `Outcome` without a sidecar. An executor
-    that can go on no longer yields those of all it has taken, and raises `ExecutorLost`.
+    that cannot go on raises `ExecutorLost`; the sweep then looks for what it has taken and not brought home.
     """
 
     def run(self, tasks: Iterable[Task]) -> Iterator[Outcome]:

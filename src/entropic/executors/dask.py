@@ -36,6 +36,9 @@ def work(task: Task, pickled: bytes) -> Report:
             f"the worker does not see the results folder {task.area.results_dir}, which it must share with this "
             "process under the same path"
         )
+    before = sidecars.read(task.area, task.key, task.attempt)
+    if before is not None:  # Dask runs a task again if the worker that holds its answer is lost
+        return sidecars.encode(before), ""
     try:
         return sidecars.encode(attempt.run(task, _runner(pickled))), ""
     except Torn:
@@ -66,13 +69,12 @@ class Dask:
 
         source = iter(tasks)
         under_way: dict[Any, Task] = {}
-        lost = ""
         try:
             if self._client.status != "running":
                 raise ConnectionError(f"it is {self._client.status}")
             pickled = cloudpickle.dumps(self._runner)
             least = room = TASKS_PER_THREAD * max(1, sum(self._client.nthreads().values()))
-            coming: Any = as_completed()  # type: ignore[no-untyped-call]
+            coming: Any = as_completed(loop=self._client.loop)  # type: ignore[no-untyped-call]
             handed = time.monotonic()
             while True:
                 if len(under_way) <= room // 2:
@@ -90,14 +92,10 @@ class Dask:
                     yield _outcome(under_way.pop(future), report)
         except GeneratorExit:
             raise
-        except Exception as error:  # noqa: BLE001  (a lost scheduler, a runner that does not pickle ...)
-            lost = f"the Dask client failed: {type(error).__qualname__}: {error}"
+        except Exception as error:
+            raise ExecutorLost(f"the Dask client failed: {type(error).__qualname__}: {error}") from error
         finally:
             self._cancel(list(under_way))
-        for task in list(under_way.values()):
-            yield _at_home(task, lost)
-        if lost:
-            raise ExecutorLost(lost)
 
     def _reports(self, futures: list[Any]) -> Iterator[tuple[Any, Report]]:
         """Fetch what has come home: in one trip, or one by one where something was lost."""
