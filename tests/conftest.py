@@ -1,4 +1,4 @@
-"""What every test may use: a runner that counts, a way to open stores in a folder of the test's own, and one open store."""
+"""What every test may use: a runner that counts, a way to open stores in the test's own folder, one open store."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ TESTS = Path(__file__).parent
 sys.path.insert(0, str(TESTS))
 
 from contract.models import CountingRunner, SimResult  # noqa: E402  (importable only from here on)
-
 from entropic import Store  # noqa: E402
 
 settings.register_profile("quick", max_examples=100, deadline=None)

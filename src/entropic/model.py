@@ -1,6 +1,7 @@
 """Base, the reserved columns, and the question whether some params fit a model."""
 
 import difflib
+import inspect
 import json
 import math
 import uuid
@@ -327,7 +328,7 @@ class Schema:
             raise ModelError(f"{self.name} shares its table by inheritance; give each model a table of its own")
         table = mapper.local_table
         between = model.__mro__[: model.__mro__.index(Base)]  # SQLAlchemy ignores a bare annotation of theirs
-        annotated = {name for cls in between for name in cls.__dict__.get("__annotations__", {})}
+        annotated = {name for cls in between for name in inspect.get_annotations(cls)}
         for name in RESERVED:
             if name in annotated or name not in table.c or table.c[name].info.get("entropic") != "reserved":
                 raise ModelError(f"{self.name} redefines {name!r}; the columns {', '.join(RESERVED)} belong to Base")

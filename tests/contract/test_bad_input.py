@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from contract.models import LooseResult
 from sqlalchemy import JSON, CheckConstraint
 
+from contract.models import LooseResult
 from entropic import Base, EntropicError, Mapped, ParameterError, mapped_column
 
 ONE = {"n": 1, "dt": 0.5}

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 import sqlalchemy
-from contract.models import LooseResult, SimResult
 from sqlalchemy import DateTime, String, create_engine, select
 from sqlalchemy.ext.mutable import MutableDict
 from sqlalchemy.orm import DeclarativeBase, Session
 
 import entropic
+from contract.models import LooseResult, SimResult
 from entropic import Base, EntropicError, Mapped, mapped_column
 
 ONE = {"n": 1, "dt": 0.5}

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from contract.models import OtherResult, content
 
+from contract.models import OtherResult, content
 from entropic import ParameterError
 
 ONE = {"n": 1, "dt": 0.5}

@@ -1,4 +1,4 @@
-"""Ids: the known ones, what counts as the same value, what has no id at all, and the file names made from explicit ids."""
+"""Ids: the known ones, what counts as the same value, what has no id, and the file names made from explicit ids."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pandas as pd
 import pytest
-from contract.models import Colour, Level, LooseResult, Nested, Scale, content
 
+from contract.models import Colour, Level, LooseResult, Nested, Scale, content
 from entropic import ParameterError, key
 
 
@@ -55,8 +55,13 @@ def test_an_id_is_the_beginning_of_the_sha_256_of_compact_sorted_ascii_json():
 
 
 def test_reserved_keys_do_not_count_at_the_top_and_do_count_below():
-    assert key({"n": 1, "id": "x", "result_file": "y", "created_at": 0, "custom_data": {}}) == key({"n": 1})
+    assert key({"n": 1, "result_file": "y", "created_at": 0, "custom_data": {}}) == key({"n": 1})
+    assert key({"n": {"result_file": "y"}}) != key({"n": {}})
     assert key({"n": {"id": "x"}}) != key({"n": {}})
+
+
+def test_an_explicit_id_skips_the_hashing():
+    assert key({"n": 1, "id": "my run"}) == "my run"
 
 
 def test_making_an_id_changes_nothing_in_the_params():
@@ -161,7 +166,7 @@ def outer():
         Plain(),
         lambda x: x,
         outer(),
-        functools.partial(int, "1"),
+        functools.partial(outer()),
         Plain().__init__,
         {1, 2},
         frozenset({"a"}),
@@ -206,8 +211,37 @@ def test_an_explicit_id_that_is_empty_or_no_string_is_refused(store, runner, exp
 HOSTILE = [
     *("a", "A", "aa", "a ", "a.", ".a", "..", ".", "-", "~", "*", "a/b", "a\\b", "a:b", "a_b", "a%2Fb", "/etc/passwd"),
     *("../../up", "../up", "..\\up", "con", "CON", "nul.json", "aux", "com1", ".entropic", ".json", "a.json", "a\nb"),
-    *("a\tb", "x\0y", "é", "é", "ß", "SS", "ss", "ﬁ", "fi", "İ", "i", "I", "ı", "日本語", "🦀", "x" * 300, "X" * 300),
-    *("é" * 200, "0123456789abcdef", "0123456789ABCDEF", "ids", "db.sqlite3", "$HOME", " ", "\u202e", "%", "x" * 5000),
+    *(
+        "a\tb",
+        "x\0y",
+        "\u00e9",
+        "e\u0301",
+        "ß",
+        "SS",
+        "ss",
+        "ﬁ",
+        "fi",
+        "İ",
+        "i",
+        "I",
+        "\u0131",
+        "日本語",
+        "🦀",
+        "x" * 300,
+        "X" * 300,
+    ),
+    *(
+        "\u00e9" * 200,
+        "0123456789abcdef",
+        "0123456789ABCDEF",
+        "ids",
+        "db.sqlite3",
+        "$HOME",
+        " ",
+        "\u202e",
+        "%",
+        "x" * 5000,
+    ),
 ]
 
 

@@ -6,8 +6,8 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from contract.models import content
 
+from contract.models import content
 from entropic import EntropicError, ParameterError, RegisterError
 
 ONE = {"n": 1, "dt": 0.5}

@@ -6,12 +6,13 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from contract.models import LooseResult
 from sqlalchemy import inspect
 
+from contract.models import LooseResult, SimResult
 from entropic import KeyCollisionError, ParameterError
 
 ONE = {"n": 1, "dt": 0.5}
+COLUMNS = [attribute.key for attribute in inspect(SimResult).column_attrs]
 
 
 def test_a_miss_is_none_and_runs_nothing(store, runner):
@@ -22,7 +23,7 @@ def test_a_miss_is_none_and_runs_nothing(store, runner):
 def test_a_hit_is_the_row_that_was_run(store):
     row = store.run(ONE, note="x")
     found = store.retrieve(ONE)
-    for column in inspect(type(row)).column_attrs.keys():
+    for column in COLUMNS:
         assert getattr(found, column) == getattr(row, column), column
 
 
@@ -64,7 +65,7 @@ def test_reserved_keys_are_stripped(store):
 
 def test_a_row_finds_itself_when_its_own_columns_are_the_params(store):
     row = store.run(ONE, note="x")
-    columns = {key: getattr(row, key) for key in inspect(type(row)).column_attrs.keys()}
+    columns = {key: getattr(row, key) for key in COLUMNS}
     assert store.retrieve(columns).id == row.id
 
 

@@ -8,8 +8,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from contract.models import CountingRunner, OtherResult, SimResult, content, write_params
 
+from contract.models import CountingRunner, OtherResult, SimResult, content, write_params
 from entropic import Base, EntropicError, ModelError, Store, StoreError
 
 ONE = {"n": 1, "dt": 0.5}

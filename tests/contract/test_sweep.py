@@ -7,8 +7,8 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from contract.models import CountingRunner, SimResult, content, wait_until
 
+from contract.models import CountingRunner, SimResult, content, wait_until
 from entropic import ParameterError, ResultLostWarning, expand_grid
 
 

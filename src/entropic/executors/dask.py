@@ -106,7 +106,9 @@ class Dask:
             log.debug("a batch could not be fetched (%s); one by one", error)
             reports = {}
         for future in futures:
-            yield future, reports[future] if future in reports else _report(future)
+            report = reports[future] if future in reports else _report(future)
+            future.release()  # at once: what is still wanted is run again when the worker that holds it dies
+            yield future, report
 
     def _cancel(self, futures: list[Any]) -> None:
         if futures:

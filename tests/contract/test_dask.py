@@ -1,0 +1,214 @@
+"""`sweep` with a Dask client: the cluster helps where it can, and whatever it cannot bring home runs here."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contract.models import LoggingRunner, content
+from entropic import ParameterError, expand_grid
+
+distributed = pytest.importorskip("distributed")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::UserWarning:distributed")]
+
+
+def sets(*ns: int) -> list[dict[str, Any]]:
+    return [{"n": n, "dt": 0.5} for n in ns]
+
+
+class Boom(Exception):
+    pass
+
+
+class PickyRunner(LoggingRunner):
+    """Raises for `n` in `bad`: everywhere, or only in other processes than `home`; `die` ends the process instead."""
+
+    def __init__(self, log: Path, bad: set[int], everywhere: bool = False, die: bool = False) -> None:
+        super().__init__(log)
+        self.bad, self.everywhere, self.die, self.home = bad, everywhere, die, os.getpid()
+
+    def __call__(self, params: dict[str, Any]) -> None:
+        away = os.getpid() != self.home
+        if params["n"] in self.bad and (self.everywhere or away):
+            if away and self.die:
+                os._exit(1)
+            with self.log.open("a") as log:
+                log.write(f"{os.getpid()} {params['n']}\n")
+            raise Boom(f"refused {params['n']}")
+        super().__call__(params)
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=logging.CRITICAL
+    ) as made:
+        yield made
+
+
+@pytest.fixture
+def client(cluster):
+    with distributed.Client(cluster) as made:
+        made.wait_for_workers(2, timeout=60)
+        yield made
+
+
+@pytest.fixture
+def log(tmp_path):
+    return LoggingRunner(tmp_path / "log")
+
+
+@pytest.fixture
+def store(open_store, log):
+    return open_store(run=log)
+
+
+def test_new_runs_go_to_the_workers_and_come_back_as_rows(store, client, log):
+    rows = store.sweep(sets(*range(8)), client=client)
+    assert [(row.n, content(row)["n"]) for row in rows] == [(n, n) for n in range(8)]
+    assert os.getpid() not in {pid for pid, _ in log.lines()}
+    assert sorted(n for _, n in log.lines()) == list(range(8))
+    assert store.check().ok
+
+
+def test_the_client_may_be_given_by_position(store, client, log):
+    assert [row.n for row in store.sweep(sets(1, 2), client)] == [1, 2]
+    assert os.getpid() not in {pid for pid, _ in log.lines()}
+
+
+def test_a_client_that_is_not_the_default_one_is_used_all_the_same(store, cluster, log):
+    with distributed.Client(cluster, set_as_default=False) as client:
+        assert [row.n for row in store.sweep(sets(1, 2, 3), client=client)] == [1, 2, 3]
+    assert os.getpid() not in {pid for pid, _ in log.lines()}
+
+
+def test_new_runs_are_dispatched_through_client_map(store, client, monkeypatch):
+    mapped = []
+    original = client.map
+
+    def spy(*args, **kwargs):
+        futures = original(*args, **kwargs)
+        mapped.extend(futures)
+        return futures
+
+    monkeypatch.setattr(client, "map", spy)
+    store.sweep(sets(1, 2, 3), client=client)
+    assert mapped
+    assert all(isinstance(future, distributed.Future) for future in mapped)
+
+
+def test_the_order_is_that_in_which_each_set_was_first_seen_and_duplicates_run_once(store, client, log):
+    assert [row.n for row in store.sweep(iter(sets(5, 3, 5, 9, 3)), client=client)] == [5, 3, 9]
+    assert sorted(n for _, n in log.lines()) == [3, 5, 9]
+
+
+def test_cached_rows_are_reused(store, client, log):
+    first = store.run(sets(2)[0])
+    rows = store.sweep(sets(1, 2, 3), client=client)
+    assert rows[1].created_at == first.created_at
+    store.sweep(sets(1, 2, 3), client=client)
+    assert sorted(n for _, n in log.lines()) == [1, 2, 3]
+
+
+def test_a_sweep_in_which_all_is_cached_asks_nothing_of_the_client(store, client, monkeypatch):
+    store.sweep(sets(1, 2))
+    monkeypatch.setattr(client, "map", lambda *args, **kwargs: pytest.fail("map was called"))
+    assert [row.n for row in store.sweep(sets(1, 2), client=client)] == [1, 2]
+    assert store.sweep([], client=client) == []
+
+
+def test_what_a_worker_ran_looks_like_what_was_run_here(store, client):
+    (remote,) = store.sweep(sets(1), client=client)
+    here = store.run(sets(2)[0])
+    assert remote.custom_data.keys() == here.custom_data.keys() == {"elapsed_seconds"}
+    assert Path(remote.result_file).parent == Path(here.result_file).parent
+    assert content(remote).keys() == content(here).keys()
+    assert remote.created_at.tzinfo is None
+
+
+def test_every_set_is_checked_before_the_first_one_is_sent(store, client, log):
+    with pytest.raises(ParameterError):
+        store.sweep([*sets(1, 2), {"n": 3}], client=client)
+    assert log.lines() == []
+
+
+def test_a_client_that_is_closed_falls_back_to_this_process(store, cluster, log):
+    client = distributed.Client(cluster, set_as_default=False)
+    client.close()
+    assert [row.n for row in store.sweep(sets(1, 2, 3), client=client)] == [1, 2, 3]
+    assert log.lines() == [(os.getpid(), n) for n in (1, 2, 3)]
+
+
+def test_a_client_whose_map_raises_falls_back_to_this_process(store, client, log, monkeypatch):
+    def broken(*args, **kwargs):
+        raise RuntimeError("the scheduler is gone")
+
+    monkeypatch.setattr(client, "map", broken)
+    assert [row.n for row in store.sweep(sets(1, 2, 3), client=client)] == [1, 2, 3]
+    assert {pid for pid, _ in log.lines()} == {os.getpid()}
+
+
+def test_a_runner_that_cannot_be_pickled_falls_back_to_this_process(open_store, client, log):
+    lock = threading.Lock()
+
+    def run(params):
+        with lock:
+            log(params)
+
+    assert [row.n for row in open_store(run=run).sweep(sets(1, 2), client=client)] == [1, 2]
+    assert log.lines() == [(os.getpid(), 1), (os.getpid(), 2)]
+
+
+def test_a_set_that_the_runner_refused_on_a_worker_is_run_here(open_store, client, tmp_path, caplog):
+    runner = PickyRunner(tmp_path / "log", bad={2})
+    store = open_store(run=runner)
+    with caplog.at_level(logging.DEBUG):
+        rows = store.sweep(sets(1, 2, 3), client=client)
+    assert [content(row)["n"] for row in rows] == [1, 2, 3]
+    tries = [pid for pid, n in runner.lines() if n == 2]
+    assert len(tries) == 2
+    assert tries[0] != os.getpid() == tries[1]
+    assert [n for pid, n in runner.lines() if pid == os.getpid()] == [2]
+    said = "\n".join(record.getMessage() for record in caplog.records if record.name.startswith("entropic"))
+    assert "refused 2" in said
+    assert rows[1].id in said or "2" in said
+
+
+def test_if_it_raises_here_too_that_exception_comes_out_and_the_others_are_kept(open_store, client, tmp_path):
+    store = open_store(run=PickyRunner(tmp_path / "log", bad={2}, everywhere=True))
+    with pytest.raises(Boom, match="refused 2"):
+        store.sweep(sets(1, 2, 3), client=client)
+    assert [store.retrieve(params) is not None for params in sets(1, 2, 3)] == [True, False, True]
+    assert store.check().ok
+
+
+@pytest.fixture
+def killed(open_store, client, tmp_path):
+    """The runner and the rows of a sweep in which one set killed every worker that it met."""
+    runner = PickyRunner(tmp_path / "log", bad={2}, die=True)
+    store = open_store(run=runner)
+    return runner, store.sweep(sets(1, 2, 3, 4), client=client), store
+
+
+def test_a_set_that_kills_every_worker_it_meets_runs_here(killed):
+    runner, rows, store = killed
+    assert [content(row)["n"] for row in rows] == [1, 2, 3, 4]
+    assert [n for pid, n in runner.lines() if pid == os.getpid()].count(2) == 1
+    assert store.check().ok
+
+
+def test_what_a_worker_finished_before_it_was_lost_is_not_run_again(killed):
+    runner, _, _ = killed
+    assert sorted(n for _, n in runner.lines()) == [1, 2, 3, 4]
+
+
+def test_a_full_grid_comes_home_in_order_and_in_order_on_disk(store, client, log):
+    rows = store.sweep(expand_grid({"n": list(range(10)), "dt": [0.1, 0.2, 0.3]}), client=client)
+    assert [(row.n, row.dt) for row in rows] == [(n, dt) for n in range(10) for dt in (0.1, 0.2, 0.3)]
+    assert len(log.lines()) == 30
+    assert store.check().ok

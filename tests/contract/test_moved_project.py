@@ -1,0 +1,112 @@
+"""A project that was moved or copied, and a process that changes its folder."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from contract.models import CountingRunner, SimResult, content
+from entropic import Store
+
+ONE = {"n": 1, "dt": 0.5}
+TWO = {"n": 2, "dt": 0.5}
+
+
+def open_project(project: Path, runner: CountingRunner) -> Store[SimResult]:
+    return Store(runner, SimResult, project / "results", ".json", f"sqlite:///{project / 'db.sqlite3'}")
+
+
+@pytest.fixture
+def project(tmp_path, runner) -> Path:
+    """A project folder with one run in it."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    open_project(folder, runner).run(ONE)
+    return folder
+
+
+def test_rows_hold_an_absolute_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    store = Store(CountingRunner(), SimResult)
+    rows = [store.run(ONE), store.run_or_retrieve(ONE), store.retrieve(ONE), *store.sweep([ONE, TWO])]
+    assert {Path(row.result_file).parent for row in rows} == {tmp_path / "results"}
+
+
+@pytest.mark.parametrize("how", [shutil.move, shutil.copytree])
+def test_the_rows_of_a_moved_or_copied_project_point_into_it(project, runner, how):
+    there = project.with_name("elsewhere")
+    how(str(project), str(there))
+    store = open_project(there, runner)
+    rows = [store.retrieve(ONE), store.run_or_retrieve(ONE), *store.sweep([ONE])]
+    assert {Path(row.result_file).parent for row in rows} == {there / "results"}
+    assert content(rows[0])["n"] == 1
+    assert len(runner.calls) == 1
+    assert store.check().ok
+
+
+def test_a_re_run_in_a_copied_project_leaves_the_original_alone(project, runner):
+    shutil.copytree(project, project.with_name("copy"))
+    row = open_project(project.with_name("copy"), runner).run(ONE, note="in the copy")
+    assert content(row)["custom_data"] == {"note": "in the copy"}
+    assert content(open_project(project, runner).retrieve(ONE))["custom_data"] == {}
+
+
+def test_deleting_in_a_copied_project_leaves_the_original_alone(project, runner):
+    shutil.copytree(project, project.with_name("copy"))
+    assert open_project(project.with_name("copy"), runner).delete(ONE, remove_file=True)
+    assert content(open_project(project, runner).retrieve(ONE))["n"] == 1
+    assert list((project.with_name("copy") / "results").glob("*.json")) == []
+
+
+def test_a_registered_path_outside_stays_as_registered_after_a_move(project, runner, tmp_path):
+    made = tmp_path / "made.dat"
+    made.write_text("made elsewhere")
+    open_project(project, runner).register(TWO, made)
+    there = shutil.move(project, project.with_name("elsewhere"))
+    assert open_project(Path(there), runner).run_or_retrieve(TWO).result_file == str(made)
+    assert len(runner.calls) == 1
+
+
+def test_a_registered_path_inside_the_results_folder_moves_with_it(project, runner):
+    (project / "results" / "sub").mkdir()
+    (project / "results" / "sub" / "made.json").write_text("made elsewhere")
+    open_project(project, runner).register(TWO, project / "results" / "sub" / "made.json")
+    there = Path(shutil.move(project, project.with_name("elsewhere")))
+    row = open_project(there, runner).run_or_retrieve(TWO)
+    assert row.result_file == str(there / "results" / "sub" / "made.json")
+    assert len(runner.calls) == 1
+
+
+def test_a_store_opened_with_relative_paths_stays_where_it_was_opened(tmp_path, monkeypatch):
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "first")
+    runner = CountingRunner()
+    store = Store(runner, SimResult)
+    row = store.run(ONE)
+    monkeypatch.chdir(tmp_path / "second")
+    assert store.run_or_retrieve(ONE).result_file == row.result_file
+    assert Path(store.run(TWO).result_file).parent == tmp_path / "first" / "results"
+    assert runner.ns == [1, 2]
+    assert list((tmp_path / "second").iterdir()) == []
+
+
+def test_a_runner_that_changes_the_folder_does_not_lead_the_store_astray(tmp_path, monkeypatch):
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.chdir(tmp_path)
+    store = Store(CountingRunner(lambda params: monkeypatch.chdir(tmp_path / "scratch")), SimResult)
+    rows = store.sweep([ONE, TWO])
+    assert [content(row)["n"] for row in rows] == [1, 2]
+    assert store.retrieve(TWO).result_file == rows[1].result_file
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+def test_a_results_folder_reached_by_a_link_is_the_same_folder(project, runner):
+    link = project.with_name("link")
+    link.symlink_to(project, target_is_directory=True)
+    row = open_project(link, runner).run_or_retrieve(ONE)
+    assert content(row)["n"] == 1
+    assert Path(row.result_file).resolve().parent == (project / "results").resolve()
+    assert len(runner.calls) == 1

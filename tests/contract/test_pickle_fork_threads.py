@@ -1,0 +1,221 @@
+"""A store that is pickled, forked, and shared between threads."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from contract.models import CountingRunner, LoggingRunner, SimResult, content, run_python, wait_until
+from entropic import RunFailed, Store
+
+ONE = {"n": 1, "dt": 0.5}
+TWO = {"n": 2, "dt": 0.5}
+
+
+class Boom(Exception):
+    pass
+
+
+@pytest.fixture
+def logged(open_store, tmp_path) -> Store[SimResult]:
+    """A store whose runner can be pickled and counts in a file."""
+    return open_store(run=LoggingRunner(tmp_path / "log"))
+
+
+def lines(tmp_path: Path) -> list[tuple[int, int]]:
+    return LoggingRunner(tmp_path / "log").lines()
+
+
+def test_a_store_pickles_and_the_copy_shares_its_results(logged, tmp_path):
+    row = logged.run(ONE)
+    copy = pickle.loads(pickle.dumps(logged))
+    assert copy.run_or_retrieve(ONE).result_file == row.result_file
+    assert len(lines(tmp_path)) == 1
+    copy.run(TWO)
+    assert content(logged.retrieve(TWO))["n"] == 2
+
+
+def test_a_pickled_store_keeps_its_options(open_store, tmp_path):
+    store = open_store(run=LoggingRunner(tmp_path / "log"), float_rounding="significant", file_suffix=".dat")
+    copy = pickle.loads(pickle.dumps(store))
+    rows = copy.sweep([{"n": 1, "dt": 1e-13}, {"n": 1, "dt": 2e-13}])
+    assert len({row.id for row in rows}) == 2
+    assert all(row.result_file.endswith(".dat") for row in rows)
+
+
+def test_a_store_pickled_with_relative_paths_stays_where_it_was_opened(tmp_path, monkeypatch):
+    (tmp_path / "second").mkdir()
+    monkeypatch.chdir(tmp_path)
+    text = pickle.dumps(Store(LoggingRunner(tmp_path / "log"), SimResult))
+    monkeypatch.chdir(tmp_path / "second")
+    assert Path(pickle.loads(text).run(ONE).result_file).parent == tmp_path / "results"
+    assert list((tmp_path / "second").iterdir()) == []
+
+
+def test_a_store_pickled_here_works_in_another_process(logged, tmp_path):
+    (tmp_path / "store.pickle").write_bytes(pickle.dumps(logged))
+    code = "import pickle, sys; print(pickle.load(open(sys.argv[1], 'rb')).run_or_retrieve({'n': 1, 'dt': 0.5}).id)"
+    printed = run_python(code, tmp_path / "store.pickle").strip()
+    assert logged.run_or_retrieve(ONE).id == printed
+    ((pid, n),) = lines(tmp_path)
+    assert (pid != os.getpid(), n) == (True, 1)
+
+
+FORK = """
+import os, sys
+from pathlib import Path
+from contract.models import LoggingRunner, SimResult
+from entropic import Store
+folder = Path(sys.argv[1])
+url = f"sqlite:///{folder / 'db.sqlite3'}"
+store = Store(LoggingRunner(folder / "log"), SimResult, folder / "results", ".json", url)
+store.run({"n": 0, "dt": 0.5})
+children = []
+for n in (1, 2, 3):
+    child = os.fork()
+    if not child:
+        try:
+            store.run_or_retrieve({"n": 0, "dt": 0.5})
+            store.run_or_retrieve({"n": n, "dt": 0.5})
+            store.sweep([{"n": 10 * n, "dt": 0.5}, {"n": 100, "dt": 0.5}])
+        except BaseException:
+            import traceback; traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    children.append(child)
+store.run({"n": 4, "dt": 0.5})
+assert [os.waitpid(child, 0)[1] for child in children] == [0, 0, 0]
+rows = store.sweep({"n": n, "dt": 0.5} for n in (0, 1, 2, 3, 4, 10, 20, 30, 100))
+assert all(Path(row.result_file).exists() for row in rows)
+assert store.check().ok, store.check()
+"""
+
+
+def test_a_store_survives_fork_on_both_sides(tmp_path):
+    run_python(FORK, tmp_path)
+    assert sorted(n for _, n in lines(tmp_path)) == [0, 1, 2, 3, 4, 10, 20, 30, 100]
+    assert len({pid for pid, _ in lines(tmp_path)}) >= 4
+
+
+def test_two_threads_that_want_one_key_at_the_same_time_run_it_once(open_store):
+    started = threading.Barrier(2)
+    runner = CountingRunner()
+    store = open_store(run=runner)
+
+    def ask(n):
+        started.wait()
+        return store.run_or_retrieve({"n": n, "dt": 0.5}).id
+
+    with ThreadPoolExecutor(2) as pool:
+        for n in range(20):
+            assert len({future.result() for future in [pool.submit(ask, n) for _ in range(2)]}) == 1
+    assert sorted(runner.ns) == list(range(20))
+
+
+def test_threads_that_share_a_store_get_their_own_results(open_store):
+    runner = CountingRunner()
+    store = open_store(run=runner)
+    with ThreadPoolExecutor(4) as pool:
+        rows = list(pool.map(lambda n: store.run_or_retrieve({"n": n % 10, "dt": 0.5}), range(80)))
+    assert [content(row)["n"] for row in rows] == [n % 10 for n in range(80)]
+    assert sorted(runner.ns) == list(range(10))
+    assert store.check().ok
+
+
+def test_threads_that_sweep_over_the_same_sets_run_each_once(open_store):
+    runner = CountingRunner()
+    store = open_store(run=runner)
+    with ThreadPoolExecutor(3) as pool:
+        sets = [{"n": n, "dt": 0.5} for n in range(12)]
+        sweeps = list(pool.map(store.sweep, [sets, sets[::-1], sets[6:] + sets[:6]]))
+    assert [(len(rows), rows[0].n) for rows in sweeps] == [(12, 0), (12, 11), (12, 6)]
+    assert sorted(runner.ns) == list(range(12))
+
+
+def test_another_key_runs_while_a_runner_is_under_way(open_store):
+    inside, done = threading.Event(), threading.Event()
+
+    def during(params):
+        if params["n"] == 1:
+            inside.set()
+            assert done.wait(20)
+
+    store = open_store(run=CountingRunner(during))
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(store.run, ONE)
+        assert inside.wait(20)
+        assert store.run(TWO).n == 2
+        assert store.retrieve(ONE) is None
+        assert store.delete(TWO, remove_file=True)
+        done.set()
+        assert slow.result().n == 1
+
+
+class Held:
+    """A first run that lasts until somebody waits for it; `end` says how it ends."""
+
+    def __init__(self, open_store, caplog, end):
+        self.inside, self.go = threading.Event(), threading.Event()
+        self.end, self.caplog = end, caplog
+        self.runner = CountingRunner(self.during)
+        self.store = open_store(run=self.runner)
+
+    def during(self, params):
+        if len(self.runner.calls) == 1:
+            self.inside.set()
+            assert self.go.wait(30)
+            self.end()
+
+    def outcomes(self) -> tuple[object, object]:
+        """What the first one and the one that waited for it got: a row or an exception."""
+        with ThreadPoolExecutor(2) as pool, self.caplog.at_level(logging.DEBUG):
+            first = pool.submit(self.attempt)
+            assert self.inside.wait(20)
+            second = pool.submit(self.attempt)
+            wait_until(lambda: any(str(os.getpid()) in record.getMessage() for record in self.caplog.records))
+            self.go.set()
+            return first.result(), second.result()
+
+    def attempt(self) -> object:
+        try:
+            return self.store.run_or_retrieve(ONE)
+        except BaseException as error:
+            return error
+
+
+def test_the_one_that_waits_says_for_whom_and_returns_the_row(open_store, caplog):
+    first, second = Held(open_store, caplog, lambda: None).outcomes()
+    assert (first.id, first.created_at) == (second.id, second.created_at)
+
+
+def test_the_one_that_waited_for_a_failing_attempt_raises_its_recorded_failure(open_store, caplog):
+    def end():
+        raise Boom("the pump ran dry")
+
+    held = Held(open_store, caplog, end)
+    first, second = held.outcomes()
+    assert isinstance(first, Boom)
+    assert isinstance(second, RunFailed)
+    for part in ("Boom", "the pump ran dry", "Traceback"):
+        assert part in str(second), part
+    assert len(held.runner.calls) == 1
+    assert held.store.run_or_retrieve(ONE).n == 1
+    assert len(held.runner.calls) == 2
+
+
+@pytest.mark.parametrize("interrupt", [KeyboardInterrupt, SystemExit])
+def test_the_one_that_waited_for_an_interrupted_attempt_runs_it(open_store, caplog, interrupt):
+    def end():
+        raise interrupt
+
+    held = Held(open_store, caplog, end)
+    first, second = held.outcomes()
+    assert isinstance(first, interrupt)
+    assert content(second)["n"] == 1
+    assert len(held.runner.calls) == 2
