@@ -84,10 +84,10 @@ def settled(parts: Parts[Any], id: str, act: Act[T]) -> T | None:
     attempt is published, a deleted row's file is removed. Then the caller must look again.
     """
     connection = parts.database.connection()
-    connection.begin()
     result: T | None = None
     pending: Pending | None = None
     try:
+        connection.begin()
         found, taken = lock(parts, connection, id)
         pending = undone(parts, found)
         if pending is None:

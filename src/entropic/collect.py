@@ -11,7 +11,7 @@ from typing import Any
 
 from entropic import process, publish
 from entropic.clear import finish_delete
-from entropic.db.ledger import DELETING, Claim
+from entropic.db.ledger import DELETING, RUNNING, Claim
 from entropic.errors import EntropicError
 from entropic.files import sidecar as sidecars
 from entropic.files.area import Found
@@ -45,8 +45,11 @@ class Left:
 
 def collect(parts: Parts[Any]) -> list[str]:
     """Do with everything that is left what should be done with it; return that as sentences."""
-    done = []
-    for left in survey(parts):
+    found = suspects(parts)
+    if not found:
+        return []
+    done = release_dead(parts)  # first: a torn sidecar can go once its claim has moved on
+    for left in judge(parts, found):
         try:
             sentence = _take_in(parts, left)
         except (EntropicError, OSError) as error:  # its key's next caller meets it, and can tell the user
@@ -54,6 +57,25 @@ def collect(parts: Parts[Any]) -> list[str]:
             continue
         log.info("recovery: %s", sentence)
         done.append(sentence)
+    return done
+
+
+def release_dead(parts: Parts[Any], even_without_row: bool = False) -> list[str]:
+    """Give back the claims of dead owners that left nothing finished; return what was done, as sentences.
+
+    By itself this happens only to re-runs, whose row is still served: a first run's claim does no harm until its key
+    is asked for, and a worker of a cluster may still finish it.
+    """
+    done = []
+    for claim in parts.ledger.pending().values():
+        if claim.model != parts.model or claim.state != RUNNING or not claim.dead:
+            continue
+        with parts.database.transaction() as connection:
+            if not even_without_row and not parts.rows.exists(connection, claim.id):
+                continue
+            if not parts.is_finished(claim.id, claim.attempt):
+                parts.ledger.release(connection, claim.id, claim.attempt)
+                done.append(f"gave back the claim on {claim.id}, whose owner is gone")
     return done
 
 
@@ -73,10 +95,20 @@ def _take_in(parts: Parts[Any], left: Left) -> str:
 
 def survey(parts: Parts[Any]) -> list[Left]:
     """Return what lies in the area and belongs to nobody who lives; change nothing."""
-    # The order matters: first it is seen that a worker is dead, then what its claim and its sidecar say.
-    suspects = [found for found in parts.area.listing() if _is_suspect(parts, found)]
-    if not suspects:
-        return []
+    found = suspects(parts)
+    return judge(parts, found) if found else []
+
+
+def suspects(parts: Parts[Any]) -> list[Found]:
+    """Return what lies in the area and whose worker or owner is not known to live: nothing, when all is well."""
+    return [found for found in parts.area.listing() if _is_suspect(parts, found)]
+
+
+def judge(parts: Parts[Any], suspects: list[Found]) -> list[Left]:
+    """Return which suspects belong to nobody.
+
+    That their workers are dead was seen before; what their claims and sidecars say is read now. The order matters.
+    """
     pending = {claim.attempt: claim for claim in parts.ledger.pending().values()}
     return [left for found in suspects if (left := _judge(parts, found, pending.get(found.attempt))) is not None]
 

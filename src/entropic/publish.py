@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from entropic.db.engine import Connection
 from entropic.db.ledger import RUNNING, Claim
-from entropic.errors import PublishError, ResultMissingError
+from entropic.errors import DatabaseBusy, PublishError, ResultMissingError, StoreError
 from entropic.files import place as places
 from entropic.files import sidecar as sidecars
 from entropic.files.attempt import Task
@@ -70,8 +70,8 @@ def publish(parts: Parts[Any], sidecar: Sidecar, held: Held | None = None) -> An
     """
     while True:
         connection = parts.database.connection()
-        connection.begin()
         try:
+            connection.begin()
             publish_locked(parts, connection, held or held_claim(parts, connection, sidecar), sidecar)
             raw = parts.rows.read(sidecar.id)
             commit(connection)
@@ -91,11 +91,17 @@ def publish(parts: Parts[Any], sidecar: Sidecar, held: Held | None = None) -> An
             ) from None
         except BaseException as error:
             connection.rollback()
-            raise _explained(parts, sidecar, error) from error
+            explained = _explained(parts, sidecar, error)
+            if explained is error:
+                raise
+            raise explained from error
 
 
 def _explained(parts: Parts[Any], sidecar: Sidecar, error: BaseException) -> BaseException:
-    if isinstance(error, PublishError) or not isinstance(error, sqlite3.Error | OSError):
+    if isinstance(error, DatabaseBusy):
+        error.add_note(f"entropic: {sidecar.id} ran, and its result is kept; the next call for it records it")
+        return error
+    if isinstance(error, PublishError) or not isinstance(error, StoreError | sqlite3.Error | OSError):
         return error
     return PublishError(
         f"{parts.schema.name} {sidecar.id} ran, but could not be recorded: {error}; its result is kept in "

@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from entropic.collect import collect, survey
+from entropic.collect import collect, release_dead, survey
 from entropic.db.ledger import RUNNING, Claim
 from entropic.files.measure import measure
 from entropic.keys import Hasher
@@ -167,13 +167,6 @@ def repair(parts: Parts[Any], dry_run: bool) -> Repair:
     before = check(parts)
     if dry_run:
         return Repair([finding.text for finding in [*before.leftovers, *before.dead_claims]], before, dry_run=True)
-    done = collect(parts)
-    for finding in before.dead_claims:
-        with parts.database.transaction() as connection:
-            found, _ = parts.ledger.lock(connection, finding.id)
-            dead = found is not None and found.state == RUNNING and found.dead
-            if found is not None and dead and not parts.is_finished(found.id, found.attempt):
-                parts.ledger.release(connection, found.id, found.attempt)
-                done.append(f"gave back the claim on {finding.id}")
+    done = [*collect(parts), *release_dead(parts, even_without_row=True)]
     done += collect(parts)  # a torn sidecar can go once its claim has moved on
     return Repair(done, check(parts))

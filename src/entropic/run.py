@@ -45,6 +45,7 @@ def run_or_retrieve(
             return parts.row(hit, params)
     want = prepare(parts, id, params, custom_data, forced)
     want.suspect, want.fresh = suspect, not forced and suspect is None
+    attempt.prepare(parts.area)
     with process.Call() as call:
         return fulfil(parts, want, call.name)
 

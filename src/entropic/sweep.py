@@ -16,6 +16,7 @@ from entropic.collect import collect
 from entropic.errors import ParameterError
 from entropic.executors.contract import Executor, ExecutorLost
 from entropic.executors.serial import Serial
+from entropic.files import attempt
 from entropic.garbage import paused
 from entropic.keys import RESERVED
 from entropic.parts import ModelT, Parts
@@ -34,6 +35,7 @@ def sweep(parts: Parts[ModelT], params: Iterable[Mapping[str, Any]], client: Any
     stored = len(rows) - len(missing)
     ran = 0
     if missing:
+        attempt.prepare(parts.area)
         with Call() as call:
             share = Share(parts, rows, missing, call.name)
             try:

@@ -16,12 +16,15 @@ STEPS = {
     "read": "entropic.lookup:read",
     "glance": "entropic.parts:Parts.is_finished",
     "stat": "entropic.files.measure:measure",
+    "walk": "entropic.files.measure:_size_below",
     "begin_transaction": "entropic.db.engine:Connection.begin",
     "lock": "entropic.claim:lock",
     "undone": "entropic.claim:undone",
     "look": "entropic.claim:look",
     "decide": "entropic.claim:decide",
     "begin": "entropic.claim:begin",
+    "begin_first": "entropic.claim:begin_first",
+    "claim_first": "entropic.db.ledger:Ledger.claim_first",
     "claim": "entropic.db.ledger:Ledger.claim",
     "commit_transaction": "entropic.db.engine:Connection.commit",
     "start": "entropic.files.attempt:start",
@@ -80,8 +83,9 @@ STATEMENT = "entropic.db.engine:Connection.execute"
 def install(fault, trace=None):
     """Make this process do what `fault` says at its step; append each step that it passes to the file `trace`.
 
-    A fault is `{"step": name, "when": "before" or "after", "nth": 1, "do": what}`; see `_strike` for what it can do.
-    The step "any call" counts every change of the disk and every SQL statement.
+    A fault is `{"step": name, "when": "before", "after" or "failed", "nth": 1, "do": what}`: see `_strike`.
+    The step "any call" counts every change of the disk and every SQL statement; with a `target`, `module:function`,
+    the fault brings a step of its own.
     """
     note = _noting(trace)
     counts = {}
@@ -97,9 +101,10 @@ def install(fault, trace=None):
     if fault and fault["step"] == "any call":
         for target in [*CALLS, STATEMENT]:
             _replace(target, "any call", passing)
-    else:
-        for name, target in STEPS.items():
-            _replace(target, name, passing)
+    elif fault and "target" in fault:
+        _replace(fault["target"], fault["step"], passing)
+    for name, target in STEPS.items():
+        _replace(target, name, passing)
 
 
 def _noting(path):
@@ -120,7 +125,11 @@ def _replace(target, name, passing):
 
     def replacement(*args, **kwargs):
         passing(name, "before", args)
-        result = original(*args, **kwargs)
+        try:
+            result = original(*args, **kwargs)
+        except Exception:
+            passing(name, "failed")
+            raise
         passing(name, "after")
         return result
 
@@ -144,8 +153,8 @@ def _strike(fault, args):
     elif do == "wait":  # until the test says go
         touch(fault["marker"])
         wait_for(fault["until"])
-    elif do == "raise":
-        raise OSError(5, "made by the test")
+    elif do == "interrupt":  # as Ctrl-C, whose exception may come after any instruction
+        raise KeyboardInterrupt("made by the test")
     else:
         raise ValueError(json.dumps(fault))
 

@@ -27,8 +27,9 @@ class Child:
         os.kill(self.pid, number)
 
     def kill(self):
-        """Kill it and see it dead (a zombie, if its parent is told not to reap it)."""
-        self.signal(signal.SIGKILL)
+        """Kill it, if it has not ended by itself, and see it dead (a zombie, if its parent does not reap it)."""
+        with contextlib.suppress(ProcessLookupError):
+            self.signal(signal.SIGKILL)
         until(lambda: state_of(self.pid) in ("Z", None), f"{self.pid} dies")
 
     def status(self, seconds=SECONDS):
@@ -63,14 +64,14 @@ class Server:
         self._pending, self._exits, self._pids, self._count = b"", {}, [], 0
         self._living = set()
 
-    def start(self, call, zombie=False, **args):
+    def start(self, call, /, zombie=False, **args):
         """Start a child that makes a call, `module:function`, with these arguments."""
         self._count += 1
         said, log = str(self.folder / f"said-{self._count}"), str(self.folder / f"log-{self._count}")
         self._send({"call": call, "args": args, "said": said, "log": log, "zombie": zombie})
         return Child(self, self._pid(), said, log)
 
-    def warm(self, call, **args):
+    def warm(self, call, /, **args):
         """Make a call in the template itself; children inherit what it leaves behind."""
         self._send({"here": call, "args": args})
         self._pid()

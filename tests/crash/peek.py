@@ -16,7 +16,9 @@ class Peek:
 
     def content(self, id):
         """Return the content that the finished attempt of a key wrote; None if it has none."""
-        found = [one["content"] for one in self.executions if (one["id"], one["attempt"]) == (id, self.finished.get(id))]
+        found = [
+            one["content"] for one in self.executions if (one["id"], one["attempt"]) == (id, self.finished.get(id))
+        ]
         assert len(found) <= 1, f"attempt {self.finished[id]} was executed {len(found)} times"
         return found[0] if found else None
 
@@ -30,7 +32,10 @@ def sidecars(folder):
     """Return the complete sidecars by (id, attempt)."""
     found = {}
     for path in Path(folder, "results", ".entropic").glob("*/*.json"):
-        text = path.read_text()
+        try:
+            text = path.read_text()
+        except FileNotFoundError:
+            continue  # published meanwhile
         if text.endswith("\n"):
             fields = json.loads(text)
             found[fields["id"], fields["attempt"]] = fields

@@ -2,9 +2,9 @@
 
 It explores every interleaving of 2 or 3 processes on one key. At every step there may be a crash, an expired
 lease of a living owner, an interrupt (Ctrl-C), a database connection lost inside a transaction (or right after
-COMMIT), a raising runner, more executions of the same attempt by a cluster (each of which may die between any two of its steps, also in
-the middle of writing the sidecar), and outsiders who remove or create files. Keys are independent: seen from one key,
-a batch is a publish with a longer pause between `place` and `commit`.
+COMMIT), a raising runner, more executions of the same attempt by a cluster (each of which may die between any two of
+its steps, also in the middle of writing the sidecar), and outsiders who remove or create files. Keys are independent:
+seen from one key, a batch is a publish with a longer pause between `place` and `commit`.
 
     python protocol_model.py                  every scenario; prints PASS
     python protocol_model.py --broken NAME    a damaged protocol; prints a counterexample and FAIL (exit 1)

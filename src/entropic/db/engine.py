@@ -35,7 +35,7 @@ class Connection:
         self._pooled: Any = None
         self._raw: Any = None
         self._cursor: Any = None
-        self._begun = False
+        self._begun_by: int | None = None  # the thread, since one in memory is shared
         self._dead = False
         _open.add(self)
 
@@ -45,7 +45,7 @@ class Connection:
             return (self._cursor or self._connect()).execute(sql, values)
         except sqlite3.OperationalError as error:
             if not _is_busy(error):
-                raise
+                raise self._explained(error) from error
             return self._patiently(sql, values)
 
     def fetch(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
@@ -55,13 +55,16 @@ class Connection:
             return rows
 
     def begin(self) -> None:
-        """Begin a transaction with the lock that makes it the only writer; waits for other writers."""
+        """Begin a transaction with the lock that makes it the only writer; waits for other writers.
+
+        Call it inside the `try` that rolls back: an interrupt may come as soon as it has begun.
+        """
         self.lock.acquire()
         try:
+            self._begun_by = threading.get_ident()
             self.execute(dialects.BEGIN)
-            self._begun = True
         except BaseException:
-            self.lock.release()
+            self.rollback()
             raise
 
     def commit(self) -> None:
@@ -71,7 +74,7 @@ class Connection:
 
     def rollback(self) -> None:
         """Undo the transaction; nothing, if it has ended (an interrupt may come just after a commit)."""
-        if self._begun:
+        if self._begun_by == threading.get_ident():
             try:
                 if self._raw is not None and self._raw.in_transaction:
                     self._cursor.execute("ROLLBACK")
@@ -79,7 +82,7 @@ class Connection:
                 self._end()
 
     def _end(self) -> None:
-        self._begun = False
+        self._begun_by = None
         self.lock.release()
 
     def _patiently(self, sql: str, values: Sequence[Any]) -> Any:
@@ -89,12 +92,17 @@ class Connection:
                 return self._cursor.execute(sql, values)
             except sqlite3.OperationalError as error:
                 if not _is_busy(error):
-                    raise
+                    raise self._explained(error) from error
                 if time.monotonic() > deadline:
                     raise DatabaseBusy(
                         f"{self._database} was locked by another program for {self._database.wait:g} s; end that "
                         "program's transaction and call again, or wait longer with ?timeout=SECONDS in db_url"
                     ) from error
+
+    def _explained(self, error: sqlite3.OperationalError) -> StoreError:
+        return StoreError(
+            f"{self._database} failed: {error}; look at its disk (is it full, is it writable), then call again"
+        )
 
     def _connect(self) -> Any:
         if self._dead:
@@ -221,8 +229,8 @@ class Database:
     def transaction(self) -> Iterator[Connection]:
         """Hold the lock, commit at the end, roll back on any exception."""
         connection = self.connection()
-        connection.begin()
         try:
+            connection.begin()
             yield connection
             connection.commit()
         except BaseException:

@@ -92,12 +92,13 @@ class Ledger:
         set_ = sa.update(ledger).where(mine).values
         fenced = sa.update(ledger).where(held).values
         nobody = {"owner": sa.null(), "since": sa.null(), "lease_until": sa.null(), "waits_for": sa.null()}
+        until = dialects.NOW + bindparam("lease_", lease)
         running = {
             "attempt": bindparam("attempt_"),
             "state": RUNNING,
             "owner": bindparam("owner_"),
             "since": dialects.NOW,
-            "lease_until": dialects.NOW + lease,
+            "lease_until": until,
             "waits_for": sa.null(),
             "path": bindparam("path_"),
             "failure": sa.null(),
@@ -155,7 +156,7 @@ class Ledger:
         )
         self._register = compiled(set_(**moved, **registered))
         self._drop = compiled(set_(**moved, **unregistered))
-        self._renew = compiled(fenced(lease_until=dialects.NOW + lease))
+        self._renew = compiled(fenced(lease_until=until))
         self._wait_for = compiled(fenced(waits_for=bindparam("other")))
         self._touch = compiled(
             sa.update(ledger).where(mine & (_c.published == bindparam("held"))).values(mtime_ns=bindparam("mtime_"))

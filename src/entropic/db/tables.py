@@ -61,7 +61,14 @@ def create_tables(
     begin: str,
     patient: Callable[[Callable[[], Any]], Any],
 ) -> None:
-    """Create the tables that do not exist yet, as one transaction that other processes wait for."""
+    """Create the tables that do not exist yet, as one transaction that other processes wait for.
+
+    Where all exist nothing is locked: a store can be opened, and its hits served, beside a long writer.
+    """
+    wanted = [table for tables in metadata for table in tables.tables.values()]
+    inspector = sa.inspect(engine)
+    if all(inspector.has_table(table.name, schema=table.schema) for table in wanted):
+        return
 
     def create() -> None:
         with engine.connect() as connection:

@@ -94,6 +94,15 @@ def workspace(area: Area) -> Workspace:
         return _new_workspace(area)
 
 
+def prepare(area: Area) -> None:
+    """Make sure that this process has a workspace before it claims anything.
+
+    If it dies, its workspace is what shows the next one that there may be claims to look for.
+    """
+    if area.root not in _free:
+        free(area, workspace(area))
+
+
 def free(area: Area, space: Workspace) -> None:
     """Keep an empty workspace for the next execution."""
     _free.setdefault(area.root, []).append(space)

@@ -20,7 +20,10 @@ def measure(path: str) -> Measure | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     if stat.S_ISDIR(found.st_mode):
-        return Measure(_size_below(path), found.st_mtime_ns, True)
+        try:
+            return Measure(_size_below(path), found.st_mtime_ns, True)
+        except (FileNotFoundError, NotADirectoryError):  # on its way somewhere else
+            return None
     return Measure(found.st_size, found.st_mtime_ns, False)
 
 

@@ -9,6 +9,7 @@ import contextlib
 import errno
 import os
 import shutil
+import stat
 
 from entropic.errors import ForeignFileError
 from entropic.files.area import Area
@@ -136,6 +137,10 @@ def remove(path: str) -> None:
     except FileNotFoundError:
         pass
     except (IsADirectoryError, PermissionError):  # macOS says EPERM for a folder
-        if not os.path.isdir(path) or os.path.islink(path):
+        try:
+            found = os.lstat(path)
+        except FileNotFoundError:  # somebody else removed it just now
+            return
+        if not stat.S_ISDIR(found.st_mode):
             raise
         shutil.rmtree(path, ignore_errors=True)

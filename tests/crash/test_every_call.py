@@ -1,0 +1,51 @@
+"""A process is killed before every single change of the disk, and before every SQL statement, of every operation.
+
+Steps have names, and a name can be forgotten. This needs none: it kills at the first call, the second, and so on,
+until the operation comes to its end.
+"""
+
+import pytest
+from judge import judge, trace_of
+
+COMBINATIONS = [
+    ("run_or_retrieve", "first", "file"),
+    ("run_or_retrieve", "first", "folder"),
+    ("run_or_retrieve", "lost", "folder+extra"),
+    ("run", "again", "file"),
+    ("run", "again", "file+extra"),
+    ("run", "again", "folder"),
+    ("run", "again", "folder+extra"),
+    ("run", "reshaped", "file+extra"),
+    ("run", "reshaped", "folder+extra"),
+    ("failing run", "again", "file+extra"),
+    ("sweep", "first", "file+extra"),
+    ("sweep", "lost", "folder"),
+    ("delete file", "again", "file+extra"),
+    ("delete file", "again", "folder+extra"),
+    ("delete file", "registered", "file"),
+    ("delete row", "again", "file"),
+    ("register", "first", "file"),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("operation", "history", "shape"), COMBINATIONS, ids=["-".join(one) for one in COMBINATIONS])
+def test_a_kill_before_any_call_leaves_what_the_next_process_can_put_in_order(
+    server, histories, operation, history, shape
+):
+    nth, struck = 0, True
+    while struck:
+        nth += 1
+        case = histories(history, shape)
+        victim = server.start(
+            "work:suffer",
+            folder=case,
+            operation=operation,
+            shape=shape,
+            fault={"step": "any call", "when": "before", "nth": nth, "do": "kill"},
+            trace=f"{case}/trace",
+        )
+        struck = victim.status() != 0
+        assert struck == (trace_of(case)[-1] == "struck"), victim.log()
+        judge(server, case, operation, history, shape, fresh=bool(nth % 2))
+    assert nth > 5, "the operation makes calls, and they are counted"

@@ -1,0 +1,218 @@
+"""A full disk, a folder that cannot be written, a locked database: a clear error, and nothing is lost."""
+
+import errno
+import os
+import shutil
+import sqlite3
+import tempfile
+
+import pytest
+import work
+from harness import until
+from peek import executions
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def case(server, tmp_path):
+    folder = str(tmp_path / "case")
+    server.start("work:prepare", folder=folder, history="first", shape="file").said()
+    return folder
+
+
+def wish(server, case, operation="run_or_retrieve"):
+    """Perform an operation in a process that nothing is wrong with; return its row, once all is in order."""
+    said = server.start("work:follow", folder=case, operations=[operation], shape="file", fresh=True).said()
+    assert not said["check"], said["check"]
+    return said["done"][0][0]
+
+
+def test_a_result_that_the_disk_cannot_hold_is_a_failure_and_the_earlier_result_stays(server, case):
+    earlier = wish(server, case)
+    error = server.start("trouble:fill", folder=case, call="run", before=MIB, size=2 * MIB).said()
+    assert (error["type"], error["errno"]) == ("OSError", errno.EFBIG), "the runner's own error comes out"
+    found = server.start("trouble:failure_of", folder=case).said()
+    assert found["state"] == "failed"
+    assert "OSError" in found["failure"]["traceback"]
+    assert wish(server, case) == earlier
+    assert len(executions(case)) == 2
+
+
+def test_a_sidecar_that_the_disk_cannot_hold_is_a_failure_and_the_earlier_result_stays(server, case):
+    earlier = wish(server, case)
+    error = server.start("trouble:fill", folder=case, call="run", before=MIB, custom=2 * MIB).said()
+    assert error["type"] == "OSError"
+    assert server.start("trouble:failure_of", folder=case).said()["state"] == "failed"
+    assert wish(server, case) == earlier
+    assert wish(server, case, "run")["content"] != earlier["content"]
+
+
+def test_a_result_that_the_database_has_no_room_for_is_kept_and_recorded_by_the_next_call(server, case):
+    error = server.start("trouble:fill", folder=case, call="run_or_retrieve", within=3000).said()
+    assert error["type"] == "PublishError"
+    assert "without running it again" in error["text"]
+    row = wish(server, case)
+    assert [row["content"]] == [one["content"] for one in executions(case)]
+
+
+def test_a_rerun_that_the_database_has_no_room_for_replaces_the_earlier_result_at_the_next_call(server, case):
+    wish(server, case)
+    assert server.start("trouble:fill", folder=case, call="run", within=3000).said()["type"] == "PublishError"
+    assert wish(server, case)["content"] == executions(case)[-1]["content"]
+    assert len(executions(case)) == 2
+
+
+def test_no_run_begins_when_the_database_has_no_room_for_its_claim(server, case):
+    error = server.start("trouble:fill", folder=case, call="run_or_retrieve", before=3000).said()
+    assert error["kind"] in ("ours", "sqlite")
+    assert not executions(case)
+    assert wish(server, case)["content"] == executions(case)[-1]["content"]
+
+
+def test_a_sweep_that_the_database_has_no_room_for_loses_no_finished_run(server, case):
+    error = server.start("trouble:fill", folder=case, call="sweep", within=3000, sets=3).said()
+    assert error["kind"] in ("ours", "sqlite")
+    ran = {one["content"] for one in executions(case)}
+    assert ran
+    said = server.start("work:follow", folder=case, operations=["sweep"], shape="file", fresh=True).said()
+    assert not said["check"], said["check"]
+    assert ran <= {row["content"] for row in said["done"][0]}
+    assert len(executions(case)) == 3
+
+
+def test_a_sweep_on_a_full_disk_says_that_what_ran_is_kept(server, case):
+    error = server.start("trouble:fill", folder=case, call="sweep", within=3000, sets=3).said()
+    assert "without running it again" in " ".join([error["text"], *error["notes"]])
+
+
+def test_a_runner_that_meets_the_full_disk_in_a_sweep_has_its_own_error_come_out(server, case):
+    names = {"folder": case, "call": "sweep", "within": 3000, "during": 4, "size": 5000, "sets": 12}
+    error = server.start("trouble:fill", **names).said()
+    assert (error["type"], error["errno"]) == ("OSError", errno.EFBIG), error["traceback"]
+    assert any("raised while running" in note for note in error["notes"])
+    ran = executions(case)
+    said = server.start("work:follow", folder=case, operations=["sweep"], shape="file", fresh=True).said()
+    assert {one["content"] for one in ran[:3]} == {row["content"] for row in said["done"][0]}
+
+
+# ---- folders that cannot be written ------------------------------------------------------------------------------
+@pytest.fixture
+def open_case(server):
+    """A case below a folder that anyone may enter, which pytest's own is not."""
+    root = tempfile.mkdtemp(prefix="entropic-test-")
+    os.chmod(root, 0o755)
+    folder = os.path.join(root, "case")
+    server.start("work:prepare", folder=folder, history="first", shape="file").said()
+    yield folder
+    for path, _, _ in os.walk(root):
+        os.chmod(path, 0o755)
+    shutil.rmtree(root)
+
+
+def allow(folder, *closed):
+    """Let anyone write anything in a case but the `closed` folders."""
+    for path, _, names in os.walk(folder):
+        os.chmod(path, 0o777)
+        for name in names:
+            os.chmod(os.path.join(path, name), 0o666)
+    for path in closed:
+        os.chmod(path, 0o555)
+
+
+def area(folder):
+    (found,) = os.scandir(os.path.join(folder, "results", ".entropic"))
+    return found.path
+
+
+def tree(folder):
+    return {os.path.join(path, name) for path, _, names in os.walk(folder) for name in names}
+
+
+def test_a_store_that_cannot_be_written_runs_nothing_and_changes_nothing(server, open_case):
+    earlier, before = wish(server, open_case), tree(open_case)
+    allow(open_case, open_case, os.path.join(open_case, "results"), area(open_case))
+    for path in before:
+        os.chmod(path, 0o444)
+    error = server.start("trouble:as_nobody", folder=open_case, call="run", opened=False).said()
+    assert error["kind"] in ("ours", "sqlite")
+    assert "readonly" in error["text"] or error["type"] == "StoreError", error["traceback"]
+    assert len(executions(open_case)) == 1
+    assert tree(open_case) == before
+    allow(open_case)
+    assert wish(server, open_case) == earlier
+
+
+def test_nothing_runs_where_no_workspace_can_be_made(server, open_case):
+    earlier = wish(server, open_case)
+    allow(open_case, area(open_case))
+    error = server.start("trouble:as_nobody", folder=open_case, call="run", opened=True).said()
+    assert error["type"] == "StoreError"
+    assert "nothing was run" in error["text"]
+    assert len(executions(open_case)) == 1
+    allow(open_case)
+    assert wish(server, open_case) == earlier
+
+
+def test_a_result_that_cannot_come_to_its_place_is_kept_and_placed_by_the_next_call(server, open_case):
+    allow(open_case, os.path.join(open_case, "results"))
+    open(os.path.join(open_case, "executions"), "w").close()
+    os.chmod(os.path.join(open_case, "executions"), 0o666)
+    error = server.start("trouble:as_nobody", folder=open_case, call="run_or_retrieve", opened=True).said()
+    assert error["type"] == "PublishError"
+    allow(open_case)
+    row = wish(server, open_case)
+    assert [row["content"]] == [one["content"] for one in executions(open_case)]
+
+
+# ---- a database that another program has locked ------------------------------------------------------------------
+@pytest.fixture
+def locked(case):
+    """A connection of another program, which can lock the database."""
+    base = sqlite3.connect(f"{case}/db.sqlite3", isolation_level=None)
+    yield base
+    base.close()
+
+
+def start(server, case, timeout=1.0, **behaviour):
+    """Start a child that has its store open, and makes its call as soon as the file `begin` is there."""
+    opened, begin = f"{case}/opened", f"{case}/begin"
+    names = {"folder": case, "call": "run_or_retrieve", "opened": opened, "begin": begin, "timeout": timeout}
+    child = server.start("trouble:timed", **names, **behaviour)
+    until(lambda: os.path.exists(opened), "the store is open")
+    return child
+
+
+def test_a_locked_database_is_waited_for_as_long_as_the_url_says(server, case, locked):
+    child = start(server, case)
+    locked.execute("BEGIN IMMEDIATE")
+    work.faults.touch(f"{case}/begin")
+    said = child.said()
+    locked.execute("ROLLBACK")
+    assert said["error"]["type"] == "DatabaseBusy"
+    assert 0.9 < said["seconds"] < 2.9, "about one second, and not twice"
+    assert not executions(case)
+    assert wish(server, case)["content"] == executions(case)[-1]["content"]
+
+
+def test_a_database_that_is_locked_while_the_runner_runs_costs_no_second_run(server, case, locked):
+    child = start(server, case, marker=f"{case}/runs", until=f"{case}/go")
+    work.faults.touch(f"{case}/begin")
+    until(lambda: os.path.exists(f"{case}/runs"), "the runner runs")
+    locked.execute("BEGIN IMMEDIATE")
+    work.faults.touch(f"{case}/go")
+    said = child.said()
+    locked.execute("ROLLBACK")
+    assert said["error"]["type"] in ("DatabaseBusy", "PublishError")
+    row = wish(server, case)
+    assert [row["content"]] == [one["content"] for one in executions(case)]
+
+
+def test_a_hit_needs_no_lock(server, case, locked):
+    row = wish(server, case)
+    child = start(server, case)
+    locked.execute("BEGIN IMMEDIATE")
+    work.faults.touch(f"{case}/begin")
+    said = child.said()
+    locked.execute("ROLLBACK")
+    assert said["row"] == row

@@ -1,0 +1,51 @@
+"""Ctrl-C at every step of every operation, in a process that then goes on, as a notebook does."""
+
+import pytest
+from judge import FIRST, trace_of
+from peek import executions
+from test_every_step import ENDS, FILE, FOLDER, REACHED
+
+COMBINATIONS = [
+    ("run_or_retrieve", "first", FILE),
+    ("run", "again", FOLDER),
+    ("sweep", "first", FILE),
+    ("delete file", "again", FOLDER),
+    ("delete row", "again", FILE),
+    ("register", "first", FILE),
+]
+QUICK = COMBINATIONS[0]
+
+
+def matrix():
+    for combination in COMBINATIONS:
+        for step in sorted(REACHED[combination]):
+            for when in ("before", "after") if step in ENDS | {"begin_transaction"} else ("before",):
+                marks = () if combination == QUICK and when == "after" else pytest.mark.slow
+                yield pytest.param(*combination, step, when, marks=marks, id=f"{'-'.join(combination)}-{when} {step}")
+
+
+@pytest.mark.parametrize(("operation", "history", "shape", "step", "when"), list(matrix()))
+def test_a_process_goes_on_after_an_interrupt(server, histories, operation, history, shape, step, when):
+    case = histories(history, shape)
+    names = {"folder": case, "operation": operation, "shape": shape}
+    fault = {"step": step, "when": when, "do": "interrupt"}
+    said = server.start("work:endure", **names, fault=fault, trace=f"{case}/trace").said()
+    assert said["interrupted"], "it came out, as Ctrl-C should"
+    trace = trace_of(case)
+    passed = trace[: trace.index("struck")]
+    written = sum(line.startswith("after write ") for line in passed)
+
+    wish = "run_or_retrieve" if operation.startswith(("delete", "run")) else operation
+    followed = server.start("work:follow", folder=case, operations=[wish], shape=shape, fresh=True).said()
+    assert not followed["check"], followed["check"]
+    rows = followed["done"][0]
+    ran = executions(case)
+    if operation in ("run_or_retrieve", "sweep"):
+        assert said["done"] == rows, "the process itself got what any other gets"
+        assert len(ran) - said["executed"] == len(rows) - written, "a finished run does not run again, the others do"
+    elif operation == "run":
+        assert said["done"] == rows
+        assert len(ran) == said["executed"] + 1, "forced"
+    elif operation.startswith("delete"):
+        assert rows[0]["content"] == ran[-1]["content"]
+    assert rows[0]["id"] == FIRST

@@ -1,0 +1,37 @@
+"""Ctrl-C at any moment, as in a notebook whose process goes on: the store goes on, too."""
+
+import os
+import random
+import signal
+import time
+
+import pytest
+from faults import touch
+from harness import state_of, until
+from peek import executions
+from scenes import in_order
+
+INTERRUPTS = 150
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("operation", ["run_or_retrieve", "run", "sweep"])
+def test_a_store_goes_on_after_any_number_of_interrupts(server, tmp_path, operation):
+    case, end, dice = str(tmp_path), str(tmp_path / "end"), random.Random(operation)
+    child = server.start("racers:bear_interrupts", folder=case, operation=operation, until=end)
+    until(lambda: os.path.exists(f"{case}/ready-{child.pid}"), "the store is open")
+    time.sleep(0.05)
+    for _ in range(INTERRUPTS):
+        if state_of(child.pid) in ("Z", None):
+            break
+        child.signal(signal.SIGINT)
+        time.sleep(dice.uniform(0.001, 0.03))
+    time.sleep(0.1)
+    touch(end)
+    said = child.said()
+    assert not said["errors"], "\n".join(said["errors"])
+    assert said["interrupts"] > 0
+    assert said["asked"] > 0
+    ran = executions(case)
+    assert len({(one["id"], one["attempt"]) for one in ran}) == len(ran)
+    in_order(server, case)
