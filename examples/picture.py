@@ -153,10 +153,7 @@ def convergence(axes: Axes, atlas: Atlas) -> None:
     """Show how far longer time steps end from the shortest one, averaged over diffusivity."""
     steps, ks = atlas.time_steps, atlas.erodibilities
     for k, shade in zip(ks, np.linspace(0.4, 1, len(ks)), strict=True):
-        off = [
-            np.mean([rms(atlas.maps[d, k, step] - atlas.best(d, k)) for d in atlas.diffusivities])
-            for step in steps
-        ]
+        off = [np.mean([rms(atlas.maps[d, k, step] - atlas.best(d, k)) for d in atlas.diffusivities]) for step in steps]
         axes.plot(np.array(steps) / 1000, off, "o-", color=colormaps["Blues"](shade))
         end = (steps[-1] / 1000, off[-1])
         axes.annotate(f"$K$ = {scientific(k)}", end, (8, -4), textcoords="offset points", fontsize=11)

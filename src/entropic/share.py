@@ -198,9 +198,14 @@ class Share:
                 self._read_published(published)
 
     def _read_published(self, ids: set[str]) -> None:
-        before = len(self._todo)
-        self._read(list(ids))
-        self.ran += len(ids) - (len(self._todo) - before)
+        """Read the rows of what was published just now; what has none, since it was not or is deleted, is wanted."""
+        wanted = set(ids)
+        for raw in self._parts.rows.read_many(ids):
+            id = self._parts.rows.id_of(raw)
+            self._rows[id] = self._parts.row(raw, self._missing[id].params)
+            wanted.discard(id)
+        self.ran += len(ids) - len(wanted)
+        self._todo.extend(wanted)
 
     def bring_home(self) -> None:
         """Want again, in this process, what an executor could not bring home; say which sets, and why."""

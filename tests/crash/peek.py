@@ -44,8 +44,9 @@ def sidecars(folder):
 
 def claims(folder):
     """Return `{id: (attempt, state, published, path)}` and the ids that have a row."""
-    base = sqlite3.connect(f"file:{folder}/db.sqlite3", uri=True)
+    base = sqlite3.connect(f"file:{folder}/db.sqlite3", uri=True, isolation_level=None)
     try:
+        base.execute("BEGIN")  # both at one moment, while others work on
         ledger = base.execute("SELECT id, attempt, state, published, path, registered FROM entropic_ledger").fetchall()
         rows = {id for (id,) in base.execute("SELECT id FROM points")}
     finally:
