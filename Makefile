@@ -4,17 +4,18 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 VENV := .venv
 BIN := $(VENV)/bin
+RUN ?= -m pytest
 
-.PHONY: demo test test-all lint bench clean
+.PHONY: demo test test-slow lint bench clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/landscape.py
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -q -m "not slow" -n 2
+	$(BIN)/python $(RUN) -q -m "not slow" -n 2
 
-test-all: $(VENV)/.test
-	$(BIN)/python -m pytest -q -n 2
+test-slow: $(VENV)/.test
+	$(BIN)/python $(RUN) -q -m slow -n 2
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .
@@ -34,10 +35,10 @@ $(VENV)/.made:
 	touch $@
 
 $(VENV)/.%: $(VENV)/.made pyproject.toml
-	$(BIN)/python -m pip install -q -e '.[$(EXTRAS)]'
+	$(BIN)/python -m pip install -q -e '.[$(EXTRAS)]' $(if $(SQLALCHEMY),'$(SQLALCHEMY)')
 	touch $@
 
 $(VENV)/.demo: EXTRAS := demo
 $(VENV)/.test: EXTRAS := test,dask
 $(VENV)/.lint: EXTRAS := test,dask,lint
-$(VENV)/.bench: EXTRAS := test,dask,bench
+$(VENV)/.bench: EXTRAS := dask

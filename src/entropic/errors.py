@@ -20,6 +20,19 @@
     └── NetworkFileSystemWarning                       a SQLite database on a network file system
 """
 
+import os
+import sys
+
+_PACKAGE = os.path.dirname(__file__)
+
+
+def levels_to_user() -> int:
+    """Return the `stacklevel` with which a warning of the caller points to the user's line, not to one of ours."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        level, frame = level + 1, frame.f_back
+    return level
+
 
 class EntropicError(Exception):
     """The root of all errors that entropic raises itself; what a runner raises comes out unchanged."""

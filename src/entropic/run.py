@@ -9,7 +9,6 @@ publish   the row, then the file, in one transaction; then the sidecar goes
 
 import logging
 import os
-import sys
 import time
 import traceback
 import warnings
@@ -19,7 +18,7 @@ from typing import Any
 from entropic import lookup, process, publish
 from entropic.claim import Busy, Want, claim, lock, look
 from entropic.db.ledger import RUNNING
-from entropic.errors import DatabaseBusy, ResultLostWarning
+from entropic.errors import DatabaseBusy, ResultLostWarning, levels_to_user
 from entropic.files import attempt
 from entropic.files import sidecar as sidecars
 from entropic.files.attempt import Task, Torn
@@ -189,10 +188,5 @@ def warn_of_loss(parts: Parts[Any], want: Want) -> None:
     warnings.warn(
         f"the result file {path} {what}: {parts.describe(want.params, want.id)} is run again",
         ResultLostWarning,
-        stacklevel=2,
-        **_OUTSIDE,
+        stacklevel=levels_to_user(),
     )
-
-
-# The warning points to the user's line, where Python can tell (3.12).
-_OUTSIDE: Any = {"skip_file_prefixes": (os.path.dirname(__file__),)} if sys.version_info >= (3, 12) else {}

@@ -214,3 +214,10 @@ def test_repair_without_doing_it_changes_nothing_and_repair_leaves_a_store_in_or
         assert list(db.iterdump()) == before
     store.repair()
     assert content(store.retrieve(TWO))["n"] == 2
+
+
+def test_the_warning_of_a_lost_result_points_to_the_line_of_the_user(store):
+    Path(store.run_or_retrieve(ONE).result_file).unlink()
+    with pytest.warns(ResultLostWarning) as seen:
+        store.run_or_retrieve(ONE)
+    assert seen[0].filename == __file__

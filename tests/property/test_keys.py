@@ -138,6 +138,7 @@ close = st.dictionaries(st.sampled_from(["a", "b", "n"]), alike | st.lists(alike
 
 
 @given(close, close)
+@settings(max_examples=100_000 if settings().max_examples > 100 else 100)
 def test_two_ids_are_equal_exactly_if_the_canonical_forms_are(first, second):
     assert (key(first) == key(second)) is same(first, second)
 

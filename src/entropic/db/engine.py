@@ -16,7 +16,7 @@ from sqlalchemy.pool import NullPool, StaticPool
 
 from entropic.db import dialects
 from entropic.db.tables import create_tables
-from entropic.errors import DatabaseBusy, NetworkFileSystemWarning, StoreError
+from entropic.errors import DatabaseBusy, NetworkFileSystemWarning, StoreError, levels_to_user
 from entropic.text import compact
 
 _POLL = 0.5  # s; SQLite's own wait cannot be interrupted by Ctrl-C, so it is done in pieces
@@ -183,7 +183,7 @@ class Database:
                 f"{self} lies on a network file system ({kind}), where SQLite's locks cannot be trusted: use it from "
                 "one machine only, or move the database to a local disk (the results may stay)",
                 NetworkFileSystemWarning,
-                stacklevel=5,
+                stacklevel=levels_to_user(),
             )
         return kind
 

@@ -1,0 +1,64 @@
+"""The documents say what is so: their script runs, their links lead somewhere, nothing public is left out."""
+
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import entropic
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", *sorted((ROOT / "docs").glob("*.md"))]
+API = (ROOT / "docs" / "api.md").read_text()
+
+
+def test_the_first_script_of_the_readme_runs_and_the_second_time_reuses(tmp_path):
+    script = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[1]
+    (tmp_path / "first.py").write_text(script)
+
+    def run():
+        done = subprocess.run([sys.executable, "first.py"], cwd=tmp_path, capture_output=True, text=True, check=True)
+        return done.stdout, {path.name: path.stat().st_mtime_ns for path in (tmp_path / "results").glob("*.json")}
+
+    first, files = run()
+    assert len(files) == 6
+    assert run() == (first, files)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_and_named_file_is_there(page):
+    text = page.read_text()
+    for target in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert (page.parent / target).exists(), target
+    for target in re.findall(r"`((?:docs|tests|examples|benchmarks)/[\w./]+)`", text):
+        assert (ROOT / target).exists(), target
+
+
+def test_the_architecture_names_every_file():
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    for path in (ROOT / "src" / "entropic").rglob("*.py"):
+        if path.name != "__init__.py" and path.parent.name != "executors":
+            assert f"{path.stem}" in text, path
+
+
+@pytest.mark.parametrize("name", [name for name in entropic.__all__ if name not in ("Mapped", "mapped_column")])
+def test_the_api_page_names_everything_public(name):
+    assert f"`{name}" in API
+
+
+@pytest.mark.parametrize("method", [name for name, _ in inspect.getmembers(entropic.Store, inspect.isfunction)])
+def test_the_api_page_names_every_method(method):
+    assert method.startswith("_") or f"`{method}(" in API
+
+
+def test_everything_public_has_a_docstring():
+    for name in entropic.__all__:
+        value = getattr(entropic, name)
+        if inspect.isclass(value) and value.__module__.startswith("entropic"):
+            assert value.__doc__
+            for member, function in inspect.getmembers(value, inspect.isfunction):
+                if not member.startswith("_") and function.__module__.startswith("entropic"):
+                    assert function.__doc__, f"{name}.{member}"
