@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -100,9 +100,11 @@ def settled(parts: Parts[Any], id: str, act: Act[T]) -> T | None:
         with contextlib.suppress(ResultMissingError):  # recorded, and not the error of this call
             publish.publish(parts, pause.sidecar)  # takes more than one transaction
         return None
-    except BaseException:
+    except BaseException as error:
         connection.rollback()
-        raise
+        if pending is None or pending.finished is None:
+            raise
+        raise publish.explained(parts, pending.finished, error) from error
     if pending is not None:
         tidy(parts, pending)
     return result
@@ -207,7 +209,8 @@ def begin(
         If files that are not ours lie at every place that the result could have.
     """
     if parts.rows.is_constrained:
-        rehearse(parts, connection, want)
+        with rehearsal(connection):
+            rehearse(parts, connection, want)
     old = found if found is not None and found.published is not None else None
     place = (old and old.path) or _free_place(parts, want, taken)
     attempt = parts.ledger.claim(connection, found, want.id, owner, place)
@@ -253,9 +256,19 @@ def own(params: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in params.items() if name not in RESERVED}
 
 
-def rehearse(parts: Parts[Any], connection: Connection, want: Want) -> None:
-    """Insert the row and take it back: what a constraint of the table refuses, it refuses before the run."""
+@contextlib.contextmanager
+def rehearsal(connection: Connection) -> Iterator[None]:
+    """Take back, within the transaction, what this block does."""
     connection.execute("SAVEPOINT rehearsal")
+    try:
+        yield
+    finally:
+        connection.execute("ROLLBACK TO rehearsal")
+        connection.execute("RELEASE rehearsal")
+
+
+def rehearse(parts: Parts[Any], connection: Connection, want: Want) -> None:
+    """Insert the row, to be taken back: what a constraint of the table refuses, it refuses before the run."""
     try:
         parts.rows.upsert(
             connection,
@@ -271,9 +284,6 @@ def rehearse(parts: Parts[Any], connection: Connection, want: Want) -> None:
         raise ParameterError(
             f"the table of {parts.schema.name} refuses {own(want.params)!r:.300}: {error}; nothing was run"
         ) from error
-    finally:
-        connection.execute("ROLLBACK TO rehearsal")
-        connection.execute("RELEASE rehearsal")
 
 
 def _free_place(parts: Parts[Any], want: Want, taken: set[str]) -> str:

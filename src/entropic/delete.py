@@ -5,10 +5,12 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from entropic import publish
 from entropic.claim import Busy, is_busy, settled
 from entropic.clear import finish_delete, slot_of
 from entropic.db.engine import Connection
 from entropic.db.ledger import Claim, new_attempt
+from entropic.errors import PublishError
 from entropic.files.measure import measure
 from entropic.parts import Parts
 from entropic.process import Call
@@ -38,7 +40,11 @@ def delete(parts: Parts[Any], params: Mapping[str, Any], remove_file: bool) -> b
             return True, _removable(parts, raw) if remove_file and not is_ours else None
 
         while True:
-            done = settled(parts, id, act)
+            try:
+                done = settled(parts, id, act)
+            except PublishError:  # a finished run that cannot be recorded goes too
+                publish.discard_finished(parts, id)
+                continue
             if isinstance(done, Busy):
                 wait(parts, done)
             elif done is not None:

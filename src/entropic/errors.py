@@ -20,6 +20,7 @@
     └── NetworkFileSystemWarning                       a SQLite database on a network file system
 """
 
+import contextlib
 import os
 import sys
 
@@ -32,6 +33,12 @@ def levels_to_user() -> int:
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         level, frame = level + 1, frame.f_back
     return level
+
+
+def note(error: BaseException, text: str) -> None:
+    """Add a note to an exception, if it takes any: an exception may be frozen."""
+    with contextlib.suppress(Exception):
+        error.add_note(text)
 
 
 class EntropicError(Exception):

@@ -17,4 +17,8 @@ def paused() -> Iterator[None]:
         yield
     finally:
         if was_on:
+            if not gc.get_freeze_count():  # else the user has frozen objects, which this would thaw
+                # The new rows go to the oldest generation unseen; a collection would now look at each of them.
+                gc.freeze()
+                gc.unfreeze()
             gc.enable()

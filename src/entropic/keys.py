@@ -98,10 +98,6 @@ class Hasher:
             text = self._write(params)
         return sha256(text.encode("ascii")).hexdigest()[:16]
 
-    def canonical(self, value: Any) -> Any:
-        """Return the normalised form of one value: two values are the same experiment iff these are equal."""
-        return normalise(value, self._round, ())
-
     def _write(self, params: Mapping[str, Any]) -> str:
         if not isinstance(params, Mapping):
             raise ParameterError(f"params must be a dict, not {type(params).__name__}: {params!r:.80}")

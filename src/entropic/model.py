@@ -187,7 +187,7 @@ def _enum(value: Any, kind: sa.Enum) -> Any:
     if members is not None and isinstance(value, members):
         return value
     if isinstance(value, str) and value in kind.enums:
-        return members[value] if members is not None else value
+        return dict(zip(kind.enums, members.__members__.values(), strict=True))[value] if members is not None else value
     raise ValueError(f"the column holds one of {', '.join(map(str, kind.enums))}")
 
 
@@ -204,7 +204,7 @@ def _instance(wanted: type, *but: type) -> Callable[[Any, Any], Any]:
 
 def _uuid(value: Any, kind: Any) -> Any:
     if not getattr(kind, "as_uuid", True):
-        return _string(value, kind)
+        return str(uuid.UUID(_string(value, kind)))
     return value if isinstance(value, uuid.UUID) else _refuse(value, "UUID")
 
 
@@ -334,6 +334,9 @@ class Schema:
                 raise ModelError(f"{self.name} redefines {name!r}; the columns {', '.join(RESERVED)} belong to Base")
         if len(table.primary_key.columns) != 1:
             raise ModelError(f"{self.name} has primary key columns of its own; the only one is 'id'")
+        for column in table.c:
+            if column.key != column.name:
+                raise ModelError(f"{self.name} gives its column {column.name!r} the key {column.key!r}; leave key= out")
         if table.name.startswith("entropic_"):
             raise ModelError(f"the table {table.name!r} of {self.name} has a name that the ledger uses; take another")
         return mapper

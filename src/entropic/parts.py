@@ -47,8 +47,11 @@ class Parts(Generic[ModelT]):
 
     def row(self, raw: Any, params: Mapping[str, Any]) -> ModelT:
         """Return the instance of a raw row, once it is known to be what these params ask for."""
+        if not self.rows.is_direct:
+            self.verify(raw, params)
+            return self.rows.build(raw)
         row = self.rows.build(raw)
-        match.verify(self.schema, self.rows, row, params)
+        match.verify(self.schema, self.rows, row.__dict__, params)
         return row
 
     def verify(self, raw: Any, params: Mapping[str, Any]) -> None:
@@ -59,7 +62,7 @@ class Parts(Generic[ModelT]):
         KeyCollisionError
             If they are not the same.
         """
-        match.verify(self.schema, self.rows, self.rows.build(raw), params)
+        match.verify(self.schema, self.rows, self.rows.plain(raw), params)
 
     def describe(self, params: Any, id: str) -> str:
         """Name a run in a message."""

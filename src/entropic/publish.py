@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from entropic.db.engine import Connection
 from entropic.db.ledger import RUNNING, Claim
-from entropic.errors import DatabaseBusy, PublishError, ResultMissingError, StoreError
+from entropic.errors import DatabaseBusy, PublishError, ResultMissingError, StoreError, note
 from entropic.files import place as places
 from entropic.files import sidecar as sidecars
 from entropic.files.attempt import Task
@@ -91,21 +91,19 @@ def publish(parts: Parts[Any], sidecar: Sidecar, held: Held | None = None) -> An
             ) from None
         except BaseException as error:
             connection.rollback()
-            explained = _explained(parts, sidecar, error)
-            if explained is error:
-                raise
-            raise explained from error
+            raise explained(parts, sidecar, error) from error
 
 
-def _explained(parts: Parts[Any], sidecar: Sidecar, error: BaseException) -> BaseException:
+def explained(parts: Parts[Any], sidecar: Sidecar, error: BaseException) -> BaseException:
+    """Return the error that says that a finished run is kept, for what went wrong in its publication."""
     if isinstance(error, DatabaseBusy):
-        error.add_note(f"entropic: {sidecar.id} ran, and its result is kept; the next call for it records it")
+        note(error, f"entropic: {sidecar.id} ran, and its result is kept; the next call for it records it")
         return error
     if isinstance(error, PublishError) or not isinstance(error, StoreError | sqlite3.Error | OSError):
         return error
     return PublishError(
         f"{parts.schema.name} {sidecar.id} ran, but could not be recorded: {error}; its result is kept in "
-        f"{parts.area.root}, and the next call for it records it without running it again"
+        f"{parts.area.root}, and the next call for it records it without running it again; delete() discards it"
     )
 
 
@@ -136,6 +134,8 @@ def record(parts: Parts[Any], connection: Connection, claim: Held, sidecar: Side
     measures = (sidecar.size, sidecar.mtime_ns, sidecar.extra, checksum)
     if not parts.ledger.publish(connection, sidecar.id, sidecar.attempt, *measures):
         raise Fenced
+    if parts.rows.has_defaults:  # of the database: a new row gets new ones
+        parts.rows.delete(connection, sidecar.id)
     parts.rows.upsert(
         connection,
         {
@@ -189,6 +189,19 @@ def discard(parts: Parts[Any], sidecar: Sidecar) -> None:
     for name in (sidecar.result, sidecar.files, sidecar.slot, places.spent(sidecar.slot)):
         places.remove(parts.area.inside(name))
     sidecars.discard(parts.area, sidecar.key, sidecar.attempt)
+
+
+def discard_finished(parts: Parts[Any], id: str) -> None:
+    """Discard the finished attempt that a key has and the database refuses, because the user says so."""
+    with parts.database.transaction() as connection:
+        claim, _ = parts.ledger.lock(connection, id)
+        if claim is None or claim.state != RUNNING:
+            return
+        sidecar = sidecars.read(parts.area, parts.key_of(id), claim.attempt)
+        if sidecar is None:
+            return
+        parts.ledger.fail(connection, id, claim.attempt, {"type": "Discarded", "message": "discarded by delete()"})
+    discard(parts, sidecar)
 
 
 def vanished(parts: Parts[Any], sidecar: Sidecar) -> None:

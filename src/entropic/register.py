@@ -37,7 +37,10 @@ def register(
         def act(connection: Connection, found: Claim | None, _: set[str]) -> Any:
             raw = parts.rows.read(id)
             if raw is not None:
-                return _same(parts, raw, params, path)
+                check_same(parts, raw, params, path)
+                if found is not None and found.registered is not None:  # as it is now
+                    parts.ledger.measured(connection, id, found_file.size, found_file.mtime_ns)
+                return parts.rows.read(id)
             if found is not None and is_busy(found, call.name):
                 return Busy(found)
             insert(parts, connection, found, want, path, found_file)
@@ -51,11 +54,12 @@ def register(
                 return parts.row(raw, params)
 
 
-def _same(parts: Parts[Any], raw: Any, params: Mapping[str, Any], path: str) -> Any:
+def check_same(parts: Parts[Any], raw: Any, params: Mapping[str, Any], path: str) -> None:
+    """Refuse another file than the one that the row has."""
     parts.verify(raw, params)
     stored = parts.rows.file_of(raw)
     if os.path.realpath(stored) == os.path.realpath(path):
-        return raw
+        return
     raise RegisterError(
         f"{parts.describe(params, parts.rows.id_of(raw))} has a result already: {stored}; delete its row first to "
         f"register {path} in its place. Nothing was changed"
@@ -73,10 +77,11 @@ def refuse_own(parts: Parts[Any], id: str, path: str) -> None:
     relative = Path(parts.area.relative(path))
     if relative.parts[:1] == (FOLDER,):
         raise RegisterError(f"{path} is where this store keeps what is under way; register a file outside {FOLDER}")
-    owner = parts.ledger.owner_of(str(relative), parts.area.suffix)
-    if owner is not None and owner != (parts.model, id):
+    owner = parts.ledger.owner_of(relative.parts[0] if not relative.is_absolute() else "")
+    own_place = len(relative.parts) == 1 and owner == (parts.model, id) and not relative.name.endswith(".files")
+    if owner is not None and not own_place:
         raise RegisterError(
-            f"{path} is the result of another run, {owner[0]} {owner[1]}, which a re-run would replace; register a copy"
+            f"{path} belongs to the result of another run, {owner[0]} {owner[1]}, which may replace it; register a copy"
         )
 
 

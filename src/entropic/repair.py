@@ -130,8 +130,8 @@ def _check_values(parts: Parts[Any], report: Report, raw: Any, id: str, path: st
 
 def _possible_keys(parts: Parts[Any], raw: Any) -> set[str]:
     """Return the keys that a row without a ledger entry may have: stored values do not tell 1 from 1.0."""
-    row = parts.rows.build(raw)
-    values = {name: getattr(row, name) for name in parts.schema.fields}
+    stored = parts.rows.plain(raw)
+    values = {name: stored[name] for name in parts.schema.fields}
     given = {name: value for name, value in values.items() if value is not None}
     whole = {n: int(v) if isinstance(v, float) and v.is_integer() else v for n, v in given.items()}
     hasher = Hasher(parts.hasher.rounding)

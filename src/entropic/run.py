@@ -18,7 +18,7 @@ from typing import Any
 from entropic import lookup, process, publish
 from entropic.claim import Busy, Want, claim, lock, look
 from entropic.db.ledger import RUNNING
-from entropic.errors import DatabaseBusy, ResultLostWarning, levels_to_user
+from entropic.errors import DatabaseBusy, ResultLostWarning, levels_to_user, note
 from entropic.files import attempt
 from entropic.files import sidecar as sidecars
 from entropic.files.attempt import Task, Torn
@@ -122,7 +122,7 @@ def execute(parts: Parts[Any], task: Task) -> Sidecar | None:
     except Torn:
         return await_sidecar(task)
     except BaseException as error:
-        error.add_note(f"entropic: raised while running {parts.describe(task.params, task.id)}")
+        note(error, f"entropic: raised while running {parts.describe(task.params, task.id)}")
         raise
 
 
@@ -162,7 +162,7 @@ def give_up(parts: Parts[Any], want: Want, owner: str, error: BaseException) -> 
                 parts.ledger.release(connection, want.id, found.attempt)
         sidecars.discard(parts.area, parts.key_of(want.id), found.attempt)  # torn, if there is one
     except Exception as second:  # noqa: BLE001  (the first error is the one to see)
-        error.add_note(f"entropic: and its claim could not be given back: {second}")
+        note(error, f"entropic: and its claim could not be given back: {second}")
 
 
 def failure_of(error: BaseException, want: Want) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import Any
 from entropic import lookup, publish, run
 from entropic.claim import Busy, Want, begin_first, claim, decide, lock, undone
 from entropic.db.ledger import Claim
+from entropic.errors import note
 from entropic.executors.contract import Outcome
 from entropic.files import sidecar as sidecars
 from entropic.files.attempt import Task
@@ -71,13 +72,19 @@ class Share:
 
     # ---- handing out -------------------------------------------------------------------------------------------
     def tasks(self) -> Iterator[Task]:
-        """Yield claimed tasks, claiming as they are taken, until no unclaimed set is left."""
-        while (task := self._next()) is not None:
-            yield task
+        """Yield claimed tasks, claiming as they are taken, until no unclaimed set is left.
+
+        What goes wrong here is no fault of the executor that takes them: it comes out of `reraise`.
+        """
+        try:
+            while (task := self._next()) is not None:
+                yield task
+        except Exception as error:  # noqa: BLE001
+            self._error = error
 
     def _next(self) -> Task | None:
         with self._lock:
-            self._raise()
+            self.reraise()
             while not self._claimed and self._todo:
                 self._claim_chunk()
             if not self._claimed:
@@ -154,7 +161,11 @@ class Share:
         self._here_since, self._here = time.monotonic(), task
         want = self._missing[task.id]
         want.attempt, want.began = task.attempt, time.time()
-        finished = run.execute(self._parts, task)
+        try:
+            finished = run.execute(self._parts, task)
+        except StopIteration as error:  # which no generator can let out
+            self._error = error
+            return None
         self._here = None  # not if it raised: then it is the one that failed
         return finished
 
@@ -162,7 +173,7 @@ class Share:
     def take(self, outcome: Outcome) -> None:
         """Take in what has become of a task."""
         with self._lock:
-            self._raise()
+            self.reraise()
             task = outcome.task
             self._under_way.pop(task.id, None)
             self._parts.heart.drop(task.attempt)
@@ -239,7 +250,8 @@ class Share:
                 except Exception as error:  # noqa: BLE001  (raised where the user can see it)
                     self._error = error
 
-    def _raise(self) -> None:
+    def reraise(self) -> None:
+        """Raise what went wrong where nobody could see it."""
         error, self._error = self._error, None
         if error is not None:
             raise error
@@ -287,4 +299,4 @@ def _noting(error: BaseException) -> Iterator[None]:
     try:
         yield
     except Exception as second:  # noqa: BLE001  (the first error is the one to see)
-        error.add_note(f"entropic: and on the way out: {second}")
+        note(error, f"entropic: and on the way out: {second}")

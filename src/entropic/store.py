@@ -73,7 +73,7 @@ class Store(Generic[ModelT]):
     ) -> None:
         if not callable(runner):
             raise ParameterError(f"runner must be callable as runner(params), not {runner!r:.80}")
-        if not isinstance(lease, int | float) or not lease > 0:
+        if not isinstance(lease, int | float) or not 0 < lease < float("inf"):
             raise ParameterError(f"lease is a number of seconds above 0, not {lease!r}")
         hasher = Hasher(float_rounding)
         schema = Schema(result_cls)
@@ -206,8 +206,10 @@ class Store(Generic[ModelT]):
             raise StoreError("a store in memory works only in the process that made it, so it cannot be pickled")
         runner, result_cls, folder, suffix, lease, float_rounding, fsync = self._made_of
         options = {"lease": lease, "float_rounding": float_rounding, "fsync": fsync}
-        return _restore, (runner, result_cls, folder, suffix, self._parts.database.address, options)
+        return _restore, (type(self), runner, result_cls, folder, suffix, self._parts.database.address, options)
 
 
-def _restore(runner: Any, result_cls: Any, folder: str, suffix: str, db_url: str, options: dict[str, Any]) -> Any:
-    return Store(runner, result_cls, folder, suffix, db_url, **options)
+def _restore(
+    kind: Any, runner: Any, result_cls: Any, folder: str, suffix: str, db_url: str, options: dict[str, Any]
+) -> Any:
+    return kind(runner, result_cls, folder, suffix, db_url, **options)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from entropic import lookup, match, run
-from entropic.claim import Want
+from entropic.claim import Want, rehearsal, rehearse
 from entropic.collect import collect
 from entropic.errors import ParameterError
 from entropic.executors.contract import Executor, ExecutorLost
@@ -21,6 +21,7 @@ from entropic.garbage import paused
 from entropic.keys import RESERVED
 from entropic.parts import ModelT, Parts
 from entropic.process import Call
+from entropic.same import same
 from entropic.share import Share
 
 log = logging.getLogger("entropic")
@@ -35,6 +36,7 @@ def sweep(parts: Parts[ModelT], params: Iterable[Mapping[str, Any]], client: Any
     stored = len(rows) - len(missing)
     ran = 0
     if missing:
+        rehearse_together(parts, missing)
         attempt.prepare(parts.area)
         with Call() as call:
             share = Share(parts, rows, missing, call.name)
@@ -54,6 +56,14 @@ def sweep(parts: Parts[ModelT], params: Iterable[Mapping[str, Any]], client: Any
         *(len(rows), parts.schema.name, elapsed, stored, ran, len(rows) - stored - ran),
     )
     return list(rows.values())  # type: ignore[arg-type]  # none is None any more
+
+
+def rehearse_together(parts: Parts[Any], missing: Mapping[str, Want]) -> None:
+    """Insert all missing rows and take them back: sets that break a constraint against each other run neither."""
+    if parts.rows.is_constrained and len(missing) > 1:
+        with parts.database.transaction() as connection, rehearsal(connection):
+            for want in missing.values():
+                rehearse(parts, connection, want)
 
 
 def executor_of(client: Any, parts: Parts[Any]) -> Executor:
@@ -125,13 +135,15 @@ def _check_repeated(
 ) -> None:
     """Compare a set with the earlier one of the same key."""
     if row is not None:
-        match.verify(parts.schema, parts.rows, row, one)
+        match.verify(
+            parts.schema, parts.rows, {name: getattr(row, name) for name in parts.schema.attributes.values()}, one
+        )
         return
     earlier = fresh[id] if id in fresh else missing[id].params
     for name in {**earlier, **one}:
         if name in RESERVED:
             continue
-        if name not in earlier or name not in one or not match.same(earlier[name], one[name]):
+        if name not in earlier or name not in one or not same(earlier[name], one[name]):
             raise match.collision(parts.schema, id, earlier, one, name)
 
 
@@ -148,6 +160,7 @@ def fulfil(parts: Parts[Any], share: Share, executor: Executor) -> None:
             executor = Serial(share.execute)
         finally:
             _close(outcomes)
+        share.reraise()
         share.publish()
         if share.astray:
             executor = Serial(share.execute)

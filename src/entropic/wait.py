@@ -3,6 +3,7 @@
 import contextlib
 import json
 import logging
+import os
 import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -67,7 +68,8 @@ def whom(found: Claim) -> str:
 @contextlib.contextmanager
 def _announced(parts: Parts[Any], ids: list[str]) -> Iterator[None]:
     """Let the ledger say what a run waits for, while it waits: two runs that wait for each other would never end."""
-    around = [run for run in inside.get() if run.area == parts.area.root]
+    # Runs in other folders of the same database count too: an area is named by its database.
+    around = [run for run in inside.get() if os.path.basename(run.area) == os.path.basename(parts.area.root)]
     if not around:
         yield
         return

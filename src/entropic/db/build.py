@@ -23,28 +23,32 @@ def builder(schema: Schema, database: Database, columns: list[sa.Column[Any]]) -
     Models of plain columns are built directly, in a hundredth of a millisecond. What needs more than its row
     (expressions, eager relationships, deferred columns) is loaded by a `Session`.
     """
+    return _direct(schema, database.dialect, columns) if is_direct(schema) else _through_session(schema, database)
+
+
+def is_direct(schema: Schema) -> bool:
+    """Tell whether a row of the table is all that an instance needs."""
     mapper = schema.mapper
     plain = all(schema.is_column(attr) and not attr.deferred for attr in mapper.column_attrs)
-    lazy = all(relation.lazy in _LAZY for relation in mapper.relationships)
-    return _direct(schema, database.dialect, columns) if plain and lazy else _through_session(schema, database)
+    return plain and all(relation.lazy in _LAZY for relation in mapper.relationships)
 
 
 def _direct(schema: Schema, dialect: sa.Dialect, columns: list[sa.Column[Any]]) -> Builder:
     model, manager = schema.model, schema.mapper.class_manager
     new, dispatch = manager.new_instance, manager.dispatch
     keys = [schema.attributes[column.name] for column in columns]
-    processors = [(i, make) for i, column in enumerate(columns) if (make := result_processor(column, dialect))]
-    id_, file_, width = keys.index("id"), keys.index("result_file"), len(keys)
+    processors = [(key, make) for key, column in zip(keys, columns, strict=True)
+                  if (make := result_processor(column, dialect))]  # fmt: skip
 
     def build(raw: Any, file: str) -> Any:
-        values = list(raw[:width])
-        for i, process in processors:
-            values[i] = process(values[i])
-        values[file_] = file
         instance = new()
-        instance.__dict__.update(zip(keys, values, strict=True))
+        values = instance.__dict__
+        values.update(zip(keys, raw))  # noqa: B905  (the claim follows the columns, and is left out)
+        for key, process in processors:
+            values[key] = process(values[key])
+        values["result_file"] = file
         state = instance_state(instance)
-        state.key = (model, (values[id_],), None)
+        state.key = (model, (values["id"],), None)
         for listener in dispatch.load:  # tracking of mutable columns, and whatever the user listens for
             listener(state, None)
         return instance

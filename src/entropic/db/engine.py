@@ -135,7 +135,7 @@ def _load_json(text: str) -> Any:
     return value if end == len(text) else json.loads(text)
 
 
-def _is_busy(error: sqlite3.OperationalError) -> bool:
+def _is_busy(error: Any) -> bool:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     return code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
@@ -192,7 +192,8 @@ class Database:
         if self.in_memory:
             return
         if not self._network:  # the write-ahead log needs memory that all its processes share
-            if raw.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+            mode = self._patient(lambda: raw.execute("PRAGMA journal_mode").fetchone())
+            if mode[0] != "wal":
                 self._patient(lambda: raw.execute("PRAGMA journal_mode=WAL").fetchone())
             raw.execute("PRAGMA synchronous=" + ("FULL" if self._fsync else "NORMAL"))
 
@@ -202,8 +203,8 @@ class Database:
         while True:
             try:
                 return action()
-            except sqlite3.OperationalError as error:
-                if not _is_busy(error) or time.monotonic() > deadline:
+            except (sqlite3.OperationalError, sa.exc.OperationalError) as error:
+                if not _is_busy(getattr(error, "orig", error)) or time.monotonic() > deadline:
                     raise
                 time.sleep(0.002)
 

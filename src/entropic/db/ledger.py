@@ -12,6 +12,7 @@ Every method that takes a connection runs inside a transaction that began with t
 
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -161,6 +162,7 @@ class Ledger:
         self._touch = compiled(
             sa.update(ledger).where(mine & (_c.published == bindparam("held"))).values(mtime_ns=bindparam("mtime_"))
         )
+        self._measured = compiled(set_(**recorded))
         self._failure = compiled(sa.select(_c.failure).where(mine))
         self._checksums = compiled(sa.select(_c.id, _c.checksum).where(_c.model == model))
 
@@ -218,11 +220,12 @@ class Ledger:
         """Return the checksum of every row of this model, by id."""
         return dict(self.database.connection().fetch(self._checksums.sql, self._checksums.values({})))
 
-    def owner_of(self, path: str, suffix: str) -> tuple[str, str] | None:
-        """Return the model and id of the run whose result lies at a path below `results_dir`, if there is one."""
-        id = path.removesuffix(suffix).partition("=")[0]
-        statement = self._at_any if "=" in path else self._at  # a place with a hash does not tell its id
-        rows = self.database.connection().fetch(statement.sql, statement.values({"key": id, "path_": path}))
+    def owner_of(self, name: str) -> tuple[str, str] | None:
+        """Return the model and id of the run whose result, or extra files, have a name in `results_dir`, if any."""
+        place = re.sub(r"\.\d+-[0-9a-f]{8}\.files\Z", "", name)
+        id = re.split("[.=]", place)[0]
+        statement = self._at_any if "=" in place else self._at  # a place with a hash does not tell its id
+        rows = self.database.connection().fetch(statement.sql, statement.values({"key": id, "path_": place}))
         return (rows[0][0], rows[0][1]) if rows else None
 
     # ---- moving a claim --------------------------------------------------------------------------------------
@@ -305,6 +308,10 @@ class Ledger:
         values = {"key": id, "registered_": registered, "size_": size, "mtime_": mtime_ns, "checksum_": sum_}
         values["published_"] = published
         connection.execute(statement.sql, statement.values({**values, **_withdrawn(old)}))
+
+    def measured(self, connection: Connection, id: str, size: int, mtime_ns: int) -> None:
+        """Record the size and mtime of a registered file anew."""
+        connection.execute(self._measured.sql, self._measured.values({"key": id, "size_": size, "mtime_": mtime_ns}))
 
     def drop(self, connection: Connection, old: Claim, id: str) -> None:
         """Record that the row alone is gone; its file, if it is ours, stays ours."""

@@ -7,19 +7,21 @@ instance is made as SQLAlchemy's own loader would leave it (`tests/contract/test
 import os
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from decimal import Decimal
 from typing import Any, Generic, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import bindparam
 
 from entropic.db import dialects
-from entropic.db.build import bind_processor, builder
+from entropic.db.build import bind_processor, builder, is_direct, result_processor
 from entropic.db.engine import Connection, Database
 from entropic.db.ledger import CHUNK, chunks
 from entropic.db.statement import Statement
 from entropic.db.tables import ledger
 from entropic.errors import ParameterError
 from entropic.model import Base, Schema
+from entropic.same import same
 
 _c = ledger.c
 _CLAIM = (_c.attempt, _c.state, _c.published, _c.size, _c.mtime_ns, _c.path, _c.registered)
@@ -54,6 +56,11 @@ class Rows(Generic[ModelT]):
         self._all = Statement(read, dialect)
         self._exists = Statement(sa.select(table.c.result_file).where(table.c.id == bindparam("key")), dialect)
         self._delete = Statement(sa.delete(table).where(table.c.id == bindparam("key")), dialect)
+        self._made_here = {
+            c.name
+            for c in columns
+            if c.default is not None and not (c.default.is_clause_element or c.default.is_sequence)
+        }
         self._shared: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._upserts: dict[tuple[str, ...], Statement] = {}
 
@@ -62,6 +69,10 @@ class Rows(Generic[ModelT]):
         self.is_constrained = indexes or any(not isinstance(c, sa.PrimaryKeyConstraint) for c in table.constraints)
         self._columns = {key: table.c[name] for name, key in schema.attributes.items()}
         self._build = builder(schema, database, columns)
+        self.is_direct = is_direct(schema)
+        made = [column for column in columns if not _is_given(schema, column)]
+        self.has_defaults = any(schema.attributes.get(column.name) in schema.fields for column in made)
+        self._back = {column.name: result_processor(column, dialect) for column in columns}
 
     # ---- reading -----------------------------------------------------------------------------------------------
     def read(self, id: str) -> Any:
@@ -109,6 +120,15 @@ class Rows(Generic[ModelT]):
         row: ModelT = self._build(raw, self.file_of(raw))
         return row
 
+    def plain(self, raw: Any) -> dict[str, Any]:
+        """Return the values of a raw row by attribute, without an instance."""
+        values = {}
+        for column, value in zip(self._schema.table.c, raw, strict=False):
+            if column.name in self._schema.attributes:
+                back = self._back[column.name]
+                values[self._schema.attributes[column.name]] = back(value) if back else value
+        return values
+
     def checksum(self, raw: Any) -> int:
         """Return a checksum of the user's columns of a raw row."""
         return checksum([raw[i] for i in self._own])
@@ -129,19 +149,43 @@ class Rows(Generic[ModelT]):
         ParameterError
             If the driver cannot store one of them.
         """
-        bound = {}
+        bound: dict[str, Any] = {}
+        so_far = {self._columns[key].name: value for key, value in values.items()}  # what a default may ask for
         for key, field in self._schema.fields.items():
-            column = field.column
+            column, where = field.column, f"{name}.{key}"
             if key in values:
-                value = values[key]
-            elif column.default is not None and not column.default.is_clause_element:
-                value = _default(column, values)
+                bound[column.name] = self._bound(column, values[key], where)
+                self._check_back(column, bound[column.name], values[key], where)
+            elif column.name in self._made_here:
+                default = so_far[column.name] = _default(column, so_far)
+                bound[column.name] = self._bound(column, field.take(default, name), where)
             elif column.default is not None or column.server_default is not None or field.generated:
                 continue  # the database makes it
             else:
-                value = None
-            bound[column.name] = self._bound(column, value, f"{name}.{key}")
+                bound[column.name] = None
+            if not column.nullable and bound[column.name] is None:
+                raise ParameterError(f"{where} would be NULL, which its column does not take; nothing was run")
         return bound
+
+    def _check_back(self, column: sa.Column[Any], bound: Any, value: Any, where: str) -> None:
+        """Refuse a value that the column would not give back: its row would never match what was asked."""
+        back = self._back[column.name]
+        if back is None and bound == value and type(bound) is type(value):
+            return  # most values
+        try:
+            got = back(bound) if back else bound
+            if same(got, value) or (
+                not isinstance(value, float | Decimal) and self._bound(column, got, where) == bound
+            ):
+                return
+        except ParameterError:
+            raise
+        except Exception as error:
+            raise ParameterError(f"{where} cannot hold {value!r:.80}: it cannot be read back ({error})") from error
+        raise ParameterError(
+            f"{where} cannot hold {value!r:.80}: it would read {got!r:.80}; round it, or give the column a type with "
+            "more digits, or text"
+        )
 
     def shared(self, columns: tuple[str, ...]) -> tuple[str, ...]:
         """Return the one copy of some names: a million sets that are to be run hold it once."""
@@ -157,6 +201,8 @@ class Rows(Generic[ModelT]):
             raise ParameterError(f"{where} cannot hold {value!r:.80}: {error}") from error
         if isinstance(result, bytearray | memoryview):
             result = bytes(result)
+        if isinstance(result, float) and result != result:
+            raise ParameterError(f"{where} cannot hold {value!r:.80}: SQLite stores NaN as NULL; pass None or a number")
         if not isinstance(result, _BINDABLE) or (isinstance(result, int) and not -(2**63) <= result < 2**63):
             raise ParameterError(
                 f"{where} cannot hold {value!r:.80}: the database has no such value ({type(result).__name__}); pass "
@@ -196,14 +242,17 @@ class Rows(Generic[ModelT]):
 
 def checksum(values: Iterable[Any]) -> int:
     """Return a CRC of stored values; 2 and 2.0 are one number, since SQLite stores either as the other."""
-    same = [int(v) if isinstance(v, int | float) and abs(v) < 2**53 and v == int(v) else v for v in values]
+    same = [int(v) if isinstance(v, int | float) and abs(v) < float("inf") and v == int(v) else v for v in values]
     return zlib.crc32(repr(same).encode("utf-8", "backslashreplace"))
 
 
 def _is_given(schema: Schema, column: sa.Column[Any]) -> bool:
     """Tell whether a column of the user's is written by us, not made by the database."""
     field = schema.fields.get(schema.attributes.get(column.name, ""))
-    made = column.server_default is not None or getattr(column.default, "is_clause_element", False)
+    default: Any = column.default
+    made = column.server_default is not None or (
+        default is not None and (default.is_clause_element or default.is_sequence)
+    )
     return field is not None and not (made or field.generated)
 
 

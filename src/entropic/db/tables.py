@@ -66,8 +66,12 @@ def create_tables(
     Where all exist nothing is locked: a store can be opened, and its hits served, beside a long writer.
     """
     wanted = [table for tables in metadata for table in tables.tables.values()]
-    inspector = sa.inspect(engine)
-    if all(inspector.has_table(table.name, schema=table.schema) for table in wanted):
+
+    def exist() -> bool:
+        inspector = sa.inspect(engine)
+        return all(inspector.has_table(table.name, schema=table.schema) for table in wanted)
+
+    if patient(exist):
         return
 
     def create() -> None:
