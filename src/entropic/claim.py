@@ -100,11 +100,14 @@ def settled(parts: Parts[Any], id: str, act: Act[T]) -> T | None:
         with contextlib.suppress(ResultMissingError):  # recorded, and not the error of this call
             publish.publish(parts, pause.sidecar)  # takes more than one transaction
         return None
-    except BaseException as error:
+    except publish.REFUSALS as error:
         connection.rollback()
         if pending is None or pending.finished is None:
             raise
-        raise publish.explained(parts, pending.finished, error) from error
+        publish.raise_explained(parts, pending.finished, error)
+    except BaseException:
+        connection.rollback()
+        raise
     if pending is not None:
         tidy(parts, pending)
     return result

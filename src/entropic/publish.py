@@ -8,7 +8,7 @@ import logging
 import sqlite3
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from entropic.db.engine import Connection
 from entropic.db.ledger import RUNNING, Claim
@@ -22,6 +22,7 @@ from entropic.files.sidecar import Sidecar
 from entropic.parts import Parts
 
 log = logging.getLogger("entropic")
+REFUSALS = (StoreError, sqlite3.Error, OSError)  # what a publication may meet in the database or on the disk
 
 
 class Held(Protocol):
@@ -89,22 +90,24 @@ def publish(parts: Parts[Any], sidecar: Sidecar, held: Held | None = None) -> An
                 f"the result of {parts.schema.name} {sidecar.id} was removed from {parts.area.results_dir} before it "
                 "was recorded; call again to run it again"
             ) from None
-        except BaseException as error:
+        except REFUSALS as error:
             connection.rollback()
-            raise explained(parts, sidecar, error) from error
+            raise_explained(parts, sidecar, error)
+        except BaseException:
+            connection.rollback()
+            raise
 
 
-def explained(parts: Parts[Any], sidecar: Sidecar, error: BaseException) -> BaseException:
-    """Return the error that says that a finished run is kept, for what went wrong in its publication."""
+def raise_explained(parts: Parts[Any], sidecar: Sidecar, error: Exception) -> NoReturn:
+    """Raise what the database or the disk refused, with the word that the finished run is kept."""
     if isinstance(error, DatabaseBusy):
         note(error, f"entropic: {sidecar.id} ran, and its result is kept; the next call for it records it")
-        return error
-    if isinstance(error, PublishError) or not isinstance(error, StoreError | sqlite3.Error | OSError):
-        return error
-    return PublishError(
+    if isinstance(error, DatabaseBusy | PublishError):
+        raise error
+    raise PublishError(
         f"{parts.schema.name} {sidecar.id} ran, but could not be recorded: {error}; its result is kept in "
         f"{parts.area.root}, and the next call for it records it without running it again; delete() discards it"
-    )
+    ) from error
 
 
 def held_claim(parts: Parts[Any], connection: Connection, sidecar: Sidecar) -> Claim:

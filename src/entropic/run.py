@@ -19,12 +19,12 @@ from entropic import lookup, process, publish
 from entropic.claim import Busy, Want, claim, lock, look
 from entropic.db.ledger import RUNNING
 from entropic.errors import DatabaseBusy, ResultLostWarning, levels_to_user, note
+from entropic.fields import as_custom_data
 from entropic.files import attempt
 from entropic.files import sidecar as sidecars
 from entropic.files.attempt import Task, Torn
 from entropic.files.measure import measure
 from entropic.files.sidecar import Sidecar
-from entropic.model import as_custom_data
 from entropic.parts import ModelT, Parts
 from entropic.wait import wait
 
