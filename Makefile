@@ -4,7 +4,6 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 VENV := .venv
 BIN := $(VENV)/bin
-RUN ?= -m pytest
 
 .PHONY: demo test test-slow lint bench clean
 
@@ -12,10 +11,10 @@ demo: $(VENV)/.demo
 	$(BIN)/python examples/landscape.py
 
 test: $(VENV)/.test
-	$(BIN)/python $(RUN) -q -m "not slow" -n 2
+	$(BIN)/python -m pytest -q -m "not slow" -n 2
 
 test-slow: $(VENV)/.test
-	$(BIN)/python $(RUN) -q -m slow -n 2
+	$(BIN)/python -m pytest -q -m slow -n 2
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .
