@@ -18,7 +18,7 @@ from contract.models import CountingRunner, SimResult  # noqa: E402  (importable
 from entropic import Store  # noqa: E402
 
 settings.register_profile("quick", max_examples=100, deadline=None)
-settings.register_profile("ci", max_examples=2_000, deadline=None)
+settings.register_profile("ci", max_examples=1_000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 OpenStore = Callable[..., Store[Any]]
