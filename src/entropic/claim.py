@@ -270,19 +270,21 @@ def rehearsal(connection: Connection) -> Iterator[None]:
         connection.execute("RELEASE rehearsal")
 
 
+def row_of(parts: Parts[Any], want: Want, result_file: str) -> dict[str, Any]:
+    """Return the whole row of a wanted key, made now, by column as the driver stores it."""
+    return {
+        "id": want.id,
+        "result_file": result_file,
+        "created_at": parts.rows.created_at(utcnow()),
+        "custom_data": parts.rows.custom_data(want.custom_data),
+        **want.row(),
+    }
+
+
 def rehearse(parts: Parts[Any], connection: Connection, want: Want) -> None:
     """Insert the row, to be taken back: what a constraint of the table refuses, it refuses before the run."""
     try:
-        parts.rows.upsert(
-            connection,
-            {
-                "id": want.id,
-                "result_file": "",
-                "created_at": parts.rows.created_at(utcnow()),
-                "custom_data": parts.rows.custom_data(want.custom_data),
-                **want.row(),
-            },
-        )
+        parts.rows.upsert(connection, row_of(parts, want, result_file=""))
     except parts.database.refusals as error:
         raise ParameterError(
             f"the table of {parts.schema.name} refuses {own(want.params)!r:.300}: {error}; nothing was run"

@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from entropic import run
-from entropic.claim import Busy, Want, is_busy, settled
+from entropic.claim import Busy, Want, is_busy, row_of, settled
 from entropic.db.engine import Connection
 from entropic.db.ledger import Claim
 from entropic.errors import ParameterError, RegisterError, ResultMissingError
 from entropic.files.area import FOLDER
 from entropic.files.measure import Measure, measure
-from entropic.model import utcnow
 from entropic.parts import ModelT, Parts
 from entropic.process import Call
 from entropic.wait import wait
@@ -90,15 +89,8 @@ def insert(
 ) -> None:
     """Insert the row and record its file."""
     recorded = parts.area.relative(path)
-    row = {
-        "id": want.id,
-        "result_file": path,
-        "created_at": parts.rows.created_at(utcnow()),
-        "custom_data": parts.rows.custom_data(want.custom_data),
-        **want.row(),
-    }
     try:
-        parts.rows.upsert(connection, row)
+        parts.rows.upsert(connection, row_of(parts, want, path))
     except parts.database.refusals as error:
         raise ParameterError(
             f"the table refuses {parts.describe(want.params, want.id)}: {error}; nothing was registered"
