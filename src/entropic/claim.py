@@ -1,8 +1,7 @@
 """The claim: lock, look, decide. Who wants a key learns here whether to run it, to wait, or to read its row again."""
 
 import contextlib
-import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -20,6 +19,7 @@ from entropic.model import utcnow
 from entropic.parts import Parts
 
 T = TypeVar("T")
+_RESERVED = frozenset(RESERVED)
 
 
 @dataclass(slots=True)
@@ -229,10 +229,25 @@ def begin_first(parts: Parts[Any], connection: Connection, want: Want, owner: st
         return None
     want.fresh = False
     place = next(parts.area.places(want.id))
-    if parts.rows.is_constrained or os.path.lexists(parts.area.path(place)):
+    if parts.rows.is_constrained or parts.area.is_taken(place):
         return None
     attempt = parts.ledger.claim_first(connection, want.id, owner, place)
     return None if attempt is None else _task(parts, want, owner, attempt, place, None)
+
+
+def begin_first_many(parts: Parts[Any], connection: Connection, wants: Iterable[Want], owner: str) -> dict[str, Task]:
+    """Claim those of many keys that were never claimed, inside a transaction; return their tasks by id."""
+    places: dict[str, str] = {}
+    by_id = {want.id: want for want in wants if want.fresh}
+    for id, want in by_id.items():
+        want.fresh = False
+        place = next(parts.area.places(id))
+        if not parts.rows.is_constrained and not parts.area.is_taken(place):
+            places[id] = place
+    if not places:
+        return {}
+    attempts = parts.ledger.claim_first_many(connection, places, owner)
+    return {id: _task(parts, by_id[id], owner, attempt, places[id], None) for id, attempt in attempts.items()}
 
 
 def _task(parts: Parts[Any], want: Want, owner: str, attempt: str, place: str, old: Claim | None) -> Task:
@@ -256,6 +271,8 @@ def _task(parts: Parts[Any], want: Want, owner: str, attempt: str, place: str, o
 
 def own(params: Mapping[str, Any]) -> dict[str, Any]:
     """Return the params without the reserved keys."""
+    if _RESERVED.isdisjoint(params):
+        return dict(params)
     return {name: value for name, value in params.items() if name not in RESERVED}
 
 
@@ -295,7 +312,7 @@ def _free_place(parts: Parts[Any], want: Want, taken: set[str]) -> str:
     first = ""
     for place in parts.area.places(want.id):
         first = first or place
-        if place not in taken and not os.path.lexists(parts.area.path(place)):
+        if place not in taken and not parts.area.is_taken(place):
             return place
     raise ForeignFileError(
         f"{parts.area.path(first)} and every other name for the result of {parts.describe(want.params, want.id)} is "

@@ -8,6 +8,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.mutable import MutableDict
 from sqlalchemy.orm import DeclarativeBase, Mapped, Mapper, mapped_column
+from sqlalchemy.orm.attributes import flag_modified
+from sqlalchemy.util import memoized_property
 
 from entropic.errors import ModelError, ParameterError
 from entropic.fields import Field, unknown_key
@@ -19,6 +21,25 @@ _OURS = {"entropic": "reserved"}
 def utcnow() -> datetime:
     """Return the time as naive UTC, which is how `created_at` is stored."""
     return datetime.now(UTC).replace(tzinfo=None)
+
+
+class CustomData(MutableDict[str, Any]):
+    """The dict of `custom_data`, whose changes in place are tracked.
+
+    It knows the states of its rows by a plain dict instead of a weak one, which takes a third off the time and the
+    memory of a cached sweep's rows. A state holds its row weakly, so the dict of a row that is gone keeps little.
+    """
+
+    @memoized_property
+    def _parents(self) -> dict[Any, str]:  # type: ignore[override]
+        return {}
+
+    def changed(self) -> None:
+        """Mark the column of every living row that holds this dict as changed."""
+        for state, attribute in self._parents.items():
+            row = state.obj()
+            if row is not None:
+                flag_modified(row, attribute)
 
 
 class Base(DeclarativeBase):
@@ -44,7 +65,7 @@ class Base(DeclarativeBase):
     result_file: Mapped[str] = mapped_column(sa.String, info=_OURS)
     created_at: Mapped[datetime] = mapped_column(sa.DateTime, default=utcnow, info=_OURS)
     custom_data: Mapped[dict[str, Any]] = mapped_column(
-        MutableDict.as_mutable(sa.JSON()), default=dict, nullable=False, info=_OURS
+        CustomData.as_mutable(sa.JSON()), default=dict, nullable=False, info=_OURS
     )
 
     def apply_patch(self, data: Mapping[str, Any]) -> None:

@@ -45,12 +45,16 @@ class Parts(Generic[ModelT]):
         """Tell whether an attempt has a complete sidecar."""
         return sidecars.read(self.area, self.key_of(id), attempt) is not None
 
-    def row(self, raw: Any, params: Mapping[str, Any]) -> ModelT:
-        """Return the instance of a raw row, once it is known to be what these params ask for."""
+    def row(self, raw: Any, params: Mapping[str, Any], path: str | None = None) -> ModelT:
+        """Return the instance of a raw row, once it is known to be what these params ask for.
+
+        `path` is that of its file, if it is known already.
+        """
+        path = path or self.rows.file_of(raw)
         if not self.rows.is_direct:
             self.verify(raw, params)
-            return self.rows.build(raw)
-        row = self.rows.build(raw)
+            return self.rows.build(raw, path)
+        row = self.rows.build(raw, path)
         match.verify(self.schema, self.rows, row.__dict__, params)
         return row
 

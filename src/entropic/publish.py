@@ -133,22 +133,38 @@ def _lies_at_place(parts: Parts[Any], claim: Held) -> bool:
 
 def record(parts: Parts[Any], connection: Connection, claim: Held, sidecar: Sidecar) -> None:
     """Execute every statement of a publication: the fence, then the row."""
-    checksum = parts.rows.own_checksum(sidecar.values)
-    measures = (sidecar.size, sidecar.mtime_ns, sidecar.extra, checksum)
-    if not parts.ledger.publish(connection, sidecar.id, sidecar.attempt, *measures):
+    if not parts.ledger.publish(connection, *_result_of(parts, sidecar)):
         raise Fenced
     if parts.rows.has_defaults:  # of the database: a new row gets new ones
         parts.rows.delete(connection, sidecar.id)
-    parts.rows.upsert(
-        connection,
-        {
-            "id": sidecar.id,
-            "result_file": parts.area.path(claim.path or ""),
-            "created_at": parts.rows.created_at(datetime.fromisoformat(sidecar.created_at)),
-            "custom_data": parts.rows.custom_data(sidecar.custom_data),
-            **sidecar.values,
-        },
-    )
+    parts.rows.upsert(connection, _row_of(parts, claim, sidecar))
+
+
+def record_many(parts: Parts[Any], connection: Connection, held: list[tuple[Task, Sidecar]]) -> None:
+    """Execute every statement of many publications of our own: the fences, then the rows."""
+    if not parts.ledger.publish_many(connection, [_result_of(parts, sidecar) for _, sidecar in held]):
+        raise Fenced
+    if parts.rows.has_defaults:
+        for _, sidecar in held:
+            parts.rows.delete(connection, sidecar.id)
+    parts.rows.upsert_many(connection, [_row_of(parts, task, sidecar) for task, sidecar in held])
+
+
+def _result_of(parts: Parts[Any], sidecar: Sidecar) -> tuple[Any, ...]:
+    """Return what the ledger records of a result, as `Ledger.publish` takes it."""
+    checksum = parts.rows.own_checksum(sidecar.values)
+    return sidecar.id, sidecar.attempt, sidecar.size, sidecar.mtime_ns, sidecar.extra, checksum
+
+
+def _row_of(parts: Parts[Any], claim: Held, sidecar: Sidecar) -> dict[str, Any]:
+    """Return the row of a result, as the driver stores it."""
+    return {
+        "id": sidecar.id,
+        "result_file": parts.area.path(claim.path or ""),
+        "created_at": parts.rows.created_at(datetime.fromisoformat(sidecar.created_at)),
+        "custom_data": parts.rows.custom_data(sidecar.custom_data),
+        **sidecar.values,
+    }
 
 
 def move(parts: Parts[Any], claim: Held, sidecar: Sidecar) -> None:
@@ -229,7 +245,8 @@ def publish_many(parts: Parts[Any], finished: Iterable[tuple[Task, Sidecar]]) ->
     ordered = sorted(finished, key=lambda one: one[0].id)
     if len(ordered) > 1 and not any(sidecar.slotted for _, sidecar in ordered):
         try:
-            return _publish_together(parts, ordered)
+            _publish_together(parts, ordered)
+            return []
         except Exception as error:  # noqa: BLE001  (one by one shows which of them it was)
             log.debug("a batch of %d could not be published together (%s); one by one", len(ordered), error)
     superseded, errors = [], []
@@ -246,17 +263,10 @@ def publish_many(parts: Parts[Any], finished: Iterable[tuple[Task, Sidecar]]) ->
     return superseded
 
 
-def _publish_together(parts: Parts[Any], ordered: list[tuple[Task, Sidecar]]) -> list[Sidecar]:
-    superseded, held = [], []
+def _publish_together(parts: Parts[Any], ordered: list[tuple[Task, Sidecar]]) -> None:
     with parts.database.transaction() as connection:
+        record_many(parts, connection, ordered)
         for task, sidecar in ordered:
-            try:
-                record(parts, connection, task, sidecar)
-                held.append((task, sidecar))
-            except Fenced:  # its one statement so far has matched nothing
-                superseded.append(sidecar)
-        for task, sidecar in held:
             move(parts, task, sidecar)
-    for _, sidecar in held:
+    for _, sidecar in ordered:
         clean(parts, sidecar)
-    return superseded

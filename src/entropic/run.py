@@ -39,9 +39,9 @@ def run_or_retrieve(
     id = parts.hasher(params)
     suspect = None
     if not forced:
-        hit, suspect = lookup.read(parts, id)
-        if hit is not None:
-            return parts.row(hit, params)
+        suspect, path = lookup.read(parts, id)
+        if path is not None:
+            return parts.row(suspect, params, path)
     want = prepare(parts, id, params, custom_data, forced)
     want.suspect, want.fresh = suspect, not forced and suspect is None
     attempt.prepare(parts.area)
@@ -67,9 +67,12 @@ def prepare(
     forced: bool = False,
 ) -> Want:
     """Check everything that can be checked before anything is claimed, let alone run."""
-    bound = parts.rows.bind(parts.schema.fit(params), parts.schema.name)
-    columns = parts.rows.shared(tuple(bound))
-    return Want(id, params, columns, tuple(bound.values()), as_custom_data(custom_data), forced)
+    rows = parts.rows
+    columns, values = rows.columns, rows.bind_plain(params)
+    if values is None:
+        bound = rows.bind(parts.schema.fit(params), parts.schema.name)
+        columns, values = rows.shared(tuple(bound)), tuple(bound.values())
+    return Want(id, params, columns, values, as_custom_data(custom_data), forced)
 
 
 def fulfil(parts: Parts[ModelT], want: Want, owner: str) -> ModelT:
@@ -84,9 +87,9 @@ def fulfil(parts: Parts[ModelT], want: Want, owner: str) -> ModelT:
                 if raw is not None:
                     return parts.row(raw, want.params)
             if not want.forced:
-                hit, want.suspect = lookup.read(parts, want.id)
-                if hit is not None:
-                    return parts.row(hit, want.params)
+                want.suspect, path = lookup.read(parts, want.id)
+                if path is not None:
+                    return parts.row(want.suspect, want.params, path)
     except BaseException as error:
         give_up(parts, want, owner, error)
         raise

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from entropic import lookup, publish, run
-from entropic.claim import Busy, Want, begin_first, claim, decide, lock, undone
+from entropic.claim import Busy, Want, begin_first_many, claim, decide, lock, undone
 from entropic.db.ledger import Claim
 from entropic.errors import note
 from entropic.executors.contract import Outcome
@@ -26,7 +26,6 @@ from entropic.wait import wait_for_any
 log = logging.getLogger("entropic")
 
 MOST_CLAIMED = 200  # in one transaction
-MOST_LOOKED_AT = 500
 CHUNK_SECONDS = 0.2  # a chunk of claims should last this long
 PUBLISH_SECONDS = 0.2  # finished runs wait no longer than this, if the runner lets us
 GIVE_BACK_SECONDS = 0.5  # claims behind a run that takes longer go back
@@ -100,14 +99,12 @@ class Share:
         self._resize()
         stored: list[str] = []
         undone_: list[str] = []
+        ids = [self._todo.popleft() for _ in range(min(self._chunk, len(self._todo)))]
         with self._parts.database.transaction() as connection:
-            for _ in range(MOST_LOOKED_AT):
-                if not self._todo or len(self._claimed) >= self._chunk:
-                    break
-                id = self._todo.popleft()
-                first = begin_first(self._parts, connection, self._missing[id], self._owner)
-                if first is not None:
-                    self._hold(first)
+            first = begin_first_many(self._parts, connection, map(self._missing.__getitem__, ids), self._owner)
+            for id in ids:
+                if id in first:
+                    self._hold(first[id])
                     continue
                 found, taken = lock(self._parts, connection, id)
                 if undone(self._parts, found) is not None:
@@ -146,12 +143,11 @@ class Share:
         """Read the rows that somebody has stored meanwhile; what has none after all is wanted again."""
         wanted = set(ids)
         for raw in self._parts.rows.read_many(ids):
-            hit, suspect = lookup.judge(self._parts, raw)
             id = self._parts.rows.id_of(raw)
             want = self._missing[id]
-            want.suspect = suspect
-            if hit is not None:
-                self._rows[id] = self._parts.row(hit, want.params)
+            want.suspect, path = lookup.judge(self._parts, raw)
+            if path is not None:
+                self._rows[id] = self._parts.row(raw, want.params, path)
                 wanted.discard(id)
         self._todo.extend(wanted)
 

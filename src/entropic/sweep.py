@@ -115,9 +115,9 @@ def _plan_batch(
     found = {parts.rows.id_of(raw): raw for raw in parts.rows.read_many(fresh)}
     for id, one in fresh.items():
         raw = found.get(id)
-        hit, suspect = (None, None) if raw is None else lookup.judge(parts, raw)
-        if hit is not None:
-            rows[id] = parts.row(hit, one)
+        suspect, path = (None, None) if raw is None else lookup.judge(parts, raw)
+        if path is not None:
+            rows[id] = parts.row(raw, one, path)
             continue
         if raw is not None:
             parts.verify(raw, one)

@@ -25,6 +25,8 @@ STEPS = {
     "begin": "entropic.claim:begin",
     "begin_first": "entropic.claim:begin_first",
     "claim_first": "entropic.db.ledger:Ledger.claim_first",
+    "begin_first_many": "entropic.claim:begin_first_many",
+    "claim_first_many": "entropic.db.ledger:Ledger.claim_first_many",
     "claim": "entropic.db.ledger:Ledger.claim",
     "commit_transaction": "entropic.db.engine:Connection.commit",
     "start": "entropic.files.attempt:start",
@@ -40,6 +42,9 @@ STEPS = {
     "record": "entropic.publish:record",
     "fence": "entropic.db.ledger:Ledger.publish",
     "upsert": "entropic.db.rows:Rows.upsert",
+    "record_many": "entropic.publish:record_many",
+    "fence_many": "entropic.db.ledger:Ledger.publish_many",
+    "upsert_many": "entropic.db.rows:Rows.upsert_many",
     "unpublish": "entropic.publish:unpublish",
     "move": "entropic.publish:move",
     "move_aside": "entropic.files.place:move_aside",
@@ -77,7 +82,7 @@ STEPS = {
 
 # What changes the disk; the library calls all of them through their modules.
 CALLS = ["os:rename", "os:replace", "os:link", "os:unlink", "os:mkdir", "os:open", "os:write", "shutil:rmtree"]
-STATEMENT = "entropic.db.engine:Connection.execute"
+STATEMENTS = ["entropic.db.engine:Connection.execute", "entropic.db.engine:Connection.execute_many"]
 
 
 def install(fault, trace=None):
@@ -99,7 +104,7 @@ def install(fault, trace=None):
             _strike(fault, args)
 
     if fault and fault["step"] == "any call":
-        for target in [*CALLS, STATEMENT]:
+        for target in [*CALLS, *STATEMENTS]:
             _replace(target, "any call", passing)
     elif fault and "target" in fault:
         _replace(fault["target"], fault["step"], passing)

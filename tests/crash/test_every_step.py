@@ -12,6 +12,8 @@ CLAIM = {"begin_first", "begin_transaction", "lock", "undone", "decide", "begin"
 NEW = {"begin_first", "claim_first", "begin_transaction", "commit_transaction"}  # never claimed before
 EXECUTE = {"start", "execute", "lift", "describe", "stat", "create", "write"}
 RECORD = {"record", "fence", "upsert", "move", "place", "clean"}
+NEW_MANY = {"begin_first_many", "claim_first_many", "begin_transaction", "commit_transaction"}
+RECORD_MANY = {"publish_together", "record_many", "fence_many", "upsert_many", "move", "place", "clean"}
 REST = EXECUTE | RECORD | {"commit", "publish", "publish_locked"}
 ONE = CLAIM | REST
 TOGETHER = {"claim_chunk", "hold", "take", "publish_many", "read_published"}
@@ -35,10 +37,10 @@ REACHED = {
     ("run", "reshaped", FOLDER): ONE | REPLACED | {"keep"},
     ("failing run", "first", FILE): FAILED,
     ("failing run", "again", FOLDER): FAILED,
-    ("sweep", "first", FILE): NEW | EXECUTE | RECORD | TOGETHER | LINKED | {"publish_together"},
-    ("sweep", "first", FOLDER): NEW | EXECUTE | RECORD | TOGETHER | {"publish_together", "keep"},
-    ("sweep", "lost", FILE): CLAIM | NEW | EXECUTE | RECORD | TOGETHER | LINKED | {"publish_together"},
-    ("sweep", "lost", FOLDER): ONE | NEW | TOGETHER | SLOTTED | {"keep"},
+    ("sweep", "first", FILE): NEW_MANY | EXECUTE | RECORD_MANY | TOGETHER | LINKED,
+    ("sweep", "first", FOLDER): NEW_MANY | EXECUTE | RECORD_MANY | TOGETHER | {"keep"},
+    ("sweep", "lost", FILE): (CLAIM - {"begin_first"}) | NEW_MANY | EXECUTE | RECORD_MANY | TOGETHER | LINKED,
+    ("sweep", "lost", FOLDER): (ONE - {"begin_first"}) | NEW_MANY | TOGETHER | SLOTTED | {"keep"},
     ("delete file", "first", FILE): LOOKED,
     ("delete file", "again", FILE): DELETED,
     ("delete file", "again", FOLDER): DELETED,
@@ -56,6 +58,7 @@ QUICK = [("run_or_retrieve", "first", FILE), ("run", "again", FILE), ("delete fi
 ENDS = {
     "claim",
     "claim_first",
+    "claim_first_many",
     "commit_transaction",
     "execute",
     "lift",
@@ -63,13 +66,15 @@ ENDS = {
     "create",
     "write",
     "fence",
+    "fence_many",
     "upsert",
+    "upsert_many",
     "keep",
 }
 ENDS |= {"link", "unlink_t", "move_aside", "spend_slot", "place", "unpublish", "commit", "clean", "delete_row"}
 ENDS |= {"slot", "mark_deleting", "drop", "clear", "spend", "release", "insert", "commit_failure", "take"}
 # A sweep passes its steps once for each set, and a transaction is begun more than once.
-REPEATED = {("sweep", step): 2 for step in ("execute", "create", "write", "record", "move", "place", "clean")}
+REPEATED = {("sweep", step): 2 for step in ("execute", "create", "write", "move", "place", "clean")}
 REPEATED |= {("run", "commit_transaction"): 2, ("run", "begin_transaction"): 2, ("run", "publish_locked"): 2}
 REPEATED |= {("delete file", "commit_transaction"): 2, ("delete file", "begin_transaction"): 2}
 TWICE = {"publish_locked": {"unpublish"}}  # steps that are passed twice only together with one of these others

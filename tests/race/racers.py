@@ -221,7 +221,7 @@ def bear_interrupts(folder, operation, until, shape="file"):
 
 
 def _interrupt_a_call(_number, frame):
-    """Raise as Python's own handler does, but only inside of the call under test: this loop has no place to catch it."""
+    """Raise as Python does, but only inside of the call under test: the loop around it has no place to catch it."""
     while frame is not None:
         if frame.f_code is _ask_next.__code__:
             raise KeyboardInterrupt

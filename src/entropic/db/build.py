@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import instance_state, set_committed_value
 
-from entropic.db.engine import Database
+from entropic.db.engine import Database, load_json
 from entropic.errors import StoreError
 from entropic.model import Schema
 
@@ -38,7 +38,8 @@ def _direct(schema: Schema, dialect: sa.Dialect, columns: list[sa.Column[Any]]) 
     new, dispatch = manager.new_instance, manager.dispatch
     keys = [schema.attributes[column.name] for column in columns]
     processors = [(key, make) for key, column in zip(keys, columns, strict=True)
-                  if (make := result_processor(column, dialect))]  # fmt: skip
+                  if key != "custom_data" and (make := result_processor(column, dialect))]  # fmt: skip
+    processors.append(("custom_data", load_json))  # as SQLAlchemy does, sooner
 
     def build(raw: Any, file: str) -> Any:
         instance = new()
@@ -82,6 +83,12 @@ def result_processor(column: sa.Column[Any], dialect: sa.Dialect) -> Processor |
     """Return what turns the driver's value of a column into Python's, or None where they are the same."""
     kind: Any = column.type.dialect_impl(dialect)
     return _quietly(lambda: kind.result_processor(dialect, None))
+
+
+def is_plain(column: sa.Column[Any], dialect: sa.Dialect) -> bool:
+    """Tell whether a column gives back what it was given, as far as it takes values as they are (`Field.usual`)."""
+    theirs = type(column.type.dialect_impl(dialect)).__module__.startswith("sqlalchemy.")
+    return theirs and result_processor(column, dialect) is None
 
 
 def _quietly(make: Callable[[], Processor | None]) -> Processor | None:

@@ -9,7 +9,9 @@ import time
 import warnings
 import weakref
 from collections.abc import Iterator, Sequence
-from typing import Any
+from json.scanner import make_scanner
+from types import SimpleNamespace
+from typing import Any, cast
 
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool, StaticPool
@@ -48,11 +50,19 @@ class Connection:
                 raise self._explained(error) from error
             return self._patiently(sql, values)
 
+    def execute_many(self, sql: str, values: Sequence[Sequence[Any]]) -> int:
+        """Run one statement for each of many sets of values, inside a transaction; return how many rows it changed."""
+        cursor = self._cursor or self._connect()
+        try:
+            changed: int = cursor.executemany(sql, values).rowcount
+        except sqlite3.OperationalError as error:  # never that it is busy: the transaction holds the lock
+            raise self._explained(error) from error
+        return changed
+
     def fetch(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
         """Run one query and return all its rows."""
         with self.lock:
-            rows: list[Any] = self.execute(sql, values).fetchall()
-            return rows
+            return self.execute(sql, values).fetchall()  # type: ignore[no-any-return]
 
     def begin(self) -> None:
         """Begin a transaction with the lock that makes it the only writer; waits for other writers.
@@ -126,18 +136,30 @@ class Connection:
             self.close()
 
 
-_scan_json = json.JSONDecoder().raw_decode
+_scan_json = cast(Any, make_scanner)(json.JSONDecoder())
 
 
-def _load_json(text: str) -> Any:
+def load_json(text: str | None) -> Any:
     """Decode what was encoded here, without the search for white space that takes half of `json.loads`."""
-    value, end = _scan_json(text)
+    if text is None:
+        return None
+    try:
+        value, end = _scan_json(text, 0)
+    except StopIteration:  # its word for what is no JSON
+        return json.loads(text)
     return value if end == len(text) else json.loads(text)
 
 
 def _is_busy(error: Any) -> bool:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     return code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+class _OfThread(threading.local):
+    """Made anew in each thread that looks at it."""
+
+    def __init__(self, database: "Database") -> None:
+        self.connection = Connection(database)
 
 
 class Database:
@@ -165,13 +187,13 @@ class Database:
             self.url,
             poolclass=StaticPool if self.in_memory else NullPool,
             json_serializer=compact,
-            json_deserializer=_load_json,
+            json_deserializer=load_json,
             connect_args={"timeout": min(self.wait, _POLL), "check_same_thread": False},
         )
         sa.event.listen(self.engine, "connect", self._configure)
         self.dialect = self.engine.dialect
-        self._local = threading.local()
-        self._shared = Connection(self) if self.in_memory else None
+        self.mine: Any = SimpleNamespace(connection=Connection(self)) if self.in_memory else _OfThread(self)
+        """Its `connection` is that of this thread."""
 
     def __str__(self) -> str:
         return self.url.render_as_string(hide_password=True)
@@ -218,12 +240,7 @@ class Database:
 
     def connection(self) -> Connection:
         """Return the connection of this thread."""
-        if self._shared is not None:
-            return self._shared
-        try:
-            found: Connection = self._local.connection
-        except AttributeError:
-            found = self._local.connection = Connection(self)
+        found: Connection = self.mine.connection
         return found
 
     @contextlib.contextmanager

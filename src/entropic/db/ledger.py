@@ -13,7 +13,7 @@ Every method that takes a connection runs inside a transaction that began with t
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -123,6 +123,7 @@ class Ledger:
         first = {**key, **running}
         values = [value if isinstance(value, sa.ColumnElement) else sa.literal(value) for value in first.values()]
         self._first = compiled(sa.insert(ledger).from_select(list(first), sa.select(*values).where(unseen)))
+        self._first_values = self._first.taking("key", "attempt_", "owner_", "path_")
         self._claim = compiled(set_(**running))
         self._publish = compiled(
             fenced(
@@ -135,6 +136,9 @@ class Ledger:
                 **nobody,
                 **recorded,
             )
+        )
+        self._publish_values = self._publish.taking(
+            *("key", "held", "size_", "mtime_", "extra_", "checksum_", "held_state")
         )
         self._fail = compiled(fenced(state=FAILED, failure=bindparam("failure_"), **nobody))
         self._vanished = compiled(
@@ -241,9 +245,17 @@ class Ledger:
     def claim_first(self, connection: Connection, id: str, owner: str, path: str) -> str | None:
         """Begin the first attempt of an id that no model has ever claimed; None if one has. Needs no transaction."""
         attempt = new_attempt(None)
-        values = {"key": id, "attempt_": attempt, "owner_": owner, "path_": path}
-        matched: int = connection.execute(self._first.sql, self._first.values(values)).rowcount
+        values = self._first_values(id, attempt, owner, path)
+        matched: int = connection.execute(self._first.sql, values).rowcount
         return attempt if matched == 1 else None
+
+    def claim_first_many(self, connection: Connection, paths: Mapping[str, str], owner: str) -> dict[str, str]:
+        """Begin the first attempts of many ids, given with their places; return those that succeed, by id."""
+        attempts = {id: new_attempt(None) for id in paths}
+        values = [self._first_values(id, attempts[id], owner, path) for id, path in paths.items()]
+        if connection.execute_many(self._first.sql, values) == len(attempts):
+            return attempts
+        return {found.id: found.attempt for found in self.find_many(attempts) if found.attempt == attempts[found.id]}
 
     def publish(
         self,
@@ -256,13 +268,14 @@ class Ledger:
         checksum: int,
     ) -> bool:
         """Record the attempt's result; False if the attempt no longer holds the claim (the fence)."""
-        return self._fenced(
-            *(connection, self._publish, id, attempt, RUNNING),
-            size_=size,
-            mtime_=mtime_ns,
-            extra_=extra,
-            checksum_=checksum,
-        )
+        values = self._publish_values(id, attempt, size, mtime_ns, extra, checksum, RUNNING)
+        matched: int = connection.execute(self._publish.sql, values).rowcount
+        return matched == 1
+
+    def publish_many(self, connection: Connection, results: Sequence[tuple[Any, ...]]) -> bool:
+        """Record many results, each given as for `publish`; False if any attempt no longer holds its claim."""
+        values = [self._publish_values(*result, RUNNING) for result in results]
+        return connection.execute_many(self._publish.sql, values) == len(values)
 
     def fail(self, connection: Connection, id: str, attempt: str, failure: dict[str, Any]) -> bool:
         """Record that the attempt failed."""

@@ -6,15 +6,16 @@ instance is made as SQLAlchemy's own loader would leave it (`tests/contract/test
 
 import os
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
+from operator import itemgetter
 from typing import Any, Generic, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import bindparam
 
 from entropic.db import dialects
-from entropic.db.build import bind_processor, builder, is_direct, result_processor
+from entropic.db.build import bind_processor, builder, is_direct, is_plain, result_processor
 from entropic.db.engine import Connection, Database
 from entropic.db.ledger import CHUNK, chunks
 from entropic.db.statement import Statement
@@ -41,50 +42,58 @@ class Rows(Generic[ModelT]):
         self._database, self._schema, self._dir = database, schema, results_dir
         table, dialect = schema.table, database.dialect
         columns = list(table.c)
-        self._width = len(columns)
         names = [column.name for column in columns]
-        self._id, self._file = names.index("id"), names.index("result_file")
-        self._own = [i for i, column in enumerate(columns) if _is_given(schema, column)]
 
-        self._own_names = [names[i] for i in self._own]
+        # ---- statements
         on = (_c.id == table.c.id) & (_c.model == schema.table_name)
         read = sa.select(*columns, *_CLAIM).select_from(table.outerjoin(ledger, on))
+        chunk = [f"k{i}" for i in range(CHUNK)]
         self._read = Statement(read.where(table.c.id == bindparam("key")), dialect)
-        self._read_values = self._read.values_of("key")
-        chunk: list[Any] = [bindparam(f"k{i}") for i in range(CHUNK)]
-        self._read_many = Statement(read.where(table.c.id.in_(chunk)), dialect)
+        self._read_values = self._read.taking("key")
+        self._read_many = Statement(read.where(table.c.id.in_(map(bindparam, chunk))), dialect)
+        self._many_values = self._read_many.taking(*chunk)
         self._all = Statement(read, dialect)
         self._exists = Statement(sa.select(table.c.result_file).where(table.c.id == bindparam("key")), dialect)
         self._delete = Statement(sa.delete(table).where(table.c.id == bindparam("key")), dialect)
-        self._made_here = {
-            c.name
-            for c in columns
-            if c.default is not None and not (c.default.is_clause_element or c.default.is_sequence)
-        }
-        self._shared: dict[tuple[str, ...], tuple[str, ...]] = {}
-        self._upserts: dict[tuple[str, ...], Statement] = {}
+        self._upserts: dict[tuple[str, ...], tuple[str, Callable[..., tuple[Any, ...]]]] = {}
 
-        self._bind = {column.name: bind_processor(column, dialect) for column in columns}
-        indexes = any(index.unique for index in table.indexes)
-        self.is_constrained = indexes or any(not isinstance(c, sa.PrimaryKeyConstraint) for c in table.constraints)
-        self._columns = {key: table.c[name] for name, key in schema.attributes.items()}
-        self._build = builder(schema, database, columns)
+        # ---- reading
+        self._file, self._width = names.index("result_file"), len(columns)
+        self.id_of: Callable[[Any], str] = itemgetter(names.index("id"))
+        """Returns the key of a raw row."""
+        self.claim_of: Callable[[Any], Any] = itemgetter(slice(self._width, None))
+        """Returns `attempt, state, published, size, mtime_ns, path, registered` of a raw row."""
         self.is_direct = is_direct(schema)
+        self.build: Callable[[Any, str], ModelT] = builder(schema, database, columns)
+        """Makes the detached instance of a raw row, given where its file lies."""
+        self._back = {column.name: result_processor(column, dialect) for column in columns}
+
+        # ---- writing
+        self._bind = {column.name: bind_processor(column, dialect) for column in columns}
+        self._columns = {key: table.c[name] for name, key in schema.attributes.items()}
+        self._own = [i for i, column in enumerate(columns) if _is_given(schema, column)]
+        self._own_names = [names[i] for i in self._own]
+        self._made_here = {column.name for column in columns if _is_made_here(column)}
         made = [column for column in columns if not _is_given(schema, column)]
         self.has_defaults = any(schema.attributes.get(column.name) in schema.fields for column in made)
-        self._back = {column.name: result_processor(column, dialect) for column in columns}
+        indexes = any(index.unique for index in table.indexes)
+        self.is_constrained = indexes or any(not isinstance(c, sa.PrimaryKeyConstraint) for c in table.constraints)
+        self.columns = tuple(field.column.name for field in schema.fields.values())
+        """Names of the user's columns."""
+        plain = all(is_plain(field.column, dialect) for field in schema.fields.values())
+        self._plain = [(key, *field.usual) for key, field in schema.fields.items()] if plain else None
+        self._shared: dict[tuple[str, ...], tuple[str, ...]] = {}
 
     # ---- reading -----------------------------------------------------------------------------------------------
     def read(self, id: str) -> Any:
         """Return the raw row of a key, or None."""
-        rows = self._database.connection().fetch(self._read.sql, self._read_values(id))
+        rows = self._database.mine.connection.fetch(self._read.sql, self._read_values(id))
         return rows[0] if rows else None
 
     def read_many(self, ids: Iterable[str]) -> Iterator[Any]:
         """Return the raw rows of those keys that have one, in a few queries, in any order."""
         for chunk in chunks(ids):
-            values = self._read_many.values({f"k{i}": id for i, id in enumerate(chunk)})
-            yield from self._database.connection().fetch(self._read_many.sql, values)
+            yield from self._database.connection().fetch(self._read_many.sql, self._many_values(*chunk))
 
     def all(self) -> Iterator[Any]:
         """Return all raw rows."""
@@ -93,15 +102,6 @@ class Rows(Generic[ModelT]):
     def exists(self, connection: Connection, id: str) -> bool:
         """Tell, inside a transaction, whether the key has a row."""
         return bool(connection.execute(self._exists.sql, (id,)).fetchall())
-
-    def id_of(self, raw: Any) -> str:
-        """Return the key of a raw row."""
-        id: str = raw[self._id]
-        return id
-
-    def claim_of(self, raw: Any) -> Any:
-        """Return `attempt, state, published, size, mtime_ns, path, registered` of a raw row."""
-        return raw[self._width :]
 
     def file_of(self, raw: Any) -> str:
         """Return the absolute path of a raw row's result file, wherever the project has been moved to."""
@@ -114,11 +114,6 @@ class Rows(Generic[ModelT]):
         stored: str = raw[self._file]
         beside = os.path.join(self._dir, os.path.basename(stored))
         return beside if os.path.lexists(beside) else os.path.abspath(stored)
-
-    def build(self, raw: Any) -> ModelT:
-        """Return the detached instance of a raw row."""
-        row: ModelT = self._build(raw, self.file_of(raw))
-        return row
 
     def plain(self, raw: Any) -> dict[str, Any]:
         """Return the values of a raw row by attribute, without an instance."""
@@ -134,6 +129,22 @@ class Rows(Generic[ModelT]):
         return checksum([raw[i] for i in self._own])
 
     # ---- writing -----------------------------------------------------------------------------------------------
+    def bind_plain(self, params: Mapping[str, Any]) -> tuple[Any, ...] | None:
+        """Return what `bind` would return of a set of plain values for all of the user's columns; else None."""
+        plain = self._plain
+        if plain is None or len(params) != len(plain):
+            return None
+        bound = []
+        try:
+            for key, usual, check in plain:
+                value = params[key]
+                if type(value) is not usual or not check(value):
+                    return None
+                bound.append(value)
+        except KeyError:
+            return None
+        return tuple(bound)
+
     def bind(self, values: Mapping[str, Any], name: str) -> dict[str, Any]:
         """Return the values of the user's columns as the driver stores them, defaults included.
 
@@ -224,12 +235,24 @@ class Rows(Generic[ModelT]):
 
     def upsert(self, connection: Connection, values: Mapping[str, Any]) -> None:
         """Insert or overwrite a row, given by column name as the driver stores it."""
-        columns = tuple(values)
-        statement = self._upserts.get(columns)
-        if statement is None:
+        sql, in_order = self._upsert(tuple(values))
+        connection.execute(sql, in_order(*values.values()))
+
+    def upsert_many(self, connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Insert or overwrite many rows."""
+        alike: dict[tuple[str, ...], list[Any]] = {}
+        for values in rows:
+            alike.setdefault(tuple(values), []).append(values.values())
+        for columns, several in alike.items():
+            sql, in_order = self._upsert(columns)
+            connection.execute_many(sql, [in_order(*values) for values in several])
+
+    def _upsert(self, columns: tuple[str, ...]) -> tuple[str, Callable[..., tuple[Any, ...]]]:
+        found = self._upserts.get(columns)
+        if found is None:
             statement = Statement(dialects.upsert(self._schema.table, list(columns)), self._database.dialect)
-            self._upserts[columns] = statement
-        connection.execute(statement.sql, statement.values({f"v_{name}": value for name, value in values.items()}))
+            found = self._upserts[columns] = statement.sql, statement.taking(*(f"v_{name}" for name in columns))
+        return found
 
     def delete(self, connection: Connection, id: str) -> None:
         """Delete a row."""
@@ -242,18 +265,26 @@ class Rows(Generic[ModelT]):
 
 def checksum(values: Iterable[Any]) -> int:
     """Return a CRC of stored values; 2 and 2.0 are one number, since SQLite stores either as the other."""
-    same = [int(v) if isinstance(v, int | float) and abs(v) < float("inf") and v == int(v) else v for v in values]
+    same = [_one_number(value) if type(value) is float else value for value in values]
     return zlib.crc32(repr(same).encode("utf-8", "backslashreplace"))
+
+
+def _one_number(value: float) -> float | int:
+    return int(value) if value.is_integer() else value
 
 
 def _is_given(schema: Schema, column: sa.Column[Any]) -> bool:
     """Tell whether a column of the user's is written by us, not made by the database."""
     field = schema.fields.get(schema.attributes.get(column.name, ""))
     default: Any = column.default
-    made = column.server_default is not None or (
-        default is not None and (default.is_clause_element or default.is_sequence)
-    )
+    made = column.server_default is not None or (default is not None and not _is_made_here(column))
     return field is not None and not (made or field.generated)
+
+
+def _is_made_here(column: sa.Column[Any]) -> bool:
+    """Tell whether a column has a default that Python makes."""
+    default: Any = column.default
+    return default is not None and not (default.is_clause_element or default.is_sequence)
 
 
 class _Context:

@@ -36,6 +36,7 @@ _ATTEMPT = re.compile(
     re.DOTALL,
 )
 MOST_PLACES = 99
+_ACCESS_SEES_LINKS = os.access in os.supports_follow_symlinks
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,10 @@ class Area:
         """Return the absolute path of a place."""
         return f"{self.results_dir}{os.sep}{place}"
 
+    def is_taken(self, place: str) -> bool:
+        """Tell whether anything lies at a place, be it a link that leads nowhere."""
+        return _exists(self.path(place))
+
     def extra(self, place: str, attempt: str) -> str:
         """Return the absolute path of the folder of an attempt's extra files, beside its result."""
         return f"{self.results_dir}{os.sep}{place}.{attempt}.files"
@@ -119,6 +124,11 @@ class Area:
                 delete = not sidecar and match["count"] is None
                 yield Found(name, match["key"], f"{attempt}.{worker}" if delete else attempt, worker, sidecar,
                             delete=delete)  # fmt: skip
+
+
+def _exists(path: str) -> bool:
+    """Do `os.path.lexists`, where the system can without the cost of an exception for what is not there."""
+    return os.access(path, os.F_OK, follow_symlinks=False) if _ACCESS_SEES_LINKS else os.path.lexists(path)
 
 
 def key_of(model: str, id: str) -> str:

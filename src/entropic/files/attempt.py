@@ -162,7 +162,7 @@ def start(task: Task, space: Workspace) -> str:
 
 def execute(task: Task, runner: Runner, target: str) -> float:
     """Call the runner with a copy of the params; return how long it took, in seconds."""
-    params = {name: _copy(value) for name, value in task.params.items()}
+    params = {name: value if type(value) in _IMMUTABLE else _copy(value) for name, value in task.params.items()}
     params.update(id=task.id, result_file=target, custom_data=_copy(task.custom_data))
     token = inside.set((*task.inside, Inside(task.area.root, task.model, task.id, task.attempt)))
     began = time.perf_counter()
@@ -177,8 +177,6 @@ _IMMUTABLE = {int, float, str, bool, type(None)}
 
 
 def _copy(value: Any) -> Any:
-    if type(value) in _IMMUTABLE:
-        return value
     return copy.deepcopy(value) if value else type(value)() if type(value) in (dict, list) else copy.deepcopy(value)
 
 

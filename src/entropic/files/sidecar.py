@@ -9,7 +9,9 @@ import base64
 import json
 import operator
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from json.encoder import encode_basestring_ascii
 from typing import Any
 
 from entropic.files.area import Area
@@ -77,6 +79,14 @@ class Sidecar:
 
 _FIELDS: tuple[str, ...] = Sidecar.__slots__
 _get_fields = operator.attrgetter(*_FIELDS)
+# JSON, in half of the time that it takes to encode a dict with these names.
+_TEMPLATE = f'{{"entropic":{VERSION},' + ",".join(f'"{field}":%s' for field in _FIELDS) + "}\n"
+_WRITE: dict[type, Callable[[Any], str]] = {
+    str: encode_basestring_ascii,
+    int: int.__repr__,
+    bool: {True: "true", False: "false"}.__getitem__,
+    dict: lambda values: compact(values if bytes not in map(type, values.values()) else _packed(values)),
+}
 
 
 def name(key: str, attempt: str) -> str:
@@ -109,12 +119,7 @@ def write(descriptor: int, sidecar: Sidecar, fsync: bool) -> None:
 
 def encode(sidecar: Sidecar) -> bytes:
     """Return the text of a sidecar."""
-    fields = dict(zip(_FIELDS, _get_fields(sidecar), strict=True))
-    fields["values"] = {
-        column: _pack(value) if type(value) is bytes else value for column, value in sidecar.values.items()
-    }
-    fields["entropic"] = VERSION
-    return (compact(fields) + "\n").encode()
+    return (_TEMPLATE % tuple([_WRITE[type(field)](field) for field in _get_fields(sidecar)])).encode()
 
 
 def decode(text: bytes) -> Sidecar | None:
@@ -150,6 +155,10 @@ def discard(area: Area, key: str, attempt: str) -> None:
         os.unlink(area.inside(name(key, attempt)))
     except FileNotFoundError:
         pass
+
+
+def _packed(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: _pack(value) if type(value) is bytes else value for name, value in values.items()}
 
 
 def _pack(value: bytes) -> dict[str, str]:
