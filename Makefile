@@ -11,7 +11,7 @@ demo: $(VENV)/.demo
 	$(BIN)/python examples/landscape.py
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -q -m "not slow" -n 2
+	$(BIN)/python -m pytest -q -m "not slow" -n 2 $(TESTS)
 
 test-slow: $(VENV)/.test
 	$(BIN)/python -m pytest -q -m slow -n 2

@@ -17,8 +17,8 @@ sys.path.insert(0, str(TESTS))
 from contract.models import CountingRunner, SimResult  # noqa: E402  (importable only from here on)
 from entropic import Store  # noqa: E402
 
-settings.register_profile("quick", max_examples=100, deadline=None)
-settings.register_profile("ci", max_examples=1_000, deadline=None)
+settings.register_profile("quick", max_examples=100, deadline=None, derandomize=False)
+settings.register_profile("ci", max_examples=1_000, deadline=None, derandomize=False)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 OpenStore = Callable[..., Store[Any]]

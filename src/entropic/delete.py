@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from entropic import publish
-from entropic.claim import Busy, is_busy, settled
+from entropic.claim import Busy, is_busy
 from entropic.clear import finish_delete, slot_of
 from entropic.db.engine import Connection
 from entropic.db.ledger import Claim, new_attempt
@@ -14,7 +14,7 @@ from entropic.errors import PublishError
 from entropic.files.measure import measure
 from entropic.parts import Parts
 from entropic.process import Call
-from entropic.wait import wait
+from entropic.wait import act_when_free
 
 # What a transaction has left to do with files, once it is committed.
 Rest = Claim | str | None
@@ -41,15 +41,10 @@ def delete(parts: Parts[Any], params: Mapping[str, Any], remove_file: bool) -> b
 
         while True:
             try:
-                done = settled(parts, id, act)
+                deleted, rest = act_when_free(parts, id, act)
+                break
             except PublishError:  # a finished run that cannot be recorded goes too
                 publish.discard_finished(parts, id)
-                continue
-            if isinstance(done, Busy):
-                wait(parts, done)
-            elif done is not None:
-                deleted, rest = done
-                break
         if isinstance(rest, Claim):
             finish_delete(parts, rest)
         elif rest is not None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from entropic import run
-from entropic.claim import Busy, Want, is_busy, row_of, settled
+from entropic.claim import Busy, Want, is_busy, row_of
 from entropic.db.engine import Connection
 from entropic.db.ledger import Claim
 from entropic.errors import ParameterError, RegisterError, ResultMissingError
@@ -14,7 +14,7 @@ from entropic.files.area import FOLDER
 from entropic.files.measure import Measure, measure
 from entropic.parts import ModelT, Parts
 from entropic.process import Call
-from entropic.wait import wait
+from entropic.wait import act_when_free
 
 
 def register(
@@ -45,12 +45,7 @@ def register(
             insert(parts, connection, found, want, path, found_file)
             return parts.rows.read(id)
 
-        while True:
-            raw = settled(parts, id, act)
-            if isinstance(raw, Busy):
-                wait(parts, raw)
-            elif raw is not None:
-                return parts.row(raw, params)
+        return parts.row(act_when_free(parts, id, act), params)
 
 
 def check_same(parts: Parts[Any], raw: Any, params: Mapping[str, Any], path: str) -> None:

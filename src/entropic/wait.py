@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from entropic.claim import Busy, look
+from entropic.claim import Act, Busy, T, look, settled
 from entropic.db.ledger import RUNNING, Claim
 from entropic.errors import CycleError
 from entropic.files.attempt import Inside, inside
@@ -19,6 +19,16 @@ log = logging.getLogger("entropic")
 
 SHORTEST, LONGEST = 0.002, 0.1  # s between two looks: a dead owner is seen well within a second
 PATIENCE = 1.0  # s before the log says for whom a call waits
+
+
+def act_when_free(parts: Parts[Any], id: str, act: Act[T | Busy]) -> T:
+    """Act on a key under the lock, as `settled` does, once nothing is half done and nobody runs it."""
+    while True:
+        done = settled(parts, id, act)
+        if isinstance(done, Busy):
+            wait(parts, done)
+        elif done is not None:
+            return done
 
 
 def wait(parts: Parts[Any], busy: Busy) -> str:
