@@ -14,7 +14,12 @@ from contract.models import LoggingRunner, content
 from entropic import ParameterError, expand_grid
 
 distributed = pytest.importorskip("distributed")
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::UserWarning:distributed")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.xdist_group("cluster"),  # one cluster at a time, in one process of the tests
+    pytest.mark.timeout(300),
+    pytest.mark.filterwarnings("ignore::UserWarning:distributed"),
+]
 
 
 def sets(*ns: int) -> list[dict[str, Any]]:
@@ -54,7 +59,7 @@ def cluster():
 @pytest.fixture
 def client(cluster):
     with distributed.Client(cluster) as made:
-        made.wait_for_workers(2, timeout=60)
+        made.wait_for_workers(2, timeout=200)
         yield made
 
 
