@@ -20,11 +20,16 @@ from entropic.errors import (
     ResultLostWarning,
     ResultMissingError,
     RunFailed,
+    RunsFailedWarning,
+    RunTimeout,
     StoreError,
+    WorkerDied,
 )
+from entropic.failures import Failure
 from entropic.grid import expand_grid
 from entropic.keys import key
 from entropic.model import Base
+from entropic.plan import Owner, Plan
 from entropic.repair import Finding, Repair, Report
 from entropic.store import Store
 
@@ -36,13 +41,16 @@ __all__ = [
     "DatabaseBusy",
     "EntropicError",
     "EntropicWarning",
+    "Failure",
     "Finding",
     "ForeignFileError",
     "KeyCollisionError",
     "Mapped",
     "ModelError",
     "NetworkFileSystemWarning",
+    "Owner",
     "ParameterError",
+    "Plan",
     "PublishError",
     "RegisterError",
     "Repair",
@@ -50,8 +58,11 @@ __all__ = [
     "ResultLostWarning",
     "ResultMissingError",
     "RunFailed",
+    "RunTimeout",
+    "RunsFailedWarning",
     "Store",
     "StoreError",
+    "WorkerDied",
     "expand_grid",
     "key",
     "mapped_column",

@@ -50,6 +50,9 @@ def delete(parts: Parts[Any], params: Mapping[str, Any], remove_file: bool) -> b
         elif rest is not None:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(rest)
+        if deleted:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(parts.area.log(parts.key_of(id)))
     return deleted
 
 

@@ -12,17 +12,21 @@
     │   └── ForeignFileError      (FileExistsError)    a file that is not the store's lies where a result must go
     ├── ResultMissingError        (FileNotFoundError)  a result file is not there
     ├── RegisterError             (ValueError)         the key already has another result
-    ├── RunFailed                                      the attempt that this call waited for failed
+    ├── RunFailed                                      a run failed elsewhere, and its exception cannot come out here
+    │   ├── RunTimeout            (TimeoutError)       a run took longer than it was allowed
+    │   └── WorkerDied                                 the process of a run ended: a crash, a kill, os._exit
     └── CycleError                                     a run needs its own result
 
     EntropicWarning               (UserWarning)
     ├── ResultLostWarning                              a stored result file is gone or changed; the set runs again
+    ├── RunsFailedWarning                              some sets of a sweep have no row
     └── NetworkFileSystemWarning                       a SQLite database on a network file system
 """
 
 import contextlib
 import os
 import sys
+from collections.abc import Iterator
 
 _PACKAGE = os.path.dirname(__file__)
 
@@ -39,6 +43,15 @@ def note(error: BaseException, text: str) -> None:
     """Add a note to an exception, if it takes any: an exception may be frozen."""
     with contextlib.suppress(Exception):
         error.add_note(text)
+
+
+@contextlib.contextmanager
+def noting(error: BaseException) -> Iterator[None]:
+    """Add what goes wrong on the way out to the error that comes out."""
+    try:
+        yield
+    except Exception as second:  # noqa: BLE001  (the first error is the one to see)
+        note(error, f"entropic: and on the way out: {second}")
 
 
 class EntropicError(Exception):
@@ -82,7 +95,7 @@ class RegisterError(EntropicError, ValueError):
 
 
 class RunFailed(EntropicError):
-    """The attempt that this call waited for failed; a later call tries again.
+    """A run failed elsewhere: an attempt that this call waited for, or one in a worker; a later call tries again.
 
     Attributes
     ----------
@@ -95,6 +108,14 @@ class RunFailed(EntropicError):
         self.failure = failure or {}
 
 
+class RunTimeout(RunFailed, TimeoutError):
+    """A run took longer than the sweep's `timeout`; its process was ended."""
+
+
+class WorkerDied(RunFailed):
+    """The process of a run ended before the run did: it crashed, was killed, or called `os._exit`."""
+
+
 class CycleError(EntropicError):
     """A run needs, directly or through others, its own result."""
 
@@ -105,6 +126,10 @@ class EntropicWarning(UserWarning):
 
 class ResultLostWarning(EntropicWarning):
     """A stored result file is gone or has another size than recorded; its set runs again."""
+
+
+class RunsFailedWarning(EntropicWarning):
+    """Some sets of a sweep have no row; `Store.failures` says why."""
 
 
 class NetworkFileSystemWarning(EntropicWarning):

@@ -8,6 +8,7 @@ containers on a host do not take each other for dead).
 
 import hashlib
 import itertools
+import math
 import os
 import platform
 import re
@@ -64,6 +65,19 @@ def _started(pid: int) -> int | None:
         return None if process.status() == psutil.STATUS_ZOMBIE else int(process.create_time())
     except psutil.NoSuchProcess:
         return None
+
+
+def cores() -> int:
+    """Return how many cores this process may use: its affinity, and the quota of its container."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        with open("/sys/fs/cgroup/cpu.max") as file:
+            quota, period = file.read().split()
+        if quota != "max":
+            count = min(count, math.ceil(int(quota) / int(period)))
+    except (OSError, ValueError):
+        pass
+    return max(1, count)
 
 
 def identity() -> str:

@@ -6,6 +6,7 @@ sidecar, from which the next caller does it again; each rename works once, so do
 
 import logging
 import sqlite3
+import time
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, NoReturn, Protocol
@@ -13,6 +14,7 @@ from typing import Any, NoReturn, Protocol
 from entropic.db.engine import Connection
 from entropic.db.ledger import RUNNING, Claim
 from entropic.errors import DatabaseBusy, PublishError, ResultMissingError, StoreError, note
+from entropic.failure import record as record_of
 from entropic.files import place as places
 from entropic.files import sidecar as sidecars
 from entropic.files.attempt import Task
@@ -219,37 +221,42 @@ def discard_finished(parts: Parts[Any], id: str) -> None:
         sidecar = sidecars.read(parts.area, parts.key_of(id), claim.attempt)
         if sidecar is None:
             return
-        parts.ledger.fail(connection, id, claim.attempt, {"type": "Discarded", "message": "discarded by delete()"})
+        parts.ledger.release(connection, id, claim.attempt)
     discard(parts, sidecar)
 
 
 def vanished(parts: Parts[Any], sidecar: Sidecar) -> None:
     """Record that an outsider removed a result before its row was there; a later call runs it again."""
-    failure = {
-        "type": "ResultMissingError",
-        "message": f"the finished result was removed from {parts.area.results_dir} before it was recorded",
+    message = f"the finished result was removed from {parts.area.results_dir} before it was recorded"
+    failure = {**record_of("ResultMissingError", message, "", time.time()), "attempt": sidecar.attempt}
+    failure |= {
+        "values": sidecars.packed(sidecar.values),
+        "given": [parts.schema.attributes[name] for name in sidecar.values],
     }
     with parts.database.transaction() as connection:
         parts.ledger.vanished(connection, sidecar.id, sidecar.attempt, failure)
     discard(parts, sidecar)
 
 
-def publish_many(parts: Parts[Any], finished: Iterable[tuple[Task, Sidecar]]) -> list[Sidecar]:
-    """Publish many attempts of our own, in one transaction where that is possible; return those that were superseded.
+Refused = dict[str, Exception]  # by key
 
-    Raises
-    ------
-    PublishError
-        The first one, after everything else is published; what it names is kept.
+
+def publish_many(parts: Parts[Any], finished: Iterable[tuple[Task, Sidecar]]) -> tuple[list[Sidecar], Refused]:
+    """Publish many attempts of our own, in one transaction where that is possible.
+
+    Returns
+    -------
+    superseded, refused
+        Those that a later attempt has replaced, and why some could not be recorded; what these name is kept.
     """
     ordered = sorted(finished, key=lambda one: one[0].id)
     if len(ordered) > 1 and not any(sidecar.slotted for _, sidecar in ordered):
         try:
             _publish_together(parts, ordered)
-            return []
+            return [], {}
         except Exception as error:  # noqa: BLE001  (one by one shows which of them it was)
             log.debug("a batch of %d could not be published together (%s); one by one", len(ordered), error)
-    superseded, errors = [], []
+    superseded, refused = list[Sidecar](), Refused()
     for task, sidecar in ordered:
         try:
             if publish(parts, sidecar, task) is None:
@@ -257,10 +264,8 @@ def publish_many(parts: Parts[Any], finished: Iterable[tuple[Task, Sidecar]]) ->
                 continue
             clean(parts, sidecar)
         except (PublishError, ResultMissingError) as error:
-            errors.append(error)
-    if errors:
-        raise errors[0]
-    return superseded
+            refused[task.id] = error
+    return superseded, refused
 
 
 def _publish_together(parts: Parts[Any], ordered: list[tuple[Task, Sidecar]]) -> None:

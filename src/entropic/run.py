@@ -10,7 +10,6 @@ publish   the row, then the file, in one transaction; then the sidecar goes
 import logging
 import os
 import time
-import traceback
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -19,6 +18,7 @@ from entropic import lookup, process, publish
 from entropic.claim import Busy, Want, claim, lock, look
 from entropic.db.ledger import RUNNING
 from entropic.errors import DatabaseBusy, ResultLostWarning, levels_to_user, note
+from entropic.failure import Record, describe
 from entropic.fields import as_custom_data
 from entropic.files import attempt
 from entropic.files import sidecar as sidecars
@@ -125,8 +125,15 @@ def execute(parts: Parts[Any], task: Task) -> Sidecar | None:
     except Torn:
         return await_sidecar(task)
     except BaseException as error:
-        note(error, f"entropic: raised while running {parts.describe(task.params, task.id)}")
+        note_params(parts, error, task)
         raise
+
+
+def note_params(parts: Parts[Any], error: BaseException, task: Task) -> None:
+    """Add to what a runner raised, once, which params it was."""
+    text = f"entropic: raised while running {parts.describe(task.params, task.id)}"
+    if text not in getattr(error, "__notes__", ()):
+        note(error, text)
 
 
 def await_sidecar(task: Task) -> Sidecar | None:
@@ -160,7 +167,8 @@ def give_up(parts: Parts[Any], want: Want, owner: str, error: BaseException) -> 
             if found is None or found.owner != owner or found.state != RUNNING or look(parts, found) is not None:
                 return
             if isinstance(error, Exception):
-                parts.ledger.fail(connection, want.id, found.attempt, failure_of(error, want))
+                failure = describe(error, want.began or time.time())
+                parts.ledger.fail(connection, want.id, found.attempt, failure_of(failure, want, found.attempt))
             else:
                 parts.ledger.release(connection, want.id, found.attempt)
         sidecars.discard(parts.area, parts.key_of(want.id), found.attempt)  # torn, if there is one
@@ -168,19 +176,20 @@ def give_up(parts: Parts[Any], want: Want, owner: str, error: BaseException) -> 
         note(error, f"entropic: and its claim could not be given back: {second}")
 
 
-def failure_of(error: BaseException, want: Want) -> dict[str, Any]:
-    """Return what the ledger keeps of a failure."""
-    host, _, pid, *_ = process.identity().split(".")
-    began = want.began or time.time()
-    return {
-        "type": type(error).__qualname__,
-        "message": str(error),
-        "traceback": "".join(traceback.format_exception(error))[-20_000:],
-        "host": host,
-        "pid": int(pid),
-        "started_at": began,
-        "elapsed_seconds": round(time.time() - began, 6),
-    }
+def failure_of(failure: Record, want: Want, attempt: str) -> Record:
+    """Return what the ledger keeps of a failure: how it went, and of which params."""
+    return {**failure, "attempt": attempt, "values": sidecars.packed(want.row()), "given": list(want.params)}
+
+
+def fail(parts: Parts[Any], want: Want, attempt: str, failure: Record) -> bool:
+    """Record that an attempt of ours failed; False if it is finished all the same, or holds its claim no longer."""
+    with parts.database.transaction() as connection:
+        found, _ = lock(parts, connection, want.id)
+        if found is None or found.attempt != attempt or found.state != RUNNING or look(parts, found) is not None:
+            return False
+        parts.ledger.fail(connection, want.id, attempt, failure_of(failure, want, attempt))
+    sidecars.discard(parts.area, parts.key_of(want.id), attempt)  # torn, if there is one
+    return True
 
 
 def warn_of_loss(parts: Parts[Any], want: Want) -> None:

@@ -4,31 +4,33 @@ Claims are taken a few at a time, and results published a few at a time, both me
 finished within half a second, and what is claimed but held up behind a long run is given back to them.
 """
 
-import contextlib
 import logging
+import os
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from entropic import lookup, publish, run
-from entropic.claim import Busy, Want, begin_first_many, claim, decide, lock, undone
-from entropic.db.ledger import Claim
-from entropic.errors import note
-from entropic.executors.contract import Outcome
+from entropic.claim import Busy, Want, begin_first_many, claim, decide, failed, lock, undone
+from entropic.db.ledger import FAILED, Claim
+from entropic.errors import RunFailed, note, noting
+from entropic.executors.contract import TORN, Outcome
+from entropic.failure import describe, said
 from entropic.files import sidecar as sidecars
 from entropic.files.attempt import Task
 from entropic.files.sidecar import Sidecar
 from entropic.parts import Parts
-from entropic.wait import wait_for_any
+from entropic.wait import LONGEST, freed, wait_for_any
 
 log = logging.getLogger("entropic")
 
 MOST_CLAIMED = 200  # in one transaction
 CHUNK_SECONDS = 0.2  # a chunk of claims should last this long
-PUBLISH_SECONDS = 0.2  # finished runs wait no longer than this, if the runner lets us
-GIVE_BACK_SECONDS = 0.5  # claims behind a run that takes longer go back
+PUBLISH_SECONDS = 0.2  # finished runs wait no longer than this
+WAIT_SECONDS = 0.3  # for others, before the sweep is told that there is nothing to do
+GIVE_BACK_SECONDS = 0.5  # claims that nobody has begun for this long go back
 
 
 class Share:
@@ -36,27 +38,41 @@ class Share:
 
     Parameters
     ----------
-    rows
-        Every key of the sweep with its row, or None; filled in here.
     missing
         What is wanted, by key.
     owner
         The call that claims.
+    on_row
+        Called with the key and the row of each set that has got one.
+    keep_going
+        Whether a failed run leaves the rest to be run.
     """
 
-    def __init__(self, parts: Parts[Any], rows: dict[str, Any], missing: Mapping[str, Want], owner: str) -> None:
-        self._parts, self._rows, self._missing, self._owner = parts, rows, missing, owner
+    def __init__(
+        self,
+        parts: Parts[Any],
+        missing: Mapping[str, Want],
+        owner: str,
+        on_row: Callable[[str, Any], None],
+        keep_going: bool = False,
+    ) -> None:
+        self._parts, self._missing, self._owner, self._on_row = parts, missing, owner, on_row
+        self._keep_going = keep_going
+        self._began, self._pid = time.time(), os.getpid()
         self._todo = deque(missing)
         self._busy: dict[str, Claim] = {}
+        self._met: set[str | None] = set()  # owners of sets that the latest chunk could not have
+        self._look_again = 0.0  # when to look at the busy ones again
         self._claimed: deque[Task] = deque()
-        self._under_way: dict[str, Task] = {}
+        self._last_taken = time.monotonic()
+        self.under_way: dict[str, Task] = {}
         self._here: Task | None = None  # the task that this thread executes
-        self._here_since = 0.0
         self._finished: list[tuple[Task, Sidecar]] = []
-        self._finished_since = 0.0
+        self._published_at = time.monotonic()
         self.astray: list[Outcome] = []  # what an executor could not bring home
         self.went_astray = False
         self.ran = 0
+        self.failures: dict[str, BaseException] = {}
         self._chunk, self._chunk_began = 1, 0.0
         self._error: BaseException | None = None
         self._lock = threading.RLock()
@@ -66,17 +82,31 @@ class Share:
 
     @property
     def is_open(self) -> bool:
-        """Whether there are sets without a row."""
-        return bool(self._todo or self._busy or self.astray)
+        """Whether there are sets that may still get a row."""
+        return bool(self._todo or self._busy or self._claimed or self.astray) and not self.stops
+
+    @property
+    def stops(self) -> bool:
+        """Whether a failure has ended the handing out."""
+        return bool(self.failures) and not self._keep_going
+
+    @property
+    def elsewhere(self) -> int:
+        """How many sets others run."""
+        return len(self._busy)
 
     # ---- handing out -------------------------------------------------------------------------------------------
-    def tasks(self) -> Iterator[Task]:
-        """Yield claimed tasks, claiming as they are taken, until no unclaimed set is left.
+    def tasks(self) -> Iterator[Task | None]:
+        """Yield claimed tasks, claiming as they are taken, until every set has a row or has failed.
 
-        What goes wrong here is no fault of the executor that takes them: it comes out of `reraise`.
+        Where there is none at the moment, since others run what is left, yields None. What goes wrong here is no fault
+        of the executor that takes them: it comes out of `reraise`.
         """
         try:
-            while (task := self._next()) is not None:
+            while not self.stops:
+                task = self._next()
+                if task is None and not (self._busy or self.under_way):
+                    return
                 yield task
         except Exception as error:  # noqa: BLE001
             self._error = error
@@ -84,22 +114,44 @@ class Share:
     def _next(self) -> Task | None:
         with self._lock:
             self.reraise()
-            while not self._claimed and self._todo:
+            if not self._claimed and not self._todo and self._busy:
+                self._look_around()
+            while not self._claimed and self._todo and not self.stops:
                 self._claim_chunk()
-            if not self._claimed:
+            if not self._claimed or self.stops:
                 return None
-            task = self._claimed.popleft()
-            self._under_way[task.id] = task
+            task = self._claimed[0]
+            self.under_way[task.id] = task
+            self._claimed.popleft()  # only now, so that an interrupt finds it
+            self._last_taken = time.monotonic()
         if self._missing[task.id].suspect is not None:
             run.warn_of_loss(self._parts, self._missing[task.id])
         return task
+
+    def _look_around(self) -> None:
+        """Want again what others have ended: wait for that, if there is nothing else to do."""
+        if self.under_way:
+            began = time.monotonic()
+            if began < self._look_again:
+                return
+            free = freed(self._parts, self._busy)
+            took = time.monotonic() - began
+            self._look_again = time.monotonic() + max(LONGEST, 5 * took)  # a million of them take a while
+        else:
+            self.publish()
+            free = wait_for_any(self._parts, self._busy, WAIT_SECONDS)
+        for id in free:
+            self._missing[id].waited = self._busy.pop(id).attempt
+            self._todo.append(id)
 
     def _claim_chunk(self) -> None:
         """Claim the next few sets that nobody has, in one transaction."""
         self._resize()
         stored: list[str] = []
         undone_: list[str] = []
-        ids = [self._todo.popleft() for _ in range(min(self._chunk, len(self._todo)))]
+        members, self._met = 1 + len(self._met), set()
+        count = min(self._chunk, -(-len(self._todo) // (2 * members)))  # less and less, so that all end together
+        ids = [self._todo.popleft() for _ in range(count)]
         with self._parts.database.transaction() as connection:
             first = begin_first_many(self._parts, connection, map(self._missing.__getitem__, ids), self._owner)
             for id in ids:
@@ -109,23 +161,35 @@ class Share:
                 found, taken = lock(self._parts, connection, id)
                 if undone(self._parts, found) is not None:
                     undone_.append(id)
+                elif found is not None and found.state == FAILED and self._failed_meanwhile(found):
                     continue
-                decision = decide(self._parts, connection, self._missing[id], self._owner, found, taken)
-                if isinstance(decision, Task):
-                    self._hold(decision)  # at once, so that an interrupt finds it
-                elif isinstance(decision, Busy):
-                    self._busy[id] = decision.claim
                 else:
-                    stored.append(id)
+                    decision = decide(self._parts, connection, self._missing[id], self._owner, found, taken)
+                    self._sort_in(id, decision, stored)
         for id in undone_:
-            decided = claim(self._parts, self._missing[id], self._owner)
-            if isinstance(decided, Task):
-                self._hold(decided)
-            elif isinstance(decided, Busy):
-                self._busy[id] = decided.claim
-            else:
-                stored.append(id)
+            try:
+                self._sort_in(id, claim(self._parts, self._missing[id], self._owner), stored)
+            except RunFailed as error:  # it ended just now, and not well
+                self.failures[id] = error
         self._read(stored)
+
+    def _sort_in(self, id: str, decision: Task | Busy | None, stored: list[str]) -> None:
+        if isinstance(decision, Task):
+            self._hold(decision)  # at once, so that an interrupt finds it
+        elif isinstance(decision, Busy):
+            self._busy[id] = decision.claim
+            self._met.add(decision.claim.owner)
+        else:
+            stored.append(id)
+
+    def _failed_meanwhile(self, found: Claim) -> bool:
+        """Tell whether a set has failed since this sweep began: all who share a sweep run it once."""
+        want, failure = self._missing[found.id], self._parts.ledger.failure(found.id)
+        ended = failure.get("started_at", 0.0) + failure.get("elapsed_seconds", 0.0)
+        if ended < self._began and found.attempt != want.waited:
+            return False
+        self.failures[found.id] = failed(self._parts, want, failure)
+        return True
 
     def _resize(self) -> None:
         now = time.monotonic()
@@ -147,49 +211,85 @@ class Share:
             want = self._missing[id]
             want.suspect, path = lookup.judge(self._parts, raw)
             if path is not None:
-                self._rows[id] = self._parts.row(raw, want.params, path)
+                self._on_row(id, self._parts.row(raw, want.params, path))
                 wanted.discard(id)
         self._todo.extend(wanted)
 
     # ---- executing here ----------------------------------------------------------------------------------------
-    def execute(self, task: Task) -> Sidecar | None:
+    def execute(self, task: Task) -> Outcome:
         """Execute a task in this process."""
-        self._here_since, self._here = time.monotonic(), task
         want = self._missing[task.id]
-        want.attempt, want.began = task.attempt, time.time()
+        self._here, want.attempt, want.began = task, task.attempt, time.time()
         try:
-            finished = run.execute(self._parts, task)
-        except StopIteration as error:  # which no generator can let out
-            self._error = error
-            return None
-        self._here = None  # not if it raised: then it is the one that failed
-        return finished
+            finished, error = run.execute(self._parts, task), None
+        except Exception as raised:  # noqa: BLE001  (whatever a runner raises)
+            finished, error = None, raised
+        self._here = None  # not after an interrupt: then it is the one that was interrupted
+        if error is not None:
+            return Outcome(task, None, said(error), describe(error, want.began), error)
+        return Outcome(task, finished, TORN)
 
     # ---- taking home -------------------------------------------------------------------------------------------
-    def take(self, outcome: Outcome) -> None:
-        """Take in what has become of a task."""
+    def take(self, outcome: Outcome, falls_back: bool) -> None:
+        """Take in what has become of a task.
+
+        Parameters
+        ----------
+        falls_back
+            Whether what failed where it ran is run in this process, unless the sweep keeps going.
+        """
         with self._lock:
             self.reraise()
             task = outcome.task
-            self._under_way.pop(task.id, None)
-            self._parts.heart.drop(task.attempt)
-            if outcome.finished is None:
-                self.astray.append(outcome)
+            self.under_way.pop(task.id, None)
+            if outcome.unbegun:
+                self._claimed.append(task)
                 return
-            if not self._finished:
-                self._finished_since = time.monotonic()
-            self._finished.append((task, outcome.finished))
-            self._publish_if_due()
+            self._parts.heart.drop(task.attempt)
+            if outcome.finished is not None:
+                self._finished.append((task, outcome.finished))
+            elif outcome.failure is not None and (self._keep_going or not falls_back):
+                self._fail(outcome)
+            elif falls_back:
+                with self._parts.database.transaction() as connection:  # who wants it meanwhile need not wait for us
+                    self._parts.ledger.abandon(connection, task.id, task.attempt)
+                self.astray.append(outcome)
+            else:
+                self._todo.append(task.id)  # its claim is ours, so it is claimed anew
+            self.publish_if_due()
+
+    def _fail(self, outcome: Outcome) -> None:
+        task, failure, error = outcome.task, outcome.failure, outcome.error
+        assert failure is not None
+        assert error is not None
+        try:
+            recorded = run.fail(self._parts, self._missing[task.id], task.attempt, failure)
+        except Exception as second:  # noqa: BLE001  (what the run raised is the one to see)
+            note(error, f"entropic: and its failure could not be recorded: {second}")
+            recorded = True
+        if not recorded:
+            self._todo.append(task.id)  # it is finished all the same, or somebody else has it
+            return
+        run.note_params(self._parts, error, task)
+        if self._keep_going:  # its frames hold whatever the run has made, and nobody will raise it
+            error = error.with_traceback(None)
+            error.__cause__ = error.__context__ = None
+        self.failures[task.id] = error
+        log.debug("failed: %s: %s", self._parts.describe(task.params, task.id), error)
+        if not self._keep_going and self.under_way:
+            log.warning("%s failed; %d runs are under way and end first", task.id, len(self.under_way))
 
     def miss(self, reason: str) -> None:
         """Take in what was handed out and will not come home: what is finished lies on the disk."""
-        for task in list(self._under_way.values()):
-            self.take(Outcome(task, sidecars.read(task.area, task.key, task.attempt), reason))
+        for task in list(self.under_way.values()):
+            self.take(Outcome(task, sidecars.read(task.area, task.key, task.attempt), reason), falls_back=True)
 
-    def _publish_if_due(self) -> None:
-        waited = time.monotonic() - self._finished_since
-        if self._finished and (waited > PUBLISH_SECONDS or len(self._finished) >= MOST_CLAIMED):
-            self.publish()
+    def publish_if_due(self) -> None:
+        """Publish what is finished, if that is worth a transaction by now."""
+        with self._lock:
+            waited = time.monotonic() - self._published_at
+            if self._finished and (waited > PUBLISH_SECONDS or len(self._finished) >= MOST_CLAIMED):
+                self.publish()
 
     def publish(self) -> None:
         """Publish what is finished, and read its rows."""
@@ -197,21 +297,32 @@ class Share:
             finished, self._finished = self._finished, []
             if not finished:
                 return
-            published = {task.id for task, _ in finished}
+            published = {task.id: task.attempt for task, _ in finished}
             try:
-                for sidecar in publish.publish_many(self._parts, finished):
+                superseded, refused = publish.publish_many(self._parts, finished)
+                for sidecar in superseded:
                     run.superseded(self._parts, sidecar)
+                for id, error in refused.items():  # it is kept, and recorded as soon as that is possible
+                    self.failures[id] = error
+                    del published[id]
             finally:
                 self._read_published(published)
+                self._published_at = time.monotonic()
 
-    def _read_published(self, ids: set[str]) -> None:
+    def _read_published(self, attempts: Mapping[str, str]) -> None:
         """Read the rows of what was published just now; what has none, since it was not or is deleted, is wanted."""
-        wanted = set(ids)
-        for raw in self._parts.rows.read_many(ids):
+        wanted = set(attempts)
+        for raw in self._parts.rows.read_many(attempts):
             id = self._parts.rows.id_of(raw)
-            self._rows[id] = self._parts.row(raw, self._missing[id].params)
+            if self._parts.rows.claim_of(raw)[2] != attempts[id] and lookup.judge(self._parts, raw)[1] is None:
+                continue  # an old row, whose result is lost
+            params = self._missing[id].params
+            row = self._parts.row(raw, params)
+            self._on_row(id, row)
             wanted.discard(id)
-        self.ran += len(ids) - len(wanted)
+            if log.isEnabledFor(logging.DEBUG):
+                log.debug("ran %s in %s s", self._parts.describe(params, id), row.custom_data["elapsed_seconds"])
+        self.ran += len(attempts) - len(wanted)
         self._todo.extend(wanted)
 
     def bring_home(self) -> None:
@@ -226,29 +337,22 @@ class Share:
         )
         self._todo.extend(outcome.task.id for outcome in astray)
 
-    def wait(self) -> None:
-        """Wait until a set that somebody else runs is worth another look, if there are only such sets left."""
-        if self._todo or not self._busy:
-            return
-        for id in wait_for_any(self._parts, self._busy):
-            self._missing[id].waited = self._busy.pop(id).attempt
-            self._todo.append(id)
-
     # ---- keeping time, and ending ------------------------------------------------------------------------------
     def _tick(self) -> None:
         """Do, while the runner takes its time, what should not wait for it."""
         while not self._closed.wait(PUBLISH_SECONDS / 2):
             with self._lock:
                 try:
-                    self._publish_if_due()
-                    if self._here is not None and time.monotonic() - self._here_since > GIVE_BACK_SECONDS:
+                    self.publish_if_due()
+                    if self._claimed and time.monotonic() - self._last_taken > GIVE_BACK_SECONDS:
                         self._give_back(self._claimed)
                 except Exception as error:  # noqa: BLE001  (raised where the user can see it)
                     self._error = error
 
     def reraise(self) -> None:
         """Raise what went wrong where nobody could see it."""
-        error, self._error = self._error, None
+        with self._lock:
+            error, self._error = self._error, None
         if error is not None:
             raise error
 
@@ -265,34 +369,41 @@ class Share:
             self._todo.appendleft(task.id)
         self._chunk = 1
 
-    def give_up(self, error: BaseException) -> None:
-        """End early: publish what is finished, record what failed, and let others have the rest."""
-        with self._lock, _noting(error):
+    def give_up(self, error: BaseException, ended: bool) -> None:
+        """End early: publish what is finished, record what was interrupted, and let others have the rest.
+
+        Parameters
+        ----------
+        ended
+            Whether nothing that was handed out goes on.
+        """
+        if os.getpid() != self._pid:
+            return  # a child that was forked meanwhile: nothing here is its own
+        with self._lock, noting(error):
             try:
+                for task in list(self.under_way.values()):
+                    finished = sidecars.read(task.area, task.key, task.attempt)
+                    if finished is not None:
+                        self._finished.append((task, finished))
+                        del self.under_way[task.id]
+                known = set(self.failures)
                 self.publish()
+                for id in self.failures.keys() - known:
+                    note(error, f"entropic: and on the way out: {self.failures[id]}")
             finally:
                 here, self._here = self._here, None
-                if here is not None:
-                    self._under_way.pop(here.id, None)
+                if here is not None and self.under_way.pop(here.id, None) is not None:
                     run.give_up(self._parts, self._missing[here.id], self._owner, error)
                 with self._parts.database.transaction() as connection:
-                    for task in [*self._under_way.values(), *(outcome.task for outcome in self.astray)]:
-                        # A worker may still finish it; then it is taken in when it is next asked for.
-                        self._parts.ledger.abandon(connection, task.id, task.attempt)
+                    # A worker that goes on may still finish its task; then it is taken in when it is next asked for.
+                    let_go = self._parts.ledger.release if ended else self._parts.ledger.abandon
+                    for task in self.under_way.values():
+                        let_go(connection, task.id, task.attempt)
                 self._give_back(self._claimed)
 
     def close(self) -> None:
         """Stop the clock."""
         self._closed.set()
         self._clock.join()
-        for task in [*self._under_way.values(), *self._claimed]:
+        for task in [*self.under_way.values(), *self._claimed]:
             self._parts.heart.drop(task.attempt)
-
-
-@contextlib.contextmanager
-def _noting(error: BaseException) -> Iterator[None]:
-    """Add what goes wrong on the way out to the error that comes out."""
-    try:
-        yield
-    except Exception as second:  # noqa: BLE001  (the first error is the one to see)
-        note(error, f"entropic: and on the way out: {second}")

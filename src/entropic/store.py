@@ -1,17 +1,18 @@
 """`Store`: argument checks and wiring; the work is done below."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Any, Generic, Literal
 
-from entropic import collect, delete, register, repair, run, sweep
+from entropic import collect, delete, failures, plan, register, repair, run, sweep
 from entropic.db.engine import Database
 from entropic.db.ledger import Ledger
 from entropic.db.rows import Rows
 from entropic.db.settings import Settings
 from entropic.db.tables import check_columns, metadata
 from entropic.errors import ParameterError, StoreError
+from entropic.failures import Failure
 from entropic.files.area import Area, check_suffix
 from entropic.files.attempt import Runner
 from entropic.heartbeat import Heart
@@ -21,6 +22,8 @@ from entropic.parts import ModelT, Parts
 from entropic.repair import Repair, Report
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from distributed import Client
 
 
@@ -153,7 +156,17 @@ class Store(Generic[ModelT]):
         """
         return register.register(self._parts, params, result_file, custom_data)
 
-    def sweep(self, params: Iterable[dict[str, Any]], client: "Client | None" = None) -> list[ModelT]:
+    def sweep(
+        self,
+        params: Iterable[dict[str, Any]],
+        client: "Client | Executor | None" = None,
+        *,
+        workers: int | None = None,
+        on_error: Literal["raise", "continue"] = "raise",
+        retry_failed: bool = True,
+        timeout: float | None = None,
+        progress: bool | None = None,
+    ) -> list[ModelT]:
         """Return a row for each distinct set, in the order of the sets; run those that are missing.
 
         Everything is checked before the first run. What has finished stays finished, whatever happens. Several
@@ -164,11 +177,63 @@ class Store(Generic[ModelT]):
         params
             Any iterable of parameter sets; read once, to its end, at the call.
         client
-            A Dask client. Its workers need the results folder under the same path, and no database. What they do
-            not bring home runs in this process.
+            A Dask client, or any `concurrent.futures.Executor`. Its workers need the results folder under the same
+            path, and no database. What they do not bring home runs in this process.
+        workers
+            How many processes of this machine to run the sets in; -1 for one for each core that may be used. A run
+            that crashes its process fails, and no other.
+        on_error
+            `"raise"`: after a failed run nothing new is begun, and its exception comes out. `"continue"`: everything
+            else runs, a warning says how many failed, and the list lacks them.
+        retry_failed
+            Whether sets that failed before are run again; else they are left out.
+        timeout
+            Seconds that a run may take; its process is ended then. Needs `workers`.
+        progress
+            Whether to show a progress bar; None for only in a terminal or a notebook.
         """
+        options = sweep.Options(client, workers, on_error, retry_failed, timeout, progress)
         collect.collect(self._parts)
-        return sweep.sweep(self._parts, params, client)
+        return sweep.sweep(self._parts, params, options)
+
+    def stream(
+        self,
+        params: Iterable[dict[str, Any]],
+        client: "Client | Executor | None" = None,
+        *,
+        workers: int | None = None,
+        on_error: Literal["raise", "continue"] = "raise",
+        retry_failed: bool = True,
+        timeout: float | None = None,
+        progress: bool | None = None,
+    ) -> Generator[ModelT, None, None]:
+        """Yield the row of each distinct set as soon as it is there: first those that are stored.
+
+        The arguments are those of `sweep`. Everything is checked at the call; running begins with the first `next`.
+        Rows are not kept, so a million of them need no more memory than their keys. Closing the iterator ends the
+        sweep as an interrupt does.
+        """
+        options = sweep.Options(client, workers, on_error, retry_failed, timeout, progress)
+        collect.collect(self._parts)
+        return sweep.stream(self._parts, params, options)
+
+    def plan(self, params: Iterable[dict[str, Any]]) -> plan.Plan:
+        """Return which of these sets are stored, missing, running or failed; run nothing, change nothing."""
+        return plan.plan(self._parts, params)
+
+    def failures(self, params: dict[str, Any] | Iterable[dict[str, Any]] | None = None) -> list[Failure]:
+        """Return the runs that failed and have not succeeded since, oldest first.
+
+        Parameters
+        ----------
+        params
+            Only those of this set, or of these sets; None for all.
+        """
+        return failures.failures(self._parts, params)
+
+    def log_file(self, params: dict[str, Any]) -> Path | None:
+        """Return the file of what the last run of these params printed in a worker process; None if it did not."""
+        return failures.log_file(self._parts, self._parts.hasher(params))
 
     def delete(self, params: dict[str, Any], remove_file: bool = False) -> bool:
         """Delete the row of these params; tell whether there was one.

@@ -4,16 +4,22 @@ Several processes may sweep the same sets: each claims the next few that nobody 
 nobody waits while there are unclaimed sets left.
 """
 
+import concurrent.futures
 import itertools
 import logging
+import math
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+import warnings
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any, Generic
 
 from entropic import lookup, match, run
-from entropic.claim import Want, rehearsal, rehearse
+from entropic.claim import Want, rehearsal, rehearse, settled
 from entropic.collect import collect
-from entropic.errors import ParameterError
+from entropic.errors import ParameterError, ResultMissingError, RunsFailedWarning, levels_to_user, noting
 from entropic.executors.contract import Executor, ExecutorLost
 from entropic.executors.serial import Serial
 from entropic.files import attempt
@@ -21,6 +27,7 @@ from entropic.garbage import paused
 from entropic.keys import RESERVED
 from entropic.parts import ModelT, Parts
 from entropic.process import Call
+from entropic.progress import Bar
 from entropic.same import same
 from entropic.share import Share
 
@@ -28,34 +35,208 @@ log = logging.getLogger("entropic")
 PLANNED_TOGETHER = 5_000  # sets whose rows are looked up in one go
 
 
-def sweep(parts: Parts[ModelT], params: Iterable[Mapping[str, Any]], client: Any = None) -> list[ModelT]:
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a sweep is carried out; checked before anything else.
+
+    Raises
+    ------
+    ParameterError
+        If they cannot be met, or contradict each other.
+    """
+
+    client: Any = None
+    workers: int | None = None
+    on_error: str = "raise"
+    retry_failed: bool = True
+    timeout: float | None = None
+    progress: bool | None = None
+
+    def __post_init__(self) -> None:
+        workers, timeout = self.workers, self.timeout
+        if workers is not None and self.client is not None:
+            raise ParameterError("give workers or client, not both: they are two ways of executing the same sweep")
+        if workers is not None and (type(workers) is not int or workers < -1 or workers == 0):
+            raise ParameterError(f"workers is a number of processes, or -1 for one for each core, not {workers!r}")
+        if timeout is not None:
+            if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout < math.inf:
+                raise ParameterError(f"timeout is a number of seconds above 0, not {timeout!r}")
+            if workers is None:
+                raise ParameterError(
+                    "timeout needs processes that can be ended; use workers=1 (or more) to run the sets in such"
+                )
+        if self.on_error not in ("raise", "continue"):
+            raise ParameterError(f"on_error is 'raise' or 'continue', not {self.on_error!r}")
+
+    def executor(self, parts: Parts[Any]) -> Executor | None:
+        """Return what executes the sweep; None for this process itself."""
+        if self.workers is not None:
+            from entropic.executors.workers import Workers
+
+            return Workers(self.workers, parts.runner, self.timeout)
+        if self.client is None:
+            return None
+        if isinstance(self.client, concurrent.futures.Executor):
+            from entropic.executors.futures import Futures
+
+            return Futures(self.client, parts.runner)
+        if all(hasattr(self.client, name) for name in ("map", "status", "nthreads", "cancel")):
+            from entropic.executors.dask import Dask
+
+            return Dask(self.client, parts.runner)
+        raise ParameterError(
+            "client must be a dask.distributed Client or a concurrent.futures.Executor, not "
+            f"{type(self.client).__name__}"
+        )
+
+
+class Stopped(Exception):
+    """A run has failed, and the sweep with it. It carries the exception, which a generator may not raise itself."""
+
+    def __init__(self, first: BaseException) -> None:
+        super().__init__(first)
+        self.first = first
+
+
+@dataclass(slots=True)
+class Planned(Generic[ModelT]):
+    """The distinct sets of a sweep, checked.
+
+    Attributes
+    ----------
+    rows
+        Every key in the order in which it was first seen: its row, if rows are kept and it is stored.
+    missing
+        What has to be run, by key.
+    left_out
+        The keys of sets that failed before and are not to be run again.
+    """
+
+    rows: dict[str, ModelT | None] = field(default_factory=dict)
+    missing: dict[str, Want] = field(default_factory=dict)
+    left_out: list[str] = field(default_factory=list)
+
+
+def sweep(parts: Parts[ModelT], params: Iterable[Mapping[str, Any]], options: Options) -> list[ModelT]:
     """Return one row for each distinct set, in the order in which they were first seen; run those that are missing."""
-    executor = None if client is None else executor_of(client, parts)
-    began = time.perf_counter()
-    rows, missing = plan(parts, params)
-    stored = len(rows) - len(missing)
-    ran = 0
-    if missing:
-        rehearse_together(parts, missing)
-        attempt.prepare(parts.area)
-        with Call() as call:
-            share = Share(parts, rows, missing, call.name)
+    executor = options.executor(parts)
+    planned = plan(parts, params, options)
+    rows = planned.rows
+    try:
+        for id, row in carry_out(parts, planned, options, executor):
+            rows[id] = row
+        return [row for row in rows.values() if row is not None]
+    except Stopped as stopped:
+        first = stopped.first
+    raise first  # outside of the handler, which would change what it says of its cause
+
+
+def stream(
+    parts: Parts[ModelT], params: Iterable[Mapping[str, Any]], options: Options
+) -> Generator[ModelT, None, None]:
+    """Yield the row of each distinct set as soon as it is there: first those that are stored."""
+    executor = options.executor(parts)
+    planned = plan(parts, params, options, keep_rows=False)
+
+    def rows() -> Generator[ModelT, None, None]:
+        yield from _stored(parts, planned)
+        try:
+            with closing(carry_out(parts, planned, options, executor)) as coming:
+                for _, row in coming:
+                    yield row
+            return
+        except Stopped as stopped:
+            first = stopped.first
+        raise first
+
+    return rows()
+
+
+def _stored(parts: Parts[ModelT], planned: Planned[ModelT]) -> Iterator[ModelT]:
+    """Read again, a few at a time, what was seen to be stored when the sets were checked."""
+    without = {*planned.missing, *planned.left_out}
+    ids = (id for id in planned.rows if id not in without)
+    while batch := list(itertools.islice(ids, PLANNED_TOGETHER // 10)):
+        found = {parts.rows.id_of(raw): raw for raw in parts.rows.read_many(batch)}
+        for id in batch:
+            raw = found.get(id)
+            path = None if raw is None else lookup.judge(parts, raw)[1]
+            if path is None:  # a newer result may lack just its publication
+                settled(parts, id, lambda *_: True)
+                raw, path = lookup.read(parts, id)
+            if path is None:
+                raise ResultMissingError(
+                    f"the result of {parts.schema.name} {id} was removed while the sweep went on; call again to run it"
+                )
+            yield parts.rows.build(raw, path)
+
+
+def carry_out(
+    parts: Parts[ModelT], planned: Planned[ModelT], options: Options, executor: Executor | None
+) -> Generator[tuple[str, ModelT], None, None]:
+    """Run what is missing; yield the key and the row of each set as it comes, and say how it went."""
+    began, missing = time.perf_counter(), planned.missing
+    stored = len(planned.rows) - len(missing) - len(planned.left_out)
+    ran, failures = 0, {}
+    wanted = options.progress if missing or options.progress else False
+    bar = Bar(wanted, parts.schema.name, len(planned.rows) - len(planned.left_out), stored)
+    with bar, Call() as call:
+        if missing:
+            rehearse_together(parts, missing)
+            attempt.prepare(parts.area)
+            coming: deque[tuple[str, ModelT]] = deque()
+            keep_going = options.on_error == "continue"
+            share = Share(parts, missing, call.name, lambda id, row: coming.append((id, row)), keep_going)
+            used = executor or Serial(share.execute)
+            steps = fulfil(share, used)
             try:
-                fulfil(parts, share, executor or Serial(share.execute))
+                for _ in steps:
+                    bar.show(0, len(share.under_way), len(share.failures), share.elsewhere)
+                    while coming:
+                        bar.show(1, len(share.under_way), len(share.failures), share.elsewhere)
+                        yield coming.popleft()
             except BaseException as error:
-                share.give_up(error)
+                steps.close()
+                used.close()
+                share.give_up(error.first if isinstance(error, Stopped) else error, used.ends)
+                if options.workers is not None:
+                    tidy(parts)
                 raise
             finally:
-                share.close()
-            ran = share.ran
-        if share.went_astray:  # what was given up elsewhere may have left something behind
-            collect(parts)
+                try:
+                    used.close()
+                finally:
+                    share.close()
+            ran, failures = share.ran, share.failures
+            if share.went_astray or failures:
+                tidy(parts)
     elapsed = time.perf_counter() - began
     log.info(
-        "swept %d sets of %s in %.3g s: %d were stored, %d ran here, %d elsewhere",
-        *(len(rows), parts.schema.name, elapsed, stored, ran, len(rows) - stored - ran),
+        "swept %d sets of %s in %.3g s: %d were stored, %d ran here, %d elsewhere, %d failed, %d were left out",
+        *(len(planned.rows), parts.schema.name, elapsed, stored, ran),
+        *(len(missing) - ran - len(failures), len(failures), len(planned.left_out)),
     )
-    return list(rows.values())  # type: ignore[arg-type]  # none is None any more
+    _warn(parts, planned, failures)
+
+
+def tidy(parts: Parts[Any]) -> None:
+    """Remove what runs that were ended, or given up elsewhere, have left behind; a later sweep can do it as well."""
+    try:
+        collect(parts)
+    except Exception as error:  # noqa: BLE001
+        log.warning("what is left of ended runs could not be removed yet: %s", error)
+
+
+def _warn(parts: Parts[Any], planned: Planned[Any], failures: Mapping[str, BaseException]) -> None:
+    if not failures:
+        return
+    kinds = Counter(type(error).__name__ for error in failures.values())
+    shown = ", ".join(f"{kind} x {count}" if count > 1 else kind for kind, count in kinds.most_common(5))
+    warnings.warn(
+        f"{len(failures)} of {len(planned.rows)} sets of {parts.schema.name} failed ({shown}); failures() says why",
+        RunsFailedWarning,
+        stacklevel=levels_to_user(),
+    )
 
 
 def rehearse_together(parts: Parts[Any], missing: Mapping[str, Want]) -> None:
@@ -66,44 +247,27 @@ def rehearse_together(parts: Parts[Any], missing: Mapping[str, Want]) -> None:
                 rehearse(parts, connection, want)
 
 
-def executor_of(client: Any, parts: Parts[Any]) -> Executor:
-    """Return the executor for what a user gives as `client`.
-
-    Raises
-    ------
-    ParameterError
-        If it is nothing that tasks can be handed to.
-    """
-    if not all(hasattr(client, name) for name in ("map", "status", "nthreads", "cancel")):
-        raise ParameterError(f"client must be a dask.distributed Client, not {type(client).__name__}")
-    from entropic.executors.dask import Dask
-
-    return Dask(client, parts.runner)
-
-
-def plan(parts: Parts[ModelT], params: Iterable[Mapping[str, Any]]) -> tuple[dict[str, ModelT | None], dict[str, Want]]:
-    """Check every set, and find the rows that are there, in a few queries.
-
-    Returns
-    -------
-    rows, missing
-        `rows` has every key, in the order in which it was first seen, with None for those in `missing`.
-    """
-    rows: dict[str, ModelT | None] = {}
-    missing: dict[str, Want] = {}
+def plan(
+    parts: Parts[ModelT], params: Iterable[Mapping[str, Any]], options: Options, keep_rows: bool = True
+) -> Planned[ModelT]:
+    """Check every set, and find the rows that are there, in a few queries."""
+    planned: Planned[ModelT] = Planned()
     given = iter(params)
     while batch := list(itertools.islice(given, PLANNED_TOGETHER)):
         with paused():
-            _plan_batch(parts, batch, rows, missing)
-    return rows, missing
+            _plan_batch(parts, batch, planned, keep_rows)
+    if not options.retry_failed:
+        failed = {found.id for found in parts.ledger.find_many(planned.missing) if found.failed}
+        planned.left_out = [id for id in planned.missing if id in failed]
+        for id in planned.left_out:
+            del planned.missing[id]
+    return planned
 
 
 def _plan_batch(
-    parts: Parts[ModelT],
-    batch: list[Mapping[str, Any]],
-    rows: dict[str, ModelT | None],
-    missing: dict[str, Want],
+    parts: Parts[ModelT], batch: list[Mapping[str, Any]], planned: Planned[ModelT], keep_rows: bool
 ) -> None:
+    rows, missing = planned.rows, planned.missing
     fresh: dict[str, Mapping[str, Any]] = {}
     for one in batch:
         id = parts.hasher(one)
@@ -117,11 +281,14 @@ def _plan_batch(
         raw = found.get(id)
         suspect, path = (None, None) if raw is None else lookup.judge(parts, raw)
         if path is not None:
-            rows[id] = parts.row(raw, one, path)
+            row = parts.row(raw, one, path)
+            if keep_rows:
+                rows[id] = row
             continue
         if raw is not None:
             parts.verify(raw, one)
-        missing[id] = run.prepare(parts, id, one, {})
+        # A stream runs later, when its caller may have changed them.
+        missing[id] = run.prepare(parts, id, one if keep_rows else attempt.copied(one), {})
         missing[id].suspect, missing[id].fresh = suspect, raw is None
 
 
@@ -139,6 +306,11 @@ def _check_repeated(
             parts.schema, parts.rows, {name: getattr(row, name) for name in parts.schema.attributes.values()}, one
         )
         return
+    if id not in fresh and id not in missing:  # its row was seen, and is not kept
+        raw = parts.rows.read(id)
+        if raw is not None:
+            parts.verify(raw, one)
+        return
     earlier = fresh[id] if id in fresh else missing[id].params
     for name in {**earlier, **one}:
         if name in RESERVED:
@@ -147,29 +319,42 @@ def _check_repeated(
             raise match.collision(parts.schema, id, earlier, one, name)
 
 
-def fulfil(parts: Parts[Any], share: Share, executor: Executor) -> None:
-    """Hand out and take home until every set has its row."""
+def fulfil(share: Share, executor: Executor) -> Generator[None, None, None]:
+    """Hand out and take home until every set has its row, or has failed; give way after each outcome."""
+    serial = Serial(share.execute)
     while share.is_open:
         outcomes = executor.run(share.tasks())
         try:
             for outcome in outcomes:
-                share.take(outcome)
+                if outcome is None:
+                    share.reraise()
+                    share.publish_if_due()
+                else:
+                    share.take(outcome, executor.falls_back)
+                yield
         except ExecutorLost as lost:
             log.warning("the rest of the sweep runs in this process: %s", lost)
             share.miss(str(lost))
-            executor = Serial(share.execute)
+            executor = serial
         finally:
             _close(outcomes)
+        if share.stops:
+            first = next(iter(share.failures.values()))
+            with noting(first):
+                share.publish()
+            yield
+            raise Stopped(first)
         share.reraise()
         share.publish()
-        if share.astray:
-            executor = Serial(share.execute)
+        yield
+        if share.astray and not share.stops:
+            executor = serial
             share.bring_home()
-        else:
-            share.wait()
+    if share.stops:
+        raise Stopped(next(iter(share.failures.values())))
 
 
 def _close(outcomes: Iterator[Any]) -> None:
-    close = getattr(outcomes, "close", None)
+    close: Callable[[], None] | None = getattr(outcomes, "close", None)
     if close is not None:
         close()

@@ -43,15 +43,14 @@ def wait(parts: Parts[Any], busy: Busy) -> str:
     return busy.claim.attempt
 
 
-def wait_for_any(parts: Parts[Any], busy: Mapping[str, Claim]) -> list[str]:
-    """Return, as soon as there are some, the ids of those claims that are worth another look."""
+def wait_for_any(parts: Parts[Any], busy: Mapping[str, Claim], seconds: float = float("inf")) -> list[str]:
+    """Return, as soon as there are some, the ids of those claims that are worth another look; none after some time."""
     with _announced(parts, list(busy)):
         pause, told, began = SHORTEST, False, time.monotonic()
         while True:
             looked = time.monotonic()
-            now = {found.id: found for found in parts.ledger.find_many(busy)}
-            free = [id for id, found in busy.items() if not _is_under_way(parts, now.get(id), found.attempt)]
-            if free:
+            free = freed(parts, busy)
+            if free or looked - began > seconds:
                 return free
             if not told and looked - began > PATIENCE:
                 told = True
@@ -60,6 +59,12 @@ def wait_for_any(parts: Parts[Any], busy: Mapping[str, Claim]) -> list[str]:
                 log.info("waiting for %s %s, %s%s", parts.schema.name, first.id, whom(first), more)
             time.sleep(max(pause, time.monotonic() - looked))
             pause = min(pause * 1.5, LONGEST)
+
+
+def freed(parts: Parts[Any], busy: Mapping[str, Claim]) -> list[str]:
+    """Return the ids of those claims that are worth another look now."""
+    now = {found.id: found for found in parts.ledger.find_many(busy)}
+    return [id for id, found in busy.items() if not _is_under_way(parts, now.get(id), found.attempt)]
 
 
 def _is_under_way(parts: Parts[Any], now: Claim | None, attempt: str) -> bool:

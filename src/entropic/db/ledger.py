@@ -32,7 +32,7 @@ CHUNK = 500  # keys in one IN list: sorted chunks of this size are as fast as a 
 _c = ledger.c
 _COLUMNS = (
     *(_c.id, _c.model, _c.attempt, _c.state, _c.owner, _c.since, _c.lease_until, _c.waits_for, _c.path),
-    *(_c.published, _c.size, _c.mtime_ns, _c.extra, _c.registered),
+    *(_c.published, _c.size, _c.mtime_ns, _c.extra, _c.registered, _c.failure.is_not(None)),
 )
 
 
@@ -54,6 +54,7 @@ class Claim:
     mtime_ns: int | None
     extra: bool | None
     registered: str | None
+    failed: bool  # whether the newest attempt that came to an end failed
     now: float  # the database's time when this was read
 
     @property
@@ -102,12 +103,11 @@ class Ledger:
             "lease_until": until,
             "waits_for": sa.null(),
             "path": bindparam("path_"),
-            "failure": sa.null(),
         }
         recorded: dict[str, Any] = {"size": bindparam("size_"), "mtime_ns": bindparam("mtime_")}
         key = {"id": bindparam("key"), "model": model}
         moved = {"attempt": bindparam("attempt_"), "state": bindparam("state_"), **nobody}
-        unregistered = {"registered": sa.null(), "checksum": sa.null()}
+        unregistered = {"registered": sa.null(), "checksum": sa.null(), "failure": sa.null()}
 
         self._lock = compiled(claims.where(_c.id == bindparam("key")))
         self._find = compiled(claims.where(mine))
@@ -153,6 +153,7 @@ class Ledger:
         registered = {
             "registered": bindparam("registered_"),
             "checksum": bindparam("checksum_"),
+            "failure": sa.null(),
             **recorded,
             "published": bindparam("published_"),
         }
@@ -168,6 +169,9 @@ class Ledger:
         )
         self._measured = compiled(set_(**recorded))
         self._failure = compiled(sa.select(_c.failure).where(mine))
+        failures = sa.select(_c.id, _c.failure).where(_c.model == model, _c.failure.is_not(None))
+        self._failures = compiled(failures)
+        self._failures_of = compiled(failures.where(_c.id.in_(chunk)))
         self._checksums = compiled(sa.select(_c.id, _c.checksum).where(_c.model == model))
 
     def of(self, model: str) -> "Ledger":
@@ -219,6 +223,21 @@ class Ledger:
         rows = self.database.connection().fetch(self._failure.sql, self._failure.values({"key": id}))
         found: dict[str, Any] = json.loads(rows[0][0]) if rows and rows[0][0] else {}
         return found
+
+    def failures(self, ids: Iterable[str] | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Return the recorded failures, of all keys or of some, by id."""
+        connection = self.database.connection()
+        if ids is None:
+            found = connection.fetch(self._failures.sql, self._failures.values({}))
+        else:
+            given = ({f"k{i}": id for i, id in enumerate(chunk)} for chunk in chunks(ids))
+            found = [
+                row
+                for values in given
+                for row in connection.fetch(self._failures_of.sql, self._failures_of.values(values))
+            ]
+        for id, failure in found:
+            yield id, json.loads(failure)
 
     def checksums(self) -> dict[str, int | None]:
         """Return the checksum of every row of this model, by id."""

@@ -53,6 +53,7 @@ class Rows(Generic[ModelT]):
         self._read_many = Statement(read.where(table.c.id.in_(map(bindparam, chunk))), dialect)
         self._many_values = self._read_many.taking(*chunk)
         self._all = Statement(read, dialect)
+        self._some = Statement(read.limit(bindparam("count")), dialect)
         self._exists = Statement(sa.select(table.c.result_file).where(table.c.id == bindparam("key")), dialect)
         self._delete = Statement(sa.delete(table).where(table.c.id == bindparam("key")), dialect)
         self._upserts: dict[tuple[str, ...], tuple[str, Callable[..., tuple[Any, ...]]]] = {}
@@ -99,6 +100,10 @@ class Rows(Generic[ModelT]):
         """Return all raw rows."""
         yield from self._database.connection().fetch(self._all.sql, self._all.values({}))
 
+    def some(self, count: int) -> list[Any]:
+        """Return a few raw rows, whichever come first."""
+        return self._database.connection().fetch(self._some.sql, self._some.values({"count": count}))
+
     def exists(self, connection: Connection, id: str) -> bool:
         """Tell, inside a transaction, whether the key has a row."""
         return bool(connection.execute(self._exists.sql, (id,)).fetchall())
@@ -122,6 +127,15 @@ class Rows(Generic[ModelT]):
             if column.name in self._schema.attributes:
                 back = self._back[column.name]
                 values[self._schema.attributes[column.name]] = back(value) if back else value
+        return values
+
+    def values_of(self, bound: Mapping[str, Any], attributes: Iterable[str]) -> dict[str, Any]:
+        """Return the values of some of the user's columns, by attribute, from what `bind` returned by column."""
+        values = {}
+        for name in attributes:
+            column = self._columns[name].name
+            back = self._back[column]
+            values[name] = back(bound[column]) if back else bound[column]
         return values
 
     def checksum(self, raw: Any) -> int:

@@ -4,8 +4,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from entropic.failure import Record
 from entropic.files.attempt import Task
 from entropic.files.sidecar import Sidecar
+
+TICK = 0.1  # s between two looks at what else there is to do
+TORN = "another execution of it did not come to an end"
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,11 +22,18 @@ class Outcome:
         The sidecar of the attempt, which lies on the disk; None if the attempt was not finished.
     reason
         Why not, as a sentence for the log.
+    failure, error
+        If the run itself failed, where it ran: the record, and the exception, if it could travel.
+    unbegun
+        Whether the task comes back as it was handed over.
     """
 
     task: Task
     finished: Sidecar | None
     reason: str = ""
+    failure: Record | None = None
+    error: BaseException | None = None
+    unbegun: bool = False
 
 
 class ExecutorLost(Exception):
@@ -32,14 +43,29 @@ class ExecutorLost(Exception):
 class Executor(Protocol):
     """Executes tasks somewhere, and says what has become of each.
 
-    An exception that leaves `run` ends the sweep: in this process that of a runner, elsewhere none but the user's
-    own interrupts. A task that did not come home, for whatever reason, is an `Outcome` without a sidecar. An executor
-    that cannot go on raises `ExecutorLost`; the sweep then looks for what it has taken and not brought home.
+    What a runner raises is an `Outcome` with a failure. A task that did not come home, for whatever other reason, is
+    one without. An exception that leaves `run` ends the sweep. An executor that cannot go on raises
+    `ExecutorLost`; the sweep then looks for what it has taken and not brought home.
+
+    Attributes
+    ----------
+    falls_back
+        Whether what does not come home, or fails there, is run in this process.
+    ends
+        Whether nothing that it has begun goes on after `close`.
     """
 
-    def run(self, tasks: Iterable[Task]) -> Iterator[Outcome]:
+    falls_back: bool
+    ends: bool
+
+    def run(self, tasks: Iterable[Task | None]) -> Iterator[Outcome | None]:
         """Take tasks as there is room for them, since each one taken is claimed for us; yield outcomes as they come.
 
-        Closing the iterator stops: what has not begun will not.
+        A task that is None says that there is none at the moment, an outcome that is None that nothing has come for
+        a moment. Closing the iterator stops: what has not begun will not.
         """
+        ...  # pragma: no cover
+
+    def close(self) -> None:
+        """Let go of what the executor has made for itself."""
         ...  # pragma: no cover

@@ -1,50 +1,22 @@
 """The executor that hands tasks to a Dask cluster. Its workers need the results folder, not the database."""
 
-import functools
-import itertools
 import logging
-import os
-import pickle
 import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from entropic.executors.contract import ExecutorLost, Outcome
-from entropic.files import attempt
-from entropic.files import sidecar as sidecars
-from entropic.files.attempt import Runner, Task, Torn
+from entropic.executors.bundles import Bundles
+from entropic.executors.contract import TICK, ExecutorLost, Outcome
+from entropic.executors.work import Report, pickled, work_pickled
+from entropic.files.attempt import Runner, Task
 
 log = logging.getLogger("entropic")
 TASKS_PER_THREAD = 4  # handed over ahead, so that no worker waits for us
 WAVE_SECONDS = 0.5  # waves that come home sooner grow, since each costs a trip to the scheduler
+COUNT_SECONDS = 1.0  # between two looks at how many threads there are
 MOST_AHEAD = 2_000  # tasks claimed and not yet home: others could have run them
 
-Report = tuple[bytes | None, str]  # the sidecar's text, or why there is none
-
-
-@functools.lru_cache(maxsize=4)
-def _runner(pickled: bytes) -> Runner:
-    """Unpickle a runner, once per worker."""
-    runner: Runner = pickle.loads(pickled)
-    return runner
-
-
-def work(task: Task, pickled: bytes) -> Report:
-    """Execute a task on a worker; never raises, since an exception might not survive the way home."""
-    if not os.path.isdir(task.area.root):
-        return None, (
-            f"the worker does not see the results folder {task.area.results_dir}, which it must share with this "
-            "process under the same path"
-        )
-    before = sidecars.read(task.area, task.key, task.attempt)
-    if before is not None:  # Dask runs a task again if the worker that holds its answer is lost
-        return sidecars.encode(before), ""
-    try:
-        return sidecars.encode(attempt.run(task, _runner(pickled))), ""
-    except Torn:
-        return None, "another execution of it did not come to an end"
-    except Exception as error:  # noqa: BLE001  (whatever a runner raises)
-        return None, f"it raised {type(error).__qualname__} on the worker: {error}"
+Reports = list[Report | None] | str  # of a bundle, or why there are none
 
 
 class Dask:
@@ -58,38 +30,53 @@ class Dask:
         The store's; pickled once here, and unpickled once on each worker.
     """
 
+    falls_back = True
+    ends = False
+
     def __init__(self, client: Any, runner: Runner) -> None:
         self._client = client
         self._runner = runner
 
-    def run(self, tasks: Iterable[Task]) -> Iterator[Outcome]:
+    def run(self, tasks: Iterable[Task | None]) -> Iterator[Outcome | None]:
         """Keep the workers busy, and yield what comes home."""
-        import cloudpickle  # Dask's own way with runners from notebooks and scripts, so it is there
         from distributed import as_completed
 
-        source = iter(tasks)
-        under_way: dict[Any, Task] = {}
+        bundles = Bundles(tasks)
+        under_way: dict[Any, list[Task]] = {}
         try:
             if self._client.status != "running":
                 raise ConnectionError(f"it is {self._client.status}")
-            pickled = cloudpickle.dumps(self._runner)
-            least = room = TASKS_PER_THREAD * max(1, sum(self._client.nthreads().values()))
+            _check_versions(self._client)
+            data = pickled(self._runner)
+            threads, room, counted = 1, 0, -COUNT_SECONDS
             coming: Any = as_completed(loop=self._client.loop)  # type: ignore[no-untyped-call]
             handed = time.monotonic()
             while True:
-                if len(under_way) <= room // 2:
+                if time.monotonic() - counted > COUNT_SECONDS:  # a cluster may grow, and begin with nothing
+                    threads, counted = max(1, sum(self._client.nthreads().values())), time.monotonic()
+                    room = max(room, TASKS_PER_THREAD * threads)
+                count = sum(map(len, under_way.values()))
+                if count <= room // 2:
                     quick = time.monotonic() - handed < WAVE_SECONDS
-                    room = min(room * 2, MOST_AHEAD) if quick else max(room // 2, least)
+                    room = min(room * 2, MOST_AHEAD) if quick else max(room // 2, TASKS_PER_THREAD * threads)
                     handed = time.monotonic()
-                    wave = list(itertools.islice(source, max(room - len(under_way), 0)))
+                    wave = bundles.take(room - count, threads)
                     if wave:
-                        futures = self._client.map(work, wave, pickled=pickled, pure=False, key="entropic")
+                        futures = self._client.map(work_pickled, wave, data=data, pure=False, key="entropic")
                         under_way.update(zip(futures, wave, strict=True))
                         coming.update(futures)
                 if not under_way:
-                    break
-                for future, report in self._reports(coming.next_batch(block=True)):
-                    yield _outcome(under_way.pop(future), report)
+                    if not bundles.more:
+                        break
+                    yield None
+                    continue
+                batch = self._next_batch(coming)
+                if not batch:
+                    yield None
+                for future, reports in self._reports(batch):
+                    bundle = under_way.pop(future)
+                    lost = [Report(reason=reports)] * len(bundle) if isinstance(reports, str) else reports
+                    yield from bundles.outcomes(bundle, lost)
         except GeneratorExit:
             raise
         except Exception as error:
@@ -97,7 +84,17 @@ class Dask:
         finally:
             self._cancel(list(under_way))
 
-    def _reports(self, futures: list[Any]) -> Iterator[tuple[Any, Report]]:
+    def _next_batch(self, coming: Any) -> list[Any]:
+        """Return what has come home, after a moment's wait; nothing if nothing has."""
+        deadline = time.monotonic() + TICK
+        while not (batch := list(coming.next_batch(block=False))) and time.monotonic() < deadline:
+            time.sleep(0.005)
+        return batch
+
+    def close(self) -> None:
+        """Leave the cluster to its owner."""
+
+    def _reports(self, futures: list[Any]) -> Iterator[tuple[Any, Reports]]:
         """Fetch what has come home: in one trip, or one by one where something was lost."""
         done = [future for future in futures if future.status == "finished"]
         try:
@@ -118,23 +115,35 @@ class Dask:
                 log.debug("could not cancel what was pending: %s", error)
 
 
-def _report(future: Any) -> Report:
+def _check_versions(client: Any) -> None:
+    """Raise if what travels would not be understood, with a sentence that says what to install where."""
+    found = client.get_versions(packages=["entropic"])
+    ours = _versions(found["client"])
+    for address, worker in found["workers"].items():
+        theirs = _versions(worker)
+        if theirs != ours:
+            raise RuntimeError(
+                f"its worker {address} has {_spell(theirs)}, and this process {_spell(ours)}; install the same there"
+            )
+
+
+def _versions(of: Any) -> dict[str, str]:
+    packages = of["packages"]
+    python = ".".join(str(packages.get("python", "?")).split(".")[:2])
+    return {
+        "Python": python,
+        "entropic": str(packages.get("entropic")),
+        "cloudpickle": str(packages.get("cloudpickle")),
+    }
+
+
+def _spell(versions: dict[str, str]) -> str:
+    return ", ".join(f"no {name}" if version == "None" else f"{name} {version}" for name, version in versions.items())
+
+
+def _report(future: Any) -> Reports:
     try:
-        report: Report = future.result()
-        return report
+        reports: Reports = future.result()
+        return reports
     except Exception as error:  # noqa: BLE001  (a lost worker, a task that does not unpickle there ...)
-        return None, f"Dask could not run it: {type(error).__qualname__}: {error}"
-
-
-def _outcome(task: Task, report: Report) -> Outcome:
-    text, reason = report
-    if text is None:
-        return _at_home(task, reason)
-    if not sidecars.exists(task.area, task.key, task.attempt):
-        return Outcome(task, None, "the worker wrote its result to a folder that this process does not see")
-    return Outcome(task, sidecars.decode(text), reason)
-
-
-def _at_home(task: Task, reason: str) -> Outcome:
-    """Look on the disk: what a lost worker has finished is finished."""
-    return Outcome(task, sidecars.read(task.area, task.key, task.attempt), reason)
+        return f"Dask could not run it: {type(error).__qualname__}: {error}"

@@ -4,22 +4,27 @@ from collections.abc import Callable, Iterable, Iterator
 
 from entropic.executors.contract import Outcome
 from entropic.files.attempt import Task
-from entropic.files.sidecar import Sidecar
 
 
 class Serial:
-    """Executes tasks here; what a runner raises comes out.
+    """Executes tasks here.
 
     Parameters
     ----------
     execute
-        `run.execute` of the store: runs a task and returns its sidecar.
+        Runs a task and says what has become of it.
     """
 
-    def __init__(self, execute: Callable[[Task], Sidecar | None]) -> None:
+    falls_back = False
+    ends = True
+
+    def __init__(self, execute: Callable[[Task], Outcome]) -> None:
         self._execute = execute
 
-    def run(self, tasks: Iterable[Task]) -> Iterator[Outcome]:
+    def run(self, tasks: Iterable[Task | None]) -> Iterator[Outcome | None]:
         """Execute each task as it is taken."""
         for task in tasks:
-            yield Outcome(task, self._execute(task), "another execution of it did not come to an end")
+            yield None if task is None else self._execute(task)
+
+    def close(self) -> None:
+        """Nothing is left."""

@@ -11,6 +11,7 @@
         <key>.<attempt>.<execution>.slot/          for moving an old folder aside, once; renamed to .spent
         <key>.<attempt>.json                       the sidecar: this attempt is finished
         <key>.<attempt>.slot/                      for a delete, whose attempt's name holds its worker
+        logs/<key>.log                             what the last run printed in a worker process
 
 `<worker>` is a `process.Call`, `<execution>` that and a count, so a name tells whose it is.
 """
@@ -107,6 +108,10 @@ class Area:
     def inside(self, name: str) -> str:
         """Return the absolute path of a name in the area."""
         return f"{self.root}{os.sep}{name}"
+
+    def log(self, key: str) -> str:
+        """Return the absolute path of what the last run of a key printed in a worker process."""
+        return os.path.join(self.root, "logs", f"{key}.log")
 
     def relative(self, path: str) -> str:
         """Return a path as it is recorded: relative if it is below `results_dir`, so that the project can move."""

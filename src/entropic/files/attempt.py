@@ -9,7 +9,7 @@ import copy
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -162,7 +162,7 @@ def start(task: Task, space: Workspace) -> str:
 
 def execute(task: Task, runner: Runner, target: str) -> float:
     """Call the runner with a copy of the params; return how long it took, in seconds."""
-    params = {name: value if type(value) in _IMMUTABLE else _copy(value) for name, value in task.params.items()}
+    params = copied(task.params)
     params.update(id=task.id, result_file=target, custom_data=_copy(task.custom_data))
     token = inside.set((*task.inside, Inside(task.area.root, task.model, task.id, task.attempt)))
     began = time.perf_counter()
@@ -174,6 +174,11 @@ def execute(task: Task, runner: Runner, target: str) -> float:
 
 
 _IMMUTABLE = {int, float, str, bool, type(None)}
+
+
+def copied(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return params that nobody else can change."""
+    return {name: value if type(value) in _IMMUTABLE else _copy(value) for name, value in params.items()}
 
 
 def _copy(value: Any) -> Any:

@@ -85,7 +85,7 @@ _WRITE: dict[type, Callable[[Any], str]] = {
     str: encode_basestring_ascii,
     int: int.__repr__,
     bool: {True: "true", False: "false"}.__getitem__,
-    dict: lambda values: compact(values if bytes not in map(type, values.values()) else _packed(values)),
+    dict: lambda values: compact(values if bytes not in map(type, values.values()) else packed(values)),
 }
 
 
@@ -129,7 +129,7 @@ def decode(text: bytes) -> Sidecar | None:
     try:
         fields = json.loads(text)
         fields.pop("entropic")
-        fields["values"] = {column: _unpack(value) for column, value in fields["values"].items()}
+        fields["values"] = unpacked(fields["values"])
         return Sidecar(**fields)
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
@@ -157,8 +157,14 @@ def discard(area: Area, key: str, attempt: str) -> None:
         pass
 
 
-def _packed(values: dict[str, Any]) -> dict[str, Any]:
+def packed(values: dict[str, Any]) -> dict[str, Any]:
+    """Return values, as the driver stores them, as JSON has them."""
     return {name: _pack(value) if type(value) is bytes else value for name, value in values.items()}
+
+
+def unpacked(values: dict[str, Any]) -> dict[str, Any]:
+    """Return what `packed` was given."""
+    return {name: _unpack(value) for name, value in values.items()}
 
 
 def _pack(value: bytes) -> dict[str, str]:

@@ -1,0 +1,65 @@
+"""Short runs travel together: a trip to a cluster costs as much as many of them. Long runs travel alone."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+
+from entropic.executors.contract import Outcome
+from entropic.executors.work import BUNDLE_SECONDS, Report, outcome
+from entropic.files.attempt import Task
+
+MOST = 100  # runs in a bundle
+REMEMBERED = 200  # runs, of which the longest tells how many of the next ones make a bundle
+
+
+class Bundles:
+    """Cuts the tasks of a sweep into bundles, and takes their reports apart.
+
+    Parameters
+    ----------
+    tasks
+        As the executor gets them; None means that there is none at the moment.
+    """
+
+    def __init__(self, tasks: Iterable[Task | None]) -> None:
+        self._source = iter(tasks)
+        self._seconds: deque[float] = deque(maxlen=REMEMBERED)
+        self.more = True  # whether there may be more tasks later
+
+    def take(self, room: int, workers: int) -> list[list[Task]]:
+        """Return bundles of as many tasks as there is room for, shared fairly among so many workers."""
+        tasks: list[Task] = []
+        while len(tasks) < room:
+            task = self._next()
+            if task is None:
+                break
+            tasks.append(task)
+        fair = -(-len(tasks) // max(1, workers))
+        size = max(1, min(self._size(), fair))
+        return [tasks[start : start + size] for start in range(0, len(tasks), size)]
+
+    def _next(self) -> Task | None:
+        if not self.more:
+            return None
+        try:
+            return next(self._source)
+        except StopIteration:
+            self.more = False
+            return None
+
+    def _size(self) -> int:
+        if not self._seconds:
+            return 1
+        return min(MOST, int(BUNDLE_SECONDS / max(max(self._seconds), BUNDLE_SECONDS / MOST)))
+
+    def outcomes(self, bundle: list[Task], reports: Iterable[Report | None]) -> Iterator[Outcome]:
+        """Return what has become of each task of a bundle."""
+        for task, report in zip(bundle, reports, strict=True):
+            if report is None:
+                yield Outcome(task, None, unbegun=True)
+                continue
+            seen = outcome(task, report)
+            if seen.finished is not None:
+                self._seconds.append(seen.finished.custom_data.get("elapsed_seconds", 0.0))
+            elif seen.failure is not None:
+                self._seconds.append(seen.failure["elapsed_seconds"])
+            yield seen

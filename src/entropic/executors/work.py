@@ -1,0 +1,147 @@
+"""What a worker does, wherever it is: it needs the results folder, not the database."""
+
+import contextlib
+import functools
+import os
+import pickle
+import time
+from typing import Any, NamedTuple
+
+import cloudpickle
+
+from entropic.errors import ParameterError, RunFailed, note
+from entropic.executors.contract import TORN, Outcome
+from entropic.failure import Record, describe, said
+from entropic.files import attempt
+from entropic.files import sidecar as sidecars
+from entropic.files.attempt import Runner, Task, Torn
+
+
+class Report(NamedTuple):
+    """What a worker says of a task: plain data, which survives any way home.
+
+    Attributes
+    ----------
+    finished
+        The text of the sidecar.
+    reason
+        Why there is none, as a sentence.
+    failure, error
+        What the runner raised: its record, and the pickled exception, if it can be.
+    """
+
+    finished: bytes | None = None
+    reason: str = ""
+    failure: Record | None = None
+    error: bytes | None = None
+
+
+def pickled(runner: Runner) -> bytes:
+    """Return the runner as it travels: what can be imported by name, the rest (scripts, notebooks, closures) by value.
+
+    Raises
+    ------
+    ParameterError
+        If it cannot travel.
+    """
+    try:
+        data: bytes = cloudpickle.dumps(runner)
+    except Exception as error:
+        raise ParameterError(
+            f"the runner {runner!r:.80} cannot be sent to workers: {error}; open files, locks and connections inside "
+            "of the runner, or sweep without workers"
+        ) from error
+    return data
+
+
+@functools.lru_cache(maxsize=4)
+def unpickled(data: bytes) -> Runner:
+    """Return a runner that has travelled; unpickled once per process."""
+    runner: Runner = pickle.loads(data)
+    return runner
+
+
+BUNDLE_SECONDS = 0.2  # of work that travels together
+
+
+def work_pickled(bundle: list[Task], data: bytes) -> list[Report | None]:
+    """Execute a bundle of tasks with a runner that has travelled."""
+    try:
+        runner = unpickled(data)
+    except Exception as error:  # noqa: BLE001  (whatever an import may raise)
+        reason = f"the runner cannot be loaded on the worker: {type(error).__qualname__}: {error}"
+        return [Report(reason=reason) for _ in bundle]
+    return work_many(bundle, runner)
+
+
+def work_many(bundle: list[Task], runner: Runner) -> list[Report | None]:
+    """Execute a bundle of tasks, one after the other; what has not begun when it takes too long goes back as None."""
+    began, reports = time.monotonic(), list[Report | None]()
+    for task in bundle:
+        late = reports and time.monotonic() - began > 2 * BUNDLE_SECONDS
+        reports.append(None if late else work(task, runner))
+    return reports
+
+
+def work(task: Task, runner: Runner) -> Report:
+    """Execute a task; never raises what a runner raises, since an exception might not survive the way home."""
+    if not os.path.isdir(task.area.root):
+        return Report(
+            reason=f"the worker does not see the results folder {task.area.results_dir}, which it must share with "
+            "this process under the same path"
+        )
+    before = sidecars.read(task.area, task.key, task.attempt)
+    if before is not None:  # Dask runs a task again if the worker that holds its answer is lost
+        return Report(sidecars.encode(before))
+    began = time.time()
+    try:
+        return Report(sidecars.encode(attempt.run(task, runner)))
+    except Torn:
+        return Report(reason=TORN)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001  (SystemExit too: it is the run that ends here, not the program)
+        reason = f"it raised {type(error).__qualname__} on the worker: {said(error)}"
+        return Report(None, reason, describe(error, began), _travelling(error))
+
+
+def _travelling(error: BaseException) -> bytes | None:
+    """Return an exception as it travels; None if it does not come out as it was."""
+    try:
+        data: bytes = cloudpickle.dumps(error)
+        same = type(pickle.loads(data)) is type(error) and isinstance(error, Exception)
+        return data if same else None
+    except Exception:  # noqa: BLE001  (exceptions with arguments of their own often do not survive)
+        return None
+
+
+def outcome(task: Task, report: Report) -> Outcome:
+    """Return what has become of a task, as seen from here."""
+    if report.failure is not None:
+        return Outcome(task, None, report.reason, report.failure, error_of(report))
+    if report.finished is None:
+        return at_home(task, report.reason)
+    if not sidecars.exists(task.area, task.key, task.attempt):
+        return Outcome(task, None, "the worker wrote its result to a folder that this process does not see")
+    return Outcome(task, sidecars.decode(report.finished), report.reason)
+
+
+def at_home(task: Task, reason: str) -> Outcome:
+    """Look on the disk: what a lost worker has finished is finished."""
+    return Outcome(task, sidecars.read(task.area, task.key, task.attempt), reason)
+
+
+def error_of(report: Report) -> BaseException:
+    """Return the exception that a runner raised elsewhere, as close to what it was as possible."""
+    failure: dict[str, Any] = report.failure or {}
+    where = f"{failure.get('host')} (pid {failure.get('pid')})"
+    if report.error is not None:
+        with contextlib.suppress(Exception):  # what could be unpickled there cannot be here
+            error: BaseException = pickle.loads(report.error)
+            note(error, f"entropic: raised in a worker on {where}:\n{failure.get('traceback', '')}")
+            return error
+    return RunFailed(
+        f"a run raised {failure.get('type')}: {failure.get('message')} in a worker on {where}. Its traceback:\n"
+        f"{failure.get('traceback', '')}",
+        failure,
+    )

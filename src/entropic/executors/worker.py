@@ -1,0 +1,110 @@
+"""A worker process: it takes tasks from a pipe, runs them, and says what has become of them.
+
+What a run prints goes to a log file of its own, below Python, so that the output of C code and of the programs that
+it starts is kept, too. The process ends with the process that started it.
+"""
+
+import contextlib
+import ctypes
+import faulthandler
+import os
+import pickle
+import signal
+import sys
+import threading
+import time
+from multiprocessing.connection import Connection
+
+from entropic.executors.work import unpickled, work
+from entropic.files.attempt import Task
+
+PARENT_SECONDS = 1.0  # between two looks whether the parent lives
+
+
+def main() -> None:
+    """Work until the pipe ends."""
+    signal.signal(signal.SIGINT, lambda *_: None)  # not ignored, which the programs that a run starts would inherit
+    handle, parent, by_kernel = (int(argument) for argument in sys.argv[1:4])
+    os.set_inheritable(handle, False)  # what a run starts must not keep the pipe open
+    pipe = Connection(handle)
+    sys.argv = sys.argv[:1]
+    _end_with(parent, bool(by_kernel))
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    try:
+        runner = unpickled(pipe.recv_bytes())
+    except (EOFError, OSError):
+        return  # not wanted any more
+    except BaseException as error:  # noqa: BLE001
+        pipe.send(f"{type(error).__qualname__}: {error}")
+        return
+    faulthandler.enable()  # a crash says where, in the log
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
+    _print_to(nowhere)
+    pipe.send("ready")
+    while (data := _next(pipe)) is not None:
+        task: Task = pickle.loads(data)
+        with _Log(task, nowhere):
+            report = work(task, runner)
+        try:
+            pipe.send(tuple(report))
+        except OSError:
+            return
+
+
+def _next(pipe: "Connection") -> bytes | None:
+    try:
+        return pipe.recv_bytes()
+    except (EOFError, OSError):
+        return None
+
+
+class _Log:
+    """While it is entered, all that this process prints goes to the log file of a task; an empty one is removed."""
+
+    def __init__(self, task: Task, nowhere: int) -> None:
+        self._path = task.area.log(task.key)
+        self._nowhere = nowhere
+
+    def __enter__(self) -> None:
+        flags = os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_APPEND
+        with contextlib.suppress(OSError):  # without a log the run goes on all the same
+            try:
+                file = os.open(self._path, flags, 0o666)
+            except FileNotFoundError:
+                os.makedirs(os.path.dirname(self._path), exist_ok=True)
+                file = os.open(self._path, flags, 0o666)
+            _print_to(file)
+            os.close(file)
+
+    def __exit__(self, *_: object) -> None:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(Exception):  # the runner may have closed or replaced it
+                stream.flush()
+        with contextlib.suppress(Exception):
+            ctypes.CDLL(None).fflush(None)  # what C code has printed so far
+        _print_to(self._nowhere)
+        with contextlib.suppress(OSError):
+            if os.stat(self._path).st_size == 0:
+                os.unlink(self._path)
+
+
+def _print_to(file: int) -> None:
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+
+
+def _end_with(parent: int, by_kernel: bool) -> None:
+    """End this process when its parent has ended: by the kernel where it can (in the middle of C code, too)."""
+    if by_kernel and sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    if os.getppid() != parent:
+        os._exit(1)
+    threading.Thread(target=_watch, args=(parent,), name="entropic-parent", daemon=True).start()
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(PARENT_SECONDS)
+    os.killpg(0, signal.SIGKILL)

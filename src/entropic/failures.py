@@ -1,0 +1,90 @@
+"""`Store.failures`: the failed runs that no later success has cleared, as typed records."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from entropic.files.sidecar import unpacked
+from entropic.parts import Parts
+
+Sets = Mapping[str, Any] | Iterable[Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A run that failed.
+
+    Attributes
+    ----------
+    id, params : str, dict
+        Which one.
+    error_type, message, traceback : str
+        What it raised; `WorkerDied` or `RunTimeout` if its process ended or was ended.
+    host, pid : str, int
+        Where it ran.
+    started_at : datetime
+        Naive UTC.
+    elapsed_seconds : float
+        How long it had run.
+    attempt : str
+        The name of the attempt.
+    log_file : Path or None
+        What it printed, if it ran in a worker process and printed anything.
+    """
+
+    id: str
+    params: dict[str, Any]
+    error_type: str
+    message: str
+    traceback: str
+    host: str
+    pid: int
+    started_at: datetime
+    elapsed_seconds: float
+    attempt: str
+    log_file: Path | None
+
+    def __str__(self) -> str:
+        when = f"{self.started_at:%Y-%m-%d %H:%M:%S} UTC"
+        log = f"; it printed to {self.log_file}" if self.log_file and str(self.log_file) not in self.message else ""
+        how = f"{self.error_type}: {self.message} after {self.elapsed_seconds:.3g} s"
+        where = f"{self.host} (pid {self.pid}), begun {when}{log}"
+        return f"{self.id} {self.params!r:.200} raised {how} on {where}"
+
+
+def failures(parts: Parts[Any], params: Sets | None = None) -> list[Failure]:
+    """Return what is recorded of failed runs, oldest first."""
+    ids = None
+    if params is not None:
+        sets = [params] if isinstance(params, Mapping) else params
+        ids = {parts.hasher(one) for one in sets}
+    found = [_failure(parts, id, record) for id, record in parts.ledger.failures(ids)]
+    return sorted(found, key=lambda failure: (failure.started_at, failure.id))
+
+
+def _failure(parts: Parts[Any], id: str, record: Mapping[str, Any]) -> Failure:
+    given = record.get("given", [])
+    params: dict[str, Any] = {"id": id} if "id" in given else {}
+    known = [name for name in given if name in parts.schema.fields]
+    params |= parts.rows.values_of(unpacked(record.get("values", {})), known)
+    return Failure(
+        id=id,
+        params=params,
+        error_type=record["type"],
+        message=record["message"],
+        traceback=record["traceback"],
+        host=record["host"],
+        pid=record["pid"],
+        started_at=datetime.fromtimestamp(record["started_at"], UTC).replace(tzinfo=None),
+        elapsed_seconds=record["elapsed_seconds"],
+        attempt=record.get("attempt", ""),
+        log_file=log_file(parts, id),
+    )
+
+
+def log_file(parts: Parts[Any], id: str) -> Path | None:
+    """Return the file of what the last run of a key printed in a worker process, if it did."""
+    path = Path(parts.area.log(parts.key_of(id)))
+    return path if path.exists() else None

@@ -1,0 +1,132 @@
+"""`Store.plan`: what a sweep would find and do, without doing it."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from statistics import fmean
+from typing import Any, NamedTuple
+
+from entropic import sweep
+from entropic.db.ledger import RUNNING, Claim
+from entropic.parts import Parts
+
+SAMPLE = 1_000  # rows whose times are looked at for the estimate
+Params = Mapping[str, Any]
+
+
+class Owner(NamedTuple):
+    """Who runs a set: on which host, as which process, and since when (naive UTC)."""
+
+    host: str
+    pid: int
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The sets of a sweep, sorted by what is known of them; each is in exactly one list, in the order given.
+
+    Attributes
+    ----------
+    stored
+        Those that have a result.
+    missing
+        Those that have never come to an end.
+    running
+        Those that somebody runs now; `owners` says who, in the same order.
+    failed
+        Those whose last attempt failed, and which have no result.
+    estimate_seconds
+        How long the missing and the failed ones would take, one after another, by the times of stored runs; None if
+        there is none.
+    """
+
+    stored: list[Params] = field(default_factory=list)
+    missing: list[Params] = field(default_factory=list)
+    running: list[Params] = field(default_factory=list)
+    owners: list[Owner] = field(default_factory=list)
+    failed: list[Params] = field(default_factory=list)
+    estimate_seconds: float | None = None
+
+    def __len__(self) -> int:
+        return len(self.stored) + len(self.missing) + len(self.running) + len(self.failed)
+
+    def __str__(self) -> str:
+        lines = [
+            f"{len(self):,} sets",
+            f"  {len(self.stored):,} stored",
+            f"  {len(self.missing):,} missing",
+            f"  {len(self.running):,} running" + _where(self.owners),
+            f"  {len(self.failed):,} failed",
+        ]
+        if self.estimate_seconds is not None and (self.missing or self.failed):
+            lines.append(f"  about {duration(self.estimate_seconds)} of runs to do, one after another")
+        return "\n".join(lines)
+
+
+def plan(parts: Parts[Any], params: Iterable[Params]) -> Plan:
+    """Check every set, and sort them; run nothing, change nothing."""
+    given: dict[str, Params] = {}
+
+    def noted() -> Iterable[Params]:
+        for one in params:
+            given.setdefault(parts.hasher(one), one)
+            yield one
+
+    planned = sweep.plan(parts, noted(), sweep.Options(), keep_rows=False)
+    found = {claim.id: claim for claim in parts.ledger.find_many(planned.missing)} if planned.missing else {}
+    made = Plan()
+    for id in planned.rows:
+        one, claim = given[id], found.get(id)
+        if id not in planned.missing or (claim is not None and _is_finished(parts, claim)):
+            made.stored.append(one)
+        elif claim is not None and claim.state == RUNNING and not claim.dead:
+            made.running.append(one)
+            made.owners.append(_owner(claim))
+        elif claim is not None and claim.failed:
+            made.failed.append(one)
+        else:
+            made.missing.append(one)
+    stored = [id for id in planned.rows if id not in planned.missing]
+    return _with_estimate(parts, made, stored)
+
+
+def _is_finished(parts: Parts[Any], claim: Claim) -> bool:
+    """Tell whether a set lacks just the publication of its result."""
+    return claim.state == RUNNING and parts.is_finished(claim.id, claim.attempt)
+
+
+def _with_estimate(parts: Parts[Any], made: Plan, stored: list[str]) -> Plan:
+    step = max(1, len(stored) // SAMPLE)
+    raws = parts.rows.read_many(stored[::step][:SAMPLE]) if stored else parts.rows.some(SAMPLE)
+    times = [
+        seconds
+        for raw in raws
+        if isinstance(seconds := (parts.rows.plain(raw)["custom_data"] or {}).get("elapsed_seconds"), int | float)
+    ]
+    if not times:
+        return made
+    seconds = fmean(times) * (len(made.missing) + len(made.failed))
+    return Plan(made.stored, made.missing, made.running, made.owners, made.failed, seconds)
+
+
+def _owner(claim: Claim) -> Owner:
+    host, _, pid, *_ = (claim.owner or "?.?.0").split(".")
+    return Owner(host, int(pid), datetime.fromtimestamp(claim.since or 0, UTC).replace(tzinfo=None))
+
+
+def _where(owners: list[Owner]) -> str:
+    if not owners:
+        return ""
+    hosts = sorted({f"{owner.host} (pid {owner.pid})" for owner in owners})
+    since = min(owner.since for owner in owners)
+    more = f" and {len(hosts) - 3} more" if len(hosts) > 3 else ""
+    return f", on {', '.join(hosts[:3])}{more}, the first since {since:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def duration(seconds: float) -> str:
+    """Return a time as a person would say it."""
+    for size, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.3g} seconds"
