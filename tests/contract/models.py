@@ -8,10 +8,11 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
 from sqlalchemy import JSON, Computed
 
 from entropic import Base, Mapped, mapped_column
@@ -107,6 +108,33 @@ class LoggingRunner:
         return [(int(pid), int(n)) for pid, n in (line.split() for line in text.splitlines())]
 
 
+class ActingRunner(LoggingRunner):
+    """As `LoggingRunner`; between the line and the result it does what `acts` says for that `n`."""
+
+    def __init__(self, log: Path, acts: Mapping[int, Callable[[dict[str, Any]], None]]) -> None:
+        super().__init__(log)
+        self.acts = dict(acts)
+
+    def __call__(self, params: dict[str, Any]) -> None:
+        with self.log.open("a") as log:
+            log.write(f"{os.getpid()} {params['n']}\n")
+        if params["n"] in self.acts:
+            self.acts[params["n"]](params)
+        write_params(params)
+
+    def ns(self) -> list[int]:
+        """The `n` of every call, in order."""
+        return [n for _, n in self.lines()]
+
+
+class Refused(Exception):
+    """What `refuse` raises: two arguments, and both come back from another process."""
+
+
+def refuse(params: dict[str, Any]) -> None:
+    raise Refused(f"refused {params['n']}", params["n"])
+
+
 def content(row: Base) -> dict[str, Any]:
     """Read the params that `write_params` left in the result of `row`."""
     return json.loads(Path(row.result_file).read_text())
@@ -118,6 +146,14 @@ def wait_until(condition: Callable[[], Any], seconds: float = 20.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, "the awaited condition never came true"
         time.sleep(0.005)
+
+
+def gone(pid: int) -> bool:
+    """Whether a process has ended (a zombie has, whoever may reap it)."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def run_python(code: str, *args: object, **env: str) -> str:

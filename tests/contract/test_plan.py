@@ -1,0 +1,252 @@
+"""`plan`: what a sweep would find, without running anything."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+import re
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contract.models import CountingRunner, OtherResult, wait_until
+from entropic import ParameterError, Plan
+
+
+def sets(*ns: int) -> list[dict[str, Any]]:
+    return [{"n": n, "dt": 0.5} for n in ns]
+
+
+class Boom(Exception):
+    pass
+
+
+@pytest.fixture
+def fail(open_store):
+    """Let the runs of these `n` fail."""
+
+    def boom(params):
+        raise Boom
+
+    def do(*ns):
+        for params in sets(*ns):
+            with pytest.raises(Boom):
+                open_store(run=boom).run(params)
+
+    return do
+
+
+def lists(plan: Plan) -> tuple[list, list, list, list]:
+    return plan.stored, plan.missing, plan.running, plan.failed
+
+
+def test_a_plan_tells_what_is_stored_what_is_missing_and_what_failed(store, fail):
+    store.sweep(sets(3, 5))
+    fail(4)
+    plan = store.plan(sets(1, 3, 4, 5, 2))
+    assert type(plan) is Plan
+    assert lists(plan) == (sets(3, 5), sets(1, 2), [], sets(4))
+    assert list(plan.owners) == []
+
+
+def test_each_list_has_the_order_in_which_the_sets_were_given(store, fail):
+    store.sweep(sets(1, 2, 3))
+    fail(4, 5, 6)
+    plan = store.plan(sets(9, 3, 6, 1, 8, 5, 2, 4, 7))
+    assert lists(plan) == (sets(3, 1, 2), sets(9, 8, 7), [], sets(6, 5, 4))
+
+
+def test_a_set_that_is_given_twice_is_in_one_list_once_as_it_was_given_first(store):
+    same = [{"n": 1, "dt": 0.3}, {"dt": 0.1 + 0.2, "n": 1}, {"n": 1, "dt": 0.3}]
+    assert lists(store.plan(same)) == ([], same[:1], [], [])
+    store.run(same[0])
+    assert lists(store.plan(same)) == (same[:1], [], [], [])
+
+
+def test_the_plan_of_nothing_is_empty(store):
+    assert lists(store.plan([])) == ([], [], [], [])
+    assert lists(store.plan(iter(()))) == ([], [], [], [])
+
+
+def test_a_generator_is_taken(store):
+    store.run(sets(2)[0])
+    assert lists(store.plan(params for params in sets(1, 2))) == (sets(2), sets(1), [], [])
+
+
+def test_a_stored_set_whose_later_run_failed_is_stored(store, fail):
+    store.run(sets(1)[0])
+    fail(1)
+    assert lists(store.plan(sets(1))) == (sets(1), [], [], [])
+
+
+def test_a_failed_set_that_succeeded_later_is_stored(store, fail):
+    fail(1)
+    assert lists(store.plan(sets(1))) == ([], [], [], sets(1))
+    store.run(sets(1)[0])
+    assert lists(store.plan(sets(1))) == (sets(1), [], [], [])
+
+
+def test_what_was_deleted_is_missing(store):
+    store.run(sets(1)[0])
+    store.delete(sets(1)[0], remove_file=True)
+    assert lists(store.plan(sets(1))) == ([], sets(1), [], [])
+
+
+def test_the_rows_of_another_model_do_not_count(store, open_store):
+    open_store(model=OtherResult).run(sets(1)[0])
+    assert lists(store.plan(sets(1))) == ([], sets(1), [], [])
+
+
+@pytest.mark.parametrize("bad", [{"n": 3}, {"n": 3, "dt": 0.5, "m": 1}, {"n": "3", "dt": 0.5}, {3: 1}, None, "n=3"])
+def test_every_set_is_checked(store, bad):
+    with pytest.raises(ParameterError):
+        store.plan([*sets(1, 2), bad])
+
+
+def test_a_plan_runs_nothing_and_changes_nothing(store, runner, fail, tmp_path):
+    def state() -> tuple[list[str], list[tuple[str, int]]]:
+        with sqlite3.connect(tmp_path / "db.sqlite3") as db:
+            dump = list(db.iterdump())
+        files = [path for path in (tmp_path / "results").rglob("*") if path.is_file()]
+        return dump, sorted((str(path), path.stat().st_mtime_ns) for path in files)
+
+    store.sweep(sets(1, 2))
+    fail(3)
+    before, calls = state(), len(runner.calls)
+    store.plan(sets(1, 2, 3, 4, 5))
+    assert len(runner.calls) == calls
+    assert state() == before
+
+
+def test_a_sweep_does_what_the_plan_said(store, runner, fail):
+    store.sweep(sets(1, 2))
+    fail(3)
+    plan = store.plan(sets(1, 2, 3, 4))
+    before = len(runner.calls)
+    store.sweep(sets(1, 2, 3, 4))
+    assert sorted(runner.ns[before:]) == sorted(params["n"] for params in plan.missing + plan.failed)
+    assert lists(store.plan(sets(1, 2, 3, 4))) == (sets(1, 2, 3, 4), [], [], [])
+
+
+def test_its_text_shows_the_counts(store, fail):
+    store.sweep(sets(*range(10, 17)))
+    fail(20, 21)
+    text = str(store.plan(sets(*range(10, 17), 20, 21, *range(30, 35))))
+    for count, word in ((7, "stored"), (5, "missing"), (2, "failed"), (0, "running")):
+        if count:
+            assert re.search(rf"\b{count}\W+{word}|{word}\W+{count}\b", text), text
+        else:
+            assert not re.search(rf"[1-9]\W+{word}", text), text
+
+
+# ---- the estimate ------------------------------------------------------------------------------------------------
+def test_without_a_recorded_time_there_is_no_estimate(store, tmp_path):
+    assert store.plan(sets(1, 2)).estimate_seconds is None
+    (tmp_path / "made.json").write_text("{}")
+    store.register(sets(1)[0], tmp_path / "made.json")
+    assert store.plan(sets(1, 2)).estimate_seconds is None
+
+
+def test_the_estimate_is_what_the_missing_and_the_failed_would_take_one_after_another(open_store, fail):
+    def during(params):
+        begun = time.monotonic()
+        wait_until(lambda: time.monotonic() - begun > 0.05)
+
+    store = open_store(run=CountingRunner(during))
+    took = [row.custom_data["elapsed_seconds"] for row in store.sweep(sets(1, 2, 3))]
+    fail(4)
+    estimate = store.plan(sets(1, 2, 3, 4, 5, 6)).estimate_seconds
+    assert type(estimate) is float
+    assert 3 * min(took) * 0.99 <= estimate <= 3 * max(took) * 1.01
+    more = store.plan(sets(1, 2, 3, 4, *range(10, 19))).estimate_seconds
+    assert more == pytest.approx(estimate * 10 / 3)
+
+
+def test_where_nothing_is_missing_the_estimate_is_zero(store):
+    store.sweep(sets(1, 2))
+    assert store.plan(sets(1, 2)).estimate_seconds == 0
+
+
+# ---- others ------------------------------------------------------------------------------------------------------
+OWNER = """if True:
+    import sys
+    from pathlib import Path
+    from contract.models import SimResult, write_params
+    from entropic import Store
+    folder = Path(sys.argv[1])
+
+    def run(params):
+        (folder / "begun").touch()
+        sys.stdin.readline()  # until the test closes it
+        write_params(params)
+
+    store = Store(run, SimResult, folder / "results", ".json", f"sqlite:///{folder / 'db.sqlite3'}")
+    store.run({"n": 2, "dt": 0.5})
+"""
+
+
+@contextlib.contextmanager
+def running_elsewhere(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Let another process run the set 2, until its input is closed."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", OWNER, str(folder)],
+        stdin=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+    )
+    try:
+        wait_until(lambda: (folder / "begun").exists() or process.poll() is not None, 60)
+        assert process.poll() is None
+        yield process
+    finally:
+        process.kill()
+        process.stdin.close()
+        process.wait()
+
+
+@pytest.fixture
+def owner(store, tmp_path):
+    with running_elsewhere(tmp_path) as process:
+        yield process
+
+
+def test_what_another_process_runs_is_running_and_has_an_owner(store, owner):
+    plan = store.plan(sets(1, 2, 3))
+    assert lists(plan) == ([], sets(1, 3), sets(2), [])
+    (who,) = plan.owners
+    assert (who.host, who.pid) == (socket.gethostname(), owner.pid)
+    assert who.since.tzinfo is None
+    now = datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
+    assert now - datetime.timedelta(seconds=60) < who.since <= now + datetime.timedelta(seconds=0.01)
+    assert re.search(r"\b1\W+running|running\W+1\b", str(plan))
+
+
+def test_what_has_ended_well_elsewhere_is_stored(store, owner):
+    assert store.plan(sets(2)).running == sets(2)
+    owner.stdin.close()
+    assert owner.wait(60) == 0
+    plan = store.plan(sets(2))
+    assert (lists(plan), list(plan.owners)) == ((sets(2), [], [], []), [])
+
+
+def test_what_was_claimed_by_a_process_that_died_is_missing(store, owner):
+    assert store.plan(sets(2)).running == sets(2)
+    owner.kill()
+    owner.wait()
+    plan = store.plan(sets(1, 2))
+    assert (lists(plan), list(plan.owners)) == (([], sets(1, 2), [], []), [])
+
+
+def test_a_stored_set_that_is_run_again_elsewhere_is_in_one_list(store, tmp_path):
+    store.run(sets(2)[0])
+    with running_elsewhere(tmp_path):
+        plan = store.plan(sets(1, 2, 1, 2))
+    assert lists(plan) in [(sets(2), sets(1), [], []), ([], sets(1), sets(2), [])]
+    assert len(plan.owners) == len(plan.running)

@@ -1,0 +1,134 @@
+"""`progress`: a bar where somebody looks, silence everywhere else."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import pty
+import re
+import subprocess
+import sys
+import termios
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contract.models import LoggingRunner
+from entropic import RunsFailedWarning
+
+needs_tqdm = pytest.mark.skipif(importlib.util.find_spec("tqdm") is None, reason="the bar is one of tqdm")
+IN_WORKERS = pytest.param({"workers": 2}, id="in workers", marks=pytest.mark.slow)  # to start them takes a second
+HERE_AND_THERE = pytest.mark.parametrize("options", [pytest.param({}, id="here"), IN_WORKERS])
+
+
+def sets(*ns: int) -> list[dict[str, Any]]:
+    return [{"n": n, "dt": 0.5} for n in ns]
+
+
+@pytest.fixture
+def runner(tmp_path):
+    return LoggingRunner(tmp_path / "log")
+
+
+@HERE_AND_THERE
+@pytest.mark.parametrize("progress", [None, False])
+@pytest.mark.parametrize("method", ["sweep", "stream"])
+def test_nothing_is_printed_where_nobody_looks(store, capfd, options, progress, method):
+    assert len(list(getattr(store, method)(sets(1, 2, 3), progress=progress, **options))) == 3
+    assert capfd.readouterr() == ("", "")
+
+
+@needs_tqdm
+@HERE_AND_THERE
+@pytest.mark.parametrize("method", ["sweep", "stream"])
+def test_a_bar_that_is_asked_for_ends_with_all_done(store, capfd, options, method):
+    rows = getattr(store, method)(sets(*range(7)), progress=True, **options)
+    assert sorted(row.n for row in rows) == list(range(7))
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "7/7" in err
+    assert "100%" in err
+
+
+@needs_tqdm
+def test_a_bar_shows_what_a_pool_does(store, capfd):
+    with ThreadPoolExecutor(2) as pool:
+        store.sweep(sets(*range(7)), pool, progress=True)
+    assert "7/7" in capfd.readouterr().err
+
+
+@needs_tqdm
+@HERE_AND_THERE
+def test_the_rows_are_the_same_with_a_bar(store, runner, options):
+    store.run(sets(2)[0])
+    with_bar = store.sweep(sets(3, 2, 3, 1), progress=True, **options)
+    assert [row.n for row in with_bar] == [3, 2, 1]
+    without = store.sweep(sets(3, 2, 3, 1), progress=False, **options)
+    assert [(row.id, row.created_at) for row in without] == [(row.id, row.created_at) for row in with_bar]
+    assert len(runner.lines()) == 3
+
+
+@needs_tqdm
+def test_a_bar_also_ends_where_some_are_there_already(store, capfd):
+    store.sweep(sets(1, 2))
+    store.sweep(sets(1, 2, 3, 4, 5), progress=True)
+    done = re.findall(r"(\d+)/(\d+)", capfd.readouterr().err)
+    assert done[-1] in [("5", "5"), ("3", "3")]
+
+
+@needs_tqdm
+def test_a_bar_does_not_hide_the_failures(open_store, capfd):
+    def run(params):
+        if params["n"] == 2:
+            raise ValueError
+        Path(params["result_file"]).write_text("x")
+
+    with pytest.warns(RunsFailedWarning, match="1 of 3"):
+        assert len(open_store(run=run).sweep(sets(1, 2, 3), progress=True, on_error="continue")) == 2
+    assert "/3" in capfd.readouterr().err
+
+
+SWEEP = """if True:
+    import sys
+    from contract.models import SimResult, write_params
+    from entropic import Store
+    store = Store(write_params, SimResult, f"{sys.argv[1]}/results", ".json", f"sqlite:///{sys.argv[1]}/db.sqlite3")
+    options = eval(sys.argv[2])
+    assert len(store.sweep([{"n": n, "dt": 0.5} for n in range(7)], **options)) == 7
+"""
+
+
+def shown_on_a_terminal(folder: Path, options: dict[str, Any]) -> str:
+    """Sweep in a process whose stderr is a terminal; return what it shows."""
+    master, slave = pty.openpty()
+    termios.tcsetwinsize(slave, (24, 80))
+    process = subprocess.Popen(
+        [sys.executable, "-c", SWEEP, str(folder), repr(options)],
+        stdout=subprocess.DEVNULL,
+        stderr=slave,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+    )
+    os.close(slave)
+    shown = b""
+    try:
+        while part := os.read(master, 4096):
+            shown += part
+    except OSError:
+        pass  # as Linux says that nobody holds the other end any more
+    finally:
+        os.close(master)
+    assert process.wait(60) == 0, shown
+    return shown.decode()
+
+
+@needs_tqdm
+@HERE_AND_THERE
+def test_a_terminal_shows_a_bar_unasked(tmp_path, options):
+    assert "7/7" in shown_on_a_terminal(tmp_path, options)
+
+
+@HERE_AND_THERE
+def test_a_terminal_shows_none_where_it_is_forbidden(tmp_path, options):
+    assert shown_on_a_terminal(tmp_path, {"progress": False, **options}) == ""

@@ -1,0 +1,210 @@
+"""What a run may do beside writing its result: wait, print, hang, die. Each takes the params last."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from contract.models import refuse, wait_until
+
+Params = dict[str, Any]
+FOREVER = 100  # seconds; every test that waits so long has failed by then
+PATIENCE = 40  # seconds that a run waits for what other processes do, however loaded the machine is
+
+
+def append(path: Path | str, line: str) -> None:
+    """Append a line in one write, so that the lines of many processes stay whole."""
+    file = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o666)
+    os.write(file, f"{line}\n".encode())
+    os.close(file)
+
+
+def lines(path: Path | str) -> list[str]:
+    return Path(path).read_text().splitlines() if os.path.exists(path) else []
+
+
+def ns_in(log: Path | str) -> list[int]:
+    """The `n` of every run in a log of `LoggingRunner`."""
+    return [int(line.split()[1]) for line in lines(log)]
+
+
+# ---- wait --------------------------------------------------------------------------------------------------------
+def wait_for(path: Path | str, params: Params) -> None:
+    """Wait until a file is there."""
+    wait_until(lambda: os.path.exists(path), PATIENCE)
+
+
+def wait_for_runs(log: Path | str, others: Iterable[int], params: Params) -> None:
+    """Wait until the runs of all the others have begun."""
+    wait_until(lambda: set(others) <= set(ns_in(log)), PATIENCE)
+
+
+def wait_then_refuse(path: Path | str, params: Params) -> None:
+    wait_for(path, params)
+    refuse(params)
+
+
+def wait_for_runs_then_refuse(log: Path | str, others: Iterable[int], params: Params) -> None:
+    wait_for_runs(log, others, params)
+    refuse(params)
+
+
+def meet(path: Path | str, company: int, params: Params) -> None:
+    """Note that it begins and ends, and end only after `company` runs have been under way at once."""
+
+    def most() -> int:
+        return most_at_once(lines(path))
+
+    append(path, "begin")
+    wait_until(lambda: most() >= company, PATIENCE)
+    append(path, "end")
+
+
+def most_at_once(noted: Iterable[str]) -> int:
+    """How many were under way at once, according to what `meet` or `last` noted."""
+    now = most = 0
+    for line in noted:
+        now += 1 if line == "begin" else -1
+        most = max(most, now)
+    return most
+
+
+def last(path: Path | str, seconds: float, params: Params) -> None:
+    """Note that it begins and ends, and take some time in between."""
+    append(path, "begin")
+    begun = time.monotonic()
+    wait_until(lambda: time.monotonic() - begun >= seconds)
+    append(path, "end")
+
+
+def last_then_refuse(path: Path | str, seconds: float, params: Params) -> None:
+    last(path, seconds, params)
+    refuse(params)
+
+
+# ---- hang --------------------------------------------------------------------------------------------------------
+def hang_in_python(params: Params) -> None:
+    begun = time.monotonic()
+    wait_until(lambda: time.monotonic() - begun >= FOREVER, FOREVER + 10)
+
+
+def hang_in_c(params: Params) -> None:
+    """Never return to Python, and let no other thread of the process have its turn."""
+    ctypes.PyDLL(None).sleep(FOREVER)
+
+
+def hang_and_ignore_signals(params: Params) -> None:
+    """Ignore the signals that can be ignored; by way of C, since Python allows it in the main thread only."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        ctypes.CDLL(None).signal(int(number), ctypes.c_void_p(1))  # SIG_IGN
+    hang_in_python(params)
+
+
+def hang_with_a_child(path: Path | str, params: Params) -> None:
+    """Start a child process, write down its pid, and wait for it."""
+    with subprocess.Popen(["sleep", str(FOREVER)]) as child:
+        append(path, str(child.pid))
+        child.wait()
+
+
+# ---- die ---------------------------------------------------------------------------------------------------------
+def segfault(params: Params) -> None:
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def be_killed(params: Params) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def fork_and_die(params: Params) -> None:
+    """Leave a child behind that holds every open file of this process, and is not in its group."""
+    if os.fork() == 0:
+        os.setsid()
+        time.sleep(20)
+        os._exit(0)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def exit_at_once(params: Params) -> None:
+    os._exit(3)
+
+
+# ---- print -------------------------------------------------------------------------------------------------------
+def speak(params: Params) -> None:
+    """Say something in every way there is, each with the `n` of this run."""
+    n = params["n"]
+    print(f"print {n}")
+    os.write(1, f"fd-one {n}\n".encode())
+    os.write(2, f"fd-two {n}\n".encode())
+    subprocess.run(["sh", "-c", f"echo shell {n}; echo shell-error {n} >&2"], check=True)
+    libc = ctypes.CDLL(None)
+    libc.puts(f"puts {n}".encode())
+    libc.fflush(None)
+
+
+SPOKEN = ("print", "fd-one", "fd-two", "shell", "shell-error", "puts")
+
+
+def speak_then_refuse(params: Params) -> None:
+    speak(params)
+    refuse(params)
+
+
+def speak_then_segfault(params: Params) -> None:
+    speak(params)
+    segfault(params)
+
+
+def refuse_once(path: Path | str, params: Params) -> None:
+    """Print `first` and fail, or, if the file is there already, print `second`."""
+    if os.path.exists(path):
+        print("second")
+        return
+    Path(path).touch()
+    print("first")
+    refuse(params)
+
+
+def refuse_once_then_be_silent(path: Path | str, params: Params) -> None:
+    if not os.path.exists(path):
+        refuse_once(path, params)
+
+
+# ---- raise -------------------------------------------------------------------------------------------------------
+class Unpicklable(Exception):
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.lock = threading.Lock()
+
+
+class OneWay(Exception):
+    """Can be pickled, but not unpickled: it is made of two arguments, and `args` holds one."""
+
+    def __init__(self, what: str, why: str) -> None:
+        super().__init__(f"{what}: {why}")
+
+
+def raise_unpicklable(params: Params) -> None:
+    raise Unpicklable("the pump ran dry")
+
+
+def raise_one_way(params: Params) -> None:
+    raise OneWay("the pump", "ran dry")
+
+
+class Untransportable:
+    """A runner that no other process can have."""
+
+    def __init__(self, log: Path, what: Any) -> None:
+        self.log, self.what = log, what
+
+    def __call__(self, params: Params) -> None:
+        append(self.log, f"{os.getpid()} {params['n']}")
+        Path(params["result_file"]).write_text(str(params["n"]))

@@ -1,0 +1,44 @@
+"""A process that sweeps, for tests that signal it, kill it, or let it share the work with others.
+
+It is told one JSON object: `folder` of the store, `ns` to sweep, `log` of runs, `options` of the sweep, `acts` (for an
+n, or `all`: the name of one of `acts.py` and its arguments), `ready`: a file that it makes, `go`: one that it awaits.
+It says one JSON object: the `ns` of the rows in order, the texts of what it was `warned` of, the n that `failed`.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import warnings
+from functools import partial
+from pathlib import Path
+
+from contract.models import ActingRunner, SimResult, wait_until
+from entropic import Store
+from executors import acts
+
+
+def main() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored where the tests run in the background
+    order = json.loads(sys.argv[1])
+    folder, ns = Path(order["folder"]), order["ns"]
+    told = {key: partial(getattr(acts, name), *more) for key, (name, *more) in order.get("acts", {}).items()}
+    does = {n: told.get(str(n), told.get("all")) for n in ns}
+    runner = ActingRunner(Path(order["log"]), {n: act for n, act in does.items() if act is not None})
+    store = Store(runner, SimResult, folder / "results", ".json", f"sqlite:///{folder / 'db.sqlite3'}")
+    if "ready" in order:
+        Path(order["ready"]).touch()
+    if "go" in order:
+        wait_until(Path(order["go"]).exists)
+    sets = [{"n": n, "dt": 0.5} for n in ns]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        rows = store.sweep(sets, **order.get("options", {}))
+    warned = [str(warning.message) for warning in caught if "RunsFailed" in warning.category.__name__]
+    failed = sorted(failure.params["n"] for failure in store.failures(sets))
+    print(json.dumps({"ns": [row.n for row in rows], "warned": warned, "failed": failed}))
+
+
+if __name__ == "__main__":
+    main()
