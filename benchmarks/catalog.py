@@ -29,12 +29,15 @@ class Competitor:
     like_project: tuple[str, ...] = ()  # packages in the very version that the project has
     imports: str | None = None  # what `import` times
     dask: bool = False
+    executors: bool = False  # whether it also runs sweeps on workers and pools
 
     def does(self, workload: Workload) -> bool:
         """Whether the system has a figure for this workload."""
         if workload.name == "import":
             return self.imports is not None
-        return self.dask or workload.name != "dask sweep"
+        if workload.name == "dask sweep":
+            return self.dask
+        return self.executors or workload.name not in ("workers sweep", "pool sweep")
 
 
 WORKLOADS = (
@@ -43,14 +46,16 @@ WORKLOADS = (
     Workload("miss", 150),
     Workload("cached sweep", STORED, reads=True),
     Workload("new sweep", 800),
-    Workload("dask sweep", 400, most_rounds=3),
+    Workload("workers sweep", 3_000, most_rounds=3),
+    Workload("pool sweep", 3_000, most_rounds=3),
+    Workload("dask sweep", 2_000, most_rounds=3),
     Workload("import", 1),
 )
 
-LIMIT = Competitor("limit", "bare_sqlite", imports="sqlalchemy.orm", dask=True)
+LIMIT = Competitor("limit", "bare_sqlite", imports="sqlalchemy.orm", dask=True, executors=True)
 
 COMPETITORS = (
-    Competitor("entropic", "entropic_store", "entropic", imports="entropic", dask=True),
+    Competitor("entropic", "entropic_store", "entropic", imports="entropic", dask=True, executors=True),
     Competitor(
         "2.3.0",
         "entropic_store",

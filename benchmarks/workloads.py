@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import cycle, islice
+from multiprocessing import get_context
 from statistics import median
 from time import perf_counter
 from typing import Any
@@ -119,6 +121,35 @@ def dask_sweep(system: Any, order: Order) -> float:
         ran = sum(client.run(runs_done).values()) - before
     expect(ran == len(sets) and runs_done() == 0, f"{len(sets)} new sets made {ran} runs on the cluster")
     expect(system.match(answers, sets), "a sweep on Dask gave other results")
+    return seconds / order.count
+
+
+def workers_sweep(system: Any, order: Order) -> float:
+    """A sweep of new, short runs in two processes of this machine."""
+    return beyond_the_start(system.sweep_in_workers, system, order)
+
+
+def pool_sweep(system: Any, order: Order) -> float:
+    """A sweep of new, short runs on a `ProcessPoolExecutor` of two."""
+
+    def sweep(sets: list[Params]) -> list[Any]:
+        with ProcessPoolExecutor(2, get_context("spawn")) as pool:
+            answers: list[Any] = system.sweep_in_pool(pool, sets)
+        return answers
+
+    return beyond_the_start(sweep, system, order)
+
+
+def beyond_the_start(sweep: Callable[[list[Params]], list[Any]], system: Any, order: Order) -> float:
+    """Seconds a run, without those that the processes take to start: the difference of a long sweep and a short one."""
+    short, sets = parameter_sets(WARM, first=ABSENT), parameter_sets(WARM + order.count)
+    start = perf_counter()
+    sweep(short)
+    middle = perf_counter()
+    answers = sweep(sets)
+    seconds = perf_counter() - middle - (middle - start)
+    expect(runs_done() == 0, "a run was made in the process that sweeps")
+    expect(system.match(answers, sets), "a sweep in processes gave other results")
     return seconds / order.count
 
 

@@ -10,6 +10,7 @@ n is 1. The places where rivers leave the map keep their elevation; no soil cree
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from math import ceil
 
 import numpy as np
@@ -34,6 +35,7 @@ class Terrain:
     outlets: Bools
 
 
+@cache
 def jacksboro() -> Terrain:
     """Return the terrain around the Jacksboro fault in Tennessee, which comes with matplotlib."""
     # A path, not an open file: how get_sample_data opens .npz files has changed between versions.

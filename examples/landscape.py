@@ -5,16 +5,16 @@ creep, four strengths of rock, and three time steps to see whether the numbers c
 is in `erosion.py` and `drainage.py`, the drawing in `picture.py`; none of them knows of entropic. This
 file is all that a sweep takes: a runner, a table, a store.
 
-Start it again and nothing is computed. Stop it half-way and it goes on where it was. Start it twice at
-once and the two share the work. Change the numbers below and only what is new is run. If you change the
-*model*, name a new output folder: entropic knows a run by its parameters, not by the code.
+It uses all cores. Start it again and nothing is computed. Stop it half-way, or kill it, and it goes on where
+it was. Start it twice at once and the two share the work. Change the numbers below and only what is new is
+run. If you change the *model*, name a new output folder: entropic knows a run by its parameters, not by the
+code.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from functools import cache
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -38,9 +38,6 @@ GRID: dict[str, list[Any]] = {
 }
 STOPPED_BY_CTRL_C = 130
 
-Key = tuple[float, float, float]
-made_here: list[Key] = []  # what this process ran, as against what it found or what another one made
-
 
 class Landscape(Base):
     """One future: the parameters that it was made with; its elevation is in `result_file`."""
@@ -52,42 +49,19 @@ class Landscape(Base):
     time_step: Mapped[float]
 
 
-terrain = cache(erosion.jacksboro)
-
-
 def evolve(params: dict[str, Any]) -> None:
     """Run the model once, and write the final elevation (m) to params["result_file"]."""
-    key = params["diffusivity"], params["erodibility"], params["time_step"]
-    started = perf_counter()
-    elevation = erosion.evolved(terrain(), *key)
+    elevation = erosion.evolved(erosion.jacksboro(), params["diffusivity"], params["erodibility"], params["time_step"])
     np.save(params["result_file"], elevation.astype(np.float32))  # to a tenth of a millimetre
-    made_here.append(key)
+
+
+def report(row: Landscape, count: int, total: int) -> None:
+    """Say in a plain line that a landscape is there, where no bar is shown."""
     print(
-        f"  run {len(made_here):3}  diffusivity={key[0]:<5g} erodibility={key[1]:<6g} time_step={key[2]:<7g}"
-        f" {perf_counter() - started:5.2f} s",
+        f"  {count:3} of {total}  diffusivity={row.diffusivity:<5g} erodibility={row.erodibility:<6g}"
+        f" time_step={row.time_step:<7g} {row.custom_data['elapsed_seconds']:5.2f} s",
         flush=True,
     )
-
-
-def stored(store: Store[Landscape], sets: list[dict[str, Any]]) -> set[Key]:
-    """Return which of the sets the store already has a result for."""
-    rows = [store.retrieve(params) for params in sets]
-    return {
-        (row.diffusivity, row.erodibility, row.time_step)
-        for row in rows
-        if row is not None and Path(row.result_file).exists()
-    }
-
-
-def summary(total: int, before: set[Key], seconds: float) -> str:
-    """Say in one line where the results came from."""
-    here = len(made_here)
-    found = len(before.difference(made_here))
-    elsewhere = total - here - found
-    if found == total:
-        return f"{total} results, all reused, 0 run, {seconds:.2f} s"
-    reused = f"{total - here} reused ({found} stored before, {elsewhere} made by another process meanwhile)"
-    return f"{total} results: {here} run here, {reused}, {seconds:.2f} s"
 
 
 def main(out: Path) -> None:
@@ -101,14 +75,22 @@ def main(out: Path) -> None:
         db_url=f"sqlite:///{out / 'landscape.sqlite3'}",
     )
     sets = expand_grid(GRID)
-    before = stored(store, sets)
-    print(f"{len(sets)} landscapes wanted, {len(before)} of them stored in {out}", flush=True)
+    plan = store.plan(sets)
+    print(f"{len(sets)} landscapes wanted, {len(plan.stored)} of them stored in {out}", flush=True)
 
     started = perf_counter()
-    rows = store.sweep(sets)
-    print(summary(len(rows), before, perf_counter() - started), flush=True)
+    for count, row in enumerate(store.stream(sets, workers=-1), 1):
+        if count > len(plan.stored) and not sys.stderr.isatty():
+            report(row, count, len(sets))
+    rows = store.sweep(sets)  # all stored by now, and in the order of the grid
+    seconds = perf_counter() - started
+    if len(plan.stored) == len(rows):
+        print(f"{len(rows)} results, all reused, 0 run, {seconds:.2f} s")
+    else:
+        new = len(rows) - len(plan.stored)
+        print(f"{len(rows)} results: {new} run, here or beside, {len(plan.stored)} reused, {seconds:.2f} s")
 
-    picture.draw(terrain(), rows, out / "landscape.png")
+    picture.draw(erosion.jacksboro(), rows, out / "landscape.png")
     print(f"picture: {out / 'landscape.png'}")
 
 

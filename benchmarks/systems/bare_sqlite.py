@@ -12,6 +12,8 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +70,17 @@ class System:
         """Bare Dask: the runner by `map` and `gather`, nothing stored but its files."""
         runs = [{**params, "result_file": f"{self.results}/{params['n']}.bin"} for params in sets]
         client.gather(client.map(run_to_file, runs, pure=False))
+        return [(None, run["n"], run["dt"], run["name"], run["result_file"]) for run in runs]
+
+    def sweep_in_workers(self, sets: list[Params]) -> list[Any]:
+        """A bare pool of two processes."""
+        with ProcessPoolExecutor(2, get_context("spawn")) as pool:
+            return self.sweep_in_pool(pool, sets)
+
+    def sweep_in_pool(self, pool: Any, sets: list[Params]) -> list[Any]:
+        """A bare pool: the runner by `map`, nothing stored but its files."""
+        runs = [{**params, "result_file": f"{self.results}/{params['n']}.bin"} for params in sets]
+        list(pool.map(run_to_file, runs))
         return [(None, run["n"], run["dt"], run["name"], run["result_file"]) for run in runs]
 
     def match(self, answers: list[Row], sets: list[Params]) -> bool:

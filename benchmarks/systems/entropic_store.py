@@ -37,6 +37,12 @@ class System:
     def sweep_on(self, client: Any, sets: list[Params]) -> list[Result]:
         return self.store.sweep(sets, client=client)
 
+    def sweep_in_workers(self, sets: list[Params]) -> list[Result]:
+        return self.store.sweep(sets, workers=2)
+
+    def sweep_in_pool(self, pool: Any, sets: list[Params]) -> list[Result]:
+        return self.store.sweep(sets, pool)
+
     def match(self, answers: list[Result], sets: list[Params]) -> bool:
         """Whether these rows are those of the sets, in any order: 2.3.0 promises none."""
         stored = sorted((row.n, row.dt, row.name) for row in answers)
