@@ -1,4 +1,4 @@
-"""Short runs travel together, long ones alone, and what has not begun comes back."""
+"""Short runs travel together, long ones alone, and what has not begun is given back."""
 
 from types import SimpleNamespace
 
@@ -51,14 +51,15 @@ def test_every_worker_gets_some():
     assert [len(bundle) for bundle in bundles.take(8, 4)] == [2, 2, 2, 2]
 
 
-def test_what_comes_back_without_having_begun_is_taken_first():
+def test_what_comes_back_without_having_begun_is_said_to_be_so():
     bundles = Bundles(range(10))
     for bundle in bundles.take(2, 2):
         home(bundles, bundle, 0.0)
     (bundle,) = bundles.take(4, 1)
     reports = [Report(reason="0.0"), Report(reason="0.0"), None, None]
-    assert [one.task for one in bundles.outcomes(bundle, reports)] == bundle[:2]
-    assert bundles.take(3, 3) == [[bundle[2]], [bundle[3]], [6]]
+    outcomes = list(bundles.outcomes(bundle, reports))
+    assert [one.task for one in outcomes] == bundle
+    assert [one.unbegun for one in outcomes[2:]] == [True, True]
 
 
 def test_each_task_is_taken_once_and_the_end_is_known():
