@@ -123,6 +123,11 @@ def be_killed(params: Params) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def take_a_while(params: Params) -> None:
+    """Last long enough for a sweep to be met in the middle."""
+    time.sleep(0.25)
+
+
 def fork_and_die(params: Params) -> None:
     """Leave a child behind that holds every open file of this process, and is not in its group."""
     if os.fork() == 0:

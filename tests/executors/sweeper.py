@@ -1,7 +1,8 @@
 """A process that sweeps, for tests that signal it, kill it, or let it share the work with others.
 
 It is told one JSON object: `folder` of the store, `ns` to sweep, `log` of runs, `options` of the sweep, `acts` (for an
-n, or `all`: the name of one of `acts.py` and its arguments), `ready`: a file that it makes, `go`: one that it awaits.
+n, or `all`: the name of one of `acts.py` and its arguments), `ready`: a file that it makes, `go`: one that it awaits,
+`client`: the name of a pool, or the address of a Dask scheduler.
 It says one JSON object: the `ns` of the rows in order, the texts of what it was `warned` of, the n that `failed`.
 """
 
@@ -11,8 +12,13 @@ import json
 import signal
 import sys
 import warnings
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 from contract.models import ActingRunner, SimResult, wait_until
 from entropic import Store
@@ -32,12 +38,30 @@ def main() -> None:
     if "go" in order:
         wait_until(Path(order["go"]).exists)
     sets = [{"n": n, "dt": 0.5} for n in ns]
-    with warnings.catch_warnings(record=True) as caught:
+    with warnings.catch_warnings(record=True) as caught, client(order.get("client")) as more:
         warnings.simplefilter("always")
-        rows = store.sweep(sets, **order.get("options", {}))
+        rows = store.sweep(sets, **order.get("options", {}), **more)
     warned = [str(warning.message) for warning in caught if "RunsFailed" in warning.category.__name__]
     failed = sorted(failure.params["n"] for failure in store.failures(sets))
     print(json.dumps({"ns": [row.n for row in rows], "warned": warned, "failed": failed}))
+
+
+@contextmanager
+def client(name: str | None) -> Iterator[dict[str, Any]]:
+    """The options that name an executor, which ends with the block."""
+    if name is None:
+        yield {}
+    elif name == "thread pool":
+        with ThreadPoolExecutor(2) as pool:
+            yield {"client": pool}
+    elif name == "process pool":
+        with ProcessPoolExecutor(2, get_context("spawn")) as pool:
+            yield {"client": pool}
+    else:
+        import distributed
+
+        with distributed.Client(name) as made:
+            yield {"client": made}
 
 
 if __name__ == "__main__":

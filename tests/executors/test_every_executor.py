@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
@@ -413,3 +415,57 @@ def test_a_script_without_a_guard_works_with_its_own_runner_and_model(request, t
         assert int(body) not in pids(log)
     else:
         assert pids(log) == {int(body)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["interrupted", "killed"])
+@pytest.mark.parametrize("where", [PARAMS[one] for one in (SERIAL, WORKERS, THREADS, PROCESSES, DASK)])
+def test_what_a_sweep_had_finished_stays_and_the_next_one_does_the_rest(request, start, acting, log, where, how):
+    order: dict[str, Any] = {"acts": {"all": ["take_a_while"]}}
+    if where == WORKERS:
+        order["options"] = {"workers": 2}
+    elif where != SERIAL:
+        order["client"] = where if where != DASK else request.getfixturevalue("cluster").scheduler_address
+    sweeper = start(range(14), **order)
+    store = acting()
+    wait_until(lambda: sum(store.retrieve(one) is not None for one in sets(*range(14))) >= 4, 60)
+    sweeper.process.send_signal(how)
+    status = sweeper.status()
+    assert status == -how if how == signal.SIGKILL else status != 0
+    stored = {one["n"] for one in sets(*range(14)) if store.retrieve(one) is not None}
+    assert len(stored) >= 4
+    assert [row.n for row in store.sweep(sets(*range(14)))] == list(range(14))
+    runs = Counter(acts.ns_in(log))
+    assert all(runs[n] == 1 for n in stored), "what was stored did not run again"
+    # In an interrupted sweep a run may have been let go before it began; in a killed one two were under way.
+    assert max(runs.values()) <= 2
+    wait_until(lambda: acting().check().ok, 30)  # a pool ends what it has begun
+
+
+NOTEBOOK = """
+import os
+from entropic import Base, Mapped, Store
+
+class Cell(Base):
+    __tablename__ = "cells"
+    n: Mapped[int]
+
+factor = 3
+
+def in_a_cell(params):
+    with open(params["result_file"], "w") as file:
+        file.write(f"{params['n'] * factor} {os.getpid()}")
+
+store = Store(in_a_cell, Cell, "results", ".txt", "sqlite:///db.sqlite3")
+rows = store.sweep(({"n": n} for n in range(4)), workers=2)
+seen = [open(row.result_file).read().split() for row in rows]
+print([int(value) for value, _ in seen], str(os.getpid()) in {pid for _, pid in seen})
+"""
+
+
+@pytest.mark.slow
+def test_a_runner_may_come_from_a_notebook_cell_where_main_has_no_file(tmp_path):
+    cells = [sys.executable, "-i", "-q", "-c", "import sys; sys.ps1 = sys.ps2 = ''"]
+    typed = f"exec(compile({NOTEBOOK!r}, '<cell 1>', 'exec'))\n"
+    done = subprocess.run(cells, cwd=tmp_path, input=typed, capture_output=True, text=True, timeout=100, check=False)
+    assert done.stdout == "[0, 3, 6, 9] False\n", done.stderr
