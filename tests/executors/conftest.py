@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
-from contract.models import gone
+from contract.models import ActingRunner, gone
 from executors import acts
 
 HERE = Path(__file__).parent
@@ -71,6 +71,18 @@ class Sweeper:
             except ProcessLookupError:
                 pass
         self.process.wait()
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    """Where each run leaves a line."""
+    return tmp_path / "log"
+
+
+@pytest.fixture
+def acting(open_store: Any, log: Path) -> Any:
+    """Open a store whose runner does this for these `n`."""
+    return lambda some=(): open_store(run=ActingRunner(log, dict(some)))
 
 
 @pytest.fixture

@@ -123,17 +123,6 @@ def options(executor):
     return executor[1]
 
 
-@pytest.fixture
-def log(tmp_path):
-    return tmp_path / "log"
-
-
-@pytest.fixture
-def acting(open_store, log):
-    """Open a store whose runner does this for these `n`."""
-    return lambda some=(): open_store(run=ActingRunner(log, dict(some)))
-
-
 def ran(log: Path) -> list[int]:
     return sorted(acts.ns_in(log))
 

@@ -23,16 +23,6 @@ def sets(*ns):
     return [{"n": n, "dt": 0.5} for n in ns]
 
 
-@pytest.fixture
-def log(tmp_path):
-    return tmp_path / "log"
-
-
-@pytest.fixture
-def acting(open_store, log):
-    return lambda some=(): open_store(run=ActingRunner(log, dict(some)))
-
-
 SCRIPT = """
 import enum
 from entropic import Base, Mapped, Store

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from contract.models import ActingRunner, LoggingRunner, Refused, content, gone, run_python, wait_until
+from contract.models import LoggingRunner, Refused, content, gone, run_python, wait_until
 from entropic import RunsFailedWarning, RunTimeout, WorkerDied
 from executors import acts
 
@@ -24,17 +24,6 @@ HANGS = pytest.mark.parametrize("hang", [acts.hang_in_python, acts.hang_in_c, ac
 
 def sets(*ns: int) -> list[dict[str, Any]]:
     return [{"n": n, "dt": 0.5} for n in ns]
-
-
-@pytest.fixture
-def log(tmp_path):
-    return tmp_path / "log"
-
-
-@pytest.fixture
-def acting(open_store, log):
-    """Open a store whose runner does this for these `n`."""
-    return lambda some=(): open_store(run=ActingRunner(log, dict(some)))
 
 
 def ran(log: Path) -> list[int]:
