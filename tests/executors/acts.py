@@ -128,6 +128,12 @@ def take_a_while(params: Params) -> None:
     time.sleep(0.25)
 
 
+def be_killed_elsewhere(home: int, params: Params) -> None:
+    """Die, unless this is the process `home`."""
+    if os.getpid() != home:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 def fork_and_die(params: Params) -> None:
     """Leave a child behind that holds every open file of this process, and is not in its group."""
     if os.fork() == 0:

@@ -458,3 +458,25 @@ def test_a_runner_may_come_from_a_notebook_cell_where_main_has_no_file(tmp_path)
     typed = f"exec(compile({NOTEBOOK!r}, '<cell 1>', 'exec'))\n"
     done = subprocess.run(cells, cwd=tmp_path, input=typed, capture_output=True, text=True, timeout=100, check=False)
     assert done.stdout == "[0, 3, 6, 9] False\n", done.stderr
+
+
+def standard_pool() -> Executor:
+    return ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn"))
+
+
+def other_pool() -> Executor:
+    return pytest.importorskip("loky").ProcessPoolExecutor(2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", [standard_pool, other_pool])
+def test_what_a_broken_pool_does_not_bring_home_runs_in_this_process(acting, log, caplog, make):
+    caplog.set_level(logging.WARNING, "entropic")
+    store = acting({3: partial(acts.be_killed_elsewhere, os.getpid())})
+    with make() as pool:
+        rows = store.sweep(sets(*range(8)), pool)
+    assert [row.n for row in rows] == list(range(8))
+    assert "run in this process" in caplog.text
+    assert {pid for pid, n in ActingRunner(log, {}).lines() if n == 3} >= {os.getpid()}
+    assert Counter(acts.ns_in(log))[3] >= 2
+    assert store.check().ok
