@@ -479,4 +479,5 @@ def test_what_a_broken_pool_does_not_bring_home_runs_in_this_process(acting, log
     assert "run in this process" in caplog.text
     assert {pid for pid, n in ActingRunner(log, {}).lines() if n == 3} >= {os.getpid()}
     assert Counter(acts.ns_in(log))[3] >= 2
-    assert store.check().ok
+    # A pool may kill its workers after the sweep; the next store that opens removes what they leave.
+    wait_until(lambda: acting().check().ok, 30)
