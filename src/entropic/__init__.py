@@ -29,9 +29,10 @@ from entropic.failures import Failure
 from entropic.grid import expand_grid
 from entropic.keys import key
 from entropic.model import Base
-from entropic.plan import Owner, Plan
+from entropic.plan import Plan
 from entropic.repair import Finding, Repair, Report
 from entropic.store import Store
+from entropic.wait import Owner
 
 __version__ = "3.0.0.dev0"
 

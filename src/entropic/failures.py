@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from entropic.files.sidecar import unpacked
+from entropic.model import naive_utc
 from entropic.parts import Parts
 
 Sets = Mapping[str, Any] | Iterable[Mapping[str, Any]]
@@ -77,7 +78,7 @@ def _failure(parts: Parts[Any], id: str, record: Mapping[str, Any]) -> Failure:
         traceback=record["traceback"],
         host=record["host"],
         pid=record["pid"],
-        started_at=datetime.fromtimestamp(record["started_at"], UTC).replace(tzinfo=None),
+        started_at=naive_utc(record["started_at"]),
         elapsed_seconds=record["elapsed_seconds"],
         attempt=record.get("attempt", ""),
         log_file=log_file(parts, id),

@@ -23,6 +23,11 @@ def utcnow() -> datetime:
     return datetime.now(UTC).replace(tzinfo=None)
 
 
+def naive_utc(seconds: float) -> datetime:
+    """Return a time in seconds since 1970 as naive UTC."""
+    return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None)
+
+
 class CustomData(MutableDict[str, Any]):
     """The dict of `custom_data`, whose changes in place are tracked.
 

@@ -1,25 +1,17 @@
 """`Store.plan`: what a sweep would find and do, without doing it."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
 from statistics import fmean
-from typing import Any, NamedTuple
+from typing import Any
 
 from entropic import sweep
 from entropic.db.ledger import RUNNING, Claim
 from entropic.parts import Parts
+from entropic.wait import Owner, owner_of
 
 SAMPLE = 1_000  # rows whose times are looked at for the estimate
 Params = Mapping[str, Any]
-
-
-class Owner(NamedTuple):
-    """Who runs a set: on which host, as which process, and since when (naive UTC)."""
-
-    host: str
-    pid: int
-    since: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +74,7 @@ def plan(parts: Parts[Any], params: Iterable[Params]) -> Plan:
             made.stored.append(one)
         elif claim is not None and claim.state == RUNNING and not claim.dead:
             made.running.append(one)
-            made.owners.append(_owner(claim))
+            made.owners.append(owner_of(claim))
         elif claim is not None and claim.failed:
             made.failed.append(one)
         else:
@@ -107,12 +99,7 @@ def _with_estimate(parts: Parts[Any], made: Plan, stored: list[str]) -> Plan:
     if not times:
         return made
     seconds = fmean(times) * (len(made.missing) + len(made.failed))
-    return Plan(made.stored, made.missing, made.running, made.owners, made.failed, seconds)
-
-
-def _owner(claim: Claim) -> Owner:
-    host, _, pid, *_ = (claim.owner or "?.?.0").split(".")
-    return Owner(host, int(pid), datetime.fromtimestamp(claim.since or 0, UTC).replace(tzinfo=None))
+    return replace(made, estimate_seconds=seconds)
 
 
 def _where(owners: list[Owner]) -> str:

@@ -11,12 +11,12 @@ import logging
 import os
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from entropic import lookup, process, publish
 from entropic.claim import Busy, Want, claim, lock, look
-from entropic.db.ledger import RUNNING
+from entropic.db.ledger import RUNNING, Claim
 from entropic.errors import DatabaseBusy, ResultLostWarning, levels_to_user, note
 from entropic.failure import Record, describe
 from entropic.fields import as_custom_data
@@ -161,35 +161,33 @@ def give_up(parts: Parts[Any], want: Want, owner: str, error: BaseException) -> 
         return  # nothing was claimed; asking the locked database again would only take as long again
     if want.attempt is not None and parts.is_finished(want.id, want.attempt):
         return
+    failure = describe(error, want.began or time.time()) if isinstance(error, Exception) else None
     try:
-        with parts.database.transaction() as connection:
-            found, _ = lock(parts, connection, want.id)
-            if found is None or found.owner != owner or found.state != RUNNING or look(parts, found) is not None:
-                return
-            if isinstance(error, Exception):
-                failure = describe(error, want.began or time.time())
-                parts.ledger.fail(connection, want.id, found.attempt, failure_of(failure, want, found.attempt))
-            else:
-                parts.ledger.release(connection, want.id, found.attempt)
-        sidecars.discard(parts.area, parts.key_of(want.id), found.attempt)  # torn, if there is one
+        end_claim(parts, want, lambda found: found.owner == owner, failure)
     except Exception as second:  # noqa: BLE001  (the first error is the one to see)
         note(error, f"entropic: and its claim could not be given back: {second}")
+
+
+def end_claim(parts: Parts[Any], want: Want, is_mine: Callable[[Claim], bool], failure: Record | None) -> bool:
+    """End a claim of ours without a result: record its failure, or, if there is none, let others run it at once.
+
+    False if the attempt is finished all the same, or holds its claim no longer.
+    """
+    with parts.database.transaction() as connection:
+        found, _ = lock(parts, connection, want.id)
+        if found is None or not is_mine(found) or found.state != RUNNING or look(parts, found) is not None:
+            return False
+        if failure is None:
+            parts.ledger.release(connection, want.id, found.attempt)
+        else:
+            parts.ledger.fail(connection, want.id, found.attempt, failure_of(failure, want, found.attempt))
+    sidecars.discard(parts.area, parts.key_of(want.id), found.attempt)  # torn, if there is one
+    return True
 
 
 def failure_of(failure: Record, want: Want, attempt: str) -> Record:
     """Return what the ledger keeps of a failure: how it went, and of which params."""
     return {**failure, "attempt": attempt, "values": sidecars.packed(want.row()), "given": list(want.params)}
-
-
-def fail(parts: Parts[Any], want: Want, attempt: str, failure: Record) -> bool:
-    """Record that an attempt of ours failed; False if it is finished all the same, or holds its claim no longer."""
-    with parts.database.transaction() as connection:
-        found, _ = lock(parts, connection, want.id)
-        if found is None or found.attempt != attempt or found.state != RUNNING or look(parts, found) is not None:
-            return False
-        parts.ledger.fail(connection, want.id, attempt, failure_of(failure, want, attempt))
-    sidecars.discard(parts.area, parts.key_of(want.id), attempt)  # torn, if there is one
-    return True
 
 
 def warn_of_loss(parts: Parts[Any], want: Want) -> None:

@@ -16,7 +16,7 @@ from entropic import lookup, publish, run
 from entropic.claim import Busy, Want, begin_first_many, claim, decide, failed, lock, undone
 from entropic.db.ledger import FAILED, Claim
 from entropic.errors import RunFailed, note, noting
-from entropic.executors.contract import TORN, Outcome
+from entropic.executors.contract import TORN, Outcome, at_home
 from entropic.failure import describe, said
 from entropic.files import sidecar as sidecars
 from entropic.files.attempt import Task
@@ -263,7 +263,9 @@ class Share:
         assert failure is not None
         assert error is not None
         try:
-            recorded = run.fail(self._parts, self._missing[task.id], task.attempt, failure)
+            recorded = run.end_claim(
+                self._parts, self._missing[task.id], lambda found: found.attempt == task.attempt, failure
+            )
         except Exception as second:  # noqa: BLE001  (what the run raised is the one to see)
             note(error, f"entropic: and its failure could not be recorded: {second}")
             recorded = True
@@ -282,7 +284,7 @@ class Share:
     def miss(self, reason: str) -> None:
         """Take in what was handed out and will not come home: what is finished lies on the disk."""
         for task in list(self.under_way.values()):
-            self.take(Outcome(task, sidecars.read(task.area, task.key, task.attempt), reason), falls_back=True)
+            self.take(at_home(task, reason), falls_back=True)
 
     def publish_if_due(self) -> None:
         """Publish what is finished, if that is worth a transaction by now."""

@@ -11,7 +11,7 @@ import math
 import time
 import warnings
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, Generic
@@ -323,27 +323,21 @@ def fulfil(share: Share, executor: Executor) -> Generator[None, None, None]:
     """Hand out and take home until every set has its row, or has failed; give way after each outcome."""
     serial = Serial(share.execute)
     while share.is_open:
-        outcomes = executor.run(share.tasks())
         try:
-            for outcome in outcomes:
-                if outcome is None:
-                    share.reraise()
-                    share.publish_if_due()
-                else:
-                    share.take(outcome, executor.falls_back)
-                yield
+            with closing(executor.run(share.tasks())) as outcomes:
+                for outcome in outcomes:
+                    if outcome is None:
+                        share.reraise()
+                        share.publish_if_due()
+                    else:
+                        share.take(outcome, executor.falls_back)
+                    yield
         except ExecutorLost as lost:
             log.warning("the rest of the sweep runs in this process: %s", lost)
             share.miss(str(lost))
             executor = serial
-        finally:
-            _close(outcomes)
         if share.stops:
-            first = next(iter(share.failures.values()))
-            with noting(first):
-                share.publish()
-            yield
-            raise Stopped(first)
+            break
         share.reraise()
         share.publish()
         yield
@@ -351,10 +345,8 @@ def fulfil(share: Share, executor: Executor) -> Generator[None, None, None]:
             executor = serial
             share.bring_home()
     if share.stops:
-        raise Stopped(next(iter(share.failures.values())))
-
-
-def _close(outcomes: Iterator[Any]) -> None:
-    close: Callable[[], None] | None = getattr(outcomes, "close", None)
-    if close is not None:
-        close()
+        first = next(iter(share.failures.values()))
+        with noting(first):
+            share.publish()
+        yield
+        raise Stopped(first)

@@ -6,13 +6,14 @@ import logging
 import os
 import time
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
-from typing import Any
+from datetime import datetime
+from typing import Any, NamedTuple
 
 from entropic.claim import Act, Busy, T, look, settled
 from entropic.db.ledger import RUNNING, Claim
 from entropic.errors import CycleError
 from entropic.files.attempt import Inside, inside
+from entropic.model import naive_utc
 from entropic.parts import Parts
 
 log = logging.getLogger("entropic")
@@ -73,11 +74,24 @@ def _is_under_way(parts: Parts[Any], now: Claim | None, attempt: str) -> bool:
     return look(parts, now) is None
 
 
+class Owner(NamedTuple):
+    """Who runs a set: on which host, as which process, and since when (naive UTC)."""
+
+    host: str
+    pid: int
+    since: datetime
+
+
+def owner_of(found: Claim) -> Owner:
+    """Return who runs a claim, and since when."""
+    host, _, pid, *_ = (found.owner or "nobody.?.0").split(".")
+    return Owner(host, int(pid), naive_utc(found.since or 0))
+
+
 def whom(found: Claim) -> str:
     """Say who runs a claim, and since when."""
-    host, _, pid, *_ = (found.owner or "nobody.?.?").split(".")
-    since = datetime.fromtimestamp(found.since or 0, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    return f"which runs on {host} (pid {pid}) since {since}"
+    owner = owner_of(found)
+    return f"which runs on {owner.host} (pid {owner.pid}) since {owner.since:%Y-%m-%d %H:%M:%S} UTC"
 
 
 @contextlib.contextmanager

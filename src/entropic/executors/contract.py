@@ -1,10 +1,11 @@
 """What a sweep asks of an executor."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
 from entropic.failure import Record
+from entropic.files import sidecar as sidecars
 from entropic.files.attempt import Task
 from entropic.files.sidecar import Sidecar
 
@@ -36,6 +37,11 @@ class Outcome:
     unbegun: bool = False
 
 
+def at_home(task: Task, reason: str) -> Outcome:
+    """Look on the disk: what a lost worker has finished is finished."""
+    return Outcome(task, sidecars.read(task.area, task.key, task.attempt), reason)
+
+
 class ExecutorLost(Exception):
     """The executor cannot execute anything any more; its message says why."""
 
@@ -58,7 +64,7 @@ class Executor(Protocol):
     falls_back: bool
     ends: bool
 
-    def run(self, tasks: Iterable[Task | None]) -> Iterator[Outcome | None]:
+    def run(self, tasks: Iterable[Task | None]) -> Generator[Outcome | None, None, None]:
         """Take tasks as there is room for them, since each one taken is claimed for us; yield outcomes as they come.
 
         A task that is None says that there is none at the moment, an outcome that is None that nothing has come for

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from typing import Any
 
 from entropic.executors.bundles import Bundles
@@ -37,7 +37,7 @@ class Dask:
         self._client = client
         self._runner = runner
 
-    def run(self, tasks: Iterable[Task | None]) -> Iterator[Outcome | None]:
+    def run(self, tasks: Iterable[Task | None]) -> Generator[Outcome | None, None, None]:
         """Keep the workers busy, and yield what comes home."""
         from distributed import as_completed
 

@@ -1,9 +1,8 @@
 """The executor that hands tasks to any `concurrent.futures.Executor`: pools, MPI, batch systems."""
 
 import concurrent.futures as cf
-import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from typing import Any
 
 from entropic import process
@@ -13,7 +12,6 @@ from entropic.executors.contract import TICK, ExecutorLost, Outcome
 from entropic.executors.work import Report, pickled, work_many, work_pickled
 from entropic.files.attempt import Runner, Task
 
-log = logging.getLogger("entropic")
 QUICK = 0.5  # s; what comes home sooner is handed over further ahead
 MOST_AHEAD = 1_000  # tasks claimed and not yet home: others could have run them
 
@@ -40,7 +38,7 @@ class Futures:
         self._may_be_larger = not isinstance(size, int)
         self._least = 2 * (size if isinstance(size, int) else process.cores())
 
-    def run(self, tasks: Iterable[Task | None]) -> Iterator[Outcome | None]:
+    def run(self, tasks: Iterable[Task | None]) -> Generator[Outcome | None, None, None]:
         """Keep the executor busy, and yield what comes home."""
         if type(self._executor) is not cf.ThreadPoolExecutor:
             try:

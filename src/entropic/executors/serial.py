@@ -1,6 +1,6 @@
 """The executor that runs in this process, one task after the other."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 
 from entropic.executors.contract import Outcome
 from entropic.files.attempt import Task
@@ -21,7 +21,7 @@ class Serial:
     def __init__(self, execute: Callable[[Task], Outcome]) -> None:
         self._execute = execute
 
-    def run(self, tasks: Iterable[Task | None]) -> Iterator[Outcome | None]:
+    def run(self, tasks: Iterable[Task | None]) -> Generator[Outcome | None, None, None]:
         """Execute each task as it is taken."""
         for task in tasks:
             yield None if task is None else self._execute(task)

@@ -10,11 +10,13 @@ from typing import Any, NamedTuple
 import cloudpickle
 
 from entropic.errors import ParameterError, RunFailed, note
-from entropic.executors.contract import TORN, Outcome
+from entropic.executors.contract import TORN, Outcome, at_home
 from entropic.failure import Record, describe, said
 from entropic.files import attempt
 from entropic.files import sidecar as sidecars
 from entropic.files.attempt import Runner, Task, Torn
+
+BUNDLE_SECONDS = 0.2  # of work that travels together
 
 
 class Report(NamedTuple):
@@ -59,9 +61,6 @@ def unpickled(data: bytes) -> Runner:
     """Return a runner that has travelled; unpickled once per process."""
     runner: Runner = pickle.loads(data)
     return runner
-
-
-BUNDLE_SECONDS = 0.2  # of work that travels together
 
 
 def work_pickled(bundle: list[Task], data: bytes) -> list[Report | None]:
@@ -124,11 +123,6 @@ def outcome(task: Task, report: Report) -> Outcome:
     if not sidecars.exists(task.area, task.key, task.attempt):
         return Outcome(task, None, "the worker wrote its result to a folder that this process does not see")
     return Outcome(task, sidecars.decode(report.finished), report.reason)
-
-
-def at_home(task: Task, reason: str) -> Outcome:
-    """Look on the disk: what a lost worker has finished is finished."""
-    return Outcome(task, sidecars.read(task.area, task.key, task.attempt), reason)
 
 
 def error_of(report: Report) -> BaseException:

@@ -8,14 +8,13 @@ could hold. One thread, this one, waits for all of them: `tests/executors/test_w
 """
 
 import contextlib
-import logging
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from multiprocessing.connection import Pipe, wait
 from typing import Any
 
@@ -23,12 +22,11 @@ import cloudpickle
 
 from entropic import process
 from entropic.errors import RunFailed, RunTimeout, WorkerDied
-from entropic.executors.contract import TICK, Outcome
-from entropic.executors.work import Report, at_home, outcome, pickled
+from entropic.executors.contract import TICK, Outcome, at_home
+from entropic.executors.work import Report, outcome, pickled
 from entropic.failure import record
 from entropic.files.attempt import Runner, Task
 
-log = logging.getLogger("entropic")
 START = "import sys; sys.path[:] = {path!r}; from entropic.executors.worker import main; main()"
 THREADS = (
     "OMP_NUM_THREADS",
@@ -64,7 +62,7 @@ class Workers:
         self._never_ready = 0
         self._pid = os.getpid()
 
-    def run(self, tasks: Iterable[Task | None]) -> Iterator[Outcome | None]:
+    def run(self, tasks: Iterable[Task | None]) -> Generator[Outcome | None, None, None]:
         """Give each worker a task at a time, and yield what has become of each."""
         source, more = iter(tasks), True
         while True:
@@ -129,11 +127,8 @@ class Workers:
 
     def _bury(self, worker: "_Worker") -> Outcome:
         """Say what killed a worker, and its run with it."""
-        self._workers.remove(worker)
         worker.gone(time.monotonic() + 1.0)  # it may be on its way out: its own exit code is the one to tell
-        task, code = worker.task, worker.kill()
-        assert task is not None
-        home = at_home(task, f"its worker process {_cause(code)} before it began")
+        code, home = self._remove(worker)
         if home.finished is not None:
             return home
         if worker.began is None:
@@ -141,18 +136,24 @@ class Workers:
             if self._never_ready > 3:
                 raise WorkerDied(f"worker processes end before they can begin: the last one {_cause(code)}")
             return home
-        return _failed(task, worker, WorkerDied, f"the worker process (pid {worker.pid}) of this run {_cause(code)}")
+        message = f"the worker process (pid {worker.pid}) of this run {_cause(code)}"
+        return _failed(home.task, worker, WorkerDied, message)
 
     def _end(self, worker: "_Worker") -> Outcome:
         """End a run that takes too long, and its process with it."""
-        self._workers.remove(worker)
-        task = worker.task
-        assert task is not None
-        worker.kill()
-        home = at_home(task, "")
+        _, home = self._remove(worker)
         if home.finished is not None:
             return home
-        return _failed(task, worker, RunTimeout, f"the run took longer than timeout={self._timeout:g} s and was ended")
+        message = f"the run took longer than timeout={self._timeout:g} s and was ended"
+        return _failed(home.task, worker, RunTimeout, message)
+
+    def _remove(self, worker: "_Worker") -> tuple[int, Outcome]:
+        """End a worker; return its exit code, and what of its task lies on the disk."""
+        task = worker.task
+        assert task is not None
+        code = worker.kill()
+        self._workers.remove(worker)
+        return code, at_home(task, f"its worker process {_cause(code)}")
 
     def close(self) -> None:
         """End every worker: at once if it is in the middle of a run, else as soon as it has heard of it."""
@@ -205,10 +206,6 @@ class _Worker:
         self._is_ready = True
         self.began, self.began_at = time.monotonic(), time.time()
 
-    def log_of(self, task: Task) -> str:
-        """Return where a run's output goes."""
-        return task.area.log(task.key)
-
     def has_ended(self) -> bool:
         """Tell whether the process is gone."""
         return self._process.poll() is not None
@@ -249,7 +246,7 @@ def _cause(code: int) -> str:
 
 
 def _failed(task: Task, worker: _Worker, kind: type[RunFailed], message: str) -> Outcome:
-    found = worker.log_of(task)
+    found = task.area.log(task.key)
     if os.path.exists(found):
         message += f"; what it printed is in {found}"
     failure: dict[str, Any] = record(kind.__name__, message, "", worker.began_at, worker.pid)
