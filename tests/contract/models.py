@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import enum
 import json
 import os
@@ -169,3 +170,24 @@ def run_python(code: str, *args: object, **env: str) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+class Phase(enum.Enum):
+    SOLID = "s"
+    LIQUID = "l"
+
+
+class TypedResult(Base):
+    """One column of each kind that can refuse a value, or whose value is more than its JSON."""
+
+    __tablename__ = "typed_results"
+
+    count: Mapped[int] = mapped_column(default=0)
+    size: Mapped[float] = mapped_column(default=0.0)
+    title: Mapped[str] = mapped_column(default="")
+    flag: Mapped[bool] = mapped_column(default=False)
+    day: Mapped[datetime.date] = mapped_column(default=datetime.date(2024, 1, 2))
+    moment: Mapped[datetime.datetime] = mapped_column(default=datetime.datetime(2024, 1, 2))
+    raw: Mapped[bytes] = mapped_column(default=b"")
+    phase: Mapped[Phase] = mapped_column(default=Phase.SOLID)
+    tree: Mapped[Any] = mapped_column(JSON, default=None, nullable=True)

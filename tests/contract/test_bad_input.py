@@ -4,39 +4,16 @@ from __future__ import annotations
 
 import collections
 import datetime
-import enum
 import types
-from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import JSON, CheckConstraint
+from sqlalchemy import CheckConstraint
 
-from contract.models import LooseResult
-from entropic import Base, EntropicError, Mapped, ParameterError, mapped_column
+from contract.models import LooseResult, TypedResult
+from entropic import Base, EntropicError, Mapped, ParameterError
 
 ONE = {"n": 1, "dt": 0.5}
-
-
-class Phase(enum.Enum):
-    SOLID = "s"
-    LIQUID = "l"
-
-
-class TypedResult(Base):
-    """One column of each kind that can refuse a value."""
-
-    __tablename__ = "typed_results"
-
-    count: Mapped[int] = mapped_column(default=0)
-    size: Mapped[float] = mapped_column(default=0.0)
-    title: Mapped[str] = mapped_column(default="")
-    flag: Mapped[bool] = mapped_column(default=False)
-    day: Mapped[datetime.date] = mapped_column(default=datetime.date(2024, 1, 2))
-    moment: Mapped[datetime.datetime] = mapped_column(default=datetime.datetime(2024, 1, 2))
-    raw: Mapped[bytes] = mapped_column(default=b"")
-    phase: Mapped[Phase] = mapped_column(default=Phase.SOLID)
-    tree: Mapped[Any] = mapped_column(JSON, default=None, nullable=True)
 
 
 CALLS = ["run", "run_or_retrieve", "sweep"]

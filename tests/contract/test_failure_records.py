@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import enum
 import socket
 import traceback
 import warnings
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import JSON
 
 import entropic
 from contract.models import (
@@ -21,24 +19,23 @@ from contract.models import (
     CountingRunner,
     LooseResult,
     OtherResult,
+    Phase,
     Refused,
+    TypedResult,
     content,
     refuse,
     run_python,
     wait_until,
 )
 from entropic import (
-    Base,
     EntropicError,
     EntropicWarning,
     Failure,
-    Mapped,
     ParameterError,
     RunFailed,
     RunsFailedWarning,
     RunTimeout,
     WorkerDied,
-    mapped_column,
 )
 from executors import acts
 
@@ -256,27 +253,6 @@ def test_asking_for_failures_runs_nothing(refusing, log):
     assert begun(log) == [1]
 
 
-class Phase(enum.Enum):
-    SOLID = "s"
-    LIQUID = "l"
-
-
-class FailingTypes(Base):
-    """One column of each kind whose value is more than its JSON."""
-
-    __tablename__ = "failing_types"
-
-    count: Mapped[int] = mapped_column(default=0)
-    size: Mapped[float] = mapped_column(default=0.0)
-    title: Mapped[str] = mapped_column(default="")
-    flag: Mapped[bool] = mapped_column(default=False)
-    day: Mapped[datetime.date] = mapped_column(default=datetime.date(2024, 1, 2))
-    moment: Mapped[datetime.datetime] = mapped_column(default=datetime.datetime(2024, 1, 2))
-    raw: Mapped[bytes] = mapped_column(default=b"")
-    phase: Mapped[Phase] = mapped_column(default=Phase.SOLID)
-    tree: Mapped[Any] = mapped_column(JSON, default=None, nullable=True)
-
-
 @pytest.mark.parametrize(
     "asked",
     [
@@ -295,11 +271,11 @@ def test_the_params_of_a_failure_are_what_was_asked_with_their_types(open_store,
         raise ValueError
 
     with pytest.raises(ValueError):
-        open_store(run=fail, model=FailingTypes).run(asked)
-    (failure,) = open_store(model=FailingTypes).failures()
+        open_store(run=fail, model=TypedResult).run(asked)
+    (failure,) = open_store(model=TypedResult).failures()
     assert failure.params == asked
     assert {name: type(value) for name, value in failure.params.items()} == {k: type(v) for k, v in asked.items()}
-    assert open_store(model=FailingTypes).run(failure.params).id == failure.id
+    assert open_store(model=TypedResult).run(failure.params).id == failure.id
 
 
 def test_the_params_of_a_failure_hold_no_defaults(open_store):

@@ -295,21 +295,10 @@ def test_what_was_not_run_in_a_worker_has_no_log(acting):
 
 
 @pytest.mark.slow
-def test_the_log_of_a_failure_is_found_from_both_sides(acting, capfd):
-    store = acting({1: acts.speak_then_refuse})
-    with pytest.raises(Refused):
-        store.sweep(sets(1), workers=1)
-    (failure,) = store.failures()
-    assert failure.log_file == store.log_file(sets(1)[0])
-    said = failure.log_file.read_text()
-    assert all(f"{word} 1" in said for word in acts.SPOKEN)
-    assert capfd.readouterr() == ("", "")
-
-
-@pytest.mark.slow
-def test_what_was_printed_before_a_crash_is_in_the_log(acting, capfd):
-    store = acting({1: acts.speak_then_segfault})
-    with pytest.raises(WorkerDied):
+@pytest.mark.parametrize(("act", "raised"), [(acts.speak_then_refuse, Refused), (acts.speak_then_segfault, WorkerDied)])
+def test_what_was_printed_before_a_failure_or_a_crash_is_found_from_both_sides(acting, capfd, act, raised):
+    store = acting({1: act})
+    with pytest.raises(raised):
         store.sweep(sets(1), workers=1)
     (failure,) = store.failures()
     assert failure.log_file == store.log_file(sets(1)[0])
