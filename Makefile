@@ -4,6 +4,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 VENV := .venv
 BIN := $(VENV)/bin
+RUN := -m
 
 .PHONY: demo test test-slow lint bench clean
 
@@ -11,7 +12,7 @@ demo: $(VENV)/.demo
 	$(BIN)/python examples/landscape.py
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -q -m "not slow" -n 2 $(TESTS)
+	$(BIN)/python $(RUN) pytest -q -m "not slow" -n 2 $(TESTS)
 
 test-slow: $(VENV)/.test
 	$(BIN)/python -m pytest -q -m slow -n 2
@@ -24,6 +25,7 @@ lint: $(VENV)/.lint
 
 bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/crowd.py
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage*
@@ -40,4 +42,4 @@ $(VENV)/.%: $(VENV)/.made pyproject.toml
 $(VENV)/.demo: EXTRAS := demo
 $(VENV)/.test: EXTRAS := test,dask
 $(VENV)/.lint: EXTRAS := test,dask,lint
-$(VENV)/.bench: EXTRAS := dask
+$(VENV)/.bench: EXTRAS := test,dask

@@ -1,10 +1,14 @@
-"""What every test may use: a runner that counts, a way to open stores in the test's own folder, one open store."""
+"""What every test may use: a runner that counts, a database, a way to open stores on it, one open store.
+
+Whatever asks for `database_kind`, mostly through `place`, `open_store` or `store`, is there once for each kind of
+database that `--databases` names.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +19,7 @@ TESTS = Path(__file__).parent
 sys.path.insert(0, str(TESTS))
 
 from contract.models import CountingRunner, SimResult  # noqa: E402  (importable only from here on)
+from databases import KINDS, SERVERS, Missing, Place, Server, Servers  # noqa: E402
 from entropic import Store  # noqa: E402
 
 settings.register_profile("quick", max_examples=100, deadline=None, derandomize=False)
@@ -22,8 +27,101 @@ settings.register_profile("ci", max_examples=1_000, deadline=None, derandomize=F
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 OpenStore = Callable[..., Store[Any]]
+MakePlace = Callable[[Path], Place]
 
 
+# ---- on which databases ------------------------------------------------------------------------------------------
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the user choose databases."""
+    default = ",".join(KINDS if os.environ.get("ENTROPIC_TEST_ALL") == "1" else KINDS[:2])
+    parser.addoption("--databases", default=default, help=f"kinds of databases, of {','.join(KINDS)} (%(default)s)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse databases that do not exist."""
+    if unknown := set(chosen(config)) - set(KINDS):
+        raise pytest.UsageError(f"--databases: {', '.join(sorted(unknown))} is not one of {', '.join(KINDS)}")
+
+
+def chosen(config: pytest.Config) -> list[str]:
+    """Return the kinds of databases of this run."""
+    return config.getoption("--databases").split(",")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Make one test of each kind of whatever asks for a database; the next hook takes away what does not apply."""
+    if "database_kind" in metafunc.fixturenames:
+        metafunc.parametrize("database_kind", KINDS, indirect=True, scope="session")
+
+
+@pytest.hookimpl(tryfirst=True)  # before marks are looked at
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the kinds that were not chosen, or that a test is not for; mark the slow ones."""
+    kept, left_out = [], []
+    for item in items:
+        kind = item.callspec.params.get("database_kind") if hasattr(item, "callspec") else None
+        fits = kind in (None, *chosen(config)) and all(kind in mark.args for mark in item.iter_markers("only_on"))
+        (kept if fits else left_out).append(item)
+        if kind == "mariadb" or any(kind in mark.args for mark in item.iter_markers("slow_on")):
+            item.add_marker(pytest.mark.slow)
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = kept
+
+
+@pytest.fixture(scope="session")
+def database_kind(request: pytest.FixtureRequest) -> str:
+    """One of `KINDS`."""
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    """The servers of this run, which all of its processes share."""
+    base = tmp_path_factory.getbasetemp()
+    made = Servers(base.parent if "PYTEST_XDIST_WORKER" in os.environ else base)
+    yield made
+    made.close()
+
+
+def present(start: Callable[[str], Server], kind: str) -> Server:
+    """Return a server; skip the test where there is none, but not in CI, which must have one of each kind."""
+    try:
+        return start(kind)
+    except Missing as missing:
+        if os.environ.get("CI") and not os.environ.get(SERVERS[kind].variable):
+            raise
+        pytest.skip(str(missing))
+
+
+@pytest.fixture(scope="session")
+def make_place(database_kind: str, servers: Servers) -> MakePlace:
+    """Make a new database, in this folder if it is a file; use it in a `with`."""
+
+    def make(folder: Path) -> Place:
+        if database_kind == "sqlite":
+            return Place.on_sqlite(folder)
+        return Place.on_server(present(servers.shared, database_kind))
+
+    return make
+
+
+@pytest.fixture
+def own_server(database_kind: str, servers: Servers) -> Iterator[Server]:
+    """A server that the test may stop, kill and start again."""
+    made = present(servers.private, database_kind)
+    yield made
+    made.discard()
+
+
+@pytest.fixture
+def place(make_place: MakePlace, tmp_path: Path) -> Iterator[Place]:
+    """The database of this test."""
+    with make_place(tmp_path) as made:
+        yield made
+
+
+# ---- stores ------------------------------------------------------------------------------------------------------
 @pytest.fixture
 def runner() -> CountingRunner:
     """Writes the params as JSON and remembers every call."""
@@ -31,13 +129,13 @@ def runner() -> CountingRunner:
 
 
 @pytest.fixture
-def open_store(runner: CountingRunner, tmp_path: Path) -> OpenStore:
-    """Open a store on this test's folder; whatever is named replaces the default."""
+def open_store(runner: CountingRunner, place: Place, tmp_path: Path) -> OpenStore:
+    """Open a store on this test's folder and database; whatever is named replaces the default."""
 
     def open_it(run: Any = runner, model: type = SimResult, **options: Any) -> Store[Any]:
         options.setdefault("results_dir", tmp_path / "results")
         options.setdefault("file_suffix", ".json")
-        options.setdefault("db_url", f"sqlite:///{tmp_path / 'db.sqlite3'}")
+        options.setdefault("db_url", place.url)
         return Store(run, model, **options)
 
     return open_it

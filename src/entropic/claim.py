@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from entropic import publish
 from entropic.clear import finish_delete
-from entropic.db.engine import Connection
+from entropic.db.connection import Connection
 from entropic.db.ledger import DELETING, FAILED, RUNNING, Claim
 from entropic.errors import ForeignFileError, ParameterError, ResultMissingError, RunFailed
 from entropic.files import sidecar as sidecars
@@ -83,31 +83,28 @@ def settled(parts: Parts[Any], id: str, act: Act[T]) -> T | None:
     What somebody else has left half done lacks only what anyone can do, whether its owner lives or not: a finished
     attempt is published, a deleted row's file is removed. Then the caller must look again.
     """
-    connection = parts.database.connection()
-    result: T | None = None
     pending: Pending | None = None
-    try:
-        connection.begin()
+
+    def work(connection: Connection) -> T | None:
+        nonlocal pending
         found, taken = lock(parts, connection, id)
         pending = undone(parts, found)
         if pending is None:
-            result = act(connection, found, taken)
-        elif pending.finished is not None:
+            return act(connection, found, taken)
+        if pending.finished is not None:
             publish.publish_locked(parts, connection, pending.claim, pending.finished)
-        publish.commit(connection)
+        return None
+
+    try:
+        result = parts.database.transact(work)
     except publish.NotAtOnce as pause:
-        connection.rollback()
         with contextlib.suppress(ResultMissingError):  # recorded, and not the error of this call
             publish.publish(parts, pause.sidecar)  # takes more than one transaction
         return None
-    except publish.REFUSALS as error:
-        connection.rollback()
+    except parts.database.troubles as error:
         if pending is None or pending.finished is None:
             raise
         publish.raise_explained(parts, pending.finished, error)
-    except BaseException:
-        connection.rollback()
-        raise
     if pending is not None:
         tidy(parts, pending)
     return result
@@ -137,9 +134,7 @@ def tidy(parts: Parts[Any], pending: Pending) -> None:
 def claim(parts: Parts[Any], want: Want, owner: str) -> Task | Busy | None:
     """Claim a wanted key: its task, who is at it, or None if its row is to be read again."""
 
-    connection = parts.database.connection()
-    with connection.lock:
-        first = begin_first(parts, connection, want, owner)
+    first = begin_first(parts, parts.database.connection(), want, owner)
     if first is not None:
         return first
 
@@ -211,7 +206,7 @@ def begin(
     ForeignFileError
         If files that are not ours lie at every place that the result could have.
     """
-    if parts.rows.is_constrained:
+    if parts.rows.must_be_tried(want.columns, want.values):
         with rehearsal(connection):
             rehearse(parts, connection, want)
     old = found if found is not None and found.published is not None else None
@@ -229,7 +224,7 @@ def begin_first(parts: Parts[Any], connection: Connection, want: Want, owner: st
         return None
     want.fresh = False
     place = next(parts.area.places(want.id))
-    if parts.rows.is_constrained or parts.area.is_taken(place):
+    if parts.rows.must_be_tried(want.columns, want.values) or parts.area.is_taken(place):
         return None
     attempt = parts.ledger.claim_first(connection, want.id, owner, place)
     return None if attempt is None else _task(parts, want, owner, attempt, place, None)
@@ -242,7 +237,7 @@ def begin_first_many(parts: Parts[Any], connection: Connection, wants: Iterable[
     for id, want in by_id.items():
         want.fresh = False
         place = next(parts.area.places(id))
-        if not parts.rows.is_constrained and not parts.area.is_taken(place):
+        if not parts.rows.must_be_tried(want.columns, want.values) and not parts.area.is_taken(place):
             places[id] = place
     if not places:
         return {}
@@ -282,9 +277,16 @@ def rehearsal(connection: Connection) -> Iterator[None]:
     connection.execute("SAVEPOINT rehearsal")
     try:
         yield
-    finally:
-        connection.execute("ROLLBACK TO rehearsal")
-        connection.execute("RELEASE rehearsal")
+    except BaseException:
+        with contextlib.suppress(Exception):  # the whole transaction may be gone, and the first error is the one to see
+            _take_back(connection)
+        raise
+    _take_back(connection)
+
+
+def _take_back(connection: Connection) -> None:
+    connection.execute("ROLLBACK TO SAVEPOINT rehearsal")
+    connection.execute("RELEASE SAVEPOINT rehearsal")
 
 
 def row_of(parts: Parts[Any], want: Want, result_file: str) -> dict[str, Any]:
@@ -299,13 +301,26 @@ def row_of(parts: Parts[Any], want: Want, result_file: str) -> dict[str, Any]:
 
 
 def rehearse(parts: Parts[Any], connection: Connection, want: Want) -> None:
-    """Insert the row, to be taken back: what a constraint of the table refuses, it refuses before the run."""
+    """Insert the row, to be taken back: what the table refuses, or would change, is refused before the run.
+
+    Raises
+    ------
+    ParameterError
+        With what the database says, or the column that would not hold its value.
+    """
+    row = row_of(parts, want, result_file="")
     try:
-        parts.rows.upsert(connection, row_of(parts, want, result_file=""))
+        parts.rows.upsert(connection, row)
     except parts.database.refusals as error:
         raise ParameterError(
             f"the table of {parts.schema.name} refuses {own(want.params)!r:.300}: {error}; nothing was run"
         ) from error
+    altered = parts.rows.altered(row)
+    if altered is not None:
+        raise ParameterError(
+            f"the column {altered!r} in the table of {parts.schema.name} cannot hold {row[altered]!r:.80}: it would "
+            f"cut it off or round it; give the column a type that holds it. Nothing was run"
+        )
 
 
 def _free_place(parts: Parts[Any], want: Want, taken: set[str]) -> str:

@@ -34,5 +34,4 @@ def spend(parts: Parts[Any], slot: str) -> None:
 
 def release(parts: Parts[Any], deleting: Claim) -> None:
     """Let the claim move on: nothing of ours is left at its place."""
-    with parts.database.transaction() as connection:
-        parts.ledger.cleared(connection, deleting.id, deleting.attempt)
+    parts.database.transact(lambda connection: parts.ledger.cleared(connection, deleting.id, deleting.attempt))

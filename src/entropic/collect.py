@@ -7,10 +7,12 @@ only the workspaces of living workers.
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from entropic import process, publish
 from entropic.clear import finish_delete
+from entropic.db.connection import Connection
 from entropic.db.ledger import DELETING, RUNNING, Claim
 from entropic.errors import EntropicError
 from entropic.files import sidecar as sidecars
@@ -70,13 +72,18 @@ def release_dead(parts: Parts[Any], even_without_row: bool = False) -> list[str]
     for claim in parts.ledger.pending().values():
         if claim.model != parts.model or claim.state != RUNNING or not claim.dead:
             continue
-        with parts.database.transaction() as connection:
-            if not even_without_row and not parts.rows.exists(connection, claim.id):
-                continue
-            if not parts.is_finished(claim.id, claim.attempt):
-                parts.ledger.release(connection, claim.id, claim.attempt)
-                done.append(f"gave back the claim on {claim.id}, whose owner is gone")
+        if parts.database.transact(partial(_give_back, parts, claim, even_without_row)):
+            done.append(f"gave back the claim on {claim.id}, whose owner is gone")
     return done
+
+
+def _give_back(parts: Parts[Any], claim: Claim, even_without_row: bool, connection: Connection) -> bool:
+    locked, _ = parts.ledger.lock(connection, claim.id)
+    if locked is None or locked.attempt != claim.attempt or parts.is_finished(claim.id, claim.attempt):
+        return False
+    if not even_without_row and not parts.rows.exists(connection, claim.id):
+        return False
+    return parts.ledger.release(connection, claim.id, claim.attempt)
 
 
 def _take_in(parts: Parts[Any], left: Left) -> str:

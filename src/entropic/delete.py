@@ -8,9 +8,10 @@ from typing import Any
 from entropic import publish
 from entropic.claim import Busy, is_busy
 from entropic.clear import finish_delete, slot_of
-from entropic.db.engine import Connection
+from entropic.db.connection import Connection
 from entropic.db.ledger import Claim, new_attempt
 from entropic.errors import PublishError
+from entropic.files import place as places
 from entropic.files.measure import measure
 from entropic.parts import Parts
 from entropic.process import Call
@@ -24,6 +25,7 @@ def delete(parts: Parts[Any], params: Mapping[str, Any], remove_file: bool) -> b
     """Delete the row of these params, and its file if asked; tell whether there was one."""
     id = parts.hasher(params)
     parts.schema.fit(params, complete=False)
+    begun: list[str] = []  # more than one only if a connection broke, or another transaction went first
     with Call() as call:
 
         def act(connection: Connection, found: Claim | None, _: set[str]) -> Busy | tuple[bool, Rest]:
@@ -31,11 +33,12 @@ def delete(parts: Parts[Any], params: Mapping[str, Any], remove_file: bool) -> b
                 return Busy(found)
             raw = parts.rows.read(id)
             if raw is None:
-                return False, None
+                return bool(begun), None  # what was begun was committed, and has been finished by now
             parts.verify(raw, params)
             is_ours = found is not None and found.published is not None and found.registered is None
             if remove_file and found is not None and is_ours:
-                return True, begin(parts, connection, found, call.name)
+                begun.append(f"{new_attempt(found)}.{call.name}")
+                return True, begin(parts, connection, found, begun[-1])
             drop(parts, connection, found, id)
             return True, _removable(parts, raw) if remove_file and not is_ours else None
 
@@ -50,15 +53,16 @@ def delete(parts: Parts[Any], params: Mapping[str, Any], remove_file: bool) -> b
         elif rest is not None:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(rest)
+        for attempt in begun[:-1]:  # their transactions were rolled back, or all is done
+            places.remove(parts.area.inside(slot_of(parts, id, attempt)))
         if deleted:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(parts.area.log(parts.key_of(id)))
     return deleted
 
 
-def begin(parts: Parts[Any], connection: Connection, found: Claim, owner: str) -> Claim:
+def begin(parts: Parts[Any], connection: Connection, found: Claim, attempt: str) -> Claim:
     """Make the slot, delete the row, and mark the claim: from here on anyone can finish the delete."""
-    attempt = f"{new_attempt(found)}.{owner}"
     slot(parts, found.id, attempt)
     parts.rows.delete(connection, found.id)
     parts.ledger.deleting(connection, found.id, attempt)

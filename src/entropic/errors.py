@@ -7,7 +7,7 @@
     │   └── KeyCollisionError                          two different sets share one key
     ├── ModelError                (TypeError)          this class cannot describe the rows of a store
     ├── StoreError                                     this database or folder cannot hold a store
-    │   └── DatabaseBusy          (TimeoutError)       another program kept the database locked for too long
+    │   └── DatabaseBusy          (TimeoutError)       the database was locked, or not reached, for too long
     ├── PublishError                                   a finished run could not be recorded; its result is kept
     │   └── ForeignFileError      (FileExistsError)    a file that is not the store's lies where a result must go
     ├── ResultMissingError        (FileNotFoundError)  a result file is not there
@@ -75,7 +75,7 @@ class StoreError(EntropicError):
 
 
 class DatabaseBusy(StoreError, TimeoutError):
-    """Another program kept the database locked for longer than this store waits."""
+    """The database was locked by another program, or could not be reached, for longer than this store waits."""
 
 
 class PublishError(EntropicError):

@@ -1,24 +1,36 @@
 """The heartbeat: it renews the leases of the attempts that this process runs.
 
-A thread, started with a claim and ended when there has been nothing to renew for a while. On the machine itself
-nobody needs it: there a process is alive as long as it exists. It is for those who cannot see this process, such as
-another container that shares the folder.
+On the machine itself nobody needs it: there a process is alive as long as it exists. It is for those who cannot see
+this process, such as another container that shares the folder, or another machine that shares the server.
+
+Where only processes of one machine can share a store, a thread does it. Where machines can, it must not depend on
+what the runner does: C code that holds the interpreter's lock for an hour stops every thread. So there it is a small
+process of its own, `pulse.py`.
 """
 
+import json
 import logging
 import os
+import subprocess
+import sys
 import threading
 import time
 import weakref
+from typing import Any
 
 from entropic.db.ledger import Ledger
 
 log = logging.getLogger("entropic")
-_all: "weakref.WeakSet[Heart]" = weakref.WeakSet()
+_all: "weakref.WeakSet[Any]" = weakref.WeakSet()
 
 
-class Heart:
-    """Renews the leases of one store's attempts, three times within each lease."""
+def heart(ledger: Ledger) -> "Thread | Process":
+    """Return what renews the leases of one store's attempts, three times within each lease."""
+    return Process(ledger) if ledger.database.is_shared else Thread(ledger)
+
+
+class Thread:
+    """Renews leases in a thread, started with a claim and ended when there has been nothing to renew for a while."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
@@ -36,7 +48,8 @@ class Heart:
         with self._lock:
             self._attempts[attempt] = id
             if self._thread is None:
-                self._thread = threading.Thread(target=self._beat, name="entropic-heartbeat", daemon=True)
+                arguments = weakref.ref(self), self._ledger.lease / 3
+                self._thread = threading.Thread(target=_beat, args=arguments, name="entropic-heartbeat", daemon=True)
                 self._thread.start()
 
     def drop(self, attempt: str) -> None:
@@ -44,18 +57,94 @@ class Heart:
         with self._lock:
             self._attempts.pop(attempt, None)
 
-    def _beat(self) -> None:
-        while True:
-            time.sleep(self._ledger.lease / 3)
-            with self._lock:
-                attempts = [(id, attempt) for attempt, id in self._attempts.items()]
-                if not attempts:
-                    self._thread = None
-                    return
-            try:
-                self._ledger.renew(attempts)
-            except Exception as error:  # noqa: BLE001  (the next beat may succeed; ending would be worse)
-                log.warning("leases could not be renewed: %s", error)
+    def renew(self) -> bool:
+        """Renew all leases; False if there is none, and the thread may end."""
+        with self._lock:
+            attempts = [(id, attempt) for attempt, id in self._attempts.items()]
+            if not attempts:
+                self._thread = None
+                return False
+        try:
+            self._ledger.renew(attempts)
+        except Exception as error:  # noqa: BLE001  (the next beat may succeed; ending would be worse)
+            log.warning("leases could not be renewed: %s", error)
+        return True
+
+
+def _beat(heart: "weakref.ref[Thread]", pause: float) -> None:
+    """Renew, until there is nothing to renew; a store that nobody has any more is not kept for it."""
+    while True:
+        time.sleep(pause)
+        living = heart()
+        if living is None or not living.renew():
+            return
+        del living
+
+
+class Process:
+    """Renews leases in a process of its own, started with the first claim; it ends with this one, whatever happens."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._popen: Any = None
+        self.forget()
+        _all.add(self)
+
+    def forget(self) -> None:
+        """Begin anew, with nothing to renew: in a forked child the attempts, and the process, are the parent's."""
+        self._lock = threading.Lock()
+        self._attempts: dict[str, tuple[Any, ...]] = {}  # what its statement takes, by attempt
+        if self._popen is not None:
+            self._popen.stdin.close()  # the child's copy, or it would not be told of the parent's end
+            self._popen.returncode = 0  # not ours to wait for
+            self._end.detach()
+        self._popen = None
+
+    def add(self, id: str, attempt: str) -> None:
+        """Keep the lease of an attempt renewed from now on."""
+        with self._lock:
+            _, values = self._ledger.renewal(id, attempt)
+            self._attempts[attempt] = values
+            if self._popen is None or self._popen.poll() is not None:
+                self._start()
+            else:
+                self._say({"add": attempt, "values": values})
+
+    def drop(self, attempt: str) -> None:
+        """Renew the lease of an attempt no more."""
+        with self._lock:
+            if self._attempts.pop(attempt, None) is not None:
+                self._say({"drop": attempt})
+
+    def _say(self, what: dict[str, Any]) -> None:
+        try:
+            text = json.dumps(what).encode() + b"\n"
+            while text:
+                text = text[self._popen.stdin.write(text) :]
+        except OSError as error:  # it is gone: the next claim starts another, which is told of all of them
+            log.warning("the process that renews leases has ended: %s", error)
+
+    def _start(self) -> None:
+        pulse = os.path.join(os.path.dirname(__file__), "pulse.py")
+        # It is told the address, password included, by a pipe that nobody else can read; Ctrl-C is not for it.
+        # Unbuffered: a buffer has a lock, which a fork in another thread would leave locked in the child.
+        command = [sys.executable, "-I", "-S", pulse]
+        self._popen = subprocess.Popen(command, stdin=subprocess.PIPE, bufsize=0, start_new_session=True)
+        self._end = weakref.finalize(self, _end, self._popen)
+        driver, arguments = self._ledger.database.driver_arguments()
+        sql, _ = self._ledger.renewal("", "")
+        self._say({"path": sys.path, "driver": driver, "arguments": arguments, "sql": sql, "parent": os.getpid(),
+                   "every": self._ledger.lease / 3})  # fmt: skip
+        for attempt, values in self._attempts.items():
+            self._say({"add": attempt, "values": values})
+
+
+def _end(popen: Any) -> None:
+    try:
+        popen.stdin.close()
+    except OSError:
+        pass
+    popen.wait()
 
 
 def _forked() -> None:

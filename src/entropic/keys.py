@@ -71,6 +71,8 @@ class Hasher:
         if rounding not in ROUNDINGS:
             raise ParameterError(f"float_rounding is 'decimal' or 'significant', not {rounding!r}")
         self.rounding = rounding
+        self.check_id: Callable[[str], None] = lambda id: None
+        """Refuses ids given by the user that a store's database cannot hold."""
         self._round = round_ = ROUND[rounding]
         self._templates: dict[tuple[str, ...], tuple[str, tuple[str, ...]]] = {}
 
@@ -94,7 +96,9 @@ class Hasher:
             text = template % tuple([writers[type(value)](value) for value in map(params.__getitem__, names)])
         except (KeyError, ValueError, TypeError):
             if isinstance(params, Mapping) and "id" in params:
-                return explicit_id(params["id"])
+                id = explicit_id(params["id"])
+                self.check_id(id)
+                return id
             text = self._write(params)
         return sha256(text.encode("ascii")).hexdigest()[:16]
 

@@ -11,7 +11,7 @@ from entropic.db.rows import Rows
 from entropic.files import sidecar as sidecars
 from entropic.files.area import Area, key_of
 from entropic.files.attempt import Runner
-from entropic.heartbeat import Heart
+from entropic.heartbeat import Process, Thread
 from entropic.keys import Hasher
 from entropic.model import Base, Schema
 
@@ -28,7 +28,7 @@ class Parts(Generic[ModelT]):
     ledger: Ledger
     rows: Rows[ModelT]
     area: Area
-    heart: Heart
+    heart: Thread | Process
     runner: Runner
     fsync: bool
 

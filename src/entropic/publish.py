@@ -5,15 +5,14 @@ sidecar, from which the next caller does it again; each rename works once, so do
 """
 
 import logging
-import sqlite3
 import time
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, NoReturn, Protocol
 
-from entropic.db.engine import Connection
+from entropic.db.connection import Connection
 from entropic.db.ledger import RUNNING, Claim
-from entropic.errors import DatabaseBusy, PublishError, ResultMissingError, StoreError, note
+from entropic.errors import DatabaseBusy, PublishError, ResultMissingError, note
 from entropic.failure import record as record_of
 from entropic.files import place as places
 from entropic.files import sidecar as sidecars
@@ -24,7 +23,6 @@ from entropic.files.sidecar import Sidecar
 from entropic.parts import Parts
 
 log = logging.getLogger("entropic")
-REFUSALS = (StoreError, sqlite3.Error, OSError)  # what a publication may meet in the database or on the disk
 
 
 class Held(Protocol):
@@ -71,33 +69,26 @@ def publish(parts: Parts[Any], sidecar: Sidecar, held: Held | None = None) -> An
     ResultMissingError
         If an outsider removed the result meanwhile.
     """
+
+    def work(connection: Connection) -> Any:
+        publish_locked(parts, connection, held or held_claim(parts, connection, sidecar), sidecar)
+        return parts.rows.read(sidecar.id)
+
     while True:
-        connection = parts.database.connection()
         try:
-            connection.begin()
-            publish_locked(parts, connection, held or held_claim(parts, connection, sidecar), sidecar)
-            raw = parts.rows.read(sidecar.id)
-            commit(connection)
-            return raw
+            return parts.database.transact(work)
         except Fenced:
-            connection.rollback()
             return None
         except Visible:
-            connection.rollback()
             unpublish(parts, sidecar)
         except Vanished:
-            connection.rollback()
             vanished(parts, sidecar)
             raise ResultMissingError(
                 f"the result of {parts.schema.name} {sidecar.id} was removed from {parts.area.results_dir} before it "
                 "was recorded; call again to run it again"
             ) from None
-        except REFUSALS as error:
-            connection.rollback()
+        except parts.database.troubles as error:
             raise_explained(parts, sidecar, error)
-        except BaseException:
-            connection.rollback()
-            raise
 
 
 def raise_explained(parts: Parts[Any], sidecar: Sidecar, error: Exception) -> NoReturn:
@@ -187,15 +178,13 @@ def move(parts: Parts[Any], claim: Held, sidecar: Sidecar) -> None:
 
 def unpublish(parts: Parts[Any], sidecar: Sidecar) -> None:
     """Delete the row of a result that a folder replaces: no reader may see it while its file is on the way."""
-    with parts.database.transaction() as connection:
+
+    def work(connection: Connection) -> None:
         claim, _ = parts.ledger.lock(connection, sidecar.id)
         if claim is not None and claim.attempt == sidecar.attempt and claim.state == RUNNING:
             parts.rows.delete(connection, sidecar.id)
 
-
-def commit(connection: Connection) -> None:
-    """Make the row visible."""
-    connection.commit()
+    parts.database.transact(work)
 
 
 def clean(parts: Parts[Any], sidecar: Sidecar) -> None:
@@ -214,15 +203,19 @@ def discard(parts: Parts[Any], sidecar: Sidecar) -> None:
 
 def discard_finished(parts: Parts[Any], id: str) -> None:
     """Discard the finished attempt that a key has and the database refuses, because the user says so."""
-    with parts.database.transaction() as connection:
+
+    def work(connection: Connection) -> Sidecar | None:
         claim, _ = parts.ledger.lock(connection, id)
         if claim is None or claim.state != RUNNING:
-            return
+            return None
         sidecar = sidecars.read(parts.area, parts.key_of(id), claim.attempt)
-        if sidecar is None:
-            return
-        parts.ledger.release(connection, id, claim.attempt)
-    discard(parts, sidecar)
+        if sidecar is not None:
+            parts.ledger.release(connection, id, claim.attempt)
+        return sidecar
+
+    finished = parts.database.transact(work)
+    if finished is not None:
+        discard(parts, finished)
 
 
 def vanished(parts: Parts[Any], sidecar: Sidecar) -> None:
@@ -233,8 +226,7 @@ def vanished(parts: Parts[Any], sidecar: Sidecar) -> None:
         "values": sidecars.packed(sidecar.values),
         "given": [parts.schema.attributes[name] for name in sidecar.values],
     }
-    with parts.database.transaction() as connection:
-        parts.ledger.vanished(connection, sidecar.id, sidecar.attempt, failure)
+    parts.database.transact(lambda connection: parts.ledger.vanished(connection, sidecar.id, sidecar.attempt, failure))
     discard(parts, sidecar)
 
 
@@ -269,9 +261,11 @@ def publish_many(parts: Parts[Any], finished: Iterable[tuple[Task, Sidecar]]) ->
 
 
 def _publish_together(parts: Parts[Any], ordered: list[tuple[Task, Sidecar]]) -> None:
-    with parts.database.transaction() as connection:
+    def work(connection: Connection) -> None:
         record_many(parts, connection, ordered)
         for task, sidecar in ordered:
             move(parts, task, sidecar)
+
+    parts.database.transact(work)
     for _, sidecar in ordered:
         clean(parts, sidecar)

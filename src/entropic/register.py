@@ -7,7 +7,7 @@ from typing import Any
 
 from entropic import run
 from entropic.claim import Busy, Want, is_busy, row_of
-from entropic.db.engine import Connection
+from entropic.db.connection import Connection
 from entropic.db.ledger import Claim
 from entropic.errors import ParameterError, RegisterError, ResultMissingError
 from entropic.files.area import FOLDER

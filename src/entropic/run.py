@@ -11,11 +11,12 @@ import logging
 import os
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from entropic import lookup, process, publish
 from entropic.claim import Busy, Want, claim, lock, look
+from entropic.db.connection import Connection
 from entropic.db.ledger import RUNNING, Claim
 from entropic.errors import DatabaseBusy, ResultLostWarning, levels_to_user, note
 from entropic.failure import Record, describe
@@ -98,7 +99,7 @@ def fulfil(parts: Parts[ModelT], want: Want, owner: str) -> ModelT:
 def carry_out(parts: Parts[Any], task: Task, want: Want) -> Any:
     """Execute and publish a claimed attempt; return its raw row, or None if there is none to return yet."""
     if want.suspect is not None:
-        warn_of_loss(parts, want)
+        warn_of_loss(parts, [want])
     want.waited, want.attempt, want.began = None, task.attempt, time.time()
     parts.heart.add(task.id, task.attempt)
     try:
@@ -173,16 +174,21 @@ def end_claim(parts: Parts[Any], want: Want, is_mine: Callable[[Claim], bool], f
 
     False if the attempt is finished all the same, or holds its claim no longer.
     """
-    with parts.database.transaction() as connection:
+
+    def work(connection: Connection) -> str | None:
         found, _ = lock(parts, connection, want.id)
         if found is None or not is_mine(found) or found.state != RUNNING or look(parts, found) is not None:
-            return False
+            return None
         if failure is None:
             parts.ledger.release(connection, want.id, found.attempt)
         else:
             parts.ledger.fail(connection, want.id, found.attempt, failure_of(failure, want, found.attempt))
-    sidecars.discard(parts.area, parts.key_of(want.id), found.attempt)  # torn, if there is one
-    return True
+        return found.attempt
+
+    ended = parts.database.transact(work)
+    if ended is not None:
+        sidecars.discard(parts.area, parts.key_of(want.id), ended)  # torn, if there is one
+    return ended is not None
 
 
 def failure_of(failure: Record, want: Want, attempt: str) -> Record:
@@ -190,13 +196,14 @@ def failure_of(failure: Record, want: Want, attempt: str) -> Record:
     return {**failure, "attempt": attempt, "values": sidecars.packed(want.row()), "given": list(want.params)}
 
 
-def warn_of_loss(parts: Parts[Any], want: Want) -> None:
-    """Say that a stored result is lost and is run again."""
-    path = parts.rows.file_of(want.suspect)
-    recorded, found = parts.rows.claim_of(want.suspect)[3], measure(path)
+def warn_of_loss(parts: Parts[Any], lost: Sequence[Want]) -> None:
+    """Say, once for all of them, that stored results are lost and are run again."""
+    path = parts.rows.file_of(lost[0].suspect)
+    recorded, found = parts.rows.claim_of(lost[0].suspect)[3], measure(path)
     what = "is gone" if found is None else f"has {found.size} bytes instead of {recorded}"
+    more = f", and {len(lost) - 1} other results are lost as well: they are" if len(lost) > 1 else ": it is"
     warnings.warn(
-        f"the result file {path} {what}: {parts.describe(want.params, want.id)} is run again",
+        f"the result file {path} of {parts.describe(lost[0].params, lost[0].id)} {what}{more} run again",
         ResultLostWarning,
         stacklevel=levels_to_user(),
     )

@@ -9,11 +9,12 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Literal
 
 from entropic import lookup, publish, run
 from entropic.claim import Busy, Want, begin_first_many, claim, decide, failed, lock, undone
+from entropic.db.connection import Connection
 from entropic.db.ledger import FAILED, Claim
 from entropic.errors import RunFailed, note, noting
 from entropic.executors.contract import TORN, Outcome, at_home
@@ -25,6 +26,10 @@ from entropic.parts import Parts
 from entropic.wait import LONGEST, freed, wait_for_any
 
 log = logging.getLogger("entropic")
+
+UNDONE: Literal["undone"] = "undone"  # what somebody has left half done comes first
+# What becomes of a set: its task, who runs it, that it failed meanwhile; None: its row is to be read.
+Decision = Task | Busy | RunFailed | Literal["undone"] | None
 
 MOST_CLAIMED = 200  # in one transaction
 CHUNK_SECONDS = 0.2  # a chunk of claims should last this long
@@ -60,6 +65,7 @@ class Share:
         self._keep_going = keep_going
         self._began, self._pid = time.time(), os.getpid()
         self._todo = deque(missing)
+        self._known_lost = {id for id, want in missing.items() if want.suspect is not None}  # of which the user knows
         self._busy: dict[str, Claim] = {}
         self._met: set[str | None] = set()  # owners of sets that the latest chunk could not have
         self._look_again = 0.0  # when to look at the busy ones again
@@ -124,8 +130,9 @@ class Share:
             self.under_way[task.id] = task
             self._claimed.popleft()  # only now, so that an interrupt finds it
             self._last_taken = time.monotonic()
-        if self._missing[task.id].suspect is not None:
-            run.warn_of_loss(self._parts, self._missing[task.id])
+        want = self._missing[task.id]
+        if want.suspect is not None and task.id not in self._known_lost:
+            run.warn_of_loss(self._parts, [want])
         return task
 
     def _look_around(self) -> None:
@@ -145,51 +152,67 @@ class Share:
             self._todo.append(id)
 
     def _claim_chunk(self) -> None:
-        """Claim the next few sets that nobody has, in one transaction."""
+        """Claim the next few sets that nobody has."""
         self._resize()
-        stored: list[str] = []
-        undone_: list[str] = []
         members, self._met = 1 + len(self._met), set()
         count = min(self._chunk, -(-len(self._todo) // (2 * members)))  # less and less, so that all end together
         ids = [self._todo.popleft() for _ in range(count)]
-        with self._parts.database.transaction() as connection:
-            first = begin_first_many(self._parts, connection, map(self._missing.__getitem__, ids), self._owner)
-            for id in ids:
-                if id in first:
-                    self._hold(first[id])
-                    continue
-                found, taken = lock(self._parts, connection, id)
-                if undone(self._parts, found) is not None:
-                    undone_.append(id)
-                elif found is not None and found.state == FAILED and self._failed_meanwhile(found):
-                    continue
-                else:
-                    decision = decide(self._parts, connection, self._missing[id], self._owner, found, taken)
-                    self._sort_in(id, decision, stored)
-        for id in undone_:
-            try:
-                self._sort_in(id, claim(self._parts, self._missing[id], self._owner), stored)
-            except RunFailed as error:  # it ended just now, and not well
-                self.failures[id] = error
-        self._read(stored)
+        decisions: dict[str, Decision] = {**self._claim_first(ids)}
+        rest = [id for id in ids if id not in decisions]
+        if rest:
+            decisions |= self._claim_rest(rest)
+        self._read([id for id in ids if not self._sort_in(id, decisions[id])])
 
-    def _sort_in(self, id: str, decision: Task | Busy | None, stored: list[str]) -> None:
+    def _claim_first(self, ids: list[str]) -> dict[str, Task]:
+        """Claim, in one transaction, those sets that nobody has ever claimed."""
+        wants = [want for id in ids if (want := self._missing[id]).fresh]
+        if not wants:
+            return {}
+        return self._parts.database.transact(
+            lambda connection: begin_first_many(self._parts, connection, wants, self._owner)
+        )
+
+    def _claim_rest(self, ids: list[str]) -> dict[str, Decision]:
+        """Look, in one transaction, at sets that were claimed before, and claim those that nobody runs."""
+
+        def work(connection: Connection) -> dict[str, Decision]:
+            # Locked in the order of the keys: who locks several in another order meets a deadlock.
+            return {id: self._decide(connection, id) for id in sorted(ids)}
+
+        decisions = self._parts.database.transact(work)
+        for id, decision in decisions.items():
+            if decision == UNDONE:
+                try:
+                    decisions[id] = claim(self._parts, self._missing[id], self._owner)
+                except RunFailed as error:  # it ended just now, and not well
+                    decisions[id] = error
+        return decisions
+
+    def _decide(self, connection: Connection, id: str) -> Decision:
+        found, taken = lock(self._parts, connection, id)
+        if undone(self._parts, found) is not None:
+            return UNDONE
+        failure = self._failed_meanwhile(found) if found is not None and found.state == FAILED else None
+        return failure or decide(self._parts, connection, self._missing[id], self._owner, found, taken)
+
+    def _sort_in(self, id: str, decision: Decision) -> bool:
+        """Do with a set what was decided; False if its row is to be read."""
         if isinstance(decision, Task):
-            self._hold(decision)  # at once, so that an interrupt finds it
+            self._hold(decision)
         elif isinstance(decision, Busy):
             self._busy[id] = decision.claim
             self._met.add(decision.claim.owner)
-        else:
-            stored.append(id)
+        elif isinstance(decision, RunFailed):
+            self.failures[id] = decision
+        return decision is not None
 
-    def _failed_meanwhile(self, found: Claim) -> bool:
-        """Tell whether a set has failed since this sweep began: all who share a sweep run it once."""
+    def _failed_meanwhile(self, found: Claim) -> RunFailed | None:
+        """Return the failure of a set that failed since this sweep began: all who share a sweep run it once."""
         want, failure = self._missing[found.id], self._parts.ledger.failure(found.id)
         ended = failure.get("started_at", 0.0) + failure.get("elapsed_seconds", 0.0)
         if ended < self._began and found.attempt != want.waited:
-            return False
-        self.failures[found.id] = failed(self._parts, want, failure)
-        return True
+            return None
+        return failed(self._parts, want, failure)
 
     def _resize(self) -> None:
         now = time.monotonic()
@@ -251,8 +274,9 @@ class Share:
             elif outcome.failure is not None and (self._keep_going or not falls_back):
                 self._fail(outcome)
             elif falls_back:
-                with self._parts.database.transaction() as connection:  # who wants it meanwhile need not wait for us
-                    self._parts.ledger.abandon(connection, task.id, task.attempt)
+                self._parts.database.transact(  # who wants it meanwhile need not wait for us
+                    lambda connection: self._parts.ledger.abandon(connection, task.id, task.attempt)
+                )
                 self.astray.append(outcome)
             else:
                 self._todo.append(task.id)  # its claim is ours, so it is claimed anew
@@ -362,14 +386,22 @@ class Share:
         """Let others run what is claimed and has not begun."""
         if not tasks:
             return
-        with self._parts.database.transaction() as connection:
-            for task in tasks:
-                self._parts.ledger.release(connection, task.id, task.attempt)
+        self._let_go(tasks, self._parts.ledger.release)
         while tasks:
             task = tasks.pop()
             self._parts.heart.drop(task.attempt)
             self._todo.appendleft(task.id)
         self._chunk = 1
+
+    def _let_go(self, tasks: Iterable[Task], end: Callable[[Connection, str, str], bool]) -> None:
+        """End the claims on some tasks, in the order of their keys."""
+        claims = sorted((task.id, task.attempt) for task in tasks)
+
+        def work(connection: Connection) -> None:
+            for id, attempt in claims:
+                end(connection, id, attempt)
+
+        self._parts.database.transact(work)
 
     def give_up(self, error: BaseException, ended: bool) -> None:
         """End early: publish what is finished, record what was interrupted, and let others have the rest.
@@ -396,11 +428,9 @@ class Share:
                 here, self._here = self._here, None
                 if here is not None and self.under_way.pop(here.id, None) is not None:
                     run.give_up(self._parts, self._missing[here.id], self._owner, error)
-                with self._parts.database.transaction() as connection:
-                    # A worker that goes on may still finish its task; then it is taken in when it is next asked for.
-                    let_go = self._parts.ledger.release if ended else self._parts.ledger.abandon
-                    for task in self.under_way.values():
-                        let_go(connection, task.id, task.attempt)
+                # A worker that goes on may still finish its task; then it is taken in when it is next asked for.
+                end = self._parts.ledger.release if ended else self._parts.ledger.abandon
+                self._let_go(self.under_way.values(), end)
                 self._give_back(self._claimed)
 
     def close(self) -> None:

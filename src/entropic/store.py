@@ -5,17 +5,17 @@ from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal
 
-from entropic import collect, delete, failures, plan, register, repair, run, sweep
+from entropic import collect, delete, failures, plan, register, repair, run, sweep, transfer
 from entropic.db.engine import Database
 from entropic.db.ledger import Ledger
 from entropic.db.rows import Rows
 from entropic.db.settings import Settings
-from entropic.db.tables import check_columns, metadata
+from entropic.db.tables import metadata
 from entropic.errors import ParameterError, StoreError
 from entropic.failures import Failure
 from entropic.files.area import Area, check_suffix
 from entropic.files.attempt import Runner
-from entropic.heartbeat import Heart
+from entropic.heartbeat import heart
 from entropic.keys import Hasher
 from entropic.model import Schema
 from entropic.parts import ModelT, Parts
@@ -44,8 +44,8 @@ class Store(Generic[ModelT]):
     file_suffix
         What the names of result files end with, such as `".h5"` or `".npy"`.
     db_url
-        A SQLAlchemy URL of a SQLite database. A locked database is waited for, 60 seconds or what
-        `?timeout=SECONDS` says.
+        A SQLAlchemy URL of SQLite, PostgreSQL, MariaDB or MySQL. A locked or silent database is waited for, 60 seconds
+        or what `?timeout=SECONDS` says.
     lease
         Seconds after which another machine takes over from an owner that has not been heard of.
     float_rounding
@@ -85,14 +85,14 @@ class Store(Generic[ModelT]):
         if os.path.exists(folder) and not os.path.isdir(folder):
             raise StoreError(f"results_dir {folder!r} is a file; give the path of a folder")
         database = Database(db_url, fsync)
-        database.create(metadata, schema.table.metadata)
-        check_columns(database.engine, schema.table, schema.name)
+        hasher.check_id = database.check_id
+        database.open(schema.table, schema.name, metadata, schema.table.metadata)
         settings = Settings(database)
         settings.agree_rounding(schema.table_name, float_rounding)
         area = Area(folder, settings.uuid(), suffix)
         ledger = Ledger(database, schema.table_name, lease)
         rows: Rows[ModelT] = Rows(database, schema, folder)
-        self._parts = Parts(schema, hasher, database, ledger, rows, area, Heart(ledger), runner, fsync)
+        self._parts = Parts(schema, hasher, database, ledger, rows, area, heart(ledger), runner, fsync)
         self._made_of = (runner, result_cls, folder, suffix, lease, float_rounding, fsync)
         collect.collect(self._parts)
 
@@ -252,6 +252,28 @@ class Store(Generic[ModelT]):
     def repair(self, dry_run: bool = False) -> Repair:
         """Mend what can be mended without a run, and say what was done (or, in a dry run, would be)."""
         return repair.repair(self._parts, dry_run)
+
+    def copy_to(self, db_url: str) -> "Store[ModelT]":
+        """Copy all rows and claims into another database, and return the store that works on it.
+
+        The results stay where they are, for both; from then on use one of the two. Everything is copied, or nothing.
+
+        Parameters
+        ----------
+        db_url
+            A database of any kind, in which this model has no rows yet.
+
+        Raises
+        ------
+        StoreError
+            If it has some, or if runs are under way.
+        """
+        transfer.refuse_busy(self._parts)
+        runner, result_cls, folder, suffix, lease, rounding, fsync = self._made_of
+        options = {"lease": lease, "float_rounding": rounding, "fsync": fsync}
+        other: Store[ModelT] = _restore(type(self), runner, result_cls, folder, suffix, db_url, options)
+        transfer.copy(self._parts, other._parts)
+        return other
 
     @property
     def results_dir(self) -> Path:

@@ -19,6 +19,7 @@ from typing import Any, Generic
 from entropic import lookup, match, run
 from entropic.claim import Want, rehearsal, rehearse, settled
 from entropic.collect import collect
+from entropic.db.connection import Connection
 from entropic.errors import ParameterError, ResultMissingError, RunsFailedWarning, levels_to_user, noting
 from entropic.executors.contract import Executor, ExecutorLost
 from entropic.executors.serial import Serial
@@ -182,6 +183,9 @@ def carry_out(
     bar = Bar(wanted, parts.schema.name, len(planned.rows) - len(planned.left_out), stored)
     with bar, Call() as call:
         if missing:
+            lost = [want for want in missing.values() if want.suspect is not None]
+            if lost:
+                run.warn_of_loss(parts, lost)
             rehearse_together(parts, missing)
             attempt.prepare(parts.area)
             coming: deque[tuple[str, ModelT]] = deque()
@@ -242,9 +246,13 @@ def _warn(parts: Parts[Any], planned: Planned[Any], failures: Mapping[str, BaseE
 def rehearse_together(parts: Parts[Any], missing: Mapping[str, Want]) -> None:
     """Insert all missing rows and take them back: sets that break a constraint against each other run neither."""
     if parts.rows.is_constrained and len(missing) > 1:
-        with parts.database.transaction() as connection, rehearsal(connection):
-            for want in missing.values():
-                rehearse(parts, connection, want)
+
+        def work(connection: Connection) -> None:
+            with rehearsal(connection):
+                for want in missing.values():
+                    rehearse(parts, connection, want)
+
+        parts.database.transact(work)
 
 
 def plan(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sqlite3
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -139,21 +139,21 @@ def test_deleting_runs_nothing(store, runner):
     assert runner.calls == []
 
 
-WATCH: dict[str, object] = {}
+WATCH: dict[str, Any] = {}
 
 
 def watch(event: str, args: tuple[object, ...]) -> None:
     """Whenever the watched file is renamed or unlinked, note how many rows point to it at that moment."""
     if event not in {"os.remove", "os.rename"} or str(args[0]) != WATCH.get("path"):
         return
-    with sqlite3.connect(WATCH["db"]) as db:
-        WATCH["rows"].append(db.execute("select count(*) from sim_results").fetchone()[0])
+    ((count,),) = WATCH["place"].fetch("select count(*) from sim_results")
+    WATCH["rows"].append(count)
 
 
-def test_no_row_points_to_a_file_that_delete_has_removed_at_any_moment(store, tmp_path):
+def test_no_row_points_to_a_file_that_delete_has_removed_at_any_moment(store, place):
     row = store.run(ONE)
     sys.addaudithook(watch)
-    WATCH.update(path=row.result_file, db=tmp_path / "db.sqlite3", rows=[])
+    WATCH.update(path=row.result_file, place=place, rows=[])
     try:
         store.delete(ONE, remove_file=True)
     finally:

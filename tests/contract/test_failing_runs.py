@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from pathlib import Path
 
 import pytest
@@ -73,14 +72,13 @@ def test_the_runners_exception_says_in_a_note_which_params_it_was(open_store):
     assert "0.125" in notes
 
 
-def test_the_failure_is_recorded_with_its_traceback_in_the_database(open_store, tmp_path):
+def test_the_failure_is_recorded_with_its_traceback_in_the_database(open_store, place):
     with pytest.raises(Boom):
         open_store(run=fail_with(Boom("the pump ran dry"))).run(ONE)
-    with sqlite3.connect(tmp_path / "db.sqlite3") as db:
-        dump = "\n".join(db.iterdump())
-    assert "the pump ran dry" in dump
-    assert "Traceback" in dump
-    assert Path(__file__).name in dump
+    content = str(place.content())
+    assert "the pump ran dry" in content
+    assert "Traceback" in content
+    assert Path(__file__).name in content
 
 
 @pytest.mark.parametrize("error", [Boom("it broke"), KeyboardInterrupt()])

@@ -245,8 +245,11 @@ HOSTILE = [
 ]
 
 
-def test_the_file_of_an_explicit_id_stays_in_the_results_folder_and_no_two_share_one(store, tmp_path):
-    ids = list(dict.fromkeys(HOSTILE))
+REFUSED = {"sqlite": [], "postgresql": ["x\0y", "x" * 5000], "mariadb": ["x" * 5000]}
+
+
+def test_the_file_of_an_explicit_id_stays_in_the_results_folder_and_no_two_share_one(store, place, tmp_path):
+    ids = [id for id in dict.fromkeys(HOSTILE) if id not in REFUSED[place.kind]]  # test_bad_input.py has the others
     rows = [store.run({"n": n, "dt": 0.5, "id": explicit}) for n, explicit in enumerate(ids)]
     assert [row.id for row in rows] == ids
     names = []

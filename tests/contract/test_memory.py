@@ -4,7 +4,7 @@ import tracemalloc
 
 import pytest
 
-from entropic import Base, Mapped
+from entropic import Base, Mapped, Store
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 FEW, MANY = 6_000, 18_000  # the difference shows what one more set costs
@@ -27,13 +27,12 @@ def sets(count):
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    from entropic import Store
-
+def store(make_place, tmp_path_factory):
     folder = tmp_path_factory.mktemp("many")
-    made = Store(write, Small, folder / "results", ".txt", f"sqlite:///{folder / 'db.sqlite3'}")
-    made.sweep(sets(MANY))
-    return made
+    with make_place(folder) as place:
+        made = Store(write, Small, folder / "results", ".txt", place.url)
+        made.sweep(sets(MANY))
+        yield made
 
 
 def peak_of(action):

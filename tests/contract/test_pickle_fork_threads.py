@@ -73,8 +73,7 @@ from pathlib import Path
 from contract.models import LoggingRunner, SimResult
 from entropic import Store
 folder = Path(sys.argv[1])
-url = f"sqlite:///{folder / 'db.sqlite3'}"
-store = Store(LoggingRunner(folder / "log"), SimResult, folder / "results", ".json", url)
+store = Store(LoggingRunner(folder / "log"), SimResult, folder / "results", ".json", sys.argv[2])
 store.run({"n": 0, "dt": 0.5})
 children = []
 for n in (1, 2, 3):
@@ -97,8 +96,8 @@ assert store.check().ok, store.check()
 """
 
 
-def test_a_store_survives_fork_on_both_sides(tmp_path):
-    run_python(FORK, tmp_path)
+def test_a_store_survives_fork_on_both_sides(place, tmp_path):
+    run_python(FORK, tmp_path, place.url)
     assert sorted(n for _, n in lines(tmp_path)) == [0, 1, 2, 3, 4, 10, 20, 30, 100]
     assert len({pid for pid, _ in lines(tmp_path)}) >= 4
 

@@ -7,7 +7,6 @@ import datetime
 import os
 import re
 import socket
-import sqlite3
 import subprocess
 import sys
 import time
@@ -111,12 +110,10 @@ def test_every_set_is_checked(store, bad):
         store.plan([*sets(1, 2), bad])
 
 
-def test_a_plan_runs_nothing_and_changes_nothing(store, runner, fail, tmp_path):
-    def state() -> tuple[list[str], list[tuple[str, int]]]:
-        with sqlite3.connect(tmp_path / "db.sqlite3") as db:
-            dump = list(db.iterdump())
+def test_a_plan_runs_nothing_and_changes_nothing(store, runner, fail, place, tmp_path):
+    def state() -> tuple[dict[str, list[str]], list[tuple[str, int]]]:
         files = [path for path in (tmp_path / "results").rglob("*") if path.is_file()]
-        return dump, sorted((str(path), path.stat().st_mtime_ns) for path in files)
+        return place.content(), sorted((str(path), path.stat().st_mtime_ns) for path in files)
 
     store.sweep(sets(1, 2))
     fail(3)
@@ -188,16 +185,16 @@ OWNER = """if True:
         sys.stdin.readline()  # until the test closes it
         write_params(params)
 
-    store = Store(run, SimResult, folder / "results", ".json", f"sqlite:///{folder / 'db.sqlite3'}")
+    store = Store(run, SimResult, folder / "results", ".json", sys.argv[2])
     store.run({"n": 2, "dt": 0.5})
 """
 
 
 @contextlib.contextmanager
-def running_elsewhere(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+def running_elsewhere(folder: Path, url: str) -> Iterator[subprocess.Popen[bytes]]:
     """Let another process run the set 2, until its input is closed."""
     process = subprocess.Popen(
-        [sys.executable, "-c", OWNER, str(folder)],
+        [sys.executable, "-c", OWNER, str(folder), url],
         stdin=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
     )
@@ -212,8 +209,8 @@ def running_elsewhere(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 @pytest.fixture
-def owner(store, tmp_path):
-    with running_elsewhere(tmp_path) as process:
+def owner(store, place, tmp_path):
+    with running_elsewhere(tmp_path, place.url) as process:
         yield process
 
 
@@ -244,9 +241,9 @@ def test_what_was_claimed_by_a_process_that_died_is_missing(store, owner):
     assert (lists(plan), list(plan.owners)) == (([], sets(1, 2), [], []), [])
 
 
-def test_a_stored_set_that_is_run_again_elsewhere_is_in_one_list(store, tmp_path):
+def test_a_stored_set_that_is_run_again_elsewhere_is_in_one_list(store, place, tmp_path):
     store.run(sets(2)[0])
-    with running_elsewhere(tmp_path):
+    with running_elsewhere(tmp_path, place.url):
         plan = store.plan(sets(1, 2, 1, 2))
     assert lists(plan) in [(sets(2), sets(1), [], []), ([], sets(1), sets(2), [])]
     assert len(plan.owners) == len(plan.running)

@@ -18,6 +18,7 @@ import pytest
 from contract.models import LoggingRunner
 from entropic import RunsFailedWarning
 
+pytestmark = pytest.mark.slow_on("postgresql")  # the database has no part in it
 needs_tqdm = pytest.mark.skipif(importlib.util.find_spec("tqdm") is None, reason="the bar is one of tqdm")
 IN_WORKERS = pytest.param({"workers": 2}, id="in workers", marks=pytest.mark.slow)  # to start them takes a second
 HERE_AND_THERE = pytest.mark.parametrize("options", [pytest.param({}, id="here"), IN_WORKERS])
@@ -94,18 +95,18 @@ SWEEP = """if True:
     import sys
     from contract.models import SimResult, write_params
     from entropic import Store
-    store = Store(write_params, SimResult, f"{sys.argv[1]}/results", ".json", f"sqlite:///{sys.argv[1]}/db.sqlite3")
-    options = eval(sys.argv[2])
+    store = Store(write_params, SimResult, f"{sys.argv[1]}/results", ".json", sys.argv[2])
+    options = eval(sys.argv[3])
     assert len(store.sweep([{"n": n, "dt": 0.5} for n in range(7)], **options)) == 7
 """
 
 
-def shown_on_a_terminal(folder: Path, options: dict[str, Any]) -> str:
+def shown_on_a_terminal(folder: Path, url: str, options: dict[str, Any]) -> str:
     """Sweep in a process whose stderr is a terminal; return what it shows."""
     master, slave = pty.openpty()
     termios.tcsetwinsize(slave, (24, 80))
     process = subprocess.Popen(
-        [sys.executable, "-c", SWEEP, str(folder), repr(options)],
+        [sys.executable, "-c", SWEEP, str(folder), url, repr(options)],
         stdout=subprocess.DEVNULL,
         stderr=slave,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
@@ -125,10 +126,10 @@ def shown_on_a_terminal(folder: Path, options: dict[str, Any]) -> str:
 
 @needs_tqdm
 @HERE_AND_THERE
-def test_a_terminal_shows_a_bar_unasked(tmp_path, options):
-    assert "7/7" in shown_on_a_terminal(tmp_path, options)
+def test_a_terminal_shows_a_bar_unasked(place, tmp_path, options):
+    assert "7/7" in shown_on_a_terminal(tmp_path, place.url, options)
 
 
 @HERE_AND_THERE
-def test_a_terminal_shows_none_where_it_is_forbidden(tmp_path, options):
-    assert shown_on_a_terminal(tmp_path, {"progress": False, **options}) == ""
+def test_a_terminal_shows_none_where_it_is_forbidden(place, tmp_path, options):
+    assert shown_on_a_terminal(tmp_path, place.url, {"progress": False, **options}) == ""

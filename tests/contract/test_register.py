@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from pathlib import Path
 
 import pytest
@@ -20,11 +19,6 @@ def made(tmp_path: Path) -> Path:
     path.parent.mkdir()
     path.write_text("made elsewhere")
     return path
-
-
-def dump(tmp_path: Path) -> list[str]:
-    with sqlite3.connect(tmp_path / "db.sqlite3") as db:
-        return list(db.iterdump())
 
 
 @pytest.mark.parametrize("kind", [str, Path])
@@ -75,11 +69,10 @@ def test_an_explicit_id_is_used_verbatim(store, made):
     assert store.retrieve({"id": "mine"}).result_file == str(made)
 
 
-def test_the_same_file_may_be_registered_again(store, made, tmp_path):
+def test_the_same_file_may_be_registered_again(store, made, place):
     first = store.register(ONE, made)
     assert store.register(ONE, made).id == first.id
-    with sqlite3.connect(tmp_path / "db.sqlite3") as db:
-        assert db.execute("select count(*) from sim_results").fetchone() == (1,)
+    assert place.fetch("select count(*) from sim_results") == [(1,)]
 
 
 def test_the_same_file_may_be_registered_again_by_another_spelling_of_its_path(store, made, monkeypatch):
@@ -89,25 +82,25 @@ def test_the_same_file_may_be_registered_again_by_another_spelling_of_its_path(s
     assert (again.id, Path(again.result_file).read_text()) == (first.id, "made elsewhere")
 
 
-def test_registering_another_file_raises_and_changes_nothing(store, made, tmp_path):
+def test_registering_another_file_raises_and_changes_nothing(store, made, place, tmp_path):
     store.register(ONE, made, source="first")
     other = tmp_path / "other.dat"
     other.write_text("other")
-    before = dump(tmp_path)
+    before = place.content()
     with pytest.raises(RegisterError, match=r"made\.dat") as caught:
         store.register(ONE, other, source="second")
     assert isinstance(caught.value, ValueError)
     assert isinstance(caught.value, EntropicError)
-    assert dump(tmp_path) == before
+    assert place.content() == before
     assert (made.read_text(), other.read_text()) == ("made elsewhere", "other")
 
 
-def test_registering_over_a_run_raises_and_changes_nothing(store, made, tmp_path):
+def test_registering_over_a_run_raises_and_changes_nothing(store, made, place):
     row = store.run(ONE, note="x")
-    before = dump(tmp_path)
+    before = place.content()
     with pytest.raises(RegisterError):
         store.register(ONE, made)
-    assert dump(tmp_path) == before
+    assert place.content() == before
     assert content(row)["custom_data"] == {"note": "x"}
 
 

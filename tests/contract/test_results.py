@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from pathlib import Path
 
 import pytest
@@ -169,26 +168,19 @@ def test_a_foreign_file_at_the_place_of_a_deleted_result_is_left_alone(store):
     assert path.read_text() == "mine"
 
 
-def test_a_file_in_the_results_folder_without_a_row_is_no_result(open_store, runner, tmp_path):
+def test_a_file_in_the_results_folder_without_a_row_is_no_result(open_store, runner, make_place, tmp_path):
     open_store().run(ONE)
-    for file in tmp_path.glob("db.sqlite3*"):
-        file.unlink()
-    store = open_store()
-    assert store.retrieve(TWO) is None
-    store.run_or_retrieve(TWO)
-    assert runner.ns == [1, 2]
+    (tmp_path / "another").mkdir()
+    with make_place(tmp_path / "another") as another:
+        store = open_store(db_url=another.url)
+        assert store.retrieve(ONE) is None
+        store.run_or_retrieve(ONE)
+    assert runner.ns == [1, 1]
 
 
-def edit(tmp_path: Path, sql: str) -> None:
-    db = sqlite3.connect(tmp_path / "db.sqlite3")
-    with db:
-        db.execute(sql)
-    db.close()
-
-
-def test_a_row_that_somebody_edited_is_listed_and_never_served(store, runner, tmp_path):
+def test_a_row_that_somebody_edited_is_listed_and_never_served(store, runner, place):
     row = store.run(ONE)
-    edit(tmp_path, "update sim_results set n = 7")
+    place.execute("update sim_results set n = 7")
     assert [finding.id for finding in store.check().mismatched] == [row.id]
     assert not store.check().ok
     for call in (store.run_or_retrieve, store.retrieve, store.run, store.delete, lambda p: store.sweep([p])):
@@ -197,21 +189,20 @@ def test_a_row_that_somebody_edited_is_listed_and_never_served(store, runner, tm
     assert len(runner.calls) == 1
 
 
-def test_custom_data_that_somebody_edited_is_theirs_to_edit(store, runner, tmp_path):
+def test_custom_data_that_somebody_edited_is_theirs_to_edit(store, runner, place):
     store.run(ONE)
-    edit(tmp_path, """update sim_results set custom_data = '{"mine": 1}'""")
+    place.execute("""update sim_results set custom_data = '{"mine": 1}'""")
     assert store.run_or_retrieve(ONE).custom_data == {"mine": 1}
     assert store.check().ok
     assert len(runner.calls) == 1
 
 
-def test_repair_without_doing_it_changes_nothing_and_repair_leaves_a_store_in_order(store, tmp_path):
+def test_repair_without_doing_it_changes_nothing_and_repair_leaves_a_store_in_order(store, place):
     Path(store.run(ONE).result_file).unlink()
     store.run(TWO)
-    with sqlite3.connect(tmp_path / "db.sqlite3") as db:
-        before = list(db.iterdump())
-        store.repair(dry_run=True)
-        assert list(db.iterdump()) == before
+    before = place.content()
+    store.repair(dry_run=True)
+    assert place.content() == before
     store.repair()
     assert content(store.retrieve(TWO))["n"] == 2
 

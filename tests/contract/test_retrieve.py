@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from pathlib import Path
 
 import pytest
@@ -142,14 +141,10 @@ def test_tuples_and_lists_are_the_same_params(open_store):
     assert store.retrieve({"name": "a", "grid": (1, (2, 3))}).grid == [1, [2, 3]]
 
 
-def test_retrieve_changes_nothing_in_the_database(store, tmp_path):
-    def dump() -> list[str]:
-        with sqlite3.connect(tmp_path / "db.sqlite3") as db:
-            return list(db.iterdump())
-
+def test_retrieve_changes_nothing_in_the_database(store, place):
     store.run(ONE)
-    before = dump()
+    before = place.content()
     store.retrieve(ONE)
     store.retrieve({"n": 2, "dt": 0.5})
     store.retrieve({"id": "x"})
-    assert dump() == before
+    assert place.content() == before

@@ -96,8 +96,8 @@ def store(open_store):
 
 
 @pytest.fixture
-def engine(store, tmp_path):
-    made = create_engine(f"sqlite:///{tmp_path / 'db.sqlite3'}")
+def engine(store, place):
+    made = create_engine(place.url)
     yield made
     made.dispose()
 

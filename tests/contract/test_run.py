@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json
-import sqlite3
 import time
 import warnings
 from datetime import UTC, datetime
@@ -50,7 +50,7 @@ def test_run_always_executes_the_runner(store, runner):
     assert len(runner.calls) == 2
 
 
-def test_a_re_run_is_a_new_row_in_the_old_place(store, tmp_path):
+def test_a_re_run_is_a_new_row_in_the_old_place(store, place):
     first = store.run(ONE, note="first", old=True)
     wait_until(lambda: now() > first.created_at)
     second = store.run(ONE, note="second")
@@ -59,8 +59,7 @@ def test_a_re_run_is_a_new_row_in_the_old_place(store, tmp_path):
     assert second.custom_data["note"] == "second"
     assert "old" not in second.custom_data
     assert content(second)["custom_data"] == {"note": "second"}
-    with sqlite3.connect(tmp_path / "db.sqlite3") as db:
-        assert db.execute("select count(*) from sim_results").fetchone() == (1,)
+    assert place.fetch("select count(*) from sim_results") == [(1,)]
 
 
 @BOTH
@@ -236,11 +235,13 @@ def test_a_cycle_is_an_error_and_not_a_deadlock(open_store, method, length):
     assert store.retrieve({"n": 0, "dt": 0.5}) is None
 
 
-def test_no_transaction_is_open_while_a_runner_runs(open_store, tmp_path):
+def test_no_transaction_is_open_while_a_runner_runs(open_store, place):
     def during(params):
-        db = sqlite3.connect(tmp_path / "db.sqlite3", timeout=0)
-        db.execute("begin immediate")
-        db.execute("rollback")
-        db.close()
+        if place.is_file:
+            with contextlib.closing(place.connect()) as base:
+                base.execute("pragma busy_timeout = 0")
+                base.execute("begin immediate")
+        else:
+            assert not place.in_transaction()
 
     assert open_store(run=CountingRunner(during)).run(ONE).n == 1

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import inspect
-import sqlite3
 import threading
 from pathlib import Path
 
 import pytest
 
 from contract.models import CountingRunner, OtherResult, SimResult, content, write_params
+from databases import Place
 from entropic import Base, EntropicError, ModelError, Store, StoreError
 
 ONE = {"n": 1, "dt": 0.5}
-
-
-def tables(db: Path) -> set[str]:
-    with sqlite3.connect(db) as connection:
-        return {name for (name,) in connection.execute("select name from sqlite_master where type = 'table'")}
 
 
 def test_opening_a_store_creates_the_results_folder_with_its_parents(open_store, tmp_path):
@@ -32,8 +27,8 @@ def test_an_existing_results_folder_is_kept_as_it_is(open_store, tmp_path):
     assert (tmp_path / "results" / "notes.txt").read_text() == "mine"
 
 
-def test_opening_a_store_creates_the_tables_of_all_models(store, tmp_path):
-    assert {"sim_results", "other_results"} <= tables(tmp_path / "db.sqlite3")
+def test_opening_a_store_creates_the_tables_of_all_models(store, place):
+    assert {"sim_results", "other_results"} <= place.tables()
 
 
 def test_opening_a_store_runs_nothing(store, runner):
@@ -50,15 +45,14 @@ def test_the_defaults_are_results_h5_and_db_sqlite3_in_the_current_folder(tmp_pa
     row = Store(write_params, SimResult).run(ONE)
     assert Path(row.result_file).parent == tmp_path / "results"
     assert Path(row.result_file).suffix == ".h5"
-    assert "sim_results" in tables(tmp_path / "db.sqlite3")
+    assert "sim_results" in Place.on_sqlite(tmp_path).tables()
 
 
-def test_the_arguments_may_be_given_by_position(tmp_path):
-    url = f"sqlite:///{tmp_path / 'd.sqlite3'}"
-    row = Store(write_params, SimResult, tmp_path / "r", ".npy", url).run(ONE)
+def test_the_arguments_may_be_given_by_position(place, tmp_path):
+    row = Store(write_params, SimResult, tmp_path / "r", ".npy", place.url).run(ONE)
     assert Path(row.result_file).parent == tmp_path / "r"
     assert row.result_file.endswith(".npy")
-    assert (tmp_path / "d.sqlite3").is_file()
+    assert "sim_results" in place.tables()
 
 
 def test_every_further_option_is_keyword_only():
@@ -68,9 +62,9 @@ def test_every_further_option_is_keyword_only():
     assert {"lease", "float_rounding", "fsync"} <= {p.name for p in parameters[5:]}
 
 
-def test_an_option_given_by_position_is_refused(tmp_path):
+def test_an_option_given_by_position_is_refused(place, tmp_path):
     with pytest.raises(TypeError):
-        Store(write_params, SimResult, tmp_path, ".h5", f"sqlite:///{tmp_path / 'db.sqlite3'}", 60.0)
+        Store(write_params, SimResult, tmp_path, ".h5", place.url, 60.0)
 
 
 def test_a_store_is_generic_in_its_model():
@@ -117,6 +111,7 @@ def test_a_store_does_not_see_the_rows_of_another_model(open_store):
     assert open_store(model=OtherResult).retrieve(ONE) is None
 
 
+@pytest.mark.only_on("sqlite")
 def test_a_database_in_memory_works_within_one_process(open_store, runner):
     store = open_store(db_url="sqlite://")
     row = store.run(ONE)
@@ -129,6 +124,7 @@ def test_a_database_in_memory_works_within_one_process(open_store, runner):
     assert runner.ns == [1, 2]
 
 
+@pytest.mark.only_on("sqlite")
 def test_two_stores_in_memory_share_nothing(open_store, tmp_path):
     open_store(db_url="sqlite://").run(ONE)
     assert open_store(db_url="sqlite://", results_dir=tmp_path / "second").retrieve(ONE) is None
@@ -165,6 +161,7 @@ def test_a_results_folder_that_is_a_file_is_refused(open_store, tmp_path):
     assert (tmp_path / "taken").read_text() == "a file"
 
 
+@pytest.mark.only_on("sqlite")
 def test_a_database_that_is_none_is_refused_and_left_alone(open_store, tmp_path):
     (tmp_path / "thesis.txt").write_text("precious words " * 100)
     with pytest.raises(StoreError, match=r"thesis\.txt"):
@@ -172,8 +169,9 @@ def test_a_database_that_is_none_is_refused_and_left_alone(open_store, tmp_path)
     assert (tmp_path / "thesis.txt").read_text() == "precious words " * 100
 
 
-@pytest.mark.parametrize("url", ["postgresql://u@localhost/db", "mysql://u@localhost/db", "nonsense", ""])
-def test_a_url_that_is_not_for_sqlite_is_refused(open_store, url):
+@pytest.mark.parametrize("url", ["oracle://u@localhost/db", "nonsense", ""])
+@pytest.mark.only_on("sqlite")  # as well as on any other: none is opened
+def test_a_url_of_a_database_that_a_store_does_not_know_is_refused(open_store, url):
     with pytest.raises(StoreError):
         open_store(db_url=url)
 

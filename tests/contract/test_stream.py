@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -53,14 +52,15 @@ CLAIMED = """if True:
     import sys
     from contract.models import SimResult, write_params
     from entropic import Store
-    store = Store(write_params, SimResult, f"{sys.argv[1]}/results", ".json", f"sqlite:///{sys.argv[1]}/db.sqlite3")
+    store = Store(write_params, SimResult, f"{sys.argv[1]}/results", ".json", sys.argv[2])
     print([params["n"] for params in store.plan([{"n": n, "dt": 0.5} for n in range(100)]).running])
 """
 
 
-def claimed(folder: Path) -> str:
-    """The sets that another process takes for running, as text."""
-    return run_python(CLAIMED, folder).strip()
+@pytest.fixture
+def claimed(place, tmp_path):
+    """Ask another process which sets it takes for running; it says it as text."""
+    return lambda: run_python(CLAIMED, tmp_path, place.url).strip()
 
 
 @HERE_AND_THERE
@@ -195,13 +195,13 @@ def test_the_store_serves_others_while_a_stream_is_half_read(acting, log, option
 
 
 @HERE_AND_THERE
-def test_a_stream_that_is_closed_early_keeps_what_was_finished_and_claims_nothing(acting, log, tmp_path, options):
+def test_a_stream_that_is_closed_early_keeps_what_was_finished_and_claims_nothing(acting, log, claimed, options):
     store = acting()
     stream = store.stream(sets(*range(10)), **options)
     taken = [next(stream).n for _ in range(2)]
     stream.close()
     assert list(stream) == []
-    assert claimed(tmp_path) == "[]"
+    assert claimed() == "[]"
     assert [store.retrieve(params).n for params in sets(*taken)] == taken
     stored = [params["n"] for params in store.plan(sets(*range(10))).stored]
     before = acts.ns_in(log)
@@ -212,16 +212,16 @@ def test_a_stream_that_is_closed_early_keeps_what_was_finished_and_claims_nothin
 
 
 @HERE_AND_THERE
-def test_a_stream_that_is_closed_before_it_is_read_claims_nothing(acting, tmp_path, options):
+def test_a_stream_that_is_closed_before_it_is_read_claims_nothing(acting, claimed, options):
     store = acting()
     stream = store.stream(sets(1, 2, 3), **options)
     stream.close()
-    assert claimed(tmp_path) == "[]"
+    assert claimed() == "[]"
     assert [row.n for row in store.sweep(sets(1, 2, 3))] == [1, 2, 3]
 
 
 @pytest.mark.parametrize("hang", [acts.hang_in_python, acts.hang_in_c, acts.hang_and_ignore_signals])
-def test_to_close_a_stream_ends_the_runs_under_way_and_their_workers(acting, log, tmp_path, hang):
+def test_to_close_a_stream_ends_the_runs_under_way_and_their_workers(acting, log, claimed, hang):
     store = acting({1: partial(acts.wait_for_runs, log, (2,)), 2: hang})
     stream = store.stream(sets(1, 2), workers=2)
     assert next(stream).n == 1
@@ -230,7 +230,7 @@ def test_to_close_a_stream_ends_the_runs_under_way_and_their_workers(acting, log
     assert time.monotonic() - begun < 5
     pids = {pid for pid, _ in ActingRunner(log, {}).lines()}
     wait_until(lambda: all(map(gone, pids)), 10)
-    assert claimed(tmp_path) == "[]"
+    assert claimed() == "[]"
     assert store.failures() == []
     assert [row.n for row in acting().sweep(sets(1, 2))] == [1, 2]
     assert sorted(acts.ns_in(log)) == [1, 2, 2]
@@ -238,14 +238,14 @@ def test_to_close_a_stream_ends_the_runs_under_way_and_their_workers(acting, log
 
 
 @HERE_AND_THERE
-def test_a_stream_that_is_forgotten_is_closed(acting, log, tmp_path, options):
+def test_a_stream_that_is_forgotten_is_closed(acting, log, claimed, options):
     stream = acting().stream(sets(*range(10)), **options)
     assert next(stream).n in range(10)
     del stream
     gc.collect()
     pids = {pid for pid, _ in ActingRunner(log, {}).lines()} - {os.getpid()}
     wait_until(lambda: all(map(gone, pids)), 10)
-    assert claimed(tmp_path) == "[]"
+    assert claimed() == "[]"
     assert [row.n for row in acting().sweep(sets(*range(10)))] == list(range(10))
 
 

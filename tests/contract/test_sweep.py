@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import sqlite3
 from pathlib import Path
 
 import pytest
@@ -165,10 +164,10 @@ def test_a_runner_that_writes_nothing_for_one_set_is_an_error_that_keeps_the_oth
     assert store.retrieve(sets(2)[0]) is None
 
 
-def test_others_see_what_is_finished_while_a_sweep_goes_on(open_store, tmp_path):
+def test_others_see_what_is_finished_while_a_sweep_goes_on(open_store, place):
     def visible() -> int:
-        with sqlite3.connect(tmp_path / "db.sqlite3") as db:
-            return db.execute("select count(*) from sim_results").fetchone()[0]
+        ((count,),) = place.fetch("select count(*) from sim_results")
+        return count
 
     def during(params):
         if params["n"] == 3:

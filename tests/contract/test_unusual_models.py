@@ -94,8 +94,10 @@ class Child(Base):
 @pytest.mark.parametrize(
     ("model", "params", "says"),
     [
-        (Exact, {"small": Decimal("0.000012345678")}, "small.*would read"),
-        (Exact, {"cents": Decimal("1.234")}, "cents.*would read"),
+        pytest.param(  # servers keep as many digits
+            *(Exact, {"small": Decimal("0.000012345678")}, "small.*would read"), marks=pytest.mark.only_on("sqlite")
+        ),
+        (Exact, {"cents": Decimal("1.234")}, "cents.*(would read|round)"),
         (Exact, {"token": "nonsense"}, "token"),
         (Exact, {"colour": "RED"}, "colour.*red, blue"),
         (Odd, {"n": 1, "rounded": 0.12345}, "rounded.*would read"),
@@ -123,7 +125,9 @@ def test_a_value_that_its_column_would_not_give_back_is_refused_before_the_run(o
         (Parent, {"n": 1}),
     ],
 )
-@pytest.mark.parametrize("memory", [False, True], ids=["file", "memory"])
+@pytest.mark.parametrize(
+    "memory", [False, pytest.param(True, marks=pytest.mark.only_on("sqlite"))], ids=["kept", "memory"]
+)
 def test_what_a_column_holds_is_run_once_run_again_swept_and_deleted(open_store, runner, model, params, memory):
     store = open_store(model=model, **({"db_url": "sqlite://"} if memory else {}))
     row = store.run_or_retrieve(params)
@@ -142,10 +146,9 @@ def test_a_default_may_read_other_columns_and_their_defaults(open_store):
     assert (row.twice, row.later) == (8, 9)
 
 
-def test_a_nullable_json_column_that_is_left_out_is_null(open_store, tmp_path):
+def test_a_nullable_json_column_that_is_left_out_is_null(open_store, place):
     open_store(model=Odd).run({"n": 1})
-    with sa.create_engine(f"sqlite:///{tmp_path / 'db.sqlite3'}").connect() as connection:
-        assert connection.scalar(sa.text("SELECT count(*) FROM odd WHERE data IS NULL")) == 1
+    assert place.fetch("SELECT count(*) FROM odd WHERE data IS NULL") == [(1,)]
 
 
 def test_a_re_run_is_a_new_row_with_new_defaults(open_store):
@@ -157,7 +160,7 @@ def test_a_re_run_is_a_new_row_with_new_defaults(open_store):
 def test_sets_of_one_sweep_that_break_a_constraint_against_each_other_are_refused_before_the_first_run(
     open_store, runner
 ):
-    with pytest.raises(ParameterError, match="UNIQUE"):
+    with pytest.raises(ParameterError, match=r"(?i)unique|duplicate"):
         open_store(model=Unique).sweep([{"n": 5, "u": 7}, {"n": 6, "u": 7}])
     assert runner.calls == []
 
@@ -186,6 +189,7 @@ def test_a_key_for_a_column_is_refused_with_a_sentence(open_store):
 
     with pytest.raises(ModelError, match="'aa'"):
         open_store(model=Keyed)
+    Base.metadata.remove(Keyed.__table__)
 
 
 def test_a_circle_through_two_folders_of_one_database_is_an_error(open_store, tmp_path):

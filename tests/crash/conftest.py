@@ -2,24 +2,36 @@ import pytest
 
 pytest.register_assert_rewrite("harness", "judge", "peek")
 
-from harness import fresh_copy, server, template  # noqa: E402, F401  (fixtures)
+from harness import case, fresh_copy, new_case, server, template  # noqa: E402, F401  (fixtures)
 
 
 @pytest.fixture(scope="session")
-def histories(template, tmp_path_factory):  # noqa: F811
+def histories(template, make_place, database_kind, tmp_path_factory):  # noqa: F811
     """Return a function that puts a store with a history to where the template has it open already."""
-    root = tmp_path_factory.mktemp("histories")
-    case, made = root / "case", {}
-    template.warm("work:warm", folder=str(case))
-    fresh_copy(case, root / "empty")
+    root = tmp_path_factory.mktemp(f"histories-{database_kind}")
+    folder, made = root / "case", {}
+
+    def save(name):
+        fresh_copy(folder, root / name)
+        return root / name, None if place.is_file else place.save()
+
+    def restore(copy, content):
+        fresh_copy(copy, folder)
+        if not place.is_file:
+            place.end_sessions()
+            place.restore(content)
 
     def put(history, shape):
         if (history, shape) not in made:
-            fresh_copy(root / "empty", case)
-            template.start("work:prepare", folder=str(case), history=history, shape=shape).said()
-            made[history, shape] = root / f"{history} {shape}"
-            fresh_copy(case, made[history, shape])
-        fresh_copy(made[history, shape], case)
-        return str(case)
+            restore(*empty)
+            template.start("work:prepare", folder=str(folder), history=history, shape=shape).said()
+            made[history, shape] = save(f"{history} {shape}")
+        restore(*made[history, shape])
+        return str(folder)
 
-    return put
+    folder.mkdir()
+    with make_place(folder) as place:
+        (folder / "url").write_text(place.url)
+        template.warm("work:warm", folder=str(folder))
+        empty = save("empty")
+        yield put

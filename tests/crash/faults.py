@@ -17,7 +17,7 @@ STEPS = {
     "glance": "entropic.parts:Parts.is_finished",
     "stat": "entropic.files.measure:measure",
     "walk": "entropic.files.measure:_size_below",
-    "begin_transaction": "entropic.db.engine:Connection.begin",
+    "begin_transaction": "entropic.db.connection:Connection.begin",
     "lock": "entropic.claim:lock",
     "undone": "entropic.claim:undone",
     "look": "entropic.claim:look",
@@ -28,7 +28,7 @@ STEPS = {
     "begin_first_many": "entropic.claim:begin_first_many",
     "claim_first_many": "entropic.db.ledger:Ledger.claim_first_many",
     "claim": "entropic.db.ledger:Ledger.claim",
-    "commit_transaction": "entropic.db.engine:Connection.commit",
+    "commit_transaction": "entropic.db.connection:Connection.commit",
     "start": "entropic.files.attempt:start",
     "execute": "entropic.files.attempt:execute",
     "lift": "entropic.files.attempt:lift",
@@ -53,7 +53,6 @@ STEPS = {
     "link": "entropic.files.place:_link",
     "unlink_t": "entropic.files.place:unlink_t",
     "keep": "entropic.files.place:keep",
-    "commit": "entropic.publish:commit",
     "clean": "entropic.publish:clean",
     "fenced": "entropic.run:superseded",
     "discard": "entropic.publish:discard",
@@ -65,6 +64,7 @@ STEPS = {
     "await_sidecar": "entropic.run:await_sidecar",
     "wait": "entropic.wait:wait_for_any",
     "claim_chunk": "entropic.share:Share._claim_chunk",
+    "claim_rest": "entropic.share:Share._claim_rest",
     "hold": "entropic.share:Share._hold",
     "take": "entropic.share:Share.take",
     "read_published": "entropic.share:Share._read_published",
@@ -82,7 +82,8 @@ STEPS = {
 
 # What changes the disk; the library calls all of them through their modules.
 CALLS = ["os:rename", "os:replace", "os:link", "os:unlink", "os:mkdir", "os:open", "os:write", "shutil:rmtree"]
-STATEMENTS = ["entropic.db.engine:Connection.execute", "entropic.db.engine:Connection.execute_many"]
+CONNECTIONS = ["entropic.db.connection:Connection", "entropic.db.server:ServerConnection"]
+STATEMENTS = [f"{one}.{method}" for one in CONNECTIONS for method in ("execute", "execute_many")]
 
 
 def install(fault, trace=None):

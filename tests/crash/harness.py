@@ -11,7 +11,11 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
+from peek import place_of
+
+from databases import until
 
 HERE = Path(__file__).parent
 SECONDS = 60.0  # nothing in these tests takes that long, however loaded the machine is
@@ -28,6 +32,7 @@ class Child:
 
     def kill(self):
         """Kill it, if it has not ended by itself, and see it dead (a zombie, if its parent does not reap it)."""
+        signal_pulses(self.pid, signal.SIGCONT)
         with contextlib.suppress(ProcessLookupError):
             self.signal(signal.SIGKILL)
         until(lambda: state_of(self.pid) in ("Z", None), f"{self.pid} dies")
@@ -46,8 +51,19 @@ class Child:
         return Path(self._log).read_text()
 
     def await_stop(self):
-        """Wait until it is stopped by SIGSTOP."""
+        """Wait until it is stopped; then stop what renews its leases, too, as a machine does that falls asleep."""
         until(lambda: state_of(self.pid) == "T", f"{self.pid} stops")
+        signal_pulses(self.pid, signal.SIGSTOP)
+
+    def sleep(self):
+        """Stop it, wherever it is."""
+        self.signal(signal.SIGSTOP)
+        self.await_stop()
+
+    def wake(self):
+        """Let it, and what renews its leases, go on."""
+        signal_pulses(self.pid, signal.SIGCONT)
+        self.signal(signal.SIGCONT)
 
 
 class Server:
@@ -61,6 +77,8 @@ class Server:
             stdout=subprocess.PIPE,
             bufsize=0,
         )
+        self._poll = select.poll()  # and not `select`, which takes no file above 1023
+        self._poll.register(self._process.stdout, select.POLLIN)
         self._pending, self._exits, self._pids, self._count = b"", {}, [], 0
         self._living = set()
 
@@ -87,10 +105,11 @@ class Server:
         return self._exits[pid]
 
     def end_all(self):
-        """End every child that still lives."""
+        """End every child that still lives, with all that it has started."""
         for pid in list(self._living):
-            with contextlib.suppress(ProcessLookupError):  # its end is just not heard of yet
-                os.kill(pid, signal.SIGKILL)
+            for process in family(pid):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
             self.reap(Child(self, pid, "", ""))
         for pid in list(self._living):
             self.status(pid)
@@ -115,8 +134,7 @@ class Server:
 
     def _hear(self, deadline, what):
         left = deadline - time.monotonic()
-        ready = left > 0 and select.select([self._process.stdout], [], [], left)[0]
-        if not ready:
+        if left <= 0 or not self._poll.poll(left * 1000):
             raise AssertionError(f"waited too long for {what}")
         data = os.read(self._process.stdout.fileno(), 1 << 16)
         if not data:
@@ -129,16 +147,7 @@ class Server:
                 self._living.discard(heard["exit"])
             else:
                 self._pids.append(heard["pid"])
-
-
-def until(condition, what="it comes true", seconds=SECONDS):
-    """Poll a condition; return its value once that is true."""
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        if time.monotonic() > deadline:
-            raise AssertionError(f"waited {seconds:g} s until {what}")
-        time.sleep(0.001)
-    return found
+                self._exits.pop(heard["pid"], None)  # that of an earlier process with the same number
 
 
 def state_of(pid):
@@ -147,6 +156,30 @@ def state_of(pid):
         return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0].decode()
     except (FileNotFoundError, ProcessLookupError):
         return None
+
+
+def family(pid):
+    """Return a process and all that it has started; nothing, if it has gone."""
+    try:
+        process = psutil.Process(pid)
+        return [process, *process.children(recursive=True)]
+    except psutil.NoSuchProcess:  # its end is just not heard of yet
+        return []
+
+
+def signal_pulses(pid, number):
+    """Send a signal to the processes that renew the leases of a process, if it has any: on servers."""
+    for process in family(pid)[1:]:
+        with contextlib.suppress(psutil.Error):
+            if any(word.endswith("pulse.py") for word in process.cmdline()):
+                process.send_signal(number)
+
+
+def settle(case):
+    """Wait until nobody is connected to the database of a case: a server may be about to do what the dead asked for."""
+    place = place_of(case)
+    if not place.is_file:
+        until(lambda: not place.sessions(), "nobody is connected")
 
 
 @pytest.fixture(scope="session")
@@ -161,6 +194,26 @@ def server(template):
     """The template; whatever a test leaves alive ends with the test."""
     yield template
     template.end_all()
+
+
+@pytest.fixture
+def new_case(make_place, tmp_path):
+    """Make folders for stores, each with a database of its own, whose URL is in the file `url`."""
+    with contextlib.ExitStack() as places:
+
+        def make(name="case"):
+            folder = tmp_path / name
+            folder.mkdir()
+            (folder / "url").write_text(places.enter_context(make_place(folder)).url)
+            return str(folder)
+
+        yield make
+
+
+@pytest.fixture
+def case(new_case):
+    """The folder of one store."""
+    return new_case()
 
 
 def fresh_copy(source, target):

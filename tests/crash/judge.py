@@ -1,5 +1,6 @@
 """What must hold after a kill, whatever was killed: compare what it left with what the next process finds and does."""
 
+from harness import settle
 from peek import executions, peek
 
 import entropic
@@ -9,6 +10,7 @@ FIRST = entropic.key({"x": 1})  # the key that has a history
 
 def judge(server, case, operation, history, shape, fresh):
     """Compare what the next process finds, and does, with the state that the kill left behind."""
+    settle(case)
     state, earlier = peek(case), 0 if history in ("first", "registered") else 1
     written = sum(line.startswith("after write ") for line in trace_of(case))
     newer = {id for id, attempt in state.finished.items() if number(attempt) > (earlier if id == FIRST else 0)}

@@ -1,9 +1,10 @@
 """What a test sees of a store from outside, without the library: executions, sidecars, claims, rows."""
 
 import json
-import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
+
+from databases import Place
 
 
 @dataclass
@@ -42,16 +43,22 @@ def sidecars(folder):
     return found
 
 
+def place_of(folder):
+    """Return the database of the store in a folder."""
+    return Place.at(Path(folder, "url").read_text())
+
+
+# Both at one moment, while others work on: so it is one statement.
+CLAIMS_AND_ROWS = """
+    SELECT 'claim', id, attempt, state, published, path, registered FROM entropic_ledger
+    UNION ALL SELECT 'row', id, NULL, NULL, NULL, NULL, NULL FROM points
+"""
+
+
 def claims(folder):
-    """Return `{id: (attempt, state, published, path)}` and the ids that have a row."""
-    base = sqlite3.connect(f"file:{folder}/db.sqlite3", uri=True, isolation_level=None)
-    try:
-        base.execute("BEGIN")  # both at one moment, while others work on
-        ledger = base.execute("SELECT id, attempt, state, published, path, registered FROM entropic_ledger").fetchall()
-        rows = {id for (id,) in base.execute("SELECT id FROM points")}
-    finally:
-        base.close()
-    return {id: rest for id, *rest in ledger}, rows
+    """Return `{id: (attempt, state, published, path, registered)}` and the ids that have a row."""
+    found = place_of(folder).fetch(CLAIMS_AND_ROWS)
+    return {id: rest for what, id, *rest in found if what == "claim"}, {id for what, id, *_ in found if what == "row"}
 
 
 def peek(folder):

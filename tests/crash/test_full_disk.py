@@ -5,20 +5,28 @@ import os
 import shutil
 import sqlite3
 import tempfile
+from pathlib import Path
 
 import pytest
 import work
 from harness import until
 from peek import executions
 
+from databases import Place
+
 MIB = 1 << 20
 
 
 @pytest.fixture
-def case(server, tmp_path):
-    folder = str(tmp_path / "case")
-    server.start("work:prepare", folder=folder, history="first", shape="file").said()
-    return folder
+def make_place():
+    """Make a file: the database is on the full disk, too."""
+    return Place.on_sqlite
+
+
+@pytest.fixture
+def case(server, case):
+    server.start("work:prepare", folder=case, history="first", shape="file").said()
+    return case
 
 
 def wish(server, case, operation="run_or_retrieve"):
@@ -103,6 +111,8 @@ def open_case(server):
     root = tempfile.mkdtemp(prefix="entropic-test-")
     os.chmod(root, 0o755)
     folder = os.path.join(root, "case")
+    os.mkdir(folder)
+    Path(folder, "url").write_text(Place.on_sqlite(Path(folder)).url)
     server.start("work:prepare", folder=folder, history="first", shape="file").said()
     yield folder
     for path, _, _ in os.walk(root):

@@ -5,6 +5,8 @@ from judge import FIRST, trace_of
 from peek import executions
 from test_every_step import ENDS, FILE, FOLDER, REACHED
 
+pytestmark = pytest.mark.slow_on("postgresql")
+
 COMBINATIONS = [
     ("run_or_retrieve", "first", FILE),
     ("run", "again", FOLDER),

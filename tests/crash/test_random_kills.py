@@ -15,8 +15,8 @@ KILLS, AT_ONCE, SETS = 50, 3, 40  # kills in each of four cases
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("operation", ["sweep", "loop"])
 @pytest.mark.parametrize("shape", ["file", "folder+extra"])
-def test_after_any_kills_all_is_in_order_and_no_finished_run_ran_twice(server, tmp_path, operation, shape):
-    case, dice = str(tmp_path / "case"), random.Random(f"{operation} {shape}")
+def test_after_any_kills_all_is_in_order_and_no_finished_run_ran_twice(server, case, operation, shape):
+    dice = random.Random(f"{operation} {shape}")
     server.start("work:prepare", folder=case, history="first", shape=shape).said()
     sets, living, kills, spared = list(range(SETS)), [], 0, 0
     finished_once = {}
@@ -63,7 +63,6 @@ def look(case, finished_once):
             assert finished_once.setdefault(id, published) == published
 
 
-def test_the_key_of_a_set_is_what_the_log_says(server, tmp_path):
-    case = str(tmp_path / "case")
+def test_the_key_of_a_set_is_what_the_log_says(server, case):
     server.start("work:toil", folder=case, operation="loop", sets=[1, 2], shape="file").said()
     assert [one["id"] for one in executions(case)] == [entropic.key({"x": 1}), entropic.key({"x": 2})]

@@ -8,6 +8,7 @@ import warnings
 from pathlib import Path
 
 import faults
+from peek import place_of
 
 from entropic import Base, Mapped, ResultLostWarning, Store, process
 from entropic.collect import collect
@@ -71,8 +72,7 @@ def note(folder, **what):
 
 def store(folder, timeout=30, **options):
     """Open the store in a folder."""
-    folder = Path(folder)
-    url = f"sqlite:///{folder}/db.sqlite3?timeout={timeout}"
+    folder, url = Path(folder), place_of(folder).with_options(timeout=timeout)
     return Store(runner, Point, folder / "results", SUFFIX, url, **options)
 
 

@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from contract.models import ActingRunner, gone
+from databases import Place
 from executors import acts
 
 HERE = Path(__file__).parent
@@ -71,6 +72,12 @@ class Sweeper:
             except ProcessLookupError:
                 pass
         self.process.wait()
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    """A file: what executors do is the same on every database."""
+    return Place.on_sqlite(tmp_path)
 
 
 @pytest.fixture

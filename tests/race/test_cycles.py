@@ -7,22 +7,19 @@ from peek import executions
 from scenes import in_order
 
 
-def test_a_run_that_asks_for_itself_is_an_error(server, tmp_path):
-    case = str(tmp_path)
+def test_a_run_that_asks_for_itself_is_an_error(server, case):
     said = server.start("racers:need", folder=case, first=1, needs={1: [1]}).said(20)
     assert said["error"]["type"] == "CycleError"
     in_order(server, case)
 
 
-def test_a_circle_within_one_process_is_an_error(server, tmp_path):
-    case = str(tmp_path)
+def test_a_circle_within_one_process_is_an_error(server, case):
     said = server.start("racers:need", folder=case, first=1, needs={1: [2], 2: [3], 3: [1]}).said(20)
     assert said["error"]["type"] == "CycleError"
     in_order(server, case)
 
 
-def test_two_processes_whose_runs_need_each_other_do_not_wait_for_ever(server, tmp_path):
-    case = str(tmp_path)
+def test_two_processes_whose_runs_need_each_other_do_not_wait_for_ever(server, case):
     one = server.start("racers:need", folder=case, first=1, needs={1: [2]}, begun=f"{case}/1", others=f"{case}/2")
     until(lambda: os.path.exists(f"{case}/1"), "the first runs")
     two = server.start("racers:need", folder=case, first=2, needs={2: [1]}, begun=f"{case}/2", others=f"{case}/1")
@@ -32,8 +29,8 @@ def test_two_processes_whose_runs_need_each_other_do_not_wait_for_ever(server, t
     in_order(server, case)
 
 
-def test_runs_that_need_others_in_no_circle_run_each_once(server, tmp_path):
-    case, needs = str(tmp_path), {1: [2, 3], 2: [4], 3: [4], 4: []}
+def test_runs_that_need_others_in_no_circle_run_each_once(server, case):
+    needs = {1: [2, 3], 2: [4], 3: [4], 4: []}
     children = [server.start("racers:need", folder=case, first=first, needs=needs) for first in (1, 2, 3, 1)]
     assert all(child.said()["error"] is None for child in children)
     assert sorted(one["x"] for one in executions(case)) == [1, 2, 3, 4]

@@ -1,7 +1,7 @@
 """Deletes and runs of the same few sets, from several processes at once."""
 
 import shutil
-import signal
+from pathlib import Path
 
 import pytest
 from peek import executions
@@ -10,8 +10,8 @@ from scenes import at_once, in_order
 
 @pytest.mark.parametrize("shape", ["file", "folder+extra"])
 @pytest.mark.parametrize("seconds", [1.5, pytest.param(8, marks=pytest.mark.slow)])
-def test_deletes_and_runs_at_the_same_time_leave_every_row_with_its_file(server, tmp_path, shape, seconds):
-    case, sets = str(tmp_path), [1, 2, 3]
+def test_deletes_and_runs_at_the_same_time_leave_every_row_with_its_file(server, case, shape, seconds):
+    sets = [1, 2, 3]
     server.start("work:prepare", folder=case, history="first", shape=shape).said()
     children = [
         server.start("racers:churn", folder=case, seconds=seconds, seed=seed, sets=sets, shape=shape)
@@ -29,30 +29,28 @@ def test_deletes_and_runs_at_the_same_time_leave_every_row_with_its_file(server,
 
 
 @pytest.mark.parametrize("folder", [1, 2], ids=["result", "folder in it"])
-def test_a_folder_that_is_deleted_while_somebody_looks_at_it_is_a_miss(server, tmp_path, folder):
-    case = str(tmp_path)
+def test_a_folder_that_is_deleted_while_somebody_looks_at_it_is_a_miss(server, case, folder):
     server.start("racers:ask", folder=case, shape="folder").said()
     fault = {"step": "walk", "when": "before", "nth": folder, "do": "stop"}
     reader = server.start("racers:ask", folder=case, shape="folder", fault=fault)
     reader.await_stop()
     assert server.start("racers:ask", folder=case, operation="delete file").said()["row"] is True
-    reader.signal(signal.SIGCONT)
+    reader.wake()
     said = reader.said()
     assert said["error"] is None, said["error"]["traceback"]
     assert said["row"]["content"] == executions(case)[1]["content"]
     in_order(server, case)
 
 
-def test_two_that_finish_one_delete_do_not_mind_each_other(server, tmp_path):
-    case = str(tmp_path)
+def test_two_that_finish_one_delete_do_not_mind_each_other(server, case):
     server.start("racers:ask", folder=case, shape="folder").said()
     # Stopped where it has met a folder, and not a file, which the other removes just then.
     fault = {"target": "os:unlink", "step": "unlink", "when": "failed", "do": "stop"}
     deleter = server.start("racers:ask", folder=case, operation="delete file", fault=fault)
     deleter.await_stop()
-    (spent,) = (tmp_path / "results" / ".entropic").glob("*/*.spent")
+    (spent,) = Path(case, "results", ".entropic").glob("*/*.spent")
     shutil.rmtree(spent)
-    deleter.signal(signal.SIGCONT)
+    deleter.wake()
     said = deleter.said()
     assert said["error"] is None, said["error"]["traceback"]
     assert said["row"] is True

@@ -12,8 +12,7 @@ from scenes import begin, begin_to_wait, in_order
 WAITERS = 3
 
 
-def test_those_who_wait_for_a_run_that_fails_raise_its_failure_and_do_not_run_it(server, tmp_path):
-    case = str(tmp_path)
+def test_those_who_wait_for_a_run_that_fails_raise_its_failure_and_do_not_run_it(server, case):
     owner = begin(server, case, raises="there is no such thing")
     waiters = [begin_to_wait(server, case, name=f"waiter {number}") for number in range(WAITERS)]
     touch(f"{case}/go")
@@ -35,8 +34,7 @@ def test_those_who_wait_for_a_run_that_fails_raise_its_failure_and_do_not_run_it
 
 
 @pytest.mark.parametrize("how", ["Ctrl-C", "SystemExit"])
-def test_somebody_who_waits_for_a_run_that_is_interrupted_runs_it_at_once(server, tmp_path, how):
-    case = str(tmp_path)
+def test_somebody_who_waits_for_a_run_that_is_interrupted_runs_it_at_once(server, case, how):
     owner = begin(server, case, **({"exits": True} if how == "SystemExit" else {}))
     waiters = [begin_to_wait(server, case, name=f"waiter {number}") for number in range(WAITERS)]
     if how == "Ctrl-C":
@@ -54,8 +52,7 @@ def test_somebody_who_waits_for_a_run_that_is_interrupted_runs_it_at_once(server
     in_order(server, case)
 
 
-def test_a_failing_rerun_leaves_the_earlier_result_to_those_who_wait(server, tmp_path):
-    case = str(tmp_path)
+def test_a_failing_rerun_leaves_the_earlier_result_to_those_who_wait(server, case):
     earlier = server.start("racers:ask", folder=case).said()["row"]
     owner = begin(server, case, operation="run", raises="no")
     asked = server.start("racers:ask", folder=case).said()["row"]
@@ -66,8 +63,7 @@ def test_a_failing_rerun_leaves_the_earlier_result_to_those_who_wait(server, tmp
     in_order(server, case)
 
 
-def test_an_owner_that_is_killed_while_its_failure_is_recorded_keeps_nobody_waiting(server, tmp_path):
-    case = str(tmp_path)
+def test_an_owner_that_is_killed_while_its_failure_is_recorded_keeps_nobody_waiting(server, case):
     fault = {"step": "commit_failure", "when": "after", "do": "kill"}
     owner = server.start("racers:ask", folder=case, raises="no", fault=fault)
     until(lambda: owner.status() == -9, "it dies")

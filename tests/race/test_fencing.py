@@ -4,14 +4,12 @@ Another machine is played by a process with another boot id.
 """
 
 import os
-import signal
-import sqlite3
 import time
 
 import pytest
 from faults import touch
 from harness import until
-from peek import executions
+from peek import executions, place_of
 from scenes import begin, begin_to_wait, in_order
 
 LEASE = {"lease": 0.5}
@@ -21,20 +19,13 @@ FAR = {"elsewhere": "0badcafe", "options": LEASE}
 def asleep(server, case, **more):
     """Start an owner far away, and stop it while its runner runs."""
     owner = begin(server, case, **FAR, **more)
-    owner.signal(signal.SIGSTOP)
-    owner.await_stop()
+    owner.sleep()
     return owner
-
-
-def wake(owner):
-    owner.signal(signal.SIGCONT)
 
 
 def lease_ends(case):
     def over():
-        base = sqlite3.connect(f"{case}/db.sqlite3", timeout=30)
-        (until_,) = base.execute("SELECT lease_until FROM entropic_ledger").fetchone()
-        base.close()
+        ((until_,),) = place_of(case).fetch("SELECT lease_until FROM entropic_ledger")
         return until_ < time.time()
 
     until(over, "the lease ends")
@@ -42,46 +33,42 @@ def lease_ends(case):
 
 @pytest.mark.parametrize("shape", ["file", "folder+extra"])
 @pytest.mark.parametrize("operation", ["run_or_retrieve", "run"])
-def test_an_owner_that_wakes_up_after_it_was_replaced_returns_the_newer_result(server, tmp_path, shape, operation):
-    case = str(tmp_path)
+def test_an_owner_that_wakes_up_after_it_was_replaced_returns_the_newer_result(server, case, shape, operation):
     if operation == "run":
         server.start("racers:ask", folder=case, shape=shape).said()
     owner = asleep(server, case, shape=shape, operation=operation)
     newer = server.start("racers:ask", folder=case, shape=shape, operation=operation, options=LEASE).said()["row"]
     assert newer["content"] == executions(case)[-1]["content"]
     touch(f"{case}/go")
-    wake(owner)
+    owner.wake()
     assert owner.said()["row"] == newer
     assert server.start("racers:ask", folder=case, shape=shape).said()["row"] == newer
     assert len(executions(case)) == (2 if operation == "run_or_retrieve" else 3)
     in_order(server, case)
 
 
-def test_somebody_who_waits_for_an_owner_far_away_takes_over_when_its_lease_ends(server, tmp_path):
-    case = str(tmp_path)
+def test_somebody_who_waits_for_an_owner_far_away_takes_over_when_its_lease_ends(server, case):
     owner = begin(server, case, elsewhere="0badcafe", options={"lease": 4.0})  # time enough for the waiter to begin
     waiter = begin_to_wait(server, case)
-    owner.signal(signal.SIGSTOP)
+    owner.sleep()
     assert waiter.said()["row"]["content"] == executions(case)[1]["content"]
     touch(f"{case}/go")
-    wake(owner)
+    owner.wake()
     assert owner.said()["row"]["content"] == executions(case)[1]["content"]
     in_order(server, case)
 
 
-def test_an_owner_whose_lease_ended_publishes_its_result_if_nobody_replaced_it(server, tmp_path):
-    case = str(tmp_path)
+def test_an_owner_whose_lease_ended_publishes_its_result_if_nobody_replaced_it(server, case):
     owner = asleep(server, case)
     lease_ends(case)
     touch(f"{case}/go")
-    wake(owner)
+    owner.wake()
     (ran,) = executions(case)
     assert owner.said()["row"]["content"] == ran["content"]
     in_order(server, case)
 
 
-def test_heartbeats_keep_an_owner_far_away_alive_beyond_its_lease(server, tmp_path):
-    case = str(tmp_path)
+def test_heartbeats_keep_an_owner_far_away_alive_beyond_its_lease(server, case):
     owner = begin(server, case, elsewhere="0badcafe", options={"lease": 1.0})
     waiter = begin_to_wait(server, case)
     time.sleep(2.5)
@@ -100,8 +87,8 @@ STOPS += [("after", step) for step in ("execute", "lift", "create", "write")]
 @pytest.mark.parametrize("shape", ["file", "folder+extra"])
 @pytest.mark.parametrize("history", ["first", "again"])
 @pytest.mark.parametrize(("when", "step"), STOPS, ids=" ".join)
-def test_an_owner_that_stops_anywhere_and_wakes_up_late_changes_nothing(server, tmp_path, when, step, history, shape):
-    case, operation = str(tmp_path), "run_or_retrieve" if history == "first" else "run"
+def test_an_owner_that_stops_anywhere_and_wakes_up_late_changes_nothing(server, case, when, step, history, shape):
+    operation = "run_or_retrieve" if history == "first" else "run"
     if history == "again":
         server.start("racers:ask", folder=case, shape=shape).said()
     fault = {"step": step, "when": when, "do": "stop"}
@@ -110,7 +97,7 @@ def test_an_owner_that_stops_anywhere_and_wakes_up_late_changes_nothing(server, 
     ran = len(executions(case))
     newer = server.start("racers:ask", folder=case, shape=shape, operation="run", options=LEASE).said()["row"]
     assert len(executions(case)) == ran + 1, "forced"
-    wake(owner)
+    owner.wake()
     row = owner.said()["row"]
     assert row == newer or step == "clean", "there it had published before, and may return what it published"
     assert server.start("racers:ask", folder=case, shape=shape).said()["row"] == newer
@@ -123,15 +110,15 @@ def test_an_owner_that_stops_anywhere_and_wakes_up_late_changes_nothing(server, 
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", ["file", "folder+extra"])
 @pytest.mark.parametrize("step", ["write", "publish"])
-def test_a_finished_run_of_a_sleeping_owner_is_published_by_whoever_asks(server, tmp_path, step, shape):
-    case, when = str(tmp_path), "after" if step == "write" else "before"
+def test_a_finished_run_of_a_sleeping_owner_is_published_by_whoever_asks(server, case, step, shape):
+    when = "after" if step == "write" else "before"
     fault = {"step": step, "when": when, "do": "stop"}
     owner = server.start("racers:ask", folder=case, shape=shape, fault=fault, **FAR)
     owner.await_stop()
     helped = server.start("racers:ask", folder=case, shape=shape, options=LEASE).said()["row"]
     (ran,) = executions(case)
     assert helped["content"] == ran["content"]
-    wake(owner)
+    owner.wake()
     assert owner.said()["row"] == helped
     in_order(server, case)
 
@@ -139,15 +126,14 @@ def test_a_finished_run_of_a_sleeping_owner_is_published_by_whoever_asks(server,
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", ["file", "folder+extra"])
 @pytest.mark.parametrize("step", ["finish_delete", "clear", "spend", "release"])
-def test_a_delete_that_wakes_up_late_does_not_take_the_next_result_away(server, tmp_path, step, shape):
-    case = str(tmp_path)
+def test_a_delete_that_wakes_up_late_does_not_take_the_next_result_away(server, case, step, shape):
     server.start("racers:ask", folder=case, shape=shape).said()
     fault = {"step": step, "when": "before", "do": "stop"}
     deleter = server.start("racers:ask", folder=case, operation="delete file", shape=shape, fault=fault)
     deleter.await_stop()
     row = server.start("racers:ask", folder=case, shape=shape).said()["row"]
     assert row["content"] == executions(case)[1]["content"]
-    wake(deleter)
+    deleter.wake()
     assert deleter.said()["row"] is True
     assert os.path.exists(row["file"])
     assert server.start("racers:ask", folder=case, shape=shape).said()["row"] == row

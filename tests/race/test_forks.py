@@ -16,8 +16,7 @@ def check(server, case):
     return ran
 
 
-def test_forks_of_a_process_with_an_open_store_run_each_set_once(server, tmp_path):
-    case = str(tmp_path)
+def test_forks_of_a_process_with_an_open_store_run_each_set_once(server, case):
     child = server.start("racers:forks", folder=case, count=6, sets=SETS)
     said = child.said()
     assert said["statuses"] == [0] * 6, child.log()
@@ -26,8 +25,7 @@ def test_forks_of_a_process_with_an_open_store_run_each_set_once(server, tmp_pat
 
 
 @pytest.mark.slow
-def test_forks_of_a_process_whose_threads_use_the_store_run_each_set_once(server, tmp_path):
-    case = str(tmp_path)
+def test_forks_of_a_process_whose_threads_use_the_store_run_each_set_once(server, case):
     child = server.start("racers:forks", folder=case, count=12, sets=SETS, busy=True)
     said = child.said()
     assert said["statuses"] == [0] * 12, child.log()
@@ -35,8 +33,7 @@ def test_forks_of_a_process_whose_threads_use_the_store_run_each_set_once(server
     assert said["own"], "the other thread worked on beside the forks"
 
 
-def test_a_pool_of_forked_processes_runs_each_set_once(server, tmp_path):
-    case = str(tmp_path)
+def test_a_pool_of_forked_processes_runs_each_set_once(server, case):
     rows = server.start("racers:pool", folder=case, count=4, sets=SETS).said()
     assert [row["x"] for row in rows] == SETS * 4
     assert set(check(server, case)) == set(SETS)

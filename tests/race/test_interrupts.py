@@ -16,8 +16,8 @@ INTERRUPTS = 150
 
 @pytest.mark.slow
 @pytest.mark.parametrize("operation", ["run_or_retrieve", "run", "sweep"])
-def test_a_store_goes_on_after_any_number_of_interrupts(server, tmp_path, operation):
-    case, end, dice = str(tmp_path), str(tmp_path / "end"), random.Random(operation)
+def test_a_store_goes_on_after_any_number_of_interrupts(server, case, operation):
+    end, dice = f"{case}/end", random.Random(operation)
     child = server.start("racers:bear_interrupts", folder=case, operation=operation, until=end)
     until(lambda: os.path.exists(f"{case}/ready-{child.pid}"), "the store is open")
     time.sleep(0.05)

@@ -21,8 +21,8 @@ def xs(child):
 
 
 @pytest.mark.parametrize(("count", "many"), [(2, 60), pytest.param(4, 200, marks=pytest.mark.slow)])
-def test_processes_that_sweep_the_same_sets_share_them(server, tmp_path, count, many):
-    case, sets = str(tmp_path), list(range(many))
+def test_processes_that_sweep_the_same_sets_share_them(server, case, count, many):
+    sets = list(range(many))
     children = [start(server, case, sets, seconds=0.003) for _ in range(count)]
     at_once(case, children)
     assert all(xs(child) == sets for child in children), "everybody gets every row, in order"
@@ -33,8 +33,7 @@ def test_processes_that_sweep_the_same_sets_share_them(server, tmp_path, count, 
 
 
 @pytest.mark.slow
-def test_sweeps_that_overlap_run_each_set_once(server, tmp_path):
-    case = str(tmp_path)
+def test_sweeps_that_overlap_run_each_set_once(server, case):
     parts = [list(range(100)), list(range(150, 50, -1)), list(range(30, 200, 2)), list(range(199, 0, -3))]
     children = [start(server, case, part, seconds=0.001) for part in parts]
     at_once(case, children)
@@ -43,8 +42,8 @@ def test_sweeps_that_overlap_run_each_set_once(server, tmp_path):
     in_order(server, case)
 
 
-def test_what_is_claimed_behind_a_long_run_is_given_back_to_others(server, tmp_path):
-    case, sets = str(tmp_path), list(range(40))
+def test_what_is_claimed_behind_a_long_run_is_given_back_to_others(server, case):
+    sets = list(range(40))
     # Quick runs let the process claim more and more at once, until it meets a long one.
     slow = start(server, case, sets, only=7, marker=f"{case}/long", until=f"{case}/end")
     touch(f"{case}/go")
@@ -61,8 +60,8 @@ def test_what_is_claimed_behind_a_long_run_is_given_back_to_others(server, tmp_p
     in_order(server, case)
 
 
-def test_a_sweep_that_is_interrupted_ends_soon_and_keeps_what_was_finished(server, tmp_path):
-    case, sets = str(tmp_path), list(range(100))
+def test_a_sweep_that_is_interrupted_ends_soon_and_keeps_what_was_finished(server, case):
+    sets = list(range(100))
     child = start(server, case, sets, only=30, marker=f"{case}/long", until=f"{case}/never")
     touch(f"{case}/go")
     until(lambda: os.path.exists(f"{case}/long"), "the long run begins")
@@ -83,8 +82,8 @@ def test_a_sweep_that_is_interrupted_ends_soon_and_keeps_what_was_finished(serve
 
 
 @pytest.mark.slow
-def test_a_sweep_of_which_one_process_is_killed_is_finished_by_the_others(server, tmp_path):
-    case, sets = str(tmp_path), list(range(120))
+def test_a_sweep_of_which_one_process_is_killed_is_finished_by_the_others(server, case):
+    sets = list(range(120))
     children = [start(server, case, sets, seconds=0.005) for _ in range(3)]
     at_once(case, children)
     victim, *others = children
@@ -97,8 +96,8 @@ def test_a_sweep_of_which_one_process_is_killed_is_finished_by_the_others(server
     in_order(server, case)
 
 
-def test_a_sweep_that_fails_leaves_the_rest_to_others(server, tmp_path):
-    case, sets = str(tmp_path), list(range(20))
+def test_a_sweep_that_fails_leaves_the_rest_to_others(server, case):
+    sets = list(range(20))
     child = start(server, case, sets, only=5, raises="no")
     touch(f"{case}/go")
     assert child.status() != 0

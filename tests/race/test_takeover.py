@@ -1,24 +1,22 @@
 """The owner of a run dies: somebody who waits takes over at once. It lives: nobody does, whatever it looks like."""
 
 import os
-import signal
-import sqlite3
 import time
 
 import pytest
+from faults import touch
 from harness import until
-from peek import executions
+from peek import executions, place_of
 from scenes import begin, begin_to_wait, in_order
 
 SOON = 1.0  # s, in which a dead owner of this machine is replaced
 
 
 @pytest.mark.parametrize("zombie", [False, True], ids=["gone", "zombie"])
-def test_a_waiter_takes_over_from_a_killed_owner_within_a_second(server, tmp_path, zombie):
+def test_a_waiter_takes_over_from_a_killed_owner_within_a_second(server, new_case, zombie):
     took = []
     for attempt in range(3):  # the best of three: the machine may be busy with other things
-        case = str(tmp_path / str(attempt))
-        os.mkdir(case)
+        case = new_case(str(attempt))
         owner = begin(server, case, zombie=zombie)
         waiter = begin_to_wait(server, case)
         killed = time.time()
@@ -38,21 +36,15 @@ def test_a_waiter_takes_over_from_a_killed_owner_within_a_second(server, tmp_pat
 
 def give_to(case, owner):
     """Let the ledger name another owner."""
-    base = sqlite3.connect(f"{case}/db.sqlite3", timeout=30)
-    with base:
-        base.execute("UPDATE entropic_ledger SET owner = ?", (owner,))
-    base.close()
+    place_of(case).execute("UPDATE entropic_ledger SET owner = ?", owner)
 
 
 def owner_of(case):
-    base = sqlite3.connect(f"{case}/db.sqlite3", timeout=30)
-    (owner,) = base.execute("SELECT owner FROM entropic_ledger").fetchone()
-    base.close()
+    ((owner,),) = place_of(case).fetch("SELECT owner FROM entropic_ledger")
     return owner.split(".")
 
 
-def test_an_owner_whose_pid_belongs_to_a_later_process_is_dead(server, tmp_path):
-    case = str(tmp_path)
+def test_an_owner_whose_pid_belongs_to_a_later_process_is_dead(server, case):
     owner = begin(server, case)
     owner.kill()
     host, boot, _, start, number = owner_of(case)
@@ -63,8 +55,7 @@ def test_an_owner_whose_pid_belongs_to_a_later_process_is_dead(server, tmp_path)
     in_order(server, case)
 
 
-def test_an_owner_whose_process_lives_is_waited_for(server, tmp_path):
-    case = str(tmp_path)
+def test_an_owner_whose_process_lives_is_waited_for(server, case):
     begin(server, case).kill()
     host, boot, _, _, number = owner_of(case)
     with open("/proc/self/stat", "rb") as file:
@@ -78,24 +69,23 @@ def test_an_owner_whose_process_lives_is_waited_for(server, tmp_path):
     in_order(server, case)
 
 
-def test_a_stopped_owner_of_this_machine_is_never_taken_for_dead(server, tmp_path):
-    case, options = str(tmp_path), {"lease": 0.1}
+def test_a_stopped_owner_of_this_machine_is_never_taken_for_dead(server, case):
+    options = {"lease": 0.1}
     owner = begin(server, case, options=options)
-    owner.signal(signal.SIGSTOP)
-    owner.await_stop()
+    owner.sleep()
     waiter = begin_to_wait(server, case, options=options)
     time.sleep(1.0)  # ten leases
     assert len(executions(case)) == 1
-    with open(f"{case}/go", "w"):
-        owner.signal(signal.SIGCONT)
+    touch(f"{case}/go")
+    owner.wake()
     assert owner.said()["row"] == waiter.said()["row"]
     assert len(executions(case)) == 1
     in_order(server, case)
 
 
 @pytest.mark.slow
-def test_an_owner_that_holds_the_gil_is_not_taken_for_dead(server, tmp_path):
-    case, options = str(tmp_path), {"lease": 0.3}
+def test_an_owner_that_holds_the_gil_is_not_taken_for_dead(server, case):
+    options = {"lease": 0.3}
     owner = server.start("racers:hold_the_gil", folder=case, seconds=3, marker=f"{case}/owner", options=options)
     until(lambda: os.path.exists(f"{case}/owner"), "the runner runs")
     waiter = begin_to_wait(server, case, options=options)

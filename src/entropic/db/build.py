@@ -8,9 +8,10 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import instance_state, set_committed_value
 
-from entropic.db.engine import Database, load_json
+from entropic.db.engine import Database
 from entropic.errors import StoreError
 from entropic.model import Schema
+from entropic.text import load_json
 
 Processor = Callable[[Any], Any]
 Builder = Callable[[Any, str], Any]
@@ -23,7 +24,7 @@ def builder(schema: Schema, database: Database, columns: list[sa.Column[Any]]) -
     Models of plain columns are built directly, in a hundredth of a millisecond. What needs more than its row
     (expressions, eager relationships, deferred columns) is loaded by a `Session`.
     """
-    return _direct(schema, database.dialect, columns) if is_direct(schema) else _through_session(schema, database)
+    return _direct(schema, database, columns) if is_direct(schema) else _through_session(schema, database)
 
 
 def is_direct(schema: Schema) -> bool:
@@ -33,12 +34,12 @@ def is_direct(schema: Schema) -> bool:
     return plain and all(relation.lazy in _LAZY for relation in mapper.relationships)
 
 
-def _direct(schema: Schema, dialect: sa.Dialect, columns: list[sa.Column[Any]]) -> Builder:
+def _direct(schema: Schema, database: Database, columns: list[sa.Column[Any]]) -> Builder:
     model, manager = schema.model, schema.mapper.class_manager
     new, dispatch = manager.new_instance, manager.dispatch
     keys = [schema.attributes[column.name] for column in columns]
     processors = [(key, make) for key, column in zip(keys, columns, strict=True)
-                  if key != "custom_data" and (make := result_processor(column, dialect))]  # fmt: skip
+                  if key != "custom_data" and (make := result_processor(column, database))]  # fmt: skip
     processors.append(("custom_data", load_json))  # as SQLAlchemy does, sooner
 
     def build(raw: Any, file: str) -> Any:
@@ -60,35 +61,40 @@ def _direct(schema: Schema, dialect: sa.Dialect, columns: list[sa.Column[Any]]) 
 def _through_session(schema: Schema, database: Database) -> Builder:
     place = [column.name for column in schema.table.c].index("id")
 
-    def build(raw: Any, file: str) -> Any:
+    def load(id: str) -> Any:
         # The lock matters in memory, where the session shares its connection with other threads' transactions.
         with database.connection().lock, Session(database.engine, expire_on_commit=False) as session:
-            instance = session.get(schema.model, raw[place])
-            if instance is None:
-                raise StoreError(f"the row {raw[place]!r} of {schema.name} was deleted while it was being read")
-            session.expunge(instance)
+            instance = session.get(schema.model, id)
+            if instance is not None:
+                session.expunge(instance)
+            return instance
+
+    def build(raw: Any, file: str) -> Any:
+        instance = database.look(lambda: load(raw[place]))
+        if instance is None:
+            raise StoreError(f"the row {raw[place]!r} of {schema.name} was deleted while it was being read")
         set_committed_value(instance, "result_file", file)
         return instance
 
     return build
 
 
-def bind_processor(column: sa.Column[Any], dialect: sa.Dialect) -> Processor | None:
+def bind_processor(column: sa.Column[Any], database: Database) -> Processor | None:
     """Return what turns a Python value of a column into the driver's, or None where they are the same."""
-    kind: Any = column.type.dialect_impl(dialect)
-    return _quietly(lambda: kind.bind_processor(dialect))
+    kind: Any = column.type.dialect_impl(database.sql)
+    return _quietly(lambda: database.dialect.bind_processor(kind, database.sql))
 
 
-def result_processor(column: sa.Column[Any], dialect: sa.Dialect) -> Processor | None:
+def result_processor(column: sa.Column[Any], database: Database) -> Processor | None:
     """Return what turns the driver's value of a column into Python's, or None where they are the same."""
-    kind: Any = column.type.dialect_impl(dialect)
-    return _quietly(lambda: kind.result_processor(dialect, None))
+    kind: Any = column.type.dialect_impl(database.sql)
+    return _quietly(lambda: database.dialect.result_processor(kind, database.sql, database.types[column.name]))
 
 
-def is_plain(column: sa.Column[Any], dialect: sa.Dialect) -> bool:
+def is_plain(column: sa.Column[Any], database: Database) -> bool:
     """Tell whether a column gives back what it was given, as far as it takes values as they are (`Field.usual`)."""
-    theirs = type(column.type.dialect_impl(dialect)).__module__.startswith("sqlalchemy.")
-    return theirs and result_processor(column, dialect) is None
+    theirs = type(column.type.dialect_impl(database.sql)).__module__.startswith("sqlalchemy.")
+    return theirs and result_processor(column, database) is None
 
 
 def _quietly(make: Callable[[], Processor | None]) -> Processor | None:

@@ -7,7 +7,7 @@ States of a claim, and nothing else moves them:
     idle, failed -> running          claimed again
     any -> deleting -> idle          the row is deleted, then its file
 
-Every method that takes a connection runs inside a transaction that began with the lock (`Connection.begin`).
+Every method that takes a connection runs inside a transaction (`Database.transact`), but for `claim_first`.
 """
 
 import json
@@ -21,13 +21,14 @@ import sqlalchemy as sa
 from sqlalchemy import bindparam
 
 from entropic import process
-from entropic.db import dialects
-from entropic.db.engine import Connection, Database
-from entropic.db.statement import Statement
+from entropic.db.connection import Connection
+from entropic.db.dialects.portable import Dialect
+from entropic.db.engine import Database
+from entropic.db.statement import ByKeys, Statement
 from entropic.db.tables import ledger
 
 IDLE, RUNNING, DELETING, FAILED = "idle", "running", "deleting", "failed"
-CHUNK = 500  # keys in one IN list: sorted chunks of this size are as fast as a temporary table
+UNUSED = "0-00000000"  # the attempt of a claim that was made only to be locked
 
 _c = ledger.c
 _COLUMNS = (
@@ -86,43 +87,42 @@ class Ledger:
         self._others: dict[str, Ledger] = {model: self}
 
         def compiled(statement: Any) -> Statement:
-            return Statement(statement, database.dialect)
+            return Statement(statement, database.sql)
 
+        dialect, now = database.dialect, database.dialect.now
         mine = (_c.id == bindparam("key")) & (_c.model == model)
         held = mine & (_c.attempt == bindparam("held")) & (_c.state == bindparam("held_state"))
-        claims = sa.select(*_COLUMNS, dialects.NOW)
+        claims = sa.select(*_COLUMNS, now)
         set_ = sa.update(ledger).where(mine).values
         fenced = sa.update(ledger).where(held).values
         nobody = {"owner": sa.null(), "since": sa.null(), "lease_until": sa.null(), "waits_for": sa.null()}
-        until = dialects.NOW + bindparam("lease_", lease)
+        until = now + bindparam("lease_", lease)
         running = {
             "attempt": bindparam("attempt_"),
             "state": RUNNING,
             "owner": bindparam("owner_"),
-            "since": dialects.NOW,
+            "since": now,
             "lease_until": until,
             "waits_for": sa.null(),
             "path": bindparam("path_"),
         }
         recorded: dict[str, Any] = {"size": bindparam("size_"), "mtime_ns": bindparam("mtime_")}
-        key = {"id": bindparam("key"), "model": model}
+        key = {"id": bindparam("key"), "model": sa.literal(model)}
         moved = {"attempt": bindparam("attempt_"), "state": bindparam("state_"), **nobody}
         unregistered = {"registered": sa.null(), "checksum": sa.null(), "failure": sa.null()}
 
-        self._lock = compiled(claims.where(_c.id == bindparam("key")))
+        self._lock = compiled(dialect.locked(claims.where(_c.id == bindparam("key"))))
+        nothing = {"attempt": sa.literal(UNUSED), "state": sa.literal(IDLE)}
+        self._add = None if dialect.one_writer else compiled(dialect.ensure(ledger, {**key, **nothing}))
         self._find = compiled(claims.where(mine))
-        chunk: list[Any] = [bindparam(f"k{i}") for i in range(CHUNK)]
-        self._find_many = compiled(claims.where(_c.id.in_(chunk), _c.model == model))
+        self._find_many = ByKeys(database, claims.where(_c.model == model), _c.id)
         self._all = compiled(claims.where(_c.model == model))
         self._everywhere = compiled(claims)
         self._pending = compiled(claims.where(_c.state.in_([sa.literal(RUNNING), sa.literal(DELETING)])))
         at = sa.select(_c.model, _c.id).where((_c.path == bindparam("path_")) & _c.published.is_not(None))
         self._at, self._at_any = compiled(at.where(_c.id == bindparam("key"))), compiled(at)
         self._insert = compiled(sa.insert(ledger).values(**key, **running))
-        unseen = ~sa.exists().where(_c.id == bindparam("key"))
-        first = {**key, **running}
-        values = [value if isinstance(value, sa.ColumnElement) else sa.literal(value) for value in first.values()]
-        self._first = compiled(sa.insert(ledger).from_select(list(first), sa.select(*values).where(unseen)))
+        self._first = compiled(_first(dialect, {**key, **running}))
         self._first_values = self._first.taking("key", "attempt_", "owner_", "path_")
         self._claim = compiled(set_(**running))
         self._publish = compiled(
@@ -171,7 +171,7 @@ class Ledger:
         self._failure = compiled(sa.select(_c.failure).where(mine))
         failures = sa.select(_c.id, _c.failure).where(_c.model == model, _c.failure.is_not(None))
         self._failures = compiled(failures)
-        self._failures_of = compiled(failures.where(_c.id.in_(chunk)))
+        self._failures_of = ByKeys(database, failures, _c.id)
         self._checksums = compiled(sa.select(_c.id, _c.checksum).where(_c.model == model))
 
     def of(self, model: str) -> "Ledger":
@@ -182,9 +182,16 @@ class Ledger:
 
     # ---- looking ---------------------------------------------------------------------------------------------
     def lock(self, connection: Connection, id: str) -> tuple[Claim | None, set[str]]:
-        """Return the claim, and the places that other models hold for the same id."""
+        """Lock the claim and return it, and the places that other models hold for the same id.
+
+        On a server a claim must exist to be locked: one that is of no attempt is made, and waits for the first.
+        """
+        rows = connection.execute(self._lock.sql, (id,)).fetchall()
+        if self._add is not None and all(row[1] != self.model for row in rows):
+            connection.execute(self._add.sql, self._add.values({"key": id}))
+            rows = connection.execute(self._lock.sql, (id,)).fetchall()
         mine, taken = None, set()
-        for row in connection.execute(self._lock.sql, (id,)).fetchall():
+        for row in rows:
             if row[1] == self.model:
                 mine = Claim(*row)
             elif row[8] is not None:
@@ -198,10 +205,7 @@ class Ledger:
 
     def find_many(self, ids: Iterable[str]) -> Iterator[Claim]:
         """Return the claims of many keys, without a lock; keys never claimed are left out."""
-        for chunk in chunks(ids):
-            values = self._find_many.values({f"k{i}": id for i, id in enumerate(chunk)})
-            for row in self.database.connection().fetch(self._find_many.sql, values):
-                yield Claim(*row)
+        return (Claim(*row) for row in self._find_many.fetch(ids))
 
     def all(self) -> Iterator[Claim]:
         """Return every claim of this model."""
@@ -226,16 +230,10 @@ class Ledger:
 
     def failures(self, ids: Iterable[str] | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
         """Return the recorded failures, of all keys or of some, by id."""
-        connection = self.database.connection()
         if ids is None:
-            found = connection.fetch(self._failures.sql, self._failures.values({}))
+            found: Iterable[Any] = self.database.connection().fetch(self._failures.sql, self._failures.values({}))
         else:
-            given = ({f"k{i}": id for i, id in enumerate(chunk)} for chunk in chunks(ids))
-            found = [
-                row
-                for values in given
-                for row in connection.fetch(self._failures_of.sql, self._failures_of.values(values))
-            ]
+            found = self._failures_of.fetch(ids)
         for id, failure in found:
             yield id, json.loads(failure)
 
@@ -265,13 +263,13 @@ class Ledger:
         """Begin the first attempt of an id that no model has ever claimed; None if one has. Needs no transaction."""
         attempt = new_attempt(None)
         values = self._first_values(id, attempt, owner, path)
-        matched: int = connection.execute(self._first.sql, values).rowcount
-        return attempt if matched == 1 else None
+        return attempt if connection.change(self._first.sql, values) == 1 else None
 
     def claim_first_many(self, connection: Connection, paths: Mapping[str, str], owner: str) -> dict[str, str]:
         """Begin the first attempts of many ids, given with their places; return those that succeed, by id."""
         attempts = {id: new_attempt(None) for id in paths}
-        values = [self._first_values(id, attempts[id], owner, path) for id, path in paths.items()]
+        # In the order of the keys, as everywhere: who locks several in another order meets a deadlock.
+        values = [self._first_values(id, attempts[id], owner, paths[id]) for id in sorted(paths)]
         if connection.execute_many(self._first.sql, values) == len(attempts):
             return attempts
         return {found.id: found.attempt for found in self.find_many(attempts) if found.attempt == attempts[found.id]}
@@ -349,16 +347,23 @@ class Ledger:
         """Record that the row alone is gone; its file, if it is ours, stays ours."""
         connection.execute(self._drop.sql, self._drop.values({"key": id, **_withdrawn(old)}))
 
-    def renew(self, claims: Iterable[tuple[str, str]]) -> None:
+    def renew(self, claims: Sequence[tuple[str, str]]) -> None:
         """Renew the leases of running attempts, given as (id, attempt)."""
-        with self.database.transaction() as connection:
+
+        def work(connection: Connection) -> None:
             for id, attempt in claims:
                 self._fenced(connection, self._renew, id, attempt, RUNNING)
 
+        self.database.transact(work)
+
+    def renewal(self, id: str, attempt: str) -> tuple[str, tuple[Any, ...]]:
+        """Return the statement that renews the lease of a running attempt, for somebody who runs it elsewhere."""
+        return self._renew.sql, self._renew.values({"key": id, "held": attempt, "held_state": RUNNING})
+
     def wait_for(self, id: str, attempt: str, other: str | None) -> None:
         """Record which key the call that runs this attempt waits for."""
-        with self.database.transaction() as connection:
-            self._fenced(connection, self._wait_for, id, attempt, RUNNING, other=other)
+        values = {"key": id, "held": attempt, "held_state": RUNNING, "other": other}
+        self.database.connection().change(self._wait_for.sql, self._wait_for.values(values))
 
     def touch(self, connection: Connection, id: str, published: str, mtime_ns: int) -> None:
         """Record the new mtime of a result that was copied."""
@@ -379,9 +384,13 @@ def _withdrawn(old: Claim | None) -> dict[str, str]:
     return {"attempt_": old.attempt, "state_": old.state}
 
 
-def chunks(ids: Iterable[str]) -> Iterator[list[str]]:
-    """Return the ids sorted, in lists of exactly `CHUNK`, the last one filled up with its last id."""
-    ordered = sorted(ids)
-    for start in range(0, len(ordered), CHUNK):
-        chunk = ordered[start : start + CHUNK]
-        yield chunk + chunk[-1:] * (CHUNK - len(chunk))
+def _first(dialect: Dialect, values: dict[str, Any]) -> Any:
+    """Return the statement that inserts the first claim of an id that no model has claimed.
+
+    On a server the unique index of places tells of another model's, also of one that is not committed yet.
+    """
+    if not dialect.one_writer:
+        return dialect.insert_new(ledger, values)
+    unseen = ~sa.exists().where(_c.id == bindparam("key"))
+    chosen = [value if isinstance(value, sa.ColumnElement) else sa.literal(value) for value in values.values()]
+    return sa.insert(ledger).from_select(list(values), sa.select(*chosen).where(unseen))

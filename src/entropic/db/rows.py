@@ -4,21 +4,24 @@ A read is one statement on the driver's cursor that joins the row with its claim
 instance is made as SQLAlchemy's own loader would leave it (`tests/contract/test_rows.py` compares them).
 """
 
+import json
 import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from operator import itemgetter
 from typing import Any, Generic, TypeVar
+from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy import bindparam
 
-from entropic.db import dialects
 from entropic.db.build import bind_processor, builder, is_direct, is_plain, result_processor
-from entropic.db.engine import Connection, Database
-from entropic.db.ledger import CHUNK, chunks
-from entropic.db.statement import Statement
+from entropic.db.connection import Connection
+from entropic.db.dialects.portable import surely_fits, underlying
+from entropic.db.engine import Database
+from entropic.db.statement import ByKeys, Statement
 from entropic.db.tables import ledger
 from entropic.errors import ParameterError
 from entropic.model import Base, Schema
@@ -27,8 +30,9 @@ from entropic.same import same
 _c = ledger.c
 _CLAIM = (_c.attempt, _c.state, _c.published, _c.size, _c.mtime_ns, _c.path, _c.registered)
 ModelT = TypeVar("ModelT", bound=Base)
-_AS_IS = {float, str, type(None)}  # what every driver takes; whole numbers may be too large
-_BINDABLE = (type(None), int, float, str, bytes)
+_Taking = tuple[str, Callable[..., tuple[Any, ...]]]  # a statement, and what takes its values
+_AS_IS = {type(None)}  # what every database takes
+_LITERAL = {int, str, bytes, type(None)}  # what is in its canonical form
 
 
 class Rows(Generic[ModelT]):
@@ -40,23 +44,21 @@ class Rows(Generic[ModelT]):
 
     def __init__(self, database: Database, schema: Schema, results_dir: str) -> None:
         self._database, self._schema, self._dir = database, schema, results_dir
-        table, dialect = schema.table, database.dialect
+        table, sql = schema.table, database.sql
         columns = list(table.c)
         names = [column.name for column in columns]
 
         # ---- statements
         on = (_c.id == table.c.id) & (_c.model == schema.table_name)
         read = sa.select(*columns, *_CLAIM).select_from(table.outerjoin(ledger, on))
-        chunk = [f"k{i}" for i in range(CHUNK)]
-        self._read = Statement(read.where(table.c.id == bindparam("key")), dialect)
+        self._read = Statement(read.where(table.c.id == bindparam("key")), sql)
         self._read_values = self._read.taking("key")
-        self._read_many = Statement(read.where(table.c.id.in_(map(bindparam, chunk))), dialect)
-        self._many_values = self._read_many.taking(*chunk)
-        self._all = Statement(read, dialect)
-        self._some = Statement(read.limit(bindparam("count")), dialect)
-        self._exists = Statement(sa.select(table.c.result_file).where(table.c.id == bindparam("key")), dialect)
-        self._delete = Statement(sa.delete(table).where(table.c.id == bindparam("key")), dialect)
-        self._upserts: dict[tuple[str, ...], tuple[str, Callable[..., tuple[Any, ...]]]] = {}
+        self._read_many = ByKeys(database, read, table.c.id)
+        self._all = Statement(read, sql)
+        self._some = Statement(read.limit(bindparam("count")), sql)
+        self._exists = Statement(sa.select(table.c.result_file).where(table.c.id == bindparam("key")), sql)
+        self._delete = Statement(sa.delete(table).where(table.c.id == bindparam("key")), sql)
+        self._upserts: dict[tuple[str, ...], list[_Taking]] = {}
 
         # ---- reading
         self._file, self._width = names.index("result_file"), len(columns)
@@ -67,12 +69,13 @@ class Rows(Generic[ModelT]):
         self.is_direct = is_direct(schema)
         self.build: Callable[[Any, str], ModelT] = builder(schema, database, columns)
         """Makes the detached instance of a raw row, given where its file lies."""
-        self._back = {column.name: result_processor(column, dialect) for column in columns}
+        self._back = {column.name: result_processor(column, database) for column in columns}
 
         # ---- writing
-        self._bind = {column.name: bind_processor(column, dialect) for column in columns}
+        self._bind = {column.name: bind_processor(column, database) for column in columns}
         self._columns = {key: table.c[name] for name, key in schema.attributes.items()}
         self._own = [i for i, column in enumerate(columns) if _is_given(schema, column)]
+        self._json = {i for i in self._own if isinstance(underlying(columns[i].type), sa.JSON)}
         self._own_names = [names[i] for i in self._own]
         self._made_here = {column.name for column in columns if _is_made_here(column)}
         made = [column for column in columns if not _is_given(schema, column)]
@@ -81,8 +84,16 @@ class Rows(Generic[ModelT]):
         self.is_constrained = indexes or any(not isinstance(c, sa.PrimaryKeyConstraint) for c in table.constraints)
         self.columns = tuple(field.column.name for field in schema.fields.values())
         """Names of the user's columns."""
-        plain = all(is_plain(field.column, dialect) for field in schema.fields.values())
-        self._plain = [(key, *field.usual) for key, field in schema.fields.items()] if plain else None
+        plain = all(is_plain(field.column, database) for field in schema.fields.values())
+        usual = [(key, *field.usual) for key, field in schema.fields.items()]
+        usual = [(key, kind, database.dialect.usual.get(kind, test)) for key, kind, test in usual]
+        self._plain = usual if plain else None
+        found = database.types
+        self._doubtful = {
+            column.name: (names.index(column.name), surely_fits(found[column.name]))
+            for column in (field.column for field in schema.fields.values())
+            if not database.dialect.is_exact(column, found[column.name])
+        }
         self._shared: dict[tuple[str, ...], tuple[str, ...]] = {}
 
     # ---- reading -----------------------------------------------------------------------------------------------
@@ -93,8 +104,7 @@ class Rows(Generic[ModelT]):
 
     def read_many(self, ids: Iterable[str]) -> Iterator[Any]:
         """Return the raw rows of those keys that have one, in a few queries, in any order."""
-        for chunk in chunks(ids):
-            yield from self._database.connection().fetch(self._read_many.sql, self._many_values(*chunk))
+        return self._read_many.fetch(ids)
 
     def all(self) -> Iterator[Any]:
         """Return all raw rows."""
@@ -140,7 +150,7 @@ class Rows(Generic[ModelT]):
 
     def checksum(self, raw: Any) -> int:
         """Return a checksum of the user's columns of a raw row."""
-        return checksum([raw[i] for i in self._own])
+        return checksum([raw[i] if i not in self._json else _sorted(raw[i]) for i in self._own])
 
     # ---- writing -----------------------------------------------------------------------------------------------
     def bind_plain(self, params: Mapping[str, Any]) -> tuple[Any, ...] | None:
@@ -212,6 +222,24 @@ class Rows(Generic[ModelT]):
             "more digits, or text"
         )
 
+    def must_be_tried(self, columns: tuple[str, ...], values: tuple[Any, ...]) -> bool:
+        """Tell whether the table may refuse a row, or hold something else than what is inserted."""
+        if self.is_constrained or not self._doubtful:
+            return self.is_constrained
+        doubtful = self._doubtful
+        return any(
+            column in doubtful and value is not None and not doubtful[column][1](value)
+            for column, value in zip(columns, values, strict=True)
+        )
+
+    def altered(self, values: Mapping[str, Any]) -> str | None:
+        """Return a column that does not hold what was inserted into it just now; None if there is none."""
+        raw: Any = self.read(values["id"]) if self._doubtful else None
+        for name, (place, _) in self._doubtful.items():
+            if name in values and canonical(raw[place]) != canonical(values[name]):
+                return name
+        return None
+
     def shared(self, columns: tuple[str, ...]) -> tuple[str, ...]:
         """Return the one copy of some names: a million sets that are to be run hold it once."""
         return self._shared.setdefault(columns, columns)
@@ -226,9 +254,12 @@ class Rows(Generic[ModelT]):
             raise ParameterError(f"{where} cannot hold {value!r:.80}: {error}") from error
         if isinstance(result, bytearray | memoryview):
             result = bytes(result)
-        if isinstance(result, float) and result != result:
-            raise ParameterError(f"{where} cannot hold {value!r:.80}: SQLite stores NaN as NULL; pass None or a number")
-        if not isinstance(result, _BINDABLE) or (isinstance(result, int) and not -(2**63) <= result < 2**63):
+        refusal = self._database.dialect.refuses(result)
+        if refusal is not None:
+            raise ParameterError(f"{where} cannot hold {value!r:.80}: {refusal}")
+        if not isinstance(result, self._database.dialect.bindable) or (
+            isinstance(result, int) and not -(2**63) <= result < 2**63
+        ):
             raise ParameterError(
                 f"{where} cannot hold {value!r:.80}: the database has no such value ({type(result).__name__}); pass "
                 "a number or text, or give the column a type that converts it"
@@ -249,23 +280,31 @@ class Rows(Generic[ModelT]):
 
     def upsert(self, connection: Connection, values: Mapping[str, Any]) -> None:
         """Insert or overwrite a row, given by column name as the driver stores it."""
-        sql, in_order = self._upsert(tuple(values))
-        connection.execute(sql, in_order(*values.values()))
+        for sql, in_order in self._upsert(tuple(values)):
+            if connection.execute(sql, in_order(*values.values())).rowcount:
+                return
 
     def upsert_many(self, connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
         """Insert or overwrite many rows."""
-        alike: dict[tuple[str, ...], list[Any]] = {}
+        alike: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
         for values in rows:
-            alike.setdefault(tuple(values), []).append(values.values())
+            alike.setdefault(tuple(values), []).append(values)
         for columns, several in alike.items():
-            sql, in_order = self._upsert(columns)
-            connection.execute_many(sql, [in_order(*values) for values in several])
+            statements = self._upsert(columns)
+            if len(statements) > 1:
+                for values in several:
+                    self.upsert(connection, values)
+                continue
+            sql, in_order = statements[0]
+            connection.execute_many(sql, [in_order(*values.values()) for values in several])
 
-    def _upsert(self, columns: tuple[str, ...]) -> tuple[str, Callable[..., tuple[Any, ...]]]:
+    def _upsert(self, columns: tuple[str, ...]) -> "list[_Taking]":
         found = self._upserts.get(columns)
         if found is None:
-            statement = Statement(dialects.upsert(self._schema.table, list(columns)), self._database.dialect)
-            found = self._upserts[columns] = statement.sql, statement.taking(*(f"v_{name}" for name in columns))
+            made = self._database.dialect.upserts(self._schema.table, columns)
+            statements = [Statement(one, self._database.sql) for one in made]
+            found = [(one.sql, one.taking(*(f"v_{name}" for name in columns))) for one in statements]
+            self._upserts[columns] = found
         return found
 
     def delete(self, connection: Connection, id: str) -> None:
@@ -274,17 +313,46 @@ class Rows(Generic[ModelT]):
 
     def own_checksum(self, bound: Mapping[str, Any]) -> int:
         """Return the checksum that a row will have, from what `bind` returned."""
-        return checksum(map(bound.get, self._own_names))
+        if not self._json:
+            return checksum(map(bound.get, self._own_names))
+        named = zip(self._own, map(bound.get, self._own_names), strict=True)
+        return checksum([value if i not in self._json else _sorted(value) for i, value in named])
+
+
+def _sorted(text: Any) -> Any:
+    """Return JSON in one form: MySQL gives it back in its own."""
+    return json.dumps(json.loads(text), sort_keys=True) if isinstance(text, str) else text
 
 
 def checksum(values: Iterable[Any]) -> int:
-    """Return a CRC of stored values; 2 and 2.0 are one number, since SQLite stores either as the other."""
-    same = [_one_number(value) if type(value) is float else value for value in values]
+    """Return a CRC of stored values, alike for values that a database gives back in another way (`canonical`)."""
+    same = [canonical(value) if type(value) not in _LITERAL else value for value in values]
     return zlib.crc32(repr(same).encode("utf-8", "backslashreplace"))
 
 
-def _one_number(value: float) -> float | int:
-    return int(value) if value.is_integer() else value
+def canonical(value: Any) -> Any:
+    """Return one form of values that databases take for the same.
+
+    2 and 2.0 are one number, since SQLite stores either as the other; MariaDB knows `False` as 0, a time of day as a
+    duration, and fills decimals up with zeros.
+    """
+    if isinstance(value, bool):
+        return int(value)
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else value
+    if isinstance(value, Decimal):
+        if value == value.to_integral_value():
+            return int(value)
+        return float(value) if Decimal(float(value)) == value else f"{value:f}".rstrip("0")
+    if isinstance(value, timedelta):
+        return value // timedelta(microseconds=1)
+    if isinstance(value, time):
+        return canonical(datetime.combine(date.min, value.replace(tzinfo=None)) - datetime.min)
+    if isinstance(value, datetime):
+        return str(value if value.tzinfo is None else value.astimezone(UTC))
+    if isinstance(value, date | UUID):
+        return str(value)
+    return value
 
 
 def _is_given(schema: Schema, column: sa.Column[Any]) -> bool:

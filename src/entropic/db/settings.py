@@ -1,6 +1,7 @@
 """What is recorded once: the schema version and uuid of a database, the float rounding of a model."""
 
 import uuid
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -19,16 +20,14 @@ class Settings:
     def _agree(self, table: sa.Table, name: str, value: str) -> str:
         """Return what is recorded under a name; record the given value if nothing is."""
         which, what = table.c[table.primary_key.columns.keys()[0]], table.columns.values()[1]
-        dialect = self._database.dialect
-        find = Statement(sa.select(what).where(which == sa.bindparam("name")), dialect)
-        add = Statement(sa.insert(table).values({which: sa.bindparam("name_"), what: sa.bindparam("value_")}), dialect)
-        found = self._database.connection().fetch(find.sql, (name,))
+        dialect, connection = self._database.dialect, self._database.connection()
+        find = Statement(sa.select(what).where(which == sa.bindparam("name")), self._database.sql)
+        found = connection.fetch(find.sql, (name,))
         if not found:
-            with self._database.transaction() as connection:
-                found = connection.fetch(find.sql, (name,))
-                if not found:
-                    connection.execute(add.sql, add.values({"name_": name, "value_": value}))
-                    return value
+            new: dict[str, Any] = {which.name: sa.bindparam("name_"), what.name: sa.bindparam("value_")}
+            add = Statement(dialect.insert_new(table, new), self._database.sql)
+            connection.change(add.sql, add.values({"name_": name, "value_": value}))
+            found = connection.fetch(find.sql, (name,))
         return str(found[0][0])
 
     def uuid(self) -> str:

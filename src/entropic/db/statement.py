@@ -1,10 +1,13 @@
 """A statement, compiled once for a dialect, run on a driver connection."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from operator import itemgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
+
+if TYPE_CHECKING:
+    from entropic.db.engine import Database
 
 
 class Statement:
@@ -35,3 +38,41 @@ class Statement:
         places = [(*names, *constants).index(name) for name in self._names]
         pick = itemgetter(*places)
         return lambda *given: pick(given + fixed)
+
+
+class ByKeys:
+    """A query for many keys, asked in as few round trips as the database takes.
+
+    Parameters
+    ----------
+    query
+        Without the condition on the keys.
+    column
+        That of the keys.
+    """
+
+    def __init__(self, database: "Database", query: Any, column: Any) -> None:
+        self._database, self._query, self._column = database, query, column
+        self._made: dict[int, tuple[str, Callable[[list[str]], tuple[Any, ...]]]] = {}
+
+    def fetch(self, keys: Iterable[str]) -> Iterator[Any]:
+        """Return the rows of those keys that have one, in any order."""
+        counts, ordered = self._database.dialect.key_counts, sorted(keys)
+        for start in range(0, len(ordered), counts[-1]):
+            some = ordered[start : start + counts[-1]]
+            count = next(count for count in counts if count >= len(some))
+            sql, values = self._made.get(count) or self._make(count)
+            yield from self._database.connection().fetch(sql, values(some))
+
+    def _make(self, count: int) -> tuple[str, Callable[[list[str]], tuple[Any, ...]]]:
+        condition, named = self._database.dialect.one_of(self._column, count)
+        statement = Statement(self._query.where(condition), self._database.sql)
+        names = list(named(list(map(str, range(count)))))
+        if len(names) == 1:
+            one = statement.taking(names[0])
+            found = statement.sql, one
+        else:
+            in_order = statement.taking(*names)
+            found = statement.sql, lambda keys: in_order(*keys, *(keys[-1:] * (count - len(keys))))
+        self._made[count] = found
+        return found

@@ -4,30 +4,41 @@ The ledger holds one row per key for ever; 10^7 of them must be bearable, so a f
 needs, and everything else is NULL.
 """
 
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
+from entropic.db.dialects.portable import Dialect
 from entropic.errors import ModelError
 
 SCHEMA_VERSION = 1
 
 metadata = sa.MetaData()
 
+
+def _text(length: int) -> Any:
+    """Return the type of a text of any length; MariaDB and MySQL keep, and index, only short ones in the row."""
+    return sa.String().with_variant(sa.String(length), "mysql", "mariadb")
+
+
+_NAME = _text(64)  # of a table, which is as long as they take
+_WHO = _text(255)  # attempts, calls, and names of files
+
 meta = sa.Table(
     "entropic_meta",
     metadata,
-    sa.Column("name", sa.String, primary_key=True),
-    sa.Column("value", sa.String, nullable=False),
+    sa.Column("name", _NAME, primary_key=True),
+    sa.Column("value", _WHO, nullable=False),
     sqlite_with_rowid=False,
 )
 
 models = sa.Table(
     "entropic_models",
     metadata,
-    sa.Column("model", sa.String, primary_key=True, comment="name of the user's table"),
-    sa.Column("float_rounding", sa.String, nullable=False),
+    sa.Column("model", _NAME, primary_key=True, comment="name of the user's table"),
+    sa.Column("float_rounding", _NAME, nullable=False),
     sqlite_with_rowid=False,
 )
 
@@ -36,15 +47,15 @@ ledger = sa.Table(
     "entropic_ledger",
     metadata,
     sa.Column("id", sa.String, primary_key=True),
-    sa.Column("model", sa.String, primary_key=True, comment="name of the user's table"),
-    sa.Column("attempt", sa.String, nullable=False, comment="the newest; a name is never used again"),
-    sa.Column("state", sa.String, nullable=False, comment="idle, running, deleting, failed"),
-    sa.Column("owner", sa.String, comment="the call that runs it; NULL: it gave up"),
+    sa.Column("model", _NAME, primary_key=True, comment="name of the user's table"),
+    sa.Column("attempt", _WHO, nullable=False, comment="the newest; a name is never used again"),
+    sa.Column("state", _WHO, nullable=False, comment="idle, running, deleting, failed"),
+    sa.Column("owner", _WHO, comment="the call that runs it; NULL: it gave up"),
     sa.Column("since", sa.Float, comment="when it was claimed, seconds since 1970"),
     sa.Column("lease_until", sa.Float, comment="seen from another machine, the owner is dead after this"),
     sa.Column("waits_for", sa.String, comment="model and id that the running call needs first"),
-    sa.Column("path", sa.String, comment="the place of this key's results, below results_dir"),
-    sa.Column("published", sa.String, comment="the attempt whose result lies at path"),
+    sa.Column("path", _WHO, comment="the place of this key's results, below results_dir"),
+    sa.Column("published", _WHO, comment="the attempt whose result lies at path"),
     sa.Column("size", sa.BigInteger, comment="bytes of the result file that the row points to"),
     sa.Column("mtime_ns", sa.BigInteger),
     sa.Column("extra", sa.Boolean, comment="whether the runner left more files than its result"),
@@ -54,51 +65,41 @@ ledger = sa.Table(
     sqlite_with_rowid=False,
 )
 
+# Two models that claim one id at the same moment want the same place; SQLite has one writer, who sees the other's.
+_place: Any = sa.Index("entropic_ledger_path", ledger.c.path, unique=True)
+_place.ddl_if(callable_=lambda ddl, target, bind, dialect, **_: dialect.name != "sqlite")
 
-def create_tables(
-    engine: sa.Engine,
-    metadata: Sequence[sa.MetaData],
-    begin: str,
-    patient: Callable[[Callable[[], Any]], Any],
-) -> None:
-    """Create the tables that do not exist yet, as one transaction that other processes wait for.
+
+def create_tables(connection: sa.Connection, metadata: Sequence[sa.MetaData], dialect: Dialect) -> None:
+    """Create the tables that do not exist yet, while other processes that would do the same wait.
 
     Where all exist nothing is locked: a store can be opened, and its hits served, beside a long writer.
     """
     wanted = [table for tables in metadata for table in tables.tables.values()]
-
-    def exist() -> bool:
-        inspector = sa.inspect(engine)
-        return all(inspector.has_table(table.name, schema=table.schema) for table in wanted)
-
-    if patient(exist):
+    inspector = sa.inspect(connection)
+    if all(inspector.has_table(table.name, schema=table.schema) for table in wanted):
         return
-
-    def create() -> None:
-        with engine.connect() as connection:
-            raw: Any = connection.connection.driver_connection
-            raw.execute(begin)
-            try:
-                for tables in metadata:
-                    tables.create_all(connection)
-                raw.execute("COMMIT")
-            except BaseException:
-                if raw.in_transaction:
-                    raw.execute("ROLLBACK")
-                raise
-
-    patient(create)
+    connection.rollback()
+    with dialect.alone(connection), warnings.catch_warnings():
+        warnings.simplefilter("ignore", sa.exc.SAWarning)  # of columns that this database makes in its own way
+        for tables in metadata:
+            tables.create_all(connection)
 
 
-def check_columns(engine: sa.Engine, table: sa.Table, model: str) -> None:
+def check_columns(connection: sa.Connection, table: sa.Table, model: str) -> dict[str, Any]:
     """Compare the table in the database with the model: an insert must not fail after hours of computing.
+
+    Returns
+    -------
+    dict[str, Any]
+        The types of the columns as they are in the database, by name.
 
     Raises
     ------
     ModelError
         If the model has columns that the table lacks, or the table requires some that the model lacks.
     """
-    found = {column["name"]: column for column in sa.inspect(engine).get_columns(table.name, schema=table.schema)}
+    found = {column["name"]: column for column in sa.inspect(connection).get_columns(table.name, schema=table.schema)}
     lacking = [name for name in table.c.keys() if name not in found]  # noqa: SIM118  (not a dict)
     if lacking:
         raise ModelError(
@@ -111,3 +112,4 @@ def check_columns(engine: sa.Engine, table: sa.Table, model: str) -> None:
                 f"the table {table.name!r} requires {name!r}, which {model} no longer has; restore that column, or "
                 "give the changed model another __tablename__"
             )
+    return {name: column["type"] for name, column in found.items()}

@@ -15,6 +15,7 @@ from entropic.failure import Record, describe, said
 from entropic.files import attempt
 from entropic.files import sidecar as sidecars
 from entropic.files.attempt import Runner, Task, Torn
+from entropic.passwords import withheld
 
 BUNDLE_SECONDS = 0.2  # of work that travels together
 
@@ -47,7 +48,8 @@ def pickled(runner: Runner) -> bytes:
         If it cannot travel.
     """
     try:
-        data: bytes = cloudpickle.dumps(runner)
+        with withheld():  # it may refer to a store, and so to the address of its database
+            data: bytes = cloudpickle.dumps(runner)
     except Exception as error:
         raise ParameterError(
             f"the runner {runner!r:.80} cannot be sent to workers: {error}; open files, locks and connections inside "

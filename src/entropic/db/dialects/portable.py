@@ -1,0 +1,270 @@
+"""The database that nothing is known of: standard SQL through SQLAlchemy, and the base of those that are known.
+
+Everything here is asked of every database; what a class below leaves as it is, holds for it too.
+"""
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import sqlalchemy as sa
+
+from entropic.errors import StoreError
+
+# What an error of a driver means for what was under way: nothing of it has happened and it may be repeated; the
+# connection, and with it the transaction, is lost; another program holds a lock for longer than we wait.
+Trouble = Literal["again", "lost", "busy"] | None
+Processor = Callable[[Any], Any] | None
+Condition = tuple[Any, Callable[[Sequence[str]], Mapping[str, Any]]]
+
+SILENCE = 5.0  # s beyond the wait for a lock, after which a server that does not answer is given up
+INDEXED = 600  # characters that surely fit into an index
+_LOST = ("connection refused", "server closed", "not connected", "broken pipe", "connection reset", "gone away")
+_AGAIN = ("deadlock", "serializ", "could not obtain lock", "lock wait timeout")
+
+
+class Dialect:
+    """A kind of database: how it is opened, locked and asked, and what it cannot hold.
+
+    Parameters
+    ----------
+    url
+        Without what is meant for us.
+    wait
+        Seconds that a locked or silent database is waited for.
+    fsync
+        Whether a commit must reach the disk, where the database leaves that to us.
+    """
+
+    one_writer = False
+    """Whether a transaction's begin is the lock: there is one writer at a time, and nothing else to be locked."""
+    begin = "BEGIN"
+    now: Any = sa.cast(sa.extract("epoch", sa.func.current_timestamp()), sa.Float)
+    """Seconds since 1970, by the database's clock, when the statement runs."""
+    key_counts: tuple[int, ...] = (20, 500)
+    """How many keys a query asks for: the smallest that is enough, several times the largest if none is."""
+    bindable: tuple[type, ...] = (type(None), int, float, str, bytes)
+    """What the driver takes as a value."""
+    usual: Mapping[type, Callable[[Any], bool]] = {}
+    """For values of these types, a test that they may be stored as they are."""
+    in_memory = False
+    network: str | None = None
+
+    def __init__(self, url: sa.URL, wait: float, fsync: bool = False) -> None:
+        self.url, self.wait, self.fsync = url, wait, fsync
+
+    # ---- opening -----------------------------------------------------------------------------------------------
+    def options(self) -> dict[str, Any]:
+        """Return what `create_engine` is given."""
+        dialect: Any = self.url.get_dialect()
+        return {"paramstyle": "format"} if dialect.default_paramstyle == "pyformat" else {}
+
+    def configure(self, raw: Any) -> None:
+        """Prepare each new driver connection, those of a `Session` included."""
+
+    def listen(self, engine: sa.Engine) -> None:
+        """Change how the engine makes connections."""
+
+    def adopt(self, raw: Any) -> None:
+        """Prepare a driver connection for being ours: transactions begin and end where we say so."""
+        raw.autocommit = True
+
+    def compilers(self, dialect: sa.Dialect) -> None:
+        """Change what SQLAlchemy makes of types in a table that is to be created."""
+
+    def check(self, engine: sa.Engine) -> None:
+        """Refuse a server that cannot hold a store.
+
+        Raises
+        ------
+        StoreError
+            With what it lacks.
+        """
+        if engine.dialect.positional is False or not engine.dialect.supports_sane_rowcount:
+            raise StoreError(
+                f"the driver {engine.dialect.driver!r} takes values by name, or does not count the rows that a "
+                "statement changes; use SQLite, PostgreSQL or MariaDB"
+            )
+
+    @contextlib.contextmanager
+    def alone(self, connection: sa.Connection) -> Iterator[None]:
+        """Do in one transaction what no other process should do meanwhile, such as creating tables."""
+        with connection.begin():
+            yield
+
+    def facts(self, connection: sa.Connection, table: sa.Table) -> str | None:
+        """Return why a table that exists cannot hold the rows of a store, if it cannot."""
+        return None
+
+    # ---- trouble -----------------------------------------------------------------------------------------------
+    def trouble(self, error: BaseException) -> Trouble:
+        """Tell what an error of the driver means."""
+        text = str(error).lower()
+        if any(words in text for words in _LOST):
+            return "lost"
+        return "again" if any(words in text for words in _AGAIN) else None
+
+    def advice(self, reason: object) -> str:
+        """Return the end of the sentence that says that no store can be made here."""
+        return f"cannot be used as a database: {reason}; check db_url, and what this user may do there"
+
+    # ---- statements --------------------------------------------------------------------------------------------
+    def execute(self, cursor: Any, sql: str, values: Sequence[Any], begin: bool, known: bool) -> None:
+        """Execute a statement; with `begin`, as the first of a transaction. `known`: this connection has had it."""
+        if begin:
+            cursor.execute(self.begin)
+        cursor.execute(sql, values)
+
+    def execute_many(self, cursor: Any, sql: str, values: Sequence[Sequence[Any]]) -> int:
+        """Execute a statement once for each set of values; return how many rows they changed together."""
+        changed = 0
+        for one in values:
+            cursor.execute(sql, one)
+            changed += cursor.rowcount
+        return changed
+
+    def locked(self, select: Any) -> Any:
+        """Return a query that locks the rows it finds until the transaction ends."""
+        return select.with_for_update()
+
+    def insert_new(self, table: sa.Table, values: Mapping[str, Any]) -> Any:
+        """Return the statement that inserts a row unless one with its key, or another unique value of it, exists."""
+        key = [column for column in table.primary_key if column.name in values]
+        there = sa.exists().where(*(column == _typed(values[column.name], column) for column in key))
+        chosen = [_typed(value, table.c[name]) for name, value in values.items()]
+        return sa.insert(table).from_select(list(values), sa.select(*chosen).where(~there))
+
+    def ensure(self, table: sa.Table, values: Mapping[str, Any]) -> Any:
+        """Return the statement that makes sure that there is a row, which is locked next."""
+        return self.insert_new(table, values)
+
+    def upserts(self, table: sa.Table, columns: Sequence[str]) -> list[Any]:
+        """Return the statements of which the first that changes a row has inserted or overwritten it.
+
+        Values are named `v_<column>`. The caller holds the claim, so nobody else writes this row meanwhile.
+        """
+        values: dict[str, Any] = {name: sa.bindparam(f"v_{name}") for name in columns}
+        changed = {name: value for name, value in values.items() if name != "id"}
+        return [
+            sa.update(table).where(table.c.id == sa.bindparam("v_id")).values(changed),
+            sa.insert(table).values(values),
+        ]
+
+    def one_of(self, column: Any, count: int) -> Condition:
+        """Return the condition that a column is one of some keys, and what makes its values from that many keys."""
+        names = [f"k{i}" for i in range(count)]
+        return column.in_([sa.bindparam(name) for name in names]), lambda keys: dict(zip(names, keys, strict=True))
+
+    # ---- values ------------------------------------------------------------------------------------------------
+    def bind_processor(self, kind: Any, dialect: sa.Dialect) -> Processor:
+        """Return what turns a Python value of a type into the driver's."""
+        base, found = underlying(kind), kind.bind_processor(dialect)
+        if isinstance(base, sa.JSON):
+            return then(found, strict_json)
+        if isinstance(base, sa.DateTime | sa.Time):
+            return then(found, without_zone)
+        return found  # type: ignore[no-any-return]
+
+    def result_processor(self, kind: Any, dialect: sa.Dialect, there: Any) -> Processor:
+        """Return what turns the driver's value of a type into Python's; `there` is the type that the table has."""
+        try:
+            found: Processor = kind.result_processor(dialect, None)
+        except Exception as error:
+            raise StoreError(
+                f"the driver {dialect.driver!r} cannot say without a result how it reads {kind!r} ({error}); use "
+                "SQLite, PostgreSQL or MariaDB"
+            ) from error
+        return found
+
+    @property
+    def refusals(self) -> tuple[type[Exception], ...]:
+        """What the driver raises, beside the usual, for a row that breaks a rule."""
+        return ()
+
+    def refuses(self, value: Any) -> str | None:
+        """Return why the database has no such value; None if it has."""
+        return None
+
+    def refuses_id(self, id: str) -> str | None:
+        """Return why an id cannot be a key in this database; None if it can."""
+        return self.refuses(id) or too_long(id, 1_000)
+
+    def is_exact(self, column: sa.Column[Any], found: Any) -> bool:
+        """Tell whether a column of the type that was found in the database holds whatever its Python type takes.
+
+        What is not known to be exact is tried out before a run: inserted, read, and taken back.
+        """
+        return False
+
+
+def _typed(value: Any, column: sa.Column[Any]) -> Any:
+    return value if isinstance(value, sa.ColumnElement) else sa.literal(value, column.type)
+
+
+def too_long(id: Sequence[Any], most: int, unit: str = "characters") -> str | None:
+    """Return the sentence that says that an id does not fit into an index."""
+    if len(id) <= most:
+        return None
+    return f"it is longer than {most:,} {unit}, which is all that an index of this database takes; give a shorter one"
+
+
+def underlying(kind: Any) -> Any:
+    """Return the type that the driver sees under a type of the user's own."""
+    while isinstance(kind, sa.TypeDecorator):
+        kind = kind.impl_instance
+    return kind
+
+
+def then(first: Processor, second: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return what does one thing after another, the first of which may be nothing."""
+    return second if first is None else lambda value: second(first(value))
+
+
+def strict_json(text: Any) -> Any:
+    """Return JSON as a server reads it.
+
+    Raises
+    ------
+    ValueError
+        For NaN and infinity, which JSON has not.
+    """
+    if isinstance(text, str) and ("NaN" in text or "Infinity" in text):
+        json.dumps(json.loads(text), allow_nan=False)
+    return text
+
+
+def without_zone(value: Any) -> Any:
+    """Return a time as a column without time zones holds it: SQLite drops the zone as well."""
+    return value if value is None or value.tzinfo is None else value.replace(tzinfo=None)
+
+
+def surely_fits(found: Any) -> Callable[[Any], bool]:
+    """Return a test for values that a column which is not exact holds all the same."""
+    if isinstance(found, sa.Integer):
+        most = 2 ** (15 if isinstance(found, sa.SmallInteger) else 31)
+        return lambda value: type(value) is int and -most <= value < most
+    if isinstance(found, sa.String) and not isinstance(found, sa.Enum | sa.CHAR):
+        length = found.length or INDEXED
+        return lambda value: type(value) is str and value.isascii() and len(value) <= length and value[-1:] != " "
+    return lambda value: False
+
+
+def is_exact_type(column: sa.Column[Any], found: Any) -> bool:
+    """Tell, of types that servers share, whether a column as found holds whatever its Python type takes."""
+    wanted: Any = underlying(column.type)
+    if isinstance(found, sa.Enum):
+        return isinstance(wanted, sa.Enum) and set(wanted.enums) <= set(found.enums)
+    if isinstance(found, sa.BigInteger):
+        return isinstance(wanted, sa.Integer)
+    if isinstance(found, sa.Double):
+        return isinstance(wanted, sa.Float)
+    return any(isinstance(found, one) and isinstance(wanted, one) for one in (sa.Boolean, sa.Date, sa.Uuid, sa.JSON))
+
+
+def is_indexed(column: sa.Column[Any]) -> bool:
+    """Tell whether a column is part of a key or an index, which limits how long it may be."""
+    keys: list[Any] = [*column.table.indexes, *column.table.constraints]
+    return bool(column.index or column.unique or column.foreign_keys) or any(
+        column.name in one.columns for one in keys if hasattr(one, "columns")
+    )

@@ -1,0 +1,239 @@
+"""PostgreSQL, through psycopg 3: rows are locked one by one, in READ COMMITTED."""
+
+import contextlib
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from time import monotonic
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import psycopg.types.json
+import sqlalchemy as sa
+from psycopg.types.numeric import Int8Dumper
+from psycopg.types.string import TextLoader
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects.postgresql.base import PGTypeCompiler
+
+from entropic.db.dialects.portable import (
+    SILENCE,
+    Condition,
+    Dialect,
+    Processor,
+    Trouble,
+    is_exact_type,
+    is_indexed,
+    strict_json,
+    then,
+    too_long,
+    underlying,
+)
+from entropic.db.dialects.sqlite import on_conflict
+from entropic.text import compact, load_json
+
+_AGAIN = {"40001", "40P01"}  # serialisation, deadlock
+_BUSY = "55P03"  # a lock was waited for
+_LOST = {
+    "57P01",
+    "57P02",
+    "57P03",
+    "57P05",
+    "53300",
+}  # shut down, crashed, starting up, idle for long, too many clients
+_NUMERIC, _FLOAT8 = 1700, 701  # the types of results, as the catalogue numbers them
+_IDLE = "120s"  # a session that says nothing for so long is ended: our process may be stuck in C code, or stopped
+
+
+class _Types(PGTypeCompiler):
+    """Whole numbers of 64 bits, as SQLite has them."""
+
+    def visit_INTEGER(self, type_: Any, **given: Any) -> str:
+        return "BIGINT"
+
+
+class PostgreSQL(Dialect):
+    """PostgreSQL 15 and later."""
+
+    now = sa.literal_column("extract(epoch from clock_timestamp())::float8", sa.Float)  # now() is the transaction's
+    key_counts = (5_000,)  # one array, of any length up to this
+    bindable = (type(None), int, float, str, bytes, Decimal, datetime, date, time, timedelta, UUID)
+    usual: Mapping[type, Callable[[Any], bool]] = {str: lambda value: value.isascii() and "\0" not in value}
+    most_id = "2,500 bytes"
+
+    def options(self) -> dict[str, Any]:
+        """Return what `create_engine` is given."""
+        connect = {"connect_timeout": max(2, min(10, int(self.wait)))}
+        return {"paramstyle": "format", "json_deserializer": None, "connect_args": connect}
+
+    def listen(self, engine: sa.Engine) -> None:
+        """Let the engine make connections that do not wait for ever."""
+
+        def connect(dialect: Any, record: Any, given: Any, options: Any) -> Any:
+            return _Connection.connect(*given, **options)
+
+        sa.event.listen(engine, "do_connect", connect)
+
+    def adopt(self, raw: Any) -> None:
+        """Prepare a driver connection for being ours: JSON stays text, statements are prepared when first used."""
+        raw.autocommit = True
+        raw.prepare_threshold, raw.prepared_max = None, 1_000
+        raw.adapters.register_loader("json", TextLoader)
+        raw.adapters.register_loader("jsonb", TextLoader)
+        raw.adapters.register_dumper(int, Int8Dumper)  # else each size of number makes a statement of its own
+        raw.silence = self.wait + SILENCE
+        raw.execute(
+            f"SET idle_session_timeout = '{_IDLE}'; SET idle_in_transaction_session_timeout = '{_IDLE}'; "
+            f"SET lock_timeout = {max(1, round(self.wait * 1000))}"
+        )
+
+    def compilers(self, dialect: sa.Dialect) -> None:
+        """Change what SQLAlchemy makes of types in a table that is to be created."""
+        dialect.type_compiler_instance = _Types(dialect)
+
+    def check(self, engine: sa.Engine) -> None:
+        """Every PostgreSQL that psycopg connects to will do."""
+
+    @contextlib.contextmanager
+    def alone(self, connection: sa.Connection) -> Iterator[None]:
+        """Do in one transaction what only one process does at a time, such as creating tables."""
+        with connection.begin():
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(zlib.crc32(b"entropic"))))
+            yield
+
+    # ---- trouble -----------------------------------------------------------------------------------------------
+    def trouble(self, error: BaseException) -> Trouble:
+        """Tell what an error of the driver means."""
+        if not isinstance(error, psycopg.Error):
+            return None
+        if error.sqlstate in _AGAIN or (
+            isinstance(error, psycopg.errors.UniqueViolation) and error.diag.constraint_name == "entropic_ledger_path"
+        ):
+            return "again"  # with the path: another model has taken it just now, and is seen when we look again
+        if error.sqlstate == _BUSY:
+            return "busy"
+        if error.sqlstate is not None:
+            return "lost" if error.sqlstate in _LOST or error.sqlstate.startswith("08") else None
+        if isinstance(error, psycopg.errors.ConnectionTimeout):
+            return "lost"
+        fatal = "password" in str(error) or "no pg_hba" in str(error) or "does not exist" in str(error)
+        broken = isinstance(error, psycopg.OperationalError) and not fatal and "resolve host" not in str(error)
+        return "lost" if broken else None
+
+    # ---- statements --------------------------------------------------------------------------------------------
+    def execute(self, cursor: Any, sql: str, values: Sequence[Any], begin: bool, known: bool) -> None:
+        """Execute a statement in one round trip, whether it begins a transaction or is to be prepared first."""
+        if known and not begin:
+            cursor.execute(sql, values, prepare=True)
+            return
+        with cursor.connection.pipeline():
+            if begin:
+                cursor.execute(self.begin)
+            cursor.execute(sql, values, prepare=True)
+
+    def execute_many(self, cursor: Any, sql: str, values: Sequence[Sequence[Any]]) -> int:
+        """Execute a statement once for each set of values, without waiting in between."""
+        cursor.executemany(sql, values)
+        changed: int = cursor.rowcount
+        return changed
+
+    def insert_new(self, table: sa.Table, values: Mapping[str, Any]) -> Any:
+        """Return the statement that inserts a row unless one with its key, or another unique value of it, exists."""
+        return postgresql.insert(table).values(dict(values)).on_conflict_do_nothing()
+
+    def upserts(self, table: sa.Table, columns: Sequence[str]) -> list[Any]:
+        """Return the statement that inserts or overwrites a row."""
+        return [on_conflict(postgresql.insert, table, columns)]
+
+    def one_of(self, column: Any, count: int) -> Condition:
+        """Return the condition that a column is one of some keys, given as one array."""
+        keys = sa.bindparam("keys", type_=postgresql.ARRAY(sa.String))
+        return column == sa.func.any(keys), lambda given: {"keys": list(given)}
+
+    # ---- values ------------------------------------------------------------------------------------------------
+    def bind_processor(self, kind: Any, dialect: sa.Dialect) -> Processor:
+        """Return what turns a Python value of a type into the driver's."""
+        base = underlying(kind)
+        if isinstance(base, sa.JSON | sa.LargeBinary):
+            return then(kind.bind_processor(dialect), _unwrapped)
+        if isinstance(base, sa.DateTime) and base.timezone:
+            return then(kind.bind_processor(dialect), _with_zone)
+        return super().bind_processor(kind, dialect)
+
+    def result_processor(self, kind: Any, dialect: sa.Dialect, there: Any) -> Processor:
+        """Return what turns the driver's value of a type into Python's."""
+        base = underlying(kind)
+        brought = None
+        if isinstance(base, sa.Float | sa.Numeric):  # they ask what the driver brings
+            brought = _FLOAT8 if isinstance(there, sa.Float) else _NUMERIC
+        found: Processor = kind.result_processor(dialect, brought)
+        return then(load_json, found or _same) if isinstance(base, sa.JSON) else found
+
+    @property
+    def refusals(self) -> tuple[type[Exception], ...]:
+        """What the driver raises, beside the usual, for a row that breaks a rule: text too long for an index."""
+        return (psycopg.errors.ProgramLimitExceeded,)
+
+    def refuses(self, value: Any) -> str | None:
+        """PostgreSQL has no text with a NUL in it."""
+        return "PostgreSQL has no text with a NUL character" if isinstance(value, str) and "\0" in value else None
+
+    def refuses_id(self, id: str) -> str | None:
+        """Return why an id cannot be a key: an index takes 2,700 bytes, of which the model's name needs some."""
+        return self.refuses(id) or too_long(id.encode(), 2_500, "bytes")
+
+    def is_exact(self, column: sa.Column[Any], found: Any) -> bool:
+        """Tell whether a column of the type that was found holds whatever its Python type takes."""
+        wanted: Any = underlying(column.type)
+        if isinstance(found, sa.DateTime | sa.Time):
+            alike = isinstance(wanted, sa.DateTime if isinstance(found, sa.DateTime) else sa.Time)
+            return alike and getattr(found, "precision", None) in (None, 6) and found.timezone == wanted.timezone
+        if isinstance(found, postgresql.INTERVAL):
+            return isinstance(wanted, sa.Interval) and found.precision in (None, 6)
+        if isinstance(found, sa.String) and not isinstance(found, sa.Enum):
+            return isinstance(wanted, sa.String) and found.length is None and not is_indexed(column)
+        if isinstance(found, sa.LargeBinary):
+            return isinstance(wanted, sa.LargeBinary)
+        if isinstance(found, sa.Numeric) and not isinstance(found, sa.Float):
+            return isinstance(wanted, sa.Numeric) and found.precision is None
+        return is_exact_type(column, found)
+
+
+class _Connection(psycopg.Connection[Any]):
+    """A connection that gives up a server which does not answer: psycopg itself would wait for ever."""
+
+    silence = 30.0  # s
+
+    def wait(self, gen: Any, *given: Any, **options: Any) -> Any:
+        """Wait as psycopg does, but for so long only."""
+        return super().wait(self._limited(gen), *given, **options)
+
+    def _limited(self, gen: Any) -> Any:
+        deadline = monotonic() + self.silence
+        try:
+            state = next(gen)
+            while True:
+                ready = yield state
+                if not ready and monotonic() > deadline:
+                    raise psycopg.OperationalError(f"no answer for {self.silence:g} s")
+                state = gen.send(ready)
+        except StopIteration as end:
+            return end.value
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _unwrapped(value: Any) -> Any:
+    """Return what a sidecar can keep of what SQLAlchemy wraps for psycopg."""
+    if isinstance(value, psycopg.types.json.Json):
+        return strict_json(compact(value.obj))
+    return value.obj if isinstance(value, psycopg.Binary) else value
+
+
+def _with_zone(value: Any) -> Any:
+    if value is not None and value.tzinfo is None:
+        raise ValueError("the column holds times with a zone, and this has none; give it one, such as UTC")
+    return value

@@ -1,0 +1,158 @@
+"""SQLite: one file, one writer at a time."""
+
+import contextlib
+import os
+import sqlite3
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
+
+from entropic.db.dialects.portable import Dialect, Processor, Trouble
+from entropic.errors import NetworkFileSystemWarning, levels_to_user
+
+POLL = 0.5  # s; SQLite's own wait cannot be interrupted by Ctrl-C, so it is done in pieces
+
+_NETWORK = {"nfs", "nfs4", "cifs", "smb", "smb2", "smb3", "smbfs", "afs", "9p", "ncpfs", "gpfs", "lustre", "beegfs"}
+_NETWORK |= {"ceph", "glusterfs", "fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "pvfs2", "orangefs", "webdav", "davfs"}
+
+
+class SQLite(Dialect):
+    """SQLite, in a file or in memory."""
+
+    one_writer = True
+    begin = "BEGIN IMMEDIATE"  # a deferred transaction that upgrades later may fail at any statement
+    now = sa.literal_column("(julianday('now') - 2440587.5) * 86400.0", sa.Float)
+    key_counts = (500,)  # sorted lists of this size are as fast as a temporary table
+
+    def __init__(self, url: sa.URL, wait: float, fsync: bool = False) -> None:
+        name = url.database or ""
+        self.in_memory = not name or ":memory:" in name or url.query.get("mode") == "memory"
+        if name and name != ":memory:" and not name.startswith("file:"):
+            url = url.set(database=os.path.abspath(name))
+        super().__init__(url, wait, fsync)
+        if not self.in_memory:
+            self.network = file_system(os.path.dirname(url.database or "") or ".")
+            if self.network:
+                warnings.warn(
+                    f"{url} lies on a network file system ({self.network}), where SQLite's locks cannot be trusted: "
+                    "use it from one machine only, or move the database to a local disk (the results may stay)",
+                    NetworkFileSystemWarning,
+                    stacklevel=levels_to_user(),
+                )
+
+    def options(self) -> dict[str, Any]:
+        """Return what `create_engine` is given."""
+        return {"connect_args": {"timeout": min(self.wait, POLL), "check_same_thread": False}}
+
+    def configure(self, raw: Any) -> None:
+        """Use the write-ahead log, unless the file lies where its memory cannot be shared."""
+        raw.isolation_level = None  # transactions begin where we say so, not where the driver guesses
+        if self.in_memory or self.network:
+            return
+        mode = self._patiently(lambda: raw.execute("PRAGMA journal_mode").fetchone())
+        if mode[0] != "wal":
+            self._patiently(lambda: raw.execute("PRAGMA journal_mode=WAL").fetchone())
+        raw.execute("PRAGMA synchronous=" + ("FULL" if self.fsync else "NORMAL"))
+
+    def adopt(self, raw: Any) -> None:
+        """Nothing is left to do: `configure` has done it."""
+
+    def check(self, engine: sa.Engine) -> None:
+        """Every SQLite will do."""
+
+    def _patiently(self, action: Callable[[], Any]) -> Any:
+        """Repeat what SQLite refuses at once, without its own wait, while another connection uses the file."""
+        deadline = time.monotonic() + self.wait
+        while True:
+            try:
+                return action()
+            except sqlite3.OperationalError as error:
+                if self.trouble(error) is None or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.002)
+
+    @contextlib.contextmanager
+    def alone(self, connection: sa.Connection) -> Iterator[None]:
+        """Do something as the only writer, in one transaction."""
+        raw: Any = connection.connection.driver_connection
+        raw.execute(self.begin)
+        try:
+            yield
+            raw.execute("COMMIT")
+        except BaseException:
+            if raw.in_transaction:
+                raw.execute("ROLLBACK")
+            raise
+
+    def trouble(self, error: BaseException) -> Trouble:
+        """A locked file is all that passes by itself."""
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        return "again" if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) else None
+
+    def advice(self, reason: object) -> str:
+        """Return the end of the sentence that says that no store can be made here."""
+        return (
+            f"cannot be used as a database: {reason}; check that db_url names a SQLite file, or a new one in an "
+            "existing folder that can be written"
+        )
+
+    def locked(self, select: Any) -> Any:
+        """The transaction's begin was the lock."""
+        return select
+
+    def insert_new(self, table: sa.Table, values: Mapping[str, Any]) -> Any:
+        """Return the statement that inserts a row unless one with its key exists."""
+        return sqlite.insert(table).values(dict(values)).on_conflict_do_nothing()
+
+    def upserts(self, table: sa.Table, columns: Sequence[str]) -> list[Any]:
+        """Return the statement that inserts or overwrites a row."""
+        return [on_conflict(sqlite.insert, table, columns)]
+
+    def bind_processor(self, kind: Any, dialect: sa.Dialect) -> Processor:
+        """Return what turns a Python value of a type into the driver's: SQLAlchemy knows all of it."""
+        found: Processor = kind.bind_processor(dialect)
+        return found
+
+    def refuses(self, value: Any) -> str | None:
+        """SQLite has no NaN."""
+        nan = isinstance(value, float) and value != value
+        return "SQLite stores NaN as NULL; pass None or a number" if nan else None
+
+    def refuses_id(self, id: str) -> str | None:
+        """Ids may be of any length."""
+        return None
+
+    def is_exact(self, column: sa.Column[Any], found: Any) -> bool:
+        """Types are advice only; what a processor changes was refused already."""
+        return True
+
+
+def on_conflict(insert: Callable[[sa.Table], Any], table: sa.Table, columns: Sequence[str]) -> Any:
+    """Return the statement, as SQLite and PostgreSQL have it, that inserts a row or overwrites the one of its id."""
+    statement = insert(table).values({name: sa.bindparam(f"v_{name}") for name in columns})
+    changed = {name: statement.excluded[name] for name in columns if name != "id"}
+    return statement.on_conflict_do_update(index_elements=["id"], set_=changed)
+
+
+def file_system(path: str) -> str | None:
+    """Return the type of the file system under a path if it is a network file system, else None.
+
+    Where the operating system does not tell, nothing is known and None is returned.
+    """
+    import psutil
+
+    try:
+        mounts = psutil.disk_partitions(all=True)
+    except (OSError, NotImplementedError):
+        return None
+    real, best, kind = Path(os.path.realpath(path)), -1, ""
+    for mount in mounts:
+        inside = real.is_relative_to(mount.mountpoint)
+        if inside and len(mount.mountpoint) >= best:  # a later mount over the same place hides the earlier
+            best, kind = len(mount.mountpoint), mount.fstype.lower()
+    return kind if kind in _NETWORK else None

@@ -1,0 +1,262 @@
+"""Connections to a server: they may break at any moment, and are worth keeping only while they are used.
+
+What a lost connection, a deadlock or a full server has interrupted is done again as a whole, for as long as the
+store waits; runners are never part of it. `tests/servers` cuts, kills and restarts real servers.
+"""
+
+import logging
+import os
+import random
+import threading
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from entropic.db.connection import Connection, T
+from entropic.errors import DatabaseBusy
+
+log = logging.getLogger("entropic")
+
+IDLE_SECONDS = 1.0  # a connection that is not used for this long is closed: runs may take hours, and be many
+SHORTEST, LONGEST = 0.01, 1.0  # s between two tries to reach a server
+MOST_CONFLICTS = 50  # in a row, each of which another transaction has won
+TOLD_AFTER = 2.0  # s of waiting, until the log says so
+
+
+class Interrupted(Exception):
+    """What was under way has not happened, or nobody knows whether it has; it may be done again as a whole."""
+
+
+class Conflict(Interrupted):
+    """Another transaction went first: a deadlock, or a serialisation failure."""
+
+
+class Lost(Interrupted):
+    """The connection broke, or none could be made."""
+
+
+class Patience:
+    """How long what was interrupted is tried again, and with which pauses."""
+
+    def __init__(self, name: object, wait: float) -> None:
+        self._name, self._wait = name, wait
+        self._pause, self._conflicts, self._told = SHORTEST, 0, False
+        self._began = time.monotonic()
+
+    def after(self, trouble: Interrupted) -> None:
+        """Pause after trouble.
+
+        Raises
+        ------
+        DatabaseBusy
+            If it is of no use any more.
+        """
+        waited = time.monotonic() - self._began
+        if isinstance(trouble, Conflict):
+            self._conflicts += 1
+            if self._conflicts >= MOST_CONFLICTS:
+                raise DatabaseBusy(
+                    f"{self._name} let other programs go first {self._conflicts} times ({trouble}); call again"
+                ) from trouble
+            time.sleep(random.uniform(0, SHORTEST * min(self._conflicts, 10)))
+            return
+        if waited > self._wait:
+            raise DatabaseBusy(
+                f"{self._name} could not be reached for {self._wait:g} s ({trouble}); see to it and call again, or "
+                "wait longer with ?timeout=SECONDS in db_url"
+            ) from trouble
+        if waited > TOLD_AFTER and not self._told:
+            self._told = True
+            log.warning("waiting up to %g s for %s: %s", self._wait, self._name, trouble)
+        time.sleep(random.uniform(0.5, 1.0) * self._pause)
+        self._pause = min(self._pause * 1.5, LONGEST)
+
+
+class ServerConnection(Connection):
+    """A driver connection of one thread to a server, made when it is needed and closed soon after."""
+
+    def __init__(self, database: Any) -> None:
+        super().__init__(database)
+        self._dialect = database.dialect
+        self._had: set[str] = set()  # the statements that this connection has run
+        self._to_begin = False  # a transaction begins with its first statement, in the same round trip
+        self._used = 0.0
+
+    # ---- statements --------------------------------------------------------------------------------------------
+    def execute(self, sql: str, values: Sequence[Any] = ()) -> Any:
+        """Run one statement on the kept cursor and return the cursor; read it to its end before the next."""
+        cursor = self._cursor or self._connect()
+        begin, self._to_begin = self._to_begin, False
+        self._do(lambda: self._dialect.execute(cursor, sql, values, begin, sql in self._had))
+        self._had.add(sql)
+        return cursor
+
+    def execute_many(self, sql: str, values: Sequence[Sequence[Any]]) -> int:
+        """Run one statement for each of many sets of values, inside a transaction; return how many rows it changed."""
+        cursor = self._cursor or self._connect()
+        begin, self._to_begin = self._to_begin, False
+        if begin:
+            self._do(lambda: cursor.execute(self._dialect.begin))
+        changed: int = self._do(lambda: self._dialect.execute_many(cursor, sql, values))
+        return changed
+
+    def fetch(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
+        """Run one query and return all its rows."""
+        return self._whole(lambda: self.execute(sql, values).fetchall())
+
+    def change(self, sql: str, values: Sequence[Any] = ()) -> int:
+        """Run one statement as a transaction of its own; return how many rows it changed."""
+        return self._whole(lambda: int(self.execute(sql, values).rowcount))
+
+    def _whole(self, act: Callable[[], T]) -> T:
+        """Do something by itself, again if it is interrupted; as a part of a transaction only once."""
+
+        def under_lock() -> T:
+            with self.lock:
+                return act()
+
+        return act() if self.in_transaction else self.persist(under_lock)
+
+    def persist(self, act: Callable[[], T]) -> T:
+        """Do what may be repeated as a whole, until it is not interrupted.
+
+        Raises
+        ------
+        DatabaseBusy
+            If that takes longer than this store waits.
+        """
+        patience = None
+        while True:
+            try:
+                return act()
+            except Interrupted as trouble:
+                patience = patience or Patience(self._database, self._database.wait)
+                patience.after(trouble)
+
+    def _do(self, act: Callable[[], T]) -> T:
+        """Ask the driver, and say what its errors mean."""
+        try:
+            result = act()
+        except self._error as error:
+            trouble = self._dialect.trouble(error)
+            if trouble == "lost":
+                self.close()
+                raise Lost(str(error)) from error
+            if trouble == "busy":
+                raise DatabaseBusy(
+                    f"{self._database} was locked by another program for {self._database.wait:g} s; end that "
+                    "program's transaction and call again, or wait longer with ?timeout=SECONDS in db_url"
+                ) from error
+            if trouble == "again":
+                raise Conflict(str(error)) from error
+            self._explain(error)
+            raise
+        except BaseException:  # an interrupt: nobody knows how much of an answer has been read
+            self.close()
+            raise
+        self._used = time.monotonic()
+        return result
+
+    # ---- transactions ------------------------------------------------------------------------------------------
+    def _begin(self) -> None:
+        self._to_begin = True
+
+    def _commit(self) -> None:
+        if not self._to_begin:
+            if self._raw is None:
+                raise Lost("the connection was closed before the transaction ended")
+            self.execute("COMMIT")
+
+    def _rollback(self) -> None:
+        if not self._to_begin and self._raw is not None:
+            try:
+                self._cursor.execute("ROLLBACK")
+            except self._error:  # it ends with its connection
+                self.close()
+
+    def _end(self) -> None:
+        self._to_begin = False
+        super()._end()
+
+    # ---- the driver --------------------------------------------------------------------------------------------
+    def _connect(self) -> Any:
+        if self.in_transaction and not self._to_begin:
+            raise Lost("the connection broke in the middle of a transaction")
+        self._pooled, self._raw = self._database.connect()
+        # Not __del__: with a store that is collected in a cycle, the driver's own may come first, and complain.
+        self._closing = weakref.finalize(self, _close, self._raw)
+        self._cursor, self._used = self._raw.cursor(), time.monotonic()
+        self._had.clear()
+        keeper.watch(self)
+        return self._cursor
+
+    def close(self) -> None:
+        """Close it; the next statement opens it again."""
+        raw, self._pooled, self._raw, self._cursor = self._raw, None, None, None
+        if raw is not None:
+            self._closing()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a session of it on the server."""
+        return self._raw is not None
+
+    def rest(self, now: float) -> None:
+        """Close it if nobody has used it for a while."""
+        if not self.lock.acquire(blocking=False):
+            return
+        try:
+            if now - self._used > IDLE_SECONDS:
+                self.close()
+        finally:
+            self.lock.release()
+
+
+def _close(raw: Any) -> None:
+    try:
+        raw.close()
+    except Exception as error:  # noqa: BLE001  (it may be broken already)
+        log.debug("closing a connection: %s", error)
+
+
+class Keeper:
+    """Closes, in a thread that lives as long as there are any, the connections that nobody uses."""
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew, as a forked child must: it has neither the thread nor the connections."""
+        self._watched: weakref.WeakSet[ServerConnection] = weakref.WeakSet()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def watch(self, connection: ServerConnection) -> None:
+        """Watch a connection until it is closed."""
+        with self._lock:
+            self._watched.add(connection)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._keep, name="entropic-connections", daemon=True)
+                self._thread.start()
+
+    def _keep(self) -> None:
+        while not self._is_done():  # which holds none of them while this sleeps
+            time.sleep(IDLE_SECONDS / 2)
+
+    def _is_done(self) -> bool:
+        now = time.monotonic()
+        for connection in list(self._watched):
+            connection.rest(now)
+        with self._lock:
+            for connection in list(self._watched):
+                if not connection.is_open:
+                    self._watched.discard(connection)
+            if not self._watched:
+                self._thread = None
+            return self._thread is None
+
+
+keeper = Keeper()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=keeper.forget)

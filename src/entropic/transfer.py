@@ -1,0 +1,101 @@
+"""`Store.copy_to`: all that a database knows of a store, written into another one, of any kind.
+
+The results stay where they are: rows and claims name them by their place in the results folder.
+"""
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+import sqlalchemy as sa
+
+from entropic import collect
+from entropic.db.tables import ledger
+from entropic.errors import StoreError
+from entropic.parts import Parts
+
+TOGETHER = 1_000  # rows in one statement
+
+
+def refuse_busy(parts: Parts[Any]) -> None:
+    """Take in what is finished, and refuse to copy what somebody is changing.
+
+    Raises
+    ------
+    StoreError
+        If runs are under way; nothing was copied.
+    """
+    collect.collect(parts)
+    running = [claim for claim in parts.ledger.pending().values() if claim.model == parts.model and not claim.dead]
+    if running:
+        raise StoreError(
+            f"{len(running)} runs of {parts.schema.name} are under way; copy again when they have ended. "
+            "Nothing was copied"
+        )
+
+
+def copy(parts: Parts[Any], target: Parts[Any]) -> None:
+    """Copy rows and claims of one model into a database that has none of it, as one transaction.
+
+    Raises
+    ------
+    StoreError
+        If the other database knows this model already, or cannot hold it; nothing was copied.
+    """
+    claims = ledger.select().where(ledger.c.model == parts.model)
+    checksums = _checksums(parts, target)
+    try:
+        with (
+            parts.database.engine.connect() as source,
+            target.database.engine.connect() as connection,
+            target.database.dialect.alone(connection),
+        ):
+            _refuse_used(target, connection)
+            table = parts.schema.table
+            _insert(connection, table, _values(source, table.select(), table))
+            told = (
+                {**one, "checksum": checksums.get(one["id"], one["checksum"])}
+                for one in _values(source, claims, ledger)
+            )
+            _insert(connection, ledger, told)
+    except sa.exc.DBAPIError as error:
+        raise StoreError(f"{target.database} does not take all of it: {error.orig}. Nothing was copied") from error
+
+
+def _checksums(parts: Parts[Any], target: Parts[Any]) -> dict[str, int]:
+    """Return what the other database has to expect of each row: it may store the same values in another form.
+
+    A row that is not as it was stored gets none, so that it is found there, too.
+    """
+    found, made = parts.ledger.checksums(), {}
+    for raw in parts.rows.all():
+        id = parts.rows.id_of(raw)
+        if parts.rows.checksum(raw) == found.get(id):
+            values = parts.rows.plain(raw)
+            bound = {
+                field.column.name: target.rows.bound(key, values[key]) for key, field in parts.schema.fields.items()
+            }
+            made[id] = target.rows.own_checksum(bound)
+    return made
+
+
+def _refuse_used(target: Parts[Any], connection: sa.Connection) -> None:
+    rows = sa.select(sa.literal(1)).select_from(target.schema.table).limit(1)
+    claims = sa.select(ledger.c.id).where(ledger.c.model == target.model).limit(1)
+    if connection.execute(rows).first() or connection.execute(claims).first():
+        raise StoreError(
+            f"the table {target.model!r} in {target.database} has rows, or claims, already; copy into a database "
+            "without. Nothing was copied"
+        )
+
+
+def _values(source: sa.Connection, query: Any, table: sa.Table) -> Iterator[dict[str, Any]]:
+    """Yield rows by column, without what the database makes itself."""
+    made = {column.name for column in table.c if column.computed is not None or column.identity is not None}
+    for row in source.execution_options(yield_per=TOGETHER).execute(query).mappings():
+        yield {name: value for name, value in row.items() if name not in made}
+
+
+def _insert(connection: sa.Connection, table: sa.Table, rows: Iterator[dict[str, Any]]) -> None:
+    while several := list(islice(rows, TOGETHER)):
+        connection.execute(sa.insert(table), several)
