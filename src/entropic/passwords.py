@@ -1,19 +1,19 @@
-"""Passwords of databases: known to this process, never part of what is sent to a worker of somebody else's.
+"""Passwords of databases: known to this process, never part of what is sent to a worker.
 
 A store pickles with the address of its database, since the copy has to open it. But a runner may refer to its store,
 and go to a pool or a cluster with each task: what goes there is pickled under `withheld`, and the copy must find the
-password by itself, as the driver does (`~/.pgpass`, `PGPASSWORD`, an option file), or do without the database.
-Workers of this machine are ours: they get the passwords by a pipe of their own.
+password by itself, as the driver does (`~/.pgpass`, `PGPASSWORD`), or do without the database. Workers of this machine
+are ours: those whose runner refers to a store are told by a pipe of their own.
 """
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextvars import ContextVar
 
 import sqlalchemy as sa
 
-_known: dict[str, str] = {}  # by the URL without it
-_withheld: ContextVar[bool] = ContextVar("entropic_withheld", default=False)
+_known: dict[str, str] = {}  # by the place that they open
+_withheld: ContextVar[set[str] | None] = ContextVar("entropic_withheld", default=None)
 
 
 def _place(url: sa.URL) -> str:
@@ -25,13 +25,13 @@ def remember(url: sa.URL) -> sa.URL:
     if url.password is not None:
         _known[_place(url)] = str(url.password)
         return url
-    found = _known.get(_place(url)) if url.host else None
+    found = _known.get(_place(url))
     return url if found is None else url.set(password=found)
 
 
-def known() -> dict[str, str]:
-    """Return what a worker of our own is told."""
-    return dict(_known)
+def known(places: Iterable[str]) -> dict[str, str]:
+    """Return the passwords of some places, for a worker of our own."""
+    return {place: _known[place] for place in places if place in _known}
 
 
 def tell(passwords: Mapping[str, str]) -> None:
@@ -40,15 +40,19 @@ def tell(passwords: Mapping[str, str]) -> None:
 
 
 @contextlib.contextmanager
-def withheld() -> Iterator[None]:
-    """Let addresses that are pickled meanwhile be without their password."""
-    token = _withheld.set(True)
+def withheld(places: set[str]) -> Iterator[None]:
+    """Let addresses that are pickled meanwhile be without their password; add to `places` those that were."""
+    token = _withheld.set(places)
     try:
         yield
     finally:
         _withheld.reset(token)
 
 
-def is_withheld() -> bool:
-    """Tell whether an address is to be without its password now."""
-    return _withheld.get()
+def for_pickle(url: sa.URL) -> sa.URL:
+    """Return a URL as it is to be pickled now."""
+    places = _withheld.get()
+    if places is None or url.password is None:
+        return url
+    places.add(_place(url))
+    return url._replace(password=None)

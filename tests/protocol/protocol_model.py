@@ -2,9 +2,10 @@
 
 It explores every interleaving of 2 or 3 processes on one key. At every step there may be a crash, an expired
 lease of a living owner, an interrupt (Ctrl-C), a database connection lost inside a transaction (or right after
-COMMIT), a raising runner, more executions of the same attempt by a cluster (each of which may die between any two of
-its steps, also in the middle of writing the sidecar), and outsiders who remove or create files. Keys are independent:
-seen from one key, a batch is a publish with a longer pause between `place` and `commit`.
+COMMIT; the call raises, or repeats the transaction), a raising runner, more executions of the same attempt by a
+cluster (each of which may die between any two of its steps, also in the middle of writing the sidecar), and outsiders
+who remove or create files. Keys are independent: seen from one key, a batch is a publish with a longer pause between
+`place` and `commit`.
 
     python protocol_model.py                  every scenario; prints PASS
     python protocol_model.py --broken NAME    a damaged protocol; prints a counterexample and FAIL (exit 1)
@@ -522,6 +523,17 @@ class Model:
     }
     DECIDED = {"claim", "drop", "register", "slot", "commit_delete", "commit_failure", "commit_let_go"}
 
+    FROM = {"commit_failure": "record_failure", "commit_let_go": "let_go", "commit_release": "release"}
+    FROM |= dict.fromkeys(("claim", "drop", "register", "slot", "commit_delete"), "lock")
+
+    def repeat(self, s, p, me):
+        """Do a transaction again from its lock, not knowing what has become of it."""
+        lock = me.pc if me.pc in self.LOCKS else self.FROM.get(me.pc)
+        if lock is None:  # a publication: of its own attempt, or as a helper, who begins by looking
+            lock = "publish" if s.by[me.n] == (p, me.op) else "lock"
+        self.unlock(s, p)
+        s.P = s.P[:p] + (me._replace(pc=lock, lost=False),) + s.P[p + 1 :]
+
     def enabled(self, s, p):
         pc = s.P[p].pc
         if pc == "wait" and s.st == RUNNING and s.att == s.P[p].waited and self.live(s):
@@ -543,6 +555,7 @@ class Model:
             sql = me.pc in self.COMMITS
             if me.lost and (sql or me.pc in self.LOCKS):
                 self.end(branch(f"{who}: connection error, the call raises"), p)
+                self.repeat(branch(f"{who}: connection error, the transaction is repeated"), p, me)
             elif self.enabled(s, p):
                 getattr(self, me.pc)(branch(who), p)
                 if s.conn and sql:
@@ -550,6 +563,9 @@ class Model:
                     getattr(self, me.pc)(t, p)
                     if t.P[p].op == me.op:
                         self.end(t, p)
+                        t = branch(f"{who}: COMMIT succeeds but its answer is lost, and is repeated", conn=s.conn - 1)
+                        getattr(self, me.pc)(t, p)
+                        self.repeat(t, p, me)
             if s.conn and s.lock == p:
                 t = branch(f"{who}: before it the server drops the transaction", conn=s.conn - 1, lock=NOBODY)
                 self.go(t, p, me.pc, lost=True)

@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from entropic.errors import DatabaseBusy, StoreError
+from entropic.errors import StoreError
 
 if TYPE_CHECKING:
     from entropic.db.engine import Database
@@ -127,10 +127,7 @@ class Connection:
                     self._explain(error)
                     raise
                 if time.monotonic() > deadline:
-                    raise DatabaseBusy(
-                        f"{self._database} was locked by another program for {self._database.wait:g} s; end that "
-                        "program's transaction and call again, or wait longer with ?timeout=SECONDS in db_url"
-                    ) from error
+                    raise self._database.locked() from error
 
     def _explain(self, error: Exception) -> None:
         if isinstance(error, self._database.failures) and not isinstance(error, self._database.refusals):

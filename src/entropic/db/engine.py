@@ -14,7 +14,7 @@ from entropic.db.dialects import dialect as dialect_of
 from entropic.db.dialects.portable import too_long
 from entropic.db.tables import check_columns, create_tables
 from entropic.errors import DatabaseBusy, ParameterError, StoreError
-from entropic.passwords import is_withheld
+from entropic.passwords import for_pickle
 from entropic.text import compact, load_json
 
 
@@ -109,11 +109,18 @@ class Database:
         reason = getattr(error, "orig", None) or error
         trouble = self.dialect.trouble(reason)
         if trouble == "busy":
-            raise DatabaseBusy(f"{self} was locked by another program for {self.wait:g} s") from error
+            raise self.locked() from error
         if trouble is not None:
             raise (Lost if trouble == "lost" else Conflict)(str(reason)) from error
         if isinstance(reason, self.driver_error):
             raise StoreError(f"{self} {self.dialect.advice(reason)}") from error
+
+    def locked(self) -> DatabaseBusy:
+        """Return the error that says that somebody else holds a lock for too long."""
+        return DatabaseBusy(
+            f"{self} was locked by another program for {self.wait:g} s; end that program's transaction and call again, "
+            "or wait longer with ?timeout=SECONDS in db_url"
+        )
 
     def connection(self) -> Connection:
         """Return the connection of this thread."""
@@ -169,7 +176,7 @@ class Database:
                 raise
             reason = getattr(error, "orig", None) or error
             if self.dialect.trouble(reason) is not None:
-                raise DatabaseBusy(f"{self} was locked by another program for {self.wait:g} s") from error
+                raise self.locked() from error
             raise StoreError(f"{self} {self.dialect.advice(reason)}") from error
 
     def look(self, action: Callable[[], T]) -> T:
@@ -224,6 +231,4 @@ class Database:
     def address(self) -> str:
         """The URL that opens this database again, from any working directory; with its password, unless withheld."""
         url = self.url.update_query_dict({"timeout": f"{self.wait:g}"})
-        if is_withheld():
-            url = url.set(password=None)
-        return url.render_as_string(hide_password=False)
+        return for_pickle(url).render_as_string(hide_password=False)

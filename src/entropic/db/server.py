@@ -144,10 +144,7 @@ class ServerConnection(Connection):
                 self.close()
                 raise Lost(str(error)) from error
             if trouble == "busy":
-                raise DatabaseBusy(
-                    f"{self._database} was locked by another program for {self._database.wait:g} s; end that "
-                    "program's transaction and call again, or wait longer with ?timeout=SECONDS in db_url"
-                ) from error
+                raise self._database.locked() from error
             if trouble == "again":
                 raise Conflict(str(error)) from error
             self._explain(error)
@@ -246,7 +243,9 @@ class Keeper:
 
     def _is_done(self) -> bool:
         now = time.monotonic()
-        for connection in list(self._watched):
+        with self._lock:
+            watched = list(self._watched)
+        for connection in watched:
             connection.rest(now)
         with self._lock:
             for connection in list(self._watched):

@@ -39,8 +39,10 @@ class Report(NamedTuple):
     error: bytes | None = None
 
 
-def pickled(runner: Runner) -> bytes:
+def pickled(runner: Runner, places: set[str] | None = None) -> bytes:
     """Return the runner as it travels: what can be imported by name, the rest (scripts, notebooks, closures) by value.
+
+    It may refer to a store: passwords do not travel, and `places` gets the databases that lack theirs.
 
     Raises
     ------
@@ -48,7 +50,7 @@ def pickled(runner: Runner) -> bytes:
         If it cannot travel.
     """
     try:
-        with withheld():  # it may refer to a store, and so to the address of its database
+        with withheld(set() if places is None else places):
             data: bytes = cloudpickle.dumps(runner)
     except Exception as error:
         raise ParameterError(

@@ -58,7 +58,9 @@ class Workers:
 
     def __init__(self, count: int, runner: Runner, timeout: float | None) -> None:
         self._count = process.cores() if count == -1 else count
-        self._runner = pickled(runner)
+        places: set[str] = set()
+        self._runner = pickled(runner, places)
+        self._passwords = pickle.dumps(known(places))
         self._timeout = timeout
         self._workers: list[_Worker] = []
         self._never_ready = 0
@@ -94,7 +96,7 @@ class Workers:
                 return worker
         if len(self._workers) >= self._count:
             return None
-        self._workers.append(_Worker(self._runner, self._count))
+        self._workers.append(_Worker(self._passwords, self._runner, self._count))
         return self._workers[-1]
 
     def _wait_for(self, busy: "list[_Worker]") -> Iterator[Outcome]:
@@ -172,7 +174,7 @@ class Workers:
 class _Worker:
     """A process, the pipe to it, and the task that it has."""
 
-    def __init__(self, runner: bytes, count: int) -> None:
+    def __init__(self, passwords: bytes, runner: bytes, count: int) -> None:
         self.pipe, theirs = Pipe()
         threads = str(max(1, process.cores() // count))
         start = START.format(path=[str(place) for place in sys.path])
@@ -193,7 +195,7 @@ class _Worker:
         self.began_at = time.time()
         self._is_ready = False
         with contextlib.suppress(OSError):  # it ends as soon as it begins: the pipe says so
-            self.pipe.send_bytes(pickle.dumps(known()))  # for a runner that asks its store; nobody else hears it
+            self.pipe.send_bytes(passwords)  # for a runner that asks its store; nobody else hears it
             self.pipe.send_bytes(runner)
 
     def take(self, task: Task) -> None:

@@ -1,0 +1,289 @@
+"""Connections: held by nobody while a runner runs, few, and no loss when they are lost."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contract.models import ActingRunner, CountingRunner, Refused, content, refuse, wait_until
+from executors import acts
+from proxy import Fault
+from servers.crowd import sets
+
+pytestmark = pytest.mark.only_on("postgresql", "mariadb")
+ONE, TWO, THREE = sets([1, 2, 3])
+
+
+# ---- while a runner runs -----------------------------------------------------------------------------------------
+class Guest:
+    """Looks at who is connected to a place, and remembers whoever has a transaction open."""
+
+    def __init__(self, place: Any) -> None:
+        self.place = place
+        self.in_transaction: list[Any] = []
+
+    def is_alone(self) -> bool:
+        time.sleep(0.15)  # InnoDB has no news for whoever has asked within the last 0.1 s
+        sessions = self.place.sessions()
+        self.in_transaction += [session for session in sessions if session.in_transaction]
+        return not sessions
+
+    def waits(self, _params: Any = None) -> None:
+        """Wait until nobody is connected, which connections that nobody uses may take 2 s for."""
+        wait_until(self.is_alone, 6)
+        assert not self.in_transaction
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        pytest.param(lambda store: store.run_or_retrieve(ONE), id="run_or_retrieve"),
+        pytest.param(lambda store: store.run(ONE), id="run", marks=pytest.mark.slow),
+        pytest.param(lambda store: store.sweep([ONE, TWO]), id="sweep"),
+        pytest.param(lambda store: list(store.stream([ONE, TWO])), id="stream", marks=pytest.mark.slow),
+    ],
+)
+def test_while_a_runner_runs_no_session_stays_and_none_has_a_transaction(open_store, place, operation):
+    runner = CountingRunner(during=Guest(place).waits)
+    store = open_store(run=runner)
+    operation(store)
+    assert set(runner.ns) <= {1, 2} and 1 in runner.ns
+    assert store.check().ok
+
+
+@pytest.mark.slow
+def test_while_a_runner_asks_for_another_run_no_session_stays_either(open_store, place):
+    guest = Guest(place)
+
+    def during(params):
+        if params["n"] == 1:
+            store.run_or_retrieve(TWO)
+        guest.waits()
+
+    runner = CountingRunner(during)
+    store = open_store(run=runner)
+    store.run_or_retrieve(ONE)
+    assert runner.ns == [1, 2]
+
+
+@pytest.mark.slow
+def test_while_workers_run_no_session_stays(open_store, place, tmp_path):
+    go = tmp_path / "go"
+    runner = ActingRunner(tmp_path / "log", {n: Wait(go) for n in range(2)})
+    store = open_store(run=runner)
+    with ThreadPoolExecutor(1) as thread:
+        rows = thread.submit(store.sweep, sets(range(2)), workers=2)
+        try:
+            wait_until(lambda: len(runner.lines()) == 2, 40)
+            Guest(place).waits()
+        finally:
+            go.touch()
+        assert len(rows.result()) == 2
+
+
+class Wait:
+    """Part of a runner: waits until a file is there."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __call__(self, params: Any) -> None:
+        acts.wait_for(self.path, params)
+
+
+# ---- lost ones ---------------------------------------------------------------------------------------------------
+def refused_for(store: Any, params: dict[str, Any]) -> None:
+    with pytest.raises(Refused):
+        store.run_or_retrieve(params)
+    (failure,) = store.failures(params)
+    assert failure.params == params
+
+
+def delete(store: Any, params: dict[str, Any]) -> None:
+    path = Path(store.retrieve(params).result_file)
+    store.delete(params, remove_file=True)
+    assert store.retrieve(params) is None
+    assert not path.exists()
+
+
+LOST = pytest.mark.parametrize("arrives", [False, True], ids=["message lost", "answer lost"])
+
+# What is done, how often the runner runs for each of its sets, and whether they are there before.
+CALLS: dict[str, tuple[Callable[[Any, dict[str, Any]], Any], int, bool]] = {
+    "a hit": (lambda store, one: store.run_or_retrieve(one), 1, True),
+    "retrieve": (lambda store, one: store.retrieve(one), 1, True),
+    "a miss": (lambda store, one: store.run_or_retrieve(one), 1, False),
+    "a run again": (lambda store, one: store.run(one), 2, True),
+    "a run that fails": (refused_for, 1, False),
+    "a sweep of one": (lambda store, one: store.sweep([one]), 1, False),
+    "a sweep of some": (lambda store, one: store.sweep([{**one, "dt": dt} for dt in (0.5, 1.5, 2.5)]), 3, False),
+    "a plan": (lambda store, one: store.plan([one]), 1, True),
+    "a check": (lambda store, one: store.check(), 1, True),
+    "delete": (delete, 1, True),
+}
+
+
+@LOST
+@pytest.mark.parametrize(
+    "call", [pytest.param(name, marks=[pytest.mark.slow] * (name not in ("a hit", "a miss"))) for name in CALLS]
+)
+def test_whatever_is_lost_a_call_succeeds_and_runs_once(through, proxy, call, arrives):
+    act, runs, before = CALLS[call]
+    runner = CountingRunner(refuse if act is refused_for else None)
+    store = through(runner)
+    for n in itertools.count():
+        one = {"n": n, "dt": 0.5}
+        if before:
+            store.run_or_retrieve(one)
+        with proxy.breaking(Fault(after=n, arrives=arrives)) as fault:
+            act(store, one)
+        assert runner.ns.count(n) == runs
+        if not fault.met:  # every message of the call has been lost once
+            break
+    assert n > 0
+    assert store.check().ok
+
+
+@LOST
+def test_whatever_is_lost_a_result_is_registered(through, proxy, tmp_path, arrives):
+    store = through()
+    (tmp_path / "elsewhere").write_text("{}")
+    for n in itertools.count():
+        with proxy.breaking(Fault(after=n, arrives=arrives)) as fault:
+            row = store.register({"n": n, "dt": 0.5}, tmp_path / "elsewhere")
+        assert (row.n, row.result_file) == (n, str(tmp_path / "elsewhere"))
+        if not fault.met:
+            break
+    assert n > 0
+    assert store.check().ok
+
+
+@pytest.mark.slow
+@LOST
+def test_whatever_is_lost_a_store_opens(through, proxy, runner, arrives):
+    for n in itertools.count():
+        with proxy.breaking(Fault(after=n, arrives=arrives)) as fault:
+            store = through()
+        assert store.run_or_retrieve(ONE).n == 1
+        if not fault.met:
+            break
+    assert n > 0
+    assert runner.ns == [1]
+
+
+@LOST
+def test_a_commit_that_is_not_answered_is_neither_lost_nor_run_again(through, proxy, runner, arrives):
+    store = through()
+    for n in itertools.count():  # claim, publish, and whatever else is committed
+        with proxy.breaking(Fault("COMMIT", after=n, arrives=arrives)) as fault:
+            row = store.run_or_retrieve({"n": n, "dt": 0.5})
+        assert content(row)["n"] == n
+        if not fault.met:
+            break
+    assert n > 0
+    assert runner.ns == list(range(n + 1))
+    assert store.check().ok
+
+
+def test_a_connection_that_is_cut_between_calls_is_made_again(through, proxy, runner):
+    store = through()
+    for n in (1, 2, 1):
+        store.run_or_retrieve({"n": n, "dt": 0.5})
+        assert proxy.open > 0
+        proxy.cut()
+    assert len(store.sweep([ONE, TWO, THREE])) == 3
+    assert runner.ns == [1, 2, 3]
+
+
+def test_a_result_is_published_after_the_server_has_dropped_everybody_during_the_run(open_store, place):
+    runner = CountingRunner(during=lambda params: place.end_sessions())
+    store = open_store(run=runner)
+    assert content(store.run_or_retrieve(ONE))["n"] == 1
+    assert content(store.run(ONE))["n"] == 1
+    assert len(store.sweep([ONE, TWO, THREE])) == 3
+    assert runner.ns == [1, 1, 2, 3]
+    assert store.check().ok
+
+
+def test_a_result_is_published_after_the_network_was_gone_during_the_run(through, proxy):
+    def during(params):
+        proxy.refuse()
+        threading.Timer(0.3, proxy.accept).start()
+
+    runner = CountingRunner(during)
+    store = through(runner)
+    assert content(store.run_or_retrieve(ONE))["n"] == 1
+    assert runner.ns == [1]
+    assert store.check().ok
+
+
+def test_a_server_that_drops_whoever_is_idle_for_a_moment_stops_nobody(open_store, place, runner):
+    stores, done, dropped = [open_store() for _ in range(3)], threading.Event(), []
+
+    def drop_the_idle():
+        while not done.wait(0.02):
+            for session in place.sessions():
+                if not session.in_transaction:
+                    dropped.append(session)
+                    place.end_session(session)
+
+    dropper = threading.Thread(target=drop_the_idle)
+    dropper.start()
+    try:
+        with ThreadPoolExecutor(3) as threads:
+            for n in range(30):
+                asked = [threads.submit(store.run_or_retrieve, {"n": n, "dt": 0.5}) for store in stores]
+                assert {one.result().n for one in asked} == {n}
+                asked = [threads.submit(store.sweep, sets(range(n, n + 3))) for store in stores]
+                assert {len(one.result()) for one in asked} == {3}
+    finally:
+        done.set()
+        dropper.join()
+    assert dropped
+    assert sorted(runner.ns) == list(range(32))
+    assert stores[0].check().ok
+
+
+# ---- how many ----------------------------------------------------------------------------------------------------
+def test_16_threads_have_at_most_16_connections_which_are_closed_after_the_work(through, proxy, place):
+    together = threading.Barrier(16)
+
+    def during(params):
+        if params["n"] < 16:
+            together.wait(30)  # all run at the same time
+
+    runner = CountingRunner(during)
+    store = through(runner)
+
+    def work(number):
+        for n in (number, 100, 101, number):
+            assert store.run_or_retrieve({"n": n, "dt": 0.5}).n == n
+
+    with ThreadPoolExecutor(16) as threads:
+        list(threads.map(work, range(16)))
+        assert 1 < proxy.most <= 17  # that of the main thread, which opened the store, among them
+        wait_until(lambda: not place.sessions() and not proxy.open, 10)  # the threads still live
+        assert store.run_or_retrieve({"n": 1, "dt": 0.5}).n == 1
+    assert sorted(runner.ns) == [*range(16), 100, 101]
+
+
+def test_threads_that_have_ended_leave_no_session(open_store, place):
+    store = open_store()
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda n: store.run_or_retrieve({"n": n, "dt": 0.5}), range(8)))
+    wait_until(lambda: not place.sessions(), 10)
+
+
+def test_a_sweep_through_a_pool_of_threads_has_one_connection(through, proxy, runner):
+    store = through()
+    with ThreadPoolExecutor(4) as pool:
+        assert len(store.sweep(sets(range(20)), pool)) == 20
+    assert len(runner.calls) == 20
+    assert proxy.most == 1  # who executes needs no database
