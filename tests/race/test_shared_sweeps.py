@@ -23,7 +23,7 @@ def xs(child):
 @pytest.mark.parametrize(("count", "many"), [(2, 60), pytest.param(4, 200, marks=pytest.mark.slow)])
 def test_processes_that_sweep_the_same_sets_share_them(server, case, count, many):
     sets = list(range(many))
-    children = [start(server, case, sets, seconds=0.003) for _ in range(count)]
+    children = [start(server, case, sets, seconds=0.01) for _ in range(count)]  # long enough for the last to begin
     at_once(case, children)
     assert all(xs(child) == sets for child in children), "everybody gets every row, in order"
     ran = executions(case)

@@ -171,6 +171,9 @@ class ServerConnection(Connection):
                 self._cursor.execute("ROLLBACK")
             except self._error:  # it ends with its connection
                 self.close()
+            except BaseException:  # as in `_do`: what comes next must not read the answer to this
+                self.close()
+                raise
 
     def _end(self) -> None:
         self._to_begin = False
