@@ -23,7 +23,7 @@ from entropic.files import sidecar as sidecars
 from entropic.files.attempt import Task
 from entropic.files.sidecar import Sidecar
 from entropic.parts import Parts
-from entropic.wait import LONGEST, freed, wait_for_any
+from entropic.wait import LONGEST, Pauses, freed, wait_for_any
 
 log = logging.getLogger("entropic")
 
@@ -68,6 +68,7 @@ class Share:
         self._known_lost = {id for id, want in missing.items() if want.suspect is not None}  # of which the user knows
         self._busy: dict[str, Claim] = {}
         self._met: set[str | None] = set()  # owners of sets that the latest chunk could not have
+        self._pauses: Pauses | None = None  # while there is nothing to do but to wait for others
         self._look_again = 0.0  # when to look at the busy ones again
         self._claimed: deque[Task] = deque()
         self._last_taken = time.monotonic()
@@ -146,7 +147,10 @@ class Share:
             self._look_again = time.monotonic() + max(LONGEST, 5 * took)  # a million of them take a while
         else:
             self.publish()
-            free = wait_for_any(self._parts, self._busy, WAIT_SECONDS)
+            self._pauses = self._pauses or Pauses(self._parts)
+            free = wait_for_any(self._parts, self._busy, WAIT_SECONDS, self._pauses)
+        if free:
+            self._pauses = None
         for id in free:
             self._missing[id].waited = self._busy.pop(id).attempt
             self._todo.append(id)

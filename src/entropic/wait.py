@@ -19,7 +19,27 @@ from entropic.parts import Parts
 log = logging.getLogger("entropic")
 
 SHORTEST, LONGEST = 0.002, 0.1  # s between two looks: a dead owner is seen well within a second
+AWAY = 0.5  # s between two looks on a server, where each needs a connection that others may be waiting for
 PATIENCE = 1.0  # s before the log says for whom a call waits
+
+
+class Pauses:
+    """The pauses between looks, which grow; on a server, this thread has no connection during the long ones.
+
+    Else those who wait could hold all connections that the one for whom they wait needs to record its result:
+    `tests/servers/test_crowds.py`.
+    """
+
+    def __init__(self, parts: Parts[Any]) -> None:
+        self._database, self._seconds = parts.database, SHORTEST
+        self._longest = AWAY if parts.database.is_shared else LONGEST
+
+    def sleep(self, least: float) -> None:
+        """Pause, for some time at least, and longer the next time."""
+        if self._seconds >= LONGEST:
+            self._database.let_go()
+        time.sleep(max(self._seconds, least))
+        self._seconds = min(self._seconds * 1.5, self._longest)
 
 
 def act_when_free(parts: Parts[Any], id: str, act: Act[T | Busy]) -> T:
@@ -44,10 +64,16 @@ def wait(parts: Parts[Any], busy: Busy) -> str:
     return busy.claim.attempt
 
 
-def wait_for_any(parts: Parts[Any], busy: Mapping[str, Claim], seconds: float = float("inf")) -> list[str]:
-    """Return, as soon as there are some, the ids of those claims that are worth another look; none after some time."""
+def wait_for_any(
+    parts: Parts[Any], busy: Mapping[str, Claim], seconds: float = float("inf"), pauses: Pauses | None = None
+) -> list[str]:
+    """Return, as soon as there are some, the ids of those claims that are worth another look; none after some time.
+
+    Who waits for the same ones again gives the same `pauses`.
+    """
+    pauses = pauses or Pauses(parts)
     with _announced(parts, list(busy)):
-        pause, told, began = SHORTEST, False, time.monotonic()
+        told, began = False, time.monotonic()
         while True:
             looked = time.monotonic()
             free = freed(parts, busy)
@@ -58,8 +84,7 @@ def wait_for_any(parts: Parts[Any], busy: Mapping[str, Claim], seconds: float = 
                 first = next(iter(busy.values()))
                 more = f", and for {len(busy) - 1} more" if len(busy) > 1 else ""
                 log.info("waiting for %s %s, %s%s", parts.schema.name, first.id, whom(first), more)
-            time.sleep(max(pause, time.monotonic() - looked))
-            pause = min(pause * 1.5, LONGEST)
+            pauses.sleep(time.monotonic() - looked)
 
 
 def freed(parts: Parts[Any], busy: Mapping[str, Claim]) -> list[str]:

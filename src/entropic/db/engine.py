@@ -127,6 +127,13 @@ class Database:
         found: Connection = self.mine.connection
         return found
 
+    def let_go(self) -> None:
+        """Close this thread's connection to a server: others may need it more than who is going to wait."""
+        connection = self.connection()
+        if self.is_shared and not connection.in_transaction:
+            with connection.lock:
+                connection.close()
+
     def transact(self, work: Callable[[Connection], T]) -> T:
         """Do some work in a transaction, and commit at its end; roll back on any exception.
 
