@@ -87,6 +87,7 @@ class Process:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._popen: Any = None
+        self._end: Any = None  # ends it
         self.forget()
         _all.add(self)
 
@@ -105,10 +106,8 @@ class Process:
         with self._lock:
             _, values = self._ledger.renewal(id, attempt)
             self._attempts[attempt] = values
-            if self._popen is None or self._popen.poll() is not None:
+            if self._popen is None or not self._say({"add": attempt, "values": values}):
                 self._start()
-            else:
-                self._say({"add": attempt, "values": values})
 
     def drop(self, attempt: str) -> None:
         """Renew the lease of an attempt no more."""
@@ -116,15 +115,20 @@ class Process:
             if self._attempts.pop(attempt, None) is not None:
                 self._say({"drop": attempt})
 
-    def _say(self, what: dict[str, Any]) -> None:
+    def _say(self, what: dict[str, Any]) -> bool:
+        """Tell the process; False if it is gone: the next claim starts another, which is told of all of them."""
         try:
             text = json.dumps(what).encode() + b"\n"
             while text:
                 text = text[self._popen.stdin.write(text) :]
-        except OSError as error:  # it is gone: the next claim starts another, which is told of all of them
+        except OSError as error:
             log.warning("the process that renews leases has ended: %s", error)
+            return False
+        return True
 
     def _start(self) -> None:
+        if self._popen is not None:
+            self._end()
         pulse = os.path.join(os.path.dirname(__file__), "pulse.py")
         # It is told the address, password included, by a pipe that nobody else can read; Ctrl-C is not for it.
         # Unbuffered: a buffer has a lock, which a fork in another thread would leave locked in the child.
@@ -144,7 +148,12 @@ def _end(popen: Any) -> None:
         popen.stdin.close()
     except OSError:
         pass
-    popen.wait()
+    # Not `wait` or `poll`: an interrupt in them can leave their lock taken, and the next would wait for it for ever.
+    try:
+        os.waitpid(popen.pid, 0)
+    except ChildProcessError:  # somebody else has waited for it
+        pass
+    popen.returncode = 0
 
 
 def _forked() -> None:
