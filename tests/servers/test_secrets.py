@@ -36,6 +36,8 @@ def shows(said: object) -> bool:
 
 
 def test_these_tests_would_see_it(place):
+    if not place.server.own:
+        pytest.skip("the server is somebody else's, and has another password")
     assert shows(place.url) and shows(f"...{PASSWORD}...") and shows(pickle.dumps(sa.make_url(place.url)))
     assert not shows(sa.make_url(place.url))
 
