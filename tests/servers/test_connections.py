@@ -14,7 +14,7 @@ import pytest
 
 from contract.models import ActingRunner, CountingRunner, Refused, content, refuse, wait_until
 from executors import acts
-from proxy import Fault
+from proxy import Fault, Proxy
 from servers.crowd import sets
 
 pytestmark = pytest.mark.only_on("postgresql", "mariadb")
@@ -23,22 +23,26 @@ ONE, TWO, THREE = sets([1, 2, 3])
 
 # ---- while a runner runs -----------------------------------------------------------------------------------------
 class Guest:
-    """Looks at who is connected to a place, and remembers whoever has a transaction open."""
+    """Looks at who is connected through the proxy, and remembers whoever has a transaction open."""
 
-    def __init__(self, place: Any) -> None:
-        self.place = place
+    def __init__(self, place: Any, proxy: Proxy) -> None:
+        self.place, self.proxy = place, proxy
         self.in_transaction: list[Any] = []
 
     def is_alone(self) -> bool:
+        self.in_transaction += self.place.in_transaction()
         time.sleep(0.15)  # InnoDB has no news for whoever has asked within the last 0.1 s
-        sessions = self.place.sessions()
-        self.in_transaction += [session for session in sessions if session.in_transaction]
-        return not sessions
+        return not self.proxy.open
 
     def waits(self, _params: Any = None) -> None:
         """Wait until nobody is connected, which connections that nobody uses may take 2 s for."""
-        wait_until(self.is_alone, 6)
+        wait_until(self.is_alone, 10)
         assert not self.in_transaction
+
+
+@pytest.fixture
+def guest(place: Any, proxy: Proxy) -> Guest:
+    return Guest(place, proxy)
 
 
 @pytest.mark.parametrize(
@@ -46,43 +50,42 @@ class Guest:
     [
         pytest.param(lambda store: store.run_or_retrieve(ONE), id="run_or_retrieve"),
         pytest.param(lambda store: store.run(ONE), id="run", marks=pytest.mark.slow),
-        pytest.param(lambda store: store.sweep([ONE, TWO]), id="sweep"),
+        pytest.param(lambda store: store.sweep([ONE, TWO]), id="sweep", marks=pytest.mark.slow),
         pytest.param(lambda store: list(store.stream([ONE, TWO])), id="stream", marks=pytest.mark.slow),
     ],
 )
-def test_while_a_runner_runs_no_session_stays_and_none_has_a_transaction(open_store, place, operation):
-    runner = CountingRunner(during=Guest(place).waits)
-    store = open_store(run=runner)
+def test_while_a_runner_runs_no_session_stays_and_none_has_a_transaction(through, guest, operation):
+    runner = CountingRunner(during=guest.waits)
+    store = through(runner)
     operation(store)
+    assert guest.proxy.most > 0
     assert set(runner.ns) <= {1, 2} and 1 in runner.ns
     assert store.check().ok
 
 
 @pytest.mark.slow
-def test_while_a_runner_asks_for_another_run_no_session_stays_either(open_store, place):
-    guest = Guest(place)
-
+def test_while_a_runner_asks_for_another_run_no_session_stays_either(through, guest):
     def during(params):
         if params["n"] == 1:
             store.run_or_retrieve(TWO)
         guest.waits()
 
     runner = CountingRunner(during)
-    store = open_store(run=runner)
+    store = through(runner)
     store.run_or_retrieve(ONE)
     assert runner.ns == [1, 2]
 
 
 @pytest.mark.slow
-def test_while_workers_run_no_session_stays(open_store, place, tmp_path):
+def test_while_workers_run_no_session_stays(through, guest, tmp_path):
     go = tmp_path / "go"
     runner = ActingRunner(tmp_path / "log", {n: Wait(go) for n in range(2)})
-    store = open_store(run=runner)
+    store = through(runner)
     with ThreadPoolExecutor(1) as thread:
         rows = thread.submit(store.sweep, sets(range(2)), workers=2)
         try:
             wait_until(lambda: len(runner.lines()) == 2, 40)
-            Guest(place).waits()
+            guest.waits()
         finally:
             go.touch()
         assert len(rows.result()) == 2
@@ -151,6 +154,7 @@ def test_whatever_is_lost_a_call_succeeds_and_runs_once(through, proxy, call, ar
     assert store.check().ok
 
 
+@pytest.mark.slow
 @LOST
 def test_whatever_is_lost_a_result_is_registered(through, proxy, tmp_path, arrives):
     store = through()
@@ -252,7 +256,7 @@ def test_a_server_that_drops_whoever_is_idle_for_a_moment_stops_nobody(open_stor
 
 
 # ---- how many ----------------------------------------------------------------------------------------------------
-def test_16_threads_have_at_most_16_connections_which_are_closed_after_the_work(through, proxy, place):
+def test_16_threads_have_at_most_16_connections_which_are_closed_after_the_work(through, proxy):
     together = threading.Barrier(16)
 
     def during(params):
@@ -269,16 +273,17 @@ def test_16_threads_have_at_most_16_connections_which_are_closed_after_the_work(
     with ThreadPoolExecutor(16) as threads:
         list(threads.map(work, range(16)))
         assert 1 < proxy.most <= 17  # that of the main thread, which opened the store, among them
-        wait_until(lambda: not place.sessions() and not proxy.open, 10)  # the threads still live
+        wait_until(lambda: not proxy.open, 10)  # the threads still live
         assert store.run_or_retrieve({"n": 1, "dt": 0.5}).n == 1
     assert sorted(runner.ns) == [*range(16), 100, 101]
 
 
-def test_threads_that_have_ended_leave_no_session(open_store, place):
-    store = open_store()
+def test_threads_that_have_ended_leave_no_session(through, proxy):
+    store = through()
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(lambda n: store.run_or_retrieve({"n": n, "dt": 0.5}), range(8)))
-    wait_until(lambda: not place.sessions(), 10)
+    assert proxy.most > 1
+    wait_until(lambda: not proxy.open, 10)
 
 
 def test_a_sweep_through_a_pool_of_threads_has_one_connection(through, proxy, runner):

@@ -105,7 +105,7 @@ def test_a_server_that_is_down_is_waited_for_and_the_log_says_so(open_store, pla
     assert runner.ns == ([1, 2] if what == "a miss" else [1])
 
 
-@pytest.mark.parametrize("what", ["opening", slow("a hit"), slow("a miss"), "a sweep"])
+@pytest.mark.parametrize("what", ["opening", slow("a hit"), slow("a miss"), slow("a sweep")])
 def test_a_server_that_stays_away_is_a_clear_error_after_the_timeout(open_store, place, own_server, runner, what):
     store = open_store(db_url=place.with_options(timeout=1))
     store.run_or_retrieve(ONE)
@@ -172,7 +172,8 @@ def test_a_server_that_hangs_for_a_moment_is_waited_for(through, proxy, runner):
     assert runner.ns == [1, 2]
 
 
-@pytest.mark.parametrize("what", [slow("opening"), slow("a hit"), "a miss"])
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["opening", "a hit", "a miss"])
 def test_a_server_that_takes_connections_and_says_nothing_is_given_up_after_the_timeout(
     through, proxy, place, runner, what
 ):
