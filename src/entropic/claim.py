@@ -182,15 +182,14 @@ def _is_suspect(parts: Parts[Any], connection: Connection, want: Want, raw: Any)
     """Tell whether the row is still the one whose file was not as recorded."""
     if want.suspect is None:
         return False
-    _, _, published, size, mtime_ns, _, registered = parts.rows.claim_of(raw)
-    _, _, *before = parts.rows.claim_of(want.suspect)
-    if before[:3] != [published, size, mtime_ns]:
+    _, size, _, place, registered = now = parts.rows.seen_of(raw)
+    if parts.rows.seen_of(want.suspect)[1:] != now[1:]:
         return False
     found = measure(parts.rows.file_of(raw))
     if found is None or (size is not None and found.size != size):
         return True
-    if published is not None and registered is None:
-        parts.ledger.touch(connection, want.id, published, found.mtime_ns)  # a copied project
+    if place is not None and not registered:
+        parts.ledger.measured(connection, want.id, found.size, found.mtime_ns)  # a copied project
     return False
 
 

@@ -84,7 +84,7 @@ def drop(parts: Parts[Any], connection: Connection, found: Claim | None, id: str
 
 def _removable(parts: Parts[Any], raw: Any) -> str | None:
     """Return the path of a file that the store did not make, if it is still the one that was recorded."""
-    _, _, _, size, mtime_ns, _, _ = parts.rows.claim_of(raw)
+    _, size, mtime_ns, _, _ = parts.rows.seen_of(raw)
     path = parts.rows.file_of(raw)
     found = measure(path)
     if found is None or found.folder or size not in (None, found.size) or mtime_ns not in (None, found.mtime_ns):

@@ -7,18 +7,22 @@ the first 16 hex digits. What has no text that identifies it is refused.
 
 import dataclasses
 import enum
+import itertools
 import json
+import math
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import sha256
 from json.encoder import encode_basestring_ascii
+from operator import itemgetter
 from typing import Any
 
 from entropic.errors import ParameterError
 
 RESERVED = ("id", "result_file", "created_at", "custom_data")
 ROUNDINGS = ("decimal", "significant")
+DECIMALS = 12
 
 _ADDRESS = re.compile(r"\bat 0x[0-9A-Fa-f]{4,}")
 _NOT_FINITE = {
@@ -31,7 +35,7 @@ _dumps = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
 def round_decimal(value: float) -> float:
     """Round to 12 decimals, which hides the noise of IEEE 754 in numbers near 1."""
-    return round(value, 12)
+    return round(value, DECIMALS)
 
 
 def round_significant(value: float) -> float:
@@ -101,6 +105,36 @@ class Hasher:
                 return id
             text = self._write(params)
         return sha256(text.encode("ascii")).hexdigest()[:16]
+
+    def many(self, sets: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Return the keys of many sets: column by column, where they are plain and of one shape.
+
+        This is the same text and the same hash, in half of the time: `tests/property/test_keys.py`.
+        """
+        try:
+            return self._columns(sets)
+        except (KeyError, ValueError, TypeError, IndexError):
+            return [self(params) for params in sets]
+
+    def _columns(self, sets: Sequence[Mapping[str, Any]]) -> list[str]:
+        shape = tuple(sets[0])
+        if shape not in self._templates:
+            self(sets[0])
+        template, names = self._templates[shape]
+        if not names or any(tuple(params) != shape for params in sets):
+            raise ValueError("not of one shape")
+        texts = [self._column(list(map(itemgetter(name), sets))) for name in names]
+        lines = map(template.__mod__, zip(*texts, strict=True))
+        return [sha256(line.encode("ascii")).hexdigest()[:16] for line in lines]
+
+    def _column(self, values: list[Any]) -> Iterable[str]:
+        kinds = set(map(type, values))
+        if kinds == {float} and self._round is round_decimal and all(map(math.isfinite, values)):
+            return map(repr, map(round, values, itertools.repeat(DECIMALS)))
+        writers = self._writers
+        if len(kinds) == 1:
+            return map(writers[kinds.pop()], values)
+        return [writers[type(value)](value) for value in values]
 
     def _write(self, params: Mapping[str, Any]) -> str:
         if not isinstance(params, Mapping):

@@ -4,7 +4,6 @@ import os
 import stat
 from typing import Any
 
-from entropic.db.ledger import RUNNING
 from entropic.files.measure import measure
 from entropic.parts import Parts
 
@@ -21,19 +20,20 @@ def read(parts: Parts[Any], id: str) -> Look:
 
 def judge(parts: Parts[Any], raw: Any) -> Look:
     """Glance at what is under way for a raw row, and compare its file with what was recorded."""
-    attempt, state, published, size, mtime_ns, _, registered = parts.rows.claim_of(raw)
-    if state == RUNNING and parts.is_finished(parts.rows.id_of(raw), attempt):
+    rows = parts.rows
+    running, size, mtime_ns, place, registered = raw[-5:]
+    if running is not None and parts.is_finished(rows.id_of(raw), running):
         return None, None
-    path = parts.rows.file_of(raw)
+    path = rows.file_of(raw)
     try:
         seen = os.stat(path)
     except OSError:
         return raw, None
-    if seen.st_size == size and seen.st_mtime_ns == mtime_ns and not stat.S_ISDIR(seen.st_mode):
+    if seen.st_mtime_ns == mtime_ns and seen.st_size == size and not stat.S_ISDIR(seen.st_mode):
         return raw, path  # most hits
     found = measure(path)
     if found is None or (size is not None and found.size != size):
         return raw, None
-    if published is not None and registered is None and found.mtime_ns != mtime_ns:
+    if place is not None and not registered and found.mtime_ns != mtime_ns:
         return raw, None
     return raw, path

@@ -35,6 +35,15 @@ class CustomData(MutableDict[str, Any]):
     memory of a cached sweep's rows. A state holds its row weakly, so the dict of a row that is gone keeps little.
     """
 
+    @classmethod
+    def of(cls, data: dict[str, Any] | None, state: Any) -> "CustomData | None":
+        """Return the tracked dict of a row with this state, as SQLAlchemy makes it when it loads one."""
+        if data is None:
+            return None
+        made = cls(data)
+        made.__dict__["_parents"] = {state: "custom_data"}
+        return made
+
     @memoized_property
     def _parents(self) -> dict[Any, str]:  # type: ignore[override]
         return {}

@@ -7,6 +7,7 @@ sidecar, from which the next caller does it again; each rename works once, so do
 import logging
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NoReturn, Protocol
 
@@ -71,8 +72,8 @@ def publish(parts: Parts[Any], sidecar: Sidecar, held: Held | None = None) -> An
     """
 
     def work(connection: Connection) -> Any:
-        publish_locked(parts, connection, held or held_claim(parts, connection, sidecar), sidecar)
-        return parts.rows.read(sidecar.id)
+        raw = publish_locked(parts, connection, held or held_claim(parts, connection, sidecar), sidecar)
+        return raw or parts.rows.read(sidecar.id)
 
     while True:
         try:
@@ -111,36 +112,41 @@ def held_claim(parts: Parts[Any], connection: Connection, sidecar: Sidecar) -> C
     return claim
 
 
-def publish_locked(parts: Parts[Any], connection: Connection, claim: Held, sidecar: Sidecar) -> None:
-    """Do all of a publication but its COMMIT, under the lock on its claim."""
+def publish_locked(parts: Parts[Any], connection: Connection, claim: Held, sidecar: Sidecar) -> Any:
+    """Do all of a publication but its COMMIT, under the lock on its claim; return the raw row, if it is known."""
     visible = sidecar.slotted and parts.rows.exists(connection, sidecar.id) and _lies_at_place(parts, claim)
-    record(parts, connection, claim, sidecar)
+    raw = record(parts, connection, claim, sidecar)
     if visible:
         raise Visible(sidecar)  # and roll back: what the database refuses, it has refused by now
     move(parts, claim, sidecar)
+    return raw
 
 
 def _lies_at_place(parts: Parts[Any], claim: Held) -> bool:
     return claim.published is not None and measure(parts.area.path(claim.path or "")) is not None
 
 
-def record(parts: Parts[Any], connection: Connection, claim: Held, sidecar: Sidecar) -> None:
-    """Execute every statement of a publication: the fence, then the row."""
+def record(parts: Parts[Any], connection: Connection, claim: Held, sidecar: Sidecar) -> Any:
+    """Execute every statement of a publication: the fence, then the row; return it raw, if it is known."""
     if not parts.ledger.publish(connection, *_result_of(parts, sidecar)):
         raise Fenced
     if parts.rows.has_defaults:  # of the database: a new row gets new ones
         parts.rows.delete(connection, sidecar.id)
-    parts.rows.upsert(connection, _row_of(parts, claim, sidecar))
+    row = _row_of(parts, claim, sidecar)
+    parts.rows.upsert(connection, row)
+    return _raw_of(parts, claim, sidecar, row)
 
 
-def record_many(parts: Parts[Any], connection: Connection, held: list[tuple[Task, Sidecar]]) -> None:
-    """Execute every statement of many publications of our own: the fences, then the rows."""
+def record_many(parts: Parts[Any], connection: Connection, held: list[tuple[Task, Sidecar]]) -> list[Any]:
+    """Execute every statement of many publications of our own: the fences, then the rows; return those as `record`."""
     if not parts.ledger.publish_many(connection, [_result_of(parts, sidecar) for _, sidecar in held]):
         raise Fenced
     if parts.rows.has_defaults:
         for _, sidecar in held:
             parts.rows.delete(connection, sidecar.id)
-    parts.rows.upsert_many(connection, [_row_of(parts, task, sidecar) for task, sidecar in held])
+    rows = [_row_of(parts, task, sidecar) for task, sidecar in held]
+    parts.rows.upsert_many(connection, rows)
+    return [_raw_of(parts, task, sidecar, row) for (task, sidecar), row in zip(held, rows, strict=True)]
 
 
 def _result_of(parts: Parts[Any], sidecar: Sidecar) -> tuple[Any, ...]:
@@ -158,6 +164,10 @@ def _row_of(parts: Parts[Any], claim: Held, sidecar: Sidecar) -> dict[str, Any]:
         "custom_data": parts.rows.custom_data(sidecar.custom_data),
         **sidecar.values,
     }
+
+
+def _raw_of(parts: Parts[Any], claim: Held, sidecar: Sidecar, row: dict[str, Any]) -> Any:
+    return parts.rows.written(row, sidecar.size, sidecar.mtime_ns, claim.path or "")
 
 
 def move(parts: Parts[Any], claim: Held, sidecar: Sidecar) -> None:
@@ -230,42 +240,63 @@ def vanished(parts: Parts[Any], sidecar: Sidecar) -> None:
     discard(parts, sidecar)
 
 
-Refused = dict[str, Exception]  # by key
+@dataclass(slots=True)
+class Published:
+    """What has become of many attempts, by key.
+
+    Attributes
+    ----------
+    raws
+        The raw rows of those that were recorded; None for what must be read.
+    superseded
+        Those that a later attempt has replaced.
+    refused
+        Why some could not be recorded; what these name is kept.
+    """
+
+    raws: dict[str, Any] = field(default_factory=dict)
+    superseded: dict[str, Sidecar] = field(default_factory=dict)
+    refused: dict[str, Exception] = field(default_factory=dict)
 
 
-def publish_many(parts: Parts[Any], finished: Iterable[tuple[Task, Sidecar]]) -> tuple[list[Sidecar], Refused]:
+def publish_many(parts: Parts[Any], finished: Iterable[tuple[Task, Sidecar]], published: Published) -> None:
     """Publish many attempts of our own, in one transaction where that is possible.
 
-    Returns
-    -------
-    superseded, refused
-        Those that a later attempt has replaced, and why some could not be recorded; what these name is kept.
+    Parameters
+    ----------
+    published
+        Is told as it goes, so that an interrupt loses nothing of it.
     """
     ordered = sorted(finished, key=lambda one: one[0].id)
     if len(ordered) > 1 and not any(sidecar.slotted for _, sidecar in ordered):
         try:
-            _publish_together(parts, ordered)
-            return [], {}
+            _publish_together(parts, ordered, published)
+            return
         except Exception as error:  # noqa: BLE001  (one by one shows which of them it was)
             log.debug("a batch of %d could not be published together (%s); one by one", len(ordered), error)
-    superseded, refused = list[Sidecar](), Refused()
     for task, sidecar in ordered:
+        if task.id in published.raws:  # only what is left of it could not be removed
+            clean(parts, sidecar)
+            continue
         try:
-            if publish(parts, sidecar, task) is None:
-                superseded.append(sidecar)
+            raw = publish(parts, sidecar, task)
+            if raw is None:
+                published.superseded[task.id] = sidecar
                 continue
+            published.raws[task.id] = raw
             clean(parts, sidecar)
         except (PublishError, ResultMissingError) as error:
-            refused[task.id] = error
-    return superseded, refused
+            published.refused[task.id] = error
 
 
-def _publish_together(parts: Parts[Any], ordered: list[tuple[Task, Sidecar]]) -> None:
-    def work(connection: Connection) -> None:
-        record_many(parts, connection, ordered)
+def _publish_together(parts: Parts[Any], ordered: list[tuple[Task, Sidecar]], published: Published) -> None:
+    def work(connection: Connection) -> list[Any]:
+        raws = record_many(parts, connection, ordered)
         for task, sidecar in ordered:
             move(parts, task, sidecar)
+        return raws
 
-    parts.database.transact(work)
+    raws = parts.database.transact(work)
+    published.raws.update(zip((task.id for task, _ in ordered), raws, strict=True))
     for _, sidecar in ordered:
         clean(parts, sidecar)

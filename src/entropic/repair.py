@@ -110,7 +110,7 @@ def check(parts: Parts[Any]) -> Report:
 
 
 def _check_file(parts: Parts[Any], report: Report, raw: Any, id: str, path: str) -> None:
-    size, found = parts.rows.claim_of(raw)[3], measure(path)
+    size, found = parts.rows.seen_of(raw)[1], measure(path)
     if found is None:
         report.missing.append(Finding(id, path, f"{id}: its result file {path} is gone; it runs again when asked for"))
     elif size is not None and found.size != size:

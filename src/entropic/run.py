@@ -199,7 +199,7 @@ def failure_of(failure: Record, want: Want, attempt: str) -> Record:
 def warn_of_loss(parts: Parts[Any], lost: Sequence[Want]) -> None:
     """Say, once for all of them, that stored results are lost and are run again."""
     path = parts.rows.file_of(lost[0].suspect)
-    recorded, found = parts.rows.claim_of(lost[0].suspect)[3], measure(path)
+    recorded, found = parts.rows.seen_of(lost[0].suspect)[1], measure(path)
     what = "is gone" if found is None else f"has {found.size} bytes instead of {recorded}"
     more = f", and {len(lost) - 1} other results are lost as well: they are" if len(lost) > 1 else ": it is"
     warnings.warn(

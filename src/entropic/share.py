@@ -327,32 +327,36 @@ class Share:
             finished, self._finished = self._finished, []
             if not finished:
                 return
-            published = {task.id: task.attempt for task, _ in finished}
+            done = publish.Published()
             try:
-                superseded, refused = publish.publish_many(self._parts, finished)
-                for sidecar in superseded:
+                publish.publish_many(self._parts, finished, done)
+                for sidecar in done.superseded.values():
                     run.superseded(self._parts, sidecar)
-                for id, error in refused.items():  # it is kept, and recorded as soon as that is possible
-                    self.failures[id] = error
-                    del published[id]
+                self.failures |= done.refused  # it is kept, and recorded as soon as that is possible
             finally:
-                self._read_published(published)
+                self._read_published([task.id for task, _ in finished if task.id not in done.refused], done.raws)
                 self._published_at = time.monotonic()
 
-    def _read_published(self, attempts: Mapping[str, str]) -> None:
-        """Read the rows of what was published just now; what has none, since it was not or is deleted, is wanted."""
-        wanted = set(attempts)
-        for raw in self._parts.rows.read_many(attempts):
+    def _read_published(self, ids: Iterable[str], raws: Mapping[str, Any]) -> None:
+        """Take in the rows of what was published just now; what has none, since it was not or is deleted, is wanted.
+
+        Parameters
+        ----------
+        raws
+            What is known of them; the rest is read.
+        """
+        wanted = dict.fromkeys(ids)
+        known = {id: raw for id in wanted if (raw := raws.get(id)) is not None}
+        read = self._parts.rows.read_many(wanted.keys() - known.keys())
+        for raw in (*known.values(), *(raw for raw in read if lookup.judge(self._parts, raw)[1] is not None)):
             id = self._parts.rows.id_of(raw)
-            if self._parts.rows.claim_of(raw)[2] != attempts[id] and lookup.judge(self._parts, raw)[1] is None:
-                continue  # an old row, whose result is lost
             params = self._missing[id].params
             row = self._parts.row(raw, params)
             self._on_row(id, row)
-            wanted.discard(id)
+            del wanted[id]
             if log.isEnabledFor(logging.DEBUG):
                 log.debug("ran %s in %s s", self._parts.describe(params, id), row.custom_data["elapsed_seconds"])
-        self.ran += len(attempts) - len(wanted)
+            self.ran += 1
         self._todo.extend(wanted)
 
     def bring_home(self) -> None:

@@ -277,27 +277,27 @@ def _plan_batch(
 ) -> None:
     rows, missing = planned.rows, planned.missing
     fresh: dict[str, Mapping[str, Any]] = {}
-    for one in batch:
-        id = parts.hasher(one)
+    for id, one in zip(parts.hasher.many(batch), batch, strict=True):
         if id not in rows:
             rows[id] = None
             fresh[id] = one
         else:
             _check_repeated(parts, id, one, rows[id], fresh, missing)
-    found = {parts.rows.id_of(raw): raw for raw in parts.rows.read_many(fresh)}
-    for id, one in fresh.items():
-        raw = found.get(id)
-        suspect, path = (None, None) if raw is None else lookup.judge(parts, raw)
-        if path is not None:
-            row = parts.row(raw, one, path)
-            if keep_rows:
-                rows[id] = row
+    suspects: dict[str, Any] = {}
+    for raw in parts.rows.read_many(fresh):
+        id = parts.rows.id_of(raw)
+        suspect, path = lookup.judge(parts, raw)
+        if path is None:
+            parts.verify(raw, fresh[id])
+            suspects[id] = suspect
             continue
-        if raw is not None:
-            parts.verify(raw, one)
+        row = parts.row(raw, fresh.pop(id), path)
+        if keep_rows:
+            rows[id] = row
+    for id, one in fresh.items():
         # A stream runs later, when its caller may have changed them.
         missing[id] = run.prepare(parts, id, one if keep_rows else attempt.copied(one), {})
-        missing[id].suspect, missing[id].fresh = suspect, raw is None
+        missing[id].suspect, missing[id].fresh = suspects.get(id), id not in suspects
 
 
 def _check_repeated(

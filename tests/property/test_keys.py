@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from contract.models import Colour, Level, Nested, Scale
 from entropic import key
+from entropic.keys import Hasher
 
 RESERVED = {"id", "result_file", "created_at", "custom_data"}
 
@@ -254,3 +255,22 @@ def test_an_id_is_the_same_in_every_process_and_for_every_hash_seed(others, aske
         pickle.dump(asked, process.stdin)
         process.stdin.flush()
         assert process.stdout.readline().decode().strip() == expected
+
+
+# Columns of one kind, which is what a sweep has, and columns of all kinds, with a set of another shape among them.
+columns = st.one_of(
+    st.lists(st.integers() | st.booleans(), min_size=6, max_size=6),
+    st.lists(floats | near_zero, min_size=6, max_size=6),
+    st.lists(st.text(max_size=4), min_size=6, max_size=6),
+    st.lists(alike, min_size=6, max_size=6),
+)
+
+
+@given(st.lists(columns, max_size=3), st.lists(close, max_size=2), st.sampled_from(["decimal", "significant"]))
+def test_however_many_sets_are_asked_for_at_once_each_has_its_own_id(given_columns, strange, digits):
+    sets = [dict(zip(("b", "a", "n%s"), values, strict=False)) for values in zip(*given_columns, strict=True)]
+    hasher = Hasher(digits)
+    for asked in (sets, sets + strange, sets):  # first when no shape is known, then when they are
+        alone = [key(params, float_rounding=digits) for params in asked]
+        assert hasher.many(asked) == alone
+        assert [hasher(params) for params in asked] == alone

@@ -10,7 +10,7 @@ from sqlalchemy.orm.attributes import instance_state, set_committed_value
 
 from entropic.db.engine import Database
 from entropic.errors import StoreError
-from entropic.model import Schema
+from entropic.model import CustomData, Schema
 from entropic.text import load_json
 
 Processor = Callable[[Any], Any]
@@ -40,7 +40,6 @@ def _direct(schema: Schema, database: Database, columns: list[sa.Column[Any]]) -
     keys = [schema.attributes[column.name] for column in columns]
     processors = [(key, make) for key, column in zip(keys, columns, strict=True)
                   if key != "custom_data" and (make := result_processor(column, database))]  # fmt: skip
-    processors.append(("custom_data", load_json))  # as SQLAlchemy does, sooner
 
     def build(raw: Any, file: str) -> Any:
         instance = new()
@@ -51,8 +50,10 @@ def _direct(schema: Schema, database: Database, columns: list[sa.Column[Any]]) -
         values["result_file"] = file
         state = instance_state(instance)
         state.key = (model, (values["id"],), None)
-        for listener in dispatch.load:  # tracking of mutable columns, and whatever the user listens for
-            listener(state, None)
+        values["custom_data"] = CustomData.of(load_json(values["custom_data"]), state)
+        if len(dispatch.load) > 1:  # more than what tracks `custom_data`, and was done here, sooner
+            for listener in dispatch.load:
+                listener(state, None)
         return instance
 
     return build

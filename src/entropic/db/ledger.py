@@ -164,9 +164,6 @@ class Ledger:
         self._drop = compiled(set_(**moved, **unregistered))
         self._renew = compiled(fenced(lease_until=until))
         self._wait_for = compiled(fenced(waits_for=bindparam("other")))
-        self._touch = compiled(
-            sa.update(ledger).where(mine & (_c.published == bindparam("held"))).values(mtime_ns=bindparam("mtime_"))
-        )
         self._measured = compiled(set_(**recorded))
         self._failure = compiled(sa.select(_c.failure).where(mine))
         failures = sa.select(_c.id, _c.failure).where(_c.model == model, _c.failure.is_not(None))
@@ -340,7 +337,7 @@ class Ledger:
         connection.execute(statement.sql, statement.values({**values, **_withdrawn(old)}))
 
     def measured(self, connection: Connection, id: str, size: int, mtime_ns: int) -> None:
-        """Record the size and mtime of a registered file anew."""
+        """Record the size and mtime of a file anew: of one that is registered, or was copied."""
         connection.execute(self._measured.sql, self._measured.values({"key": id, "size_": size, "mtime_": mtime_ns}))
 
     def drop(self, connection: Connection, old: Claim, id: str) -> None:
@@ -364,10 +361,6 @@ class Ledger:
         """Record which key the call that runs this attempt waits for."""
         values = {"key": id, "held": attempt, "held_state": RUNNING, "other": other}
         self.database.connection().change(self._wait_for.sql, self._wait_for.values(values))
-
-    def touch(self, connection: Connection, id: str, published: str, mtime_ns: int) -> None:
-        """Record the new mtime of a result that was copied."""
-        connection.execute(self._touch.sql, self._touch.values({"key": id, "held": published, "mtime_": mtime_ns}))
 
     def _fenced(
         self, connection: Connection, statement: Statement, id: str, attempt: str, state: str, **values: Any

@@ -21,16 +21,19 @@ from entropic.db.build import bind_processor, builder, is_direct, is_plain, resu
 from entropic.db.connection import Connection
 from entropic.db.dialects.portable import surely_fits, underlying
 from entropic.db.engine import Database
-from entropic.db.statement import ByKeys, Statement
+from entropic.db.ledger import RUNNING
+from entropic.db.statement import ByKeys, Statement, fixed
 from entropic.db.tables import ledger
 from entropic.errors import ParameterError
 from entropic.model import Base, Schema
 from entropic.same import same
 
 _c = ledger.c
-_CLAIM = (_c.attempt, _c.state, _c.published, _c.size, _c.mtime_ns, _c.path, _c.registered)
+_RUNNING = sa.case((_c.state == fixed(RUNNING), _c.attempt))
+_PLACE = sa.func.coalesce(_c.registered, sa.case((_c.published.is_not(None), _c.path)))
 ModelT = TypeVar("ModelT", bound=Base)
 _Taking = tuple[str, Callable[..., tuple[Any, ...]]]  # a statement, and what takes its values
+_STORED_AS: dict[type, Any] = {int: sa.Integer, float: sa.Float, str: sa.String}  # and given back as what they were
 _AS_IS = {type(None)}  # what every database takes
 _LITERAL = {int, str, bytes, type(None)}  # what is in its canonical form
 
@@ -38,8 +41,8 @@ _LITERAL = {int, str, bytes, type(None)}  # what is in its canonical form
 class Rows(Generic[ModelT]):
     """The rows of one model.
 
-    A raw row is a tuple: the columns of the table, then `attempt`, `state`, `published`, `size`, `mtime_ns`, `path`
-    and `registered` of its claim, which are `None` where the ledger does not know the key.
+    A raw row is a tuple: the columns of the table, then what `seen_of` returns of its claim. It has no more than every
+    hit needs, since a column costs a hit as much as a call: `result_file` is None where the ledger knows the place.
     """
 
     def __init__(self, database: Database, schema: Schema, results_dir: str) -> None:
@@ -49,8 +52,10 @@ class Rows(Generic[ModelT]):
         names = [column.name for column in columns]
 
         # ---- statements
-        on = (_c.id == table.c.id) & (_c.model == schema.table_name)
-        read = sa.select(*columns, *_CLAIM).select_from(table.outerjoin(ledger, on))
+        on = (_c.id == table.c.id) & (_c.model == fixed(schema.table_name))
+        asked = [column if column.name != "result_file" else sa.case((_PLACE.is_(None), column)) for column in columns]
+        read = sa.select(*asked, _RUNNING, _c.size, _c.mtime_ns, _PLACE, _c.registered.is_not(None))
+        read = read.select_from(table.outerjoin(ledger, on))
         self._read = Statement(read.where(table.c.id == bindparam("key")), sql)
         self._read_values = self._read.taking("key")
         self._read_many = ByKeys(database, read, table.c.id)
@@ -61,11 +66,12 @@ class Rows(Generic[ModelT]):
         self._upserts: dict[tuple[str, ...], list[_Taking]] = {}
 
         # ---- reading
-        self._file, self._width = names.index("result_file"), len(columns)
+        self._file = names.index("result_file")
         self.id_of: Callable[[Any], str] = itemgetter(names.index("id"))
         """Returns the key of a raw row."""
-        self.claim_of: Callable[[Any], Any] = itemgetter(slice(self._width, None))
-        """Returns `attempt, state, published, size, mtime_ns, path, registered` of a raw row."""
+        self.seen_of: Callable[[Any], Any] = itemgetter(slice(len(columns), None))
+        """Returns of a raw row the attempt that runs, the size, the mtime and the place of its file, and whether that
+        was registered; None, and not registered, where the ledger does not know the key."""
         self.is_direct = is_direct(schema)
         self.build: Callable[[Any, str], ModelT] = builder(schema, database, columns)
         """Makes the detached instance of a raw row, given where its file lies."""
@@ -73,6 +79,8 @@ class Rows(Generic[ModelT]):
 
         # ---- writing
         self._bind = {column.name: bind_processor(column, database) for column in columns}
+        self.created_at, self.custom_data = (self._bind[name] or _itself for name in ("created_at", "custom_data"))
+        """What returns a time, and checked custom data, as the driver stores it."""
         self._columns = {key: table.c[name] for name, key in schema.attributes.items()}
         self._own = [i for i, column in enumerate(columns) if _is_given(schema, column)]
         self._json = {i for i in self._own if isinstance(underlying(columns[i].type), sa.JSON)}
@@ -89,12 +97,25 @@ class Rows(Generic[ModelT]):
         usual = [(key, kind, database.dialect.usual.get(kind, test)) for key, kind, test in usual]
         self._plain = usual if plain else None
         found = database.types
+        self._kinds = self._kept_kinds(names)
+        self._in_order = itemgetter(*names)
         self._doubtful = {
             column.name: (names.index(column.name), surely_fits(found[column.name]))
             for column in (field.column for field in schema.fields.values())
             if not database.dialect.is_exact(column, found[column.name])
         }
         self._shared: dict[tuple[str, ...], tuple[str, ...]] = {}
+
+    def _kept_kinds(self, names: list[str]) -> list[Any] | None:
+        """Return the Python types of values that the table gives back as they were written; None: not of all."""
+        if self._plain is None or self.has_defaults or not self._database.dialect.one_writer:
+            return None  # (what a server gives back is asked of it)
+        found, kinds = self._database.types, dict.fromkeys(names, str)  # all of Base's columns are text in SQLite
+        for field, (_, kind, _) in zip(self._schema.fields.values(), self._plain, strict=True):
+            if not isinstance(found[field.column.name], _STORED_AS.get(kind, ())):
+                return None
+            kinds[field.column.name] = kind
+        return [kinds[name] for name in names]
 
     # ---- reading -----------------------------------------------------------------------------------------------
     def read(self, id: str) -> Any:
@@ -120,11 +141,9 @@ class Rows(Generic[ModelT]):
 
     def file_of(self, raw: Any) -> str:
         """Return the absolute path of a raw row's result file, wherever the project has been moved to."""
-        *_, published, _, _, path, registered = raw[self._width :]
-        if registered is not None:
-            return os.path.join(self._dir, registered)  # an absolute one stays as it is
-        if published is not None:
-            return f"{self._dir}{os.sep}{path}"
+        place = raw[-2]
+        if place is not None:
+            return place if place.startswith(os.sep) else f"{self._dir}{os.sep}{place}"
         # Made before there was a ledger: the path is relative to a working directory of that time.
         stored: str = raw[self._file]
         beside = os.path.join(self._dir, os.path.basename(stored))
@@ -270,14 +289,6 @@ class Rows(Generic[ModelT]):
         """Return a value of one of the user's columns as the driver stores it."""
         return self._bound(self._columns[key], value, key)
 
-    def created_at(self, value: Any) -> Any:
-        """Return a time as the driver stores it."""
-        return self._bound(self._columns["created_at"], value, "created_at")
-
-    def custom_data(self, value: Any) -> Any:
-        """Return custom data as the driver stores it."""
-        return self._bound(self._columns["custom_data"], value, "custom_data")
-
     def upsert(self, connection: Connection, values: Mapping[str, Any]) -> None:
         """Insert or overwrite a row, given by column name as the driver stores it."""
         for sql, in_order in self._upsert(tuple(values)):
@@ -307,6 +318,17 @@ class Rows(Generic[ModelT]):
             self._upserts[columns] = found
         return found
 
+    def written(self, values: Mapping[str, Any], size: int, mtime_ns: int, place: str) -> Any:
+        """Return the raw row of a run that was recorded just now, without reading it; None if it must be read.
+
+        Parameters
+        ----------
+        values
+            As they were given to `upsert`.
+        """
+        row = self._in_order(values) if self._kinds is not None else ()
+        return (*row, None, size, mtime_ns, place, 0) if list(map(type, row)) == self._kinds else None
+
     def delete(self, connection: Connection, id: str) -> None:
         """Delete a row."""
         connection.execute(self._delete.sql, (id,))
@@ -317,6 +339,10 @@ class Rows(Generic[ModelT]):
             return checksum(map(bound.get, self._own_names))
         named = zip(self._own, map(bound.get, self._own_names), strict=True)
         return checksum([value if i not in self._json else _sorted(value) for i, value in named])
+
+
+def _itself(value: Any) -> Any:
+    return value
 
 
 def _sorted(text: Any) -> Any:

@@ -8,13 +8,12 @@ its attempt's name is burnt.
 import base64
 import json
 import math
-import operator
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from json.encoder import encode_basestring_ascii
+from json.encoder import encode_basestring_ascii as _quoted
 from typing import Any
 from uuid import UUID
 
@@ -81,17 +80,8 @@ class Sidecar:
         return found is not None and (found.size, found.mtime_ns) == (self.size, self.mtime_ns)
 
 
-_FIELDS: tuple[str, ...] = Sidecar.__slots__
-_get_fields = operator.attrgetter(*_FIELDS)
 _JSON = {str, int, float, bool, type(None), dict, list}
-# JSON, in half of the time that it takes to encode a dict with these names.
-_TEMPLATE = f'{{"entropic":{VERSION},' + ",".join(f'"{field}":%s' for field in _FIELDS) + "}\n"
-_WRITE: dict[type, Callable[[Any], str]] = {
-    str: encode_basestring_ascii,
-    int: int.__repr__,
-    bool: {True: "true", False: "false"}.__getitem__,
-    dict: lambda values: compact(values if _JSON.issuperset(map(type, values.values())) else packed(values)),
-}
+_BOOL = {True: "true", False: "false"}
 
 
 def name(key: str, attempt: str) -> str:
@@ -124,7 +114,17 @@ def write(descriptor: int, sidecar: Sidecar, fsync: bool) -> None:
 
 def encode(sidecar: Sidecar) -> bytes:
     """Return the text of a sidecar."""
-    return (_TEMPLATE % tuple([_WRITE[type(field)](field) for field in _get_fields(sidecar)])).encode()
+    values = sidecar.values
+    # In a third of the time that it takes to encode a dict of all this. The names are ours, and need no quoting.
+    return (
+        f'{{"entropic":{VERSION},"model":{_quoted(sidecar.model)},"id":{_quoted(sidecar.id)},"key":"{sidecar.key}",'
+        f'"attempt":"{sidecar.attempt}","owner":"{sidecar.owner}",'
+        f'"values":{compact(values if _JSON.issuperset(map(type, values.values())) else packed(values))},'
+        f'"custom_data":{compact(sidecar.custom_data)},"created_at":"{sidecar.created_at}",'
+        f'"execution":"{sidecar.execution}","suffix":{_quoted(sidecar.suffix)},"size":{sidecar.size},'
+        f'"mtime_ns":{sidecar.mtime_ns},"folder":{_BOOL[sidecar.folder]},"slotted":{_BOOL[sidecar.slotted]},'
+        f'"extra":{_BOOL[sidecar.extra]}}}\n'
+    ).encode()
 
 
 def decode(text: bytes) -> Sidecar | None:
