@@ -34,7 +34,7 @@ class Bundles:
                 break
             tasks.append(task)
         fair = -(-len(tasks) // max(1, workers))
-        size = max(1, min(self._size(), fair))
+        size = max(1, min(self.size, fair))
         return [tasks[start : start + size] for start in range(0, len(tasks), size)]
 
     def _next(self) -> Task | None:
@@ -46,10 +46,12 @@ class Bundles:
             self.more = False
             return None
 
-    def _size(self) -> int:
+    @property
+    def size(self) -> int:
+        """How many of the next runs make a bundle."""
         if not self._seconds:
             return 1
-        return min(MOST, int(BUNDLE_SECONDS / max(max(self._seconds), BUNDLE_SECONDS / MOST)))
+        return max(1, min(MOST, int(BUNDLE_SECONDS / max(max(self._seconds), BUNDLE_SECONDS / MOST))))
 
     def outcomes(self, bundle: list[Task], reports: Iterable[Report | None]) -> Iterator[Outcome]:
         """Return what has become of each task of a bundle."""
@@ -57,9 +59,12 @@ class Bundles:
             if report is None:
                 yield Outcome(task, None, unbegun=True)
                 continue
-            seen = outcome(task, report)
-            if seen.finished is not None:
-                self._seconds.append(seen.finished.custom_data.get("elapsed_seconds", 0.0))
-            elif seen.failure is not None:
-                self._seconds.append(seen.failure["elapsed_seconds"])
-            yield seen
+            yield self.seen(outcome(task, report))
+
+    def seen(self, one: Outcome) -> Outcome:
+        """Note how long a run took."""
+        if one.finished is not None:
+            self._seconds.append(one.finished.custom_data.get("elapsed_seconds", 0.0))
+        elif one.failure is not None:
+            self._seconds.append(one.failure.get("elapsed_seconds", BUNDLE_SECONDS))
+        return one

@@ -13,20 +13,24 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from multiprocessing.connection import Connection
+from typing import Any
 
 from entropic.executors.work import unpickled, work
-from entropic.files.attempt import Task
+from entropic.files.attempt import Runner, Task
 from entropic.passwords import tell
 
 PARENT_SECONDS = 1.0  # between two looks whether the parent lives
+SAY_SECONDS = 0.01  # between two messages that runs have ended well
 
 
 def main() -> None:
     """Work until the pipe ends."""
     signal.signal(signal.SIGINT, lambda *_: None)  # not ignored, which the programs that a run starts would inherit
-    handle, parent, by_kernel = (int(argument) for argument in sys.argv[1:4])
-    os.set_inheritable(handle, False)  # what a run starts must not keep the pipe open
+    handle, permits, parent, by_kernel = (int(argument) for argument in sys.argv[1:5])
+    for mine in (handle, permits):
+        os.set_inheritable(mine, False)  # what a run starts must not keep the pipe open
     pipe = Connection(handle)
     sys.argv = sys.argv[:1]
     _end_with(parent, bool(by_kernel))
@@ -45,13 +49,39 @@ def main() -> None:
     _print_to(nowhere)
     pipe.send("ready")
     while (data := _next(pipe)) is not None:
-        task: Task = pickle.loads(data)
-        with _Log(task, nowhere):
-            report = work(task, runner)
+        bundle, at_once = pickle.loads(data)
         try:
-            pipe.send(tuple(report))
+            for reports in _work_many(_permitted(bundle, permits), runner, nowhere, at_once):
+                pipe.send(reports)
+            pipe.send("done")
         except OSError:
             return
+
+
+def _permitted(bundle: list[Task], permits: int) -> Iterator[Task]:
+    """Yield each task as it may begin, as long as the parent has not taken the rest back."""
+    for task in bundle:
+        try:
+            if not os.read(permits, 1):
+                return  # nor is there a parent
+        except BlockingIOError:
+            return
+        yield task
+
+
+def _work_many(tasks: Iterator[Task], runner: Runner, nowhere: int, at_once: bool) -> Iterator[list[tuple[Any, ...]]]:
+    """Execute tasks, and yield the reports: of a failure at once, of what is on the disk a few at a time."""
+    said, reports = time.monotonic(), list[tuple[Any, ...]]()
+    for task in tasks:
+        with _Log(task, nowhere):
+            report = work(task, runner)
+        reports.append(tuple(report))
+        now = time.monotonic()
+        if at_once or report.finished is None or now - said > SAY_SECONDS:
+            yield reports
+            reports, said = [], now
+    if reports:
+        yield reports
 
 
 def _next(pipe: "Connection") -> bytes | None:

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from multiprocessing.connection import Pipe, wait
 from typing import Any
@@ -23,8 +24,9 @@ import cloudpickle
 
 from entropic import process
 from entropic.errors import RunFailed, RunTimeout, WorkerDied
+from entropic.executors.bundles import Bundles
 from entropic.executors.contract import TICK, Outcome, at_home
-from entropic.executors.work import Report, outcome, pickled
+from entropic.executors.work import BUNDLE_SECONDS, Report, outcome, pickled
 from entropic.failure import record
 from entropic.files.attempt import Runner, Task
 from entropic.passwords import known
@@ -67,35 +69,32 @@ class Workers:
         self._pid = os.getpid()
 
     def run(self, tasks: Iterable[Task | None]) -> Generator[Outcome | None, None, None]:
-        """Give each worker a task at a time, and yield what has become of each."""
-        source, more = iter(tasks), True
+        """Give each worker a bundle at a time, and yield what has become of each task."""
+        bundles = Bundles(tasks)
         while True:
-            while more and (worker := self._free()) is not None:
-                try:
-                    task = next(source)
-                except StopIteration:
-                    more = False
-                    break
-                if task is None:
-                    break
-                worker.take(task)
-            busy = [worker for worker in self._workers if worker.task is not None]
+            free = self._count - sum(worker.at_work for worker in self._workers)
+            if free:
+                for bundle in bundles.take(free * bundles.size, free):
+                    self._free().take(bundle, at_once=self._timeout is not None)
+            busy = [worker for worker in self._workers if worker.at_work]
             if not busy:
-                if not more:
+                if not bundles.more:
                     return
                 yield None
                 continue
             ended = list(self._wait_for(busy))
             if not ended:
                 yield None
-            yield from ended
+            for one in ended:
+                yield bundles.seen(one)
+            if any(one.failure for one in ended):  # then nothing new may be meant to begin
+                yield from (one for worker in busy for one in _unbegun(worker.withdraw()))
 
-    def _free(self) -> "_Worker | None":
+    def _free(self) -> "_Worker":
+        """Return a worker that has nothing to do: a new one, if all are busy."""
         for worker in self._workers:
-            if worker.task is None:
+            if not worker.at_work:
                 return worker
-        if len(self._workers) >= self._count:
-            return None
         self._workers.append(_Worker(self._passwords, self._runner, self._count))
         return self._workers[-1]
 
@@ -105,59 +104,58 @@ class Workers:
         limits = [worker.began + self._timeout - now for worker in busy if self._timeout and worker.began]
         ready = wait([worker.pipe for worker in busy], max(0.0, min([TICK, *limits])))
         for worker in busy:
-            if worker.pipe in ready and (ended := self._hear(worker)) is not None:
-                yield ended
-            elif worker.pipe not in ready and worker.has_ended() and not worker.pipe.poll():
-                yield self._bury(worker)  # and something that it has started keeps the pipe open
+            if worker.pipe in ready:
+                yield from self._hear(worker)
+            elif worker.has_ended() and not worker.pipe.poll():
+                yield from self._bury(worker)  # and something that it has started keeps the pipe open
             elif self._timeout and worker.began and time.monotonic() - worker.began > self._timeout:
-                yield self._end(worker)
+                yield from self._end(worker)
+            elif worker.began and time.monotonic() - worker.began > 2 * BUNDLE_SECONDS:
+                yield from _unbegun(worker.withdraw())  # a long run after all: others may run what waits behind it
 
-    def _hear(self, worker: "_Worker") -> Outcome | None:
+    def _hear(self, worker: "_Worker") -> Iterator[Outcome]:
         """Take in what a worker says, or that it says no more."""
-        task = worker.task
-        assert task is not None
         try:
             said = worker.pipe.recv()
         except (EOFError, OSError):
-            return self._bury(worker)
+            yield from self._bury(worker)
+            return
         if said == "ready":
             self._never_ready = 0
             worker.begin()
-            return None
+            return
+        if said == "done":
+            worker.at_work = False
+            return
         if isinstance(said, str):
             raise RunFailed(f"the runner cannot be loaded in a worker process: {said}")
-        worker.task, worker.began = None, None
-        return outcome(task, Report(*said))
+        for report in said:
+            yield outcome(worker.tasks.popleft(), Report(*report))
+        worker.begin()
 
-    def _bury(self, worker: "_Worker") -> Outcome:
-        """Say what killed a worker, and its run with it."""
+    def _bury(self, worker: "_Worker") -> Iterator[Outcome]:
+        """Say what killed a worker, and a run with it."""
         worker.gone(time.monotonic() + 1.0)  # it may be on its way out: its own exit code is the one to tell
-        code, home = self._remove(worker)
-        if home.finished is not None:
-            return home
+        code, unbegun = self._remove(worker)
         if worker.began is None:
             self._never_ready += 1
             if self._never_ready > 3:
                 raise WorkerDied(f"worker processes end before they can begin: the last one {_cause(code)}")
-            return home
         message = f"the worker process (pid {worker.pid}) of this run {_cause(code)}"
-        return _failed(home.task, worker, WorkerDied, message)
+        return _rest(worker, unbegun, code, WorkerDied, message)
 
-    def _end(self, worker: "_Worker") -> Outcome:
+    def _end(self, worker: "_Worker") -> Iterator[Outcome]:
         """End a run that takes too long, and its process with it."""
-        _, home = self._remove(worker)
-        if home.finished is not None:
-            return home
+        code, unbegun = self._remove(worker)
         message = f"the run took longer than timeout={self._timeout:g} s and was ended"
-        return _failed(home.task, worker, RunTimeout, message)
+        return _rest(worker, unbegun, code, RunTimeout, message)
 
-    def _remove(self, worker: "_Worker") -> tuple[int, Outcome]:
-        """End a worker; return its exit code, and what of its task lies on the disk."""
-        task = worker.task
-        assert task is not None
+    def _remove(self, worker: "_Worker") -> tuple[int, list[Task]]:
+        """End a worker; return its exit code, and the tasks that it had not begun."""
+        unbegun = worker.withdraw()
         code = worker.kill()
         self._workers.remove(worker)
-        return code, at_home(task, f"its worker process {_cause(code)}")
+        return code, unbegun
 
     def close(self) -> None:
         """End every worker: at once if it is in the middle of a run, else as soon as it has heard of it."""
@@ -172,25 +170,31 @@ class Workers:
 
 
 class _Worker:
-    """A process, the pipe to it, and the task that it has."""
+    """A process, the pipe to it, and the tasks that it has: it runs the first of them."""
 
     def __init__(self, passwords: bytes, runner: bytes, count: int) -> None:
         self.pipe, theirs = Pipe()
+        # A byte for each task that may begin. To take one out is the one step by which the worker begins a task, or
+        # this process takes it back, whatever the worker is stuck in.
+        self._permits, self._permit = os.pipe()
+        os.set_blocking(self._permits, False)
         threads = str(max(1, process.cores() // count))
         start = START.format(path=[str(place) for place in sys.path])
         # The kernel ends a child with the thread that started it, so only the main thread may ask for that.
         by_kernel = threading.current_thread() is threading.main_thread()
-        command = [sys.executable, "-c", start, str(theirs.fileno()), str(os.getpid()), str(int(by_kernel))]
+        handles = [theirs.fileno(), self._permits]
+        command = [sys.executable, "-c", start, *map(str, handles), str(os.getpid()), str(int(by_kernel))]
         with theirs:
             self._process = subprocess.Popen(
                 command,
-                pass_fds=[theirs.fileno()],
+                pass_fds=handles,
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,  # Ctrl-C is for this process, and what the run has started ends with it
                 env={**dict.fromkeys(THREADS, threads), **os.environ},
             )
         self.pid = self._process.pid
-        self.task: Task | None = None
+        self.tasks: deque[Task] = deque()
+        self.at_work = False  # whether it has not said that it is done with its bundle
         self.began: float | None = None  # by the monotonic clock; None while it is not ready
         self.began_at = time.time()
         self._is_ready = False
@@ -198,16 +202,37 @@ class _Worker:
             self.pipe.send_bytes(passwords)  # for a runner that asks its store; nobody else hears it
             self.pipe.send_bytes(runner)
 
-    def take(self, task: Task) -> None:
-        """Have the task executed: at once, or as soon as the process is ready, whether anybody listens or not."""
-        self.task = task
+    def take(self, bundle: list[Task], at_once: bool) -> None:
+        """Have tasks executed, as soon as the process is ready, whether anybody listens or not.
+
+        It must not be at work: it might take a new permit for an old task, and two that write to each other may wait
+        for ever.
+
+        Parameters
+        ----------
+        at_once
+            Whether each is to be heard of as soon as it has ended, so that the time of the next can be measured.
+        """
+        self.at_work = True
+        self.tasks.extend(bundle)
+        os.write(self._permit, bytes(len(bundle)))
         if self._is_ready:
             self.begin()
         with contextlib.suppress(OSError):  # it has just died: the pipe says so
-            self.pipe.send_bytes(cloudpickle.dumps(task))  # params may be of classes of the script
+            self.pipe.send_bytes(cloudpickle.dumps((bundle, at_once)))  # params may be of classes of the script
+
+    def withdraw(self) -> list[Task]:
+        """Take back the tasks that it has not begun, and now will not begin."""
+        if self._permit < 0:  # it has ended
+            return []
+        try:
+            count = len(os.read(self._permits, len(self.tasks) or 1))
+        except BlockingIOError:
+            return []
+        return [self.tasks.pop() for _ in range(count)][::-1]
 
     def begin(self) -> None:
-        """From here on the time runs."""
+        """From here on the time of its first task runs."""
         self._is_ready = True
         self.began, self.began_at = time.monotonic(), time.time()
 
@@ -217,11 +242,21 @@ class _Worker:
 
     def dismiss(self) -> None:
         """Let it end: kill it, if it is busy."""
-        if self.task is not None or not self._is_ready:
+        if self.at_work or not self._is_ready:
             self.kill()
         else:
+            self._close()  # the end of its loop
+
+    def _close(self) -> None:
+        for close in (self.pipe.close, self._close_permits):
             with contextlib.suppress(OSError):  # closed already, as the interpreter ends
-                self.pipe.close()  # the end of its loop
+                close()
+
+    def _close_permits(self) -> None:
+        if self._permit >= 0:
+            os.close(self._permits)
+            os.close(self._permit)
+            self._permits = self._permit = -1
 
     def gone(self, deadline: float) -> None:
         """Return when it has ended."""
@@ -235,8 +270,7 @@ class _Worker:
         code = self._process.poll()
         with contextlib.suppress(ProcessLookupError, PermissionError):  # what it has started goes with it
             os.killpg(self.pid, signal.SIGKILL)
-        with contextlib.suppress(OSError):
-            self.pipe.close()
+        self._close()
         ended = self._process.wait()
         return ended if code is None else code
 
@@ -248,6 +282,24 @@ def _cause(code: int) -> str:
         return f"was killed by {signal.Signals(-code).name}"
     except ValueError:
         return f"was killed by signal {-code}"
+
+
+def _unbegun(tasks: Iterable[Task]) -> Iterator[Outcome]:
+    """Return outcomes that hand tasks back as they were."""
+    return (Outcome(task, None, unbegun=True) for task in tasks)
+
+
+def _rest(worker: _Worker, unbegun: list[Task], code: int, kind: type[RunFailed], message: str) -> Iterator[Outcome]:
+    """Return what has become of the tasks of a worker that was ended: it ran the last of those that it had begun.
+
+    Failures are heard of at once, so what comes before that one lies on the disk.
+    """
+    while worker.tasks:
+        task = worker.tasks.popleft()
+        home = at_home(task, f"its worker process {_cause(code)}")
+        ended = home.finished is None and not worker.tasks
+        yield _failed(task, worker, kind, message) if ended else home
+    yield from _unbegun(unbegun)
 
 
 def _failed(task: Task, worker: _Worker, kind: type[RunFailed], message: str) -> Outcome:
