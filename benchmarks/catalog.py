@@ -30,6 +30,7 @@ class Competitor:
     imports: str | None = None  # what `import` times
     dask: bool = False
     executors: bool = False  # whether it also runs sweeps on workers and pools
+    server: bool = False  # whether it needs the server that `run.py` starts
 
     def does(self, workload: Workload) -> bool:
         """Whether the system has a figure for this workload."""
@@ -46,6 +47,7 @@ WORKLOADS = (
     Workload("miss", 150),
     Workload("cached sweep", STORED, reads=True),
     Workload("new sweep", 800),
+    Workload("eight at once", 800),
     Workload("workers sweep", 3_000, most_rounds=3),
     Workload("pool sweep", 3_000, most_rounds=3),
     Workload("dask sweep", 2_000, most_rounds=3),
@@ -65,6 +67,7 @@ COMPETITORS = (
         imports="entropic",
         dask=True,
     ),
+    Competitor("postgresql", "entropic_postgresql", server=True),
     LIMIT,
     Competitor("joblib", "joblib_memory", "joblib", ("joblib>=1.4",)),
     Competitor("diskcache", "diskcache_cache", "diskcache", ("diskcache>=5.6.3",)),

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from time import monotonic
@@ -19,7 +21,8 @@ from catalog import COMPETITORS, LIMIT, WORKLOADS, Competitor, Workload
 from environments import Unavailable, interpreter_of, version_of
 from machine import describe
 from measure import Bench, Measurement
-from report import Figures, bars, table
+from plot import draw
+from report import Figures, bars, memory, table
 
 
 def main() -> int:
@@ -30,10 +33,13 @@ def main() -> int:
         print("machine: " + ", ".join(f"{what} {fact}" for what, fact in machine.items()), flush=True)
         interpreters = installed(options.systems)
         bench = Bench(interpreters, options.workloads, folder, options.scale)
-        measurements = watched(bench, options.rounds)
+        with server(folder, interpreters):
+            measurements = watched(bench, options.rounds)
     figures = Figures(measurements)
     rows, columns = [w.name for w in options.workloads], [s.name for s in interpreters]
-    print(f"\n{table(figures, rows, columns)}\n\n{bars(figures, rows)}")
+    print(f"\n{table(figures, rows, columns)}\n\n{memory(figures, rows, columns)}\n\n{bars(figures, rows)}")
+    if options.plot:
+        draw(figures, rows, columns, machine, options.plot)
     if options.json:
         taken = [asdict(m) for m in measurements]
         record = {"machine": machine, "scale": options.scale, "measurements": taken}
@@ -57,6 +63,29 @@ def installed(systems: list[Competitor]) -> dict[Competitor, str]:
                 versions.append(f"{system.package} {version_of(system, interpreters[system])}")
     print(f"systems: {', '.join(versions)}", flush=True)
     return interpreters
+
+
+@contextmanager
+def server(folder: Path, systems: dict[Competitor, str]) -> Iterator[None]:
+    """Have a PostgreSQL server, if a system needs one; leave those out that do, if there is none."""
+    wanting = [system for system in systems if system.server]
+    if not wanting:
+        yield
+        return
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+    from databases import Missing, Servers
+
+    servers = Servers(folder)
+    try:
+        os.environ.setdefault("ENTROPIC_TEST_POSTGRESQL", servers.shared("postgresql").url())
+    except Missing as reason:
+        print(f"left out: {', '.join(system.name for system in wanting)} ({reason})")
+        for system in wanting:
+            del systems[system]
+    try:
+        yield
+    finally:
+        servers.close()
 
 
 def watched(bench: Bench, rounds: int) -> list[Measurement]:
@@ -89,6 +118,7 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--scale", type=float, default=1.0, help="factor for all counts (1.0)")
     parser.add_argument("--dir", type=Path, help="where the stores are made (the temporary folder)")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the ratios there (needs matplotlib)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every measurement there as well")
     options = parser.parse_args()
     if options.json and not options.json.absolute().parent.is_dir():

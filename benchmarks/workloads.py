@@ -8,18 +8,22 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import cycle, islice
 from multiprocessing import get_context
+from pathlib import Path
 from statistics import median
 from time import perf_counter
 from typing import Any
 
 from experiment import Params, parameter_sets, runs_done
-from systems import Storing
+from systems import Storing, open_system
 
 LONG_ENOUGH = 0.2
 """Seconds that the passes of a read workload take together: one pass alone may be 2 ms."""
 
 WARM = 20
 """Operations before the clock starts: connections, compiled statements, lazy imports."""
+
+PROCESSES, PATIENCE = 8, 60.0
+"""How many processes at once, and the seconds in which they must be there."""
 
 ABSENT = 10_000_000
 """First number of the sets that are never stored beforehand."""
@@ -104,6 +108,35 @@ def new_sweep(system: Storing, order: Order) -> float:
     system.sweep(parameter_sets(WARM, first=ABSENT))
     sets = parameter_sets(order.count)
     return in_one_go(lambda: system.sweep(sets), system, sets) / order.count
+
+
+def eight_at_once(system: Storing, order: Order) -> float:
+    """New runs in eight processes at the same time, in one store: each process gets sets of its own."""
+    context = get_context("spawn")
+    go, share = context.Barrier(PROCESSES + 1), order.count // PROCESSES
+    crowd = [context.Process(target=take_part, args=(order, number * share, share, go)) for number in range(PROCESSES)]
+    for process in crowd:
+        process.start()
+    go.wait(PATIENCE)
+    start = perf_counter()
+    go.wait(PATIENCE)
+    seconds = perf_counter() - start
+    for process in crowd:
+        process.join()
+    expect(all(process.exitcode == 0 for process in crowd), "a process of eight failed")
+    found = [system.look(params) for params in parameter_sets(PROCESSES * share)]
+    expect(None not in found, "a result of eight processes is lost")
+    return seconds / (PROCESSES * share)
+
+
+def take_part(order: Order, first: int, count: int, go: Any) -> None:
+    """Be one of eight: open the store, wait for the others, and get."""
+    system, sets = open_system(order.module, Path(order.folder)), parameter_sets(count, first)
+    system.get(parameter_sets(1, first=ABSENT + first)[0])
+    go.wait(PATIENCE)
+    answers = [system.get(params) for params in sets]
+    go.wait(PATIENCE)
+    expect(system.match(answers, sets), "one of eight processes got other results")
 
 
 def dask_sweep(system: Any, order: Order) -> float:

@@ -20,15 +20,15 @@ class Result(Base):
 
 
 class System:
-    """One store with its defaults, on SQLite."""
+    """One store with its defaults, on SQLite unless the URL of another database is given."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, db_url: str | None = None) -> None:
         self.store = Store(
             run_to_file,
             Result,
             results_dir=folder / "results",
             file_suffix=".bin",
-            db_url=f"sqlite:///{folder / 'db.sqlite3'}",
+            db_url=db_url or f"sqlite:///{folder / 'db.sqlite3'}",
         )
         self.get = self.store.run_or_retrieve  # bound once: the harness adds no call of its own
         self.look = self.store.retrieve

@@ -15,6 +15,7 @@ from entropic.errors import StoreError
 if TYPE_CHECKING:
     from entropic.db.engine import Database
 
+SHORTEST, LONGEST = 0.0002, 0.01  # s between two looks whether a lock is free
 T = TypeVar("T")
 _open: "weakref.WeakSet[Connection]" = weakref.WeakSet()
 
@@ -118,8 +119,10 @@ class Connection:
 
     # ---- trouble -----------------------------------------------------------------------------------------------
     def _patiently(self, sql: str, values: Sequence[Any]) -> Any:
-        deadline = time.monotonic() + self._database.wait
+        deadline, pause = time.monotonic() + self._database.wait, SHORTEST
         while True:
+            time.sleep(pause)
+            pause = min(pause * 1.2, LONGEST)
             try:
                 return self._cursor.execute(sql, values)
             except self._error as error:

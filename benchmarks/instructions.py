@@ -1,0 +1,90 @@
+"""Count the instructions of a hit and of a cached sweep, which no other load on the machine can change.
+
+`python benchmarks/instructions.py` runs each under valgrind, for entropic and for the limit, with few and with many
+operations; the difference is what an operation takes. The exit code is 1 if the ratio of the two has grown by more
+than the margin beyond what `RATIOS` says, which is to be lowered whenever the code gets better. The ratio, not the
+count, since that depends on the builds of Python and SQLite.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from experiment import parameter_sets
+from systems import open_system
+
+RATIOS = {"hit": 3.0, "cached sweep": 3.0}
+MARGIN = 0.1
+STORED = 200
+FEW, MANY = 400, 1_200
+MODULES = {"limit": "bare_sqlite", "entropic": "entropic_store"}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--do", nargs=4, help=argparse.SUPPRESS)  # what, module, folder, how often
+    given = parser.parse_args()
+    if given.do:
+        what, module, folder, count = given.do
+        do(what, module, Path(folder), int(count))
+        return 0
+    if shutil.which("valgrind") is None:
+        print("valgrind is not installed, so instructions cannot be counted")
+        return 2
+    with tempfile.TemporaryDirectory(prefix="entropic-instructions-") as name:
+        wanted = [(what, system, count) for what in RATIOS for system in MODULES for count in (FEW, MANY)]
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            counts = dict(zip(wanted, threads.map(lambda one: counted(Path(name), *one), wanted), strict=True))
+    worse = False
+    for what, bar in RATIOS.items():
+        each = {name: (counts[what, name, MANY] - counts[what, name, FEW]) / (MANY - FEW) for name in MODULES}
+        ratio = each["entropic"] / each["limit"]
+        verdict = "ok" if ratio <= bar * (1 + MARGIN) else "WORSE"
+        worse |= verdict != "ok"
+        print(
+            f"{what:14}{each['entropic']:10,.0f} instructions, limit {each['limit']:8,.0f}: ratio {ratio:.2f}, "
+            f"bar {bar:.2f} + {MARGIN:.0%}: {verdict}"
+        )
+    return int(worse)
+
+
+def counted(folder: Path, what: str, system: str, count: int) -> int:
+    """The instructions of a whole process that does something so often."""
+    place = folder / f"{what} {system} {count}".replace(" ", "-")
+    place.mkdir()
+    command = [sys.executable, __file__, "--do", what, MODULES[system], str(place), str(count)]
+    done = subprocess.run(
+        ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", *command],
+        env={**os.environ, "PYTHONHASHSEED": "0", "PYTHONMALLOC": "pymalloc"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    found = re.search(r"Collected : (\d+)", done.stderr)
+    if done.returncode or found is None:
+        raise SystemExit(f"{' '.join(command)} failed under valgrind:\n{done.stderr[-2000:]}")
+    return int(found[1])
+
+
+def do(what: str, module: str, folder: Path, count: int) -> None:
+    """Do something `count` times, for a sweep: with sets, in this process; what comes before is the same for all."""
+    system, sets = open_system(module, folder), parameter_sets(STORED)
+    system.sweep(sets)
+    if what == "hit":
+        for number in range(count):
+            system.get(sets[number % STORED])
+    else:
+        for _ in range(count // STORED):
+            system.sweep(sets)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
