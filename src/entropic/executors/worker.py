@@ -52,7 +52,8 @@ def main() -> None:
         bundle, at_once = pickle.loads(data)
         try:
             for reports in _work_many(_permitted(bundle, permits), runner, nowhere, at_once):
-                pipe.send(reports)
+                failed = reports[-1][0] is None
+                pipe.send((reports, _withdraw(permits, len(bundle)) if failed else 0))
             pipe.send("done")
         except OSError:
             return
@@ -67,6 +68,14 @@ def _permitted(bundle: list[Task], permits: int) -> Iterator[Task]:
         except BlockingIOError:
             return
         yield task
+
+
+def _withdraw(permits: int, most: int) -> int:
+    """Give back, after a failed run, what has not begun, and say how many that are: it may be meant to be the last."""
+    try:
+        return len(os.read(permits, most))
+    except BlockingIOError:
+        return 0
 
 
 def _work_many(tasks: Iterator[Task], runner: Runner, nowhere: int, at_once: bool) -> Iterator[list[tuple[Any, ...]]]:

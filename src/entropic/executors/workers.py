@@ -129,8 +129,10 @@ class Workers:
             return
         if isinstance(said, str):
             raise RunFailed(f"the runner cannot be loaded in a worker process: {said}")
-        for report in said:
+        reports, back = said
+        for report in reports:
             yield outcome(worker.tasks.popleft(), Report(*report))
+        yield from _unbegun([worker.tasks.pop() for _ in range(back)][::-1])
         worker.begin()
 
     def _bury(self, worker: "_Worker") -> Iterator[Outcome]:
