@@ -5,6 +5,7 @@ The same experiment never runs twice, a finished one is never lost, and a wrong 
 
 from sqlalchemy.orm import Mapped, mapped_column
 
+from entropic.ask.runs import Runs
 from entropic.errors import (
     CycleError,
     DatabaseBusy,
@@ -60,6 +61,7 @@ __all__ = [
     "ResultMissingError",
     "RunFailed",
     "RunTimeout",
+    "Runs",
     "RunsFailedWarning",
     "Store",
     "StoreError",

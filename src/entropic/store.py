@@ -1,11 +1,13 @@
 """`Store`: argument checks and wiring; the work is done below."""
 
 import os
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal
 
 from entropic import collect, delete, failures, plan, register, repair, run, sweep, transfer
+from entropic.ask import select
+from entropic.ask.runs import Loader, Runs
 from entropic.db.engine import Database
 from entropic.db.ledger import Ledger
 from entropic.db.rows import Rows
@@ -53,6 +55,9 @@ class Store(Generic[ModelT]):
         recorded with the table.
     fsync
         Whether a run counts as stored only when it would survive a power cut.
+    loader
+        Called as `loader(path)` to read a result, before the readers that entropic has; it returns `NotImplemented`
+        for what it leaves to them.
 
     Raises
     ------
@@ -73,11 +78,14 @@ class Store(Generic[ModelT]):
         lease: float = 60.0,
         float_rounding: str = "decimal",
         fsync: bool = False,
+        loader: Loader | None = None,
     ) -> None:
         if not callable(runner):
             raise ParameterError(f"runner must be callable as runner(params), not {runner!r:.80}")
         if not isinstance(lease, int | float) or not 0 < lease < float("inf"):
             raise ParameterError(f"lease is a number of seconds above 0, not {lease!r}")
+        if loader is not None and not callable(loader):
+            raise ParameterError(f"loader must be callable as loader(path), not {loader!r:.80}")
         hasher = Hasher(float_rounding)
         schema = Schema(result_cls)
         suffix = check_suffix(file_suffix)
@@ -93,7 +101,9 @@ class Store(Generic[ModelT]):
         ledger = Ledger(database, schema.table_name, lease)
         rows: Rows[ModelT] = Rows(database, schema, folder)
         self._parts = Parts(schema, hasher, database, ledger, rows, area, heart(ledger), runner, fsync)
-        self._made_of = (runner, result_cls, folder, suffix, lease, float_rounding, fsync)
+        self._loader = loader
+        self._made_of = (runner, result_cls, folder, suffix)
+        self._options = {"lease": lease, "float_rounding": float_rounding, "fsync": fsync, "loader": loader}
         collect.collect(self._parts)
 
     def run_or_retrieve(self, params: dict[str, Any], **custom_data: Any) -> ModelT:
@@ -166,7 +176,7 @@ class Store(Generic[ModelT]):
         retry_failed: bool = True,
         timeout: float | None = None,
         progress: bool | None = None,
-    ) -> list[ModelT]:
+    ) -> Runs[ModelT]:
         """Return a row for each distinct set, in the order of the sets; run those that are missing.
 
         Everything is checked before the first run. What has finished stays finished, whatever happens. Several
@@ -194,7 +204,7 @@ class Store(Generic[ModelT]):
         """
         options = sweep.Options(client, workers, on_error, retry_failed, timeout, progress)
         collect.collect(self._parts)
-        return sweep.sweep(self._parts, params, options)
+        return self._runs(sweep.sweep(self._parts, params, options))
 
     def stream(
         self,
@@ -216,6 +226,39 @@ class Store(Generic[ModelT]):
         options = sweep.Options(client, workers, on_error, retry_failed, timeout, progress)
         collect.collect(self._parts)
         return sweep.stream(self._parts, params, options)
+
+    def select(self, *where: Any, order_by: Any = None, limit: int | None = None, **equal: Any) -> Runs[ModelT]:
+        """Return the rows that meet all conditions, as they stand: one query, whatever their number.
+
+        Parameters
+        ----------
+        *where
+            Conditions on the columns of the model, such as `SimResult.dt < 0.1`, or on fields of custom data, such as
+            `SimResult.custom_data["elapsed_seconds"].as_float() > 3`.
+        order_by
+            A column, its name (`"-created_at"`: downwards), or a list of these. None for the order in which the runs
+            ended. NULL comes last.
+        limit
+            How many rows at most.
+        **equal
+            Columns and the values that they have: `n=100`. Floats are compared as in `run_or_retrieve`, None is NULL,
+            and `custom_data={"tag": "first"}` compares fields.
+
+        Raises
+        ------
+        ParameterError
+            If a condition is none, or of another table.
+        """
+        return self._runs(select.select(self._parts, where, equal, order_by, limit))
+
+    def iterate(self, *where: Any, order_by: Any = None, **equal: Any) -> Iterator[ModelT]:
+        """Yield the rows that meet all conditions, one page at a time in memory; the arguments are those of `select`.
+
+        Without `order_by` they come in the order of their keys, in constant memory however many they are; with it, the
+        keys of all of them are read first. Rows that are stored meanwhile may be missed. No connection is held while
+        you look at a row.
+        """
+        return select.iterate(self._parts, where, equal, order_by)
 
     def plan(self, params: Iterable[dict[str, Any]]) -> plan.Plan:
         """Return which of these sets are stored, missing, running or failed; run nothing, change nothing."""
@@ -269,9 +312,7 @@ class Store(Generic[ModelT]):
             If it has some, or if runs are under way.
         """
         transfer.refuse_busy(self._parts)
-        runner, result_cls, folder, suffix, lease, rounding, fsync = self._made_of
-        options = {"lease": lease, "float_rounding": rounding, "fsync": fsync}
-        other: Store[ModelT] = _restore(type(self), runner, result_cls, folder, suffix, db_url, options)
+        other: Store[ModelT] = _restore(type(self), *self._made_of, db_url, self._options)
         transfer.copy(self._parts, other._parts)
         return other
 
@@ -285,15 +326,16 @@ class Store(Generic[ModelT]):
         """What the names of result files end with."""
         return self._parts.area.suffix
 
+    def _runs(self, rows: Iterable[ModelT]) -> Runs[ModelT]:
+        return Runs(rows, self._parts.schema.model, self._loader)
+
     def __repr__(self) -> str:
         return f"Store({self._parts.schema.name}, {str(self.results_dir)!r}, {str(self._parts.database)!r})"
 
     def __reduce__(self) -> Any:
         if self._parts.database.in_memory:
             raise StoreError("a store in memory works only in the process that made it, so it cannot be pickled")
-        runner, result_cls, folder, suffix, lease, float_rounding, fsync = self._made_of
-        options = {"lease": lease, "float_rounding": float_rounding, "fsync": fsync}
-        return _restore, (type(self), runner, result_cls, folder, suffix, self._parts.database.address, options)
+        return _restore, (type(self), *self._made_of, self._parts.database.address, self._options)
 
 
 def _restore(

@@ -50,7 +50,8 @@ class Rows(Generic[ModelT]):
 
         # ---- statements
         on = (_c.id == table.c.id) & (_c.model == schema.table_name)
-        read = sa.select(*columns, *_CLAIM).select_from(table.outerjoin(ledger, on))
+        read = self.query = sa.select(*columns, *_CLAIM).select_from(table.outerjoin(ledger, on))
+        """That of all raw rows."""
         self._read = Statement(read.where(table.c.id == bindparam("key")), sql)
         self._read_values = self._read.taking("key")
         self._read_many = ByKeys(database, read, table.c.id)
