@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal
 
 from entropic import collect, delete, failures, plan, register, repair, run, sweep, transfer
-from entropic.ask import select
-from entropic.ask.runs import Loader, Runs
+from entropic.ask import load, select
+from entropic.ask.read import Loader
+from entropic.ask.runs import Runs
 from entropic.db.engine import Database
 from entropic.db.ledger import Ledger
 from entropic.db.rows import Rows
@@ -259,6 +260,29 @@ class Store(Generic[ModelT]):
         you look at a row.
         """
         return select.iterate(self._parts, where, equal, order_by)
+
+    def load(self, row: ModelT | dict[str, Any]) -> Any:
+        """Return the result of a row, read by the suffix of its file, whole; the file is closed again.
+
+        Arrays of numpy (`.npy`), dicts of them (`.npz`, `.h5`: by path), xarray's `Dataset` (`.nc`, `.zarr` with named
+        dimensions), data frames of pandas (`.parquet`, `.csv`), what JSON holds, text, images of Pillow. Nothing is
+        ever unpickled. Other formats need `Store(..., loader=...)`.
+
+        Parameters
+        ----------
+        row
+            A row of this store, or its params.
+
+        Raises
+        ------
+        ResultMissingError
+            If there is no such row, or its file is gone.
+        LoadError
+            If nothing reads such a file, or it does not hold what its name says.
+        LibraryMissingError
+            If the library that reads it is not installed.
+        """
+        return load.load(self._parts, row, self._loader)
 
     def plan(self, params: Iterable[dict[str, Any]]) -> plan.Plan:
         """Return which of these sets are stored, missing, running or failed; run nothing, change nothing."""

@@ -1,13 +1,23 @@
 """`Runs`: the list of rows that sweeps and queries return, with its ways into other libraries."""
 
-from collections.abc import Callable, Iterable
-from typing import Any, Generic, SupportsIndex, TypeVar, overload
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Generic, SupportsIndex, TypeVar, overload
 
+from entropic.ask import frames
+from entropic.ask.columns import columns
+from entropic.ask.dataset import to_xarray
+from entropic.ask.load import load_row
+from entropic.ask.read import Loader
 from entropic.errors import ParameterError
 from entropic.model import Base
 
+if TYPE_CHECKING:
+    import pandas
+    import polars
+    import pyarrow
+    import xarray
+
 ModelT = TypeVar("ModelT", bound=Base)
-Loader = Callable[[str], Any]
 
 
 class Runs(list[ModelT], Generic[ModelT]):
@@ -50,6 +60,79 @@ class Runs(list[ModelT], Generic[ModelT]):
         if found is None:
             raise ParameterError("there are no rows, so nothing says which model they are of: Runs(rows, model=...)")
         return found
+
+    # ---- results -----------------------------------------------------------------------------------------------
+    def load(self) -> Iterator[Any]:
+        """Yield the result of each row, in order, as `Store.load` returns it; each is read when it is asked for."""
+        return (load_row(row, self._loader) for row in self)
+
+    def to_xarray(
+        self,
+        dims: str | Sequence[str] | None = None,
+        variables: str | Sequence[str] | None = None,
+        *,
+        lazy: bool = False,
+    ) -> "xarray.Dataset":
+        """Return the results as a labelled array over the parameters that differ.
+
+        Each parameter that differs is a dimension, with its values as coordinates: numbers and times sorted, the rest
+        in the order of the rows. Parameters that change together (a zipped sweep) share the dimension of the first of
+        them. The others are attributes. Where no run is, there is NaN; whole numbers and booleans become floats for
+        it. A result that is one number or array is called `result`; the arrays of `.npz`, HDF5, NetCDF and Zarr, the
+        entries of JSON and the columns of tables keep their names, and NetCDF and Zarr their dimensions and
+        coordinates. What has the name of a parameter gets `result_` before it.
+
+        Parameters
+        ----------
+        dims
+            The parameters that span the array, in this order; what else differs goes along as coordinates. `"run"`
+            for one dimension of runs, for a sample that fills no grid.
+        variables
+            The names of what to take from the results, and of custom data, such as
+            `"custom_data.elapsed_seconds"`; None for all of the results, an empty list for none.
+        lazy
+            Whether to return Dask arrays, which load a result when it is needed; names, shapes, types and
+            coordinates are then those of the first result.
+
+        Raises
+        ------
+        LoadError
+            If a result cannot be read, or has another shape than that of another run.
+        ParameterError
+            If two runs lie at one place, or the runs fill almost nothing of their grid.
+        """
+        return to_xarray(self, self.model, self._loader, dims, variables, lazy)
+
+    # ---- tables ------------------------------------------------------------------------------------------------
+    def to_pandas(self, custom_data: bool = False) -> "pandas.DataFrame":
+        """Return the rows as a data frame, with the types of the model's columns, also where there are no rows.
+
+        Enumerations are categories, called as the database calls them: by their names. Dates and times are
+        `datetime64`, whole numbers that may be missing `Int64`; decimals, bytes and JSON stay Python objects.
+
+        Parameters
+        ----------
+        custom_data
+            Whether its fields become columns, such as `custom_data.elapsed_seconds`; else it is left out.
+        """
+        return frames.to_pandas(columns(self, self.model, custom_data))
+
+    def to_polars(self, custom_data: bool = False) -> "polars.DataFrame":
+        """Return the rows as a Polars data frame, as `to_arrow` does; enumerations are `Enum`s."""
+        return frames.to_polars(columns(self, self.model, custom_data))
+
+    def to_arrow(self, custom_data: bool = False) -> "pyarrow.Table":
+        """Return the rows as an Arrow table, with the types of the model's columns, also where there are no rows.
+
+        Enumerations are dictionaries of their names, decimals `decimal128`, times in microseconds; UUIDs and JSON are
+        text, and so are the values of types that Arrow does not have.
+
+        Parameters
+        ----------
+        custom_data
+            Whether its fields become columns, such as `custom_data.elapsed_seconds`; else it is left out.
+        """
+        return frames.to_arrow(columns(self, self.model, custom_data))
 
     # ---- a list like any other ---------------------------------------------------------------------------------
     def _like(self, rows: Iterable[ModelT]) -> "Runs[ModelT]":
