@@ -5,6 +5,8 @@ The same experiment never runs twice, a finished one is never lost, and a wrong 
 
 from sqlalchemy.orm import Mapped, mapped_column
 
+from entropic.ask.explain import Explanation
+from entropic.ask.nearest import Nearest
 from entropic.ask.runs import Runs
 from entropic.errors import (
     CycleError,
@@ -45,6 +47,7 @@ __all__ = [
     "DatabaseBusy",
     "EntropicError",
     "EntropicWarning",
+    "Explanation",
     "Failure",
     "Finding",
     "ForeignFileError",
@@ -53,6 +56,7 @@ __all__ = [
     "LoadError",
     "Mapped",
     "ModelError",
+    "Nearest",
     "NetworkFileSystemWarning",
     "Owner",
     "ParameterError",

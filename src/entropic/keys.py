@@ -102,6 +102,10 @@ class Hasher:
             text = self._write(params)
         return sha256(text.encode("ascii")).hexdigest()[:16]
 
+    def text(self, params: Mapping[str, Any]) -> str:
+        """Return the canonical text of one set, whose hash is its key."""
+        return self._write(params)
+
     def _write(self, params: Mapping[str, Any]) -> str:
         if not isinstance(params, Mapping):
             raise ParameterError(f"params must be a dict, not {type(params).__name__}: {params!r:.80}")

@@ -10,6 +10,7 @@ from entropic.db.ledger import RUNNING, Claim
 from entropic.files.measure import measure
 from entropic.keys import Hasher
 from entropic.parts import Parts
+from entropic.show import html_table
 
 _SHOWN = 10
 
@@ -26,7 +27,7 @@ class Finding:
         return self.text
 
 
-@dataclass
+@dataclass(repr=False)
 class Report:
     """What `Store.check` found: a list for each kind; all are empty when all is well.
 
@@ -74,8 +75,17 @@ class Report:
                 lines += [f"  ... and {len(found) - _SHOWN} more"] if len(found) > _SHOWN else []
         return "\n".join(lines)
 
+    __repr__ = __str__
 
-@dataclass
+    def _repr_html_(self) -> str:
+        found = [(name.replace("_", " "), one) for name, several in self.kinds().items() for one in several]
+        rows = [(kind, one.id, one.text) for kind, one in found[: 5 * _SHOWN]]
+        more = f"... and {len(found) - len(rows)} more" if len(found) > len(rows) else ""
+        title = f"{self.rows} rows{', all in order' if self.ok else ''}"
+        return html_table(rows, ("kind", "id", "finding"), title, more)
+
+
+@dataclass(repr=False)
 class Repair:
     """What `Store.repair` did (or, in a dry run, would do), and the report of what is left."""
 
@@ -87,6 +97,13 @@ class Repair:
         verb = "would be done" if self.dry_run else "done"
         lines = [f"{len(self.done)} things {verb}", *(f"  {sentence}" for sentence in self.done)]
         return "\n".join([*lines, str(self.left)])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        verb = "would be done" if self.dry_run else "done"
+        title = f"{len(self.done)} things {verb}; what is left:"
+        return html_table([(sentence,) for sentence in self.done], title=title) + self.left._repr_html_()
 
 
 def check(parts: Parts[Any]) -> Report:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal
 
 from entropic import collect, delete, failures, plan, register, repair, run, sweep, transfer
-from entropic.ask import load, select
+from entropic.ask import explain, load, select
 from entropic.ask.read import Loader
 from entropic.ask.runs import Runs
 from entropic.db.engine import Database
@@ -23,6 +23,7 @@ from entropic.keys import Hasher
 from entropic.model import Schema
 from entropic.parts import ModelT, Parts
 from entropic.repair import Repair, Report
+from entropic.show import html_table
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -284,6 +285,15 @@ class Store(Generic[ModelT]):
         """
         return load.load(self._parts, row, self._loader)
 
+    def explain(self, params: dict[str, Any]) -> "explain.Explanation":
+        """Tell whether these params are a hit, and why; run nothing, change nothing.
+
+        Print what it returns: the key and the text that it is made from; on a miss, the stored sets that differ the
+        least, and in what (a column that holds 1.0 where 1 was asked for, say); a failure that is recorded; who runs
+        it now; a file that is gone or was changed.
+        """
+        return explain.explain(self._parts, params)
+
     def plan(self, params: Iterable[dict[str, Any]]) -> plan.Plan:
         """Return which of these sets are stored, missing, running or failed; run nothing, change nothing."""
         return plan.plan(self._parts, params)
@@ -355,6 +365,12 @@ class Store(Generic[ModelT]):
 
     def __repr__(self) -> str:
         return f"Store({self._parts.schema.name}, {str(self.results_dir)!r}, {str(self._parts.database)!r})"
+
+    def _repr_html_(self) -> str:
+        parts = self._parts
+        columns = ", ".join(parts.schema.fields)
+        rows = [("model", parts.schema.name), ("columns", columns), ("results_dir", str(self.results_dir))]
+        return html_table([*rows, ("file_suffix", self.file_suffix), ("db_url", str(parts.database))], title="Store")
 
     def __reduce__(self) -> Any:
         if self._parts.database.in_memory:

@@ -9,7 +9,8 @@ from entropic.ask.dataset import to_xarray
 from entropic.ask.load import load_row
 from entropic.ask.read import Loader
 from entropic.errors import ParameterError
-from entropic.model import Base
+from entropic.model import Base, loaded
+from entropic.show import aligned, html_table
 
 if TYPE_CHECKING:
     import pandas
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     import xarray
 
 ModelT = TypeVar("ModelT", bound=Base)
+_SHOWN = 10  # rows; in a notebook twice as many
+_COLUMNS = 9
+_HIDDEN = ("result_file", "created_at", "custom_data")
 
 
 class Runs(list[ModelT], Generic[ModelT]):
@@ -133,6 +137,28 @@ class Runs(list[ModelT], Generic[ModelT]):
             Whether its fields become columns, such as `custom_data.elapsed_seconds`; else it is left out.
         """
         return frames.to_arrow(columns(self, self.model, custom_data))
+
+    # ---- looks -------------------------------------------------------------------------------------------------
+    def __repr__(self) -> str:
+        header, rows, more = self._shown(_SHOWN)
+        return "\n".join([self._title(), *(f"  {line}" for line in aligned([header, *rows])), *more])
+
+    def _repr_html_(self) -> str:
+        header, rows, more = self._shown(2 * _SHOWN)
+        return html_table(rows, header, self._title(), "".join(more))
+
+    def _title(self) -> str:
+        names = sorted({type(row).__name__ for row in self}) or [self._model.__name__ if self._model else "no model"]
+        return f"{len(self):,} run{'s' * (len(self) != 1)} of {', '.join(names)}"
+
+    def _shown(self, most: int) -> tuple[list[str], list[list[Any]], list[str]]:
+        """Return the names, and values of the first rows, and what to say of the rest."""
+        some = self[:most]
+        names = list(dict.fromkeys(name for row in some for name in loaded(row) if name not in _HIDDEN))
+        chosen = [*names[:_COLUMNS], *(["created_at"] if some else [])]
+        rows = [[loaded(row).get(name, "") for name in chosen] for row in some]
+        more = [f"  ... and {len(self) - most:,} more"] if len(self) > most else []
+        return chosen, rows, more
 
     # ---- a list like any other ---------------------------------------------------------------------------------
     def _like(self, rows: Iterable[ModelT]) -> "Runs[ModelT]":

@@ -22,20 +22,20 @@ Order = Any  # a column, the name of one (with a "-" for downwards), or several 
 
 
 def select(
-    parts: Parts[ModelT], where: Sequence[Any], equal: Mapping[str, Any], order_by: Order, limit: int | None
+    parts: Parts[ModelT], where: Sequence[Any], equals: Mapping[str, Any], order_by: Order, limit: int | None
 ) -> list[ModelT]:
     """Return the rows that meet all conditions, in order, by one query."""
     if limit is not None and (type(limit) is not int or limit < 0):
         raise ParameterError(f"limit is a number of rows, not {limit!r}")
-    query = _query(parts, where, equal).order_by(*_order(parts, order_by)).limit(limit)
+    query = _query(parts, where, equals).order_by(*_order(parts, order_by)).limit(limit)
     raws = fetch(parts.database, query)
     with paused():
         return build(parts, raws)
 
 
-def iterate(parts: Parts[ModelT], where: Sequence[Any], equal: Mapping[str, Any], order_by: Order) -> Iterator[ModelT]:
+def iterate(parts: Parts[ModelT], where: Sequence[Any], equals: Mapping[str, Any], order_by: Order) -> Iterator[ModelT]:
     """Yield the rows that meet all conditions, of which only a page is in memory at a time."""
-    query = _query(parts, where, equal)
+    query = _query(parts, where, equals)
     pages = _by_key(parts, query) if order_by is None else _in_order(parts, query, _order(parts, order_by))
     return itertools.chain.from_iterable(build(parts, page) for page in pages)
 
@@ -76,9 +76,9 @@ def _in_order(parts: Parts[Any], query: "sa.Select[Any]", order: Sequence[Any]) 
 
 
 # ---- conditions --------------------------------------------------------------------------------------------------
-def _query(parts: Parts[Any], where: Sequence[Any], equal: Mapping[str, Any]) -> "sa.Select[Any]":
+def _query(parts: Parts[Any], where: Sequence[Any], equals: Mapping[str, Any]) -> "sa.Select[Any]":
     conditions = [_condition(parts.schema, one) for one in where]
-    conditions += [_equal(parts, name, value) for name, value in equal.items()]
+    conditions += [equal(parts, name, value) for name, value in equals.items()]
     query = parts.rows.query.where(*conditions)
     _refuse_other_tables(parts.schema, query)
     return query
@@ -114,7 +114,8 @@ def _refuse_other_tables(schema: Schema, query: "sa.Select[Any]") -> None:
         )
 
 
-def _equal(parts: Parts[Any], name: str, value: Any) -> Any:
+def equal(parts: Parts[Any], name: str, value: Any) -> Any:
+    """Return the condition that a column has a value, as params have it."""
     schema = parts.schema
     if name == "custom_data":
         return sa.and_(sa.true(), *_custom(schema, value))
@@ -152,6 +153,7 @@ def _custom(schema: Schema, fields: Any) -> Iterator[Any]:
         except TypeError as error:
             raise ParameterError(f"custom_data[{name!r}]={given!r:.80} cannot be asked for: {error}") from None
         if isinstance(value, bool):
+            yield column[name].as_string().is_not(None)  # MariaDB takes what is not there for False
             yield column[name].as_boolean() == value
         elif isinstance(value, int | float):
             yield _close(column[name].as_float(), float(value))
