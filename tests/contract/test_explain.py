@@ -120,9 +120,8 @@ def test_decimals_are_compared(open_store):
     store = open_store(model=Exact)
     store.run({"amount": Decimal("1.5")})
     store.run({"amount": Decimal("20")})
-    assert differences(store.explain({"amount": Decimal("1.25")}))[0] == [
-        "amount: Decimal('1.25') vs Decimal('1.5000')"
-    ]
+    (said,) = differences(store.explain({"amount": Decimal("1.25")}))[0]
+    assert said.startswith("amount: 1.25 vs 1.5")
     assert len(differences(store.explain({"amount": 1.5}))[0]) == 1
 
 

@@ -95,7 +95,7 @@ def label_of(value: Any, kind: sa.Enum) -> str | None:
 
 
 def _of_column(name: str, column: "sa.Column[Any]", values: list[Any]) -> Column:
-    type_: Any = underlying(column.type)
+    type_: Any = column.type if isinstance(column.type, sa.Interval | sa.PickleType) else underlying(column.type)
     kind = next((kind for types, kind in _KINDS if isinstance(type_, types)), "object")
     nullable = bool(column.nullable)
     if kind == "label":
