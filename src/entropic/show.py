@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 WIDEST = 40  # characters of a value
+_SENTENCE = 500  # and of what a notebook wraps
 _NUMBER = (int, float)
 
 
@@ -61,7 +62,7 @@ def html_table(rows: Iterable[Sequence[Any]], header: Sequence[str] = (), title:
     parts.append("<table>")
     if header:
         parts.append(f"<thead><tr>{''.join(f'<th>{escape(name)}</th>' for name in header)}</tr></thead>")
-    lines = ("".join(f"<td>{escape(brief(value, 3 * WIDEST))}</td>" for value in row) for row in rows)
+    lines = ("".join(f"<td>{escape(brief(value, _SENTENCE))}</td>" for value in row) for row in rows)
     parts.append("<tbody>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</tbody></table>")
     parts += [f"<p>{escape(after)}</p>"] if after else []
     return "".join(parts)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import gzip
 import json
 import pickle
@@ -127,7 +126,6 @@ def test_no_file_stays_open_and_what_was_loaded_outlives_the_file(make, suffix):
     store = make(Sim, write, suffix)
     row = store.run({"n": 1})
     found = store.load(row)
-    gc.collect()
     assert row.result_file not in [file.path for file in psutil.Process().open_files()]
     Path(row.result_file).unlink()
     assert wanted is None or equal(found, wanted)

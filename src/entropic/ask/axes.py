@@ -16,7 +16,7 @@ from entropic.model import Base, Schema
 
 RUN = "run"
 _SORTED = {"boolean", "integer", "float", "decimal", "datetime", "date", "time", "duration"}
-_SPARSE, _FEW = 100, 1_000  # cells for each run, of a grid of so many cells: this is no grid
+_SPARSE, _FEW = 20, 1_000  # places for each run, of so many places: this is no grid
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,10 @@ def to_xarray(
     taken = {*Schema(model).fields, *found.dims}
     results = partial(results_of, loader=loader, only=wanted, taken=taken)
     made = _lazily(np, rows, found, results, wanted) if lazy else _at_once(np, rows, found, results, wanted)
-    coords = {name: (along, coordinate(np, column)) for name, (along, column) in found.coords.items()}
+    coords = {
+        name: (along, coordinate(np, column).reshape([found.dims[dim] for dim in along]))
+        for name, (along, column) in found.coords.items()
+    }
     given = {name: one for name, one in made.items() if one.is_coord}
     dataset: xarray.Dataset = xr.Dataset(
         {name: (one.dims, one.values, one.attrs) for name, one in made.items() if not one.is_coord},
@@ -194,17 +197,15 @@ class Cells:
 
     def __getitem__(self, index: Any) -> Any:
         np = library("numpy", "xarray", "to_xarray")
-        slices = index if isinstance(index, tuple) else (index,)
-        outer, inner = slices[: self._grid], slices[self._grid :]
-        ranges = [range(size)[one] for size, one in zip(self.shape, slices, strict=True)]
-        made = np.full([len(one) for one in ranges], _missing(np, self.dtype), self.dtype)
-        if not made.size:
-            return made
-        for at in np.ndindex(*(len(one) for one in ranges[: len(outer)])):
-            row = self._rows.get(tuple(one[i] for one, i in zip(ranges, at, strict=False)))
-            if row is not None:
-                made[at] = self._values(np, row)[inner]
-        return made
+        wanted = [_positions(one, size) for one, size in zip(index, self.shape, strict=True)]
+        outer, inner = wanted[: self._grid], np.ix_(*wanted[self._grid :])
+        made = np.full([len(one) for one in wanted], _missing(np, self.dtype), self.dtype)
+        if made.size:
+            for at in np.ndindex(*map(len, outer)):
+                row = self._rows.get(tuple(one[i] for one, i in zip(outer, at, strict=True)))
+                if row is not None:
+                    made[at] = self._values(np, row)[inner]
+        return made[tuple(0 if isinstance(one, int) else slice(None) for one in index)]
 
     def _values(self, np: Any, row: Base) -> Any:
         one = self._one_of(row)
@@ -217,6 +218,13 @@ class Cells:
                 "write one type in all results, or leave lazy=True out"
             )
         return one.values
+
+
+def _positions(one: Any, size: int) -> Any:
+    """Return the places along an axis that an index means: a slice, a number, or an array of these."""
+    if isinstance(one, slice):
+        return range(size)[one]
+    return [range(size)[int(i)] for i in ([one] if isinstance(one, int) else one)]
 
 
 def _missing(np: Any, dtype: Any) -> Any:

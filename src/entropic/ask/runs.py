@@ -141,7 +141,8 @@ class Runs(list[ModelT], Generic[ModelT]):
     # ---- looks -------------------------------------------------------------------------------------------------
     def __repr__(self) -> str:
         header, rows, more = self._shown(_SHOWN)
-        return "\n".join([self._title(), *(f"  {line}" for line in aligned([header, *rows])), *more])
+        table = [f"  {line}" for line in aligned([header, *rows])] if rows else []
+        return "\n".join([self._title(), *table, *more])
 
     def _repr_html_(self) -> str:
         header, rows, more = self._shown(2 * _SHOWN)
