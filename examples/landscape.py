@@ -98,8 +98,8 @@ def main(out: Path) -> None:
 
     # The same results as one array with named dimensions: how far do they depend on the time step, and where?
     elevation = rows.to_xarray().result.rename("spread over time steps (m)")
-    spread = elevation.std("time_step").rename(result_0="south", result_1="east")
-    spread.plot.imshow(row="diffusivity", col="erodibility", robust=True, yincrease=False).fig.savefig(out / "spread.png")
+    panels = elevation.std("time_step").plot.imshow(row="diffusivity", col="erodibility", robust=True, yincrease=False)
+    panels.fig.savefig(out / "spread.png")
     print(f"picture: {out / 'spread.png'}")
 
 
