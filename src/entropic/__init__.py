@@ -8,6 +8,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from entropic.ask.explain import Explanation
 from entropic.ask.nearest import Nearest
 from entropic.ask.runs import Runs
+from entropic.disposal import Disposal, Removal
 from entropic.errors import (
     CycleError,
     DatabaseBusy,
@@ -45,6 +46,7 @@ __all__ = [
     "Base",
     "CycleError",
     "DatabaseBusy",
+    "Disposal",
     "EntropicError",
     "EntropicWarning",
     "Explanation",
@@ -63,6 +65,7 @@ __all__ = [
     "Plan",
     "PublishError",
     "RegisterError",
+    "Removal",
     "Repair",
     "Report",
     "ResultLostWarning",

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -168,15 +169,22 @@ def _check_claim(parts: Parts[Any], report: Report, claim: Claim, with_row: dict
 
 
 def _check_extra_files(parts: Parts[Any], report: Report) -> None:
+    for path, claim in stray_extras(parts):
+        text = f"{claim.id}: {path} holds extra files of a result that was replaced"
+        report.orphans.append(Finding(claim.id, path, text))
+
+
+def stray_extras(parts: Parts[Any]) -> Iterator[tuple[str, Claim]]:
+    """Return the folders of extra files that belong to no result any more, each with the claim on its place."""
     pattern = re.compile(r"(?P<place>.+)\.(?P<attempt>\d+-[0-9a-f]{8})\.files", re.DOTALL)
     found = [match for name in os.listdir(parts.area.results_dir) if (match := pattern.fullmatch(name))]
     if not found:
         return
-    published = {(claim.path, claim.published) for claim in parts.ledger.everywhere()}
-    for match in found:
-        if (match["place"], match["attempt"]) not in published:
-            path = parts.area.path(match[0])
-            report.orphans.append(Finding("", path, f"{path} holds extra files of a result that was replaced"))
+    claims = {claim.path: claim for claim in parts.ledger.all() if claim.path is not None}
+    for match in found:  # those of places that this model never had are another model's, or no files of ours
+        claim = claims.get(match["place"])
+        if claim is not None and claim.state != RUNNING and match["attempt"] != claim.published:
+            yield parts.area.path(match[0]), claim
 
 
 def repair(parts: Parts[Any], dry_run: bool) -> Repair:

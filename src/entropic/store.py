@@ -2,10 +2,11 @@
 
 import os
 from collections.abc import Generator, Iterable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal
 
-from entropic import collect, delete, failures, plan, register, repair, run, sweep, transfer
+from entropic import collect, delete, disposal, failures, plan, register, repair, run, sweep, transfer
 from entropic.ask import explain, load, select
 from entropic.ask.read import Loader
 from entropic.ask.runs import Runs
@@ -14,6 +15,7 @@ from entropic.db.ledger import Ledger
 from entropic.db.rows import Rows
 from entropic.db.settings import Settings
 from entropic.db.tables import metadata
+from entropic.disposal import Disposal, Limits
 from entropic.errors import ParameterError, StoreError
 from entropic.failures import Failure
 from entropic.files.area import Area, check_suffix
@@ -329,6 +331,44 @@ class Store(Generic[ModelT]):
     def repair(self, dry_run: bool = False) -> Repair:
         """Mend what can be mended without a run, and say what was done (or, in a dry run, would be)."""
         return repair.repair(self._parts, dry_run)
+
+    def gc(
+        self,
+        *where: Any,
+        older_than: timedelta | float | None = None,
+        total_size: int | None = None,
+        orphans: bool = True,
+        leftovers: bool = True,
+        dry_run: bool = False,
+        **equal: Any,
+    ) -> Disposal:
+        """Remove results that are not wanted any more, and files of this store that no row needs.
+
+        Results go with their rows, and only if a condition or a limit says so. Nothing goes that this store did not
+        make, that somebody changed or runs, or that was registered.
+
+        Parameters
+        ----------
+        *where, **equal
+            Which results to look at, as for `select`: all of these go, unless there is a limit.
+        older_than
+            Results made longer ago than this go: a `timedelta`, or seconds. Younger orphans stay.
+        total_size
+            The newest results that take at most so many bytes together stay; those that are older go.
+        orphans
+            Whether files go whose row was deleted without them.
+        leftovers
+            Whether that goes which dead attempts left. Finished runs among it are recorded, as on opening the store.
+        dry_run
+            Whether to do nothing, and only say what would be removed.
+
+        Returns
+        -------
+        Disposal
+            What was removed, and what was kept though it was asked for, with the reason. Print it.
+        """
+        limits = Limits.of(older_than, total_size)
+        return disposal.gc(self._parts, where, equal, limits, orphans, leftovers, dry_run)
 
     def copy_to(self, db_url: str) -> "Store[ModelT]":
         """Copy all rows and claims into another database, and return the store that works on it.

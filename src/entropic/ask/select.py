@@ -27,7 +27,7 @@ def select(
     """Return the rows that meet all conditions, in order, by one query."""
     if limit is not None and (type(limit) is not int or limit < 0):
         raise ParameterError(f"limit is a number of rows, not {limit!r}")
-    query = _query(parts, where, equals).order_by(*_order(parts, order_by)).limit(limit)
+    query = matching(parts, where, equals).order_by(*_order(parts, order_by)).limit(limit)
     raws = fetch(parts.database, query)
     with paused():
         return build(parts, raws)
@@ -35,7 +35,7 @@ def select(
 
 def iterate(parts: Parts[ModelT], where: Sequence[Any], equals: Mapping[str, Any], order_by: Order) -> Iterator[ModelT]:
     """Yield the rows that meet all conditions, of which only a page is in memory at a time."""
-    query = _query(parts, where, equals)
+    query = matching(parts, where, equals)
     pages = _by_key(parts, query) if order_by is None else _in_order(parts, query, _order(parts, order_by))
     return itertools.chain.from_iterable(build(parts, page) for page in pages)
 
@@ -76,7 +76,8 @@ def _in_order(parts: Parts[Any], query: "sa.Select[Any]", order: Sequence[Any]) 
 
 
 # ---- conditions --------------------------------------------------------------------------------------------------
-def _query(parts: Parts[Any], where: Sequence[Any], equals: Mapping[str, Any]) -> "sa.Select[Any]":
+def matching(parts: Parts[Any], where: Sequence[Any], equals: Mapping[str, Any]) -> "sa.Select[Any]":
+    """Return the query of the raw rows that meet all conditions."""
     conditions = [_condition(parts.schema, one) for one in where]
     conditions += [equal(parts, name, value) for name, value in equals.items()]
     query = parts.rows.query.where(*conditions)
