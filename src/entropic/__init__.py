@@ -37,6 +37,7 @@ from entropic.keys import key
 from entropic.model import Base
 from entropic.plan import Plan
 from entropic.repair import Finding, Repair, Report
+from entropic.status import Status
 from entropic.store import Store
 from entropic.wait import Owner
 
@@ -74,6 +75,7 @@ __all__ = [
     "RunTimeout",
     "Runs",
     "RunsFailedWarning",
+    "Status",
     "Store",
     "StoreError",
     "WorkerDied",

@@ -6,7 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal
 
-from entropic import collect, delete, disposal, failures, plan, register, repair, run, sweep, transfer
+from entropic import collect, delete, disposal, failures, plan, register, repair, run, status, sweep, transfer
 from entropic.ask import explain, load, select
 from entropic.ask.read import Loader
 from entropic.ask.runs import Runs
@@ -299,6 +299,10 @@ class Store(Generic[ModelT]):
     def plan(self, params: Iterable[dict[str, Any]]) -> plan.Plan:
         """Return which of these sets are stored, missing, running or failed; run nothing, change nothing."""
         return plan.plan(self._parts, params)
+
+    def status(self) -> status.Status:
+        """Return what is stored, running and failed now, and how fast it goes; change nothing."""
+        return status.status(self._parts)
 
     def failures(self, params: dict[str, Any] | Iterable[dict[str, Any]] | None = None) -> list[Failure]:
         """Return the runs that failed and have not succeeded since, oldest first.
