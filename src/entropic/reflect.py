@@ -52,6 +52,8 @@ def open_reflected(db_url: str, table: str | None = None, results_dir: str | Non
         raise StoreError(f"there is no database {database}")
     try:
         found = database.look(lambda: _look(database, table))
+    except StoreError:
+        raise
     except (sa.exc.SQLAlchemyError, database.driver_error, OSError) as error:
         reason = getattr(error, "orig", None) or error
         raise StoreError(f"{database} {database.dialect.advice(reason)}") from error

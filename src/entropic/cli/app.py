@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 import entropic
 from entropic.cli.errors import FINE, said
@@ -49,7 +50,7 @@ def command(name: str, words: str, example: str) -> Callable[[Callable[..., int 
 
     def register(function: Callable[..., int | None]) -> Callable[..., int | None]:
         own = list(inspect.signature(function).parameters.values())[2:]
-        kind = Annotated[list[str] | None, typer.Argument(metavar=words, show_default=False)]
+        kind = Annotated[list[str] | None, typer.Argument(hidden=True)]
         common = [_parameter(option, one) for option, one in _COMMON.items()]
         own = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own]
         parameters = [_parameter("words", kind), *own, *common]
@@ -64,10 +65,20 @@ def command(name: str, words: str, example: str) -> Callable[[Callable[..., int 
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {one.name: one.annotation for one in parameters}
         lines = "\n".join(f"  {line}" for line in example.splitlines())
-        app.command(name, epilog=f"\b\nExample:\n{lines}")(run)
+        app.command(name, cls=_with_usage(words), epilog=f"\b\nExample:\n{lines}")(run)
         return function
 
     return register
+
+
+def _with_usage(words: str) -> type[TyperCommand]:
+    """Return the kind of a command whose usage calls its words so."""
+
+    class Command(TyperCommand):
+        def collect_usage_pieces(self, ctx: Any) -> list[str]:
+            return ["[OPTIONS]", words]
+
+    return Command
 
 
 def _version(wanted: bool) -> None:

@@ -7,7 +7,7 @@ import typer
 from entropic.cli.app import command
 from entropic.cli.choices import key_of
 from entropic.cli.errors import FINE, FOUND
-from entropic.cli.look import Json
+from entropic.cli.look import Json, of_runner
 from entropic.cli.output import cell, put, put_json, put_json_rows, put_pairs, put_table
 from entropic.cli.values import params
 from entropic.cli.work import Grid, sets
@@ -18,7 +18,7 @@ from entropic.store import Store
 
 @command("status", "[STORE]", "entropic status model.py:store")
 def status(store: Store[Any], words: list[str], as_json: Json = False) -> int:
-    """Say what is stored, what runs where and since when, what failed, and how fast it goes."""
+    """Say what is stored, what runs where, what failed, and how fast."""
     no_words(words)
     found = store.status()
     if as_json:
@@ -57,7 +57,10 @@ Short = Annotated[bool, typer.Option("--short", help="a line each, without trace
 
 @command("failed", "[STORE] [KEY]...", "entropic failed model.py:store --short")
 def failed(store: Store[Any], words: list[str], short: Short = False, as_json: Json = False) -> int:
-    """Show what failed and has not succeeded since, with tracebacks; exit with 1 if there is anything."""
+    """Show what failed and has not succeeded since, with tracebacks.
+
+    Exits with 1 if there is anything.
+    """
     found = store.failures()
     if words:
         keys = {key_of(store, word, [failure.id for failure in found]) for word in words}
@@ -74,7 +77,7 @@ def failed(store: Store[Any], words: list[str], short: Short = False, as_json: J
             put(f"{failure.id}  {_said(failure.params)}")
             when, host = cell(failure.started_at), f"{failure.host} (pid {failure.pid})"
             put(f"begun {when} UTC on {host}, failed after {duration(failure.elapsed_seconds)}")
-            put("\n".join(f"  {line}" for line in failure.traceback.rstrip().splitlines()))
+            put("\n".join(f"  {line}" for line in of_runner(failure.traceback)))
             put(f"  what it printed: {failure.log_file}\n" if failure.log_file else "")
         put(f"{len(found):,} failed; `entropic retry` runs them again")
     return FOUND if found else FINE
@@ -86,7 +89,10 @@ def _said(values: dict[str, Any]) -> str:
 
 @command("plan", "[STORE] [NAME=VALUE]...", "entropic plan model.py:store --grid alpha=1,2,3 --grid beta=0.1:0.5:5")
 def plan(store: Store[Any], words: list[str], grid: Grid = None, as_json: Json = False) -> int:
-    """Say what a sweep would find and do; exit with 1 if anything is left to run."""
+    """Say what a sweep would find and do.
+
+    Exits with 1 if anything is left to run.
+    """
     found = store.plan(sets(store, words, grid))
     left = bool(found.missing or found.failed or found.running)
     if as_json:
@@ -100,7 +106,10 @@ def plan(store: Store[Any], words: list[str], grid: Grid = None, as_json: Json =
 
 @command("explain", "[STORE] NAME=VALUE...", "entropic explain model.py:store alpha=1 beta=0.3")
 def explain(store: Store[Any], words: list[str], as_json: Json = False) -> int:
-    """Say whether a set is a hit or a miss, and why; exit with 1 on a miss."""
+    """Say whether a set is a hit or a miss, and why.
+
+    Exits with 1 on a miss.
+    """
     found: Any = store.explain(params(store, words))
     if as_json:
         put_json({name: getattr(found, name) for name in found.__slots__})

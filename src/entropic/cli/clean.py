@@ -31,7 +31,10 @@ def sure(yes: bool) -> None:
 
 @command("check", "[STORE]", "entropic check model.py:store")
 def check(store: Store[Any], words: list[str], as_json: Json = False) -> int:
-    """Compare rows, claims and files, and change nothing; exit with 1 if anything is not in order."""
+    """Compare rows, claims and files; change nothing.
+
+    Exits with 1 if anything is not in order.
+    """
     no_words(words)
     report = store.check()
     if as_json:
@@ -50,7 +53,10 @@ def _finding(one: Any) -> dict[str, Any]:
 def repair(
     store: Store[Any], words: list[str], dry_run: DryRun = False, yes: Yes = False, as_json: Json = False
 ) -> int:
-    """Mend what needs no run; exit with 1 if anything is left."""
+    """Mend what needs no run.
+
+    Exits with 1 if anything is left.
+    """
     no_words(words)
     planned = store.repair(dry_run=True)
     if not dry_run and planned.done:
@@ -82,7 +88,10 @@ def gc(
     yes: Yes = False,
     as_json: Json = False,
 ) -> int:
-    """Remove results by age, size and condition, and files of the store that no row needs."""
+    """Remove results by age, size or condition, and orphaned files.
+
+    Shows what would go, and asks. Never what this store did not make, what was changed since, or what runs.
+    """
     conditions, equal = filters(store, words, where or [])
     rules: dict[str, Any] = {
         **equal,
@@ -113,7 +122,10 @@ KeepFile = Annotated[bool, typer.Option("--keep-file", help="delete the row alon
 
 @command("rm", "[STORE] KEY...", "entropic rm model.py:store 3f9a 81c0")
 def rm(store: Store[Any], words: list[str], keep_file: KeepFile = False, yes: Yes = False) -> int:
-    """Delete rows, and their results; a registered file stays."""
+    """Delete rows and their results.
+
+    Shows them, and asks. A registered file stays.
+    """
     keys = [key_of(store, word) for word in keys_only(words, 1, None, "the keys to remove")]
     doomed = list(dict.fromkeys(keys))
     with_file = {key: not keep_file and not _is_registered(store, key) for key in doomed}

@@ -2,6 +2,7 @@
 
 import filecmp
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -45,7 +46,10 @@ def ls(
     every: All = False,
     as_json: Json = False,
 ) -> int:
-    """List rows; what is equal in all of them is said once."""
+    """List rows.
+
+    On a terminal what is equal in all of them is said once, and a long list comes in pages.
+    """
     conditions, equal = filters(store, words, where or [])
     if limit is None and on_terminal() and not as_json:
         limit = PAGE
@@ -107,7 +111,10 @@ def _record(store: Store[Any], row: Any) -> dict[str, Any]:
 
 @command("show", "[STORE] KEY", "entropic show model.py:store 3f9a\n(the beginning of a key is enough)")
 def show(store: Store[Any], words: list[str], as_json: Json = False) -> int:
-    """Show all that is known of one key: its row, its result, its last failure."""
+    """Show all that is known of one key.
+
+    Its row, its result, who runs it, its last failure.
+    """
     (typed,) = keys_only(words, 1, 1, "one key, or its beginning")
     running = store.status().running
     key = key_of(store, typed, [*(failure.id for failure in store.failures()), *running])
@@ -131,8 +138,20 @@ def show(store: Store[Any], words: list[str], as_json: Json = False) -> int:
         pairs.append(("running", f"on {owner.host} (pid {owner.pid}) since {cell(owner.since)} UTC"))
     put_pairs([*pairs, *([("log_file", log)] if log else [])])
     if failure is not None:
-        put(f"\nits last run failed after {failure.elapsed_seconds:.3g} s: {failure}\n\n{failure.traceback.rstrip()}")
+        put(f"\nits last run failed on {failure.host} (pid {failure.pid}) at {cell(failure.started_at)} UTC:\n")
+        put("\n".join(f"  {line}" for line in of_runner(failure.traceback)))
     return FINE
+
+
+def of_runner(traceback: str) -> list[str]:
+    """Return the lines of a traceback without those frames that are entropic's."""
+    kept, ours = list[str](), False
+    for line in traceback.rstrip().splitlines():
+        if re.match("  [^ ]", line) or not line.startswith(" "):
+            ours = bool(re.match(r'  File ".*[/\\]entropic[/\\](?:executors|files)[/\\]\w+\.py"', line))
+        if not ours:
+            kept.append(line)
+    return kept
 
 
 def _failure(failure: Any) -> dict[str, Any]:
@@ -141,7 +160,10 @@ def _failure(failure: Any) -> dict[str, Any]:
 
 @command("diff", "[STORE] KEY KEY", "entropic diff model.py:store 3f9a 81c0")
 def diff(store: Store[Any], words: list[str], as_json: Json = False) -> int:
-    """Say how two runs differ: in their params, their custom data, their results."""
+    """Say how two runs differ.
+
+    In their params, their custom data, and their results.
+    """
     typed = keys_only(words, 2, 2, "two keys, or their beginnings")
     failures = [failure.id for failure in store.failures()]
     keys = [key_of(store, one, failures) for one in typed]
@@ -203,7 +225,10 @@ def export(
     variables: Variables = None,
     yes: Yes = False,
 ) -> int:
-    """Write rows to a file: csv, parquet or json; with their results as labelled arrays: netcdf. FILE may be -."""
+    """Write rows to a file: csv, parquet, json or netcdf.
+
+    NetCDF holds the results too, as labelled arrays over what differs in the params. FILE may be -: the output.
+    """
     files = [word for word in words if "=" not in word]
     if len(files) != 1:
         raise UsageError("give one file to write to, such as runs.csv, or - (with --format)")

@@ -7,7 +7,8 @@ import os
 import pydoc
 import shutil
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
 from datetime import date, datetime, time, timedelta
 from typing import Any, TextIO
 
@@ -24,6 +25,20 @@ def on_terminal() -> bool:
 def put(text: str = "") -> None:
     """Print a text as it is."""
     sys.stdout.write(without_passwords(text) + "\n")
+
+
+@contextmanager
+def answers_only() -> Iterator[None]:
+    """Let whatever somebody else's code prints go to stderr: stdout is for the command's answer."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    try:
+        os.dup2(2, 1)  # what C code prints, too
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 # ---- for machines ------------------------------------------------------------------------------------------------

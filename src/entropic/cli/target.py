@@ -7,7 +7,6 @@ import re
 import sys
 import tomllib
 import traceback
-from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -17,6 +16,7 @@ import cloudpickle
 import sqlalchemy as sa
 
 from entropic.cli.errors import UsageError
+from entropic.cli.output import answers_only
 from entropic.reflect import open_reflected
 from entropic.store import Store
 
@@ -148,7 +148,7 @@ def _importing(where: str, action: Any, argv: list[str]) -> None:
     """Run a script's code: what it prints is not the command's answer, and what it raises is its own."""
     before, sys.argv = sys.argv, argv
     try:
-        with redirect_stdout(sys.stderr):
+        with answers_only():
             action()
     except KeyboardInterrupt:
         raise

@@ -10,7 +10,7 @@ from entropic.cli.app import command
 from entropic.cli.choices import key_of
 from entropic.cli.errors import FINE, FOUND, UsageError
 from entropic.cli.look import Json
-from entropic.cli.output import put, put_json
+from entropic.cli.output import answers_only, put, put_json
 from entropic.cli.values import grid as grid_of
 from entropic.cli.values import params
 from entropic.grid import expand_grid
@@ -54,7 +54,10 @@ def sweep(
     no_retry: Annotated[bool, typer.Option("--no-retry", help="leave out what failed before")] = False,
     as_json: Json = False,
 ) -> int:
-    """Run what is missing of some sets; exit with 1 if any fails."""
+    """Run what is missing of some sets.
+
+    Exits with 1 if any fails. Ctrl-C ends it; what is finished is stored.
+    """
     wanted = sets(store, words, grid)
     before = len(store.plan(wanted).stored)
     return _run(store, wanted, before, as_json, workers, timeout, on_error, not no_retry)
@@ -69,7 +72,10 @@ def retry(
     on_error: OnError = "continue",
     as_json: Json = False,
 ) -> int:
-    """Run again what failed: all, or some keys; exit with 1 if any fails again."""
+    """Run again what failed: all, or some keys.
+
+    Exits with 1 if any fails again.
+    """
     failures = store.failures()
     if words:
         known = [failure.id for failure in failures]
@@ -97,8 +103,9 @@ def _run(
         refuse({})
     began = time.monotonic()
     try:
-        rows = store.sweep(wanted, workers=workers, timeout=timeout, on_error=on_error, retry_failed=retry_failed)
-        stored = {row.id for row in rows}
+        options: Any = {"workers": workers, "timeout": timeout, "on_error": on_error, "retry_failed": retry_failed}
+        with answers_only():
+            stored = {row.id for row in store.sweep(wanted, **options)}
     except Exception as error:
         if on_error == "continue" or type(error).__module__.startswith("entropic."):
             raise
