@@ -192,7 +192,7 @@ def grid(store: Store[Any], texts: list[str]) -> dict[str, list[Any]]:
 
 def _values(store: Store[Any], name: str, text: str) -> list[Any]:
     kind = underlying(_column(store, name).type)
-    if isinstance(kind, sa.Integer | sa.Numeric) and text.count(":") == 2:
+    if isinstance(kind, sa.Integer | sa.Float | sa.Numeric) and text.count(":") == 2:
         return [parsed(store, name, one) for one in _spaced(name, text, isinstance(kind, sa.Integer))]
     if text.startswith("["):
         try:
