@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -128,3 +129,31 @@ def test_the_import_of_the_library_loads_nothing_of_the_command_line():
     code = "import entropic, sys; print({'typer', 'rich', 'entropic.cli'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_an_interrupted_sweep_ends_with_130_and_keeps_what_is_finished(tmp_path, entropic):
+    slow = SCRIPT.replace('    print("printed by the runner")', '    import time; time.sleep(60 * (params["n"] == 2))')
+    (tmp_path / "model.py").write_text(slow)
+    entropic("sweep", "model.py", "x=1", "n=1")
+    line = [sys.executable, "-m", "entropic", "sweep", "model.py", "x=1", "--grid", "n=1,2"]
+    child = subprocess.Popen(line, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    store_is_busy = (sys.executable, "-m", "entropic", "status", "model.py", "--json")
+    for _ in range(60):
+        said = subprocess.run(store_is_busy, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+        if json.loads(said)["running"]:
+            break
+    child.send_signal(signal.SIGINT)
+    _, told = child.communicate(timeout=60)
+    assert child.returncode == 130
+    assert "Traceback" not in told
+    assert [row["n"] for row in json.loads(entropic("ls", "model.py", "--json"))] == [1]
+
+
+def test_an_error_in_a_script_is_shown_with_its_traceback_but_no_password(tmp_path):
+    (tmp_path / "bad.py").write_text('open("postgresql://me:secret@host/db")\n')
+    line = [sys.executable, "-m", "entropic", "ls", "bad.py:store"]
+    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "bad.py" in done.stderr and "line 1" in done.stderr
+    assert "secret" not in done.stderr
+    assert "frozen" not in done.stderr
