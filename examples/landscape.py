@@ -3,7 +3,7 @@
 How does the land around the Jacksboro fault in Tennessee look in a million years, for four rates of soil
 creep, four strengths of rock, and three time steps to see whether the numbers can be trusted? The model
 is in `erosion.py` and `drainage.py`, the drawing in `picture.py`; none of them knows of entropic. This
-file is all that a sweep takes: a runner, a table, a store.
+file is all that a sweep takes: a runner, a table, a store; and three lines make a labelled array of it, and a figure.
 
 It uses all cores. Start it again and nothing is computed. Stop it half-way, or kill it, and it goes on where
 it was. Start it twice at once and the two share the work. Change the numbers below and only what is new is
@@ -22,12 +22,14 @@ from typing import Any
 from entropic import Base, Mapped, Store, expand_grid
 
 try:
+    import matplotlib
     import numpy as np
+    import xarray  # noqa: F401  (what `to_xarray` returns; said here rather than after a minute)
 
     import erosion
     import picture
 except ModuleNotFoundError as missing:
-    if missing.name not in ("numpy", "matplotlib"):
+    if missing.name not in ("numpy", "matplotlib", "xarray"):
         raise
     sys.exit(f"This example needs {missing.name}, which is not installed: pip install 'entropic[demo]'")
 
@@ -37,6 +39,7 @@ GRID: dict[str, list[Any]] = {
     "time_step": [100_000.0, 50_000.0, 25_000.0],  # yr
 }
 STOPPED_BY_CTRL_C = 130
+matplotlib.use("agg")  # no display is needed
 
 
 class Landscape(Base):
@@ -92,6 +95,12 @@ def main(out: Path) -> None:
 
     picture.draw(erosion.jacksboro(), rows, out / "landscape.png")
     print(f"picture: {out / 'landscape.png'}")
+
+    # The same results as one array with named dimensions: how far do they depend on the time step, and where?
+    elevation = rows.to_xarray().result.rename("spread over time steps (m)")
+    panels = elevation.std("time_step").plot.imshow(row="diffusivity", col="erodibility", robust=True, yincrease=False)
+    panels.fig.savefig(out / "spread.png")
+    print(f"picture: {out / 'spread.png'}")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,10 @@ The same experiment never runs twice, a finished one is never lost, and a wrong 
 
 from sqlalchemy.orm import Mapped, mapped_column
 
+from entropic.ask.explain import Explanation
+from entropic.ask.nearest import Nearest
+from entropic.ask.runs import Runs
+from entropic.disposal import Disposal, Removal
 from entropic.errors import (
     CycleError,
     DatabaseBusy,
@@ -12,6 +16,8 @@ from entropic.errors import (
     EntropicWarning,
     ForeignFileError,
     KeyCollisionError,
+    LibraryMissingError,
+    LoadError,
     ModelError,
     NetworkFileSystemWarning,
     ParameterError,
@@ -31,6 +37,7 @@ from entropic.keys import key
 from entropic.model import Base
 from entropic.plan import Plan
 from entropic.repair import Finding, Repair, Report
+from entropic.status import Status
 from entropic.store import Store
 from entropic.wait import Owner
 
@@ -40,27 +47,35 @@ __all__ = [
     "Base",
     "CycleError",
     "DatabaseBusy",
+    "Disposal",
     "EntropicError",
     "EntropicWarning",
+    "Explanation",
     "Failure",
     "Finding",
     "ForeignFileError",
     "KeyCollisionError",
+    "LibraryMissingError",
+    "LoadError",
     "Mapped",
     "ModelError",
+    "Nearest",
     "NetworkFileSystemWarning",
     "Owner",
     "ParameterError",
     "Plan",
     "PublishError",
     "RegisterError",
+    "Removal",
     "Repair",
     "Report",
     "ResultLostWarning",
     "ResultMissingError",
     "RunFailed",
     "RunTimeout",
+    "Runs",
     "RunsFailedWarning",
+    "Status",
     "Store",
     "StoreError",
     "WorkerDied",

@@ -12,6 +12,8 @@
     │   └── ForeignFileError      (FileExistsError)    a file that is not the store's lies where a result must go
     ├── ResultMissingError        (FileNotFoundError)  a result file is not there
     ├── RegisterError             (ValueError)         the key already has another result
+    ├── LoadError                 (ValueError)         a result cannot be read, or not be put together with others
+    ├── LibraryMissingError       (ImportError)        what was asked for needs a library that is not installed
     ├── RunFailed                                      a run failed elsewhere, and its exception cannot come out here
     │   ├── RunTimeout            (TimeoutError)       a run took longer than it was allowed
     │   └── WorkerDied                                 the process of a run ended: a crash, a kill, os._exit
@@ -92,6 +94,14 @@ class ResultMissingError(EntropicError, FileNotFoundError):
 
 class RegisterError(EntropicError, ValueError):
     """The key already has another result; nothing was changed."""
+
+
+class LoadError(EntropicError, ValueError):
+    """A result cannot be read as what its name says, or cannot be put together with the results of other runs."""
+
+
+class LibraryMissingError(EntropicError, ImportError):
+    """What was asked for needs a library that is not installed; the message names the extra that brings it."""
 
 
 class RunFailed(EntropicError):

@@ -13,7 +13,7 @@ from entropic.parts import Parts
 Sets = Mapping[str, Any] | Iterable[Mapping[str, Any]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Failure:
     """A run that failed.
 
@@ -53,6 +53,9 @@ class Failure:
         how = f"{self.error_type}: {self.message} after {self.elapsed_seconds:.3g} s"
         where = f"{self.host} (pid {self.pid}), begun {when}{log}"
         return f"{self.id} {self.params!r:.200} raised {how} on {where}"
+
+    def __repr__(self) -> str:
+        return f"<Failure: {str(self).partition(chr(10))[0]:.300}>"
 
 
 def failures(parts: Parts[Any], params: Sets | None = None) -> list[Failure]:

@@ -136,6 +136,10 @@ class Hasher:
             return map(writers[kinds.pop()], values)
         return [writers[type(value)](value) for value in values]
 
+    def text(self, params: Mapping[str, Any]) -> str:
+        """Return the canonical text of one set, whose hash is its key."""
+        return self._write(params)
+
     def _write(self, params: Mapping[str, Any]) -> str:
         if not isinstance(params, Mapping):
             raise ParameterError(f"params must be a dict, not {type(params).__name__}: {params!r:.80}")

@@ -14,6 +14,7 @@ from sqlalchemy.util import memoized_property
 from entropic.errors import ModelError, ParameterError
 from entropic.fields import Field, unknown_key
 from entropic.keys import RESERVED
+from entropic.show import html_table, named
 
 _OURS = {"entropic": "reserved"}
 
@@ -82,6 +83,13 @@ class Base(DeclarativeBase):
         CustomData.as_mutable(sa.JSON()), default=dict, nullable=False, info=_OURS
     )
 
+    def __repr__(self) -> str:
+        own = [(name, value) for name, value in loaded(self).items() if name == "id" or name not in RESERVED]
+        return f"{type(self).__name__}({named(own)})"
+
+    def _repr_html_(self) -> str:
+        return html_table(loaded(self).items(), title=type(self).__name__)
+
     def apply_patch(self, data: Mapping[str, Any]) -> None:
         """Set the given columns; `custom_data` is merged, not replaced.
 
@@ -119,6 +127,13 @@ class Base(DeclarativeBase):
             else:
                 merged[name] = value
         self.custom_data = merged
+
+
+def loaded(row: Base) -> dict[str, Any]:
+    """Return the columns of a row that are loaded, without asking any database: the key, the user's, the others."""
+    names = ["id", *(attr.key for attr in sa.inspect(type(row)).column_attrs), *RESERVED]
+    names = [name for name in names if name not in RESERVED[1:]] + [*RESERVED[1:]]
+    return {name: row.__dict__[name] for name in names if name in row.__dict__}
 
 
 class Schema:

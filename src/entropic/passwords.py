@@ -13,11 +13,20 @@ from contextvars import ContextVar
 import sqlalchemy as sa
 
 _known: dict[str, str] = {}  # by the place that they open
+_SECRET = ("password", "passwd", "pwd")
 _withheld: ContextVar[set[str] | None] = ContextVar("entropic_withheld", default=None)
 
 
 def _place(url: sa.URL) -> str:
     return f"{url.username}@{url.host}:{url.port}"
+
+
+def shown(url: sa.URL) -> str:
+    """Return a URL as everybody may see it: drivers take passwords in its query as well."""
+    secret = {
+        name: "hidden" for name in url.query if any(word in name.lower() for word in ("password", "passwd", "pwd"))
+    }
+    return url.update_query_dict(secret).render_as_string(hide_password=True)
 
 
 def remember(url: sa.URL) -> sa.URL:

@@ -8,13 +8,14 @@ from typing import Any
 from entropic import sweep
 from entropic.db.ledger import RUNNING, Claim
 from entropic.parts import Parts
+from entropic.show import html_table
 from entropic.wait import Owner, owner_of
 
 SAMPLE = 1_000  # rows whose times are looked at for the estimate
 Params = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Plan:
     """The sets of a sweep, sorted by what is known of them; each is in exactly one list, in the order given.
 
@@ -54,6 +55,13 @@ class Plan:
         if self.estimate_seconds is not None and (self.missing or self.failed):
             lines.append(f"  about {duration(self.estimate_seconds)} of runs to do, one after another")
         return "\n".join(lines)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        counts = [(name, len(getattr(self, name))) for name in ("stored", "missing", "running", "failed")]
+        title, *_, last = str(self).splitlines()
+        return html_table(counts, title=title, after=last.strip() if "about" in last else "")
 
 
 def plan(parts: Parts[Any], params: Iterable[Params]) -> Plan:

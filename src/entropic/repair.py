@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -10,6 +11,7 @@ from entropic.db.ledger import RUNNING, Claim
 from entropic.files.measure import measure
 from entropic.keys import Hasher
 from entropic.parts import Parts
+from entropic.show import html_table
 
 _SHOWN = 10
 
@@ -26,7 +28,7 @@ class Finding:
         return self.text
 
 
-@dataclass
+@dataclass(repr=False)
 class Report:
     """What `Store.check` found: a list for each kind; all are empty when all is well.
 
@@ -74,8 +76,17 @@ class Report:
                 lines += [f"  ... and {len(found) - _SHOWN} more"] if len(found) > _SHOWN else []
         return "\n".join(lines)
 
+    __repr__ = __str__
 
-@dataclass
+    def _repr_html_(self) -> str:
+        found = [(name.replace("_", " "), one) for name, several in self.kinds().items() for one in several]
+        rows = [(kind, one.id, one.text) for kind, one in found[: 5 * _SHOWN]]
+        more = f"... and {len(found) - len(rows)} more" if len(found) > len(rows) else ""
+        title = f"{self.rows} rows{', all in order' if self.ok else ''}"
+        return html_table(rows, ("kind", "id", "finding"), title, more)
+
+
+@dataclass(repr=False)
 class Repair:
     """What `Store.repair` did (or, in a dry run, would do), and the report of what is left."""
 
@@ -87,6 +98,13 @@ class Repair:
         verb = "would be done" if self.dry_run else "done"
         lines = [f"{len(self.done)} things {verb}", *(f"  {sentence}" for sentence in self.done)]
         return "\n".join([*lines, str(self.left)])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        verb = "would be done" if self.dry_run else "done"
+        title = f"{len(self.done)} things {verb}; what is left:"
+        return html_table([(sentence,) for sentence in self.done], title=title) + self.left._repr_html_()
 
 
 def check(parts: Parts[Any]) -> Report:
@@ -151,15 +169,22 @@ def _check_claim(parts: Parts[Any], report: Report, claim: Claim, with_row: dict
 
 
 def _check_extra_files(parts: Parts[Any], report: Report) -> None:
+    for path, claim in stray_extras(parts):
+        text = f"{claim.id}: {path} holds extra files of a result that was replaced"
+        report.orphans.append(Finding(claim.id, path, text))
+
+
+def stray_extras(parts: Parts[Any]) -> Iterator[tuple[str, Claim]]:
+    """Return the folders of extra files that belong to no result any more, each with the claim on its place."""
     pattern = re.compile(r"(?P<place>.+)\.(?P<attempt>\d+-[0-9a-f]{8})\.files", re.DOTALL)
     found = [match for name in os.listdir(parts.area.results_dir) if (match := pattern.fullmatch(name))]
     if not found:
         return
-    published = {(claim.path, claim.published) for claim in parts.ledger.everywhere()}
-    for match in found:
-        if (match["place"], match["attempt"]) not in published:
-            path = parts.area.path(match[0])
-            report.orphans.append(Finding("", path, f"{path} holds extra files of a result that was replaced"))
+    claims = {claim.path: claim for claim in parts.ledger.all() if claim.path is not None}
+    for match in found:  # those of places that this model never had are another model's, or no files of ours
+        claim = claims.get(match["place"])
+        if claim is not None and claim.state != RUNNING and match["attempt"] != claim.published:
+            yield parts.area.path(match[0]), claim
 
 
 def repair(parts: Parts[Any], dry_run: bool) -> Repair:

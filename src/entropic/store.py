@@ -1,16 +1,21 @@
 """`Store`: argument checks and wiring; the work is done below."""
 
 import os
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal
 
-from entropic import collect, delete, failures, plan, register, repair, run, sweep, transfer
+from entropic import collect, delete, disposal, failures, plan, register, repair, run, status, sweep, transfer
+from entropic.ask import explain, load, select
+from entropic.ask.read import Loader
+from entropic.ask.runs import Runs
 from entropic.db.engine import Database
 from entropic.db.ledger import Ledger
 from entropic.db.rows import Rows
 from entropic.db.settings import Settings
 from entropic.db.tables import metadata
+from entropic.disposal import Disposal, Limits
 from entropic.errors import ParameterError, StoreError
 from entropic.failures import Failure
 from entropic.files.area import Area, check_suffix
@@ -20,6 +25,7 @@ from entropic.keys import Hasher
 from entropic.model import Schema
 from entropic.parts import ModelT, Parts
 from entropic.repair import Repair, Report
+from entropic.show import html_table
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -53,6 +59,9 @@ class Store(Generic[ModelT]):
         recorded with the table.
     fsync
         Whether a run counts as stored only when it would survive a power cut.
+    loader
+        Called as `loader(path)` to read a result, before the readers that entropic has; it returns `NotImplemented`
+        for what it leaves to them.
 
     Raises
     ------
@@ -73,11 +82,14 @@ class Store(Generic[ModelT]):
         lease: float = 60.0,
         float_rounding: str = "decimal",
         fsync: bool = False,
+        loader: Loader | None = None,
     ) -> None:
         if not callable(runner):
             raise ParameterError(f"runner must be callable as runner(params), not {runner!r:.80}")
         if not isinstance(lease, int | float) or not 0 < lease < float("inf"):
             raise ParameterError(f"lease is a number of seconds above 0, not {lease!r}")
+        if loader is not None and not callable(loader):
+            raise ParameterError(f"loader must be callable as loader(path), not {loader!r:.80}")
         hasher = Hasher(float_rounding)
         schema = Schema(result_cls)
         suffix = check_suffix(file_suffix)
@@ -93,7 +105,9 @@ class Store(Generic[ModelT]):
         ledger = Ledger(database, schema.table_name, lease)
         rows: Rows[ModelT] = Rows(database, schema, folder)
         self._parts = Parts(schema, hasher, database, ledger, rows, area, heart(ledger), runner, fsync)
-        self._made_of = (runner, result_cls, folder, suffix, lease, float_rounding, fsync)
+        self._loader = loader
+        self._made_of = (runner, result_cls, folder, suffix)
+        self._options = {"lease": lease, "float_rounding": float_rounding, "fsync": fsync, "loader": loader}
         collect.collect(self._parts)
 
     def run_or_retrieve(self, params: dict[str, Any], **custom_data: Any) -> ModelT:
@@ -166,7 +180,7 @@ class Store(Generic[ModelT]):
         retry_failed: bool = True,
         timeout: float | None = None,
         progress: bool | None = None,
-    ) -> list[ModelT]:
+    ) -> Runs[ModelT]:
         """Return a row for each distinct set, in the order of the sets; run those that are missing.
 
         Everything is checked before the first run. What has finished stays finished, whatever happens. Several
@@ -194,7 +208,7 @@ class Store(Generic[ModelT]):
         """
         options = sweep.Options(client, workers, on_error, retry_failed, timeout, progress)
         collect.collect(self._parts)
-        return sweep.sweep(self._parts, params, options)
+        return self._runs(sweep.sweep(self._parts, params, options))
 
     def stream(
         self,
@@ -217,9 +231,78 @@ class Store(Generic[ModelT]):
         collect.collect(self._parts)
         return sweep.stream(self._parts, params, options)
 
+    def select(self, *where: Any, order_by: Any = None, limit: int | None = None, **equal: Any) -> Runs[ModelT]:
+        """Return the rows that meet all conditions, as they stand: one query, whatever their number.
+
+        Parameters
+        ----------
+        *where
+            Conditions on the columns of the model, such as `SimResult.dt < 0.1`, or on fields of custom data, such as
+            `SimResult.custom_data["elapsed_seconds"].as_float() > 3`.
+        order_by
+            A column, its name (`"-created_at"`: downwards), or a list of these. None for the order in which the runs
+            ended. NULL comes last.
+        limit
+            How many rows at most.
+        **equal
+            Columns and the values that they have: `n=100`. Floats are compared as in `run_or_retrieve`, None is NULL,
+            and `custom_data={"tag": "first"}` compares fields.
+
+        Raises
+        ------
+        ParameterError
+            If a condition is none, or of another table.
+        """
+        return self._runs(select.select(self._parts, where, equal, order_by, limit))
+
+    def iterate(self, *where: Any, order_by: Any = None, **equal: Any) -> Iterator[ModelT]:
+        """Yield the rows that meet all conditions, one page at a time in memory; the arguments are those of `select`.
+
+        Without `order_by` they come in the order of their keys, in constant memory however many they are; with it, the
+        keys of all of them are read first. Rows that are stored meanwhile may be missed. No connection is held while
+        you look at a row.
+        """
+        return select.iterate(self._parts, where, equal, order_by)
+
+    def load(self, row: ModelT | dict[str, Any]) -> Any:
+        """Return the result of a row, read by the suffix of its file, whole; the file is closed again.
+
+        Arrays of numpy (`.npy`), dicts of them (`.npz`, `.h5`: by path), xarray's `Dataset` (`.nc`, `.zarr` with named
+        dimensions), data frames of pandas (`.parquet`, `.csv`), what JSON holds, text, images of Pillow. Nothing is
+        ever unpickled. Other formats need `Store(..., loader=...)`.
+
+        Parameters
+        ----------
+        row
+            A row of this store, or its params.
+
+        Raises
+        ------
+        ResultMissingError
+            If there is no such row, or its file is gone.
+        LoadError
+            If nothing reads such a file, or it does not hold what its name says.
+        LibraryMissingError
+            If the library that reads it is not installed.
+        """
+        return load.load(self._parts, row, self._loader)
+
+    def explain(self, params: dict[str, Any]) -> "explain.Explanation":
+        """Tell whether these params are a hit, and why; run nothing, change nothing.
+
+        Print what it returns: the key and the text that it is made from; on a miss, the stored sets that differ the
+        least, and in what (a column that holds 1.0 where 1 was asked for, say); a failure that is recorded; who runs
+        it now; a file that is gone or was changed.
+        """
+        return explain.explain(self._parts, params)
+
     def plan(self, params: Iterable[dict[str, Any]]) -> plan.Plan:
         """Return which of these sets are stored, missing, running or failed; run nothing, change nothing."""
         return plan.plan(self._parts, params)
+
+    def status(self) -> status.Status:
+        """Return what is stored, running and failed now, and how fast it goes; change nothing."""
+        return status.status(self._parts)
 
     def failures(self, params: dict[str, Any] | Iterable[dict[str, Any]] | None = None) -> list[Failure]:
         """Return the runs that failed and have not succeeded since, oldest first.
@@ -253,6 +336,44 @@ class Store(Generic[ModelT]):
         """Mend what can be mended without a run, and say what was done (or, in a dry run, would be)."""
         return repair.repair(self._parts, dry_run)
 
+    def gc(
+        self,
+        *where: Any,
+        older_than: timedelta | float | None = None,
+        total_size: int | None = None,
+        orphans: bool = True,
+        leftovers: bool = True,
+        dry_run: bool = False,
+        **equal: Any,
+    ) -> Disposal:
+        """Remove results that are not wanted any more, and files of this store that no row needs.
+
+        Results go with their rows, and only if a condition or a limit says so. Nothing goes that this store did not
+        make, that somebody changed or runs, or that was registered.
+
+        Parameters
+        ----------
+        *where, **equal
+            Which results to look at, as for `select`: all of these go, unless there is a limit.
+        older_than
+            Results made longer ago than this go: a `timedelta`, or seconds. Younger orphans stay.
+        total_size
+            The newest results that take at most so many bytes together stay; those that are older go.
+        orphans
+            Whether files go whose row was deleted without them.
+        leftovers
+            Whether that goes which dead attempts left. Finished runs among it are recorded, as on opening the store.
+        dry_run
+            Whether to do nothing, and only say what would be removed.
+
+        Returns
+        -------
+        Disposal
+            What was removed, and what was kept though it was asked for, with the reason. Print it.
+        """
+        limits = Limits.of(older_than, total_size)
+        return disposal.gc(self._parts, where, equal, limits, orphans, leftovers, dry_run)
+
     def copy_to(self, db_url: str) -> "Store[ModelT]":
         """Copy all rows and claims into another database, and return the store that works on it.
 
@@ -269,9 +390,7 @@ class Store(Generic[ModelT]):
             If it has some, or if runs are under way.
         """
         transfer.refuse_busy(self._parts)
-        runner, result_cls, folder, suffix, lease, rounding, fsync = self._made_of
-        options = {"lease": lease, "float_rounding": rounding, "fsync": fsync}
-        other: Store[ModelT] = _restore(type(self), runner, result_cls, folder, suffix, db_url, options)
+        other: Store[ModelT] = _restore(type(self), *self._made_of, db_url, self._options)
         transfer.copy(self._parts, other._parts)
         return other
 
@@ -285,15 +404,22 @@ class Store(Generic[ModelT]):
         """What the names of result files end with."""
         return self._parts.area.suffix
 
+    def _runs(self, rows: Iterable[ModelT]) -> Runs[ModelT]:
+        return Runs(rows, self._parts.schema.model, self._loader)
+
     def __repr__(self) -> str:
         return f"Store({self._parts.schema.name}, {str(self.results_dir)!r}, {str(self._parts.database)!r})"
+
+    def _repr_html_(self) -> str:
+        parts = self._parts
+        columns = ", ".join(parts.schema.fields)
+        rows = [("model", parts.schema.name), ("columns", columns), ("results_dir", str(self.results_dir))]
+        return html_table([*rows, ("file_suffix", self.file_suffix), ("db_url", str(parts.database))], title="Store")
 
     def __reduce__(self) -> Any:
         if self._parts.database.in_memory:
             raise StoreError("a store in memory works only in the process that made it, so it cannot be pickled")
-        runner, result_cls, folder, suffix, lease, float_rounding, fsync = self._made_of
-        options = {"lease": lease, "float_rounding": float_rounding, "fsync": fsync}
-        return _restore, (type(self), runner, result_cls, folder, suffix, self._parts.database.address, options)
+        return _restore, (type(self), *self._made_of, self._parts.database.address, self._options)
 
 
 def _restore(

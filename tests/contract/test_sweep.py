@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from contract.models import CountingRunner, SimResult, content, wait_until
-from entropic import ParameterError, ResultLostWarning, expand_grid
+from entropic import ParameterError, ResultLostWarning, Runs, expand_grid
 
 
 def sets(*ns: int) -> list[dict[str, object]]:
@@ -29,7 +29,8 @@ def fail_at(n: int, error: BaseException) -> CountingRunner:
 
 def test_every_set_is_run_and_comes_back_as_a_list_of_rows(store, runner):
     rows = store.sweep(sets(1, 2, 3))
-    assert type(rows) is list
+    assert type(rows) is Runs
+    assert isinstance(rows, list)
     assert [(type(row), row.n, content(row)["n"]) for row in rows] == [(SimResult, n, n) for n in (1, 2, 3)]
     assert sorted(runner.ns) == [1, 2, 3]
 

@@ -24,6 +24,7 @@ LINKED, SLOTTED = {"link", "unlink_t"}, {"move_aside", "spend_slot"}
 REPLACED = SLOTTED | {"unpublish", "delete_row"}
 LOOKED = {"begin_transaction", "lock", "undone", "commit_transaction"}
 DELETED = LOOKED | {"begin_delete", "slot", "delete_row", "mark_deleting", "finish_delete", "clear", "spend", "release"}
+DISPOSED = (DELETED - {"begin_delete", "mark_deleting"}) | {"begin_disposal", "mark_discarding", "stat"}
 FAILED = CLAIM | {"start", "execute", "give_up", "glance", "look", "commit_failure", "discard_execution"}
 FILE, FOLDER = "file", "folder+extra"
 
@@ -48,6 +49,10 @@ REACHED = {
     ("delete file", "again", FILE): DELETED,
     ("delete file", "again", FOLDER): DELETED,
     ("delete file", "registered", FILE): LOOKED | {"delete_row", "drop", "stat"},
+    ("delete by gc", "again", FILE): DISPOSED,
+    ("delete by gc", "again", FOLDER): DISPOSED,
+    ("delete by gc", "orphan", FILE): DISPOSED,
+    ("delete by gc", "orphan", FOLDER): DISPOSED,
     ("delete row", "again", FILE): LOOKED | {"delete_row", "drop"},
     ("delete row", "again", FOLDER): LOOKED | {"delete_row", "drop"},
     ("register", "first", FILE): LOOKED | {"insert", "upsert", "stat"},
@@ -75,11 +80,23 @@ ENDS = {
     "keep",
 }
 ENDS |= {"link", "unlink_t", "move_aside", "spend_slot", "place", "unpublish", "clean", "delete_row"}
-ENDS |= {"slot", "mark_deleting", "drop", "clear", "spend", "release", "insert", "commit_failure", "take"}
+ENDS |= {
+    "slot",
+    "mark_deleting",
+    "mark_discarding",
+    "drop",
+    "clear",
+    "spend",
+    "release",
+    "insert",
+    "commit_failure",
+    "take",
+}
 # A sweep passes its steps once for each set, and a transaction is begun more than once.
 REPEATED = {("sweep", step): 2 for step in ("execute", "create", "write", "move", "place", "clean")}
 REPEATED |= {("run", "commit_transaction"): 2, ("run", "begin_transaction"): 2, ("run", "publish_locked"): 2}
 REPEATED |= {("delete file", "commit_transaction"): 2, ("delete file", "begin_transaction"): 2}
+REPEATED |= {("delete by gc", "commit_transaction"): 2, ("delete by gc", "begin_transaction"): 2}
 TWICE = {"publish_locked": {"unpublish"}}  # steps that are passed twice only together with one of these others
 TWICE |= {step: {"publish", "release"} for step in ("commit_transaction", "begin_transaction")}
 

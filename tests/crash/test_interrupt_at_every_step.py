@@ -12,6 +12,7 @@ COMBINATIONS = [
     ("run", "again", FOLDER),
     ("sweep", "first", FILE),
     ("delete file", "again", FOLDER),
+    ("delete by gc", "again", FILE),
     ("delete row", "again", FILE),
     ("register", "first", FILE),
 ]

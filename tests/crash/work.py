@@ -123,7 +123,7 @@ def seen(row):
 
 def prepare(folder, history, shape):
     """Make a store with a history: nothing yet, an earlier result, a lost one, one of another
-    shape, or a registered one."""
+    shape, one whose row was deleted, or a registered one."""
     os.makedirs(folder, exist_ok=True)
     Path(folder, "made").write_text(json.dumps({"x": 1, "content": "made elsewhere"}) + "\n")
     made = opened(folder)
@@ -137,6 +137,8 @@ def prepare(folder, history, shape):
         file = made.run_or_retrieve({"x": 1}).result_file
         if history == "lost":
             os.rename(file, f"{folder}/lost")
+        if history == "orphan":
+            made.delete({"x": 1})
 
 
 def do(made, operation, folder):
@@ -157,6 +159,8 @@ def do(made, operation, folder):
         return [seen(made.register({"x": 1}, f"{folder}/made"))]
     if operation == "retrieve":
         return [seen(made.retrieve({"x": 1}))]
+    if operation == "delete by gc":
+        return any(one.kind == "result" for one in made.gc(x=1).removed)
     return made.delete({"x": 1}, remove_file=operation == "delete file")
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, assert_type
 
-from entropic import Base, Mapped, Repair, Report, Store, expand_grid, key, mapped_column
+from entropic import Base, Mapped, Repair, Report, Runs, Store, expand_grid, key, mapped_column
 
 
 class Sim(Base):
@@ -25,8 +25,14 @@ assert_type(row.custom_data, dict[str, Any])
 assert_type(store.run_or_retrieve({"n": 1}), Sim)
 assert_type(store.retrieve({"n": 1}), Sim | None)
 assert_type(store.register({"n": 2}, "elsewhere.npy"), Sim)
-assert_type(store.sweep(expand_grid({"n": [1, 2], "dt": [0.1]})), list[Sim])
-assert_type(store.sweep({"n": n} for n in range(3)), list[Sim])
+assert_type(store.sweep(expand_grid({"n": [1, 2], "dt": [0.1]})), Runs[Sim])
+assert_type(store.sweep({"n": n} for n in range(3)), Runs[Sim])
+runs = store.select(Sim.dt < 0.1, Sim.n.in_([1, 2]), order_by="-dt", limit=3, n=1)
+assert_type(runs, Runs[Sim])
+assert_type(runs[0], Sim)
+assert_type(runs[:2], Runs[Sim])
+assert_type(next(store.iterate(order_by=Sim.n.desc())), Sim)
+as_list: list[Sim] = runs
 assert_type(store.delete({"n": 1}, remove_file=True), bool)
 assert_type(store.check(), Report)
 assert_type(store.repair(dry_run=True), Repair)

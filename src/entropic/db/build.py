@@ -1,7 +1,7 @@
 """From a raw row to an instance of the user's model, left as SQLAlchemy's own loader leaves it: detached, tracked."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -78,6 +78,21 @@ def _through_session(schema: Schema, database: Database) -> Builder:
         return instance
 
     return build
+
+
+def load_many(schema: Schema, database: Database, files: Mapping[str, str]) -> dict[str, Any]:
+    """Return the detached instances of some keys by a `Session`, all in one query, given where their files lie."""
+
+    def load() -> dict[str, Any]:
+        with database.connection().lock, Session(database.engine, expire_on_commit=False) as session:
+            found = session.scalars(sa.select(schema.model).where(schema.model.id.in_(list(files)))).unique().all()
+            session.expunge_all()
+            return {instance.id: instance for instance in found}
+
+    found = database.look(load)
+    for id, instance in found.items():
+        set_committed_value(instance, "result_file", files[id])
+    return found
 
 
 def bind_processor(column: sa.Column[Any], database: Database) -> Processor | None:

@@ -14,7 +14,7 @@ from entropic.db.dialects import dialect as dialect_of
 from entropic.db.dialects.portable import too_long
 from entropic.db.tables import check_columns, create_tables
 from entropic.errors import DatabaseBusy, ParameterError, StoreError
-from entropic.passwords import for_pickle
+from entropic.passwords import for_pickle, shown
 from entropic.text import compact, load_json
 
 
@@ -71,7 +71,7 @@ class Database:
         return ServerConnection
 
     def __str__(self) -> str:
-        return self.url.render_as_string(hide_password=True)
+        return shown(self.url)
 
     @property
     def is_shared(self) -> bool:

@@ -147,6 +147,7 @@ class Ledger:
         self._release = compiled(fenced(state=IDLE, **nobody))
         self._abandon = compiled(fenced(owner=sa.null(), waits_for=sa.null()))
         self._deleting = compiled(set_(**moved, **unregistered))
+        self._discarding = compiled(set_(**moved))
         self._cleared = compiled(
             fenced(state=IDLE, published=sa.null(), extra=sa.null(), size=sa.null(), mtime_ns=sa.null())
         )
@@ -311,6 +312,11 @@ class Ledger:
         """Mark that the row is gone and its file is being removed."""
         values = {"key": id, "attempt_": attempt, "state_": DELETING}
         connection.execute(self._deleting.sql, self._deleting.values(values))
+
+    def discarding(self, connection: Connection, id: str, attempt: str) -> None:
+        """Mark that an old result is being removed; a failure recorded since then is still worth knowing."""
+        values = {"key": id, "attempt_": attempt, "state_": DELETING}
+        connection.execute(self._discarding.sql, self._discarding.values(values))
 
     def cleared(self, connection: Connection, id: str, attempt: str) -> bool:
         """Record that the deleted row's file is gone."""

@@ -55,7 +55,8 @@ class Rows(Generic[ModelT]):
         on = (_c.id == table.c.id) & (_c.model == fixed(schema.table_name))
         asked = [column if column.name != "result_file" else sa.case((_PLACE.is_(None), column)) for column in columns]
         read = sa.select(*asked, _RUNNING, _c.size, _c.mtime_ns, _PLACE, _c.registered.is_not(None))
-        read = read.select_from(table.outerjoin(ledger, on))
+        read = self.query = read.select_from(table.outerjoin(ledger, on))
+        """That of all raw rows."""
         self._read = Statement(read.where(table.c.id == bindparam("key")), sql)
         self._read_values = self._read.taking("key")
         self._read_many = ByKeys(database, read, table.c.id)

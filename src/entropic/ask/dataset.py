@@ -1,0 +1,233 @@
+"""`Runs.to_xarray`: a labelled array of many runs, loaded now or, with Dask, when it is needed."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from entropic.ask.axes import Grid, grid, refuse_large
+from entropic.ask.columns import Column
+from entropic.ask.libraries import library
+from entropic.ask.load import load_row
+from entropic.ask.read import Loader
+from entropic.ask.stack import Stack, missing_type
+from entropic.ask.variables import UNDECLARED, Variable, variables
+from entropic.errors import LoadError, ParameterError
+from entropic.model import Base, Schema
+
+if TYPE_CHECKING:
+    import xarray
+
+CUSTOM = "custom_data."
+MOST_BYTES = 100 * 2**20  # of an array that is mostly empty
+MOST_LAZY_CELLS = 100_000  # of one made of chunks
+
+Dims = str | Sequence[str] | None
+Rows = Sequence[Base]
+
+
+def to_xarray(
+    rows: Rows, model: type[Base], loader: Loader | None, dims: Dims, only: Sequence[str] | str | None, lazy: bool
+) -> "xarray.Dataset":
+    """Return the results of some runs as a data set over the parameters that differ."""
+    xr, np = library("xarray", "xarray", "to_xarray"), library("numpy", "xarray", "to_xarray")
+    if lazy:
+        library("dask.array", "xarray", "to_xarray(lazy=True)")
+    wanted = [only] if isinstance(only, str) else None if only is None else list(only)
+    found = grid(rows, model, dims)
+    refuse_large(found, len(rows), *((MOST_BYTES, MOST_BYTES * MOST_LAZY_CELLS) if lazy else (8, MOST_BYTES)))
+    taken = {*Schema(model).fields, *found.dims}
+    results = partial(results_of, loader=loader, only=wanted, taken=taken)
+    made = _lazily(np, rows, found, results, wanted) if lazy else _at_once(np, rows, found, results, wanted)
+    coords = {
+        name: (along, coordinate(np, column).reshape([found.dims[dim] for dim in along]))
+        for name, (along, column) in found.coords.items()
+    }
+    given = {name: one for name, one in made.items() if one.is_coord}
+    dataset: xarray.Dataset = xr.Dataset(
+        {name: (one.dims, one.values, one.attrs) for name, one in made.items() if not one.is_coord},
+        coords={**coords, **{name: (one.dims, one.values, one.attrs) for name, one in given.items()}},
+        attrs=dict(constants(found.constants)),
+    )
+    return dataset
+
+
+# ---- parameters --------------------------------------------------------------------------------------------------
+def coordinate(np: Any, column: Column) -> Any:
+    """Return the values of a parameter as an array: whole numbers of which some are missing become floats."""
+    values, kind = column.values, column.kind
+    has_none = any(value is None for value in values)
+    if kind in ("integer", "float", "decimal") or (kind == "boolean" and not has_none):
+        numbers = [np.nan if value is None else value for value in values]
+        return np.array(numbers, {"integer": None, "boolean": bool}.get(kind, float))
+    if kind in ("datetime", "date"):
+        return np.array(
+            [_naive(value) for value in values], "datetime64[us]" if kind == "datetime" else "datetime64[s]"
+        )
+    if kind == "duration":
+        return np.array(values, "timedelta64[us]")
+    return np.array([str(value) for value in values])
+
+
+def _naive(value: Any) -> Any:
+    return value.replace(tzinfo=None) if isinstance(value, datetime) else value
+
+
+def constants(columns: Mapping[str, Column]) -> Iterator[tuple[str, Any]]:
+    """Yield what is the same in all runs as attributes that a file can hold; what is None is left out."""
+    for name, column in columns.items():
+        value = column.values[0]
+        if isinstance(value, bool):
+            yield name, int(value)
+        elif isinstance(value, int | float | str):
+            yield name, value
+        elif value is not None:
+            yield name, float(value) if column.kind == "decimal" else str(value)
+
+
+# ---- results -----------------------------------------------------------------------------------------------------
+def results_of(row: Base, loader: Loader | None, only: Sequence[str] | None, taken: set[str]) -> dict[str, Variable]:
+    """Return the variables of one run: those of its result, and the fields of custom data that are asked for."""
+    found: dict[str, Variable] = {}
+    from_file = None if only is None else [name for name in only if not name.startswith(CUSTOM)]
+    if from_file is None or from_file:
+        names = None if from_file is None else {*from_file, *(_bare(name) for name in from_file)}
+        loaded = load_row(row, loader, only=names)
+        found = _renamed(variables(loaded, None if names is None else list(names), row.result_file), taken)
+    if from_file:
+        found = {name: one for name, one in found.items() if one.is_coord or name in from_file}
+    for name in only or ():
+        if name.startswith(CUSTOM):
+            found |= variables({name: _custom(row, name)}, [name], row.result_file)
+    return found
+
+
+def _custom(row: Base, name: str) -> Any:
+    value: Any = row.custom_data
+    for part in name.removeprefix(CUSTOM).split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
+def _renamed(found: Mapping[str, Variable], taken: set[str]) -> dict[str, Variable]:
+    """Give what has the name of a parameter another: results often repeat what they were made from."""
+    called = {name: f"result_{name}" for name in taken}
+    return {
+        called.get(name, name): replace(one, dims=tuple(called.get(dim, dim) for dim in one.dims))
+        for name, one in found.items()
+    }
+
+
+def _bare(name: str) -> str:
+    return name.removeprefix("result_")
+
+
+def _at_once(
+    np: Any, rows: Rows, found: Grid, results: Callable[..., dict[str, Variable]], wanted: Sequence[str] | None
+) -> dict[str, Variable]:
+    """Load one result after another into arrays of them all."""
+    stacks: dict[str, Stack] = {}
+    for row, place in zip(rows, found.places, strict=True):
+        for name, one in results(row).items():
+            if name not in stacks:
+                refuse_large(found, len(rows), one.values.nbytes, MOST_BYTES)
+                stacks[name] = Stack(np, name, one, found, row)
+            stacks[name].put(place, one, row)
+    _refuse_unknown(wanted, stacks, lambda: results(rows[0], only=None))
+    made: dict[str, Variable] = {}
+    for stack in stacks.values():
+        made |= stack.variable()
+    return made
+
+
+def _refuse_unknown(wanted: Sequence[str] | None, made: Mapping[str, Any], all_of: Callable[[], Any]) -> None:
+    lacking = [name for name in wanted or () if name not in made]
+    if lacking:
+        there = ", ".join(map(repr, all_of())) or "nothing"
+        raise ParameterError(f"no result has {', '.join(map(repr, lacking))}; the first one has {there}")
+
+
+def _lazily(
+    np: Any, rows: Rows, found: Grid, results: Callable[..., dict[str, Variable]], wanted: Sequence[str] | None
+) -> dict[str, Variable]:
+    """Load the first result, and lay out arrays of chunks that each load the result of one run."""
+    if found.cells > MOST_LAZY_CELLS and found.cells > 10 * len(rows):
+        refuse_large(found, len(rows), MOST_BYTES, 0)
+    array = library("dask.array", "xarray", "to_xarray(lazy=True)")
+    by_place = dict(zip(found.places, rows, strict=True))
+    made: dict[str, Variable] = {}
+    for name, one in results(rows[0]).items():
+        if one.is_coord:
+            made[name] = one
+            continue
+        undeclared = rows[0].result_file.lower().endswith(UNDECLARED) or name.startswith(CUSTOM)
+        type_ = np.dtype(float) if undeclared and one.values.dtype.kind in "iub" else one.values.dtype
+        if len(rows) < found.cells or type_.kind in "US":  # the first text may be the shortest
+            type_ = missing_type(np, type_)
+        cells = Cells(by_place, partial(_only, results, name), name, found.shape, one.values.shape, type_)
+        chunks = (1,) * len(found.shape) + one.values.shape
+        dims = (*found.dims, *one.dims)
+        made[name] = Variable(dims, array.from_array(cells, chunks, name=False, asarray=False), one.attrs)
+    _refuse_unknown(wanted, made, lambda: results(rows[0], only=None))
+    return made
+
+
+def _only(results: Any, name: str, row: Base) -> Variable | None:
+    """Return one variable of a run, without reading the others where the format allows that."""
+    found: dict[str, Variable] = results(row, only=[name])
+    return found.get(name)
+
+
+class Cells:
+    """An array of the results of many runs, each of which is loaded when a part of it is asked for."""
+
+    def __init__(
+        self,
+        rows: Mapping[tuple[int, ...], Base],
+        one_of: Callable[[Base], Variable | None],
+        name: str,
+        grid: tuple[int, ...],
+        inner: tuple[int, ...],
+        dtype: Any,
+    ) -> None:
+        self._rows, self._one_of, self._name = rows, one_of, name
+        self._grid, self._inner = len(grid), inner
+        self.shape, self.dtype, self.ndim = (*grid, *inner), dtype, len(grid) + len(inner)
+
+    def __getitem__(self, index: Any) -> Any:
+        np = library("numpy", "xarray", "to_xarray")
+        wanted = [_positions(one, size) for one, size in zip(index, self.shape, strict=True)]
+        outer, inner = wanted[: self._grid], np.ix_(*wanted[self._grid :])
+        made = np.full([len(one) for one in wanted], _missing(np, self.dtype), self.dtype)
+        if made.size:
+            for at in np.ndindex(*map(len, outer)):
+                row = self._rows.get(tuple(one[i] for one, i in zip(outer, at, strict=True)))
+                if row is not None:
+                    made[at] = self._values(np, row)[inner]
+        return made[tuple(0 if isinstance(one, int) else slice(None) for one in index)]
+
+    def _values(self, np: Any, row: Base) -> Any:
+        one = self._one_of(row)
+        if one is None or one.values.shape != self._inner:
+            shape = "no such variable" if one is None else f"the shape {one.values.shape}"
+            raise LoadError(f"{self._name!r} of {row.id} has {shape}, and that of the first run {self._inner}")
+        if not np.can_cast(one.values.dtype, self.dtype, "safe"):
+            raise LoadError(
+                f"{self._name!r} of {row.id} is {one.values.dtype}, and that of the first run became {self.dtype}; "
+                "write one type in all results, or leave lazy=True out"
+            )
+        return one.values
+
+
+def _positions(one: Any, size: int) -> Any:
+    """Return the places along an axis that an index means: a slice, a number, or an array of these."""
+    if isinstance(one, slice):
+        return range(size)[one]
+    return [range(size)[int(i)] for i in ([one] if isinstance(one, int) else one)]
+
+
+def _missing(np: Any, dtype: Any) -> Any:
+    if dtype.kind in "mM":
+        return np.array("NaT", dtype)
+    return np.nan if dtype.kind in "fcO" else np.zeros((), dtype)[()]

@@ -1,0 +1,153 @@
+"""`Store.explain`: whether some params are a hit, and why not."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from entropic import lookup
+from entropic.ask.nearest import Nearest, nearest
+from entropic.db.ledger import RUNNING, Claim
+from entropic.errors import KeyCollisionError
+from entropic.failures import Failure, failures
+from entropic.files.measure import measure
+from entropic.keys import RESERVED
+from entropic.parts import Parts
+from entropic.show import html_table, named
+from entropic.wait import Owner, owner_of, whom
+
+State = Literal["stored", "missing", "running", "failed", "lost", "collision"]
+_CALLED: dict[State, str] = {
+    "stored": "a hit",
+    "missing": "a miss",
+    "running": "running",
+    "failed": "a miss that failed before",
+    "lost": "a miss whose result is lost",
+    "collision": "a collision of keys",
+}
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Explanation:
+    """Whether some params are a hit, and why; print it.
+
+    Attributes
+    ----------
+    model, params : str, dict
+        What was asked for.
+    id, canonical : str
+        The key, and the text that it was made from; empty if the params gave the key themselves.
+    state : str
+        `"stored"`: a hit. `"missing"`, `"failed"` (the last time) or `"lost"` (the result file is gone, or has been
+        changed): it would run. `"running"`: it would be waited for. `"collision"`: another set has this key.
+    reason : str
+        A sentence.
+    result_file : str or None
+        Where the result lies, or should.
+    owner : Owner or None
+        Who runs it now.
+    failure : Failure or None
+        What is recorded of its last failure.
+    nearest : list of Nearest
+        On a miss, the stored sets that differ the least, and in what.
+    """
+
+    model: str
+    params: dict[str, Any]
+    id: str
+    canonical: str
+    state: State
+    reason: str
+    result_file: str | None = None
+    owner: Owner | None = None
+    failure: Failure | None = None
+    nearest: list[Nearest] = field(default_factory=list)
+
+    @property
+    def hit(self) -> bool:
+        """Whether `run_or_retrieve` would return what is stored."""
+        return self.state == "stored"
+
+    def _rows(self) -> list[tuple[str, str]]:
+        rows = [("params", named(self.params.items()) or "(none)")]
+        rows.append(("key", self.id))
+        rows.append(("made from", self.canonical or "the id that was given"))
+        rows.append(("because", self.reason))
+        if self.result_file is not None:
+            rows.append(("result", self.result_file))
+        if self.failure is not None:
+            rows.append(("failed", f"{self.failure.error_type}: {self.failure.message}".partition("\n")[0][:200]))
+        width = max((len(near.id) for near in self.nearest), default=0)
+        lines = [f"{near.id:<{width}}  {'; '.join(near.differences)}"[:300] for near in self.nearest]
+        rows += [("nearest" if i == 0 else "", line) for i, line in enumerate(lines)]
+        return rows
+
+    def __str__(self) -> str:
+        rows = self._rows()
+        return "\n".join([f"{self.model} {self.id} is {_CALLED[self.state]}", *(f"  {a:<9}  {b}" for a, b in rows)])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return html_table(self._rows(), title=f"{self.model} {self.id} is {_CALLED[self.state]}")
+
+
+def explain(parts: Parts[Any], params: Mapping[str, Any]) -> Explanation:
+    """Look at the key of some params, at its row, its file and its claim; run nothing, change nothing."""
+    id = parts.hasher(params)
+    canonical = "" if isinstance(params, Mapping) and "id" in params else parts.hasher.text(params)
+    own = {name: value for name, value in params.items() if name not in RESERVED}
+    parts.schema.fit(own, complete=bool(canonical))
+    known: dict[str, Any] = {"model": parts.schema.name, "params": own, "id": id, "canonical": canonical}
+    raw, claim = parts.rows.read(id), parts.ledger.find(id)
+    path = None if raw is None else parts.rows.file_of(raw)
+    if raw is not None:
+        try:
+            parts.verify(raw, params)
+        except KeyCollisionError as error:
+            return Explanation(**known, state="collision", reason=str(error), result_file=path)
+    state, reason = _state(parts, raw, claim)
+    return Explanation(
+        **known,
+        state=state,
+        reason=reason,
+        result_file=path,
+        owner=owner_of(claim) if claim is not None and state == "running" else None,
+        failure=next(iter(failures(parts, {"id": id})), None) if claim is not None and claim.failed else None,
+        nearest=nearest(parts, own, id) if raw is None and state in ("missing", "failed") else [],
+    )
+
+
+def _state(parts: Parts[Any], raw: Any, claim: Claim | None) -> tuple[State, str]:
+    runs = claim if claim is not None and claim.state == RUNNING else None
+    if runs is not None and parts.is_finished(runs.id, runs.attempt):
+        return "stored", "its run has ended, and the next call records it"
+    path = None if raw is None else lookup.judge(parts, raw)[1]
+    alive = runs is not None and not runs.dead
+    if path is not None:
+        again = f"; it is being run again by {_who(runs)}" if runs is not None and alive else ""
+        return "stored", f"its row is there, and its file is as it was recorded{again}"
+    if runs is not None and alive:
+        return "running", whom(runs).removeprefix("which ")
+    if raw is not None:
+        return "lost", _loss(parts, raw)
+    if claim is not None and claim.failed:
+        return "failed", "its last run failed, and none has succeeded since"
+    if runs is not None:
+        return "missing", f"its run by {_who(runs)} has not come to an end: that process is gone"
+    return "missing", "no run of it is stored"
+
+
+def _who(claim: Claim) -> str:
+    owner = owner_of(claim)
+    return f"{owner.host} (pid {owner.pid}) since {owner.since:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _loss(parts: Parts[Any], raw: Any) -> str:
+    recorded, path = parts.rows.seen_of(raw)[1], parts.rows.file_of(raw)
+    found = measure(path)
+    if found is None:
+        return f"its result file {os.path.basename(path)} is gone"
+    if found.size != recorded:
+        return f"its result file {os.path.basename(path)} has {found.size} bytes instead of {recorded}"
+    return f"its result file {os.path.basename(path)} has been written to since it was recorded"

@@ -1,0 +1,47 @@
+"""`Store.load` and `Runs.load`: the results of rows."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from entropic import run
+from entropic.ask.read import Loader, Names, read
+from entropic.errors import ParameterError, ResultMissingError
+from entropic.model import Base
+from entropic.parts import Parts
+
+
+def load(parts: Parts[Any], what: Base | Mapping[str, Any], loader: Loader | None) -> Any:
+    """Return the result of a row, or of the row of some params."""
+    schema = parts.schema
+    if isinstance(what, Mapping):
+        row = run.retrieve(parts, what)
+        if row is None:
+            raise ResultMissingError(
+                f"there is no result of {parts.describe(what, parts.hasher(what))}; run_or_retrieve makes one"
+            )
+        return load_row(row, loader)
+    if not isinstance(what, schema.model):
+        raise ParameterError(f"load takes a row of {schema.name}, or params, not {type(what).__name__}: {what!r:.80}")
+    if os.path.isabs(what.result_file):
+        return load_row(what, loader)
+    raw = parts.rows.read(what.id)  # a row that the user has read from the database, where paths are short
+    return load_row(what, loader, None if raw is None else parts.rows.file_of(raw))
+
+
+def load_row(row: Base, loader: Loader | None, path: str | None = None, only: Names = None) -> Any:
+    """Return the result of a row.
+
+    Raises
+    ------
+    ResultMissingError
+        If its file is gone.
+    """
+    path = path or row.result_file
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ResultMissingError(
+            f"the result file {path} of {type(row).__name__} {row.id} is gone; run_or_retrieve and sweep run it again"
+        ) from error
+    return read(path, loader, only)

@@ -1,0 +1,142 @@
+"""The stored sets that differ the least from one that is not stored, found by the database."""
+
+import functools
+import itertools
+import math
+import operator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import Enum
+from typing import Any
+
+import sqlalchemy as sa
+
+from entropic.ask.select import equal
+from entropic.db.query import fetch
+from entropic.errors import ParameterError
+from entropic.parts import Parts
+from entropic.same import same
+from entropic.show import brief
+
+COUNT = 3
+_MOST_CHANGES = 3  # of types at once, that are tried to explain a key
+_ABSENT = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Nearest:
+    """A stored set: its key, its values, and in what it differs from the one that was asked for."""
+
+    id: str
+    params: dict[str, Any]
+    differences: list[str]
+
+
+def nearest(parts: Parts[Any], params: Mapping[str, Any], id: str) -> list[Nearest]:
+    """Return the stored sets that differ from some params in the fewest columns, and of these the closest."""
+    table = parts.schema.table
+    order = _order(parts, params)
+    if not order:
+        return []
+    query = sa.select(*table.c).where(table.c.id != id).order_by(*order, table.c.id).limit(COUNT)
+    found = []
+    for raw in fetch(parts.database, query):
+        values = parts.rows.plain(raw)
+        stored = {name: values[name] for name in parts.schema.fields}
+        found.append(Nearest(values["id"], stored, _differences(parts, params, stored, values["id"])))
+    return found
+
+
+def _order(parts: Parts[Any], params: Mapping[str, Any]) -> list[Any]:
+    """Return the order of stored sets: most equal columns first, then the least distance of the numbers that differ."""
+    alike, distances = [], []
+    for name, field in parts.schema.fields.items():
+        if name not in params:
+            continue
+        try:
+            is_equal = equal(parts, name, params[name])
+        except ParameterError:
+            continue  # JSON, which no database compares
+        alike.append(sa.case((is_equal, 1), else_=0))
+        number = _number(params[name])
+        if number is not None and isinstance(field.type, sa.Integer | sa.Numeric):
+            column = sa.type_coerce(field.column, sa.Float) * sa.literal(1.0)
+            apart = sa.func.abs(column - number) / (sa.func.abs(column) + abs(number))
+            distances.append(sa.case((is_equal, 0.0), (field.column.is_(None), 1.0), else_=apart))
+    added = [functools.reduce(operator.add, terms) for terms in (alike, distances) if terms]
+    return [added[0].desc(), *added[1:]] if added else []
+
+
+def _number(value: Any) -> float | None:
+    value = value.value if isinstance(value, Enum) else value
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+        return None
+    return float(value) if math.isfinite(value) else None
+
+
+def _differences(parts: Parts[Any], params: Mapping[str, Any], stored: Mapping[str, Any], id: str) -> list[str]:
+    """Return what tells two sets apart, as sentences."""
+    fitted = parts.schema.fit(params, complete=False)
+    apart = [
+        f"{name}: {brief(params[name])} vs {brief(value)}"
+        for name, value in stored.items()
+        if name in params and not same(fitted[name], value) and not same(params[name], value)
+    ]
+    return apart or _by_type(parts, params, stored, id)
+
+
+def _by_type(parts: Parts[Any], params: Mapping[str, Any], stored: Mapping[str, Any], id: str) -> list[str]:
+    """Tell why sets of the same values have two keys: a type, or a value that was given instead of left out."""
+    changes = [
+        (name, other)
+        for name, value in stored.items()
+        for other in _others(params.get(name, _ABSENT), value, parts.schema.fields[name].required)
+    ]
+    for count in range(1, _MOST_CHANGES + 1):
+        for some in itertools.combinations(changes, count):
+            changed = {**params, **dict(some)}
+            if _key(parts, {name: value for name, value in changed.items() if value is not _ABSENT}) == id:
+                return [_sentence(name, params.get(name, _ABSENT), other, stored[name]) for name, other in some]
+    return [f"the same values, stored as {id!r}"]
+
+
+def _key(parts: Parts[Any], params: Mapping[str, Any]) -> str | None:
+    try:
+        return parts.hasher(params)
+    except ParameterError:
+        return None
+
+
+def _others(given: Any, stored: Any, required: bool) -> Iterator[Any]:
+    """Yield what else somebody may have written for the same value."""
+    absent = [] if required or given is _ABSENT else [_ABSENT]
+    candidates = [*(_as_other_types(given) if given is not _ABSENT else ()), stored, *absent]
+    for i, one in enumerate(candidates):
+        if not _is_same_text(one, given) and not any(_is_same_text(one, other) for other in candidates[:i]):
+            yield one
+
+
+def _is_same_text(one: Any, other: Any) -> bool:
+    return one is other or (type(one) is type(other) and one is not _ABSENT and repr(one) == repr(other))
+
+
+def _as_other_types(value: Any) -> Iterator[Any]:
+    if isinstance(value, Enum):
+        yield from (value.value, value.name)
+    elif isinstance(value, int | float | Decimal) and math.isfinite(value):
+        yield float(value)
+        if value == int(value):
+            yield int(value)
+        if value in (0, 1):
+            yield bool(value)
+        yield str(value)
+
+
+def _sentence(name: str, given: Any, other: Any, stored: Any) -> str:
+    if given is _ABSENT:
+        return f"{name}: left out, stored with {brief(stored)} given"
+    if other is _ABSENT:
+        return f"{name}: {brief(given)} is given, stored with {name} left out"
+    shown = f"{other!r:.60}" if isinstance(other, float | str) else brief(other)
+    return f"{name}: {brief(given)} is {type(given).__name__}, stored {shown}"

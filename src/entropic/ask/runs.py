@@ -1,0 +1,183 @@
+"""`Runs`: the list of rows that sweeps and queries return, with its ways into other libraries."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Generic, SupportsIndex, TypeVar, overload
+
+from entropic.ask import frames
+from entropic.ask.columns import columns
+from entropic.ask.dataset import to_xarray
+from entropic.ask.load import load_row
+from entropic.ask.read import Loader
+from entropic.errors import ParameterError
+from entropic.model import Base, loaded
+from entropic.show import aligned, html_table
+
+if TYPE_CHECKING:
+    import pandas
+    import polars
+    import pyarrow
+    import xarray
+
+ModelT = TypeVar("ModelT", bound=Base)
+_SHOWN = 10  # rows; in a notebook twice as many
+_COLUMNS = 9
+_HIDDEN = ("result_file", "created_at", "custom_data")
+
+
+class Runs(list[ModelT], Generic[ModelT]):
+    """A list of rows that becomes a table, a labelled array, or the results themselves.
+
+    It is a `list` in every respect; slices, sums and copies of it are `Runs` again, and it pickles. Make one of rows
+    that you have chosen yourself with `Runs(rows)`.
+
+    Parameters
+    ----------
+    rows
+        Rows of one model.
+    model
+        Their class; needed only where there may be no rows.
+    loader
+        What reads a result file, as of `Store(..., loader=...)`.
+    """
+
+    def __init__(
+        self, rows: Iterable[ModelT] = (), model: type[ModelT] | None = None, loader: Loader | None = None
+    ) -> None:
+        super().__init__(rows)
+        self._model: type[ModelT] | None = model or getattr(rows, "_model", None)
+        self._loader: Loader | None = loader or getattr(rows, "_loader", None)
+
+    @property
+    def model(self) -> type[ModelT]:
+        """The class of the rows.
+
+        Raises
+        ------
+        ParameterError
+            If they are of several, or if there are none and nobody said.
+        """
+        kinds = {type(row) for row in self}
+        if len(kinds) > 1:
+            names = ", ".join(sorted(kind.__name__ for kind in kinds))
+            raise ParameterError(f"these rows are of several models ({names}); take those of one")
+        found = next(iter(kinds), self._model)
+        if found is None:
+            raise ParameterError("there are no rows, so nothing says which model they are of: Runs(rows, model=...)")
+        return found
+
+    # ---- results -----------------------------------------------------------------------------------------------
+    def load(self) -> Iterator[Any]:
+        """Yield the result of each row, in order, as `Store.load` returns it; each is read when it is asked for."""
+        return (load_row(row, self._loader) for row in self)
+
+    def to_xarray(
+        self,
+        dims: str | Sequence[str] | None = None,
+        variables: str | Sequence[str] | None = None,
+        *,
+        lazy: bool = False,
+    ) -> "xarray.Dataset":
+        """Return the results as a labelled array over the parameters that differ.
+
+        Each parameter that differs is a dimension, with its values as coordinates: numbers and times sorted, the rest
+        in the order of the rows. Parameters that change together (a zipped sweep) share the dimension of the first of
+        them. The others are attributes. Where no run is, there is NaN; whole numbers and booleans become floats for
+        it. A result that is one number or array is called `result`; the arrays of `.npz`, HDF5, NetCDF and Zarr, the
+        entries of JSON and the columns of tables keep their names, and NetCDF and Zarr their dimensions and
+        coordinates. What has the name of a parameter gets `result_` before it.
+
+        Parameters
+        ----------
+        dims
+            The parameters that span the array, in this order; what else differs goes along as coordinates. `"run"`
+            for one dimension of runs, for a sample that fills no grid.
+        variables
+            The names of what to take from the results, and of custom data, such as
+            `"custom_data.elapsed_seconds"`; None for all of the results, an empty list for none.
+        lazy
+            Whether to return Dask arrays, which load a result when it is needed; names, shapes, types and
+            coordinates are then those of the first result.
+
+        Raises
+        ------
+        LoadError
+            If a result cannot be read, or has another shape than that of another run.
+        ParameterError
+            If two runs lie at one place, or the runs fill almost nothing of their grid.
+        """
+        return to_xarray(self, self.model, self._loader, dims, variables, lazy)
+
+    # ---- tables ------------------------------------------------------------------------------------------------
+    def to_pandas(self, custom_data: bool = False) -> "pandas.DataFrame":
+        """Return the rows as a data frame, with the types of the model's columns, also where there are no rows.
+
+        Enumerations are categories, called as the database calls them: by their names. Dates and times are
+        `datetime64`, whole numbers that may be missing `Int64`; decimals, bytes and JSON stay Python objects.
+
+        Parameters
+        ----------
+        custom_data
+            Whether its fields become columns, such as `custom_data.elapsed_seconds`; else it is left out.
+        """
+        return frames.to_pandas(columns(self, self.model, custom_data))
+
+    def to_polars(self, custom_data: bool = False) -> "polars.DataFrame":
+        """Return the rows as a Polars data frame, as `to_arrow` does; enumerations are `Enum`s."""
+        return frames.to_polars(columns(self, self.model, custom_data))
+
+    def to_arrow(self, custom_data: bool = False) -> "pyarrow.Table":
+        """Return the rows as an Arrow table, with the types of the model's columns, also where there are no rows.
+
+        Enumerations are dictionaries of their names, decimals `decimal128`, times in microseconds; UUIDs and JSON are
+        text, and so are the values of types that Arrow does not have.
+
+        Parameters
+        ----------
+        custom_data
+            Whether its fields become columns, such as `custom_data.elapsed_seconds`; else it is left out.
+        """
+        return frames.to_arrow(columns(self, self.model, custom_data))
+
+    # ---- looks -------------------------------------------------------------------------------------------------
+    def __repr__(self) -> str:
+        header, rows, more = self._shown(_SHOWN)
+        table = [f"  {line}" for line in aligned([header, *rows])] if rows else []
+        return "\n".join([self._title(), *table, *more])
+
+    def _repr_html_(self) -> str:
+        header, rows, more = self._shown(2 * _SHOWN)
+        return html_table(rows, header, self._title(), "".join(more))
+
+    def _title(self) -> str:
+        names = sorted({type(row).__name__ for row in self}) or [self._model.__name__ if self._model else "no model"]
+        return f"{len(self):,} run{'s' * (len(self) != 1)} of {', '.join(names)}"
+
+    def _shown(self, most: int) -> tuple[list[str], list[list[Any]], list[str]]:
+        """Return the names, and values of the first rows, and what to say of the rest."""
+        some = self[:most]
+        names = list(dict.fromkeys(name for row in some for name in loaded(row) if name not in _HIDDEN))
+        chosen = [*names[:_COLUMNS], *(["created_at"] if some else [])]
+        rows = [[loaded(row).get(name, "") for name in chosen] for row in some]
+        more = [f"  ... and {len(self) - most:,} more"] if len(self) > most else []
+        return chosen, rows, more
+
+    # ---- a list like any other ---------------------------------------------------------------------------------
+    def _like(self, rows: Iterable[ModelT]) -> "Runs[ModelT]":
+        return Runs(rows, self._model, self._loader)
+
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> ModelT: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Runs[ModelT]": ...
+    def __getitem__(self, index: SupportsIndex | slice) -> "ModelT | Runs[ModelT]":
+        if isinstance(index, slice):
+            return self._like(super().__getitem__(index))
+        return super().__getitem__(index)
+
+    def __add__(self, other: list[ModelT]) -> "Runs[ModelT]":  # type: ignore[override]
+        added = super().__add__(other)  # which refuses what is no list
+        return self._like(added)
+
+    def copy(self) -> "Runs[ModelT]":
+        """Return a shallow copy."""
+        return self._like(self)

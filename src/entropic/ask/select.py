@@ -1,0 +1,199 @@
+"""`Store.select` and `Store.iterate`: rows by typed conditions, in a few queries however many they are."""
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from entropic.db.build import load_many
+from entropic.db.dialects.portable import without_zone
+from entropic.db.query import bare, fetch, ordered
+from entropic.errors import ParameterError
+from entropic.fields import as_json, unknown_key
+from entropic.garbage import paused
+from entropic.model import Schema
+from entropic.parts import ModelT, Parts
+from entropic.same import RELATIVE
+
+PAGE = 500  # rows that are read, and made, in one go
+Order = Any  # a column, the name of one (with a "-" for downwards), or several of these
+
+
+def select(
+    parts: Parts[ModelT], where: Sequence[Any], equals: Mapping[str, Any], order_by: Order, limit: int | None
+) -> list[ModelT]:
+    """Return the rows that meet all conditions, in order, by one query."""
+    if limit is not None and (type(limit) is not int or limit < 0):
+        raise ParameterError(f"limit is a number of rows, not {limit!r}")
+    query = matching(parts, where, equals).order_by(*_order(parts, order_by)).limit(limit)
+    raws = fetch(parts.database, query)
+    with paused():
+        return build(parts, raws)
+
+
+def iterate(parts: Parts[ModelT], where: Sequence[Any], equals: Mapping[str, Any], order_by: Order) -> Iterator[ModelT]:
+    """Yield the rows that meet all conditions, of which only a page is in memory at a time."""
+    query = matching(parts, where, equals)
+    pages = _by_key(parts, query) if order_by is None else _in_order(parts, query, _order(parts, order_by))
+    return itertools.chain.from_iterable(build(parts, page) for page in pages)
+
+
+def build(parts: Parts[ModelT], raws: Sequence[Any]) -> list[ModelT]:
+    """Return the instances of raw rows, never by a query for each."""
+    rows, schema = parts.rows, parts.schema
+    if rows.is_direct:
+        return [rows.build(raw, rows.file_of(raw)) for raw in raws]
+    made: list[ModelT] = []
+    for start in range(0, len(raws), PAGE):
+        some = {rows.id_of(raw): rows.file_of(raw) for raw in raws[start : start + PAGE]}
+        found = load_many(schema, parts.database, some)
+        made += [found[id] for id in some if id in found]  # else it was deleted just now
+    return made
+
+
+def _by_key(parts: Parts[Any], query: "sa.Select[Any]") -> Iterator[list[Any]]:
+    """Yield pages of raw rows in the order of their keys, each found by the index on the last key of the one before."""
+    key, last = parts.schema.table.c.id, None
+    while True:
+        page = query if last is None else query.where(key > last)
+        raws = fetch(parts.database, page.order_by(key).limit(PAGE))
+        if raws:
+            yield raws
+        if len(raws) < PAGE:
+            return
+        last = parts.rows.id_of(raws[-1])
+
+
+def _in_order(parts: Parts[Any], query: "sa.Select[Any]", order: Sequence[Any]) -> Iterator[list[Any]]:
+    """Yield pages of raw rows in an order: their keys are read at once, since the rows may change meanwhile."""
+    keys = query.with_only_columns(parts.schema.table.c.id).order_by(*order)
+    ids = iter([id for (id,) in fetch(parts.database, keys)])
+    while batch := list(itertools.islice(ids, PAGE)):
+        found = {parts.rows.id_of(raw): raw for raw in parts.rows.read_many(batch)}
+        yield [found[id] for id in batch if id in found]
+
+
+# ---- conditions --------------------------------------------------------------------------------------------------
+def matching(parts: Parts[Any], where: Sequence[Any], equals: Mapping[str, Any]) -> "sa.Select[Any]":
+    """Return the query of the raw rows that meet all conditions."""
+    conditions = [_condition(parts.schema, one) for one in where]
+    conditions += [equal(parts, name, value) for name, value in equals.items()]
+    query = parts.rows.query.where(*conditions)
+    _refuse_other_tables(parts.schema, query)
+    return query
+
+
+def _condition(schema: Schema, given: Any) -> Any:
+    clause = _clause(given)
+    if clause is None:
+        raise ParameterError(
+            f"a condition of select compares columns, such as {_example(schema)}, and this is {given!r:.80}; for "
+            "equality use keywords, such as select(name=value)"
+        )
+    return clause
+
+
+def _clause(given: Any) -> Any:
+    """Return the SQL of an expression or of a mapped attribute; None if it is neither."""
+    clause = given.__clause_element__() if hasattr(given, "__clause_element__") else given
+    return clause if isinstance(clause, sa.ColumnElement | sa.TextClause) else None
+
+
+def _example(schema: Schema) -> str:
+    return f"{schema.name}.{next(iter(schema.fields), 'created_at')} == ..."
+
+
+def _refuse_other_tables(schema: Schema, query: "sa.Select[Any]") -> None:
+    """Refuse columns of other tables, with which each row would come once for every row there."""
+    others = [getattr(one, "name", None) or str(one) for one in query.get_final_froms()[1:]]
+    if others:
+        raise ParameterError(
+            f"select of {schema.name} got a column of {', '.join(map(repr, others))}, and not of its own table "
+            f"{schema.table_name!r}; use the columns of {schema.name}, or exists() for a condition on others"
+        )
+
+
+def equal(parts: Parts[Any], name: str, value: Any) -> Any:
+    """Return the condition that a column has a value, as params have it."""
+    schema = parts.schema
+    if name == "custom_data":
+        return sa.and_(sa.true(), *_custom(schema, value))
+    if name not in schema.fields and name not in schema.attributes.values():
+        raise ParameterError(unknown_key(name, schema.name, list(schema.fields)))
+    column = next(schema.table.c[c] for c, attribute in schema.attributes.items() if attribute == name)
+    if value is None:
+        return column.is_(None)
+    if name in schema.fields:
+        field = schema.fields[name]
+        if isinstance(field.type, sa.JSON):
+            raise ParameterError(
+                f"{name!r} of {schema.name} is JSON, which databases do not compare as a whole; compare a part of it, "
+                f"such as {schema.name}.{name}['key'].as_string() == ..."
+            )
+        value = value if field.generated else field.take(value, schema.name)
+    return _close(column, value)
+
+
+def _close(column: Any, value: Any) -> Any:
+    """Return the condition that a column has a value; floats as in verified hits, but for the noise of rounding."""
+    if isinstance(value, float) and math.isfinite(value) and value:
+        slack = RELATIVE * abs(value)
+        return column.between(value - slack, value + slack)
+    return column == (without_zone(value) if hasattr(value, "tzinfo") else value)
+
+
+def _custom(schema: Schema, fields: Any) -> Iterator[Any]:
+    if not isinstance(fields, Mapping):
+        raise ParameterError(f"custom_data takes a dict of its fields, such as custom_data={{'tag': 'x'}}: {fields!r}")
+    column = schema.table.c.custom_data
+    for name, given in fields.items():
+        try:
+            value = as_json(given, name)
+        except TypeError as error:
+            raise ParameterError(f"custom_data[{name!r}]={given!r:.80} cannot be asked for: {error}") from None
+        if isinstance(value, bool):
+            yield column[name].as_string().is_not(None)  # MariaDB takes what is not there for False
+            yield column[name].as_boolean() == value
+        elif isinstance(value, int | float):
+            yield _close(column[name].as_float(), float(value))
+        elif isinstance(value, str):
+            yield column[name].as_string() == value
+        elif value is None:
+            yield column[name].as_string().is_(None)
+        else:
+            raise ParameterError(
+                f"custom_data[{name!r}] is asked for as {type(value).__name__}, which databases do not compare; give "
+                "numbers, text, True, False or None, or a condition on a part of it"
+            )
+
+
+# ---- order -------------------------------------------------------------------------------------------------------
+def _order(parts: Parts[Any], given: Order) -> list[Any]:
+    """Return the clauses of an order, which the key makes a complete one: the same rows, the same order."""
+    schema, c = parts.schema, parts.schema.table.c
+    if given is None:
+        return [c.created_at, c.id]
+    several = given if isinstance(given, list | tuple) else [given]
+    clauses = [_by_name(schema, one) if isinstance(one, str) else _by_clause(schema, one) for one in several]
+    _refuse_other_tables(schema, parts.rows.query.where(*(bare(one).is_not(None) for one in clauses)))
+    return [*ordered(clauses), c.id]
+
+
+def _by_name(schema: Schema, given: str) -> Any:
+    name = given.removeprefix("-")
+    for column, attribute in schema.attributes.items():
+        if attribute == name:
+            clause = schema.table.c[column]
+            return clause.desc() if given.startswith("-") else clause
+    raise ParameterError(unknown_key(name, schema.name, list(schema.attributes.values())))
+
+
+def _by_clause(schema: Schema, given: Any) -> Any:
+    clause = _clause(given)
+    if clause is None:
+        raise ParameterError(
+            f"order_by takes columns of {schema.name}, and their names ('-created_at': downwards); not {given!r:.80}"
+        )
+    return clause

@@ -1,0 +1,123 @@
+"""What a result holds, as named arrays with named dimensions."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from entropic.ask.libraries import library
+from entropic.errors import LoadError
+
+RESULT = "result"  # the name of what has none
+UNDECLARED = (".json", ".txt", ".md", ".log", ".csv", ".tsv", ".csv.gz", ".tsv.gz")  # a number may be whole by chance
+
+
+@dataclass(slots=True)
+class Variable:
+    """An array (numpy's), the names of its dimensions, and whether it is a coordinate of others."""
+
+    dims: tuple[str, ...]
+    values: Any
+    attrs: dict[str, Any] = field(default_factory=dict)
+    is_coord: bool = False
+
+
+def variables(loaded: Any, only: Sequence[str] | None, path: str) -> dict[str, Variable]:
+    """Return the arrays of a result, by name.
+
+    Parameters
+    ----------
+    loaded
+        As it was read: a number, an array, a dict of these, a data set, a data frame, an image.
+    only
+        The names that are wanted; None for all.
+    path
+        Of its file, for messages.
+
+    Raises
+    ------
+    LoadError
+        If something that is wanted is no array.
+    """
+    np = library("numpy", "xarray", "to_xarray")
+    found: dict[str, Variable] = {}
+    for name, value in _parts(loaded, path):
+        one = value if isinstance(value, Variable) else None
+        if only is not None and name not in only and not (one and one.is_coord):
+            continue
+        found[name] = one or _array(np, name, value, path)
+    return found
+
+
+def _parts(loaded: Any, path: str) -> Iterator[tuple[str, Any]]:
+    if hasattr(loaded, "data_vars") or hasattr(loaded, "to_dataset"):
+        yield from _of_dataset(
+            loaded if hasattr(loaded, "data_vars") else loaded.to_dataset(name=loaded.name or RESULT)
+        )
+    elif hasattr(loaded, "columns") and hasattr(loaded, "index"):
+        yield from _of_frame(loaded)
+    elif isinstance(loaded, Mapping):
+        yield from _of_mapping(loaded, "")
+    elif hasattr(loaded, "getbands"):
+        np = library("numpy", "xarray", "to_xarray")
+        pixels = np.asarray(loaded)
+        yield RESULT, Variable(("y", "x", "channel")[: pixels.ndim], pixels)
+    elif isinstance(loaded, str) and os.path.splitext(path)[1].lower() in UNDECLARED:
+        yield RESULT, _numbers(loaded)
+    elif getattr(getattr(loaded, "dtype", None), "names", None):
+        yield from ((name, loaded[name]) for name in loaded.dtype.names)
+    else:
+        yield RESULT, loaded
+
+
+def _of_dataset(dataset: Any) -> Iterator[tuple[str, Variable]]:
+    for name, one in dataset.variables.items():
+        yield str(name), Variable(tuple(map(str, one.dims)), one.values, dict(one.attrs), name in dataset.coords)
+
+
+def _of_frame(frame: Any) -> Iterator[tuple[str, Variable]]:
+    dim = str(frame.index.name or "row")
+    if frame.index.name is not None:
+        yield dim, Variable((dim,), frame.index.to_numpy(), is_coord=True)
+    for name in frame.columns:
+        yield str(name), Variable((dim,), frame[name].to_numpy())
+
+
+def _of_mapping(loaded: Mapping[Any, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for name, value in loaded.items():
+        if isinstance(value, Mapping):
+            yield from _of_mapping(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _numbers(text: str) -> Any:
+    """Return the number, or the table of numbers, that a text is; else the text."""
+    try:
+        rows = [[float(word) for word in line.split()] for line in text.splitlines() if line.strip()]
+    except ValueError:
+        return text
+    if len(rows) == 1:
+        return rows[0][0] if len(rows[0]) == 1 else rows[0]
+    return [row[0] for row in rows] if rows and all(len(row) == 1 for row in rows) else rows or text
+
+
+def _array(np: Any, name: str, value: Any, path: str) -> Variable:
+    if value is None:
+        value = np.nan
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise LoadError(_no_array(name, path, "its lists have different lengths")) from error
+    if array.dtype == object and not all(isinstance(one, str) for one in array.flat):
+        raise LoadError(_no_array(name, path, f"it holds {type(value).__name__} that are neither numbers nor text"))
+    if array.dtype.kind == "V":
+        raise LoadError(_no_array(name, path, "its fields have no single type"))
+    return Variable(tuple(f"{name}_{i}" for i in range(array.ndim)), array)
+
+
+def _no_array(name: str, path: str, why: str) -> str:
+    return (
+        f"{name!r} in {path} cannot be made an array: {why}; choose others with variables=[...], or let "
+        "Store(..., loader=...) return arrays"
+    )

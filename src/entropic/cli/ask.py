@@ -1,0 +1,118 @@
+"""Commands that answer what is going on: status, failed, plan, explain."""
+
+from typing import Annotated, Any
+
+import typer
+
+from entropic.cli.app import command
+from entropic.cli.choices import key_of
+from entropic.cli.errors import FINE, FOUND
+from entropic.cli.look import Json, of_runner
+from entropic.cli.output import cell, put, put_json, put_json_rows, put_pairs, put_table
+from entropic.cli.values import params
+from entropic.cli.work import Grid, sets
+from entropic.disposal import amount
+from entropic.plan import duration
+from entropic.store import Store
+
+
+@command("status", "[STORE]", "entropic status model.py:store")
+def status(store: Store[Any], words: list[str], as_json: Json = False) -> int:
+    """Say what is stored, what runs where, what failed, and how fast."""
+    no_words(words)
+    found = store.status()
+    if as_json:
+        running = {key: owner._asdict() for key, owner in found.running.items()}
+        record = {name: getattr(found, name) for name in found.__slots__}
+        put_json({**record, "running": running, "results_dir": store.results_dir})
+        return FINE
+    put(repr(store))
+    pairs: list[tuple[str, Any]] = [("stored", f"{found.stored:,} rows, {amount(found.size)}")]
+    if found.last is not None:
+        pairs.append(("made", f"{cell(found.first)} to {cell(found.last)} UTC"))
+        pairs.append(("lately", f"{found.last_minute:,} in the last minute, {found.last_hour:,} in the last hour"))
+    if found.seconds is not None:
+        pairs.append(("a run takes", duration(found.seconds)))
+    pairs.append(("failed", f"{found.failed:,}" + (": entropic failed" if found.failed else "")))
+    pairs.append(("running", f"{len(found.running):,}"))
+    if found.dead:
+        pairs.append(("given up", f"{len(found.dead):,} of processes that are gone: they run again when asked for"))
+    put_pairs(pairs)
+    if found.running:
+        rows = [[key, owner.host, owner.pid, owner.since] for key, owner in found.running.items()]
+        put()
+        put_table(["running", "host", "pid", "since (UTC)"], rows)
+    return FINE
+
+
+def no_words(words: list[str]) -> None:
+    """Refuse words where there is nothing to name."""
+    from entropic.cli.choices import keys_only
+
+    keys_only(words, 0, 0, "no more than the store")
+
+
+Short = Annotated[bool, typer.Option("--short", help="a line each, without tracebacks")]
+
+
+@command("failed", "[STORE] [KEY]...", "entropic failed model.py:store --short")
+def failed(store: Store[Any], words: list[str], short: Short = False, as_json: Json = False) -> int:
+    """Show what failed and has not succeeded since, with tracebacks.
+
+    Exits with 1 if there is anything.
+    """
+    found = store.failures()
+    if words:
+        keys = {key_of(store, word, [failure.id for failure in found]) for word in words}
+        found = [failure for failure in found if failure.id in keys]
+    if as_json:
+        put_json_rows({name: getattr(failure, name) for name in failure.__slots__} for failure in found)
+    elif not found:
+        put("nothing failed")
+    elif short:
+        rows = [[one.id, _said(one.params), f"{one.error_type}: {one.message}", one.started_at] for one in found]
+        put_table(["id", "params", "error", "begun (UTC)"], rows)
+    else:
+        for failure in found:
+            put(f"{failure.id}  {_said(failure.params)}")
+            when, host = cell(failure.started_at), f"{failure.host} (pid {failure.pid})"
+            put(f"begun {when} UTC on {host}, failed after {duration(failure.elapsed_seconds)}")
+            put("\n".join(f"  {line}" for line in of_runner(failure.traceback)))
+            put(f"  what it printed: {failure.log_file}\n" if failure.log_file else "")
+        put(f"{len(found):,} failed; `entropic retry` runs them again")
+    return FOUND if found else FINE
+
+
+def _said(values: dict[str, Any]) -> str:
+    return " ".join(f"{name}={cell(value)}" for name, value in values.items())
+
+
+@command("plan", "[STORE] [NAME=VALUE]...", "entropic plan model.py:store --grid alpha=1,2,3 --grid beta=0.1:0.5:5")
+def plan(store: Store[Any], words: list[str], grid: Grid = None, as_json: Json = False) -> int:
+    """Say what a sweep would find and do.
+
+    Exits with 1 if anything is left to run.
+    """
+    found = store.plan(sets(store, words, grid))
+    left = bool(found.missing or found.failed or found.running)
+    if as_json:
+        lists = {name: getattr(found, name) for name in ("stored", "missing", "running", "failed")}
+        owners = [owner._asdict() for owner in found.owners]
+        put_json({**lists, "owners": owners, "estimate_seconds": found.estimate_seconds})
+    else:
+        put(str(found))
+    return FOUND if left else FINE
+
+
+@command("explain", "[STORE] NAME=VALUE...", "entropic explain model.py:store alpha=1 beta=0.3")
+def explain(store: Store[Any], words: list[str], as_json: Json = False) -> int:
+    """Say whether a set is a hit or a miss, and why.
+
+    Exits with 1 on a miss.
+    """
+    found: Any = store.explain(params(store, words))
+    if as_json:
+        put_json({name: getattr(found, name) for name in found.__slots__})
+    else:
+        put(str(found))
+    return FINE if found.hit else FOUND

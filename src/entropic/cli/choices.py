@@ -1,0 +1,39 @@
+"""Keys that a user types, and what they stand for."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from entropic.cli.errors import FOUND, UsageError, end
+from entropic.failures import Failure
+from entropic.store import Store
+
+MOST = 5  # of the keys that an ambiguous prefix shows
+
+
+def key_of(store: Store[Any], typed: str, known: Sequence[str] = ()) -> str:
+    """Return the key that begins with what was typed, if only one does; `known` are keys that may have no row."""
+    model: Any = store._parts.schema.model
+    if store.retrieve({"id": typed}) is not None or typed in known:
+        return typed
+    found: set[str] = {row.id for row in store.select(model.id.startswith(typed, autoescape=True), limit=MOST + 1)}
+    found |= {id for id in known if id.startswith(typed)}
+    found = {id for id in found if id.startswith(typed)}  # some databases do not tell A from a
+    if not found:
+        end(FOUND, f"entropic: there is no key {typed!r} in {store._parts.schema.name}; see `entropic ls`")
+    if len(found) > 1:
+        some = ", ".join(sorted(found)[:MOST]) + (", ..." if len(found) > MOST else "")
+        raise UsageError(f"{typed!r} is the beginning of several keys: {some}")
+    return found.pop()
+
+
+def keys_only(words: list[str], least: int, most: int | None, what: str) -> list[str]:
+    """Return the words if they are as many keys as they must be."""
+    if len(words) < least or (most is not None and len(words) > most):
+        raise UsageError(f"give {what}; {len(words)} {'was' if len(words) == 1 else 'were'} given")
+    return words
+
+
+def failure_of(store: Store[Any], key: str) -> Failure | None:
+    """Return what is recorded of a key's last failure."""
+    found = store.failures({"id": key})
+    return found[0] if found else None

@@ -1,0 +1,151 @@
+"""Commands that put in order, and remove: check, repair, gc, rm. What removes shows it first, and asks."""
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from entropic.cli.app import command
+from entropic.cli.ask import no_words
+from entropic.cli.choices import key_of, keys_only
+from entropic.cli.errors import FINE, FOUND, USAGE, end
+from entropic.cli.look import Json, Where, Yes
+from entropic.cli.output import put, put_json
+from entropic.cli.values import filters, seconds, size
+from entropic.disposal import Disposal, amount
+from entropic.files.measure import measure
+from entropic.store import Store
+
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
+
+
+def sure(yes: bool) -> None:
+    """Ask whether to go on; where nobody can be asked, do not."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        end(USAGE, "entropic: nothing was done: there is no terminal to ask on; --yes does it without asking")
+    if not typer.confirm("Go on?", err=True):
+        end(FOUND, "nothing was done")
+
+
+@command("check", "[STORE]", "entropic check model.py:store")
+def check(store: Store[Any], words: list[str], as_json: Json = False) -> int:
+    """Compare rows, claims and files; change nothing.
+
+    Exits with 1 if anything is not in order.
+    """
+    no_words(words)
+    report = store.check()
+    if as_json:
+        kinds = {name: [_finding(one) for one in found] for name, found in report.kinds().items()}
+        put_json({"ok": report.ok, "rows": report.rows, **kinds})
+    else:
+        put(str(report))
+    return FINE if report.ok else FOUND
+
+
+def _finding(one: Any) -> dict[str, Any]:
+    return {name: getattr(one, name) for name in one.__slots__}
+
+
+@command("repair", "[STORE]", "entropic repair model.py:store --dry-run")
+def repair(
+    store: Store[Any], words: list[str], dry_run: DryRun = False, yes: Yes = False, as_json: Json = False
+) -> int:
+    """Mend what needs no run.
+
+    Exits with 1 if anything is left.
+    """
+    no_words(words)
+    planned = store.repair(dry_run=True)
+    if not dry_run and planned.done:
+        if not yes:
+            put(str(planned))
+        sure(yes)
+    done = planned if dry_run else store.repair()
+    if as_json:
+        put_json({"done": done.done, "ok": done.left.ok, "dry_run": dry_run})
+    else:
+        put(str(done))
+    return FINE if done.left.ok else FOUND
+
+
+OlderThan = Annotated[str | None, typer.Option("--older-than", metavar="TIME", help="such as 30d, 12h, 90m")]
+TotalSize = Annotated[str | None, typer.Option("--total-size", metavar="SIZE", help="keep the newest, up to 10GB")]
+NoOrphans = Annotated[bool, typer.Option("--no-orphans", help="leave files whose row was deleted")]
+
+
+@command("gc", "[STORE] [NAME=VALUE]...", "entropic gc model.py:store --older-than 30d --dry-run")
+def gc(
+    store: Store[Any],
+    words: list[str],
+    older_than: OlderThan = None,
+    total_size: TotalSize = None,
+    where: Where = None,
+    no_orphans: NoOrphans = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    as_json: Json = False,
+) -> int:
+    """Remove results by age, size or condition, and orphaned files.
+
+    Shows what would go, and asks. Never what this store did not make, what was changed since, or what runs.
+    """
+    conditions, equal = filters(store, words, where or [])
+    rules: dict[str, Any] = {
+        **equal,
+        "older_than": seconds(older_than) if older_than is not None else None,
+        "total_size": size(total_size) if total_size is not None else None,
+        "orphans": not no_orphans,
+    }
+    done = store.gc(*conditions, **rules, dry_run=True)
+    if not dry_run and done.removed:
+        if not yes:
+            put(str(done))
+        sure(yes)
+        done = store.gc(*conditions, **rules)
+    if as_json:
+        put_json(_disposal(done, dry_run))
+    else:
+        put(str(done))
+    return FINE
+
+
+def _disposal(done: Disposal, dry_run: bool) -> dict[str, Any]:
+    lists = {"removed": [_finding(one) for one in done.removed], "kept": [_finding(one) for one in done.kept]}
+    return {"size": done.size, **done.counts(), **lists, "dry_run": dry_run}
+
+
+KeepFile = Annotated[bool, typer.Option("--keep-file", help="delete the row alone")]
+
+
+@command("rm", "[STORE] KEY...", "entropic rm model.py:store 3f9a 81c0")
+def rm(store: Store[Any], words: list[str], keep_file: KeepFile = False, yes: Yes = False) -> int:
+    """Delete rows and their results.
+
+    Shows them, and asks. A registered file stays.
+    """
+    keys = [key_of(store, word) for word in keys_only(words, 1, None, "the keys to remove")]
+    doomed = list(dict.fromkeys(keys))
+    with_file = {key: not keep_file and not _is_registered(store, key) for key in doomed}
+    if not yes:
+        for key in doomed:
+            put(_described(store, key, with_file[key]))
+    sure(yes)
+    count = sum(store.delete({"id": key}, remove_file=with_file[key]) for key in doomed)
+    put(f"{count:,} {'row' if count == 1 else 'rows'} deleted")
+    return FINE
+
+
+def _is_registered(store: Store[Any], key: str) -> bool:
+    found = store._parts.ledger.find(key)
+    return found is None or found.registered is not None or found.published is None
+
+
+def _described(store: Store[Any], key: str, with_file: bool) -> str:
+    row = store.retrieve({"id": key})
+    path = row.result_file if row is not None else ""
+    found = measure(path)
+    what = f"and its file {path} ({amount(found.size) if found else 'which is gone'})"
+    return f"delete {key} {what if with_file else f'and leave its file {path}'}"

@@ -1,0 +1,64 @@
+"""How a command ends: with a sentence instead of a traceback, and a code that scripts can use."""
+
+import os
+import re
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+import typer
+
+from entropic.errors import EntropicError, EntropicWarning, ModelError, ParameterError, RunsFailedWarning, StoreError
+
+FINE, FOUND, USAGE, INTERRUPTED, PIPE = 0, 1, 2, 130, 141
+
+
+class UsageError(Exception):
+    """The command was asked for something that cannot be."""
+
+
+def without_passwords(text: str) -> str:
+    """Return a text in which no URL has its password: a script's traceback shows its lines."""
+    return re.sub(r"(://[^/\s:@'\"]*):[^\s'\"]*@", r"\1:***@", text)
+
+
+def say(text: str) -> None:
+    """Print to stderr."""
+    print(without_passwords(text), file=sys.stderr)
+
+
+def end(code: int, text: str = "") -> NoReturn:
+    """End the command."""
+    if text:
+        say(text)
+    raise typer.Exit(code)
+
+
+@contextmanager
+def said() -> Iterator[None]:
+    """Turn what the library raises into a sentence and a code."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RunsFailedWarning)  # the command says so itself
+        usual = warnings.showwarning
+
+        def show(message: Any, category: Any, *place: Any) -> None:
+            if issubclass(category, EntropicWarning):
+                say(f"warning: {message}")
+            else:
+                usual(message, category, *place)
+
+        warnings.showwarning = show  # type: ignore[assignment]  # of the shape that it is called in
+        try:
+            yield
+        except UsageError as error:
+            end(USAGE, f"entropic: {error}" if "\n" not in str(error) else str(error))
+        except KeyboardInterrupt:
+            end(INTERRUPTED, "entropic: interrupted; what is finished is stored")
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor may the exit flush into it
+            end(PIPE)
+        except EntropicError as error:
+            wrong = isinstance(error, ParameterError | ModelError | StoreError)
+            end(USAGE if wrong else FOUND, f"entropic: {error}")

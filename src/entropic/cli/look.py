@@ -1,0 +1,277 @@
+"""Commands that look at rows: ls, show, diff, export."""
+
+import filecmp
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from entropic.ask.runs import Runs
+from entropic.cli.app import command
+from entropic.cli.choices import failure_of, key_of, keys_only
+from entropic.cli.errors import FINE, UsageError
+from entropic.cli.output import cell, on_terminal, put, put_json, put_json_rows, put_pairs, put_table
+from entropic.cli.target import START
+from entropic.cli.values import filters, schema_of
+from entropic.disposal import amount
+from entropic.fields import unknown_key
+from entropic.files.measure import measure
+from entropic.keys import RESERVED
+from entropic.store import Store
+
+PAGE = 50  # rows on a terminal, if nobody says
+_SECONDS = "elapsed_seconds"
+
+Where = Annotated[list[str] | None, typer.Option("--where", "-w", metavar="COND", help="such as 'dt<0.1'; repeatable")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document.")]
+Sort = Annotated[str | None, typer.Option("--sort", metavar="NAMES", help="columns; -NAME: downwards  [newest first]")]
+Columns = Annotated[str | None, typer.Option("--columns", "-c", metavar="NAMES", help="exactly these, by commas")]
+Limit = Annotated[int | None, typer.Option("--limit", "-n", min=0, help=f"rows; 0: all  [{PAGE} on a terminal]")]
+Page = Annotated[int, typer.Option("--page", min=1, help="which page of so many rows")]
+All = Annotated[bool, typer.Option("--all", "-a", help="also columns that are equal everywhere")]
+
+
+@command("ls", "[STORE] [NAME=VALUE]...", "entropic ls model.py:store n=100 --where 'dt<0.1' --sort=-dt")
+def ls(
+    store: Store[Any],
+    words: list[str],
+    where: Where = None,
+    sort: Sort = None,
+    columns: Columns = None,
+    limit: Limit = None,
+    page: Page = 1,
+    every: All = False,
+    as_json: Json = False,
+) -> int:
+    """List rows.
+
+    On a terminal what is equal in all of them is said once, and a long list comes in pages.
+    """
+    conditions, equal = filters(store, words, where or [])
+    if limit is None and on_terminal() and not as_json:
+        limit = PAGE
+    order = [name.strip() for name in sort.split(",")] if sort else ["-created_at"]
+    wanted = limit * page + 1 if limit else None
+    found = store.select(*conditions, order_by=order, limit=wanted, **equal)
+    rows = found[limit * (page - 1) : limit * page] if limit else found
+    more = bool(limit) and len(found) > (limit or 0) * page
+    names = _chosen(store, columns)
+    if as_json:
+        put_json_rows(
+            _record(store, row) if names is None else {name: _get(row, name) for name in names} for row in rows
+        )
+        return FINE
+    _show(store, rows, names, every)
+    if more and on_terminal():
+        put(f"More rows follow: --page {page + 1}, or --limit 0 for all.")
+    return FINE
+
+
+def _chosen(store: Store[Any], columns: str | None) -> list[str] | None:
+    """Return the columns that the user named."""
+    if columns is None:
+        return None
+    names = [name.strip() for name in columns.split(",")]
+    known = list(schema_of(store).attributes.values())
+    for name in names:
+        if name not in known and not name.startswith("custom_data."):
+            raise UsageError(unknown_key(name, schema_of(store).name, known))
+    return names
+
+
+def _show(store: Store[Any], rows: Runs[Any], names: list[str] | None, every: bool) -> None:
+    if not rows:
+        put("no rows")
+        return
+    own = list(schema_of(store).fields)
+    constant: list[str] = []
+    if names is None and not every and len(rows) > 1 and on_terminal():
+        constant = [name for name in own if len({cell(_get(row, name)) for row in rows}) == 1]
+    shown = names or ["id", *(name for name in own if name not in constant), "created_at", f"custom_data.{_SECONDS}"]
+    cells = [[_get(row, name) for name in shown] for row in rows]
+    numbers = [name for i, name in enumerate(shown) if isinstance(cells[0][i], int | float)]
+    titles = ["seconds" if name == f"custom_data.{_SECONDS}" and names is None else name for name in shown]
+    if constant:
+        put("equal in all: " + ", ".join(f"{name}={cell(_get(rows[0], name))}" for name in constant))
+    put_table(titles, cells, [titles[shown.index(name)] for name in numbers])
+
+
+def _get(row: Any, name: str) -> Any:
+    head, _, rest = name.partition(".")
+    return (row.custom_data or {}).get(rest) if rest else getattr(row, head)
+
+
+def _record(store: Store[Any], row: Any) -> dict[str, Any]:
+    names = ["id", *schema_of(store).fields, *(name for name in RESERVED if name != "id")]
+    return {name: getattr(row, name) for name in names}
+
+
+@command("show", "[STORE] KEY", "entropic show model.py:store 3f9a\n(the beginning of a key is enough)")
+def show(store: Store[Any], words: list[str], as_json: Json = False) -> int:
+    """Show all that is known of one key.
+
+    Its row, its result, who runs it, its last failure.
+    """
+    (typed,) = keys_only(words, 1, 1, "one key, or its beginning")
+    running = store.status().running
+    key = key_of(store, typed, [*(failure.id for failure in store.failures()), *running])
+    row, failure = store.retrieve({"id": key}), failure_of(store, key)
+    log = store.log_file({"id": key})
+    if as_json:
+        record = _record(store, row) if row is not None else {"id": key}
+        put_json({**record, "running": running.get(key), "failure": failure and _failure(failure), "log_file": log})
+        return FINE
+    pairs: list[tuple[str, Any]] = [("id", key)]
+    if row is not None:
+        found = measure(row.result_file)
+        pairs += [(name, getattr(row, name)) for name in schema_of(store).fields]
+        pairs += [("created_at", f"{cell(row.created_at)} UTC"), ("result_file", row.result_file)]
+        pairs += [("size", amount(found.size) if found else "(the file is gone; it runs again when asked for)")]
+        pairs += [(f"custom_data.{name}", value) for name, value in row.custom_data.items()]
+    elif failure is not None:
+        pairs += list(failure.params.items())
+    if key in running:
+        owner = running[key]
+        pairs.append(("running", f"on {owner.host} (pid {owner.pid}) since {cell(owner.since)} UTC"))
+    put_pairs([*pairs, *([("log_file", log)] if log else [])])
+    if failure is not None:
+        put(f"\nits last run failed on {failure.host} (pid {failure.pid}) at {cell(failure.started_at)} UTC:\n")
+        put("\n".join(f"  {line}" for line in of_runner(failure.traceback)))
+    return FINE
+
+
+def of_runner(traceback: str) -> list[str]:
+    """Return the lines of a traceback without those frames that are entropic's."""
+    kept, ours = list[str](), False
+    for line in traceback.rstrip().splitlines():
+        if re.match("  [^ ]", line) or not line.startswith(" "):
+            ours = bool(re.match(r'  File ".*[/\\]entropic[/\\](?:executors|files)[/\\]\w+\.py"', line))
+        if not ours:
+            kept.append(line)
+    return kept
+
+
+def _failure(failure: Any) -> dict[str, Any]:
+    return {name: getattr(failure, name) for name in failure.__slots__}
+
+
+@command("diff", "[STORE] KEY KEY", "entropic diff model.py:store 3f9a 81c0")
+def diff(store: Store[Any], words: list[str], as_json: Json = False) -> int:
+    """Say how two runs differ.
+
+    In their params, their custom data, and their results.
+    """
+    typed = keys_only(words, 2, 2, "two keys, or their beginnings")
+    failures = [failure.id for failure in store.failures()]
+    keys = [key_of(store, one, failures) for one in typed]
+    first, second = (_all_of(store, key) for key in keys)
+    names = [name for name in {**first, **second} if name not in ("id", "result_file")]
+    differing = {name: (first.get(name), second.get(name)) for name in names if first.get(name) != second.get(name)}
+    results = _compared(first.get("result_file"), second.get("result_file"))
+    if as_json:
+        put_json({"keys": keys, "differing": differing, "results": results})
+        return FINE
+    rows = [[name, *(cell(value) for value in values)] for name, values in differing.items()]
+    put_table(["", *keys], rows)
+    same = len(names) - len(differing)
+    put(f"{same} {'value is' if same == 1 else 'values are'} equal; the results {results}")
+    return FINE
+
+
+def _all_of(store: Store[Any], key: str) -> dict[str, Any]:
+    row = store.retrieve({"id": key})
+    if row is None:
+        failure = failure_of(store, key)
+        return {**(failure.params if failure else {}), "failed": failure and f"{failure.error_type}: {failure.message}"}
+    record = _record(store, row)
+    custom = record.pop("custom_data")
+    return record | {f"custom_data.{name}": value for name, value in custom.items()}
+
+
+def _compared(first: str | None, second: str | None) -> str:
+    """Say whether two results are the same."""
+    sizes = [measure(path) if path else None for path in (first, second)]
+    if not first or not second or sizes[0] is None or sizes[1] is None:
+        return "are not both there"
+    if first == second:
+        return "are one"
+    if sizes[0].folder or sizes[1].folder:
+        return f"are folders of {amount(sizes[0].size)} and {amount(sizes[1].size)}"
+    if filecmp.cmp(first, second, shallow=False):
+        return "are equal, byte for byte"
+    return f"differ ({amount(sizes[0].size)} and {amount(sizes[1].size)})"
+
+
+Format = Annotated[
+    Literal["csv", "parquet", "json", "netcdf"] | None, typer.Option("--format", "-f", help="[by the file's suffix]")
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+_SUFFIXES = {".csv": "csv", ".parquet": "parquet", ".json": "json", ".nc": "netcdf"}
+Dims = Annotated[str | None, typer.Option("--dims", metavar="NAMES", help="netcdf: the dimensions  [what differs]")]
+Variables = Annotated[str | None, typer.Option("--variables", metavar="NAMES", help="netcdf: which of the results'")]
+
+
+@command("export", "[STORE] [NAME=VALUE]... FILE", "entropic export model.py:store runs.csv --where 'dt<0.1'")
+def export(
+    store: Store[Any],
+    words: list[str],
+    where: Where = None,
+    sort: Sort = None,
+    format_: Format = None,
+    dims: Dims = None,
+    variables: Variables = None,
+    yes: Yes = False,
+) -> int:
+    """Write rows to a file: csv, parquet, json or netcdf.
+
+    NetCDF holds the results too, as labelled arrays over what differs in the params. FILE may be -: the output.
+    """
+    files = [word for word in words if "=" not in word]
+    if len(files) != 1:
+        raise UsageError("give one file to write to, such as runs.csv, or - (with --format)")
+    kind = format_ or _SUFFIXES.get(Path(files[0]).suffix)
+    if kind is None:
+        raise UsageError(f"{files[0]} does not tell its format; end it with {', '.join(_SUFFIXES)}, or give --format")
+    if files[0] == "-" and kind not in ("csv", "json"):
+        raise UsageError(f"{kind} is no text; give a file")
+    path = os.path.join(START, files[0])
+    if files[0] != "-" and os.path.exists(path) and not yes:
+        raise UsageError(f"{files[0]} exists; --yes replaces it")
+    conditions, equal = filters(store, [word for word in words if "=" in word], where or [])
+    order = [name.strip() for name in sort.split(",")] if sort else None
+    rows = store.select(*conditions, order_by=order, **equal)
+    try:
+        _write(store, rows, kind, path if files[0] != "-" else None, _names(dims), _names(variables))
+    except OSError as error:
+        raise UsageError(f"{files[0]} cannot be written: {error.strerror or error}") from None
+    if files[0] != "-":
+        print(f"{len(rows):,} rows to {files[0]}", file=sys.stderr)
+    return FINE
+
+
+def _names(text: str | None) -> list[str] | None:
+    return [name.strip() for name in text.split(",")] if text else None
+
+
+def _write(
+    store: Store[Any],
+    rows: Runs[Any],
+    kind: str,
+    path: str | None,
+    dims: list[str] | None,
+    variables: list[str] | None,
+) -> None:
+    if kind == "netcdf":
+        rows.to_xarray(dims, variables).to_netcdf(path)
+    elif kind == "parquet":
+        rows.to_pandas(custom_data=True).to_parquet(path)
+    elif kind == "csv":
+        rows.to_pandas(custom_data=True).to_csv(path or sys.stdout, index=False)
+    elif path is None:
+        put_json_rows(_record(store, row) for row in rows)
+    else:
+        with open(path, "w", encoding="utf-8") as file:
+            put_json_rows((_record(store, row) for row in rows), file)

@@ -1,0 +1,140 @@
+"""What a command prints: tables for people, JSON for machines."""
+
+import enum
+import json
+import math
+import os
+import pydoc
+import shutil
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
+from datetime import date, datetime, time, timedelta
+from typing import Any, TextIO
+
+from entropic.cli.errors import without_passwords
+
+WIDEST = 60  # characters of a cell
+
+
+def on_terminal() -> bool:
+    """Tell whether a person reads the answer."""
+    return sys.stdout.isatty()
+
+
+def put(text: str = "") -> None:
+    """Print a text as it is."""
+    sys.stdout.write(without_passwords(text) + "\n")
+
+
+@contextmanager
+def answers_only() -> Iterator[None]:
+    """Let whatever somebody else's code prints go to stderr: stdout is for the command's answer."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    try:
+        os.dup2(2, 1)  # what C code prints, too
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+# ---- for machines ------------------------------------------------------------------------------------------------
+def put_json(value: Any) -> None:
+    """Print one JSON document."""
+    sys.stdout.write(json.dumps(plain(value), indent=2, ensure_ascii=False) + "\n")
+
+
+def put_json_rows(rows: Iterable[Mapping[str, Any]], file: TextIO | None = None) -> None:
+    """Print one JSON array with a row on each line."""
+    lines = (json.dumps(plain(row), ensure_ascii=False) for row in rows)
+    (file or sys.stdout).write("[" + ",".join(f"\n{line}" for line in lines) + "\n]\n")
+
+
+def plain(value: Any) -> Any:
+    """Return a value as JSON has it: times as ISO 8601, enumerations by name, numbers that it lacks as text."""
+    if value is None or (isinstance(value, bool | str) and not isinstance(value, enum.Enum)):
+        return value
+    if isinstance(value, enum.Enum):
+        return value.name
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, int):
+        return value
+    if isinstance(value, Mapping):
+        return {str(name): plain(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(inner) for inner in value]
+    if isinstance(value, datetime | date | time):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    return value.hex() if isinstance(value, bytes) else str(value)
+
+
+# ---- for people --------------------------------------------------------------------------------------------------
+def cell(value: Any) -> str:
+    """Return a value on one line."""
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.12g}"
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S}"
+    if isinstance(value, dict | list):
+        value = json.dumps(plain(value), ensure_ascii=False)
+    text = str(plain(value))
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def put_table(names: Sequence[str], rows: Sequence[Sequence[Any]], right: Iterable[str] = ()) -> None:
+    """Print a table: drawn by Rich on a terminal, plain and aligned elsewhere, in a pager if it is long."""
+    cells = [[cell(value) for value in row] for row in rows]
+    numbers = {names.index(name) for name in right}
+    if not on_terminal() or len(cells) > 500:  # which Rich would take seconds for
+        lines = _aligned(names, cells, numbers)
+        if on_terminal():
+            _page("".join(f"{line}\n" for line in lines))
+        else:
+            sys.stdout.write("".join(f"{line}\n" for line in lines))
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for i, name in enumerate(names):
+        table.add_column(Text(name), justify="right" if i in numbers else "left", overflow="fold", no_wrap=name == "id")
+    for row in cells:
+        table.add_row(*(Text(text if len(text) <= WIDEST else text[: WIDEST - 1] + "…") for text in row))
+    console = Console()
+    if len(cells) + 3 > shutil.get_terminal_size().lines and sys.stdin.isatty():
+        with console.capture() as captured:
+            console.print(table)
+        _page(captured.get())
+    else:
+        console.print(table)
+
+
+def _page(text: str) -> None:
+    os.environ.setdefault("LESS", "-FRX")  # ends by itself if all fits, keeps colours and what was shown
+    pydoc.pager(text)
+
+
+def _aligned(names: Sequence[str], cells: list[list[str]], numbers: set[int]) -> Iterable[str]:
+    columns = list(zip(names, *cells, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    form = "  ".join(f"{{:{'>' if i in numbers else '<'}{width}}}" for i, width in enumerate(widths))
+    for row in (names, *cells):
+        yield form.format(*row).rstrip()
+
+
+def put_pairs(pairs: Iterable[tuple[str, Any]]) -> None:
+    """Print names and values, one pair on a line."""
+    found = [(name, cell(value)) for name, value in pairs]
+    width = max((len(name) for name, _ in found), default=0)
+    for name, text in found:
+        put(f"{name:<{width}}  {text}".rstrip())

@@ -1,0 +1,183 @@
+"""Which store a command is about: `file.py:store`, `module:store`, a database alone, or what the project says."""
+
+import importlib
+import importlib.util
+import os
+import re
+import sys
+import tomllib
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import cloudpickle
+import sqlalchemy as sa
+
+from entropic.cli.errors import UsageError
+from entropic.cli.output import answers_only
+from entropic.reflect import open_reflected
+from entropic.store import Store
+
+START = os.getcwd()  # where the user is: a project is opened in its own folder
+_NAMED = re.compile(r"(?P<where>[^=]+\.py|[A-Za-z_][\w.]*)(?::(?P<name>[A-Za-z_][\w.]*))?")
+_WAYS = (
+    "name it first, as file.py:store or module:store, or with --store or --db; or once for all, in pyproject.toml "
+    "([tool.entropic] store = ...) or in the environment (ENTROPIC_STORE, ENTROPIC_DB)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What the options of a command say about its store."""
+
+    store: str | None = None
+    db: str | None = None
+    table: str | None = None
+    results: str | None = None
+
+    def open(self, words: list[str]) -> tuple[Store[Any], list[str]]:
+        """Return the store, and the words of the command that do not name it."""
+        if self.store is not None and self.db is not None:
+            raise UsageError("give --store or --db, not both")
+        if self.store is None and self.db is None and words and names_store(words[0]):
+            return opened(words[0]), words[1:]
+        if self.store is not None:
+            return opened(self.store), words
+        if self.db is not None:
+            return self._by_database(self.db), words
+        return self._by_surroundings(), words
+
+    def _by_database(self, url: str) -> Store[Any]:
+        return open_reflected(checked(url), self.table, self.results)
+
+    def _by_surroundings(self) -> Store[Any]:
+        """Open what the environment names, else the project."""
+        if name := os.environ.get("ENTROPIC_STORE"):
+            return opened(name)
+        if url := os.environ.get("ENTROPIC_DB"):
+            return self._by_database(url)
+        folder, said = project(Path(START))
+        os.chdir(folder)  # what a script, or a URL, says of files is meant from there
+        if "store" in said:
+            return opened(said["store"])
+        if "db" in said:
+            table, results = self.table or said.get("table"), self.results or said.get("results_dir")
+            return open_reflected(checked(said["db"]), table, results)
+        raise UsageError(f"which store? {_WAYS}")
+
+
+def project(start: Path) -> tuple[Path, dict[str, str]]:
+    """Return the folder of the project around a folder, and what its `[tool.entropic]` says."""
+    for folder in (start, *start.parents):
+        file = folder / "pyproject.toml"
+        if not file.is_file():
+            continue
+        try:
+            said = tomllib.loads(file.read_text(encoding="utf-8")).get("tool", {}).get("entropic")
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise UsageError(f"{file} cannot be read: {error}") from None
+        if said is None:
+            continue
+        known = ("store", "db", "table", "results_dir")
+        if unknown := [name for name in said if name not in known]:
+            raise UsageError(f"{file}: [tool.entropic] has {unknown[0]!r}; it may have {', '.join(known)}")
+        if wrong := [name for name in said if not isinstance(said[name], str)]:
+            raise UsageError(f"{file}: [tool.entropic] {wrong[0]} is text")
+        return folder, said
+    return start, {}
+
+
+def names_store(word: str) -> bool:
+    """Tell whether a word names a store, rather than a key or a parameter."""
+    return bool(re.fullmatch(r"[^=]+\.py|[^=]+\.py:[A-Za-z_][\w.]*|[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", word))
+
+
+def checked(url: str) -> str:
+    """Return a URL that is one; what is none is not repeated, since it may hold a password."""
+    try:
+        sa.make_url(url)
+    except (sa.exc.ArgumentError, ValueError):
+        raise UsageError("--db is no URL of a database, such as sqlite:///db.sqlite3") from None
+    return url
+
+
+def opened(name: str) -> Store[Any]:
+    """Import the store that a name means."""
+    match = _NAMED.fullmatch(name)
+    if match is None:
+        raise UsageError(f"{name!r} names no store; write file.py:store or module:store")
+    where = match["where"]
+    module = _script(where) if where.endswith(".py") else _module(where)
+    return _in(module, where, match["name"])
+
+
+def _script(where: str) -> ModuleType:
+    path = Path(where).absolute()
+    if not path.is_file():
+        raise UsageError(f"there is no file {where}")
+    name = path.stem
+    if not name.isidentifier() or name in sys.modules or name in sys.stdlib_module_names:
+        name = f"entropic_script_{re.sub(r'[^0-9A-Za-z_]', '_', name)}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"{where} cannot be imported")
+    sys.path.insert(0, str(path.parent))
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    loader = spec.loader
+    _importing(where, lambda: loader.exec_module(module), [str(path)])
+    cloudpickle.register_pickle_by_value(module)  # as a script's own, so that no worker imports it again
+    return module
+
+
+def _module(where: str) -> ModuleType:
+    sys.path.insert(0, os.getcwd())
+    try:
+        if importlib.util.find_spec(where) is None:
+            raise ModuleNotFoundError(name=where)
+    except ModuleNotFoundError as error:
+        raise UsageError(f"there is no module {error.name}") from None
+    except Exception as error:  # noqa: BLE001  (of a package around it)
+        raise _of_script(where, error) from None
+    _importing(where, lambda: importlib.import_module(where), [where])
+    return sys.modules[where]
+
+
+def _importing(where: str, action: Any, argv: list[str]) -> None:
+    """Run a script's code: what it prints is not the command's answer, and what it raises is its own."""
+    before, sys.argv = sys.argv, argv
+    try:
+        with answers_only():
+            action()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001  (SystemExit, too: a script that parses options)
+        raise _of_script(where, error) from None
+    finally:
+        sys.argv = before
+
+
+def _of_script(where: str, error: BaseException) -> UsageError:
+    frames = traceback.TracebackException.from_exception(error)
+    while frames.stack and ("importlib" in frames.stack[0].filename or frames.stack[0].filename == __file__):
+        frames.stack.pop(0)
+    text = "".join(frames.format()).rstrip()
+    return UsageError(f"{text}\n\n{where} could not be imported, because of the error above")
+
+
+def _in(module: ModuleType, where: str, name: str | None) -> Store[Any]:
+    stores = {found: value for found, value in vars(module).items() if isinstance(value, Store)}
+    there = f"there is {', '.join(f'{where}:{found}' for found in stores)}" if stores else "no store is made at its top"
+    if name is None:
+        if len({id(store) for store in stores.values()}) == 1:
+            return next(iter(stores.values()))
+        raise UsageError(f"which store of {where}? {there}")
+    found: Any = module
+    for part in name.split("."):
+        if not hasattr(found, part):
+            raise UsageError(f"{where} has no {name!r}; {there}")
+        found = getattr(found, part)
+    if not isinstance(found, Store):
+        raise UsageError(f"{where}:{name} is no store but {type(found).__name__}; {there}")
+    return found

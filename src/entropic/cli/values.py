@@ -1,0 +1,253 @@
+"""What a user types, as the values that the model's columns hold."""
+
+import enum
+import json
+import re
+import uuid
+from collections.abc import Callable
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+import sqlalchemy as sa
+
+from entropic.cli.errors import UsageError
+from entropic.db.dialects.portable import underlying
+from entropic.fields import unknown_key
+from entropic.model import Schema
+from entropic.store import Store
+
+_NOTHING = ("null", "none")
+_CONDITION = re.compile(r"\s*(?P<name>[A-Za-z_][\w.]*)\s*(?P<op><=|>=|!=|==|=|<|>)\s*(?P<text>.*)", re.DOTALL)
+_PAIR = re.compile(r"(?P<name>[A-Za-z_][\w.]*)=(?P<text>.*)", re.DOTALL)
+_CUSTOM = "custom_data."
+
+
+def schema_of(store: Store[Any]) -> Schema:
+    """Return what a store knows of its model."""
+    return store._parts.schema
+
+
+# ---- one value ---------------------------------------------------------------------------------------------------
+def _boolean(text: str) -> bool:
+    known = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+    if text.lower() not in known:
+        raise ValueError("true or false")
+    return known[text.lower()]
+
+
+def _number(kind: Callable[[str], Any], wanted: str) -> Callable[[str], Any]:
+    def parse(text: str) -> Any:
+        try:
+            return kind(text)
+        except (ValueError, InvalidOperation):
+            raise ValueError(wanted) from None
+
+    return parse
+
+
+def _iso(kind: Any, wanted: str) -> Callable[[str], Any]:
+    def parse(text: str) -> Any:
+        try:
+            return kind.fromisoformat(text)
+        except ValueError:
+            raise ValueError(wanted) from None
+
+    return parse
+
+
+def _member(kind: sa.Enum) -> Callable[[str], Any]:
+    members: type[enum.Enum] | None = kind.enum_class
+
+    def parse(text: str) -> Any:
+        found: list[Any]
+        if members is None:
+            found = [one for one in kind.enums if one == text]
+        else:
+            found = [one for one in members if text == one.name] or [m for m in members if text == str(m.value)]
+        if not found:
+            raise ValueError("one of " + ", ".join(map(str, kind.enums)))
+        return found[0]
+
+    return parse
+
+
+def _refuse(_: str) -> Any:
+    raise ValueError("bytes, which cannot be typed")
+
+
+_PARSERS: list[tuple[Any, Callable[[Any], Callable[[str], Any]]]] = [
+    (sa.Boolean, lambda _: _boolean),
+    (sa.Integer, lambda _: _number(int, "a whole number")),
+    (sa.Float, lambda _: _number(float, "a number")),
+    (sa.Numeric, lambda kind: _number(Decimal if kind.asdecimal else float, "a number")),
+    (sa.Enum, _member),
+    (sa.String, lambda _: str),
+    (sa.LargeBinary, lambda _: _refuse),
+    (sa.DateTime, lambda _: _iso(datetime, "a time, such as 2024-01-31T12:00")),
+    (sa.Date, lambda _: _iso(date, "a date, such as 2024-01-31")),
+    (sa.Time, lambda _: _iso(time, "a time of day, such as 12:30")),
+    (sa.Interval, lambda _: lambda text: timedelta(seconds=_number(float, "a number of seconds")(text))),
+    (sa.Uuid, lambda kind: _number(uuid.UUID, "a UUID") if kind.as_uuid else str),
+    (sa.JSON, lambda _: _number(json.loads, "JSON")),
+]
+
+
+def _column(store: Store[Any], name: str) -> sa.Column[Any]:
+    schema = schema_of(store)
+    for column, attribute in schema.attributes.items():
+        if attribute == name:
+            return schema.table.c[column]
+    raise UsageError(unknown_key(name, schema.name, list(schema.fields)))
+
+
+def parsed(store: Store[Any], name: str, text: str) -> Any:
+    """Return the value of a column that a text means."""
+    column = _column(store, name)
+    kind = underlying(column.type)
+    if text.lower() in _NOTHING and column.nullable and not isinstance(kind, sa.JSON):
+        return None
+    parser = next((make(kind) for types, make in _PARSERS if isinstance(kind, types)), str)
+    try:
+        return parser(text)
+    except ValueError as error:
+        raise UsageError(f"{name}={text}: the column {name!r} takes {error}") from None
+
+
+# ---- conditions and sets -----------------------------------------------------------------------------------------
+def filters(store: Store[Any], words: list[str], where: list[str]) -> tuple[list[Any], dict[str, Any]]:
+    """Return `name=value` words and `--where` texts as the conditions, and the keywords, of a query."""
+    given, equal = list[Any](), dict[str, Any]()
+    for word in words:
+        name, text = _pair(word)
+        if name.startswith(_CUSTOM):
+            equal.setdefault("custom_data", {})[name.removeprefix(_CUSTOM)] = _json_or_text(text)
+        else:
+            equal[name] = parsed(store, name, text)
+    for one in where:
+        name, op, text = _split(one)
+        if op in ("=", "==") and name not in equal and not name.startswith(_CUSTOM):
+            equal[name] = parsed(store, name, text)  # the library knows when two floats are the same
+        else:
+            given.append(_condition(store, one))
+    return given, equal
+
+
+def _split(given: str) -> tuple[str, str, str]:
+    match = _CONDITION.fullmatch(given)
+    if match is None:
+        raise UsageError(f"--where {given!r} is no condition; write NAME OP VALUE, such as 'dt<0.1' (= != < <= > >=)")
+    return match["name"], match["op"], match["text"].strip()
+
+
+def _condition(store: Store[Any], given: str) -> Any:
+    name, op, text = _split(given)
+    column: Any
+    if name.startswith(_CUSTOM):
+        value = _json_or_text(text)
+        field = schema_of(store).table.c.custom_data[name.removeprefix(_CUSTOM)]
+        if isinstance(value, bool):
+            column = field.as_boolean()
+        else:
+            column = field.as_float() if isinstance(value, int | float) else field.as_string()
+    else:
+        value, column = parsed(store, name, text), _column(store, name)
+    if value is None:
+        if op in ("=", "==", "!="):
+            return column.is_not(None) if op == "!=" else column.is_(None)
+        raise UsageError(f"--where {given!r}: null is neither less nor more; write = or !=")
+    compared: dict[str, Callable[[], Any]] = {
+        "<": lambda: column < value,
+        "<=": lambda: column <= value,
+        ">": lambda: column > value,
+        ">=": lambda: column >= value,
+        "!=": lambda: column != value,
+        "=": lambda: column == value,
+        "==": lambda: column == value,
+    }
+    return compared[op]()
+
+
+def params(store: Store[Any], words: list[str]) -> dict[str, Any]:
+    """Return `name=value` words as a set of params."""
+    found: dict[str, Any] = {}
+    for word in words:
+        name, text = _pair(word)
+        if name in found:
+            raise UsageError(f"{name!r} is given twice")
+        found[name] = text if name == "id" else parsed(store, name, text)
+    return found
+
+
+def grid(store: Store[Any], texts: list[str]) -> dict[str, list[Any]]:
+    """Return `--grid` texts as a grid: values by commas, a JSON list, or `first:last:count`."""
+    found: dict[str, list[Any]] = {}
+    for given in texts:
+        name, text = _pair(given)
+        if name in found:
+            raise UsageError(f"{name!r} has two grids")
+        found[name] = _values(store, name, text)
+    return found
+
+
+def _values(store: Store[Any], name: str, text: str) -> list[Any]:
+    kind = underlying(_column(store, name).type)
+    if isinstance(kind, sa.Integer | sa.Float | sa.Numeric) and text.count(":") == 2:
+        return [parsed(store, name, one) for one in _spaced(name, text, isinstance(kind, sa.Integer))]
+    if text.startswith("["):
+        try:
+            return [parsed(store, name, one if isinstance(one, str) else json.dumps(one)) for one in json.loads(text)]
+        except ValueError:
+            raise UsageError(f"{name}={text} is no JSON list") from None
+    return [parsed(store, name, one.strip()) for one in text.split(",")]
+
+
+def _spaced(name: str, text: str, whole: bool) -> list[str]:
+    """Return evenly spaced numbers, exact in their decimals: 0.1:0.5:5 has the 0.3 that a person would type."""
+    try:
+        first, last, count = (Decimal(part) for part in text.split(":"))
+        if count != int(count) or count < 1 or (count == 1 and first != last):
+            raise ValueError
+    except (ValueError, InvalidOperation, OverflowError):
+        raise UsageError(f"{name}={text}: write first:last:count, with a count of 2 or more") from None
+    step = (last - first) / (count - 1) if count > 1 else Decimal(0)
+    values = [first + step * i for i in range(int(count) - 1)] + [last]
+    if whole and any(value != int(value) for value in values):
+        raise UsageError(f"{name}={text}: {name!r} takes whole numbers, and these steps are {step}")
+    return [str(int(value)) if whole else str(value) for value in values]
+
+
+def _pair(word: str) -> tuple[str, str]:
+    match = _PAIR.fullmatch(word)
+    if match is None:
+        raise UsageError(f"{word!r} is not NAME=VALUE")
+    return match["name"], match["text"]
+
+
+def _json_or_text(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+# ---- amounts -----------------------------------------------------------------------------------------------------
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400, "": 1}
+_BYTES = {"": 1, "b": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+_BINARY = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+
+
+def seconds(text: str) -> float:
+    """Return how long `30d`, `12h`, `90m` or `45s` is."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhdw]?)\s*", text.lower())
+    if match is None:
+        raise UsageError(f"{text!r} is no time; write 30d, 12h, 90m or 45s")
+    return float(match[1]) * _SECONDS[match[2]]
+
+
+def size(text: str) -> int:
+    """Return how many bytes `10GB`, `500MB` or `1GiB` is."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", text.lower())
+    if match is None or (match[3] and not match[2]):
+        raise UsageError(f"{text!r} is no size; write 10GB, 500MB or 1GiB")
+    return int(float(match[1]) * (_BINARY if match[3] else _BYTES)[match[2]])

@@ -1,0 +1,367 @@
+"""`Store.gc`: results that are not wanted any more go, and files of ours that no row needs.
+
+A result goes as `Store.delete` lets it go: its row first, then its file through a slot, which anyone can finish. What
+is judged here without a lock is judged again under it, so whoever runs, replaces or deletes a result meanwhile wins.
+"""
+
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+import sqlalchemy as sa
+
+from entropic.ask.select import matching
+from entropic.clear import finish_delete, slot_of
+from entropic.collect import Left, collect, survey
+from entropic.db.connection import Connection
+from entropic.db.ledger import FAILED, IDLE, RUNNING, Claim, new_attempt
+from entropic.db.query import fetch
+from entropic.db.tables import ledger
+from entropic.delete import slot
+from entropic.errors import ParameterError, PublishError
+from entropic.files import place as places
+from entropic.files.area import FOLDER
+from entropic.files.measure import measure
+from entropic.model import utcnow
+from entropic.parts import Parts
+from entropic.process import Call
+from entropic.repair import stray_extras
+from entropic.wait import act_when_free
+
+_SHOWN = 10
+EPOCH = datetime(1970, 1, 1)
+_c = ledger.c
+Kind = Literal["result", "orphan", "leftover"]
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """Something that `Store.gc` removed, or would remove, or kept.
+
+    Attributes
+    ----------
+    kind : str
+        `"result"` (a row and its file), `"orphan"` (a file without a row) or `"leftover"` (of an attempt that died).
+    id : str
+        The key that it belongs to, if known.
+    path : str
+        Where it lies.
+    size : int
+        Bytes on the disk.
+    text : str
+        All that in a sentence; of what was kept, with the reason.
+    """
+
+    kind: Kind
+    id: str
+    path: str
+    size: int
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass
+class Disposal:
+    """What `Store.gc` removed (or, in a dry run, would remove), and what it kept although it was asked for.
+
+    Attributes
+    ----------
+    removed, kept : list of Removal
+        Kept is what somebody changed, replaced or runs again, each with the reason.
+    dry_run : bool
+        Whether nothing was done.
+    """
+
+    removed: list[Removal] = field(default_factory=list)
+    kept: list[Removal] = field(default_factory=list)
+    dry_run: bool = False
+
+    @property
+    def size(self) -> int:
+        """How many bytes were, or would be, freed."""
+        return sum(one.size for one in self.removed)
+
+    def counts(self) -> dict[str, int]:
+        """Return how many were removed of each kind."""
+        kinds: tuple[Kind, ...] = ("result", "orphan", "leftover")
+        return {kind: sum(one.kind == kind for one in self.removed) for kind in kinds}
+
+    def __str__(self) -> str:
+        verb = "would be removed" if self.dry_run else "removed"
+        counts = ", ".join(f"{count:,} {kind}{'s' * (count != 1)}" for kind, count in self.counts().items() if count)
+        lines = [f"{counts or 'nothing'} {verb}" + (f", {amount(self.size)}" if self.removed else "")]
+        lines += _some(self.removed)
+        if self.kept:
+            lines += [f"{len(self.kept):,} kept", *_some(self.kept)]
+        return "\n".join(lines)
+
+
+def _some(found: Sequence[Removal]) -> list[str]:
+    more = [f"  ... and {len(found) - _SHOWN:,} more"] if len(found) > _SHOWN else []
+    return [*(f"  {one}" for one in found[:_SHOWN]), *more]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How old, and how large together, the results may be that stay."""
+
+    older_than: timedelta | None
+    total_size: int | None
+
+    @classmethod
+    def of(cls, older_than: timedelta | float | None, total_size: int | None) -> "Limits":
+        """Return what the user gave, checked."""
+        if older_than is not None and not isinstance(older_than, timedelta):
+            if isinstance(older_than, bool) or not isinstance(older_than, int | float) or not older_than >= 0:
+                raise ParameterError(f"older_than is a timedelta, or a number of seconds, not {older_than!r:.80}")
+            try:
+                older_than = timedelta(seconds=older_than)
+            except OverflowError:
+                raise ParameterError(f"older_than={older_than!r} is longer than time") from None
+        if older_than is not None and older_than < timedelta(0):
+            raise ParameterError(f"older_than is a time that has passed, not {older_than!r}")
+        if total_size is not None and (type(total_size) is not int or total_size < 0):
+            raise ParameterError(f"total_size is a number of bytes, not {total_size!r:.80}")
+        return cls(older_than, total_size)
+
+    @property
+    def before(self) -> datetime | None:
+        """Naive UTC; what was made before is too old."""
+        if self.older_than is None:
+            return None
+        now = utcnow()
+        return now - min(self.older_than, now - EPOCH)
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A file of ours, at its place, as the ledger knows it."""
+
+    kind: Kind
+    id: str
+    attempt: str
+    path: str
+    recorded: int | None
+    extra: bool
+    about: str
+
+
+def gc(
+    parts: Parts[Any],
+    where: Sequence[Any],
+    equal: Mapping[str, Any],
+    limits: Limits,
+    orphans: bool,
+    leftovers: bool,
+    dry_run: bool,
+) -> Disposal:
+    """Remove what is asked for, or say what that would be."""
+    query = matching(parts, where, equal)
+    report = Disposal(dry_run=dry_run)
+    if leftovers:
+        _leftovers(parts, report)
+    if where or equal or limits != Limits(None, None):
+        _dispose(parts, report, _doomed(parts, report, query, limits))
+    if orphans:
+        _dispose(parts, report, _orphans(parts, report, limits.before))
+        _stray_extras(parts, report, limits.before)
+    return report
+
+
+# ---- results -----------------------------------------------------------------------------------------------------
+def _doomed(parts: Parts[Any], report: Disposal, query: "sa.Select[Any]", limits: Limits) -> Iterator[_Held]:
+    """Yield the results that break a limit, newest first; all that match, if there is no limit."""
+    c, before, room = parts.schema.table.c, limits.before, limits.total_size
+    all_go = before is None and room is None
+    old = sa.literal(0) if before is None else sa.case((c.created_at < before, 1), else_=0)
+    query = query.where(_c.published.is_not(None), _c.registered.is_(None))
+    columns = (c.id, _c.published, _c.path, _c.size, _c.extra, old, sa.cast(c.created_at, sa.String))
+    query = query.with_only_columns(*columns).order_by(c.created_at.desc(), c.id)
+    for id, published, path, size, extra, is_old, when in fetch(parts.database, query):
+        one = _Held("result", id, published, path, size, bool(extra), f"result of {str(when)[:19]} UTC")
+        goes = all_go or bool(is_old)
+        if not goes and room is not None:
+            taken, reason = _examine(parts, one)
+            if reason is None:
+                room -= taken  # once it is negative it stays so: what is older goes, however small
+                goes = room < 0
+        if goes:
+            yield one
+
+
+# ---- files without a row -----------------------------------------------------------------------------------------
+def _orphans(parts: Parts[Any], report: Disposal, before: datetime | None) -> Iterator[_Held]:
+    """Yield the files of ours that no row points to."""
+    has_row = sa.exists().where(parts.schema.table.c.id == _c.id)
+    query = sa.select(_c.id, _c.published, _c.path, _c.size, _c.extra, _c.registered).where(
+        (_c.model == parts.model) & _c.published.is_not(None) & _c.state.in_([IDLE, FAILED]),
+        ~has_row | _c.registered.is_not(None),
+    )
+    for id, published, path, size, extra, registered in fetch(parts.database, query):
+        file = parts.area.path(path)
+        if not os.path.lexists(file) or not _is_older(file, before):
+            continue
+        one = _Held("orphan", id, published, path, size, bool(extra), "a file without a row")
+        if registered is None:
+            yield one
+        else:  # the ledger knows the size of that one now
+            _keep(parts, report, one, "its key has a registered file now, so nothing tells whether this one is as made")
+
+
+def _stray_extras(parts: Parts[Any], report: Disposal, before: datetime | None) -> None:
+    """Remove extra files whose result was replaced; a crash cannot leave them, but an outsider's hand can."""
+    found = [(path, claim) for path, claim in stray_extras(parts) if _is_older(path, before)]
+    if not found:
+        return
+    folders = [os.path.join(FOLDER, name) for name in os.listdir(os.path.join(parts.area.results_dir, FOLDER))]
+    alone = [parts.area.path(name) for name in folders] == [parts.area.root]
+    registered = [claim.registered for claim in parts.ledger.everywhere() if claim.registered is not None]
+    for path, claim in found:
+        inside = os.path.basename(path) + os.sep
+        attempt = path.removesuffix(".files").rpartition(f"{claim.path}.")[2]
+        reason = None
+        if os.path.islink(path) or not os.path.isdir(path):
+            reason = "it is no folder that a run left"
+        elif not alone:
+            reason = "another database uses this results folder, and it may be of its"
+        elif any(one.startswith(inside) for one in registered):
+            reason = "a registered file lies in it"
+        size = 0 if reason else _size(path)
+        text = f"{claim.id}: extra files of a result that was replaced, {amount(size)}: {path}"
+        if reason is not None:
+            report.kept.append(Removal("orphan", claim.id, path, 0, f"{claim.id}: {path} stays: {reason}"))
+        elif report.dry_run or _is_over(parts, claim.id, attempt):
+            if not report.dry_run:
+                shutil.rmtree(path, ignore_errors=True)
+            report.removed.append(Removal("orphan", claim.id, path, size, text))
+
+
+def _is_over(parts: Parts[Any], id: str, attempt: str) -> bool:
+    """Tell, by a look under the lock, whether an attempt's files are needed by nobody, and never will be."""
+
+    def act(_: Connection, found: Claim | None, __: set[str]) -> bool:
+        return found is not None and found.state != RUNNING and attempt != found.published
+
+    return act_when_free(parts, id, act)
+
+
+# ---- what dead attempts left -------------------------------------------------------------------------------------
+def _leftovers(parts: Parts[Any], report: Disposal) -> None:
+    """Do what opening the store does: finished runs are recorded, the rest of the dead goes."""
+    found = [_leftover(parts, left) for left in survey(parts) if left.finished is None or not left.current]
+    if not report.dry_run:
+        collect(parts)
+        found = [one for one in found if not os.path.lexists(one.path)]
+    report.removed += found
+
+
+def _leftover(parts: Parts[Any], left: Left) -> Removal:
+    names = [left.found.name]
+    if left.finished is not None:
+        names += [left.finished.result, left.finished.files, left.finished.slot]
+    id = left.finished.id if left.finished else left.deleting.id if left.deleting else ""
+    size = sum(_size(parts.area.inside(name)) for name in names)
+    return Removal("leftover", id, parts.area.inside(left.found.name), size, f"{left}, {amount(size)}")
+
+
+# ---- one file ----------------------------------------------------------------------------------------------------
+def _dispose(parts: Parts[Any], report: Disposal, doomed: Iterable[_Held]) -> None:
+    for one in list(doomed):
+        size, reason = _examine(parts, one)
+        if reason is None and not report.dry_run:
+            try:
+                reason = _remove(parts, one)
+            except PublishError as error:  # a finished run, which is never given up here
+                reason = str(error)
+        if reason is None:
+            path = parts.area.path(one.path)
+            text = f"{one.id}: {one.about}, {amount(size)}: {path}"
+            report.removed.append(Removal(one.kind, one.id, path, size, text))
+        elif reason:
+            _keep(parts, report, one, reason)
+
+
+def _keep(parts: Parts[Any], report: Disposal, one: _Held, reason: str) -> None:
+    path = parts.area.path(one.path)
+    report.kept.append(Removal(one.kind, one.id, path, 0, f"{one.id}: {path} stays: {reason}"))
+
+
+def _examine(parts: Parts[Any], one: _Held) -> tuple[int, str | None]:
+    """Return how many bytes a file of ours takes, and why it may be none of ours any more."""
+    path = parts.area.path(one.path)
+    if os.path.islink(path):
+        return 0, "it is a link, and what it leads to may be yours; delete() removes its row"
+    found = measure(path)
+    if found is not None and one.recorded is not None and found.size != one.recorded:
+        return 0, f"it has {found.size} bytes instead of {one.recorded}, so somebody changed or replaced it"
+    beside = _size(parts.area.extra(one.path, one.attempt)) if one.extra else 0
+    return (found.size if found else 0) + beside, None
+
+
+def _remove(parts: Parts[Any], one: _Held) -> str | None:
+    """Remove a row, if it has one, and its file; return why not, or nothing to say of what is gone already."""
+    begun: list[str] = []  # more than one only if a connection broke, or another transaction went first
+    with Call() as call:
+
+        def act(connection: Connection, found: Claim | None, _: set[str]) -> tuple[str | None, Claim | None]:
+            if begun and (found is None or found.published is None):
+                return None, None  # what was begun was committed, and has been finished by now
+            if found is None or found.published != one.attempt or found.registered is not None:
+                return "", None  # replaced, or gone
+            if found.state == RUNNING:
+                return "a run of it is under way, or died (repair() gives it back)", None
+            has_row = parts.rows.exists(connection, one.id)
+            if has_row != (one.kind == "result"):
+                return "", None
+            reason = _examine(parts, one)[1]
+            if reason is not None:
+                return reason, None
+            begun.append(f"{new_attempt(found)}.{call.name}")
+            return None, begin(parts, connection, found, begun[-1])
+
+        reason, deleting = act_when_free(parts, one.id, act)
+        if deleting is not None:
+            finish_delete(parts, deleting)
+        for attempt in begun[:-1]:  # their transactions were rolled back, or all is done
+            places.remove(parts.area.inside(slot_of(parts, one.id, attempt)))
+        if deleting is not None and not deleting.failed:
+            places.remove(parts.area.log(parts.key_of(one.id)))
+    return reason
+
+
+def begin(parts: Parts[Any], connection: Connection, found: Claim, attempt: str) -> Claim:
+    """Make the slot, delete the row, and mark the claim: from here on anyone can finish it."""
+    slot(parts, found.id, attempt)
+    parts.rows.delete(connection, found.id)
+    parts.ledger.discarding(connection, found.id, attempt)
+    found.attempt = attempt
+    return found
+
+
+def _is_older(path: str, before: datetime | None) -> bool:
+    if before is None:
+        return True
+    try:
+        return os.lstat(path).st_mtime < (before - EPOCH).total_seconds()
+    except FileNotFoundError:
+        return False
+
+
+def amount(size: int) -> str:
+    """Return a number of bytes as a person would say it."""
+    for factor, unit in ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
+        if size >= factor:
+            return f"{size / factor:.3g} {unit}" if size < 999.5 * factor else f"{size / factor:,.0f} {unit}"
+    return f"{size} bytes"
+
+
+def _size(path: str) -> int:
+    if os.path.islink(path):
+        return 0
+    found = measure(path)
+    return found.size if found else 0

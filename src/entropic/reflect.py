@@ -1,0 +1,148 @@
+"""A store without its script: the model is read from the tables of a database; it can look and clean, but not run."""
+
+import itertools
+import os
+from pathlib import Path
+from typing import Any, NoReturn
+
+import sqlalchemy as sa
+
+from entropic.db.engine import Database
+from entropic.db.tables import ledger, meta, models
+from entropic.errors import ParameterError, StoreError
+from entropic.files.area import FOLDER
+from entropic.keys import RESERVED
+from entropic.model import Base
+from entropic.store import Store
+
+_numbers = itertools.count(1)
+
+
+def refuse(_: dict[str, Any]) -> NoReturn:
+    """Run nothing: the runner of a store that was opened by its database alone.
+
+    Raises
+    ------
+    ParameterError
+        Always.
+    """
+    raise ParameterError("this store was opened by its database alone, and has no runner; name it as file.py:store")
+
+
+def open_reflected(db_url: str, table: str | None = None, results_dir: str | None = None) -> Store[Any]:
+    """Return a store on the tables of a database that exists.
+
+    Parameters
+    ----------
+    db_url
+        As of `Store`; a file that does not exist is not made.
+    table
+        Which of its models, by the name of the table; None if there is only one.
+    results_dir
+        Where its results lie; None to find out.
+
+    Raises
+    ------
+    StoreError
+        If there is no such database, no store in it, or several and none is named, or if its results are not found.
+    """
+    database = Database(db_url)
+    file = database.url.database
+    if database.url.get_backend_name() == "sqlite" and not (file and os.path.exists(file)):
+        raise StoreError(f"there is no database {database}")
+    try:
+        found = database.look(lambda: _look(database, table))
+    except StoreError:
+        raise
+    except (sa.exc.SQLAlchemyError, database.driver_error, OSError) as error:
+        reason = getattr(error, "orig", None) or error
+        raise StoreError(f"{database} {database.dialect.advice(reason)}") from error
+    name, rounding, uuid, columns, suffix, lies_in = found
+    folder = results_dir or _results(database, uuid, lies_in)
+    return Store(refuse, _model(name, columns), folder, suffix, db_url, float_rounding=rounding)
+
+
+def _look(database: Database, table: str | None) -> tuple[str, str, str | None, list[Any], str, str | None]:
+    """Return what a database tells of one of its models."""
+    with database.engine.connect() as connection:
+        inspector = sa.inspect(connection)
+        tables = inspector.get_table_names()
+        known: dict[str, str] = {}
+        if models.name in tables:
+            known = {model: rounding for model, rounding in connection.execute(sa.select(models)) if model in tables}
+        if not known:  # made before there was a ledger
+            known = {one: "decimal" for one in tables if _is_model([c["name"] for c in inspector.get_columns(one)])}
+        name = _chosen(database, table, known)
+        columns = inspector.get_columns(name)
+        if any("json_valid" in str(check["sqltext"]) for check in _checks(inspector, name)):
+            _see_json(columns, " ".join(str(check["sqltext"]) for check in _checks(inspector, name)))
+        uuid = place = None
+        if meta.name in tables:
+            uuid = connection.scalar(sa.select(meta.c.value).where(meta.c.name == "uuid"))
+        if ledger.name in tables:
+            claims = sa.select(ledger.c.id, ledger.c.path).where(ledger.c.model == name, ledger.c.path.is_not(None))
+            place = connection.execute(claims.limit(1)).first()
+        rows = sa.table(name, sa.column("result_file"))
+        file = connection.scalar(sa.select(rows.c.result_file).limit(1))
+    suffix = place[1].removeprefix(place[0]) if place is not None else ".h5"
+    suffix = suffix if suffix.startswith(".") and "=" not in suffix else Path(suffix).suffix
+    return name, known[name], uuid, columns, suffix, os.path.dirname(file) if file else None
+
+
+def _is_model(columns: list[str]) -> bool:
+    return set(RESERVED) <= set(columns)
+
+
+def _chosen(database: Database, table: str | None, known: dict[str, str]) -> str:
+    names = ", ".join(sorted(known))
+    if not known:
+        raise StoreError(f"there is no store in {database}")
+    if table is None and len(known) > 1:
+        raise StoreError(f"there are several tables of results in {database}; name one of {names}")
+    if table is not None and table not in known:
+        raise StoreError(f"{database} has no table of results {table!r}; there is {names}")
+    return table or next(iter(known))
+
+
+def _checks(inspector: sa.Inspector, table: str) -> Any:
+    return inspector.get_check_constraints(table) if inspector.dialect.name in ("mysql", "mariadb") else []
+
+
+def _see_json(columns: list[Any], checks: str) -> None:
+    """MariaDB has no type for JSON, but a text that is checked."""
+    for column in columns:
+        if f"json_valid(`{column['name']}`)" in checks:
+            column["type"] = sa.JSON()
+
+
+def _results(database: Database, uuid: str | None, lies_in: str | None) -> str:
+    """Return the folder of the results: it holds one for what is under way, named after the database."""
+    beside = [os.getcwd()]
+    if database.url.get_backend_name() == "sqlite":
+        beside.insert(0, os.path.dirname(os.path.abspath(database.url.database or "")))
+    below = [os.path.join(folder, name) for folder in beside for name in sorted(os.listdir(folder))]
+    for folder in [*([lies_in] if lies_in else []), *below, *beside]:
+        if uuid is not None and os.path.isdir(os.path.join(folder, FOLDER, uuid)):
+            return folder
+    if uuid is None and lies_in is not None and os.path.isdir(lies_in):
+        return lies_in
+    raise StoreError(f"the results of {database} are not found; give the path of their folder")
+
+
+def _model(name: str, columns: list[Any]) -> type[Any]:
+    """Return a model with the columns of a table, as they are there."""
+    # Each has tables, and a module, of its own: two models may have one name.
+    members: dict[str, Any] = {"__tablename__": name, "metadata": sa.MetaData()}
+    members["__module__"] = f"{__name__}.{next(_numbers)}"
+    for column in columns:
+        if column["name"] not in RESERVED:
+            attribute = column["name"] if not hasattr(Base, column["name"]) else column["name"] + "_"
+            members[attribute] = _column(column)
+    return type(name, (Base,), members)
+
+
+def _column(found: Any) -> sa.Column[Any]:
+    computed = found.get("computed")
+    made: list[Any] = [sa.Computed(computed["sqltext"], computed.get("persisted"))] if computed else []
+    default = sa.text(found["default"]) if found.get("default") is not None and not computed else None
+    return sa.Column(found["name"], found["type"], *made, nullable=found["nullable"], server_default=default)

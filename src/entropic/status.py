@@ -1,0 +1,106 @@
+"""`Store.status`: what is stored, what runs where, what failed, and how fast it goes."""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from statistics import fmean
+from typing import Any
+
+import sqlalchemy as sa
+
+from entropic.ask.select import matching
+from entropic.db.ledger import RUNNING
+from entropic.db.query import fetch
+from entropic.db.tables import ledger
+from entropic.model import utcnow
+from entropic.parts import Parts
+from entropic.wait import Owner, owner_of
+
+SAMPLE = 1_000  # newest rows whose times are looked at
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What a store holds now, and what goes on.
+
+    Attributes
+    ----------
+    model : str
+        The class of the rows.
+    stored : int
+        Rows.
+    size : int
+        Bytes of the results that this store made.
+    failed : int
+        Sets that failed and have not succeeded since.
+    running : dict
+        Who runs a key now, by key.
+    dead : list of str
+        Keys claimed by a process that is gone; they run again when they are asked for.
+    first, last : datetime or None
+        When the oldest and the newest row were made, naive UTC.
+    last_minute, last_hour : int
+        How many rows were made in that time.
+    seconds : float or None
+        How long the newest runs took on average.
+    """
+
+    model: str
+    stored: int
+    size: int
+    failed: int
+    running: dict[str, Owner] = field(default_factory=dict)
+    dead: list[str] = field(default_factory=list)
+    first: datetime | None = None
+    last: datetime | None = None
+    last_minute: int = 0
+    last_hour: int = 0
+    seconds: float | None = None
+
+
+def status(parts: Parts[Any]) -> Status:
+    """Look at a store; change nothing."""
+    c, now = parts.schema.table.c, utcnow()
+    newer = [_count_if(c.created_at >= now - ago) for ago in (timedelta(minutes=1), timedelta(hours=1))]
+    seen = sa.select(sa.func.count(), sa.func.min(c.created_at), sa.func.max(c.created_at), *newer)
+    ((stored, first, last, minute, hour),) = fetch(parts.database, seen.select_from(parts.schema.table))
+    of_model = ledger.c.model == parts.model
+    made = of_model & ledger.c.published.is_not(None) & ledger.c.registered.is_(None)
+    ((size, failed),) = fetch(
+        parts.database,
+        sa.select(
+            sa.func.coalesce(sa.func.sum(sa.case((made, ledger.c.size), else_=0)), 0),
+            _count_if(ledger.c.failure.is_not(None)),
+        ).where(of_model),
+    )
+    running = [found for found in parts.ledger.pending().values() if found.model == parts.model]
+    running = [found for found in running if found.state == RUNNING and not parts.is_finished(found.id, found.attempt)]
+    return Status(
+        model=parts.schema.name,
+        stored=int(stored),
+        size=int(size),
+        failed=int(failed),
+        running={found.id: owner_of(found) for found in running if not found.dead},
+        dead=[found.id for found in running if found.dead],
+        first=_time(parts, first),
+        last=_time(parts, last),
+        last_minute=int(minute),
+        last_hour=int(hour),
+        seconds=_seconds(parts),
+    )
+
+
+def _count_if(condition: Any) -> Any:
+    return sa.func.coalesce(sa.func.sum(sa.case((condition, 1), else_=0)), 0)
+
+
+def _time(parts: Parts[Any], raw: Any) -> datetime | None:
+    found: datetime | None = parts.rows.values_of({"created_at": raw}, ["created_at"])["created_at"]
+    return found
+
+
+def _seconds(parts: Parts[Any]) -> float | None:
+    c = parts.schema.table.c
+    raws = fetch(parts.database, matching(parts, (), {}).order_by(c.created_at.desc()).limit(SAMPLE))
+    found = [(parts.rows.plain(raw)["custom_data"] or {}).get("elapsed_seconds") for raw in raws]
+    times = [seconds for seconds in found if isinstance(seconds, int | float)]
+    return fmean(times) if times else None

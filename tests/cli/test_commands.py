@@ -1,0 +1,159 @@
+"""The command line, as a user types it: what it prints, how it ends, and what the documentation says of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = """
+import json
+from entropic import Base, Mapped, Store
+
+class Point(Base):
+    __tablename__ = "points"
+    x: Mapped[float]
+    n: Mapped[int]
+
+def run(params):
+    print("printed by the runner")
+    if params["n"] == 3:
+        raise ValueError("three is refused")
+    with open(params["result_file"], "w") as file:
+        json.dump(params["x"], file)
+
+store = Store(run, Point, file_suffix=".json", db_url="sqlite:///points.sqlite3")
+print("printed by the script")
+if __name__ == "__main__":
+    raise SystemExit("must not happen")
+"""
+
+
+@pytest.fixture
+def entropic(tmp_path):
+    (tmp_path / "model.py").write_text(SCRIPT)
+    env = {k: v for k, v in os.environ.items() if not k.startswith("ENTROPIC_")}
+
+    def call(*words, code=0, cwd=tmp_path, **more):
+        line = [sys.executable, "-m", "entropic", *words]
+        done = subprocess.run(
+            line, cwd=cwd, env={**env, **more}, capture_output=True, text=True, timeout=100, stdin=subprocess.DEVNULL
+        )
+        assert done.returncode == code, (done.stdout, done.stderr)
+        assert "Traceback" not in done.stderr
+        call.stderr = done.stderr
+        return done.stdout
+
+    return call
+
+
+def test_a_sweep_is_planned_run_looked_at_and_cleaned(entropic, tmp_path):
+    sets = ["model.py:store", "--grid", "x=0.1:0.5:5", "--grid", "n=1,3"]
+    assert len(json.loads(entropic("plan", *sets, "--json", code=1))["missing"]) == 10
+    swept = json.loads(entropic("sweep", *sets, "--json", code=1))
+    assert (swept["sets"], swept["ran"], len(swept["failed"])) == (10, 5, 5)
+
+    rows = json.loads(entropic("ls", "model.py", "--where", "x<0.35", "--sort=-x", "--json"))
+    assert [row["x"] for row in rows] == [0.3, 0.2, 0.1]
+    assert len(entropic("ls", "--db", "sqlite:///points.sqlite3", "n=1").splitlines()) == 6
+
+    assert "three is refused" in entropic("failed", "model.py", code=1)
+    one, two = rows[0]["id"], rows[1]["id"]
+    assert rows[0]["result_file"] in entropic("show", "model.py", one[:10])
+    assert json.loads(entropic("diff", "model.py", one, two, "--json"))["differing"]["x"] == [0.3, 0.2]
+    assert json.loads(entropic("status", "model.py", "--json"))["failed"] == 5
+    assert entropic("explain", "model.py", "x=0.3", "n=1")
+    assert entropic("explain", "model.py", "x=0.7", "n=1", code=1)
+
+    entropic("rm", "model.py", one, code=2)
+    assert Path(rows[0]["result_file"]).exists()
+    entropic("rm", "model.py", one, "--yes")
+    assert not Path(rows[0]["result_file"]).exists()
+    assert json.loads(entropic("gc", "model.py", "n=1", "--dry-run", "--json"))["result"] == 4
+    entropic("gc", "model.py", "n=1", code=2)
+    assert json.loads(entropic("gc", "model.py", "n=1", "--yes", "--json"))["result"] == 4
+    assert "all in order" in entropic("check", "model.py")
+
+
+def test_the_project_says_which_store_and_files_are_meant_from_there(entropic, tmp_path):
+    (tmp_path / "pyproject.toml").write_text('[tool.entropic]\nstore = "model.py:store"\n')
+    (tmp_path / "deep").mkdir()
+    entropic("sweep", "x=1", "n=1", cwd=tmp_path / "deep")
+    entropic("export", "runs.json", cwd=tmp_path / "deep")
+    assert json.loads((tmp_path / "deep" / "runs.json").read_text())[0]["x"] == 1.0
+    entropic("export", "runs.json", cwd=tmp_path / "deep", code=2)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["ls"], "which store"),
+        (["ls", "no.py:store"], "there is no file"),
+        (["ls", "model.py:stor"], "model.py:store"),
+        (["ls", "model.py", "m=1"], "no column 'm'"),
+        (["ls", "model.py", "--where", "x~1"], "no condition"),
+        (["sweep", "model.py", "--grid", "n=1.5"], "whole number"),
+        (["sweep", "model.py", "--grid", "n=1:4:3"], "whole numbers"),
+        (["sweep", "--db", "sqlite:///no.sqlite3", "n=1"], "no database"),
+        (["ls", "--db", "postgres:me:secret@host"], "no URL"),
+    ],
+)
+def test_a_mistake_is_a_sentence(entropic, words, said):
+    entropic(*words, code=2)
+    assert said in entropic.stderr
+    assert "secret" not in entropic.stderr
+
+
+def test_every_command_and_option_is_in_the_documentation():
+    import typer
+
+    from entropic.cli.app import app
+
+    text = (ROOT / "docs" / "command-line.md").read_text()
+    for name, command in typer.main.get_command(app).commands.items():
+        assert f"entropic {name} " in text, name
+        for parameter in command.params:
+            for option in parameter.opts:
+                if option.startswith("--") and option != "--help":
+                    assert re.search(rf"{option}\b", text), (name, option)
+
+
+def test_the_import_of_the_library_loads_nothing_of_the_command_line():
+    code = "import entropic, sys; print({'typer', 'rich', 'entropic.cli'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_an_interrupted_sweep_ends_with_130_and_keeps_what_is_finished(tmp_path, entropic):
+    slow = SCRIPT.replace('    print("printed by the runner")', '    import time; time.sleep(60 * (params["n"] == 2))')
+    (tmp_path / "model.py").write_text(slow)
+    entropic("sweep", "model.py", "x=1", "n=1")
+    line = [sys.executable, "-m", "entropic", "sweep", "model.py", "x=1", "--grid", "n=1,2"]
+    child = subprocess.Popen(line, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    store_is_busy = (sys.executable, "-m", "entropic", "status", "model.py", "--json")
+    for _ in range(60):
+        said = subprocess.run(store_is_busy, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+        if json.loads(said)["running"]:
+            break
+    child.send_signal(signal.SIGINT)
+    _, told = child.communicate(timeout=60)
+    assert child.returncode == 130
+    assert "Traceback" not in told
+    assert [row["n"] for row in json.loads(entropic("ls", "model.py", "--json"))] == [1]
+
+
+def test_an_error_in_a_script_is_shown_with_its_traceback_but_no_password(tmp_path):
+    (tmp_path / "bad.py").write_text('open("postgresql://me:secret@host/db")\n')
+    line = [sys.executable, "-m", "entropic", "ls", "bad.py:store"]
+    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "bad.py" in done.stderr and "line 1" in done.stderr
+    assert "secret" not in done.stderr
+    assert "frozen" not in done.stderr
