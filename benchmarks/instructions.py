@@ -21,7 +21,7 @@ from pathlib import Path
 from experiment import parameter_sets
 from systems import open_system
 
-RATIOS = {"hit": 3.0, "cached sweep": 3.0}
+RATIOS = {"hit": 2.05, "cached sweep": 1.9}
 MARGIN = 0.1
 STORED = 200
 FEW, MANY = 400, 1_200

@@ -1,6 +1,5 @@
 """The user's columns: which values each of them takes, said before anything runs."""
 
-import difflib
 import json
 import math
 import uuid
@@ -212,6 +211,8 @@ def as_custom_data(data: Mapping[str, Any]) -> dict[str, Any]:
 def unknown_key(name: Any, model: str, known: list[str]) -> str:
     """Return the sentence that says that a name is no column, and which one was probably meant."""
     folded = {column.lower(): column for column in known}
+    import difflib  # only for the message
+
     near = difflib.get_close_matches(str(name).lower(), folded, n=1)
     meant = f"; did you mean {folded[near[0]]!r}?" if near else f"; its columns are {', '.join(known) or '(none)'}"
     return f"{model} has no column {name!r}{meant}"

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from statistics import fmean
 from typing import Any
 
 from entropic import sweep
@@ -106,7 +105,7 @@ def _with_estimate(parts: Parts[Any], made: Plan, stored: list[str]) -> Plan:
     ]
     if not times:
         return made
-    seconds = fmean(times) * (len(made.missing) + len(made.failed))
+    seconds = sum(times) / len(times) * (len(made.missing) + len(made.failed))
     return replace(made, estimate_seconds=seconds)
 
 

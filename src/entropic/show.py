@@ -4,7 +4,6 @@ from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
-from html import escape
 from itertools import zip_longest
 from typing import Any
 from uuid import UUID
@@ -58,6 +57,8 @@ def aligned(rows: Sequence[Sequence[Any]]) -> list[str]:
 
 def html_table(rows: Iterable[Sequence[Any]], header: Sequence[str] = (), title: str = "", after: str = "") -> str:
     """Return a table for a notebook, which has its own style for tables."""
+    from html import escape  # its table of names takes longer to load than the whole of a model
+
     parts = [f"<p>{escape(title)}</p>"] if title else []
     parts.append("<table>")
     if header:

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from statistics import fmean
 from typing import Any
 
 import sqlalchemy as sa
@@ -103,4 +102,4 @@ def _seconds(parts: Parts[Any]) -> float | None:
     raws = fetch(parts.database, matching(parts, (), {}).order_by(c.created_at.desc()).limit(SAMPLE))
     found = [(parts.rows.plain(raw)["custom_data"] or {}).get("elapsed_seconds") for raw in raws]
     times = [seconds for seconds in found if isinstance(seconds, int | float)]
-    return fmean(times) if times else None
+    return sum(times) / len(times) if times else None

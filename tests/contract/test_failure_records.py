@@ -391,7 +391,7 @@ def test_a_sweep_that_goes_on_runs_everything_and_warns_once_with_the_counts(ref
     store = refusing(3, 7)
     with pytest.warns(RunsFailedWarning) as caught:
         rows = store.sweep(sets(*range(10)), on_error="continue", **options)
-    assert type(rows) is list
+    assert isinstance(rows, list)
     assert [(row.n, content(row)["n"]) for row in rows] == [(n, n) for n in range(10) if n not in (3, 7)]
     told = [warning for warning in caught if issubclass(warning.category, RunsFailedWarning)]
     assert len(told) == 1

@@ -134,7 +134,7 @@ def pids(log: Path) -> set[int]:
 def test_each_set_runs_once_and_the_rows_come_in_the_order_in_which_the_sets_were_seen(acting, log, options):
     store = acting()
     rows = store.sweep(sets(5, 3, 9, 3, 5, 1, 8, 9), **options)
-    assert type(rows) is list
+    assert isinstance(rows, list)
     assert [(row.n, content(row)["n"]) for row in rows] == [(n, n) for n in (5, 3, 9, 1, 8)]
     assert ran(log) == [1, 3, 5, 8, 9]
     assert store.check().ok

@@ -3,9 +3,6 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Generic, SupportsIndex, TypeVar, overload
 
-from entropic.ask import frames
-from entropic.ask.columns import columns
-from entropic.ask.dataset import to_xarray
 from entropic.ask.load import load_row
 from entropic.ask.read import Loader
 from entropic.errors import ParameterError
@@ -105,6 +102,8 @@ class Runs(list[ModelT], Generic[ModelT]):
         ParameterError
             If two runs lie at one place, or the runs fill almost nothing of their grid.
         """
+        from entropic.ask.dataset import to_xarray  # here, as below: they would slow down every `import entropic`
+
         return to_xarray(self, self.model, self._loader, dims, variables, lazy)
 
     # ---- tables ------------------------------------------------------------------------------------------------
@@ -119,11 +118,15 @@ class Runs(list[ModelT], Generic[ModelT]):
         custom_data
             Whether its fields become columns, such as `custom_data.elapsed_seconds`; else it is left out.
         """
-        return frames.to_pandas(columns(self, self.model, custom_data))
+        from entropic.ask import columns, frames
+
+        return frames.to_pandas(columns.columns(self, self.model, custom_data))
 
     def to_polars(self, custom_data: bool = False) -> "polars.DataFrame":
         """Return the rows as a Polars data frame, as `to_arrow` does; enumerations are `Enum`s."""
-        return frames.to_polars(columns(self, self.model, custom_data))
+        from entropic.ask import columns, frames
+
+        return frames.to_polars(columns.columns(self, self.model, custom_data))
 
     def to_arrow(self, custom_data: bool = False) -> "pyarrow.Table":
         """Return the rows as an Arrow table, with the types of the model's columns, also where there are no rows.
@@ -136,7 +139,9 @@ class Runs(list[ModelT], Generic[ModelT]):
         custom_data
             Whether its fields become columns, such as `custom_data.elapsed_seconds`; else it is left out.
         """
-        return frames.to_arrow(columns(self, self.model, custom_data))
+        from entropic.ask import columns, frames
+
+        return frames.to_arrow(columns.columns(self, self.model, custom_data))
 
     # ---- looks -------------------------------------------------------------------------------------------------
     def __repr__(self) -> str:
