@@ -66,13 +66,7 @@ class Plan:
 def plan(parts: Parts[Any], params: Iterable[Params]) -> Plan:
     """Check every set, and sort them; run nothing, change nothing."""
     given: dict[str, Params] = {}
-
-    def noted() -> Iterable[Params]:
-        for one in params:
-            given.setdefault(parts.hasher(one), one)
-            yield one
-
-    planned = sweep.plan(parts, noted(), sweep.Options(), keep_rows=False)
+    planned = sweep.plan(parts, params, sweep.Options(), keep_rows=False, given=given)
     found = {claim.id: claim for claim in parts.ledger.find_many(planned.missing)} if planned.missing else {}
     made = Plan()
     for id in planned.rows:

@@ -256,14 +256,26 @@ def rehearse_together(parts: Parts[Any], missing: Mapping[str, Want]) -> None:
 
 
 def plan(
-    parts: Parts[ModelT], params: Iterable[Mapping[str, Any]], options: Options, keep_rows: bool = True
+    parts: Parts[ModelT],
+    params: Iterable[Mapping[str, Any]],
+    options: Options,
+    keep_rows: bool = True,
+    given: dict[str, Mapping[str, Any]] | None = None,
 ) -> Planned[ModelT]:
-    """Check every set, and find the rows that are there, in a few queries."""
+    """Check every set, and find the rows that are there, in a few queries.
+
+    Parameters
+    ----------
+    given
+        Gets the first set of each key, if the caller wants to have them.
+    """
     planned: Planned[ModelT] = Planned()
-    given = iter(params)
-    while batch := list(itertools.islice(given, PLANNED_TOGETHER)):
+    coming = iter(params)
+    while batch := list(itertools.islice(coming, PLANNED_TOGETHER)):
         with paused():
-            _plan_batch(parts, batch, planned, keep_rows)
+            fresh = _plan_batch(parts, batch, planned, keep_rows)
+        if given is not None:
+            given.update(fresh)
     if not options.retry_failed:
         failed = {found.id for found in parts.ledger.find_many(planned.missing) if found.failed}
         planned.left_out = [id for id in planned.missing if id in failed]
@@ -274,7 +286,8 @@ def plan(
 
 def _plan_batch(
     parts: Parts[ModelT], batch: list[Mapping[str, Any]], planned: Planned[ModelT], keep_rows: bool
-) -> None:
+) -> dict[str, Mapping[str, Any]]:
+    """Plan some sets; return those that were not seen before, by key."""
     rows, missing = planned.rows, planned.missing
     fresh: dict[str, Mapping[str, Any]] = {}
     for id, one in zip(parts.hasher.many(batch), batch, strict=True):
@@ -284,6 +297,7 @@ def _plan_batch(
         else:
             _check_repeated(parts, id, one, rows[id], fresh, missing)
     suspects: dict[str, Any] = {}
+    absent = dict(fresh)
     for raw in parts.rows.read_many(fresh):
         id = parts.rows.id_of(raw)
         suspect, path = lookup.judge(parts, raw)
@@ -291,13 +305,14 @@ def _plan_batch(
             parts.verify(raw, fresh[id])
             suspects[id] = suspect
             continue
-        row = parts.row(raw, fresh.pop(id), path)
+        row = parts.row(raw, absent.pop(id), path)
         if keep_rows:
             rows[id] = row
-    for id, one in fresh.items():
+    for id, one in absent.items():
         # A stream runs later, when its caller may have changed them.
         missing[id] = run.prepare(parts, id, one if keep_rows else attempt.copied(one), {})
         missing[id].suspect, missing[id].fresh = suspects.get(id), id not in suspects
+    return fresh
 
 
 def _check_repeated(
