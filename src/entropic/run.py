@@ -56,7 +56,8 @@ def retrieve(parts: Parts[ModelT], params: Mapping[str, Any]) -> ModelT | None:
     raw = parts.rows.read(id)
     if raw is not None:
         return parts.row(raw, params)
-    parts.schema.fit(params, complete=False)
+    if parts.rows.bind_plain(params) is None:  # else they fit, which is seen sooner so
+        parts.schema.fit(params, complete=False)
     return None
 
 
