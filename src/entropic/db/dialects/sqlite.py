@@ -63,9 +63,11 @@ class SQLite(Dialect):
         """Have statements fail at once where another connection has the lock: `Connection` waits better than SQLite.
 
         SQLite sleeps for up to a tenth of a second between two looks, while a lock is held for a tenth of a
-        millisecond, and Ctrl-C does not end it.
+        millisecond, and Ctrl-C does not end it. Without the write-ahead log even a statement inside of a transaction
+        may have to wait, and only SQLite can do that.
         """
-        raw.execute("PRAGMA busy_timeout = 0")
+        if not self.network:
+            raw.execute("PRAGMA busy_timeout = 0")
 
     def check(self, engine: sa.Engine) -> None:
         """Every SQLite will do."""
