@@ -157,3 +157,49 @@ def test_an_error_in_a_script_is_shown_with_its_traceback_but_no_password(tmp_pa
     assert "bad.py" in done.stderr and "line 1" in done.stderr
     assert "secret" not in done.stderr
     assert "frozen" not in done.stderr
+
+
+def test_tables_and_arrays_are_exported_as_files_that_other_programs_read(entropic, tmp_path):
+    import pandas
+    import xarray
+
+    entropic("sweep", "model.py", "--grid", "x=0.5,1.5", "--grid", "n=1,2")
+    for name in ("runs.parquet", "runs.csv", "runs.nc"):
+        entropic("export", "model.py", name)
+    for table in (pandas.read_parquet(tmp_path / "runs.parquet"), pandas.read_csv(tmp_path / "runs.csv")):
+        assert sorted(zip(table["x"], table["n"], strict=True)) == [(0.5, 1), (0.5, 2), (1.5, 1), (1.5, 2)]
+    with xarray.open_dataset(tmp_path / "runs.nc") as found:
+        assert found["result"].sel(x=1.5, n=2).item() == 1.5
+
+
+def test_what_failed_is_retried_once_its_cause_is_mended(entropic, tmp_path):
+    entropic("sweep", "model.py", "--grid", "x=0.5,1.5", "--grid", "n=3", code=1)
+    entropic("retry", "model.py", code=1)
+    (tmp_path / "model.py").write_text(SCRIPT.replace('["n"] == 3', '["n"] == 4'))
+    entropic("retry", "model.py")
+    assert "ValueError" not in entropic("failed", "model.py")
+    assert json.loads(entropic("status", "model.py", "--json"))["failed"] == 0
+    assert json.loads(entropic("status", "model.py", "--json"))["stored"] == 2
+
+
+@pytest.mark.parametrize(("answer", "left"), [("n", 1), ("y", 0)])
+def test_what_is_to_be_removed_is_asked_for_on_a_terminal(entropic, tmp_path, answer, left):
+    import pty
+
+    entropic("sweep", "model.py", "x=0.5", "n=1")
+    ours, theirs = pty.openpty()
+    try:
+        asking = subprocess.Popen(
+            [sys.executable, "-m", "entropic", "gc", "model.py", "n=1"],
+            cwd=tmp_path,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+        )
+        os.write(ours, f"{answer}\n".encode())  # the terminal keeps it until it is asked for
+        asking.wait(60)
+    finally:
+        os.close(theirs)
+        os.close(ours)
+    assert json.loads(entropic("status", "model.py", "--json"))["stored"] == left
+    assert entropic("check", "model.py")
