@@ -243,3 +243,9 @@ def test_two_calls_return_two_rows_that_share_nothing(store):
         assert found.bag == {"y": [1, 2]}
         assert found.tree == {"a": [1, {"b": None}]}
     assert first is not second
+
+
+def test_a_run_that_a_model_with_fewer_columns_has_finished_is_read_not_guessed(open_store):
+    store = open_store()
+    row = store.run_or_retrieve({"n": 1, "dt": 0.5})
+    assert store._parts.rows.written({"id": row.id, "n": 1}, 1, 1, "place") is None

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import re
 import signal
+import sys
 import time
+import types
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from typing import Any
 import pytest
 
 from contract.models import LoggingRunner, Refused, content, gone, run_python, wait_until
-from entropic import RunsFailedWarning, RunTimeout, WorkerDied
+from entropic import RunFailed, RunsFailedWarning, RunTimeout, WorkerDied
 from executors import acts
 
 DEATHS = pytest.mark.parametrize(
@@ -456,3 +458,12 @@ def test_a_failing_run_beside_another_leaves_nothing_half_way(acting, log):
     assert [row.n for row in acting().sweep(sets(2, 3), workers=1)] == [2, 3]
     assert ran(log).count(2) == (1 if known else 2)
     assert ran(log).count(3) == 1
+
+
+def test_params_that_no_worker_can_load_end_the_sweep_with_a_sentence(acting, monkeypatch):
+    module = types.ModuleType("only_here")
+    exec("class Whole(int): pass", vars(module))
+    monkeypatch.setitem(sys.modules, "only_here", module)
+    with pytest.raises(RunFailed, match=r"params cannot be loaded in a worker process: ModuleNotFoundError.*only_here"):
+        acting().sweep([{"n": module.Whole(n), "dt": 0.5} for n in range(3)], workers=1)
+    assert acting().check().ok

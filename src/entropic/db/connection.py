@@ -124,7 +124,7 @@ class Connection:
             time.sleep(pause)
             pause = min(pause * 1.2, LONGEST)
             try:
-                return self._cursor.execute(sql, values)
+                return (self._cursor or self._connect()).execute(sql, values)
             except self._error as error:
                 if self._database.dialect.trouble(error) is None:
                     self._explain(error)

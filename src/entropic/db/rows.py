@@ -327,7 +327,12 @@ class Rows(Generic[ModelT]):
         values
             As they were given to `upsert`.
         """
-        row = self._in_order(values) if self._kinds is not None else ()
+        if self._kinds is None:
+            return None
+        try:
+            row = self._in_order(values)
+        except KeyError:  # finished by a process whose model had fewer columns
+            return None
         return (*row, None, size, mtime_ns, place, 0) if list(map(type, row)) == self._kinds else None
 
     def delete(self, connection: Connection, id: str) -> None:

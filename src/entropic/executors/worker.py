@@ -15,14 +15,12 @@ import threading
 import time
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
-from typing import Any
 
 from entropic.executors.work import unpickled, work
-from entropic.files.attempt import Runner, Task
+from entropic.files.attempt import Task
 from entropic.passwords import tell
 
 PARENT_SECONDS = 1.0  # between two looks whether the parent lives
-SAY_SECONDS = 0.01  # between two messages that runs have ended well
 
 
 def main() -> None:
@@ -41,7 +39,7 @@ def main() -> None:
     except (EOFError, OSError):
         return  # not wanted any more
     except BaseException as error:  # noqa: BLE001
-        pipe.send(f"{type(error).__qualname__}: {error}")
+        pipe.send(f"the runner cannot be loaded in a worker process: {type(error).__qualname__}: {error}")
         return
     faulthandler.enable()  # a crash says where, in the log
     for stream in (sys.stdout, sys.stderr):
@@ -49,11 +47,16 @@ def main() -> None:
     _print_to(nowhere)
     pipe.send("ready")
     while (data := _next(pipe)) is not None:
-        bundle, at_once = pickle.loads(data)
         try:
-            for reports in _work_many(_permitted(bundle, permits), runner, nowhere, at_once):
-                failed = reports[-1][0] is None
-                pipe.send((reports, _withdraw(permits, len(bundle)) if failed else 0))
+            bundle: list[Task] = pickle.loads(data)
+        except BaseException as error:  # noqa: BLE001  (classes of theirs that cannot be imported here)
+            pipe.send(f"params cannot be loaded in a worker process: {type(error).__qualname__}: {error}")
+            return
+        try:
+            for task in _permitted(bundle, permits):
+                with _Log(task, nowhere):
+                    report = work(task, runner)
+                pipe.send((tuple(report), _withdraw(permits, len(bundle)) if report.finished is None else 0))
             pipe.send("done")
         except OSError:
             return
@@ -76,21 +79,6 @@ def _withdraw(permits: int, most: int) -> int:
         return len(os.read(permits, most))
     except BlockingIOError:
         return 0
-
-
-def _work_many(tasks: Iterator[Task], runner: Runner, nowhere: int, at_once: bool) -> Iterator[list[tuple[Any, ...]]]:
-    """Execute tasks, and yield the reports: of a failure at once, of what is on the disk a few at a time."""
-    said, reports = time.monotonic(), list[tuple[Any, ...]]()
-    for task in tasks:
-        with _Log(task, nowhere):
-            report = work(task, runner)
-        reports.append(tuple(report))
-        now = time.monotonic()
-        if at_once or report.finished is None or now - said > SAY_SECONDS:
-            yield reports
-            reports, said = [], now
-    if reports:
-        yield reports
 
 
 def _next(pipe: "Connection") -> bytes | None:

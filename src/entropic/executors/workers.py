@@ -65,7 +65,7 @@ class Workers:
         self._passwords = pickle.dumps(known(places))
         self._timeout = timeout
         self._workers: list[_Worker] = []
-        self._never_ready = 0
+        self._never_began = 0  # workers in a row that ended without having begun a run
         self._pid = os.getpid()
 
     def run(self, tasks: Iterable[Task | None]) -> Generator[Outcome | None, None, None]:
@@ -75,7 +75,7 @@ class Workers:
             free = self._count - sum(worker.at_work for worker in self._workers)
             if free:
                 for bundle in bundles.take(free * bundles.size, free):
-                    self._free().take(bundle, at_once=self._timeout is not None)
+                    self._free().take(bundle)
             busy = [worker for worker in self._workers if worker.at_work]
             if not busy:
                 if not bundles.more:
@@ -109,7 +109,8 @@ class Workers:
             elif worker.has_ended() and not worker.pipe.poll():
                 yield from self._bury(worker)  # and something that it has started keeps the pipe open
             elif self._timeout and worker.began and time.monotonic() - worker.began > self._timeout:
-                yield from self._end(worker)
+                if not worker.pipe.poll():  # it may have said something since
+                    yield from self._end(worker)
             elif worker.began and time.monotonic() - worker.began > 2 * BUNDLE_SECONDS:
                 yield from _unbegun(worker.withdraw())  # a long run after all: others may run what waits behind it
 
@@ -121,43 +122,42 @@ class Workers:
             yield from self._bury(worker)
             return
         if said == "ready":
-            self._never_ready = 0
             worker.begin()
             return
         if said == "done":
             worker.at_work = False
             return
         if isinstance(said, str):
-            raise RunFailed(f"the runner cannot be loaded in a worker process: {said}")
-        reports, back = said
-        for report in reports:
-            yield outcome(worker.tasks.popleft(), Report(*report))
+            raise RunFailed(said)
+        report, back = said
+        self._never_began = 0
+        yield outcome(worker.tasks.popleft(), Report(*report))
         yield from _unbegun([worker.tasks.pop() for _ in range(back)][::-1])
         worker.begin()
 
     def _bury(self, worker: "_Worker") -> Iterator[Outcome]:
         """Say what killed a worker, and a run with it."""
+        unbegun = worker.withdraw()
         worker.gone(time.monotonic() + 1.0)  # it may be on its way out: its own exit code is the one to tell
-        code, unbegun = self._remove(worker)
-        if worker.began is None:
-            self._never_ready += 1
-            if self._never_ready > 3:
+        code = self._remove(worker)
+        if worker.began is None or not worker.tasks:
+            self._never_began += 1
+            if self._never_began > 3:
                 raise WorkerDied(f"worker processes end before they can begin: the last one {_cause(code)}")
         message = f"the worker process (pid {worker.pid}) of this run {_cause(code)}"
         return _rest(worker, unbegun, code, WorkerDied, message)
 
     def _end(self, worker: "_Worker") -> Iterator[Outcome]:
         """End a run that takes too long, and its process with it."""
-        code, unbegun = self._remove(worker)
+        unbegun, code = worker.withdraw(), self._remove(worker)
         message = f"the run took longer than timeout={self._timeout:g} s and was ended"
         return _rest(worker, unbegun, code, RunTimeout, message)
 
-    def _remove(self, worker: "_Worker") -> tuple[int, list[Task]]:
-        """End a worker; return its exit code, and the tasks that it had not begun."""
-        unbegun = worker.withdraw()
+    def _remove(self, worker: "_Worker") -> int:
+        """End a worker, whose unbegun tasks were withdrawn before; return its exit code."""
         code = worker.kill()
         self._workers.remove(worker)
-        return code, unbegun
+        return code
 
     def close(self) -> None:
         """End every worker: at once if it is in the middle of a run, else as soon as it has heard of it."""
@@ -175,6 +175,7 @@ class _Worker:
     """A process, the pipe to it, and the tasks that it has: it runs the first of them."""
 
     def __init__(self, passwords: bytes, runner: bytes, count: int) -> None:
+        self._permits = self._permit = -1
         self.pipe, theirs = Pipe()
         # A byte for each task that may begin. To take one out is the one step by which the worker begins a task, or
         # this process takes it back, whatever the worker is stuck in.
@@ -204,16 +205,11 @@ class _Worker:
             self.pipe.send_bytes(passwords)  # for a runner that asks its store; nobody else hears it
             self.pipe.send_bytes(runner)
 
-    def take(self, bundle: list[Task], at_once: bool) -> None:
+    def take(self, bundle: list[Task]) -> None:
         """Have tasks executed, as soon as the process is ready, whether anybody listens or not.
 
         It must not be at work: it might take a new permit for an old task, and two that write to each other may wait
         for ever.
-
-        Parameters
-        ----------
-        at_once
-            Whether each is to be heard of as soon as it has ended, so that the time of the next can be measured.
         """
         self.at_work = True
         self.tasks.extend(bundle)
@@ -221,7 +217,7 @@ class _Worker:
         if self._is_ready:
             self.begin()
         with contextlib.suppress(OSError):  # it has just died: the pipe says so
-            self.pipe.send_bytes(cloudpickle.dumps((bundle, at_once)))  # params may be of classes of the script
+            self.pipe.send_bytes(cloudpickle.dumps(bundle))  # params may be of classes of the script
 
     def withdraw(self) -> list[Task]:
         """Take back the tasks that it has not begun, and now will not begin."""
@@ -253,6 +249,9 @@ class _Worker:
         for close in (self.pipe.close, self._close_permits):
             with contextlib.suppress(OSError):  # closed already, as the interpreter ends
                 close()
+
+    def __del__(self) -> None:
+        self._close_permits()  # of one that could not be started
 
     def _close_permits(self) -> None:
         if self._permit >= 0:
@@ -294,7 +293,7 @@ def _unbegun(tasks: Iterable[Task]) -> Iterator[Outcome]:
 def _rest(worker: _Worker, unbegun: list[Task], code: int, kind: type[RunFailed], message: str) -> Iterator[Outcome]:
     """Return what has become of the tasks of a worker that was ended: it ran the last of those that it had begun.
 
-    Failures are heard of at once, so what comes before that one lies on the disk.
+    What it has run before it has told, or it lies on the disk.
     """
     while worker.tasks:
         task = worker.tasks.popleft()
