@@ -61,11 +61,11 @@ def delete(parts: Parts[Any], params: Mapping[str, Any], remove_file: bool) -> b
     return deleted
 
 
-def begin(parts: Parts[Any], connection: Connection, found: Claim, attempt: str) -> Claim:
-    """Make the slot, delete the row, and mark the claim: from here on anyone can finish the delete."""
+def begin(parts: Parts[Any], connection: Connection, found: Claim, attempt: str, keep_failure: bool = False) -> Claim:
+    """Make the slot, delete the row if there is one, and mark the claim: from here on anyone can finish the delete."""
     slot(parts, found.id, attempt)
     parts.rows.delete(connection, found.id)
-    parts.ledger.deleting(connection, found.id, attempt)
+    parts.ledger.deleting(connection, found.id, attempt, keep_failure)
     found.attempt = attempt
     return found
 

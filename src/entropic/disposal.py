@@ -20,7 +20,7 @@ from entropic.db.connection import Connection
 from entropic.db.ledger import FAILED, IDLE, RUNNING, Claim, new_attempt
 from entropic.db.query import fetch
 from entropic.db.tables import ledger
-from entropic.delete import slot
+from entropic.delete import begin
 from entropic.errors import ParameterError, PublishError
 from entropic.files import place as places
 from entropic.files.area import FOLDER
@@ -322,7 +322,7 @@ def _remove(parts: Parts[Any], one: _Held) -> str | None:
             if reason is not None:
                 return reason, None
             begun.append(f"{new_attempt(found)}.{call.name}")
-            return None, begin(parts, connection, found, begun[-1])
+            return None, begin(parts, connection, found, begun[-1], keep_failure=True)
 
         reason, deleting = act_when_free(parts, one.id, act)
         if deleting is not None:
@@ -332,15 +332,6 @@ def _remove(parts: Parts[Any], one: _Held) -> str | None:
         if deleting is not None and not deleting.failed:
             places.remove(parts.area.log(parts.key_of(one.id)))
     return reason
-
-
-def begin(parts: Parts[Any], connection: Connection, found: Claim, attempt: str) -> Claim:
-    """Make the slot, delete the row, and mark the claim: from here on anyone can finish it."""
-    slot(parts, found.id, attempt)
-    parts.rows.delete(connection, found.id)
-    parts.ledger.discarding(connection, found.id, attempt)
-    found.attempt = attempt
-    return found
 
 
 def _is_older(path: str, before: datetime | None) -> bool:

@@ -1,6 +1,6 @@
 """What the steps of a run work with: wired once by the store, used by runs, sweeps and repair."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -67,6 +67,12 @@ class Parts(Generic[ModelT]):
             If they are not the same.
         """
         match.verify(self.schema, self.rows, self.rows.plain(raw), params)
+
+    def average_seconds(self, raws: Iterable[Any]) -> float | None:
+        """Return how long runs took on average, by some of their raw rows; None if none of them says so."""
+        found = [(self.rows.plain(raw)["custom_data"] or {}).get("elapsed_seconds") for raw in raws]
+        times = [seconds for seconds in found if isinstance(seconds, int | float)]
+        return sum(times) / len(times) if times else None
 
     def describe(self, params: Any, id: str) -> str:
         """Name a run in a message."""

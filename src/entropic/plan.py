@@ -92,15 +92,10 @@ def _is_finished(parts: Parts[Any], claim: Claim) -> bool:
 def _with_estimate(parts: Parts[Any], made: Plan, stored: list[str]) -> Plan:
     step = max(1, len(stored) // SAMPLE)
     raws = parts.rows.read_many(stored[::step][:SAMPLE]) if stored else parts.rows.some(SAMPLE)
-    times = [
-        seconds
-        for raw in raws
-        if isinstance(seconds := (parts.rows.plain(raw)["custom_data"] or {}).get("elapsed_seconds"), int | float)
-    ]
-    if not times:
+    each = parts.average_seconds(raws)
+    if each is None:
         return made
-    seconds = sum(times) / len(times) * (len(made.missing) + len(made.failed))
-    return replace(made, estimate_seconds=seconds)
+    return replace(made, estimate_seconds=each * (len(made.missing) + len(made.failed)))
 
 
 def _where(owners: list[Owner]) -> str:

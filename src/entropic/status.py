@@ -100,6 +100,4 @@ def _time(parts: Parts[Any], raw: Any) -> datetime | None:
 def _seconds(parts: Parts[Any]) -> float | None:
     c = parts.schema.table.c
     raws = fetch(parts.database, matching(parts, (), {}).order_by(c.created_at.desc()).limit(SAMPLE))
-    found = [(parts.rows.plain(raw)["custom_data"] or {}).get("elapsed_seconds") for raw in raws]
-    times = [seconds for seconds in found if isinstance(seconds, int | float)]
-    return sum(times) / len(times) if times else None
+    return parts.average_seconds(raws)

@@ -136,6 +136,19 @@ def refuse(params: dict[str, Any]) -> None:
     raise Refused(f"refused {params['n']}", params["n"])
 
 
+def write_folder(params: dict[str, Any]) -> None:
+    """Leave a folder as the result, with a file of five bytes deep in it."""
+    folder = Path(params["result_file"])
+    (folder / "deep").mkdir(parents=True)
+    (folder / "deep" / "0.0").write_text("chunk")
+
+
+def write_with_log(params: dict[str, Any]) -> None:
+    """Leave a log beside a result of one byte."""
+    Path(params["result_file"]).write_text("x")
+    Path(params["result_file"]).with_name("solver.log").write_text("converged")
+
+
 def content(row: Base) -> dict[str, Any]:
     """Read the params that `write_params` left in the result of `row`."""
     return json.loads(Path(row.result_file).read_text())

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from contract.models import OtherResult, content
+from contract.models import OtherResult, content, write_folder, write_with_log
 from entropic import ParameterError
 
 ONE = {"n": 1, "dt": 0.5}
@@ -58,12 +58,7 @@ def test_the_file_goes_if_asked(store):
 
 
 def test_a_result_that_is_a_folder_goes_with_all_that_is_in_it(open_store):
-    def run(params):
-        folder = Path(params["result_file"])
-        (folder / "deep").mkdir(parents=True)
-        (folder / "deep" / "0.0").write_text("chunk")
-
-    store = open_store(run=run, file_suffix=".zarr")
+    store = open_store(run=write_folder, file_suffix=".zarr")
     row = store.run(ONE)
     store.delete(ONE, remove_file=True)
     assert not Path(row.result_file).exists()
@@ -71,11 +66,7 @@ def test_a_result_that_is_a_folder_goes_with_all_that_is_in_it(open_store):
 
 
 def test_what_was_kept_beside_a_result_goes_with_it(open_store, tmp_path):
-    def run(params):
-        Path(params["result_file"]).write_text("x")
-        Path(params["result_file"]).with_name("solver.log").write_text("converged")
-
-    store = open_store(run=run)
+    store = open_store(run=write_with_log)
     store.run(ONE)
     assert list((tmp_path / "results").rglob("solver.log")) != []
     store.delete(ONE, remove_file=True)

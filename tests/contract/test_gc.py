@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from contract.models import CountingRunner, OtherResult, SimResult, content
+from contract.models import CountingRunner, OtherResult, SimResult, content, write_folder, write_with_log
 from entropic import ParameterError
 
 ONE, TWO, THREE = ({"n": n, "dt": 0.5} for n in (1, 2, 3))
@@ -125,12 +125,7 @@ def test_a_row_whose_file_is_lost_goes(store):
 
 
 def test_a_result_that_is_a_folder_goes_with_all_that_is_in_it(open_store):
-    def run(params):
-        folder = Path(params["result_file"])
-        (folder / "deep").mkdir(parents=True)
-        (folder / "deep" / "0.0").write_text("chunk")
-
-    store = open_store(run=run, file_suffix=".zarr")
+    store = open_store(run=write_folder, file_suffix=".zarr")
     row = store.run(ONE)
     assert store.gc(n=1).size == len("chunk")
     assert not Path(row.result_file).exists()
@@ -193,11 +188,7 @@ def test_a_failure_that_was_recorded_since_then_is_still_known(open_store):
 
 
 def test_extra_files_of_a_result_that_was_replaced_by_hand_go(open_store, tmp_path):
-    def run(params):
-        Path(params["result_file"]).write_text("x")
-        Path(params["result_file"]).with_name("solver.log").write_text("converged")
-
-    store = open_store(run=run)
+    store = open_store(run=write_with_log)
     row = store.run(ONE)
     store.delete(ONE)
     store.register(ONE, row.result_file)  # from now on the file is the user's, and what lay beside it nobody's
@@ -210,11 +201,7 @@ def test_extra_files_of_a_result_that_was_replaced_by_hand_go(open_store, tmp_pa
 
 
 def test_extra_files_with_a_registered_file_among_them_stay(open_store, tmp_path):
-    def run(params):
-        Path(params["result_file"]).write_text("x")
-        Path(params["result_file"]).with_name("solver.log").write_text("converged")
-
-    store = open_store(run=run)
+    store = open_store(run=write_with_log)
     row = store.run(ONE)
     store.delete(ONE)
     store.register(ONE, row.result_file)

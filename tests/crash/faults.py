@@ -69,8 +69,6 @@ STEPS = {
     "take": "entropic.share:Share.take",
     "read_published": "entropic.share:Share._read_published",
     "begin_delete": "entropic.delete:begin",
-    "begin_disposal": "entropic.disposal:begin",
-    "mark_discarding": "entropic.db.ledger:Ledger.discarding",
     "slot": "entropic.delete:slot",
     "delete_row": "entropic.db.rows:Rows.delete",
     "mark_deleting": "entropic.db.ledger:Ledger.deleting",

@@ -24,7 +24,7 @@ LINKED, SLOTTED = {"link", "unlink_t"}, {"move_aside", "spend_slot"}
 REPLACED = SLOTTED | {"unpublish", "delete_row"}
 LOOKED = {"begin_transaction", "lock", "undone", "commit_transaction"}
 DELETED = LOOKED | {"begin_delete", "slot", "delete_row", "mark_deleting", "finish_delete", "clear", "spend", "release"}
-DISPOSED = (DELETED - {"begin_delete", "mark_deleting"}) | {"begin_disposal", "mark_discarding", "stat"}
+DISPOSED = DELETED | {"stat"}
 FAILED = CLAIM | {"start", "execute", "give_up", "glance", "look", "commit_failure", "discard_execution"}
 FILE, FOLDER = "file", "folder+extra"
 
@@ -83,7 +83,6 @@ ENDS |= {"link", "unlink_t", "move_aside", "spend_slot", "place", "unpublish", "
 ENDS |= {
     "slot",
     "mark_deleting",
-    "mark_discarding",
     "drop",
     "clear",
     "spend",

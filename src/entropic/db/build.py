@@ -62,20 +62,11 @@ def _direct(schema: Schema, database: Database, columns: list[sa.Column[Any]]) -
 def _through_session(schema: Schema, database: Database) -> Builder:
     place = [column.name for column in schema.table.c].index("id")
 
-    def load(id: str) -> Any:
-        # The lock matters in memory, where the session shares its connection with other threads' transactions.
-        with database.connection().lock, Session(database.engine, expire_on_commit=False) as session:
-            instance = session.get(schema.model, id)
-            if instance is not None:
-                session.expunge(instance)
-            return instance
-
     def build(raw: Any, file: str) -> Any:
-        instance = database.look(lambda: load(raw[place]))
-        if instance is None:
+        found = load_many(schema, database, {raw[place]: file})
+        if not found:
             raise StoreError(f"the row {raw[place]!r} of {schema.name} was deleted while it was being read")
-        set_committed_value(instance, "result_file", file)
-        return instance
+        return found[raw[place]]
 
     return build
 
@@ -84,6 +75,7 @@ def load_many(schema: Schema, database: Database, files: Mapping[str, str]) -> d
     """Return the detached instances of some keys by a `Session`, all in one query, given where their files lie."""
 
     def load() -> dict[str, Any]:
+        # The lock matters in memory, where the session shares its connection with other threads' transactions.
         with database.connection().lock, Session(database.engine, expire_on_commit=False) as session:
             found = session.scalars(sa.select(schema.model).where(schema.model.id.in_(list(files)))).unique().all()
             session.expunge_all()

@@ -308,15 +308,16 @@ class Ledger:
         """Give up a claim that somebody may still finish: from now on its owner counts as dead."""
         return self._fenced(connection, self._abandon, id, attempt, RUNNING)
 
-    def deleting(self, connection: Connection, id: str, attempt: str) -> None:
-        """Mark that the row is gone and its file is being removed."""
-        values = {"key": id, "attempt_": attempt, "state_": DELETING}
-        connection.execute(self._deleting.sql, self._deleting.values(values))
+    def deleting(self, connection: Connection, id: str, attempt: str, keep_failure: bool = False) -> None:
+        """Mark that the row is gone and its file is being removed.
 
-    def discarding(self, connection: Connection, id: str, attempt: str) -> None:
-        """Mark that an old result is being removed; a failure recorded since then is still worth knowing."""
-        values = {"key": id, "attempt_": attempt, "state_": DELETING}
-        connection.execute(self._discarding.sql, self._discarding.values(values))
+        Parameters
+        ----------
+        keep_failure
+            Whether only an old result goes: a failure recorded since then is still worth knowing.
+        """
+        statement = self._discarding if keep_failure else self._deleting
+        connection.execute(statement.sql, statement.values({"key": id, "attempt_": attempt, "state_": DELETING}))
 
     def cleared(self, connection: Connection, id: str, attempt: str) -> bool:
         """Record that the deleted row's file is gone."""

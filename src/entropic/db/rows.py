@@ -4,20 +4,17 @@ A read is one statement on the driver's cursor that joins the row with its claim
 instance is made as SQLAlchemy's own loader would leave it (`tests/contract/test_rows.py` compares them).
 """
 
-import json
 import os
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from operator import itemgetter
 from typing import Any, Generic, TypeVar
-from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy import bindparam
 
 from entropic.db.build import bind_processor, builder, is_direct, is_plain, result_processor
+from entropic.db.checksum import canonical, checksum, sorted_json
 from entropic.db.connection import Connection
 from entropic.db.dialects.portable import surely_fits, underlying
 from entropic.db.engine import Database
@@ -35,7 +32,6 @@ ModelT = TypeVar("ModelT", bound=Base)
 _Taking = tuple[str, Callable[..., tuple[Any, ...]]]  # a statement, and what takes its values
 _STORED_AS: dict[type, Any] = {int: sa.Integer, float: sa.Float, str: sa.String}  # and given back as what they were
 _AS_IS = {type(None)}  # what every database takes
-_LITERAL = {int, str, bytes, type(None)}  # what is in its canonical form
 
 
 class Rows(Generic[ModelT]):
@@ -170,7 +166,7 @@ class Rows(Generic[ModelT]):
 
     def checksum(self, raw: Any) -> int:
         """Return a checksum of the user's columns of a raw row."""
-        return checksum([raw[i] if i not in self._json else _sorted(raw[i]) for i in self._own])
+        return checksum([raw[i] if i not in self._json else sorted_json(raw[i]) for i in self._own])
 
     # ---- writing -----------------------------------------------------------------------------------------------
     def bind_plain(self, params: Mapping[str, Any]) -> tuple[Any, ...] | None:
@@ -344,46 +340,10 @@ class Rows(Generic[ModelT]):
         if not self._json:
             return checksum(map(bound.get, self._own_names))
         named = zip(self._own, map(bound.get, self._own_names), strict=True)
-        return checksum([value if i not in self._json else _sorted(value) for i, value in named])
+        return checksum([value if i not in self._json else sorted_json(value) for i, value in named])
 
 
 def _itself(value: Any) -> Any:
-    return value
-
-
-def _sorted(text: Any) -> Any:
-    """Return JSON in one form: MySQL gives it back in its own."""
-    return json.dumps(json.loads(text), sort_keys=True) if isinstance(text, str) else text
-
-
-def checksum(values: Iterable[Any]) -> int:
-    """Return a CRC of stored values, alike for values that a database gives back in another way (`canonical`)."""
-    same = [canonical(value) if type(value) not in _LITERAL else value for value in values]
-    return zlib.crc32(repr(same).encode("utf-8", "backslashreplace"))
-
-
-def canonical(value: Any) -> Any:
-    """Return one form of values that databases take for the same.
-
-    2 and 2.0 are one number, since SQLite stores either as the other; MariaDB knows `False` as 0, a time of day as a
-    duration, and fills decimals up with zeros.
-    """
-    if isinstance(value, bool):
-        return int(value)
-    if isinstance(value, float):
-        return int(value) if value.is_integer() else value
-    if isinstance(value, Decimal):
-        if value == value.to_integral_value():
-            return int(value)
-        return float(value) if Decimal(float(value)) == value else f"{value:f}".rstrip("0")
-    if isinstance(value, timedelta):
-        return value // timedelta(microseconds=1)
-    if isinstance(value, time):
-        return canonical(datetime.combine(date.min, value.replace(tzinfo=None)) - datetime.min)
-    if isinstance(value, datetime):
-        return str(value if value.tzinfo is None else value.astimezone(UTC))
-    if isinstance(value, date | UUID):
-        return str(value)
     return value
 
 
