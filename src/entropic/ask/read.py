@@ -143,7 +143,11 @@ def _csv(path: str, _: Names) -> Any:
 
 def _parquet(path: str, only: Names) -> Any:
     library("pyarrow", "pandas", "a .parquet file")
-    return library("pandas", "pandas", "a .parquet file").read_parquet(path, engine="pyarrow")
+    pandas = library("pandas", "pandas", "a .parquet file")
+    if os.path.isdir(path):
+        return pandas.read_parquet(path, engine="pyarrow")
+    with open(path, "rb") as file:  # a file that it opens itself, a thread of its may close after it has returned
+        return pandas.read_parquet(file, engine="pyarrow")
 
 
 def _json(path: str, _: Names) -> Any:
