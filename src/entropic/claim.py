@@ -15,7 +15,7 @@ from entropic.files.attempt import Task, inside
 from entropic.files.measure import measure
 from entropic.files.sidecar import Sidecar
 from entropic.keys import RESERVED
-from entropic.model import utcnow
+from entropic.model import now_as_text
 from entropic.parts import Parts
 
 T = TypeVar("T")
@@ -222,7 +222,7 @@ def begin_first(parts: Parts[Any], connection: Connection, want: Want, owner: st
     if not want.fresh:
         return None
     want.fresh = False
-    place = next(parts.area.places(want.id))
+    place = parts.area.place(want.id)
     if parts.rows.must_be_tried(want.columns, want.values) or parts.area.is_taken(place):
         return None
     attempt = parts.ledger.claim_first(connection, want.id, owner, place)
@@ -235,7 +235,7 @@ def begin_first_many(parts: Parts[Any], connection: Connection, wants: Iterable[
     by_id = {want.id: want for want in wants if want.fresh}
     for id, want in by_id.items():
         want.fresh = False
-        place = next(parts.area.places(id))
+        place = parts.area.place(id)
         if not parts.rows.must_be_tried(want.columns, want.values) and not parts.area.is_taken(place):
             places[id] = place
     if not places:
@@ -293,7 +293,7 @@ def row_of(parts: Parts[Any], want: Want, result_file: str) -> dict[str, Any]:
     return {
         "id": want.id,
         "result_file": result_file,
-        "created_at": parts.rows.created_at(utcnow()),
+        "created_at": parts.rows.created_at(now_as_text()),
         "custom_data": parts.rows.custom_data(want.custom_data),
         **want.row(),
     }

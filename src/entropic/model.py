@@ -24,6 +24,11 @@ def utcnow() -> datetime:
     return datetime.now(UTC).replace(tzinfo=None)
 
 
+def now_as_text() -> str:
+    """Return `utcnow` as ISO 8601, with microseconds."""
+    return datetime.now(UTC).isoformat("T", "microseconds")[:26]  # sooner than without a zone
+
+
 def naive_utc(seconds: float) -> datetime:
     """Return a time in seconds since 1970 as naive UTC."""
     return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None)

@@ -8,7 +8,6 @@ import logging
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any, NoReturn, Protocol
 
 from entropic.db.connection import Connection
@@ -160,7 +159,7 @@ def _row_of(parts: Parts[Any], claim: Held, sidecar: Sidecar) -> dict[str, Any]:
     return {
         "id": sidecar.id,
         "result_file": parts.area.path(claim.path or ""),
-        "created_at": parts.rows.created_at(datetime.fromisoformat(sidecar.created_at)),
+        "created_at": parts.rows.created_at(sidecar.created_at),
         "custom_data": parts.rows.custom_data(sidecar.custom_data),
         **sidecar.values,
     }

@@ -391,6 +391,7 @@ def _first(dialect: Dialect, values: dict[str, Any]) -> Any:
     """
     if not dialect.one_writer:
         return dialect.insert_new(ledger, values)
-    unseen = ~sa.exists().where(_c.id == bindparam("key"))
-    chosen = [value if isinstance(value, sa.ColumnElement) else sa.literal(value) for value in values.values()]
-    return sa.insert(ledger).from_select(list(values), sa.select(*chosen).where(unseen))
+    # Any claim of the id leaves the new one without an attempt, which is NOT NULL, so it is ignored. An INSERT from a
+    # SELECT of the same table would say it more plainly, and take a third longer: it needs a temporary table.
+    unseen = sa.case((~sa.exists().where(_c.id == bindparam("key")), values["attempt"]))
+    return sa.insert(ledger).prefix_with("OR IGNORE").values({**values, "attempt": unseen})

@@ -6,6 +6,7 @@ instance is made as SQLAlchemy's own loader would leave it (`tests/contract/test
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
 from decimal import Decimal
 from operator import itemgetter
 from typing import Any, Generic, TypeVar
@@ -76,8 +77,10 @@ class Rows(Generic[ModelT]):
 
         # ---- writing
         self._bind = {column.name: bind_processor(column, database) for column in columns}
-        self.created_at, self.custom_data = (self._bind[name] or _itself for name in ("created_at", "custom_data"))
-        """What returns a time, and checked custom data, as the driver stores it."""
+        self.custom_data = self._bind["custom_data"] or _itself
+        """What returns checked custom data as the driver stores it."""
+        self.created_at = self._time_from_text()
+        """What returns a time, given as ISO 8601 with microseconds, as the driver stores it."""
         self._columns = {key: table.c[name] for name, key in schema.attributes.items()}
         self._own = [i for i, column in enumerate(columns) if _is_given(schema, column)]
         self._json = {i for i in self._own if isinstance(underlying(columns[i].type), sa.JSON)}
@@ -102,6 +105,13 @@ class Rows(Generic[ModelT]):
             if not database.dialect.is_exact(column, found[column.name])
         }
         self._shared: dict[tuple[str, ...], tuple[str, ...]] = {}
+
+    def _time_from_text(self) -> Callable[[str], Any]:
+        bind = self._bind["created_at"] or _itself
+        text = "2001-02-03T04:05:06.000700"
+        if bind(datetime.fromisoformat(text)) == text.replace("T", " "):  # SQLite's form, in a tenth of the time
+            return lambda text: text.replace("T", " ")
+        return lambda text: bind(datetime.fromisoformat(text))
 
     def _kept_kinds(self, names: list[str]) -> list[Any] | None:
         """Return the Python types of values that the table gives back as they were written; None: not of all."""

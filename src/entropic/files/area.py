@@ -88,10 +88,14 @@ class Area:
         Two ids never share one, on file systems that fold case or normalise Unicode too: an id that is more than
         lower-case letters, digits, `-` and `_` has a hash in its name, behind a `=`, which no other id can hold.
         """
-        stem = id if _VERBATIM.fullmatch(id) else f"{_readable(id)}={hashlib.sha256(id.encode()).hexdigest()[:16]}"
+        stem = _stem(id)
         yield stem + self.suffix
         for number in range(2, MOST_PLACES + 1):
             yield f"{stem}={number}{self.suffix}"
+
+    def place(self, id: str) -> str:
+        """Return the first of `places`."""
+        return _stem(id) + self.suffix
 
     def path(self, place: str) -> str:
         """Return the absolute path of a place."""
@@ -152,6 +156,10 @@ def check_suffix(suffix: str) -> str:
     if not isinstance(suffix, str) or re.search(r"[/\\\0]", suffix) or suffix in (".files", ".slot", ".spent"):
         raise StoreError(f"file_suffix is the end of a file name, such as '.h5', not {suffix!r}")
     return suffix
+
+
+def _stem(id: str) -> str:
+    return id if _VERBATIM.fullmatch(id) else f"{_readable(id)}={hashlib.sha256(id.encode()).hexdigest()[:16]}"
 
 
 def _readable(id: str) -> str:

@@ -21,7 +21,7 @@ from entropic.files.durable import sync
 from entropic.files.measure import measure
 from entropic.files.place import remove
 from entropic.files.sidecar import Sidecar
-from entropic.model import utcnow
+from entropic.model import now_as_text
 
 Runner = Callable[[dict[str, Any]], None]
 
@@ -234,7 +234,7 @@ def describe(task: Task, execution: str, elapsed: float, extra: bool) -> Sidecar
         owner=task.owner,
         values=task.values,
         custom_data={"elapsed_seconds": round(elapsed, 6), **task.custom_data},
-        created_at=utcnow().isoformat(),
+        created_at=now_as_text(),
         execution=execution,
         suffix=task.area.suffix,
         size=found.size,

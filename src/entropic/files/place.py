@@ -74,8 +74,10 @@ def _link(source: str, target: str) -> None:
 
 def unlink_t(source: str) -> None:
     """Remove the name under which a result was written, now that it has its final one."""
-    with contextlib.suppress(FileNotFoundError):  # renamed where there are no links, or unlinked by a helper
+    try:
         os.unlink(source)
+    except FileNotFoundError:  # renamed where there are no links, or unlinked by a helper
+        pass
 
 
 def _place_folder(source: str, target: str) -> None:
