@@ -138,6 +138,15 @@ def test_an_earlier_result_stays_readable_until_the_re_run_has_returned(open_sto
     assert content(first)["custom_data"] == {"note": "second"}
 
 
+@pytest.mark.parametrize("dt", [-0.0, 0.0, 5e-324, 1e308, 2.0])
+@pytest.mark.parametrize("method", ["run", "sweep"])
+def test_the_row_of_a_new_run_has_the_very_values_of_the_row_that_is_read(store, method, dt):
+    params = {"n": 0, "dt": dt}
+    new = store.run(params) if method == "run" else store.sweep([params, {"n": 0, "dt": 1.5}])[0]
+    read = store.retrieve(params)
+    assert repr((new.n, new.dt)) == repr((read.n, read.dt))
+
+
 def test_the_callers_dict_is_untouched_and_the_row_holds_what_was_asked(open_store):
     def run(params):
         params["grid"]["inner"].append(99)

@@ -98,6 +98,7 @@ class Rows(Generic[ModelT]):
         self._plain = usual if plain else None
         found = database.types
         self._kinds = self._kept_kinds(names)
+        self._floats = [i for i, kind in enumerate(self._kinds or ()) if kind is float]
         self._in_order = itemgetter(*names)
         self._doubtful = {
             column.name: (names.index(column.name), surely_fits(found[column.name]))
@@ -339,6 +340,9 @@ class Rows(Generic[ModelT]):
             row = self._in_order(values)
         except KeyError:  # finished by a process whose model had fewer columns
             return None
+        for i in self._floats:
+            if row[i] == 0.0:  # SQLite knows no -0.0
+                return None
         return (*row, None, size, mtime_ns, place, 0) if list(map(type, row)) == self._kinds else None
 
     def delete(self, connection: Connection, id: str) -> None:
