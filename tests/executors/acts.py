@@ -147,6 +147,11 @@ def exit_at_once(params: Params) -> None:
     os._exit(3)
 
 
+def close_all_files(params: Params) -> None:
+    """Close what this process has open, as programs that turn themselves into daemons do."""
+    os.closerange(3, 1_000)
+
+
 # ---- print -------------------------------------------------------------------------------------------------------
 def speak(params: Params) -> None:
     """Say something in every way there is, each with the `n` of this run."""

@@ -194,6 +194,16 @@ def test_a_worker_that_dies_is_noticed_while_something_that_it_started_lives_on(
         store.sweep(sets(1), workers=1)
 
 
+@pytest.mark.parametrize("who", [0, 3, 7])
+def test_a_run_that_closes_every_file_of_its_worker_is_kept_and_no_other_is_blamed_or_repeated(acting, log, who):
+    store = acting({who: acts.close_all_files})
+    rows = store.sweep(sets(*range(8)), workers=1, on_error="continue")
+    assert [content(row)["n"] for row in rows] == list(range(8))
+    assert ran(log) == list(range(8))
+    assert store.failures() == []
+    assert store.check().ok
+
+
 @pytest.mark.slow
 @DEATHS
 def test_a_worker_that_dies_is_raised_with_its_reason(acting, log, act, told):
@@ -257,6 +267,16 @@ def test_a_timeout_is_raised(acting, log, hang):
     assert store.retrieve(sets(1)[0]).n == 1
     assert [failure.error_type for failure in store.failures()] == ["RunTimeout"]
     wait_until(lambda: all(map(gone, pids(log))), 10)
+
+
+@pytest.mark.slow
+def test_a_run_that_has_ended_in_time_is_no_timeout_however_late_it_is_heard_of(acting, log):
+    rows = []
+    for row in acting().stream(sets(*range(6)), workers=1, timeout=0.5):  # its reader is busy for longer than that
+        rows.append(row.n)
+        time.sleep(0.8)
+    assert rows == list(range(6))
+    assert ran(log) == list(range(6))
 
 
 @pytest.mark.slow
