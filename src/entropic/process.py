@@ -89,11 +89,6 @@ def identity() -> str:
     return _identity
 
 
-def number() -> int:
-    """Return a number that this process has not used before."""
-    return next(_numbers)
-
-
 def state(who: str | None) -> State:
     """Tell whether a call or worker is alive, dead, or of another machine, where only its lease can tell.
 
@@ -115,7 +110,7 @@ class Call:
     """One call of a user, or one worker, alive until it is closed; the owner of what it claims."""
 
     def __init__(self) -> None:
-        self.name = f"{identity()}.{number()}"
+        self.name = f"{_identity or identity()}.{next(_numbers)}"
         _calls.add(self.name)
 
     def close(self) -> None:

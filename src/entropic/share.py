@@ -385,6 +385,8 @@ class Share:
 
     def reraise(self) -> None:
         """Raise what went wrong where nobody could see it."""
+        if self._error is None:
+            return
         with self._lock:
             error, self._error = self._error, None
         if error is not None:

@@ -21,13 +21,8 @@ def _encoder() -> Callable[[Any], str]:
     return lambda value: "".join(encode(value, 0))
 
 
-_compact = _encoder()
-
-
-def compact(value: Any) -> str:
-    """Return a value as JSON without white space."""
-    return _compact(value)
-
+compact = _encoder()
+"""Returns a value as JSON without white space."""
 
 _scan = cast(Any, make_scanner)(json.JSONDecoder())
 

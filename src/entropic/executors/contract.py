@@ -13,7 +13,7 @@ TICK = 0.1  # s between two looks at what else there is to do
 TORN = "another execution of it did not come to an end"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, as `Task`: every run of a sweep has one
 class Outcome:
     """What has become of a task: its sidecar, or why there is none.
 

@@ -16,11 +16,12 @@
 `<worker>` is a `process.Call`, `<execution>` that and a count, so a name tells whose it is.
 """
 
+import functools
 import hashlib
 import os
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,7 +38,6 @@ _ATTEMPT = re.compile(
     re.DOTALL,
 )
 MOST_PLACES = 99
-_ACCESS_SEES_LINKS = os.access in os.supports_follow_symlinks
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ class Area:
 
     def is_taken(self, place: str) -> bool:
         """Tell whether anything lies at a place, be it a link that leads nowhere."""
-        return _exists(self.path(place))
+        return _exists(f"{self.results_dir}{os.sep}{place}")
 
     def extra(self, place: str, attempt: str) -> str:
         """Return the absolute path of the folder of an attempt's extra files, beside its result."""
@@ -135,9 +135,14 @@ class Area:
                             delete=delete)  # fmt: skip
 
 
-def _exists(path: str) -> bool:
-    """Do `os.path.lexists`, where the system can without the cost of an exception for what is not there."""
-    return os.access(path, os.F_OK, follow_symlinks=False) if _ACCESS_SEES_LINKS else os.path.lexists(path)
+def _lexists() -> Callable[[str], bool]:
+    """Return `os.path.lexists`, where the system can without the cost of an exception for what is not there."""
+    if os.access in os.supports_follow_symlinks:
+        return functools.partial(os.access, mode=os.F_OK, follow_symlinks=False)
+    return os.path.lexists
+
+
+_exists = _lexists()
 
 
 def key_of(model: str, id: str) -> str:
