@@ -51,6 +51,8 @@ BROKEN = {
     "let-go-unlooked": "an interrupted call lets its claim go without looking whether its attempt is finished",
     "files-late": "extra files are moved after COMMIT",
     "no-stat": "a hit is returned without comparing the file with the row",
+    "gc-unlooked": "gc removes a result without seeing under the lock that it is still the one that it chose",
+    "gc-of-the-running": "gc removes a result although a new run of its key is under way",
     "overwrite-foreign": "place does not refuse a file that the store did not make",
 }
 
@@ -85,6 +87,7 @@ class Proc(NamedTuple):
     bad: int = 0  # the row whose file did not match
     waited: int = 0  # the attempt it waited for
     old: int = 0  # what `published` was when it looked under the lock
+    chosen: int = 0  # what gc wants to remove: the published content, negative if it has no row
     lost: bool = False  # its transaction is gone, which it will learn from its next SQL statement
 
 
@@ -136,7 +139,7 @@ class Model:
     # ---- moving a process -------------------------------------------------------------------------------
     def begin(self, p, op):
         kind = self.sc.ops[p][op] if op < len(self.sc.ops[p]) else ""
-        return Proc(op, {"": "end", "ror": "read"}.get(kind, "lock"), forced=kind == "run")
+        return Proc(op, {"": "end", "ror": "read", "gc": "choose"}.get(kind, "lock"), forced=kind == "run")
 
     def go(self, s, p, pc, **changes):
         s.P = s.P[:p] + (s.P[p]._replace(pc=pc, **changes),) + s.P[p + 1 :]
@@ -245,6 +248,8 @@ class Model:
         kind, me = self.kind(s, p), s.P[p]
         if kind == "ror" and s.row and s.row != me.bad:
             self.again(s, p)
+        elif kind == "gc":
+            self.go(s, p, "slot") if self.is_chosen(s, me, running) else self.end(s, p)
         elif kind in ("delete", "drop") and not s.row:
             self.end(s, p)  # nothing to delete
         elif running and self.live(s) and not (self.mine(s, p) and self.broken != "torn-waits"):
@@ -455,7 +460,20 @@ class Model:
             s.put(n, 0)
             self.again(s, p, forced=False)
 
-    # ---- delete, drop (delete the row only), register ---------------------------------------------------------
+    # ---- delete, drop (delete the row only), gc, register -----------------------------------------------------
+    def choose(self, s, p):  # gc: a result of ours, with its row or without
+        if s.pub and s.row in (0, s.pub):
+            self.go(s, p, "lock", chosen=s.pub if s.row else -s.pub)
+        else:
+            self.end(s, p)
+
+    def is_chosen(self, s, me, running):
+        """Seen under the lock: is it still what was chosen, with its own file or none, and does nobody run the key?"""
+        if self.broken == "gc-unlooked":
+            return s.pub and not running
+        same = s.pub == abs(me.chosen) and s.row == max(me.chosen, 0) and s.F in (0, s.pub)
+        return same and (not running or self.broken == "gc-of-the-running")
+
     def slot(self, s, p):
         n = self.new_attempt(s, p)
         s.put(n, SLOT)
@@ -463,7 +481,9 @@ class Model:
         self.go(s, p, "commit_delete", n=n)
 
     def commit_delete(self, s, p):
-        s.credit += 1
+        if self.kind(s, p) == "gc" and s.pub != abs(s.P[p].chosen):
+            s.error = f"I7: gc removes {s.pub}, and chose {abs(s.P[p].chosen)}"
+        s.credit += s.row != 0
         s.row = 0
         self.move_claim(s, s.P[p].n, DELETING)
         self.unlock(s, p)
@@ -489,7 +509,7 @@ class Model:
         self.released(s, p)
 
     def released(self, s, p):
-        self.end(s, p) if s.P[p].forced and self.kind(s, p) == "delete" else self.again(s, p)
+        self.end(s, p) if s.P[p].forced and self.kind(s, p) in ("delete", "gc") else self.again(s, p)
 
     def drop(self, s, p):
         s.credit += 1
@@ -706,7 +726,7 @@ class Model:
         return len(parent), steps, []
 
 
-R, F, D, K, G = ("ror",), ("run",), ("delete",), ("drop",), ("register",)
+R, F, D, K, G, C = ("ror",), ("run",), ("delete",), ("drop",), ("register",), ("gc",)
 SCENARIOS = [
     Scenario((R, R), crash=2, expire=2, conn=2, fail=1),
     Scenario((F, R + R), True, crash=2, expire=2, conn=2, fail=1),
@@ -746,6 +766,15 @@ SCENARIOS = [
     Scenario((F, R), crash=1, dup=1, intr=1, extra=1),
     Scenario((F, R + R), True, crash=1, intr=1, folder=1),
     Scenario((R, R, R), expire=1, intr=1),
+    Scenario((F + R, C), True, crash=2, expire=1, conn=1, fail=1),
+    Scenario((F + R, C), True, crash=1, expire=1, conn=1, extra=1),
+    Scenario((F, C + R), True, crash=1, dup=1),
+    Scenario((F, C), True, crash=1, expire=1, conn=1, folder=1),
+    Scenario((K + F, C + R), True, crash=1, expire=1),
+    Scenario((D + R, C + R), True, crash=1, conn=1),
+    Scenario((G + R, C), True, crash=1, conn=1),
+    Scenario((R, C), True, crash=1, gone=1, foreign=1),
+    Scenario((F, R, C), True, crash=1, expire=1),
 ]
 
 
