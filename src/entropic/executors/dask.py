@@ -7,7 +7,8 @@ from typing import Any
 
 from entropic.executors.bundles import Bundles
 from entropic.executors.contract import TICK, ExecutorLost, Outcome
-from entropic.executors.work import Report, pickled, work_pickled
+from entropic.executors.travel import pickled
+from entropic.executors.work import Report, work_pickled
 from entropic.files.attempt import Runner, Task
 
 log = logging.getLogger("entropic")

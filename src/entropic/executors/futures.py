@@ -9,7 +9,8 @@ from entropic import process
 from entropic.errors import ParameterError
 from entropic.executors.bundles import Bundles
 from entropic.executors.contract import TICK, ExecutorLost, Outcome
-from entropic.executors.work import Report, pickled, work_many, work_pickled
+from entropic.executors.travel import pickled
+from entropic.executors.work import Report, work_many, work_pickled
 from entropic.files.attempt import Runner, Task
 
 QUICK = 0.5  # s; what comes home sooner is handed over further ahead

@@ -1,7 +1,6 @@
 """What a worker does, wherever it is: it needs the results folder, not the database."""
 
 import contextlib
-import functools
 import os
 import pickle
 import time
@@ -9,13 +8,13 @@ from typing import Any, NamedTuple
 
 import cloudpickle
 
-from entropic.errors import ParameterError, RunFailed, note
+from entropic.errors import RunFailed, note
 from entropic.executors.contract import TORN, Outcome, at_home
+from entropic.executors.travel import unpickled
 from entropic.failure import Record, describe, said
 from entropic.files import attempt
 from entropic.files import sidecar as sidecars
 from entropic.files.attempt import Runner, Task, Torn
-from entropic.passwords import withheld
 
 BUNDLE_SECONDS = 0.2  # of work that travels together
 
@@ -37,34 +36,6 @@ class Report(NamedTuple):
     reason: str = ""
     failure: Record | None = None
     error: bytes | None = None
-
-
-def pickled(runner: Runner, places: set[str] | None = None) -> bytes:
-    """Return the runner as it travels: what can be imported by name, the rest (scripts, notebooks, closures) by value.
-
-    It may refer to a store: passwords do not travel, and `places` gets the databases that lack theirs.
-
-    Raises
-    ------
-    ParameterError
-        If it cannot travel.
-    """
-    try:
-        with withheld(set() if places is None else places):
-            data: bytes = cloudpickle.dumps(runner)
-    except Exception as error:
-        raise ParameterError(
-            f"the runner {runner!r:.80} cannot be sent to workers: {error}; open files, locks and connections inside "
-            "of the runner, or sweep without workers"
-        ) from error
-    return data
-
-
-@functools.lru_cache(maxsize=4)
-def unpickled(data: bytes) -> Runner:
-    """Return a runner that has travelled; unpickled once per process."""
-    runner: Runner = pickle.loads(data)
-    return runner
 
 
 def work_pickled(bundle: list[Task], data: bytes) -> list[Report | None]:

@@ -16,7 +16,8 @@ import time
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 
-from entropic.executors.work import unpickled, work
+from entropic.executors.travel import unpickled
+from entropic.executors.work import work
 from entropic.files.attempt import Task
 from entropic.passwords import tell
 

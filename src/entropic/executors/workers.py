@@ -26,7 +26,8 @@ from entropic import process
 from entropic.errors import RunFailed, RunTimeout, WorkerDied
 from entropic.executors.bundles import Bundles
 from entropic.executors.contract import TICK, Outcome, at_home
-from entropic.executors.work import BUNDLE_SECONDS, Report, outcome, pickled
+from entropic.executors.travel import pickled
+from entropic.executors.work import BUNDLE_SECONDS, Report, outcome
 from entropic.failure import record
 from entropic.files.attempt import Runner, Task
 from entropic.passwords import known
