@@ -6,6 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from entropic.errors import ParameterError
 from entropic.files.sidecar import unpacked
 from entropic.model import naive_utc
 from entropic.parts import Parts
@@ -20,7 +21,8 @@ class Failure:
     Attributes
     ----------
     id, params : str, dict
-        Which one.
+        Which one. Where what is known of its values would be another key, `params` holds the `id`, too: what is run
+        again is in any case what failed.
     error_type, message, traceback : str
         What it raised; `WorkerDied` or `RunTimeout` if its process ended or was ended.
     host, pid : str, int
@@ -73,6 +75,9 @@ def _failure(parts: Parts[Any], id: str, record: Mapping[str, Any]) -> Failure:
     params: dict[str, Any] = {"id": id} if "id" in given else {}
     known = [name for name in given if name in parts.schema.fields]
     params |= parts.rows.values_of(unpacked(record.get("values", {})), known)
+    params |= unpacked(record.get("asked", {}))
+    if not _is_key_of(parts, params, id):
+        params = {"id": id, **params}
     return Failure(
         id=id,
         params=params,
@@ -86,6 +91,13 @@ def _failure(parts: Parts[Any], id: str, record: Mapping[str, Any]) -> Failure:
         attempt=record.get("attempt", ""),
         log_file=log_file(parts, id),
     )
+
+
+def _is_key_of(parts: Parts[Any], params: Mapping[str, Any], id: str) -> bool:
+    try:
+        return parts.hasher(params) == id
+    except ParameterError:
+        return False
 
 
 def log_file(parts: Parts[Any], id: str) -> Path | None:

@@ -12,10 +12,11 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 from entropic import lookup, process, publish
-from entropic.claim import Busy, Want, claim, lock, look
+from entropic.claim import Busy, Want, claim, lock, look, own
 from entropic.db.connection import Connection
 from entropic.db.ledger import RUNNING, Claim
 from entropic.errors import DatabaseBusy, ResultLostWarning, levels_to_user, note
@@ -30,6 +31,7 @@ from entropic.parts import ModelT, Parts
 from entropic.wait import wait
 
 log = logging.getLogger("entropic")
+_SCALARS = {bool, int, float, str, Decimal}
 TORN_SECONDS = 1.0  # how long another execution may take between creating its sidecar and writing it
 
 
@@ -183,7 +185,7 @@ def end_claim(parts: Parts[Any], want: Want, is_mine: Callable[[Claim], bool], f
         if failure is None:
             parts.ledger.release(connection, want.id, found.attempt)
         else:
-            parts.ledger.fail(connection, want.id, found.attempt, failure_of(failure, want, found.attempt))
+            parts.ledger.fail(connection, want.id, found.attempt, failure_of(parts, failure, want, found.attempt))
         return found.attempt
 
     ended = parts.database.transact(work)
@@ -192,9 +194,14 @@ def end_claim(parts: Parts[Any], want: Want, is_mine: Callable[[Claim], bool], f
     return ended is not None
 
 
-def failure_of(failure: Record, want: Want, attempt: str) -> Record:
+def failure_of(parts: Parts[Any], failure: Record, want: Want, attempt: str) -> Record:
     """Return what the ledger keeps of a failure: how it went, and of which params."""
-    return {**failure, "attempt": attempt, "values": sidecars.packed(want.row()), "given": list(want.params)}
+    values, given = want.row(), own(want.params)
+    kept = {"values": sidecars.packed(values), "given": list(want.params)}
+    stored = parts.rows.values_of(values, given)
+    # A column may hold a value as another type than was asked, 1.0 for 1, which is another key.
+    asked = {name: one for name, one in given.items() if type(one) in _SCALARS and type(one) is not type(stored[name])}
+    return {**failure, "attempt": attempt, **kept, **({"asked": sidecars.packed(asked)} if asked else {})}
 
 
 def warn_of_loss(parts: Parts[Any], lost: Sequence[Want]) -> None:

@@ -263,6 +263,9 @@ def test_asking_for_failures_runs_nothing(refusing, log):
         {"raw": b"\x00\xff", "phase": Phase.LIQUID},
         {"tree": {"a": [1, 2.5, None, "x", {"b": []}]}, "title": ""},
         {"tree": None},
+        {"size": 1, "count": True},
+        {"count": 3.0},
+        {"phase": "LIQUID"},
         {},
     ],
 )
@@ -490,3 +493,28 @@ def test_the_new_errors_and_the_warning_have_their_places_in_the_tree():
     assert issubclass(RunTimeout, TimeoutError)
     assert issubclass(RunsFailedWarning, EntropicWarning)
     assert {"Failure", "Plan", "WorkerDied", "RunTimeout", "RunsFailedWarning"} <= set(entropic.__all__)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [{"size": 1}, {"size": 2.5}, {"count": True}, {"count": 3.0}, {"phase": "SOLID"}, {"tree": {"a": (1,)}}],
+    ids=str,
+)
+def test_what_a_failure_names_is_the_very_key_that_failed(open_store, params):
+    """Even where the column holds the value as another type than was asked, which is another key."""
+
+    def fail(params):
+        raise ValueError
+
+    with pytest.raises(ValueError):
+        open_store(model=TypedResult, run=fail).run(params)
+    runner = CountingRunner()
+    store = open_store(model=TypedResult, run=runner)
+    (failure,) = store.failures()
+    assert failure.id == entropic.key(params)
+    assert entropic.key(failure.params) == failure.id
+    (row,) = store.sweep([failure.params])
+    assert row.id == failure.id
+    assert store.failures() == []
+    assert store.run_or_retrieve(params).id == row.id
+    assert len(runner.calls) == 1
