@@ -164,7 +164,7 @@ def decide(
     raw = parts.rows.read(want.id)
     if raw is not None:
         parts.verify(raw, want.params)
-        if not want.forced and not _is_suspect(parts, connection, want, raw):
+        if not want.forced and not _is_suspect(parts, connection, want.suspect, raw):
             return None
     if found is not None and is_busy(found, owner):
         return Busy(found)
@@ -178,18 +178,44 @@ def look(parts: Parts[Any], found: Claim) -> Sidecar | None:
     return sidecars.read(parts.area, parts.key_of(found.id), found.attempt)
 
 
-def _is_suspect(parts: Parts[Any], connection: Connection, want: Want, raw: Any) -> bool:
+def confirm(parts: Parts[Any], suspects: Mapping[str, Any]) -> dict[str, Any]:
+    """Record anew, under the lock, the time of files that only bear another than was recorded.
+
+    Parameters
+    ----------
+    suspects
+        The raw rows, by key.
+
+    Returns
+    -------
+    dict[str, Any]
+        The raw rows that stand. Another row, or a run that lacks just its publication, is looked for elsewhere.
+    """
+
+    def work(connection: Connection) -> dict[str, Any]:
+        standing = {}
+        for id in sorted(suspects):  # in the order of the keys: who locks several in another order meets a deadlock
+            found, _ = lock(parts, connection, id)
+            raw = parts.rows.read(id) if undone(parts, found) is None else None
+            if raw is not None and not _is_suspect(parts, connection, suspects[id], raw):
+                standing[id] = raw
+        return standing
+
+    return parts.database.transact(work)
+
+
+def _is_suspect(parts: Parts[Any], connection: Connection, suspect: Any, raw: Any) -> bool:
     """Tell whether the row is still the one whose file was not as recorded."""
-    if want.suspect is None:
+    if suspect is None:
         return False
     _, size, _, place, registered = now = parts.rows.seen_of(raw)
-    if parts.rows.seen_of(want.suspect)[1:] != now[1:]:
+    if parts.rows.seen_of(suspect)[1:] != now[1:]:
         return False
     found = measure(parts.rows.file_of(raw))
     if found is None or (size is not None and found.size != size):
         return True
     if place is not None and not registered:
-        parts.ledger.measured(connection, want.id, found.size, found.mtime_ns)  # a copied project
+        parts.ledger.measured(connection, parts.rows.id_of(raw), found.size, found.mtime_ns)  # a copied project
     return False
 
 

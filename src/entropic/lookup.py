@@ -37,3 +37,10 @@ def judge(parts: Parts[Any], raw: Any) -> Look:
     if place is not None and not registered and found.mtime_ns != mtime_ns:
         return raw, None
     return raw, path
+
+
+def is_touched(parts: Parts[Any], suspect: Any) -> bool:
+    """Tell whether a suspect's file has its size, and only another time: most likely the project was copied."""
+    _, size, _, place, registered = parts.rows.seen_of(suspect)
+    found = measure(parts.rows.file_of(suspect))
+    return place is not None and not registered and found is not None and found.size == size

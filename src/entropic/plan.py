@@ -66,7 +66,7 @@ class Plan:
 def plan(parts: Parts[Any], params: Iterable[Params]) -> Plan:
     """Check every set, and sort them; run nothing, change nothing."""
     given: dict[str, Params] = {}
-    planned = sweep.plan(parts, params, sweep.Options(), keep_rows=False, given=given)
+    planned = sweep.plan(parts, params, sweep.Options(), keep_rows=False, given=given, changes=False)
     found = {claim.id: claim for claim in parts.ledger.find_many(planned.missing)} if planned.missing else {}
     made = Plan()
     for id in planned.rows:

@@ -16,7 +16,7 @@ from decimal import Decimal
 from typing import Any
 
 from entropic import lookup, process, publish
-from entropic.claim import Busy, Want, claim, lock, look, own
+from entropic.claim import Busy, Want, claim, confirm, lock, look, own
 from entropic.db.connection import Connection
 from entropic.db.ledger import RUNNING, Claim
 from entropic.errors import DatabaseBusy, ResultLostWarning, levels_to_user, note
@@ -45,6 +45,10 @@ def run_or_retrieve(
         suspect, path = lookup.read(parts, id)
         if path is not None:
             return parts.row(suspect, params, path)
+        if suspect is not None and lookup.is_touched(parts, suspect):
+            standing = confirm(parts, {id: suspect})
+            if standing:
+                return parts.row(standing[id], params)
     want = prepare(parts, id, params, custom_data, forced)
     want.suspect, want.fresh = suspect, not forced and suspect is None
     attempt.prepare(parts.area)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic
 
 from entropic import lookup, match, run
-from entropic.claim import Want, rehearsal, rehearse, settled
+from entropic.claim import Want, confirm, rehearsal, rehearse, settled
 from entropic.collect import collect
 from entropic.db.connection import Connection
 from entropic.errors import ParameterError, ResultMissingError, RunsFailedWarning, levels_to_user, noting
@@ -261,6 +261,7 @@ def plan(
     options: Options,
     keep_rows: bool = True,
     given: dict[str, Mapping[str, Any]] | None = None,
+    changes: bool = True,
 ) -> Planned[ModelT]:
     """Check every set, and find the rows that are there, in a few queries.
 
@@ -268,12 +269,14 @@ def plan(
     ----------
     given
         Gets the first set of each key, if the caller wants to have them.
+    changes
+        Whether the time of a file that was copied may be recorded anew.
     """
     planned: Planned[ModelT] = Planned()
     coming = iter(params)
     while batch := list(itertools.islice(coming, PLANNED_TOGETHER)):
         with paused():
-            fresh = _plan_batch(parts, batch, planned, keep_rows)
+            fresh = _plan_batch(parts, batch, planned, keep_rows, changes)
         if given is not None:
             given.update(fresh)
     if not options.retry_failed:
@@ -285,7 +288,7 @@ def plan(
 
 
 def _plan_batch(
-    parts: Parts[ModelT], batch: list[Mapping[str, Any]], planned: Planned[ModelT], keep_rows: bool
+    parts: Parts[ModelT], batch: list[Mapping[str, Any]], planned: Planned[ModelT], keep_rows: bool, changes: bool
 ) -> dict[str, Mapping[str, Any]]:
     """Plan some sets; return those that were not seen before, by key."""
     rows, missing = planned.rows, planned.missing
@@ -308,6 +311,12 @@ def _plan_batch(
         row = parts.row(raw, absent.pop(id), path)
         if keep_rows:
             rows[id] = row
+    touched = {id: raw for id, raw in suspects.items() if raw is not None and lookup.is_touched(parts, raw)}
+    for id, raw in (confirm(parts, touched) if touched and changes else touched).items():
+        row = parts.row(raw, absent.pop(id))
+        if keep_rows:
+            rows[id] = row
+        del suspects[id]
     for id, one in absent.items():
         # A stream runs later, when its caller may have changed them.
         missing[id] = run.prepare(parts, id, one if keep_rows else attempt.copied(one), {})

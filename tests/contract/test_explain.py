@@ -188,12 +188,15 @@ def test_a_lost_file_is_said_to_be_gone_or_changed(full):
     assert "gone" in found.reason
 
 
-def test_a_file_that_was_written_to_is_said_to_be(full):
+def test_a_file_that_only_bears_another_time_is_a_hit_that_says_so(full, runner):
     path = Path(full.retrieve(ASKED).result_file)
     os.utime(path, (1e9, 1e9))
     found = full.explain(ASKED)
-    assert found.state == "lost"
-    assert "written" in found.reason
+    assert (found.state, found.hit) == ("stored", True)
+    assert "another time" in found.reason
+    before = len(runner.calls)
+    assert full.run_or_retrieve(ASKED).id == found.id
+    assert len(runner.calls) == before
 
 
 def test_a_collision_of_keys_is_said(store):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from contract.models import CountingRunner, SimResult, content
 from databases import Place
-from entropic import Store
+from entropic import ResultLostWarning, Store
 
 ONE = {"n": 1, "dt": 0.5}
 TWO = {"n": 2, "dt": 0.5}
@@ -53,6 +54,33 @@ def test_the_rows_of_a_moved_or_copied_project_point_into_it(project, open_proje
     assert content(rows[0])["n"] == 1
     assert len(runner.calls) == 1
     assert store.check().ok
+
+
+@pytest.mark.parametrize("method", ["run_or_retrieve", "sweep", "stream"])
+def test_results_that_only_bear_another_time_are_hits_everywhere_and_nobody_is_warned(
+    project, open_project, runner, method
+):
+    """As after a copy without times; warnings are errors here."""
+    open_project(project).sweep([ONE, TWO])
+    for file in (project / "results").glob("*.json"):
+        os.utime(file, (1, 1))
+    store = open_project(project)
+    plan = store.plan([ONE, TWO])
+    assert (len(plan.stored), len(plan.missing)) == (2, 0)
+    assert store.explain(ONE).state == "stored"
+    found = [store.run_or_retrieve(ONE)] if method == "run_or_retrieve" else getattr(store, method)([ONE, TWO])
+    assert [row.n for row in found] == [1, 2][: 1 if method == "run_or_retrieve" else 2]
+    assert runner.ns == [1, 2]
+    assert store.check().ok
+
+
+def test_a_sweep_finds_what_bears_another_time_beside_what_is_lost(project, open_project, runner):
+    rows = open_project(project).sweep([ONE, TWO, {"n": 3, "dt": 0.5}])
+    os.utime(rows[0].result_file, (1, 1))
+    Path(rows[1].result_file).unlink()
+    with pytest.warns(ResultLostWarning, match="is gone: it is run again"):
+        open_project(project).sweep([ONE, TWO, {"n": 3, "dt": 0.5}])
+    assert runner.ns == [1, 2, 3, 2]
 
 
 @ONE_FILE

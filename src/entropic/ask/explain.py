@@ -127,6 +127,11 @@ def _state(parts: Parts[Any], raw: Any, claim: Claim | None) -> tuple[State, str
     if path is not None:
         again = f"; it is being run again by {_who(runs)}" if runs is not None and alive else ""
         return "stored", f"its row is there, and its file is as it was recorded{again}"
+    if raw is not None and lookup.is_touched(parts, raw):
+        return (
+            "stored",
+            "its row is there, and its file, which has its size and another time than recorded (a copy, say)",
+        )
     if runs is not None and alive:
         return "running", whom(runs).removeprefix("which ")
     if raw is not None:
@@ -148,6 +153,4 @@ def _loss(parts: Parts[Any], raw: Any) -> str:
     found = measure(path)
     if found is None:
         return f"its result file {os.path.basename(path)} is gone"
-    if found.size != recorded:
-        return f"its result file {os.path.basename(path)} has {found.size} bytes instead of {recorded}"
-    return f"its result file {os.path.basename(path)} has been written to since it was recorded"
+    return f"its result file {os.path.basename(path)} has {found.size} bytes instead of {recorded}"
