@@ -1,6 +1,8 @@
 """Base, the reserved columns, and the question whether some params fit a model."""
 
 import inspect
+import warnings
+import weakref
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -62,6 +64,9 @@ class CustomData(MutableDict[str, Any]):
                 flag_modified(row, attribute)
 
 
+_defined: "weakref.WeakValueDictionary[tuple[str, str], type[Base]]" = weakref.WeakValueDictionary()
+
+
 class Base(DeclarativeBase):
     """The base of every model: what a row of results holds beside the user's own columns.
 
@@ -87,6 +92,17 @@ class Base(DeclarativeBase):
     custom_data: Mapped[dict[str, Any]] = mapped_column(
         CustomData.as_mutable(sa.JSON()), default=dict, nullable=False, info=_OURS
     )
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Let a model that is defined again, as by a notebook cell, take the place of the earlier one."""
+        name = cls.__module__, cls.__qualname__
+        table: Any = getattr(_defined.get(name), "__table__", None)
+        if table is not None and cls.metadata.tables.get(table.key) is table:
+            cls.metadata.remove(table)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "This declarative base already contains a class", sa.exc.SAWarning)
+            super().__init_subclass__(**options)
+        _defined[name] = cls
 
     def __repr__(self) -> str:
         own = [(name, value) for name, value in loaded(self).items() if name == "id" or name not in RESERVED]

@@ -14,7 +14,7 @@ from sqlalchemy.orm import DeclarativeBase, Session
 
 import entropic
 from contract.models import LooseResult, SimResult
-from entropic import Base, EntropicError, Mapped, mapped_column
+from entropic import Base, EntropicError, Mapped, ModelError, mapped_column
 
 ONE = {"n": 1, "dt": 0.5}
 RESERVED = ["id", "result_file", "created_at", "custom_data"]
@@ -153,3 +153,31 @@ def test_an_empty_patch_applied_in_a_session_clears_custom_data_and_keeps_it_non
 def test_columns_with_a_default_and_nullable_and_generated_ones_may_be_left_out(open_store):
     row = open_store(model=LooseResult).run({"name": "a"})
     assert (row.level, row.mode, row.note, row.twice, row.flag) == (3, "fast", None, 6, False)
+
+
+def defined(table: str, *lines: str) -> Any:
+    """Define a model, as a cell of a notebook does that is run again and again."""
+    namespace = {"__name__": "notebook", "Base": Base, "Mapped": Mapped, "mapped_column": mapped_column}
+    body = "".join(f"    {line}\n" for line in (f"__tablename__ = {table!r}", "n: Mapped[int]", *lines))
+    exec(compile(f"class Cell(Base):\n{body}", "cell", "exec", dont_inherit=True), namespace)
+    return namespace["Cell"]
+
+
+def test_a_model_may_be_defined_again_as_by_a_notebook_cell_and_both_are_of_use(open_store, runner):
+    first, second = defined("cells"), defined("cells")
+    stores = [open_store(model=model) for model in (first, second, defined("cells"))]
+    rows = [store.run_or_retrieve({"n": 1}) for store in stores]
+    assert [type(row) for row in rows] == [store._parts.schema.model for store in stores]
+    assert len(runner.calls) == 1
+
+
+def test_a_model_that_is_defined_again_with_a_new_column_says_what_the_table_lacks(open_store):
+    open_store(model=defined("more_cells")).run({"n": 1})
+    with pytest.raises(ModelError, match="'extra'"):
+        open_store(model=defined("more_cells", "extra: Mapped[int] = mapped_column(default=0)"))
+
+
+def test_two_models_of_one_table_are_still_a_mistake():
+    defined("taken_cells")
+    with pytest.raises(sqlalchemy.exc.InvalidRequestError, match="taken_cells"):
+        type("Another", (Base,), {"__tablename__": "taken_cells", "__module__": "notebook"})
