@@ -5,6 +5,8 @@ only the workspaces of living workers.
 """
 
 import logging
+import os
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +16,8 @@ from entropic import process, publish
 from entropic.clear import finish_delete
 from entropic.db.connection import Connection
 from entropic.db.ledger import DELETING, RUNNING, Claim
-from entropic.errors import EntropicError
+from entropic.errors import EntropicError, ResultLostWarning, levels_to_user
+from entropic.files import attempt
 from entropic.files import sidecar as sidecars
 from entropic.files.area import Found
 from entropic.files.place import remove, spent
@@ -22,6 +25,7 @@ from entropic.files.sidecar import Sidecar
 from entropic.parts import Parts
 
 log = logging.getLogger("entropic")
+SAMPLE = 20  # rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,22 @@ class Left:
         if self.finished is not None and self.current:
             return f"{self.found.name}: {self.finished.id} is finished and not recorded"
         return f"{self.found.name}: left by an attempt that is over, or a worker that is gone"
+
+
+def look_at_folder(parts: Parts[Any]) -> None:
+    """Warn where a database has results, and none of them lies in a folder that was never used with it before."""
+    if not parts.area.is_new:
+        return
+    attempt.forget(parts.area)
+    raws = parts.rows.some(SAMPLE)
+    if raws and not any(os.path.lexists(parts.rows.file_of(raw)) for raw in raws):
+        warnings.warn(
+            f"{parts.database} holds rows of {parts.schema.name} whose results do not lie in {parts.area.results_dir}, "
+            "which was never used with it before: what is asked for is run again. Is results_dir right? (A relative "
+            "one is meant from the folder in which the program was started)",
+            ResultLostWarning,
+            stacklevel=levels_to_user(),
+        )
 
 
 def collect(parts: Parts[Any]) -> list[str]:

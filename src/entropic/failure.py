@@ -32,10 +32,15 @@ def record(kind: str, message: str, text: str, began: float, pid: int | None = N
     host, _, own, *_ = process.identity().split(".")
     return {
         "type": kind,
-        "message": message[:MOST_TEXT],
-        "traceback": text[-MOST_TEXT:],
+        "message": _storable(message)[:MOST_TEXT],
+        "traceback": _storable(text)[-MOST_TEXT:],
         "host": host,
         "pid": pid or int(own),
         "started_at": began,
         "elapsed_seconds": round(time.time() - began, 6),
     }
+
+
+def _storable(text: str) -> str:
+    """Return a text with what no database stores, lone surrogates and NUL, written out."""
+    return text.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()

@@ -174,6 +174,8 @@ def as_json(value: Any, where: str) -> Any:
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"{where} is {value}, which JSON has no number for")
         return float(value)
     if isinstance(value, int):
         return int(value)

@@ -96,9 +96,9 @@ class Base(DeclarativeBase):
     def __init_subclass__(cls, **options: Any) -> None:
         """Let a model that is defined again, as by a notebook cell, take the place of the earlier one."""
         name = cls.__module__, cls.__qualname__
-        table: Any = getattr(_defined.get(name), "__table__", None)
-        if table is not None and cls.metadata.tables.get(table.key) is table:
-            cls.metadata.remove(table)
+        earlier: Any = _defined.get(name)
+        if earlier is not None and earlier.__table__ in cls.metadata.tables.values():
+            cls.metadata.remove(earlier.__table__)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "This declarative base already contains a class", sa.exc.SAWarning)
             super().__init_subclass__(**options)

@@ -46,6 +46,8 @@ def open_reflected(db_url: str, table: str | None = None, results_dir: str | Non
     StoreError
         If there is no such database, no store in it, or several and none is named, or if its results are not found.
     """
+    if results_dir is not None and not os.path.isdir(results_dir):
+        raise StoreError(f"there is no folder {results_dir}; give the path of the results' folder, or leave it out")
     database = Database(db_url)
     file = database.url.database
     if database.url.get_backend_name() == "sqlite" and not (file and os.path.exists(file)):

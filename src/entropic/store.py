@@ -108,6 +108,7 @@ class Store(Generic[ModelT]):
         self._loader = loader
         self._made_of = (runner, result_cls, folder, suffix)
         self._options = {"lease": lease, "float_rounding": float_rounding, "fsync": fsync, "loader": loader}
+        collect.look_at_folder(self._parts)
         collect.collect(self._parts)
 
     def run_or_retrieve(self, params: dict[str, Any], **custom_data: Any) -> ModelT:

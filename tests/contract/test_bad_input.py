@@ -110,6 +110,8 @@ def test_any_mapping_will_do(store, kind):
         ("tree", {"a": {1, 2}}),
         ("tree", {"a": object()}),
         ("tree", [lambda: None]),
+        ("tree", float("nan")),
+        ("tree", {"a": [1.0, float("inf")]}),
     ],
 )
 def test_a_value_that_the_column_cannot_hold_is_refused_by_name(refused, open_store, column, value):

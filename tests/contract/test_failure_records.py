@@ -518,3 +518,17 @@ def test_what_a_failure_names_is_the_very_key_that_failed(open_store, params):
     assert store.failures() == []
     assert store.run_or_retrieve(params).id == row.id
     assert len(runner.calls) == 1
+
+
+@pytest.mark.parametrize("text", ["a lone \ud83d surrogate", "a NUL \0 inside"])
+def test_a_failure_whose_text_no_database_stores_is_recorded_all_the_same(open_store, text):
+    def fail(params):
+        raise ValueError(text)
+
+    store = open_store(run=fail)
+    with pytest.raises(ValueError) as caught:
+        store.run(ONE)
+    assert str(caught.value) == text
+    (failure,) = store.failures()
+    assert failure.message in ("a lone \\ud83d surrogate", "a NUL \\x00 inside")
+    assert store.check().ok

@@ -149,3 +149,23 @@ def test_a_results_folder_reached_by_a_link_is_the_same_folder(project, open_pro
     assert content(row)["n"] == 1
     assert Path(row.result_file).resolve().parent == (project / "results").resolve()
     assert len(runner.calls) == 1
+
+
+def test_a_results_folder_that_is_not_the_databases_is_warned_of_when_the_store_opens(project, open_project, runner):
+    (project / "results").rename(project / "elsewhere")
+    with pytest.warns(ResultLostWarning, match=f"{project / 'results'}, which was never used"):
+        store = open_project(project)
+    with pytest.warns(ResultLostWarning, match="is gone"):
+        assert store.run_or_retrieve(ONE).n == 1
+    assert len(runner.calls) == 2
+    open_project(project)  # which is its folder by now
+
+
+def test_a_results_folder_that_is_removed_under_a_store_is_named_and_made_anew(project, open_project):
+    store = open_project(project)
+    shutil.rmtree(project / "results")
+    with pytest.raises(OSError) as caught:
+        store.run(TWO)
+    assert any("was removed" in one and str(project / "results") in one for one in caught.value.__notes__)
+    assert store.run(TWO).n == 2
+    assert store.run_or_retrieve(TWO).n == 2

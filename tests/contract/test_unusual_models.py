@@ -263,3 +263,14 @@ def test_what_a_runner_raises_in_a_sweep_comes_out_as_it_is(open_store, error):
 def test_a_lease_that_is_no_time_is_refused(open_store, lease):
     with pytest.raises(ParameterError, match="lease"):
         open_store(lease=lease)
+
+
+@pytest.mark.parametrize(
+    "value", [3, 3.0, 1.5, "5", "1e5", True, None, [1], {"a": 1.0}, 10**17, 10**19, 1e20, 0.1 + 0.2]
+)
+def test_whatever_json_a_column_holds_is_a_hit_and_in_order(open_store, value):
+    store = open_store(model=Odd)
+    row = store.run({"n": 1, "data": value})
+    again = store.run_or_retrieve({"n": 1, "data": value})
+    assert (again.created_at, again.data) == (row.created_at, value)
+    assert store.check().ok

@@ -12,8 +12,11 @@ _LITERAL = {int, str, bytes, type(None)}  # what is in its canonical form
 
 
 def sorted_json(text: Any) -> Any:
-    """Return JSON in one form: MySQL gives it back in its own."""
-    return json.dumps(json.loads(text), sort_keys=True) if isinstance(text, str) else text
+    """Return JSON in one form: MySQL gives it back in its own, and SQLite keeps a bare number as a number."""
+    value = json.loads(text) if isinstance(text, str) else text
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return canonical(value)
+    return json.dumps(value, sort_keys=True) if isinstance(text, str) else text
 
 
 def checksum(values: Iterable[Any]) -> int:

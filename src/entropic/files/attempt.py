@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from entropic import process
-from entropic.errors import ResultMissingError, StoreError
+from entropic.errors import ResultMissingError, StoreError, note
 from entropic.files import sidecar as sidecars
 from entropic.files.area import Area
 from entropic.files.durable import sync
@@ -70,7 +70,7 @@ class Workspace:
         self.worker = process.Call()
         self.path = area.inside(f"{self.worker.name}.work")
         self._count = 0
-        os.mkdir(self.path)
+        os.makedirs(self.path)  # with all above it, should somebody have removed that
 
     def close(self) -> None:
         """Remove it with all that is in it."""
@@ -106,6 +106,12 @@ def prepare(area: Area) -> None:
 def free(area: Area, space: Workspace) -> None:
     """Keep an empty workspace for the next execution."""
     _free.setdefault(area.root, []).append(space)
+
+
+def forget(area: Area) -> None:
+    """Keep none of this process's workspaces: somebody has removed the folder."""
+    for space in _free.pop(area.root, []):
+        space.close()
 
 
 def _new_workspace(area: Area) -> Workspace:
@@ -145,7 +151,10 @@ def run(task: Task, runner: Runner) -> Sidecar:
         elapsed = execute(task, runner, f"{space.path}{os.sep}{task.path}")
         extra = lift(task, space, execution)
         finished = finish(task, describe(task, execution, elapsed, extra))
-    except BaseException:
+    except BaseException as error:
+        if not os.path.isdir(space.path):
+            note(error, f"entropic: {space.path}, where the run was to write, was removed by somebody; call again")
+            forget(task.area)
         space.close()
         # An interrupt may come when all is done: a finished attempt keeps its result.
         if sidecars.read(task.area, task.key, task.attempt) is None:
