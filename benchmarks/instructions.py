@@ -63,16 +63,16 @@ def counted(folder: Path, what: str, system: str, count: int) -> int:
     place.mkdir()
     command = [sys.executable, __file__, "--do", what, MODULES[system], str(place), str(count)]
     done = subprocess.run(
-        ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", *command],
+        ["valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null", *command],
         env={**os.environ, "PYTHONHASHSEED": "0", "PYTHONMALLOC": "pymalloc"},
         capture_output=True,
         text=True,
         check=False,
     )
-    found = re.search(r"Collected : (\d+)", done.stderr)
+    found = re.search(r"I\s+refs:\s+([\d,]+)", done.stderr)
     if done.returncode or found is None:
         raise SystemExit(f"{' '.join(command)} failed under valgrind:\n{done.stderr[-2000:]}")
-    return int(found[1])
+    return int(found[1].replace(",", ""))
 
 
 def do(what: str, module: str, folder: Path, count: int) -> None:

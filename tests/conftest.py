@@ -54,19 +54,23 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("database_kind", KINDS, indirect=True, scope="session")
 
 
-@pytest.hookimpl(tryfirst=True)  # before marks are looked at
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the kinds that were not chosen, or that a test is not for; mark the slow ones."""
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
+    """Leave out the kinds that were not chosen, or that a test is not for; mark the slow ones; begin with the long."""
     kept, left_out = [], []
     for item in items:
         kind = item.callspec.params.get("database_kind") if hasattr(item, "callspec") else None
-        fits = kind in (None, *chosen(config)) and all(kind in mark.args for mark in item.iter_markers("only_on"))
+        kinds = [set(chosen(config)), *(set(mark.args) for mark in item.iter_markers("only_on"))]
+        fits = kind is None or kind in set.intersection(*kinds)
         (kept if fits else left_out).append(item)
         if kind == "mariadb" or any(kind in mark.args for mark in item.iter_markers("slow_on")):
             item.add_marker(pytest.mark.slow)
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = kept
+    yield  # marks are looked at, and tests of one database come together
+    # Whatever may take long comes first: in the end all processes have something to do until all is done.
+    items.sort(key=lambda item: -max((mark.args[0] for mark in item.iter_markers("timeout")), default=0))
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ ONE = {"n": 1, "dt": 0.5}
 
 
 CALLS = ["run", "run_or_retrieve", "sweep"]
+before_the_database = pytest.mark.only_on("sqlite")  # refused before anybody asks which one it is
 
 
 @pytest.fixture(params=CALLS)
@@ -36,6 +37,7 @@ def refused(request, store, runner):
     return check
 
 
+@before_the_database
 @pytest.mark.parametrize(("wrong", "near"), [("d_t", "dt"), ("DT", "dt"), ("N", "n"), ("dtt", "dt")])
 def test_an_unknown_key_names_the_key_the_model_and_the_nearest_column(refused, wrong, near):
     message = refused({**ONE, wrong: 1})
@@ -44,12 +46,14 @@ def test_an_unknown_key_names_the_key_the_model_and_the_nearest_column(refused, 
     assert repr(near) in message
 
 
+@before_the_database
 def test_a_key_that_resembles_no_column_names_the_key_and_the_model(refused):
     message = refused({**ONE, "viscosity": 1})
     assert "'viscosity'" in message
     assert "SimResult" in message
 
 
+@before_the_database
 @pytest.mark.parametrize(("params", "lacks"), [({"n": 1}, "dt"), ({"dt": 0.5}, "n"), ({}, "n")])
 def test_a_missing_required_column_is_named_with_its_model(refused, params, lacks):
     message = refused(params)
@@ -57,15 +61,18 @@ def test_a_missing_required_column_is_named_with_its_model(refused, params, lack
     assert "SimResult" in message
 
 
+@before_the_database
 def test_a_required_column_is_missed_also_where_the_id_is_explicit(refused):
     assert "'dt'" in refused({"id": "mine", "n": 1})
 
 
+@before_the_database
 def test_a_key_that_is_no_string_is_named(refused):
     assert "7" in refused({**ONE, 7: 1})
     assert "string" in refused({**ONE, 7: 1})
 
 
+@before_the_database
 @pytest.mark.parametrize("params", [None, 5, "n=1", ["n", "dt"], [("n", 1), ("dt", 0.5)], {"n", "dt"}])
 def test_params_that_are_no_mapping_are_refused_with_their_type(refused, params):
     assert type(params).__name__ in refused(params)
@@ -177,6 +184,7 @@ def test_an_id_that_no_index_of_the_database_takes_is_refused(refused):
     assert len(message) < 500
 
 
+@before_the_database
 @pytest.mark.parametrize("value", [{1, 2}, object(), float("nan"), float("inf"), {1: 2}, np.arange(2), b"x", 1j])
 @pytest.mark.parametrize("wrap", [lambda v: v, lambda v: [{"deep": v}]], ids=["bare", "nested"])
 @pytest.mark.parametrize("call", ["run", "run_or_retrieve"])

@@ -15,6 +15,9 @@ from entropic import ParameterError, expand_grid
 
 distributed = pytest.importorskip("distributed")
 pytestmark = [
+    # No worker of a cluster sees the database, so one server stands for both; what comes home is recorded as in
+    # every sweep, and that the address stays here, tests/servers proves on each of them.
+    pytest.mark.only_on("sqlite", "postgresql"),
     pytest.mark.slow,
     pytest.mark.xdist_group("cluster"),  # one cluster at a time, in one process of the tests
     pytest.mark.timeout(300),
@@ -49,9 +52,14 @@ class PickyRunner(LoggingRunner):
 
 
 @pytest.fixture(scope="module")
-def cluster():
+def cluster(tmp_path_factory):
     with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=logging.CRITICAL
+        n_workers=2,
+        threads_per_worker=1,
+        processes=True,
+        dashboard_address=None,
+        silence_logs=logging.CRITICAL,
+        local_directory=tmp_path_factory.mktemp("scratch"),  # the usual one is full of what others left, and locked
     ) as made:
         yield made
 

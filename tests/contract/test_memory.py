@@ -6,7 +6,8 @@ import pytest
 
 from entropic import Base, Mapped, Store
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+# In one process of the tests, which fills each store once.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.xdist_group("memory")]
 FEW, MANY = 6_000, 18_000  # the difference shows what one more set costs
 
 

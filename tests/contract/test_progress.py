@@ -18,7 +18,7 @@ import pytest
 from contract.models import LoggingRunner
 from entropic import RunsFailedWarning
 
-pytestmark = pytest.mark.slow_on("postgresql")  # the database has no part in it
+pytestmark = pytest.mark.only_on("sqlite")  # the database has no part in it
 needs_tqdm = pytest.mark.skipif(importlib.util.find_spec("tqdm") is None, reason="the bar is one of tqdm")
 IN_WORKERS = pytest.param({"workers": 2}, id="in workers", marks=pytest.mark.slow)  # to start them takes a second
 HERE_AND_THERE = pytest.mark.parametrize("options", [pytest.param({}, id="here"), IN_WORKERS])

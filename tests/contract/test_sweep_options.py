@@ -12,7 +12,7 @@ from contract.models import LoggingRunner
 from entropic import EntropicError, ParameterError, Store
 from executors.acts import Untransportable
 
-pytestmark = pytest.mark.slow_on("postgresql")  # the database has no part in it
+pytestmark = pytest.mark.only_on("sqlite")  # the database has no part in it
 SETS = [{"n": n, "dt": 0.5} for n in (1, 2)]
 
 

@@ -94,7 +94,7 @@ def install(fault, trace=None):
     the fault brings a step of its own.
     """
     note = _noting(trace)
-    counts = {}
+    counts, holders = {}, _holders()
 
     def passing(name, when, args=()):
         if when == "before":
@@ -106,11 +106,11 @@ def install(fault, trace=None):
 
     if fault and fault["step"] == "any call":
         for target in [*CALLS, *STATEMENTS]:
-            _replace(target, "any call", passing)
+            _replace(target, "any call", passing, holders)
     elif fault and "target" in fault:
-        _replace(fault["target"], fault["step"], passing)
+        _replace(fault["target"], fault["step"], passing, holders)
     for name, target in STEPS.items():
-        _replace(target, name, passing)
+        _replace(target, name, passing, holders)
 
 
 def _noting(path):
@@ -121,7 +121,19 @@ def _noting(path):
     return lambda text: write(file, f"{text}\n".encode())
 
 
-def _replace(target, name, passing):
+def _holders():
+    """Return where each function of the library is held by name, `(module, name)` by its id: one look for all steps."""
+    for target in STEPS.values():
+        importlib.import_module(target.partition(":")[0])  # what is imported late
+    found = {}
+    for module in [m for n, m in sys.modules.items() if n.startswith("entropic")]:
+        for key, value in vars(module).items():
+            if callable(value):
+                found.setdefault(id(value), []).append((module, key))
+    return found
+
+
+def _replace(target, name, passing, holders):
     module, _, path = target.partition(":")
     holder = importlib.import_module(module)
     *classes, attribute = path.split(".")
@@ -141,9 +153,9 @@ def _replace(target, name, passing):
 
     setattr(holder, attribute, replacement)
     if not classes and module.startswith("entropic"):
-        for other in [m for n, m in sys.modules.items() if n.startswith("entropic")]:
-            for key in [key for key, value in vars(other).items() if value is original]:
-                setattr(other, key, replacement)
+        for other, key in holders.pop(id(original), []):
+            setattr(other, key, replacement)
+            holders.setdefault(id(replacement), []).append((other, key))
 
 
 def _strike(fault, args):

@@ -697,7 +697,7 @@ class Model:
     def check(self):
         """Breadth first, so that counterexamples are short; then recovery from every state of database and files."""
         first = self.initial()
-        parent, queue, steps, cores = {first.key(): None}, deque([first]), 0, {}
+        parent, queue, steps, cores = {first.key(): None}, deque([(first.key(), first)]), 0, {}
 
         def path(key):
             trace = []
@@ -707,8 +707,8 @@ class Model:
             return trace
 
         while queue:
-            s = queue.popleft()
-            key, problem, moves = s.key(), self.violation(s), self.successors(s)
+            key, s = queue.popleft()
+            problem, moves = self.violation(s), self.successors(s)
             if not moves and any(q.pc != "end" for q in s.P):
                 problem = problem or "I5: stuck, nobody can go on"
             if problem:
@@ -716,9 +716,9 @@ class Model:
             cores.setdefault((s.row, s.att, s.st, s.pub, s.base, s.top, s.F, s.S, s.T, s.X, s.E, s.slots, s.outside), s)
             for text, t in moves:
                 steps += 1
-                if t.key() not in parent:
-                    parent[t.key()] = (key, text)
-                    queue.append(t)
+                if (new := t.key()) not in parent:
+                    parent[new] = (key, text)
+                    queue.append((new, t))
         for s in cores.values():
             trace = self.recovery(s, "ror") or self.recovery(s, "run")
             if trace:
