@@ -51,11 +51,12 @@ class Left:
 
 def look_at_folder(parts: Parts[Any]) -> None:
     """Warn where a database has results, and none of them lies in a folder that was never used with it before."""
-    if not parts.area.is_new:
+    if not parts.area.is_strange:
         return
     attempt.forget(parts.area)
     raws = parts.rows.some(SAMPLE)
-    if raws and not any(os.path.lexists(parts.rows.file_of(raw)) for raw in raws):
+    parts.area.is_strange = bool(raws) and not any(os.path.lexists(parts.rows.file_of(raw)) for raw in raws)
+    if parts.area.is_strange:
         warnings.warn(
             f"{parts.database} holds rows of {parts.schema.name} whose results do not lie in {parts.area.results_dir}, "
             "which was never used with it before: what is asked for is run again. Is results_dir right? (A relative "

@@ -21,7 +21,7 @@ from entropic.db.ledger import FAILED, IDLE, RUNNING, Claim, new_attempt
 from entropic.db.query import fetch
 from entropic.db.tables import ledger
 from entropic.delete import begin
-from entropic.errors import ParameterError, PublishError
+from entropic.errors import ParameterError, PublishError, StoreError
 from entropic.files import place as places
 from entropic.files.area import FOLDER
 from entropic.files.measure import measure
@@ -162,6 +162,11 @@ def gc(
 ) -> Disposal:
     """Remove what is asked for, or say what that would be."""
     query = matching(parts, where, equal)
+    if parts.area.is_strange:
+        raise StoreError(
+            f"none of the results of {parts.schema.name} lies in {parts.area.results_dir}; open the store with the "
+            "results_dir in which they were made. Nothing was removed"
+        )
     report = Disposal(dry_run=dry_run)
     if leftovers:
         _leftovers(parts, report)

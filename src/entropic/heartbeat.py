@@ -112,7 +112,7 @@ class Process:
     def drop(self, attempt: str) -> None:
         """Renew the lease of an attempt no more."""
         with self._lock:
-            if self._attempts.pop(attempt, None) is not None:
+            if self._attempts.pop(attempt, None) is not None and self._popen is not None:
                 self._say({"drop": attempt})
 
     def _say(self, what: dict[str, Any]) -> bool:

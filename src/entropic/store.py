@@ -371,6 +371,11 @@ class Store(Generic[ModelT]):
         -------
         Disposal
             What was removed, and what was kept though it was asked for, with the reason. Print it.
+
+        Raises
+        ------
+        StoreError
+            If `results_dir` seems to be another one than that of the results.
         """
         limits = Limits.of(older_than, total_size)
         return disposal.gc(self._parts, where, equal, limits, orphans, leftovers, dry_run)

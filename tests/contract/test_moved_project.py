@@ -10,7 +10,7 @@ import pytest
 
 from contract.models import CountingRunner, SimResult, content
 from databases import Place
-from entropic import ResultLostWarning, Store
+from entropic import ResultLostWarning, Store, StoreError
 
 ONE = {"n": 1, "dt": 0.5}
 TWO = {"n": 2, "dt": 0.5}
@@ -155,6 +155,8 @@ def test_a_results_folder_that_is_not_the_databases_is_warned_of_when_the_store_
     (project / "results").rename(project / "elsewhere")
     with pytest.warns(ResultLostWarning, match=f"{project / 'results'}, which was never used"):
         store = open_project(project)
+    with pytest.raises(StoreError, match="Nothing was removed"):
+        store.gc(older_than=0)
     with pytest.warns(ResultLostWarning, match="is gone"):
         assert store.run_or_retrieve(ONE).n == 1
     assert len(runner.calls) == 2

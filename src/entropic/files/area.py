@@ -74,8 +74,8 @@ class Area:
     def __init__(self, results_dir: str, uuid: str, suffix: str) -> None:
         self.results_dir, self.suffix = results_dir, suffix
         self.root = os.path.join(results_dir, FOLDER, uuid)
-        self.is_new = not os.path.isdir(self.root)
-        """Whether this results folder was never used with this database before."""
+        self.is_strange = not os.path.isdir(self.root)
+        """Whether this results folder was never used with this database before, and may be the wrong one."""
         try:
             os.makedirs(self.root, exist_ok=True)
         except OSError as error:
