@@ -21,7 +21,7 @@ from pathlib import Path
 from experiment import parameter_sets
 from systems import open_system
 
-RATIOS = {"hit": 2.05, "cached sweep": 1.9}
+RATIOS = {"hit": 1.85, "cached sweep": 1.75}
 MARGIN = 0.1
 STORED = 200
 FEW, MANY = 400, 1_200
