@@ -3,43 +3,46 @@
 The same experiment never runs twice, a finished one is never lost, and a wrong one is never served.
 """
 
-from sqlalchemy.orm import Mapped, mapped_column
+from entropic.garbage import paused as _paused
 
-from entropic.ask.explain import Explanation
-from entropic.ask.nearest import Nearest
-from entropic.ask.runs import Runs
-from entropic.disposal import Disposal, Removal
-from entropic.errors import (
-    CycleError,
-    DatabaseBusy,
-    EntropicError,
-    EntropicWarning,
-    ForeignFileError,
-    KeyCollisionError,
-    LibraryMissingError,
-    LoadError,
-    ModelError,
-    NetworkFileSystemWarning,
-    ParameterError,
-    PublishError,
-    RegisterError,
-    ResultLostWarning,
-    ResultMissingError,
-    RunFailed,
-    RunsFailedWarning,
-    RunTimeout,
-    StoreError,
-    WorkerDied,
-)
-from entropic.failures import Failure
-from entropic.grid import expand_grid
-from entropic.keys import key
-from entropic.model import Base
-from entropic.plan import Plan
-from entropic.repair import Finding, Repair, Report
-from entropic.status import Status
-from entropic.store import Store
-from entropic.wait import Owner
+with _paused():  # what is made here lives as long as the process; collections among it took a sixth of the import
+    from sqlalchemy.orm import Mapped, mapped_column
+
+    from entropic.ask.explain import Explanation
+    from entropic.ask.nearest import Nearest
+    from entropic.ask.runs import Runs
+    from entropic.disposal import Disposal, Removal
+    from entropic.errors import (
+        CycleError,
+        DatabaseBusy,
+        EntropicError,
+        EntropicWarning,
+        ForeignFileError,
+        KeyCollisionError,
+        LibraryMissingError,
+        LoadError,
+        ModelError,
+        NetworkFileSystemWarning,
+        ParameterError,
+        PublishError,
+        RegisterError,
+        ResultLostWarning,
+        ResultMissingError,
+        RunFailed,
+        RunsFailedWarning,
+        RunTimeout,
+        StoreError,
+        WorkerDied,
+    )
+    from entropic.failures import Failure
+    from entropic.grid import expand_grid
+    from entropic.keys import key
+    from entropic.model import Base
+    from entropic.plan import Plan
+    from entropic.repair import Finding, Repair, Report
+    from entropic.status import Status
+    from entropic.store import Store
+    from entropic.wait import Owner
 
 __version__ = "3.0.0.dev0"
 

@@ -1,4 +1,4 @@
-"""The garbage collector, while many rows are made at once."""
+"""The garbage collector, while much is made at once that stays: rows, and what an import makes."""
 
 import contextlib
 import gc
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def paused() -> Iterator[None]:
-    """Pause collections: each would look at all the rows made so far, which are all still needed.
+    """Pause collections: each would look at all that was made so far, which is all still needed.
 
     The setting is the whole process's, so this is for moments in which no code of the user's runs.
     """
@@ -18,7 +18,7 @@ def paused() -> Iterator[None]:
     finally:
         if was_on:
             if not gc.get_freeze_count():  # else the user has frozen objects, which this would thaw
-                # The new rows go to the oldest generation unseen; a collection would now look at each of them.
+                # What is new goes to the oldest generation unseen; a collection would now look at all of it.
                 gc.freeze()
                 gc.unfreeze()
             gc.enable()

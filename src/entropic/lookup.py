@@ -2,14 +2,66 @@
 
 import os
 import stat
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from entropic import match
 from entropic.files.measure import measure
-from entropic.parts import Parts
+from entropic.parts import ModelT, Parts
 
 # The raw row of a key, and where its file lies if that is as recorded: then this is a hit, else a suspect. None and
 # None where there is no row, or a newer result that lacks just its publication.
 Look = tuple[Any, str | None]
+# The key of some params, and their row if that is a hit, else the suspect, if there is one.
+Found = tuple[str, ModelT | None, Any]
+
+
+def finder(parts: Parts[ModelT]) -> Callable[[Mapping[str, Any]], Found[ModelT]]:
+    """Return the function that finds the row of some params, made once for a store: all of a hit is in it.
+
+    A call for each step, and looking up what the step needs, would be a tenth of a hit. It knows only what most hits
+    are; everything else is looked at `closely`.
+    """
+    key_of, brief, plain_hit = parts.hasher.__call__, parts.rows.brief, hitter(parts)
+
+    def find(params: Mapping[str, Any]) -> Found[ModelT]:
+        id = key_of(params)
+        raw = brief(id)
+        if raw is None:
+            return id, None, None
+        row = plain_hit(raw, params)
+        return closely(parts, id, params) if row is None else (id, row, None)
+
+    return find if parts.rows.is_direct else lambda params: closely(parts, key_of(params), params)
+
+
+def hitter(parts: Parts[ModelT]) -> Callable[[Any, Mapping[str, Any]], ModelT | None]:
+    """Return the function that makes a row of what `rows.brief` returned, if it surely is the hit of some params."""
+    rows, schema, folder, is_folder = parts.rows, parts.schema, parts.area.results_dir + os.sep, stat.S_IFDIR
+    build, verify = rows.build_brief, match.verify
+
+    def plain_hit(raw: Any, params: Mapping[str, Any]) -> ModelT | None:
+        size, mtime_ns, place = raw[-3:]
+        if place is None:
+            return None
+        path = folder + place
+        try:
+            seen = os.stat(path)
+        except OSError:
+            return None
+        if seen.st_mtime_ns != mtime_ns or seen.st_size != size or seen.st_mode & is_folder:
+            return None
+        row = build(raw, path)
+        verify(schema, rows, row.__dict__, params)
+        return row
+
+    return plain_hit
+
+
+def closely(parts: Parts[ModelT], id: str, params: Mapping[str, Any]) -> Found[ModelT]:
+    """Find a row that may be running, registered, a folder, suspect, or not made of plain columns."""
+    raw, path = read(parts, id)
+    return (id, None, raw) if path is None else (id, parts.row(raw, params, path), None)
 
 
 def read(parts: Parts[Any], id: str) -> Look:
@@ -21,7 +73,7 @@ def read(parts: Parts[Any], id: str) -> Look:
 def judge(parts: Parts[Any], raw: Any) -> Look:
     """Glance at what is under way for a raw row, and compare its file with what was recorded."""
     rows = parts.rows
-    running, size, mtime_ns, place, registered = raw[-5:]
+    running, size, mtime_ns = raw[-4:-1]
     if running is not None and parts.is_finished(rows.id_of(raw), running):
         return None, None
     path = rows.file_of(raw)
@@ -29,12 +81,13 @@ def judge(parts: Parts[Any], raw: Any) -> Look:
         seen = os.stat(path)
     except OSError:
         return raw, None
-    if seen.st_mtime_ns == mtime_ns and seen.st_size == size and not stat.S_ISDIR(seen.st_mode):
+    if seen.st_mtime_ns == mtime_ns and seen.st_size == size and not seen.st_mode & stat.S_IFDIR:
         return raw, path  # most hits
     found = measure(path)
     if found is None or (size is not None and found.size != size):
         return raw, None
-    if place is not None and not registered and found.mtime_ns != mtime_ns:
+    *_, place, is_registered = rows.seen_of(raw)
+    if place is not None and not is_registered and found.mtime_ns != mtime_ns:
         return raw, None
     return raw, path
 

@@ -23,6 +23,11 @@ def verify(schema: Schema, rows: Rows[Any], stored: Mapping[str, Any], params: M
     ParameterError
         If the params have keys that the model has not.
     """
+    try:
+        if params.items() <= stored.items():
+            return  # most hits
+    except (KeyError, ValueError):
+        pass
     for name, asked in params.items():
         try:
             if stored[name] == asked:

@@ -49,7 +49,7 @@ class CustomData(MutableDict[str, Any]):
         if data is None:
             return None
         made = cls(data)
-        made.__dict__["_parents"] = {state: "custom_data"}
+        made._parents = {state: "custom_data"}
         return made
 
     @memoized_property

@@ -36,21 +36,31 @@ TORN_SECONDS = 1.0  # how long another execution may take between creating its s
 
 
 def run_or_retrieve(
-    parts: Parts[ModelT], params: Mapping[str, Any], custom_data: Mapping[str, Any], forced: bool = False
+    parts: Parts[ModelT],
+    params: Mapping[str, Any],
+    custom_data: Mapping[str, Any],
+    find: Callable[[Mapping[str, Any]], lookup.Found[ModelT]],
 ) -> ModelT:
-    """Return the row of these params, run by whoever came first; run them in any case if `forced`."""
-    id = parts.hasher(params)
-    suspect = None
-    if not forced:
-        suspect, path = lookup.read(parts, id)
-        if path is not None:
-            return parts.row(suspect, params, path)
-        if suspect is not None and lookup.is_touched(parts, suspect):
-            standing = confirm(parts, {id: suspect})
-            if standing:
-                return parts.row(standing[id], params)
-    want = prepare(parts, id, params, custom_data, forced)
-    want.suspect, want.fresh = suspect, not forced and suspect is None
+    """Return the row of these params, run by whoever came first; `find` is what `lookup.finder` made."""
+    id, row, suspect = find(params)
+    if row is not None:
+        return row
+    if suspect is not None and lookup.is_touched(parts, suspect):
+        standing = confirm(parts, {id: suspect})
+        if standing:
+            return parts.row(standing[id], params)
+    want = prepare(parts, id, params, custom_data)
+    want.suspect, want.fresh = suspect, suspect is None
+    return begin(parts, want)
+
+
+def run(parts: Parts[ModelT], params: Mapping[str, Any], custom_data: Mapping[str, Any]) -> ModelT:
+    """Run these params in any case, and return their new row."""
+    return begin(parts, prepare(parts, parts.hasher(params), params, custom_data, forced=True))
+
+
+def begin(parts: Parts[ModelT], want: Want) -> ModelT:
+    """Return the row of a wanted key, which has to be run, by this call or by another."""
     attempt.prepare(parts.area)
     with process.Call() as call:
         return fulfil(parts, want, call.name)

@@ -6,7 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal
 
-from entropic import collect, delete, disposal, failures, plan, register, repair, run, status, sweep, transfer
+from entropic import collect, delete, disposal, failures, lookup, plan, register, repair, run, status, sweep, transfer
 from entropic.ask import explain, load, select
 from entropic.ask.read import Loader
 from entropic.ask.runs import Runs
@@ -105,6 +105,7 @@ class Store(Generic[ModelT]):
         ledger = Ledger(database, schema.table_name, lease)
         rows: Rows[ModelT] = Rows(database, schema, folder)
         self._parts = Parts(schema, hasher, database, ledger, rows, area, heart(ledger), runner, fsync)
+        self._find = lookup.finder(self._parts)
         self._loader = loader
         self._made_of = (runner, result_cls, folder, suffix)
         self._options = {"lease": lease, "float_rounding": float_rounding, "fsync": fsync, "loader": loader}
@@ -139,7 +140,7 @@ class Store(Generic[ModelT]):
         ResultMissingError
             If the runner wrote no result.
         """
-        return run.run_or_retrieve(self._parts, params, custom_data)
+        return run.run_or_retrieve(self._parts, params, custom_data, self._find)
 
     def run(self, params: dict[str, Any], **custom_data: Any) -> ModelT:
         """Run these params in any case, and return their new row.
@@ -147,7 +148,7 @@ class Store(Generic[ModelT]):
         An earlier row, and the file at the same path, are replaced once the run has succeeded, and not before.
         Parameters, result and errors are those of `run_or_retrieve`.
         """
-        return run.run_or_retrieve(self._parts, params, custom_data, forced=True)
+        return run.run(self._parts, params, custom_data)
 
     def retrieve(self, params: dict[str, Any]) -> ModelT | None:
         """Return the row of these params as it stands, or None.

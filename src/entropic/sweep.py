@@ -301,7 +301,20 @@ def _plan_batch(
             _check_repeated(parts, id, one, rows[id], fresh, missing)
     suspects: dict[str, Any] = {}
     absent = dict(fresh)
-    for raw in parts.rows.read_many(fresh):
+    if parts.rows.is_direct:
+        plain_hit, unclear = lookup.hitter(parts), []
+        for raw in parts.rows.brief_many(fresh):
+            id = raw[0]
+            row = plain_hit(raw, fresh[id])
+            if row is None:
+                unclear.append(id)
+                continue
+            del absent[id]
+            if keep_rows:
+                rows[id] = row
+    else:
+        unclear = list(fresh)
+    for raw in parts.rows.read_many(unclear):
         id = parts.rows.id_of(raw)
         suspect, path = lookup.judge(parts, raw)
         if path is None:

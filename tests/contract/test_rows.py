@@ -14,7 +14,7 @@ from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.ext.mutable import MutableDict, MutableList
 from sqlalchemy.orm import Session, column_property, deferred, reconstructor, synonym, validates
 
-from contract.models import CountingRunner
+from contract.models import CountingRunner, SimResult
 from entropic import Base, Mapped, mapped_column
 
 
@@ -249,3 +249,31 @@ def test_a_run_that_a_model_with_fewer_columns_has_finished_is_read_not_guessed(
     store = open_store()
     row = store.run_or_retrieve({"n": 1, "dt": 0.5})
     assert store._parts.rows.written({"id": row.id, "n": 1}, 1, 1, "place") is None
+
+
+@pytest.mark.parametrize("target", [SimResult, Base])
+def test_who_begins_to_listen_after_the_store_was_opened_hears_of_every_row(open_store, target):
+    store, heard = open_store(), []
+
+    def listener(row, context):
+        heard.append(row.n)
+
+    store.run({"n": 1, "dt": 0.5})
+    event.listen(target, "load", listener, propagate=True)
+    try:
+        store.run_or_retrieve({"n": 1, "dt": 0.5})
+        store.sweep([{"n": 1, "dt": 0.5}])
+    finally:
+        event.remove(target, "load", listener)
+    assert heard == [1, 1]
+    store.run_or_retrieve({"n": 1, "dt": 0.5})
+    assert heard == [1, 1]
+
+
+def test_a_reader_of_plain_columns_asks_once_for_a_hit(open_store):
+    store, asked = open_store(), []
+    store.run({"n": 1, "dt": 0.5})
+    connection = store._parts.database.connection()
+    fetch, connection.fetch = connection.fetch, lambda *args: asked.append(args) or fetch(*args)
+    store.run_or_retrieve({"n": 1, "dt": 0.5})
+    assert len(asked) == 1

@@ -24,7 +24,7 @@ def builder(schema: Schema, database: Database, columns: list[sa.Column[Any]]) -
     Models of plain columns are built directly, in a hundredth of a millisecond. What needs more than its row
     (expressions, eager relationships, deferred columns) is loaded by a `Session`.
     """
-    return _direct(schema, database, columns) if is_direct(schema) else _through_session(schema, database)
+    return (_direct if is_direct(schema) else _through_session)(schema, database, columns)
 
 
 def is_direct(schema: Schema) -> bool:
@@ -36,7 +36,9 @@ def is_direct(schema: Schema) -> bool:
 
 def _direct(schema: Schema, database: Database, columns: list[sa.Column[Any]]) -> Builder:
     model, manager = schema.model, schema.mapper.class_manager
-    new, dispatch = manager.new_instance, manager.dispatch
+    listening: Any = manager.dispatch.load  # these three stay the same objects, whoever begins to listen
+    own, others = listening.listeners, listening.parent_listeners
+    new = manager.new_instance
     keys = [schema.attributes[column.name] for column in columns]
     processors = [(key, make) for key, column in zip(keys, columns, strict=True)
                   if key != "custom_data" and (make := result_processor(column, database))]  # fmt: skip
@@ -44,23 +46,23 @@ def _direct(schema: Schema, database: Database, columns: list[sa.Column[Any]]) -
     def build(raw: Any, file: str) -> Any:
         instance = new()
         values = instance.__dict__
-        values.update(zip(keys, raw))  # noqa: B905  (the claim follows the columns, and is left out)
+        values.update(zip(keys, raw))  # noqa: B905  (what follows the columns is left out)
         for key, process in processors:
             values[key] = process(values[key])
         values["result_file"] = file
         state = instance_state(instance)
         state.key = (model, (values["id"],), None)
         values["custom_data"] = CustomData.of(load_json(values["custom_data"]), state)
-        if len(dispatch.load) > 1:  # more than what tracks `custom_data`, and was done here, sooner
-            for listener in dispatch.load:
+        if len(own) > 1 or others:  # more than what tracks `custom_data`, and was done here, sooner
+            for listener in listening:
                 listener(state, None)
         return instance
 
     return build
 
 
-def _through_session(schema: Schema, database: Database) -> Builder:
-    place = [column.name for column in schema.table.c].index("id")
+def _through_session(schema: Schema, database: Database, columns: list[sa.Column[Any]]) -> Builder:
+    place = [column.name for column in columns].index("id")
 
     def build(raw: Any, file: str) -> Any:
         found = load_many(schema, database, {raw[place]: file})

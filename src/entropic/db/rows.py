@@ -28,7 +28,8 @@ from entropic.same import same
 
 _c = ledger.c
 _RUNNING = sa.case((_c.state == fixed(RUNNING), _c.attempt))
-_PLACE = sa.func.coalesce(_c.registered, sa.case((_c.published.is_not(None), _c.path)))
+_PLACE = sa.case((_c.registered.is_(None) & _c.published.is_not(None), _c.path), else_=_c.registered)
+_OURS = sa.case((_c.registered.is_(None) & _c.published.is_not(None) & (_c.state != fixed(RUNNING)), _c.path))
 ModelT = TypeVar("ModelT", bound=Base)
 _Taking = tuple[str, Callable[..., tuple[Any, ...]]]  # a statement, and what takes its values
 _STORED_AS: dict[type, Any] = {int: sa.Integer, float: sa.Float, str: sa.String}  # and given back as what they were
@@ -38,8 +39,10 @@ _AS_IS = {type(None)}  # what every database takes
 class Rows(Generic[ModelT]):
     """The rows of one model.
 
-    A raw row is a tuple: the columns of the table, then what `seen_of` returns of its claim. It has no more than every
-    hit needs, since a column costs a hit as much as a call: `result_file` is None where the ledger knows the place.
+    A raw row is a tuple: the columns of the table, then four of its claim: the attempt that runs, the size, the mtime
+    and the place of its file. It has no more than every hit needs, since a column costs a hit more than a call:
+    `result_file` is None where the ledger has published a place of ours, and a place is absolute only if it was
+    registered.
     """
 
     def __init__(self, database: Database, schema: Schema, results_dir: str) -> None:
@@ -50,12 +53,20 @@ class Rows(Generic[ModelT]):
 
         # ---- statements
         on = (_c.id == table.c.id) & (_c.model == fixed(schema.table_name))
-        asked = [column if column.name != "result_file" else sa.case((_PLACE.is_(None), column)) for column in columns]
-        read = sa.select(*asked, _RUNNING, _c.size, _c.mtime_ns, _PLACE, _c.registered.is_not(None))
-        read = self.query = read.select_from(table.outerjoin(ledger, on))
+        file = sa.case((_c.published.is_(None), table.c.result_file))
+        asked = [file if column.name == "result_file" else column for column in columns]
+        joined, is_key = table.outerjoin(ledger, on), table.c.id == bindparam("key")
+        read = self.query = sa.select(*asked, _RUNNING, _c.size, _c.mtime_ns, _PLACE).select_from(joined)
         """That of all raw rows."""
-        self._read = Statement(read.where(table.c.id == bindparam("key")), sql)
-        self._read_values = self._read.taking("key")
+        shown = [table.c.id, *(column for column in columns if column.name not in ("id", "result_file"))]
+        brief = sa.select(*shown, _c.size, _c.mtime_ns, _OURS).select_from(joined)
+        self.brief = _reader(database, Statement(brief.where(is_key), sql))
+        """Returns of a key as much as most hits need, or None: the key, the other columns without `result_file`, the
+        size, the mtime and the place of its file. The place is None if there is more to know: `read` again."""
+        self.brief_many = ByKeys(database, brief, table.c.id).fetch
+        """Returns the same of those keys that have a row, in a few queries, in any order."""
+        self.read = _reader(database, Statement(read.where(is_key), sql))
+        """Returns the raw row of a key, or None."""
         self._read_many = ByKeys(database, read, table.c.id)
         self._all = Statement(read, sql)
         self._some = Statement(read.limit(bindparam("count")), sql)
@@ -67,12 +78,11 @@ class Rows(Generic[ModelT]):
         self._file = names.index("result_file")
         self.id_of: Callable[[Any], str] = itemgetter(names.index("id"))
         """Returns the key of a raw row."""
-        self.seen_of: Callable[[Any], Any] = itemgetter(slice(len(columns), None))
-        """Returns of a raw row the attempt that runs, the size, the mtime and the place of its file, and whether that
-        was registered; None, and not registered, where the ledger does not know the key."""
         self.is_direct = is_direct(schema)
         self.build: Callable[[Any, str], ModelT] = builder(schema, database, columns)
         """Makes the detached instance of a raw row, given where its file lies."""
+        self.build_brief: Callable[[Any, str], ModelT] = builder(schema, database, shown)
+        """The same of what `brief` returned."""
         self._back = {column.name: result_processor(column, database) for column in columns}
 
         # ---- writing
@@ -126,11 +136,6 @@ class Rows(Generic[ModelT]):
         return [kinds[name] for name in names]
 
     # ---- reading -----------------------------------------------------------------------------------------------
-    def read(self, id: str) -> Any:
-        """Return the raw row of a key, or None."""
-        rows = self._database.mine.connection.fetch(self._read.sql, self._read_values(id))
-        return rows[0] if rows else None
-
     def read_many(self, ids: Iterable[str]) -> Iterator[Any]:
         """Return the raw rows of those keys that have one, in a few queries, in any order."""
         return self._read_many.fetch(ids)
@@ -147,9 +152,17 @@ class Rows(Generic[ModelT]):
         """Tell, inside a transaction, whether the key has a row."""
         return bool(connection.execute(self._exists.sql, (id,)).fetchall())
 
+    def seen_of(self, raw: Any) -> tuple[str | None, int | None, int | None, str | None, bool]:
+        """Return of a raw row the attempt that runs, the size, mtime and place of its file, and if that is registered.
+
+        None, and not registered, where the ledger does not know the key.
+        """
+        running, size, mtime_ns, place = raw[-4:]
+        return running, size, mtime_ns, place, place is not None and place.startswith(os.sep)
+
     def file_of(self, raw: Any) -> str:
         """Return the absolute path of a raw row's result file, wherever the project has been moved to."""
-        place = raw[-2]
+        place = raw[-1]
         if place is not None:
             return place if place.startswith(os.sep) else f"{self._dir}{os.sep}{place}"
         # Made before there was a ledger: the path is relative to a working directory of that time.
@@ -343,7 +356,7 @@ class Rows(Generic[ModelT]):
         for i in self._floats:
             if row[i] == 0.0:  # SQLite knows no -0.0
                 return None
-        return (*row, None, size, mtime_ns, place, 0) if list(map(type, row)) == self._kinds else None
+        return (*row, None, size, mtime_ns, place) if list(map(type, row)) == self._kinds else None
 
     def delete(self, connection: Connection, id: str) -> None:
         """Delete a row."""
@@ -355,6 +368,17 @@ class Rows(Generic[ModelT]):
             return checksum(map(bound.get, self._own_names))
         named = zip(self._own, map(bound.get, self._own_names), strict=True)
         return checksum([value if i not in self._json else sorted_json(value) for i, value in named])
+
+
+def _reader(database: Database, statement: Statement) -> Callable[[str], Any]:
+    """Return the function that reads the raw row of a key; all that it needs is looked up here, once."""
+    mine, sql, values = database.mine, statement.sql, statement.taking("key")
+
+    def read(id: str) -> Any:
+        rows = mine.connection.fetch(sql, values(id))
+        return rows[0] if rows else None
+
+    return read
 
 
 def _itself(value: Any) -> Any:
