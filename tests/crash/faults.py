@@ -13,7 +13,8 @@ import time
 
 # Names as in the protocol (`docs/protocol.md`), where it has one.
 STEPS = {
-    "read": "entropic.lookup:read",
+    "read": "entropic.run:run_or_retrieve",  # which begins with it
+    "read_closely": "entropic.lookup:read",
     "glance": "entropic.parts:Parts.is_finished",
     "stat": "entropic.files.measure:measure",
     "walk": "entropic.files.measure:_size_below",

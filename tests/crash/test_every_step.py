@@ -31,8 +31,8 @@ FILE, FOLDER = "file", "folder+extra"
 REACHED = {
     ("run_or_retrieve", "first", FILE): NEW | REST | LINKED | {"read"},
     ("run_or_retrieve", "first", FOLDER): NEW | REST | {"read", "keep"},
-    ("run_or_retrieve", "lost", FILE): ONE | {"read"},
-    ("run_or_retrieve", "lost", FOLDER): ONE | SLOTTED | {"read", "keep"},
+    ("run_or_retrieve", "lost", FILE): ONE | {"read", "read_closely"},
+    ("run_or_retrieve", "lost", FOLDER): ONE | SLOTTED | {"read", "read_closely", "keep"},
     ("run", "first", FILE): ONE | LINKED,
     ("run", "first", FOLDER): ONE | {"keep"},
     ("run", "again", FILE): ONE,
