@@ -93,7 +93,7 @@ class Store(Generic[ModelT]):
         hasher = Hasher(float_rounding)
         schema = Schema(result_cls)
         suffix = check_suffix(file_suffix)
-        folder = os.path.abspath(results_dir)
+        folder = os.path.abspath(os.path.expanduser(results_dir))
         if os.path.exists(folder) and not os.path.isdir(folder):
             raise StoreError(f"results_dir {folder!r} is a file; give the path of a folder")
         database = Database(db_url, fsync)

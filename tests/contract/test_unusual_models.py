@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import threading
 import uuid
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -274,3 +275,21 @@ def test_whatever_json_a_column_holds_is_a_hit_and_in_order(open_store, value):
     again = store.run_or_retrieve({"n": 1, "data": value})
     assert (again.created_at, again.data) == (row.created_at, value)
     assert store.check().ok
+
+
+class Zoned(Base):
+    __tablename__ = "zoned"
+    moment: Mapped[datetime] = column(sa.DateTime(timezone=True))
+
+
+def test_a_time_of_another_zone_is_kept_or_refused_and_never_read_as_another_time(open_store, place):
+    store, there = open_store(model=Zoned), datetime(2024, 1, 1, 3, tzinfo=timezone(timedelta(hours=2)))
+    here = there.astimezone(UTC)
+    row = store.run({"moment": here})
+    assert store.run_or_retrieve({"moment": here}).created_at == row.created_at
+    assert row.moment.replace(tzinfo=UTC) == here
+    if place.kind == "postgresql":
+        assert store.run({"moment": there}).moment == there
+    else:
+        with pytest.raises(ParameterError, match="in UTC"):
+            store.run({"moment": there})

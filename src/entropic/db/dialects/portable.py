@@ -162,6 +162,8 @@ class Dialect:
         base, found = underlying(kind), kind.bind_processor(dialect)
         if isinstance(base, sa.JSON):
             return then(found, strict_json)
+        if isinstance(base, sa.DateTime) and base.timezone:
+            found = only_utc(found)
         if isinstance(base, sa.DateTime | sa.Time):
             return then(found, without_zone)
         return found  # type: ignore[no-any-return]
@@ -232,6 +234,19 @@ def strict_json(text: Any) -> Any:
     if isinstance(text, str) and ("NaN" in text or "Infinity" in text):
         json.dumps(json.loads(text), allow_nan=False)
     return text
+
+
+def only_utc(process: Processor) -> Processor:
+    """Refuse times of other zones, for columns with zones where the database keeps none: 3:00 at +2 would read 3:00."""
+
+    def check(value: Any) -> Any:
+        if value is not None and value.utcoffset():
+            raise ValueError(
+                "the database keeps no time zones; pass it in UTC, as .astimezone(timezone.utc) returns it"
+            )
+        return process(value) if process else value
+
+    return check
 
 
 def without_zone(value: Any) -> Any:
