@@ -6,6 +6,7 @@ database that `--databases` names.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -108,6 +109,21 @@ def make_place(database_kind: str, servers: Servers) -> MakePlace:
         return Place.on_server(present(servers.shared, database_kind))
 
     return make
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A local Dask cluster of two processes."""
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(
+        n_workers=2,
+        threads_per_worker=1,
+        processes=True,
+        dashboard_address=None,
+        silence_logs=logging.CRITICAL,
+        local_directory=tmp_path_factory.mktemp("scratch"),  # the usual one is full of what others left, and locked
+    ) as made:
+        yield made
 
 
 @pytest.fixture

@@ -51,19 +51,6 @@ class PickyRunner(LoggingRunner):
         super().__call__(params)
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
-    with distributed.LocalCluster(
-        n_workers=2,
-        threads_per_worker=1,
-        processes=True,
-        dashboard_address=None,
-        silence_logs=logging.CRITICAL,
-        local_directory=tmp_path_factory.mktemp("scratch"),  # the usual one is full of what others left, and locked
-    ) as made:
-        yield made
-
-
 @pytest.fixture
 def client(cluster):
     with distributed.Client(cluster) as made:

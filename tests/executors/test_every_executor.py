@@ -67,20 +67,6 @@ class InThisThread(Executor):
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(
-        n_workers=2,
-        threads_per_worker=1,
-        processes=True,
-        dashboard_address=None,
-        silence_logs=logging.CRITICAL,
-        local_directory=tmp_path_factory.mktemp("scratch"),  # the usual one is full of what others left, and locked
-    ) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
 def process_pool() -> Iterator[ProcessPoolExecutor]:
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as made:
         yield made

@@ -98,8 +98,11 @@ SCRIPT = """if True:
 """
 
 
-@pytest.mark.parametrize("executor", ["workers", "pool", pytest.param("cluster", marks=pytest.mark.slow),
-                                      pytest.param("threads", marks=pytest.mark.slow)])  # fmt: skip
+ON_A_CLUSTER = [pytest.mark.slow, pytest.mark.xdist_group("cluster")]  # one cluster at a time
+EXECUTORS = ["workers", "pool", *(pytest.param(one, marks=ON_A_CLUSTER) for one in ("cluster", "threads"))]
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
 def test_runners_of_a_script_ask_stores_of_the_script_wherever_they_run(tmp_path, executor):
     if executor in ("cluster", "threads"):
         pytest.importorskip("distributed")
