@@ -82,6 +82,40 @@ def test_a_sweep_is_planned_run_looked_at_and_cleaned(entropic, tmp_path):
     assert "all in order" in entropic("check", "model.py")
 
 
+CUSTOM = """
+from model import Point, Store
+store = Store(lambda params: open(params["result_file"], "w").close(), Point, db_url={url!r})
+for n, value in enumerate([1, 2.5, "1", "b", True, None, [1]]):
+    store.run({{"x": 0.0, "n": n}}, tag=value)
+"""
+
+
+@pytest.mark.parametrize(
+    ("condition", "wanted"),
+    [
+        ("tag=1", [0]),
+        ("tag=true", [4]),
+        ('tag="1"', [2]),
+        ("tag=null", [5]),
+        ("tag!=1", [1, 2, 3, 4, 6]),
+        ("tag!=null", [0, 1, 2, 3, 4, 6]),
+        ("tag!=b", [0, 1, 2, 4, 6]),
+        ("tag>0.5", [0, 1]),
+        ("tag>=a", [3]),
+    ],
+)
+def test_conditions_on_custom_data_are_by_type_and_value(entropic, tmp_path, place, condition, wanted):
+    (tmp_path / "custom.py").write_text(CUSTOM.format(url=place.url))
+    found = json.loads(entropic("ls", "custom.py", "--where", f"custom_data.{condition}", "--json"))
+    assert sorted(row["n"] for row in found) == wanted
+
+
+@pytest.mark.parametrize("condition", ["tag=[1,2]", "tag<[1,2]", "tag<true", "tag>null", "tag!={}"])
+def test_what_is_not_compared_is_refused_in_a_sentence(entropic, condition):
+    entropic("ls", "model.py", "--where", f"custom_data.{condition}", code=2)
+    assert re.search("do not compare|neither less nor more", entropic.stderr)
+
+
 def test_the_project_says_which_store_and_files_are_meant_from_there(entropic, tmp_path):
     (tmp_path / "pyproject.toml").write_text('[tool.entropic]\nstore = "model.py:store"\n')
     (tmp_path / "deep").mkdir()

@@ -230,6 +230,50 @@ def test_fields_of_custom_data_by_condition(store):
     assert [row.n for row in store.select(SimResult.custom_data["deep", "tag"].as_string() == "y")] == [2]
 
 
+MIXED = [1, 2.5, True, False, "1", "", "abc", "true", None, [1], {"a": 1}, 0, 2**60, 2**60 + 1, 10**20, 10**400, "é𝄞"]
+
+
+@pytest.fixture
+def mixed(store):
+    """A store whose runs have one field of custom data in common, of every type, and one without it."""
+    store.run({"n": len(MIXED), "dt": 0.5})
+    for n, value in enumerate(MIXED):
+        store.run({"n": n, "dt": 0.5}, tag=value)
+    return store
+
+
+def test_a_field_of_custom_data_is_compared_by_its_value_and_its_type(mixed):
+    alone = [(one, [one]) for one in MIXED if isinstance(one, str | int) and one != 10**400]
+    near = [(2.5, [2.5]), (2.5 * (1 + 1e-12), [2.5]), (1.0, [1]), (0.0, [0]), (2**60 + 2, [])]
+    others = [("abc ", []), ("ABC", []), ("e𝄞", []), (None, [None, None])]
+    for asked, wanted in [*alone, *near, *others]:
+        rows = mixed.select(custom_data={"tag": asked})
+        found = [row.custom_data.get("tag") for row in rows]
+        assert sorted(map(repr, found)) == sorted(map(repr, wanted)), asked
+        would_go = mixed.gc(custom_data={"tag": asked}, dry_run=True).removed
+        assert sorted(one.id for one in would_go) == sorted(row.id for row in rows), asked
+
+
+def test_conditions_on_numbers_in_json_leave_out_what_is_none(mixed):
+    def tags(condition):
+        return [row.custom_data["tag"] for row in mixed.select(condition)]
+
+    tag = SimResult.custom_data["tag"]
+    assert tags(tag.as_float() < 1.5) == [1, 0]
+    assert tags(and_(tag.as_float() > 1.5, tag.as_float() < 10**15)) == [2.5]
+    assert tags(tag.as_integer() == 1) == [1]
+    assert tags(or_(tag.as_boolean() == True, tag.as_float() == 0)) == [True, 0]  # noqa: E712
+    assert tags(not_(tag.as_boolean())) == [False]
+    assert [row.custom_data["tag"] for row in mixed.select(order_by=tag.as_float(), limit=3)] == [0, 1, 2.5]
+    assert len(list(mixed.iterate(order_by=tag.as_float().desc()))) == len(MIXED) + 1
+
+
+@pytest.mark.parametrize("asked", [float("nan"), float("inf"), 10**400], ids=["nan", "inf", "huge"])
+def test_numbers_that_json_or_databases_have_not_are_refused(store, asked):
+    with pytest.raises(ParameterError, match="tag"):
+        store.select(custom_data={"tag": asked})
+
+
 # ---- order and limit ---------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("order", "wanted"),

@@ -11,6 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from entropic.ask.select import custom
 from entropic.cli.errors import UsageError
 from entropic.db.dialects.portable import underlying
 from entropic.fields import unknown_key
@@ -142,20 +143,36 @@ def _split(given: str) -> tuple[str, str, str]:
 
 def _condition(store: Store[Any], given: str) -> Any:
     name, op, text = _split(given)
-    column: Any
     if name.startswith(_CUSTOM):
-        value = _json_or_text(text)
-        field = schema_of(store).table.c.custom_data[name.removeprefix(_CUSTOM)]
-        if isinstance(value, bool):
-            column = field.as_boolean()
-        else:
-            column = field.as_float() if isinstance(value, int | float) else field.as_string()
-    else:
-        value, column = parsed(store, name, text), _column(store, name)
+        return _custom_condition(store, given)
+    column: Any = _column(store, name)
+    value = parsed(store, name, text)
     if value is None:
         if op in ("=", "==", "!="):
             return column.is_not(None) if op == "!=" else column.is_(None)
         raise UsageError(f"--where {given!r}: null is neither less nor more; write = or !=")
+    return _compared(column, op, value)
+
+
+def _custom_condition(store: Store[Any], given: str) -> Any:
+    """Return a condition on a field of custom data; what is of another type is neither less nor more, but not equal."""
+    name, op, text = _split(given)
+    parts, name, value = store._parts, name.removeprefix(_CUSTOM), _json_or_text(text)
+    part = schema_of(store).table.c.custom_data[name]
+    if op in ("=", "=="):
+        return custom(parts, name, value)
+    if op == "!=":
+        return sa.and_(
+            ~custom(parts, name, None), sa.func.coalesce(custom(parts, name, value), sa.false()) == sa.false()
+        )
+    if isinstance(value, str):
+        return sa.and_(parts.database.dialect.json_is(part, "text"), _compared(part.as_string(), op, value))
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise UsageError(f"--where {given!r}: {text} is neither less nor more; write = or !=")
+    return _compared(part.as_float(), op, value)
+
+
+def _compared(column: Any, op: str, value: Any) -> Any:
     compared: dict[str, Callable[[], Any]] = {
         "<": lambda: column < value,
         "<=": lambda: column <= value,
