@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import ForeignKey, and_, event, exists, func, not_, or_, text
+from sqlalchemy import DateTime, ForeignKey, and_, event, exists, func, not_, or_, text
 from sqlalchemy.orm import column_property, relationship
 
 from contract.models import (
@@ -193,6 +193,30 @@ def test_enumerations_dates_times_and_bytes(typed):
     assert [row.title for row in typed.select(TypedResult.moment > datetime.datetime(2025, 1, 1))] == ["b"]
     assert [row.title for row in typed.select(raw=b"\x00x")] == ["b"]
     assert [row.title for row in typed.select(TypedResult.tree["leaf"].as_integer() == 3)] == ["a"]
+
+
+def test_a_json_column_that_was_given_none_has_the_value_none(open_store):
+    store = open_store(model=LooseResult)
+    store.sweep(
+        [{"name": "a"}, {"name": "b", "grid": None}, {"name": "c", "grid": "null"}, {"name": "d", "grid": [None]}]
+    )
+    assert [row.name for row in store.select(grid=None, order_by="name")] == ["a", "b"]
+
+
+class Zoned(Base):
+    __tablename__ = "zoned_results"
+    moment: Mapped[datetime.datetime] = mapped_column(DateTime(timezone=True))
+    local: Mapped[datetime.datetime]
+
+
+def test_times_with_a_zone_are_found_by_keyword(open_store):
+    store = open_store(model=Zoned)
+    moment = datetime.datetime(2024, 1, 1, 3, tzinfo=datetime.timezone(datetime.timedelta(hours=2)))
+    store.sweep([{"moment": moment + datetime.timedelta(hours=n), "local": moment} for n in range(2)])
+    for row in (store.select(moment=moment, local=moment), store.select(Zoned.moment == moment)):
+        assert [one.moment.replace(tzinfo=None).minute for one in row] == [0]
+    assert store.explain({"moment": moment, "local": moment}).hit
+    assert len(store.explain({"moment": moment - datetime.timedelta(hours=1), "local": moment}).nearest) == 2
 
 
 def test_reserved_columns_by_keyword(full):

@@ -8,7 +8,6 @@ from typing import Any
 import sqlalchemy as sa
 
 from entropic.db.build import load_many
-from entropic.db.dialects.portable import without_zone
 from entropic.db.query import bare, careful, fetch, ordered
 from entropic.errors import ParameterError
 from entropic.fields import as_json, unknown_key
@@ -125,7 +124,8 @@ def equal(parts: Parts[Any], name: str, value: Any) -> Any:
         raise ParameterError(unknown_key(name, schema.name, list(schema.fields)))
     column = next(schema.table.c[c] for c, attribute in schema.attributes.items() if attribute == name)
     if value is None:
-        return column.is_(None)
+        is_json = isinstance(column.type, sa.JSON)  # where None that was given is the null of JSON
+        return sa.or_(column.is_(None), *([sa.cast(column, sa.Text) == "null"] if is_json else []))
     if name in schema.fields:
         field = schema.fields[name]
         if isinstance(field.type, sa.JSON):
@@ -142,7 +142,7 @@ def _close(column: Any, value: Any) -> Any:
     if isinstance(value, float) and math.isfinite(value) and value:
         slack = RELATIVE * abs(value)
         return column.between(value - slack, value + slack)
-    return column == (without_zone(value) if hasattr(value, "tzinfo") else value)
+    return column == value
 
 
 def _custom(parts: Parts[Any], fields: Any) -> Iterator[Any]:
