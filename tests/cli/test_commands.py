@@ -116,6 +116,71 @@ def test_what_is_not_compared_is_refused_in_a_sentence(entropic, condition):
     assert re.search("do not compare|neither less nor more", entropic.stderr)
 
 
+TYPED = """
+import datetime, enum, uuid
+from typing import Any
+from sqlalchemy import JSON
+from entropic import Base, Mapped, Store, mapped_column
+
+class Mode(enum.Enum):
+    FAST = "f"
+    SLOW = "s"
+
+class Typed(Base):
+    __tablename__ = "typed"
+    n: Mapped[int]
+    mode: Mapped[Mode | None]
+    uid: Mapped[uuid.UUID | None]
+    pause: Mapped[datetime.timedelta | None]
+    flag: Mapped[bool | None]
+    tree: Mapped[Any] = mapped_column(JSON, nullable=True)
+    title: Mapped[str | None]
+
+store = Store(lambda params: open(params["result_file"], "w").close(), Typed, {folder!r}, db_url={url!r})
+if not store.select():
+    store.run({{"n": 1, "mode": Mode.FAST}})
+    store.run({{"n": 1, "mode": Mode.SLOW}})
+    store.run({{"n": 2, "uid": uuid.UUID(int=5)}})
+    store.run({{"n": 3, "pause": datetime.timedelta(seconds=3.5)}})
+    store.run({{"n": 4, "flag": True, "tree": {{"b": 1, "a": [2.5]}}}})
+    store.run({{"n": 5, "mode": Mode.FAST, "title": "x"}})
+    store.run({{"n": 6, "title": "x"}})
+"""
+
+
+@pytest.fixture
+def typed(entropic, tmp_path, place):
+    """The words that name a store of many types: by its script, and by its database alone."""
+    (tmp_path / "typed.py").write_text(TYPED.format(folder=str(tmp_path / "made"), url=place.url))
+    entropic("status", "typed.py")
+    return ["typed.py"], ["--db", place.url, "--results", str(tmp_path / "made")]
+
+
+def test_a_database_alone_finds_what_its_script_finds(entropic, typed, place):
+    script, words = typed
+    pause = "pause=3.5"
+    entropic("explain", *script, "n=3", pause)
+    if not place.url.startswith("postgresql"):  # others hold a duration as a time
+        pause = "pause=1970-01-01T00:00:03.5"
+    assert "all in order" in entropic("check", *words)
+    uid = "uid=00000000-0000-0000-0000-000000000005"
+    for one in (["n=1", "mode=SLOW"], ["n=2", uid], ["n=3", pause], ["n=4", "flag=true", 'tree={"a":[2.5],"b":1}']):
+        entropic("explain", *words, *one)
+    assert [row["n"] for row in json.loads(entropic("ls", *words, uid, "--json"))] == [2]
+    assert [row["n"] for row in json.loads(entropic("ls", *words, "flag=true", "--json"))] == [4]
+    entropic("explain", *words, "n=2", "mode=SLOW", code=1)
+    planned = json.loads(entropic("plan", *words, "--grid", "n=1,7", "--grid", "mode=FAST,SLOW", "--json", code=1))
+    assert [len(planned[state]) for state in ("stored", "missing")] == [2, 2]
+
+
+def test_a_database_alone_says_where_only_the_script_can_make_a_key(entropic, typed):
+    _, words = typed
+    (row,) = json.loads(entropic("ls", *words, "n=5", "--json"))
+    entropic("explain", *words, "n=5", "mode=FAST", code=2)
+    assert all(said in entropic.stderr for said in ("'mode'", "file.py:store", row["id"]))
+    entropic("explain", *words, f"id={row['id']}")
+
+
 def test_the_project_says_which_store_and_files_are_meant_from_there(entropic, tmp_path):
     (tmp_path / "pyproject.toml").write_text('[tool.entropic]\nstore = "model.py:store"\n')
     (tmp_path / "deep").mkdir()

@@ -41,7 +41,7 @@ def _number(kind: Callable[[str], Any], wanted: str) -> Callable[[str], Any]:
     def parse(text: str) -> Any:
         try:
             return kind(text)
-        except (ValueError, InvalidOperation):
+        except (ValueError, InvalidOperation, OverflowError):
             raise ValueError(wanted) from None
 
     return parse
@@ -88,7 +88,7 @@ _PARSERS: list[tuple[Any, Callable[[Any], Callable[[str], Any]]]] = [
     (sa.DateTime, lambda _: _iso(datetime, "a time, such as 2024-01-31T12:00")),
     (sa.Date, lambda _: _iso(date, "a date, such as 2024-01-31")),
     (sa.Time, lambda _: _iso(time, "a time of day, such as 12:30")),
-    (sa.Interval, lambda _: lambda text: timedelta(seconds=_number(float, "a number of seconds")(text))),
+    (sa.Interval, lambda _: _number(lambda text: timedelta(seconds=float(text)), "a number of seconds")),
     (sa.Uuid, lambda kind: _number(uuid.UUID, "a UUID") if kind.as_uuid else str),
     (sa.JSON, lambda _: _number(json.loads, "JSON")),
 ]
@@ -102,10 +102,15 @@ def _column(store: Store[Any], name: str) -> sa.Column[Any]:
     raise UsageError(unknown_key(name, schema.name, list(schema.fields)))
 
 
+def _kind(column: sa.Column[Any]) -> Any:
+    """Return the type of what a user types: of a duration, not of the time that databases without durations hold."""
+    return column.type if isinstance(column.type, sa.Interval) else underlying(column.type)
+
+
 def parsed(store: Store[Any], name: str, text: str) -> Any:
     """Return the value of a column that a text means."""
     column = _column(store, name)
-    kind = underlying(column.type)
+    kind = _kind(column)
     if text.lower() in _NOTHING and column.nullable and not isinstance(kind, sa.JSON):
         return None
     parser = next((make(kind) for types, make in _PARSERS if isinstance(kind, types)), str)
@@ -208,7 +213,7 @@ def grid(store: Store[Any], texts: list[str]) -> dict[str, list[Any]]:
 
 
 def _values(store: Store[Any], name: str, text: str) -> list[Any]:
-    kind = underlying(_column(store, name).type)
+    kind = _kind(_column(store, name))
     if isinstance(kind, sa.Integer | sa.Float | sa.Numeric) and text.count(":") == 2:
         return [parsed(store, name, one) for one in _spaced(name, text, isinstance(kind, sa.Integer))]
     if text.startswith("["):
