@@ -302,3 +302,119 @@ def test_what_is_to_be_removed_is_asked_for_on_a_terminal(entropic, tmp_path, an
         os.close(ours)
     assert json.loads(entropic("status", "model.py", "--json"))["stored"] == left
     assert entropic("check", "model.py")
+
+
+MANY = """
+import sys
+from entropic import Base, Mapped, Store
+
+class Point(Base):
+    __tablename__ = "points"
+    n: Mapped[int]
+
+def run(params):
+    open(params["result_file"], "w").close()
+
+store = Store(run, Point, db_url="sqlite:///many.sqlite3")
+if not store.select(limit=1):
+    store.sweep([{"n": n, "id": f"é-{n:0700}"} for n in range(300)])
+"""
+
+
+@pytest.fixture
+def many(entropic, tmp_path):
+    """Call a command, by the shell, on a store of 300 rows whose keys are long, and not ASCII."""
+    (tmp_path / "many.py").write_text(MANY)
+    entropic("status", "many.py")
+
+    def call(line, **env):
+        line = line.replace("entropic", f"{sys.executable} -m entropic")
+        done = subprocess.run(
+            ["bash", "-o", "pipefail", "-c", line],
+            cwd=tmp_path,
+            env={**{k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}, **env},
+            capture_output=True,
+            timeout=100,
+            stdin=subprocess.DEVNULL,
+        )
+        assert b"Traceback" not in done.stderr
+        assert b"Exception ignored" not in done.stderr
+        return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+    return call
+
+
+def test_a_page_without_a_limit_has_fifty_rows_everywhere(many, entropic):
+    rows = json.loads(entropic("ls", "many.py", "--sort", "n", "--page", "2", "--json"))
+    assert [row["n"] for row in rows] == list(range(50, 100))
+    assert len(many("entropic ls many.py --page 6 --columns n")[1].splitlines()) == 51
+    assert len(many("entropic ls many.py --columns n")[1].splitlines()) == 301
+    entropic("ls", "many.py", "--limit", "0", "--page", "2", code=2)
+    assert "--page" in entropic.stderr
+
+
+@pytest.mark.parametrize("form", ["csv", "json"])
+def test_an_output_that_is_not_read_to_its_end_is_no_error(many, form):
+    code, _, said = many(f"entropic export many.py - --format {form} | head -c 100 >/dev/null")
+    assert (code, said) == (141, "")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "entropic status many.py",
+        "entropic ls many.py --json",
+        "entropic export many.py - -f csv",
+        "entropic ls many.py",
+    ],
+)
+def test_an_output_that_cannot_be_written_is_a_sentence(many, line):
+    for output in (">/dev/full", ">&-"):
+        for unbuffered in ("", "1"):
+            code, _, said = many(f"{line} {output}", PYTHONUNBUFFERED=unbuffered)
+            assert code == 2
+            assert said.startswith("entropic: the output cannot be written: ")
+            assert len(said.splitlines()) == 1
+
+
+def test_an_output_of_another_character_set_escapes_what_it_has_not(many):
+    for line in ("entropic ls many.py", "entropic export many.py - -f csv"):
+        code, shown, said = many(line, PYTHONIOENCODING="ascii")
+        assert (code, said) == (0, "")
+        assert "\\xe9-000" in shown
+    for line in ("entropic ls many.py --json", "entropic export many.py - -f json"):
+        rows = json.loads(many(line, PYTHONIOENCODING="ascii")[1])
+        assert rows[0]["id"].startswith("é-000")
+
+
+GROUPS = """
+import h5py
+from entropic import Base, Mapped, Store
+
+class Point(Base):
+    __tablename__ = "points"
+    n: Mapped[int]
+
+def run(params):
+    with h5py.File(params["result_file"], "w") as file:
+        file["energy/kinetic"] = [1.0, params["n"]]
+        file["steps"] = params["n"]
+        if params["n"] == 5:
+            file["energy.kinetic"] = 3.0
+
+store = Store(run, Point, db_url="sqlite:///groups.sqlite3")
+"""
+
+
+def test_results_with_groups_are_exported_as_netcdf(entropic, tmp_path):
+    import xarray
+
+    (tmp_path / "groups.py").write_text(GROUPS)
+    entropic("sweep", "groups.py", "--grid", "n=1,2")
+    entropic("export", "groups.py", "runs.nc")
+    with xarray.open_dataset(tmp_path / "runs.nc") as found:
+        assert found["energy.kinetic"].sel(n=2).values.tolist() == [1.0, 2.0]
+        assert found["steps"].values.tolist() == [1, 2]
+    entropic("sweep", "groups.py", "n=5")
+    entropic("export", "groups.py", "n=5", "runs.nc", "--yes", code=2)
+    assert "runs.nc cannot be written" in entropic.stderr
