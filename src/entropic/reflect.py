@@ -2,11 +2,15 @@
 
 import itertools
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NoReturn
+from uuid import UUID
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import mysql, postgresql
 
+from entropic.ask.nearest import tells_apart
 from entropic.db.engine import Database
 from entropic.db.tables import ledger, meta, models
 from entropic.errors import ParameterError, StoreError
@@ -76,8 +80,8 @@ def _look(database: Database, table: str | None) -> tuple[str, str, str | None, 
             known = {one: "decimal" for one in tables if _is_model([c["name"] for c in inspector.get_columns(one)])}
         name = _chosen(database, table, known)
         columns = inspector.get_columns(name)
-        if any("json_valid" in str(check["sqltext"]) for check in _checks(inspector, name)):
-            _see_json(columns, " ".join(str(check["sqltext"]) for check in _checks(inspector, name)))
+        if connection.dialect.name in ("mysql", "mariadb"):
+            _see_types(connection, name, columns)
         uuid = place = None
         if meta.name in tables:
             uuid = connection.scalar(sa.select(meta.c.value).where(meta.c.name == "uuid"))
@@ -106,14 +110,19 @@ def _chosen(database: Database, table: str | None, known: dict[str, str]) -> str
     return table or next(iter(known))
 
 
-def _checks(inspector: sa.Inspector, table: str) -> Any:
-    return inspector.get_check_constraints(table) if inspector.dialect.name in ("mysql", "mariadb") else []
-
-
-def _see_json(columns: list[Any], checks: str) -> None:
-    """MariaDB has no type for JSON, but a text that is checked."""
+def _see_types(connection: sa.Connection, table: str, columns: list[Any]) -> None:
+    """Give columns their types, which MariaDB and MySQL call a small number, and a text with a check."""
+    checks = ""
+    if connection.dialect.is_mariadb:  # type: ignore[attr-defined]  # MySQL has a type for JSON
+        told = sa.text(
+            "SELECT check_clause FROM information_schema.check_constraints "
+            "WHERE constraint_schema = database() AND table_name = :name"
+        )
+        checks = " ".join(connection.scalars(told, {"name": table}))
     for column in columns:
-        if f"json_valid(`{column['name']}`)" in checks:
+        if isinstance(column["type"], mysql.TINYINT):
+            column["type"] = sa.Boolean()
+        elif f"json_valid(`{column['name']}`)" in checks:
             column["type"] = sa.JSON()
 
 
@@ -147,4 +156,71 @@ def _column(found: Any) -> sa.Column[Any]:
     computed = found.get("computed")
     made: list[Any] = [sa.Computed(computed["sqltext"], computed.get("persisted"))] if computed else []
     default = sa.text(found["default"]) if found.get("default") is not None and not computed else None
-    return sa.Column(found["name"], found["type"], *made, nullable=found["nullable"], server_default=default)
+    kind = found["type"]
+    if isinstance(kind, sa.CHAR) and kind.length == 32:
+        kind = _Hex()
+    elif isinstance(kind, postgresql.INTERVAL):
+        kind = sa.Interval()
+    return sa.Column(found["name"], kind, *made, nullable=found["nullable"], server_default=default)
+
+
+class _Hex(sa.TypeDecorator[str]):
+    """Text that may be a UUID, which databases without a type for it hold without dashes."""
+
+    impl = sa.CHAR(32)
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: sa.Dialect) -> Any:
+        try:
+            return UUID(value).hex if value.count("-") == 4 else value
+        except (ValueError, AttributeError):
+            return value
+
+
+# ---- keys that the tables do not tell ----------------------------------------------------------------------------
+# What else a script may have in a column, such as an enumeration in one of text, is part of the key as it is there.
+_SURE = (sa.Integer, sa.Float, sa.Boolean, sa.Date, sa.Time, sa.Interval, sa.Uuid, sa.JSON, _Hex)
+
+
+def by_values(store: Store[Any], sets: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return sets, those with the id of the stored row that has their values whose key only the script can make.
+
+    A hit has the values that were asked for. So a set whose key is not stored is surely missing if no row has them.
+
+    Raises
+    ------
+    ParameterError
+        If several rows have these values, or one has more.
+    """
+    given = list(sets)
+    if store._parts.runner is not refuse:
+        return given
+    missing = {store._parts.hasher(one) for one in store.plan(given).missing}
+    return [_by_values(store, one) if store._parts.hasher(one) in missing else one for one in given]
+
+
+def _by_values(store: Store[Any], params: dict[str, Any]) -> dict[str, Any]:
+    fields = store._parts.schema.fields
+    if "id" in params:
+        return params
+    doubtful = [
+        name for name, value in params.items() if value is not None and not isinstance(fields[name].type, _SURE)
+    ]
+    if not doubtful:
+        return params
+    compared = {name: value for name, value in params.items() if not isinstance(fields[name].type, sa.JSON)}
+    rows = []
+    for row in store.iterate(**compared):
+        values = {name: getattr(row, name) for name in fields}
+        alike = all(values[name] == params[name] for name in params.keys() - compared.keys())
+        if alike and not tells_apart(store._parts, params, values, row.id):
+            rows.append(row)
+    if not rows:
+        return params
+    if len(rows) > 1 or any(getattr(rows[0], name) is not None for name in fields.keys() - params.keys()):
+        ids = ", ".join(row.id for row in rows[:3]) + (", ..." if len(rows) > 3 else "")
+        raise ParameterError(
+            f"the database does not tell the type of {', '.join(map(repr, doubtful))} in the script, which the key of "
+            f"this set is made of; stored with its values: {ids}. Name the store as file.py:store, or give id=KEY"
+        )
+    return {**params, "id": rows[0].id}

@@ -394,7 +394,7 @@ class Store(Generic[ModelT]):
         Raises
         ------
         StoreError
-            If it has some, or if runs are under way.
+            If it has some, or does not take a value, or if runs are under way.
         """
         transfer.refuse_busy(self._parts)
         other: Store[ModelT] = _restore(type(self), *self._made_of, db_url, self._options)

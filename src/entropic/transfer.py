@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from entropic import collect
 from entropic.db.tables import ledger
-from entropic.errors import StoreError
+from entropic.errors import ParameterError, StoreError
 from entropic.parts import Parts
 
 TOGETHER = 1_000  # rows in one statement
@@ -72,9 +72,14 @@ def _checksums(parts: Parts[Any], target: Parts[Any]) -> dict[str, int]:
         id = parts.rows.id_of(raw)
         if parts.rows.checksum(raw) == found.get(id):
             values = parts.rows.plain(raw)
-            bound = {
-                field.column.name: target.rows.bound(key, values[key]) for key, field in parts.schema.fields.items()
-            }
+            try:
+                bound = {
+                    field.column.name: target.rows.bound(key, values[key]) for key, field in parts.schema.fields.items()
+                }
+            except ParameterError as error:
+                raise StoreError(
+                    f"{target.database} does not take the row {id}: {error}. Nothing was copied"
+                ) from error
             made[id] = target.rows.own_checksum(bound)
     return made
 

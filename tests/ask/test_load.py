@@ -278,3 +278,15 @@ def test_results_are_loaded_one_by_one_as_they_are_asked_for(make):
     assert loaded == [runs[0].result_file]
     assert list(results) == [2, 3, 4, 5]
     assert loaded == [row.result_file for row in runs]
+
+
+def write_pages(path: str, _: Any) -> None:
+    first, *others = [Image.fromarray(np.full((2, 3), page, "uint16")) for page in range(4)]
+    first.save(path, save_all=True, append_images=others)
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".tiff"])
+def test_an_image_of_several_pages_comes_back_with_all_of_them(make, suffix):
+    store = make(Sim, write_pages, suffix)
+    pages = store.load(store.run({"n": 1}))
+    assert [np.asarray(page).tolist() for page in pages] == [np.full((2, 3), page).tolist() for page in range(4)]

@@ -336,6 +336,45 @@ def test_an_image_is_an_array_of_pixels(make):
     assert data.result.shape == (3, 2, 4, 5, 3)
 
 
+@pytest.mark.parametrize("lazy", [False, True])
+def test_the_pages_of_an_image_are_a_dimension(make, lazy):
+    def write(path: str, params: dict[str, Any]) -> None:
+        first, *others = [Image.new("L", (5, 4), color=page) for page in range(3)]
+        first.save(path, save_all=True, append_images=others)
+
+    data = make(Sim, write, ".tif").sweep(GRID).to_xarray(lazy=lazy)
+    assert dict(data.result.sizes) == {"a": 3, "b": 2, "page": 3, "y": 4, "x": 5}
+    assert data.result[0, 0, :, 0, 0].values.tolist() == [0, 1, 2]
+
+
+def test_pages_of_different_sizes_are_refused(make):
+    def write(path: str, params: dict[str, Any]) -> None:
+        Image.new("L", (5, 4)).save(path, save_all=True, append_images=[Image.new("L", (3, 3))])
+
+    with pytest.raises(LoadError, match="pages"):
+        make(Sim, write, ".tif").sweep(GRID).to_xarray()
+
+
+def test_the_levels_of_an_index_are_coordinates_of_the_rows(make):
+    def write(path: str, params: dict[str, Any]) -> None:
+        index = pd.MultiIndex.from_tuples([("a", 2), ("b", 3)], names=["site", None])
+        pd.DataFrame({"y": [3.0, 4.0]}, index=index).to_parquet(path)
+
+    data = make(Sim, write, ".parquet").sweep(GRID).to_xarray()
+    assert data.y.dims == ("a", "b", "row")
+    assert data.y.site.values.tolist() == ["a", "b"]
+    assert data.y.level_1.values.tolist() == [2, 3]
+
+
+def test_numbers_and_text_in_one_variable_are_plain_values(make):
+    def write(path: str, params: dict[str, Any]) -> None:
+        Path(path).write_text(json.dumps({"x": params["a"] if params["a"] == 1 else "much"}))
+
+    values = make(Sim, write, ".json").sweep(GRID).to_xarray().x.values
+    assert values.tolist() == [[1, 1], ["much", "much"], ["much", "much"]]
+    assert not any(isinstance(one, np.ndarray) for one in values.flat)
+
+
 def test_what_a_loader_returns(make):
     store = make(Sim, number, ".own", loader=lambda path: xr.DataArray(np.ones(2), dims="t", name="u"))
     assert store.sweep(GRID).to_xarray().u.dims == ("a", "b", "t")

@@ -82,6 +82,105 @@ def test_a_sweep_is_planned_run_looked_at_and_cleaned(entropic, tmp_path):
     assert "all in order" in entropic("check", "model.py")
 
 
+CUSTOM = """
+from model import Point, Store
+store = Store(lambda params: open(params["result_file"], "w").close(), Point, db_url={url!r})
+for n, value in enumerate([1, 2.5, "1", "b", True, None, [1]]):
+    store.run({{"x": 0.0, "n": n}}, tag=value)
+"""
+
+
+@pytest.mark.parametrize(
+    ("condition", "wanted"),
+    [
+        ("tag=1", [0]),
+        ("tag=true", [4]),
+        ('tag="1"', [2]),
+        ("tag=null", [5]),
+        ("tag!=1", [1, 2, 3, 4, 6]),
+        ("tag!=null", [0, 1, 2, 3, 4, 6]),
+        ("tag!=b", [0, 1, 2, 4, 6]),
+        ("tag>0.5", [0, 1]),
+        ("tag>=a", [3]),
+    ],
+)
+def test_conditions_on_custom_data_are_by_type_and_value(entropic, tmp_path, place, condition, wanted):
+    (tmp_path / "custom.py").write_text(CUSTOM.format(url=place.url))
+    found = json.loads(entropic("ls", "custom.py", "--where", f"custom_data.{condition}", "--json"))
+    assert sorted(row["n"] for row in found) == wanted
+
+
+@pytest.mark.parametrize("condition", ["tag=[1,2]", "tag<[1,2]", "tag<true", "tag>null", "tag!={}"])
+def test_what_is_not_compared_is_refused_in_a_sentence(entropic, condition):
+    entropic("ls", "model.py", "--where", f"custom_data.{condition}", code=2)
+    assert re.search("do not compare|neither less nor more", entropic.stderr)
+
+
+TYPED = """
+import datetime, enum, uuid
+from typing import Any
+from sqlalchemy import JSON
+from entropic import Base, Mapped, Store, mapped_column
+
+class Mode(enum.Enum):
+    FAST = "f"
+    SLOW = "s"
+
+class Typed(Base):
+    __tablename__ = "typed"
+    n: Mapped[int]
+    mode: Mapped[Mode | None]
+    uid: Mapped[uuid.UUID | None]
+    pause: Mapped[datetime.timedelta | None]
+    flag: Mapped[bool | None]
+    tree: Mapped[Any] = mapped_column(JSON, nullable=True)
+    title: Mapped[str | None]
+
+store = Store(lambda params: open(params["result_file"], "w").close(), Typed, {folder!r}, db_url={url!r})
+if not store.select():
+    store.run({{"n": 1, "mode": Mode.FAST}})
+    store.run({{"n": 1, "mode": Mode.SLOW}})
+    store.run({{"n": 2, "uid": uuid.UUID(int=5)}})
+    store.run({{"n": 3, "pause": datetime.timedelta(seconds=3.5)}})
+    store.run({{"n": 4, "flag": True, "tree": {{"b": 1, "a": [2.5]}}}})
+    store.run({{"n": 5, "mode": Mode.FAST, "title": "x"}})
+    store.run({{"n": 6, "title": "x"}})
+"""
+
+
+@pytest.fixture
+def typed(entropic, tmp_path, place):
+    """The words that name a store of many types: by its script, and by its database alone."""
+    (tmp_path / "typed.py").write_text(TYPED.format(folder=str(tmp_path / "made"), url=place.url))
+    entropic("status", "typed.py")
+    return ["typed.py"], ["--db", place.url, "--results", str(tmp_path / "made")]
+
+
+def test_a_database_alone_finds_what_its_script_finds(entropic, typed, place):
+    script, words = typed
+    pause = "pause=3.5"
+    entropic("explain", *script, "n=3", pause)
+    if not place.url.startswith("postgresql"):  # others hold a duration as a time
+        pause = "pause=1970-01-01T00:00:03.5"
+    assert "all in order" in entropic("check", *words)
+    uid = "uid=00000000-0000-0000-0000-000000000005"
+    for one in (["n=1", "mode=SLOW"], ["n=2", uid], ["n=3", pause], ["n=4", "flag=true", 'tree={"a":[2.5],"b":1}']):
+        entropic("explain", *words, *one)
+    assert [row["n"] for row in json.loads(entropic("ls", *words, uid, "--json"))] == [2]
+    assert [row["n"] for row in json.loads(entropic("ls", *words, "flag=true", "--json"))] == [4]
+    entropic("explain", *words, "n=2", "mode=SLOW", code=1)
+    planned = json.loads(entropic("plan", *words, "--grid", "n=1,7", "--grid", "mode=FAST,SLOW", "--json", code=1))
+    assert [len(planned[state]) for state in ("stored", "missing")] == [2, 2]
+
+
+def test_a_database_alone_says_where_only_the_script_can_make_a_key(entropic, typed):
+    _, words = typed
+    (row,) = json.loads(entropic("ls", *words, "n=5", "--json"))
+    entropic("explain", *words, "n=5", "mode=FAST", code=2)
+    assert all(said in entropic.stderr for said in ("'mode'", "file.py:store", row["id"]))
+    entropic("explain", *words, f"id={row['id']}")
+
+
 def test_the_project_says_which_store_and_files_are_meant_from_there(entropic, tmp_path):
     (tmp_path / "pyproject.toml").write_text('[tool.entropic]\nstore = "model.py:store"\n')
     (tmp_path / "deep").mkdir()
@@ -203,3 +302,119 @@ def test_what_is_to_be_removed_is_asked_for_on_a_terminal(entropic, tmp_path, an
         os.close(ours)
     assert json.loads(entropic("status", "model.py", "--json"))["stored"] == left
     assert entropic("check", "model.py")
+
+
+MANY = """
+import sys
+from entropic import Base, Mapped, Store
+
+class Point(Base):
+    __tablename__ = "points"
+    n: Mapped[int]
+
+def run(params):
+    open(params["result_file"], "w").close()
+
+store = Store(run, Point, db_url="sqlite:///many.sqlite3")
+if not store.select(limit=1):
+    store.sweep([{"n": n, "id": f"é-{n:0700}"} for n in range(300)])
+"""
+
+
+@pytest.fixture
+def many(entropic, tmp_path):
+    """Call a command, by the shell, on a store of 300 rows whose keys are long, and not ASCII."""
+    (tmp_path / "many.py").write_text(MANY)
+    entropic("status", "many.py")
+
+    def call(line, **env):
+        line = line.replace("entropic", f"{sys.executable} -m entropic")
+        done = subprocess.run(
+            ["bash", "-o", "pipefail", "-c", line],
+            cwd=tmp_path,
+            env={**{k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}, **env},
+            capture_output=True,
+            timeout=100,
+            stdin=subprocess.DEVNULL,
+        )
+        assert b"Traceback" not in done.stderr
+        assert b"Exception ignored" not in done.stderr
+        return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+    return call
+
+
+def test_a_page_without_a_limit_has_fifty_rows_everywhere(many, entropic):
+    rows = json.loads(entropic("ls", "many.py", "--sort", "n", "--page", "2", "--json"))
+    assert [row["n"] for row in rows] == list(range(50, 100))
+    assert len(many("entropic ls many.py --page 6 --columns n")[1].splitlines()) == 51
+    assert len(many("entropic ls many.py --columns n")[1].splitlines()) == 301
+    entropic("ls", "many.py", "--limit", "0", "--page", "2", code=2)
+    assert "--page" in entropic.stderr
+
+
+@pytest.mark.parametrize("form", ["csv", "json"])
+def test_an_output_that_is_not_read_to_its_end_is_no_error(many, form):
+    code, _, said = many(f"entropic export many.py - --format {form} | head -c 100 >/dev/null")
+    assert (code, said) == (141, "")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "entropic status many.py",
+        "entropic ls many.py --json",
+        "entropic export many.py - -f csv",
+        "entropic ls many.py",
+    ],
+)
+def test_an_output_that_cannot_be_written_is_a_sentence(many, line):
+    for output in (">/dev/full", ">&-"):
+        for unbuffered in ("", "1"):
+            code, _, said = many(f"{line} {output}", PYTHONUNBUFFERED=unbuffered)
+            assert code == 2
+            assert said.startswith("entropic: the output cannot be written: ")
+            assert len(said.splitlines()) == 1
+
+
+def test_an_output_of_another_character_set_escapes_what_it_has_not(many):
+    for line in ("entropic ls many.py", "entropic export many.py - -f csv"):
+        code, shown, said = many(line, PYTHONIOENCODING="ascii")
+        assert (code, said) == (0, "")
+        assert "\\xe9-000" in shown
+    for line in ("entropic ls many.py --json", "entropic export many.py - -f json"):
+        rows = json.loads(many(line, PYTHONIOENCODING="ascii")[1])
+        assert rows[0]["id"].startswith("é-000")
+
+
+GROUPS = """
+import h5py
+from entropic import Base, Mapped, Store
+
+class Point(Base):
+    __tablename__ = "points"
+    n: Mapped[int]
+
+def run(params):
+    with h5py.File(params["result_file"], "w") as file:
+        file["energy/kinetic"] = [1.0, params["n"]]
+        file["steps"] = params["n"]
+        if params["n"] == 5:
+            file["energy.kinetic"] = 3.0
+
+store = Store(run, Point, db_url="sqlite:///groups.sqlite3")
+"""
+
+
+def test_results_with_groups_are_exported_as_netcdf(entropic, tmp_path):
+    import xarray
+
+    (tmp_path / "groups.py").write_text(GROUPS)
+    entropic("sweep", "groups.py", "--grid", "n=1,2")
+    entropic("export", "groups.py", "runs.nc")
+    with xarray.open_dataset(tmp_path / "runs.nc") as found:
+        assert found["energy.kinetic"].sel(n=2).values.tolist() == [1.0, 2.0]
+        assert found["steps"].values.tolist() == [1, 2]
+    entropic("sweep", "groups.py", "n=5")
+    entropic("export", "groups.py", "n=5", "runs.nc", "--yes", code=2)
+    assert "runs.nc cannot be written" in entropic.stderr

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import ForeignKey, and_, event, exists, func, not_, or_, text
+from sqlalchemy import DateTime, ForeignKey, and_, event, exists, func, not_, or_, text
 from sqlalchemy.orm import column_property, relationship
 
 from contract.models import (
@@ -195,6 +195,30 @@ def test_enumerations_dates_times_and_bytes(typed):
     assert [row.title for row in typed.select(TypedResult.tree["leaf"].as_integer() == 3)] == ["a"]
 
 
+def test_a_json_column_that_was_given_none_has_the_value_none(open_store):
+    store = open_store(model=LooseResult)
+    store.sweep(
+        [{"name": "a"}, {"name": "b", "grid": None}, {"name": "c", "grid": "null"}, {"name": "d", "grid": [None]}]
+    )
+    assert [row.name for row in store.select(grid=None, order_by="name")] == ["a", "b"]
+
+
+class Zoned(Base):
+    __tablename__ = "zoned_results"
+    moment: Mapped[datetime.datetime] = mapped_column(DateTime(timezone=True))
+    local: Mapped[datetime.datetime]
+
+
+def test_times_with_a_zone_are_found_by_keyword(open_store):
+    store = open_store(model=Zoned)
+    moment = datetime.datetime(2024, 1, 1, 3, tzinfo=datetime.timezone(datetime.timedelta(hours=2)))
+    store.sweep([{"moment": moment + datetime.timedelta(hours=n), "local": moment} for n in range(2)])
+    for row in (store.select(moment=moment, local=moment), store.select(Zoned.moment == moment)):
+        assert [one.moment.replace(tzinfo=None).minute for one in row] == [0]
+    assert store.explain({"moment": moment, "local": moment}).hit
+    assert len(store.explain({"moment": moment - datetime.timedelta(hours=1), "local": moment}).nearest) == 2
+
+
 def test_reserved_columns_by_keyword(full):
     row = full.select(n=1, dt=0.5)[0]
     assert [one.id for one in full.select(id=row.id)] == [row.id]
@@ -228,6 +252,50 @@ def test_fields_of_custom_data_by_condition(store):
     store.run({"n": 2, "dt": 0.5}, seconds=2.5, deep={"tag": "y"})
     assert [row.n for row in store.select(SimResult.custom_data["seconds"].as_float() > 3)] == [1]
     assert [row.n for row in store.select(SimResult.custom_data["deep", "tag"].as_string() == "y")] == [2]
+
+
+MIXED = [1, 2.5, True, False, "1", "", "abc", "true", None, [1], {"a": 1}, 0, 2**60, 2**60 + 1, 10**20, 10**400, "é𝄞"]
+
+
+@pytest.fixture
+def mixed(store):
+    """A store whose runs have one field of custom data in common, of every type, and one without it."""
+    store.run({"n": len(MIXED), "dt": 0.5})
+    for n, value in enumerate(MIXED):
+        store.run({"n": n, "dt": 0.5}, tag=value)
+    return store
+
+
+def test_a_field_of_custom_data_is_compared_by_its_value_and_its_type(mixed):
+    alone = [(one, [one]) for one in MIXED if isinstance(one, str | int) and one != 10**400]
+    near = [(2.5, [2.5]), (2.5 * (1 + 1e-12), [2.5]), (1.0, [1]), (0.0, [0]), (2**60 + 2, [])]
+    others = [("abc ", []), ("ABC", []), ("e𝄞", []), (None, [None, None])]
+    for asked, wanted in [*alone, *near, *others]:
+        rows = mixed.select(custom_data={"tag": asked})
+        found = [row.custom_data.get("tag") for row in rows]
+        assert sorted(map(repr, found)) == sorted(map(repr, wanted)), asked
+        would_go = mixed.gc(custom_data={"tag": asked}, dry_run=True).removed
+        assert sorted(one.id for one in would_go) == sorted(row.id for row in rows), asked
+
+
+def test_conditions_on_numbers_in_json_leave_out_what_is_none(mixed):
+    def tags(condition):
+        return [row.custom_data["tag"] for row in mixed.select(condition)]
+
+    tag = SimResult.custom_data["tag"]
+    assert tags(tag.as_float() < 1.5) == [1, 0]
+    assert tags(and_(tag.as_float() > 1.5, tag.as_float() < 10**15)) == [2.5]
+    assert tags(tag.as_integer() == 1) == [1]
+    assert tags(or_(tag.as_boolean() == True, tag.as_float() == 0)) == [True, 0]  # noqa: E712
+    assert tags(not_(tag.as_boolean())) == [False]
+    assert [row.custom_data["tag"] for row in mixed.select(order_by=tag.as_float(), limit=3)] == [0, 1, 2.5]
+    assert len(list(mixed.iterate(order_by=tag.as_float().desc()))) == len(MIXED) + 1
+
+
+@pytest.mark.parametrize("asked", [float("nan"), float("inf"), 10**400], ids=["nan", "inf", "huge"])
+def test_numbers_that_json_or_databases_have_not_are_refused(store, asked):
+    with pytest.raises(ParameterError, match="tag"):
+        store.select(custom_data={"tag": asked})
 
 
 # ---- order and limit ---------------------------------------------------------------------------------------------

@@ -10,9 +10,18 @@ from typing import Any
 
 import pytest
 
-from contract.models import CountingRunner, LoggingRunner, OtherResult, Refused, TypedResult, content, refuse
+from contract.models import (
+    CountingRunner,
+    LoggingRunner,
+    OtherResult,
+    Refused,
+    TypedResult,
+    content,
+    refuse,
+    write_params,
+)
 from databases import KINDS, Place
-from entropic import Base, EntropicError, Mapped
+from entropic import Base, EntropicError, Mapped, StoreError
 from servers.crowd import sets
 
 pytestmark = pytest.mark.slow_on("postgresql")  # as a source: SQLite's are copied everywhere in the quick set
@@ -132,6 +141,28 @@ def test_values_of_all_kinds_are_copied(open_store, target):
         assert {name: getattr(row, name) for name in given} == given
     assert len(runner.calls) == 1
     assert copy.check().ok
+
+
+class Limited(Base):
+    __tablename__ = "limited_results"
+    size: Mapped[float]
+    title: Mapped[str]
+
+
+REFUSED = {"sqlite": {"size": float("nan")}, "postgresql": {"title": "\0"}, "mariadb": {"size": float("inf")}}
+
+
+def test_a_value_that_the_target_lacks_is_refused_with_its_row_and_nothing_is_copied(open_store, target):
+    store = open_store(write_params, Limited)
+    store.run({"size": 1.0, "title": "x"})
+    kind = {"sqlite": "sqlite", "postgresql": "postgresql"}.get(target.url.split(":")[0].split("+")[0], "mariadb")
+    try:
+        row = store.run({"size": 1.0, "title": "y", **REFUSED[kind]})
+    except EntropicError:
+        pytest.skip("the source has no such value either")
+    with pytest.raises(StoreError, match=f"{row.id}.*Nothing was copied"):
+        store.copy_to(target.url)
+    assert open_store(model=Limited, db_url=target.url).select() == []
 
 
 def test_a_copy_keeps_the_options_of_its_store(open_store, target):

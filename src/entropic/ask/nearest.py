@@ -83,11 +83,14 @@ def _differences(parts: Parts[Any], params: Mapping[str, Any], stored: Mapping[s
         for name, value in stored.items()
         if name in params and not same(fitted[name], value) and not same(params[name], value)
     ]
-    return apart or _by_type(parts, params, stored, id)
+    return apart or tells_apart(parts, params, stored, id) or [f"the same values, stored as {id!r}"]
 
 
-def _by_type(parts: Parts[Any], params: Mapping[str, Any], stored: Mapping[str, Any], id: str) -> list[str]:
-    """Tell why sets of the same values have two keys: a type, or a value that was given instead of left out."""
+def tells_apart(parts: Parts[Any], params: Mapping[str, Any], stored: Mapping[str, Any], id: str) -> list[str]:
+    """Tell why sets of the same values have two keys: a type, or a value that was given instead of left out.
+
+    Nothing is returned where that cannot be told: somebody chose the key, or it was made from what is not stored.
+    """
     changes = [
         (name, other)
         for name, value in stored.items()
@@ -98,7 +101,7 @@ def _by_type(parts: Parts[Any], params: Mapping[str, Any], stored: Mapping[str, 
             changed = {**params, **dict(some)}
             if _key(parts, {name: value for name, value in changed.items() if value is not _ABSENT}) == id:
                 return [_sentence(name, params.get(name, _ABSENT), other, stored[name]) for name, other in some]
-    return [f"the same values, stored as {id!r}"]
+    return []
 
 
 def _key(parts: Parts[Any], params: Mapping[str, Any]) -> str | None:

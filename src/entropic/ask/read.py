@@ -163,8 +163,12 @@ def _text(path: str, _: Names) -> str:
 def _image(path: str, _: Names) -> Any:
     image = library("PIL.Image", "images", "an image")
     with image.open(path) as found:
-        found.load()
-        return found.copy()
+        pages = []
+        for page in range(getattr(found, "n_frames", 1)):
+            found.seek(page)
+            found.load()
+            pages.append(found.copy())
+    return pages if len(pages) > 1 else pages[0]
 
 
 READERS: dict[str, Callable[[str, Names], Any]] = {

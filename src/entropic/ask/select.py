@@ -8,8 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from entropic.db.build import load_many
-from entropic.db.dialects.portable import without_zone
-from entropic.db.query import bare, fetch, ordered
+from entropic.db.query import bare, careful, fetch, ordered
 from entropic.errors import ParameterError
 from entropic.fields import as_json, unknown_key
 from entropic.garbage import paused
@@ -18,6 +17,7 @@ from entropic.parts import ModelT, Parts
 from entropic.same import RELATIVE
 
 PAGE = 500  # rows that are read, and made, in one go
+_EXACT = 2**53  # up to here whole numbers are floats
 Order = Any  # a column, the name of one (with a "-" for downwards), or several of these
 
 
@@ -78,7 +78,7 @@ def _in_order(parts: Parts[Any], query: "sa.Select[Any]", order: Sequence[Any]) 
 # ---- conditions --------------------------------------------------------------------------------------------------
 def matching(parts: Parts[Any], where: Sequence[Any], equals: Mapping[str, Any]) -> "sa.Select[Any]":
     """Return the query of the raw rows that meet all conditions."""
-    conditions = [_condition(parts.schema, one) for one in where]
+    conditions = [careful(_condition(parts.schema, one), parts.database.dialect) for one in where]
     conditions += [equal(parts, name, value) for name, value in equals.items()]
     query = parts.rows.query.where(*conditions)
     _refuse_other_tables(parts.schema, query)
@@ -119,12 +119,13 @@ def equal(parts: Parts[Any], name: str, value: Any) -> Any:
     """Return the condition that a column has a value, as params have it."""
     schema = parts.schema
     if name == "custom_data":
-        return sa.and_(sa.true(), *_custom(schema, value))
+        return sa.and_(sa.true(), *_custom(parts, value))
     if name not in schema.fields and name not in schema.attributes.values():
         raise ParameterError(unknown_key(name, schema.name, list(schema.fields)))
     column = next(schema.table.c[c] for c, attribute in schema.attributes.items() if attribute == name)
     if value is None:
-        return column.is_(None)
+        is_json = isinstance(column.type, sa.JSON)  # where None that was given is the null of JSON
+        return sa.or_(column.is_(None), *([sa.cast(column, sa.Text) == "null"] if is_json else []))
     if name in schema.fields:
         field = schema.fields[name]
         if isinstance(field.type, sa.JSON):
@@ -141,32 +142,43 @@ def _close(column: Any, value: Any) -> Any:
     if isinstance(value, float) and math.isfinite(value) and value:
         slack = RELATIVE * abs(value)
         return column.between(value - slack, value + slack)
-    return column == (without_zone(value) if hasattr(value, "tzinfo") else value)
+    return column == value
 
 
-def _custom(schema: Schema, fields: Any) -> Iterator[Any]:
+def _custom(parts: Parts[Any], fields: Any) -> Iterator[Any]:
     if not isinstance(fields, Mapping):
         raise ParameterError(f"custom_data takes a dict of its fields, such as custom_data={{'tag': 'x'}}: {fields!r}")
-    column = schema.table.c.custom_data
     for name, given in fields.items():
-        try:
-            value = as_json(given, name)
-        except TypeError as error:
-            raise ParameterError(f"custom_data[{name!r}]={given!r:.80} cannot be asked for: {error}") from None
-        if isinstance(value, bool):
-            yield column[name].as_string().is_not(None)  # MariaDB takes what is not there for False
-            yield column[name].as_boolean() == value
-        elif isinstance(value, int | float):
-            yield _close(column[name].as_float(), float(value))
-        elif isinstance(value, str):
-            yield column[name].as_string() == value
-        elif value is None:
-            yield column[name].as_string().is_(None)
-        else:
-            raise ParameterError(
-                f"custom_data[{name!r}] is asked for as {type(value).__name__}, which databases do not compare; give "
-                "numbers, text, True, False or None, or a condition on a part of it"
-            )
+        yield custom(parts, name, given)
+
+
+def custom(parts: Parts[Any], name: str, given: Any) -> Any:
+    """Return the condition that a field of custom data has a value: this number, this text, True, False or None."""
+    try:
+        value = as_json(given, name)
+        number = float(value) if isinstance(value, int | float) else 0.0
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ParameterError(f"custom_data[{name!r}]={given!r:.80} cannot be asked for: {error}") from None
+    if not math.isfinite(number):
+        raise ParameterError(f"custom_data[{name!r}]={given!r} cannot be asked for: JSON has no such number")
+    part, dialect = parts.schema.table.c.custom_data[name], parts.database.dialect
+    if isinstance(value, bool):
+        return careful(part.as_boolean() == value, dialect)
+    if isinstance(value, int) and abs(value) <= _EXACT:
+        return careful(part.as_float() == number, dialect)
+    if isinstance(value, int | float):
+        whole = isinstance(value, int) and abs(value) < 2**63
+        return careful(
+            sa.and_(_close(part.as_float(), number), *([part.as_integer() == value] if whole else [])), dialect
+        )
+    if isinstance(value, str):
+        return dialect.json_equals(part, value)
+    if value is None:
+        return part.as_string().is_(None)
+    raise ParameterError(
+        f"custom_data[{name!r}] is asked for as {type(value).__name__}, which databases do not compare; give "
+        "numbers, text, True, False or None, or a condition on a part of it"
+    )
 
 
 # ---- order -------------------------------------------------------------------------------------------------------
@@ -177,6 +189,7 @@ def _order(parts: Parts[Any], given: Order) -> list[Any]:
         return [c.created_at, c.id]
     several = given if isinstance(given, list | tuple) else [given]
     clauses = [_by_name(schema, one) if isinstance(one, str) else _by_clause(schema, one) for one in several]
+    clauses = [careful(one, parts.database.dialect) for one in clauses]
     _refuse_other_tables(schema, parts.rows.query.where(*(bare(one).is_not(None) for one in clauses)))
     return [*ordered(clauses), c.id]
 

@@ -47,7 +47,7 @@ class Stack:
         type_ = np.result_type(self._values.dtype, one.values.dtype) if self._mixes(one) else np.dtype(object)
         if type_ != self._values.dtype:
             self._values = self._values.astype(type_)
-        self._values[place] = one.values
+        self._values[place] = one.values[()]  # not an array of one value, which a cell of objects would keep
         self._filled[place] = True
 
     def _mixes(self, one: Variable) -> bool:

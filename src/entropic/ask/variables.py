@@ -59,9 +59,9 @@ def _parts(loaded: Any, path: str) -> Iterator[tuple[str, Any]]:
     elif isinstance(loaded, Mapping):
         yield from _of_mapping(loaded, "")
     elif hasattr(loaded, "getbands"):
-        np = library("numpy", "xarray", "to_xarray")
-        pixels = np.asarray(loaded)
-        yield RESULT, Variable(("y", "x", "channel")[: pixels.ndim], pixels)
+        yield RESULT, _of_image(loaded)
+    elif isinstance(loaded, list) and loaded and all(hasattr(one, "getbands") for one in loaded):
+        yield RESULT, _of_pages(list(map(_of_image, loaded)), path)
     elif isinstance(loaded, str) and os.path.splitext(path)[1].lower() in UNDECLARED:
         yield RESULT, _numbers(loaded)
     elif getattr(getattr(loaded, "dtype", None), "names", None):
@@ -75,8 +75,24 @@ def _of_dataset(dataset: Any) -> Iterator[tuple[str, Variable]]:
         yield str(name), Variable(tuple(map(str, one.dims)), one.values, dict(one.attrs), name in dataset.coords)
 
 
+def _of_image(image: Any) -> Variable:
+    pixels = library("numpy", "xarray", "to_xarray").asarray(image)
+    return Variable(("y", "x", "channel")[: pixels.ndim], pixels)
+
+
+def _of_pages(pages: Sequence[Variable], path: str) -> Variable:
+    if len({page.values.shape for page in pages}) > 1:
+        raise LoadError(_no_array(RESULT, path, "its pages have different sizes"))
+    np = library("numpy", "xarray", "to_xarray")
+    return Variable(("page", *pages[0].dims), np.stack([page.values for page in pages]))
+
+
 def _of_frame(frame: Any) -> Iterator[tuple[str, Variable]]:
     dim = str(frame.index.name or "row")
+    if frame.index.nlevels > 1:
+        for i, name in enumerate(frame.index.names):
+            level = frame.index.get_level_values(i).to_numpy()
+            yield str(name or f"level_{i}"), Variable((dim,), level, is_coord=True)
     if frame.index.name is not None:
         yield dim, Variable((dim,), frame.index.to_numpy(), is_coord=True)
     for name in frame.columns:

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -9,7 +10,7 @@ import typer
 from typer.core import TyperCommand
 
 import entropic
-from entropic.cli.errors import FINE, said
+from entropic.cli.errors import FINE, prepare_output, said
 from entropic.cli.target import Target
 
 app = typer.Typer(
@@ -60,7 +61,9 @@ def command(name: str, words: str, example: str) -> Callable[[Callable[..., int 
             with said():
                 target = Target(*(given.pop(option) for option in _COMMON))
                 store, rest = target.open(given.pop("words") or [])
-                raise typer.Exit(function(store, rest, **given) or FINE)
+                code = function(store, rest, **given) or FINE
+                sys.stdout.flush()  # here, where it may fail in a sentence
+                raise typer.Exit(code)
 
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {one.name: one.annotation for one in parameters}
@@ -98,6 +101,7 @@ def entry(
 
 def main() -> None:
     """Run the command line."""
+    prepare_output()
     app(prog_name="entropic")
 
 

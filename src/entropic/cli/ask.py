@@ -1,5 +1,6 @@
 """Commands that answer what is going on: status, failed, plan, explain."""
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
@@ -13,6 +14,7 @@ from entropic.cli.values import params
 from entropic.cli.work import Grid, sets
 from entropic.disposal import amount
 from entropic.plan import duration
+from entropic.reflect import by_values
 from entropic.store import Store
 
 
@@ -93,7 +95,7 @@ def plan(store: Store[Any], words: list[str], grid: Grid = None, as_json: Json =
 
     Exits with 1 if anything is left to run.
     """
-    found = store.plan(sets(store, words, grid))
+    found = store.plan(by_values(store, sets(store, words, grid)))
     left = bool(found.missing or found.failed or found.running)
     if as_json:
         lists = {name: getattr(found, name) for name in ("stored", "missing", "running", "failed")}
@@ -110,7 +112,12 @@ def explain(store: Store[Any], words: list[str], as_json: Json = False) -> int:
 
     Exits with 1 on a miss.
     """
-    found: Any = store.explain(params(store, words))
+    (asked,) = by_values(store, [given := params(store, words)])
+    found: Any = store.explain(asked)
+    if asked is not given:
+        found = replace(
+            found, reason=f"{found.reason} (its key, which only the script can make, is that of these values)"
+        )
     if as_json:
         put_json({name: getattr(found, name) for name in found.__slots__})
     else:

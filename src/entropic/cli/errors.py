@@ -1,5 +1,6 @@
 """How a command ends: with a sentence instead of a traceback, and a code that scripts can use."""
 
+import io
 import os
 import re
 import sys
@@ -13,6 +14,9 @@ import typer
 from entropic.errors import EntropicError, EntropicWarning, ModelError, ParameterError, RunsFailedWarning, StoreError
 
 FINE, FOUND, USAGE, INTERRUPTED, PIPE = 0, 1, 2, 130, 141
+
+
+_UNWRITTEN = "the output cannot be written"
 
 
 class UsageError(Exception):
@@ -34,6 +38,26 @@ def end(code: int, text: str = "") -> NoReturn:
     if text:
         say(text)
     raise typer.Exit(code)
+
+
+def prepare_output() -> None:
+    """Let stdout escape what its character set has not; end if there is none, since a file might take its place."""
+    if sys.stdout is None:
+        say(f"entropic: {_UNWRITTEN}: it is closed")
+        raise SystemExit(USAGE)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _drop_output() -> str | None:
+    """Return why nothing can be written to stdout, and let it go nowhere, where the exit's flush does not fail."""
+    try:
+        sys.stdout.write("\n")  # which goes out at once where nothing is buffered
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return error.strerror or str(error)
+    return None
 
 
 @contextmanager
@@ -59,6 +83,11 @@ def said() -> Iterator[None]:
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor may the exit flush into it
             end(PIPE)
+        except OSError:
+            reason = _drop_output()  # what could not be written is still to be
+            if reason is None:
+                raise
+            end(USAGE, f"entropic: {_UNWRITTEN}: {reason}")
         except EntropicError as error:
             wrong = isinstance(error, ParameterError | ModelError | StoreError)
             end(USAGE if wrong else FOUND, f"entropic: {error}")

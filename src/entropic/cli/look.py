@@ -29,7 +29,9 @@ Where = Annotated[list[str] | None, typer.Option("--where", "-w", metavar="COND"
 Json = Annotated[bool, typer.Option("--json", help="One JSON document.")]
 Sort = Annotated[str | None, typer.Option("--sort", metavar="NAMES", help="columns; -NAME: downwards  [newest first]")]
 Columns = Annotated[str | None, typer.Option("--columns", "-c", metavar="NAMES", help="exactly these, by commas")]
-Limit = Annotated[int | None, typer.Option("--limit", "-n", min=0, help=f"rows; 0: all  [{PAGE} on a terminal]")]
+Limit = Annotated[
+    int | None, typer.Option("--limit", "-n", min=0, help=f"rows; 0: all  [{PAGE} on a terminal, or with --page]")
+]
 Page = Annotated[int, typer.Option("--page", min=1, help="which page of so many rows")]
 All = Annotated[bool, typer.Option("--all", "-a", help="also columns that are equal everywhere")]
 
@@ -51,7 +53,9 @@ def ls(
     On a terminal what is equal in all of them is said once, and a long list comes in pages.
     """
     conditions, equal = filters(store, words, where or [])
-    if limit is None and on_terminal() and not as_json:
+    if limit == 0 and page > 1:
+        raise UsageError("--limit 0 has all rows on one page; give a limit with --page, or none")
+    if limit is None and (page > 1 or (on_terminal() and not as_json)):
         limit = PAGE
     order = [name.strip() for name in sort.split(",")] if sort else ["-created_at"]
     wanted = limit * page + 1 if limit else None
@@ -246,6 +250,8 @@ def export(
     try:
         _write(store, rows, kind, path if files[0] != "-" else None, _names(dims), _names(variables))
     except OSError as error:
+        if files[0] == "-":
+            raise  # as that of any other output
         raise UsageError(f"{files[0]} cannot be written: {error.strerror or error}") from None
     if files[0] != "-":
         print(f"{len(rows):,} rows to {files[0]}", file=sys.stderr)
@@ -265,7 +271,7 @@ def _write(
     variables: list[str] | None,
 ) -> None:
     if kind == "netcdf":
-        rows.to_xarray(dims, variables).to_netcdf(path)
+        _write_netcdf(rows.to_xarray(dims, variables), path)
     elif kind == "parquet":
         rows.to_pandas(custom_data=True).to_parquet(path)
     elif kind == "csv":
@@ -275,3 +281,13 @@ def _write(
     else:
         with open(path, "w", encoding="utf-8") as file:
             put_json_rows((_record(store, row) for row in rows), file)
+
+
+def _write_netcdf(data: Any, path: str | None) -> None:
+    """Write a data set; names of groups get dots, since no name in NetCDF has a slash."""
+    names = {name: str(name).replace("/", ".") for name in {*data.variables, *data.dims} if "/" in str(name)}
+    try:
+        data.rename(names).to_netcdf(path)
+    except (ValueError, TypeError, NotImplementedError) as error:
+        hint = "choose others with --variables"
+        raise UsageError(f"{os.path.basename(path or '')} cannot be written as NetCDF: {error}; {hint}") from None

@@ -44,13 +44,20 @@ def answers_only() -> Iterator[None]:
 # ---- for machines ------------------------------------------------------------------------------------------------
 def put_json(value: Any) -> None:
     """Print one JSON document."""
-    sys.stdout.write(json.dumps(plain(value), indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.write(json.dumps(plain(value), indent=2, ensure_ascii=_escapes(sys.stdout)) + "\n")
 
 
 def put_json_rows(rows: Iterable[Mapping[str, Any]], file: TextIO | None = None) -> None:
     """Print one JSON array with a row on each line."""
-    lines = (json.dumps(plain(row), ensure_ascii=False) for row in rows)
-    (file or sys.stdout).write("[" + ",".join(f"\n{line}" for line in lines) + "\n]\n")
+    file = file or sys.stdout
+    escapes = _escapes(file)
+    lines = (json.dumps(plain(row), ensure_ascii=escapes) for row in rows)
+    file.write("[" + ",".join(f"\n{line}" for line in lines) + "\n]\n")
+
+
+def _escapes(file: TextIO) -> bool:
+    """Tell whether a file's character set lacks some, which JSON then has its own way to write."""
+    return (file.encoding or "utf-8").lower().replace("-", "") != "utf8"
 
 
 def plain(value: Any) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from entropic.ask.select import custom
 from entropic.cli.errors import UsageError
 from entropic.db.dialects.portable import underlying
 from entropic.fields import unknown_key
@@ -40,7 +41,7 @@ def _number(kind: Callable[[str], Any], wanted: str) -> Callable[[str], Any]:
     def parse(text: str) -> Any:
         try:
             return kind(text)
-        except (ValueError, InvalidOperation):
+        except (ValueError, InvalidOperation, OverflowError):
             raise ValueError(wanted) from None
 
     return parse
@@ -87,7 +88,7 @@ _PARSERS: list[tuple[Any, Callable[[Any], Callable[[str], Any]]]] = [
     (sa.DateTime, lambda _: _iso(datetime, "a time, such as 2024-01-31T12:00")),
     (sa.Date, lambda _: _iso(date, "a date, such as 2024-01-31")),
     (sa.Time, lambda _: _iso(time, "a time of day, such as 12:30")),
-    (sa.Interval, lambda _: lambda text: timedelta(seconds=_number(float, "a number of seconds")(text))),
+    (sa.Interval, lambda _: _number(lambda text: timedelta(seconds=float(text)), "a number of seconds")),
     (sa.Uuid, lambda kind: _number(uuid.UUID, "a UUID") if kind.as_uuid else str),
     (sa.JSON, lambda _: _number(json.loads, "JSON")),
 ]
@@ -101,10 +102,15 @@ def _column(store: Store[Any], name: str) -> sa.Column[Any]:
     raise UsageError(unknown_key(name, schema.name, list(schema.fields)))
 
 
+def _kind(column: sa.Column[Any]) -> Any:
+    """Return the type of what a user types: of a duration, not of the time that databases without durations hold."""
+    return column.type if isinstance(column.type, sa.Interval) else underlying(column.type)
+
+
 def parsed(store: Store[Any], name: str, text: str) -> Any:
     """Return the value of a column that a text means."""
     column = _column(store, name)
-    kind = underlying(column.type)
+    kind = _kind(column)
     if text.lower() in _NOTHING and column.nullable and not isinstance(kind, sa.JSON):
         return None
     parser = next((make(kind) for types, make in _PARSERS if isinstance(kind, types)), str)
@@ -142,20 +148,36 @@ def _split(given: str) -> tuple[str, str, str]:
 
 def _condition(store: Store[Any], given: str) -> Any:
     name, op, text = _split(given)
-    column: Any
     if name.startswith(_CUSTOM):
-        value = _json_or_text(text)
-        field = schema_of(store).table.c.custom_data[name.removeprefix(_CUSTOM)]
-        if isinstance(value, bool):
-            column = field.as_boolean()
-        else:
-            column = field.as_float() if isinstance(value, int | float) else field.as_string()
-    else:
-        value, column = parsed(store, name, text), _column(store, name)
+        return _custom_condition(store, given)
+    column: Any = _column(store, name)
+    value = parsed(store, name, text)
     if value is None:
         if op in ("=", "==", "!="):
             return column.is_not(None) if op == "!=" else column.is_(None)
         raise UsageError(f"--where {given!r}: null is neither less nor more; write = or !=")
+    return _compared(column, op, value)
+
+
+def _custom_condition(store: Store[Any], given: str) -> Any:
+    """Return a condition on a field of custom data; what is of another type is neither less nor more, but not equal."""
+    name, op, text = _split(given)
+    parts, name, value = store._parts, name.removeprefix(_CUSTOM), _json_or_text(text)
+    part = schema_of(store).table.c.custom_data[name]
+    if op in ("=", "=="):
+        return custom(parts, name, value)
+    if op == "!=":
+        return sa.and_(
+            ~custom(parts, name, None), sa.func.coalesce(custom(parts, name, value), sa.false()) == sa.false()
+        )
+    if isinstance(value, str):
+        return sa.and_(parts.database.dialect.json_is(part, "text"), _compared(part.as_string(), op, value))
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise UsageError(f"--where {given!r}: {text} is neither less nor more; write = or !=")
+    return _compared(part.as_float(), op, value)
+
+
+def _compared(column: Any, op: str, value: Any) -> Any:
     compared: dict[str, Callable[[], Any]] = {
         "<": lambda: column < value,
         "<=": lambda: column <= value,
@@ -191,7 +213,7 @@ def grid(store: Store[Any], texts: list[str]) -> dict[str, list[Any]]:
 
 
 def _values(store: Store[Any], name: str, text: str) -> list[Any]:
-    kind = underlying(_column(store, name).type)
+    kind = _kind(_column(store, name))
     if isinstance(kind, sa.Integer | sa.Float | sa.Numeric) and text.count(":") == 2:
         return [parsed(store, name, one) for one in _spaced(name, text, isinstance(kind, sa.Integer))]
     if text.startswith("["):

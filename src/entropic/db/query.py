@@ -4,10 +4,14 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.sql import operators, visitors
 
 from entropic.db.build import bind_processor
+from entropic.db.dialects.portable import Dialect
 from entropic.db.engine import Database
 from entropic.errors import ParameterError, StoreError
+
+_PARTS = (operators.json_getitem_op, operators.json_path_getitem_op)
 
 
 def fetch(database: Database, query: "sa.Select[Any]") -> list[Any]:
@@ -52,6 +56,33 @@ def ordered(clauses: Iterable[Any]) -> list[Any]:
             made.append(sa.case((inner.is_(None), 1), else_=0))
         made.append(clause)
     return made
+
+
+def careful(clause: Any, dialect: Dialect) -> Any:
+    """Return a clause in which a number, or True or False, that is asked of JSON is NULL where something else is.
+
+    Databases fail the whole query for one text among the numbers, or take it for 0, or False.
+    """
+
+    def replaced(element: Any, **_: Any) -> Any:
+        kind = _asked_of_json(element)
+        if kind is None:
+            return None  # as it is
+        value = dialect.json_number(element) if kind == "number" else element
+        return sa.case((dialect.json_is(element, kind), value))
+
+    if not any(map(_asked_of_json, visitors.iterate(clause))):
+        return clause
+    return visitors.replacement_traverse(clause, {}, replaced)
+
+
+def _asked_of_json(one: Any) -> str | None:
+    """Return as what kind of value a part of JSON is asked for, where it matters; None if this is none."""
+    if not isinstance(one, sa.BinaryExpression) or one.operator not in _PARTS:
+        return None
+    if isinstance(one.type, sa.Boolean):
+        return "boolean"
+    return "number" if isinstance(one.type, sa.Integer | sa.Float | sa.Numeric) else None
 
 
 def bare(clause: Any) -> Any:

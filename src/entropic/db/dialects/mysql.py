@@ -34,6 +34,9 @@ _KEY = 700  # characters of an id: four bytes each, beside the model's name, are
 _PIECE = 1_000_000  # characters of statements sent together; a server takes 16 MB and more by default
 _IDLE = 120  # s; a session that says nothing for so long is ended: our process may be stuck in C code, or stopped
 
+_NUMBERS = ["INTEGER", "UNSIGNED INTEGER", "DOUBLE", "DECIMAL"]
+_JSON = {"number": _NUMBERS, "text": ["STRING"], "boolean": ["BOOLEAN"]}  # as `json_type` calls them
+
 
 class _Types(MySQLTypeCompiler):
     """Types that hold what Python's do: text of any length and to the letter, 64 bits, microseconds."""
@@ -220,6 +223,14 @@ class MySQL(Dialect):
             return super().upserts(table, columns)
         statement = mysql.insert(table).values({name: sa.bindparam(f"v_{name}") for name in columns})
         return [statement.on_duplicate_key_update({n: statement.inserted[n] for n in columns if n != "id"})]
+
+    def json_is(self, part: Any, kind: str) -> Any:
+        """Return the condition that a part of JSON is a number, text or a boolean."""
+        return sa.func.json_type(sa.func.json_extract(part.left, part.right)).in_(_JSON[kind])
+
+    def json_equals(self, part: Any, text: str) -> Any:
+        """Return the condition that a part of JSON is this text, with its last spaces, which collations pass over."""
+        return sa.and_(self.json_is(part, "text"), sa.cast(part.as_string(), sa.LargeBinary) == text.encode())
 
     # ---- values ------------------------------------------------------------------------------------------------
     def bind_processor(self, kind: Any, dialect: sa.Dialect) -> Processor:

@@ -156,6 +156,19 @@ class Dialect:
         names = [f"k{i}" for i in range(count)]
         return column.in_([sa.bindparam(name) for name in names]), lambda keys: dict(zip(names, keys, strict=True))
 
+    # ---- parts of JSON -----------------------------------------------------------------------------------------
+    def json_is(self, part: Any, kind: str) -> Any:
+        """Return the condition that a part of JSON is a `"number"`, `"text"` or `"boolean"`."""
+        return sa.true()
+
+    def json_equals(self, part: Any, text: str) -> Any:
+        """Return the condition that a part of JSON is this text, to the letter."""
+        return sa.and_(self.json_is(part, "text"), part.as_string() == text)
+
+    def json_number(self, part: Any) -> Any:
+        """Return a part of JSON that is a number as the type that was asked for."""
+        return part
+
     # ---- values ------------------------------------------------------------------------------------------------
     def bind_processor(self, kind: Any, dialect: sa.Dialect) -> Processor:
         """Return what turns a Python value of a type into the driver's."""

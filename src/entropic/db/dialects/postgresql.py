@@ -45,6 +45,8 @@ _LOST = {
 _NUMERIC, _FLOAT8 = 1700, 701  # the types of results, as the catalogue numbers them
 _IDLE = "120s"  # a session that says nothing for so long is ended: our process may be stuck in C code, or stopped
 
+_DIGITS = 300  # of a number in JSON; more do not fit into a float, and one that does not fails the query
+
 
 class _Types(PGTypeCompiler):
     """Whole numbers of 64 bits, as SQLite has them."""
@@ -151,6 +153,18 @@ class PostgreSQL(Dialect):
         keys = sa.bindparam("keys", type_=postgresql.ARRAY(sa.String))
         return column == sa.func.any(keys), lambda given: {"keys": list(given)}
 
+    def json_is(self, part: Any, kind: str) -> Any:
+        """Return the condition that a part of JSON is a number, text or a boolean."""
+        whole = sa.cast(_part_as(part, sa.JSON()), sa.JSON)  # the column may be JSONB
+        is_it = sa.func.json_typeof(whole) == {"text": "string"}.get(kind, kind)
+        if kind != "number":
+            return is_it
+        return sa.and_(is_it, sa.func.length(sa.cast(whole, sa.Text)) < _DIGITS)
+
+    def json_number(self, part: Any) -> Any:
+        """Return a part of JSON that is a number as the type that was asked for; whole numbers as others cut them."""
+        return sa.func.trunc(_part_as(part, sa.Numeric())) if isinstance(part.type, sa.Integer) else part
+
     # ---- values ------------------------------------------------------------------------------------------------
     def bind_processor(self, kind: Any, dialect: sa.Dialect) -> Processor:
         """Return what turns a Python value of a type into the driver's."""
@@ -220,6 +234,11 @@ class _Connection(psycopg.Connection[Any]):
                 state = gen.send(ready)
         except StopIteration as end:
             return end.value
+
+
+def _part_as(part: Any, kind: Any) -> Any:
+    """Return a part of JSON as another type than was asked for."""
+    return sa.BinaryExpression(part.left, part.right, part.operator, type_=kind)
 
 
 def _same(value: Any) -> Any:

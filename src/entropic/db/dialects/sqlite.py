@@ -20,6 +20,8 @@ POLL = 0.5  # s; SQLite's own wait cannot be interrupted by Ctrl-C, so it is don
 _NETWORK = {"nfs", "nfs4", "cifs", "smb", "smb2", "smb3", "smbfs", "afs", "9p", "ncpfs", "gpfs", "lustre", "beegfs"}
 _NETWORK |= {"ceph", "glusterfs", "fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "pvfs2", "orangefs", "webdav", "davfs"}
 
+_JSON = {"number": ["integer", "real"], "text": ["text"], "boolean": ["true", "false"]}  # as `json_type` calls them
+
 
 class SQLite(Dialect):
     """SQLite, in a file or in memory."""
@@ -119,6 +121,10 @@ class SQLite(Dialect):
     def upserts(self, table: sa.Table, columns: Sequence[str]) -> list[Any]:
         """Return the statement that inserts or overwrites a row."""
         return [on_conflict(sqlite.insert, table, columns)]
+
+    def json_is(self, part: Any, kind: str) -> Any:
+        """Return the condition that a part of JSON is a number, text or a boolean."""
+        return sa.func.json_type(part.left, part.right).in_(_JSON[kind])
 
     def bind_processor(self, kind: Any, dialect: sa.Dialect) -> Processor:
         """Return what turns a Python value of a type into the driver's: SQLAlchemy knows all of it."""
