@@ -120,7 +120,8 @@ def _see_types(connection: sa.Connection, table: str, columns: list[Any]) -> Non
         )
         checks = " ".join(connection.scalars(told, {"name": table}))
     for column in columns:
-        if isinstance(column["type"], mysql.TINYINT):
+        kind = column["type"]
+        if isinstance(kind, mysql.TINYINT) and kind.display_width == 1:
             column["type"] = sa.Boolean()
         elif f"json_valid(`{column['name']}`)" in checks:
             column["type"] = sa.JSON()

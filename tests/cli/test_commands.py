@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -119,7 +121,8 @@ def test_what_is_not_compared_is_refused_in_a_sentence(entropic, condition):
 TYPED = """
 import datetime, enum, uuid
 from typing import Any
-from sqlalchemy import JSON
+from sqlalchemy import JSON, Integer
+from sqlalchemy.dialects import mysql
 from entropic import Base, Mapped, Store, mapped_column
 
 class Mode(enum.Enum):
@@ -133,6 +136,7 @@ class Typed(Base):
     uid: Mapped[uuid.UUID | None]
     pause: Mapped[datetime.timedelta | None]
     flag: Mapped[bool | None]
+    level: Mapped[int | None] = mapped_column(Integer().with_variant(mysql.TINYINT(), "mysql", "mariadb"))
     tree: Mapped[Any] = mapped_column(JSON, nullable=True)
     title: Mapped[str | None]
 
@@ -142,7 +146,7 @@ if not store.select():
     store.run({{"n": 1, "mode": Mode.SLOW}})
     store.run({{"n": 2, "uid": uuid.UUID(int=5)}})
     store.run({{"n": 3, "pause": datetime.timedelta(seconds=3.5)}})
-    store.run({{"n": 4, "flag": True, "tree": {{"b": 1, "a": [2.5]}}}})
+    store.run({{"n": 4, "flag": True, "level": 7, "tree": {{"b": 1, "a": [2.5]}}}})
     store.run({{"n": 5, "mode": Mode.FAST, "title": "x"}})
     store.run({{"n": 6, "title": "x"}})
 """
@@ -164,7 +168,12 @@ def test_a_database_alone_finds_what_its_script_finds(entropic, typed, place):
         pause = "pause=1970-01-01T00:00:03.5"
     assert "all in order" in entropic("check", *words)
     uid = "uid=00000000-0000-0000-0000-000000000005"
-    for one in (["n=1", "mode=SLOW"], ["n=2", uid], ["n=3", pause], ["n=4", "flag=true", 'tree={"a":[2.5],"b":1}']):
+    for one in (
+        ["n=1", "mode=SLOW"],
+        ["n=2", uid],
+        ["n=3", pause],
+        ["n=4", "flag=true", "level=7", 'tree={"a":[2.5],"b":1}'],
+    ):
         entropic("explain", *words, *one)
     assert [row["n"] for row in json.loads(entropic("ls", *words, uid, "--json"))] == [2]
     assert [row["n"] for row in json.loads(entropic("ls", *words, "flag=true", "--json"))] == [4]
@@ -385,6 +394,25 @@ def test_an_output_of_another_character_set_escapes_what_it_has_not(many):
     for line in ("entropic ls many.py --json", "entropic export many.py - -f json"):
         rows = json.loads(many(line, PYTHONIOENCODING="ascii")[1])
         assert rows[0]["id"].startswith("é-000")
+
+
+def test_a_result_that_is_gone_is_a_sentence(entropic, tmp_path):
+    entropic("sweep", "model.py", "x=0.5", "n=1")
+    (row,) = json.loads(entropic("ls", "model.py", "--json"))
+    Path(row["result_file"]).unlink()
+    assert entropic("export", "model.py", "runs.nc", code=1) == ""
+    assert f"\nentropic: the result file {row['result_file']}" in entropic.stderr
+
+
+def test_a_database_that_is_locked_is_a_sentence(entropic, tmp_path):
+    (tmp_path / "model.py").write_text(SCRIPT.replace("points.sqlite3", "points.sqlite3?timeout=0"))
+    entropic("sweep", "model.py", "x=0.5", "n=1")
+    with contextlib.closing(sqlite3.connect(tmp_path / "points.sqlite3")) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert (
+            entropic("rm", "model.py", json.loads(entropic("ls", "model.py", "--json"))[0]["id"], "--yes", code=2) == ""
+        )
+    assert "\nentropic: sqlite" in entropic.stderr
 
 
 GROUPS = """

@@ -83,11 +83,11 @@ def said() -> Iterator[None]:
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor may the exit flush into it
             end(PIPE)
-        except OSError:
+        except EntropicError as error:
+            wrong = isinstance(error, ParameterError | ModelError | StoreError)
+            end(USAGE if wrong else FOUND, f"entropic: {error}")
+        except OSError:  # after those of entropic's own, some of which are OSErrors
             reason = _drop_output()  # what could not be written is still to be
             if reason is None:
                 raise
             end(USAGE, f"entropic: {_UNWRITTEN}: {reason}")
-        except EntropicError as error:
-            wrong = isinstance(error, ParameterError | ModelError | StoreError)
-            end(USAGE if wrong else FOUND, f"entropic: {error}")

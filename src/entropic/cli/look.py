@@ -17,6 +17,7 @@ from entropic.cli.output import cell, on_terminal, put, put_json, put_json_rows,
 from entropic.cli.target import START
 from entropic.cli.values import filters, schema_of
 from entropic.disposal import amount
+from entropic.errors import EntropicError
 from entropic.fields import unknown_key
 from entropic.files.measure import measure
 from entropic.keys import RESERVED
@@ -250,8 +251,8 @@ def export(
     try:
         _write(store, rows, kind, path if files[0] != "-" else None, _names(dims), _names(variables))
     except OSError as error:
-        if files[0] == "-":
-            raise  # as that of any other output
+        if files[0] == "-" or isinstance(error, EntropicError):
+            raise  # of any output, or of a result
         raise UsageError(f"{files[0]} cannot be written: {error.strerror or error}") from None
     if files[0] != "-":
         print(f"{len(rows):,} rows to {files[0]}", file=sys.stderr)
