@@ -1,7 +1,7 @@
 """Compact JSON, quickly."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from json.encoder import encode_basestring_ascii
 from json.scanner import make_scanner
 from typing import Any, cast
@@ -13,16 +13,23 @@ def _not_json(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} is not JSON")
 
 
-def _encoder() -> Callable[[Any], str]:
-    """Return `json.dumps` without white space; `json.dumps` itself makes a new encoder for every call."""
+def _encoder() -> Callable[[Any, int], Iterable[str]]:
+    """Return what `json.dumps` makes anew for every call."""
     if _make is None:
-        return json.JSONEncoder(separators=(",", ":")).encode
-    encode = _make(None, _not_json, encode_basestring_ascii, None, ":", ",", False, False, True)
-    return lambda value: "".join(encode(value, 0))
+        return lambda value, _: json.JSONEncoder(separators=(",", ":")).iterencode(value)
+    encode: Callable[[Any, int], Iterable[str]] = _make(
+        *(None, _not_json, encode_basestring_ascii, None, ":", ",", False, False, True)
+    )
+    return encode
 
 
-compact = _encoder()
-"""Returns a value as JSON without white space."""
+_encode = _encoder()
+
+
+def compact(value: Any) -> str:
+    """Return a value as JSON without white space."""
+    return "".join(_encode(value, 0))
+
 
 _scan = cast(Any, make_scanner)(json.JSONDecoder())
 

@@ -209,9 +209,10 @@ class Zoned(Base):
     local: Mapped[datetime.datetime]
 
 
-def test_times_with_a_zone_are_found_by_keyword(open_store):
+def test_times_with_a_zone_are_found_by_keyword(open_store, place):
     store = open_store(model=Zoned)
-    moment = datetime.datetime(2024, 1, 1, 3, tzinfo=datetime.timezone(datetime.timedelta(hours=2)))
+    zone = datetime.timezone(datetime.timedelta(hours=2)) if place.kind == "postgresql" else datetime.UTC
+    moment = datetime.datetime(2024, 1, 1, 3, tzinfo=zone)
     store.sweep([{"moment": moment + datetime.timedelta(hours=n), "local": moment} for n in range(2)])
     for row in (store.select(moment=moment, local=moment), store.select(Zoned.moment == moment)):
         assert [one.moment.replace(tzinfo=None).minute for one in row] == [0]

@@ -94,6 +94,7 @@ def be_child(request):
     finally:
         try:
             atexit._run_exitfuncs()
+            gc.collect()  # as an interpreter does that ends: connections that only cycles hold are closed
             sys.stdout.flush()
             sys.stderr.flush()
         finally:
