@@ -1,6 +1,7 @@
 """Children that meet a full disk, a folder that they cannot write, or a database that somebody else has locked."""
 
 import contextlib
+import gc
 import os
 import resource
 import sqlite3
@@ -79,6 +80,9 @@ def as_nobody(folder, call, opened):
     """Make a call without the rights of root; open the store with or without them."""
     work.behave(folder)
     made = work.store(folder)  # in any case: it imports what is imported late, maybe from where nobody may read
+    if not opened:
+        made = None
+        gc.collect()  # its connection is closed while there is the right to, and takes the log of the database with it
     with powerless():
         try:
             made = made if opened else work.store(folder)
