@@ -19,6 +19,7 @@ from PIL import Image
 from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 
+from contract.models import run_python
 from entropic import Base, LoadError, Mapped, ParameterError, ResultMissingError, Store
 
 
@@ -290,3 +291,30 @@ def test_an_image_of_several_pages_comes_back_with_all_of_them(make, suffix):
     store = make(Sim, write_pages, suffix)
     pages = store.load(store.run({"n": 1}))
     assert [np.asarray(page).tolist() for page in pages] == [np.full((2, 3), page).tolist() for page in range(4)]
+
+
+MANY_AT_ONCE = """if True:
+    import sys
+    from concurrent.futures import ThreadPoolExecutor
+    from pathlib import Path
+    import h5py, numpy, xarray
+    from entropic.ask.read import read
+
+    folder = Path(sys.argv[1])
+    for n in range(20):
+        xarray.Dataset({"u": (("t", "x"), numpy.full((3, 2), float(n)))}).to_netcdf(folder / f"{n}.nc")
+        with h5py.File(folder / f"{n}.h5", "w") as file:
+            file["u"] = numpy.full((3, 2), float(n))
+    def mean(n):
+        return float(read(f"{folder}/{n % 20}.{'nc' if n % 3 else 'h5'}")["u"].mean())
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(mean, range(2000)))
+    assert found == [n % 20 for n in range(2000)]
+    print("fine")
+"""
+
+
+def test_many_threads_may_load_at_once_as_lazy_arrays_do(tmp_path):
+    """HDF5 itself crashes the process then."""
+    assert run_python(MANY_AT_ONCE, tmp_path).strip() == "fine"

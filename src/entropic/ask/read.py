@@ -5,6 +5,7 @@ What is read is read whole and its file is closed, so nothing that is returned c
 
 import json
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -15,6 +16,8 @@ Loader = Callable[[str], Any]
 Names = Iterable[str] | None  # of the arrays that are wanted; None: of all
 
 _PICKLES = (".pkl", ".pickle", ".p", ".joblib", ".dill", ".pt", ".pth", ".ckpt")
+# HDF5, on which NetCDF stands, is for one thread at a time, and crashes the process if two files are read at once.
+_HDF5 = threading.Lock()
 _OWN_LOADER = "give the store a loader, which is called with the path: Store(..., loader=read_it)"
 
 
@@ -85,14 +88,16 @@ def _hdf5(path: str, only: Names) -> dict[str, Any]:
             is_text = h5py.check_string_dtype(item.dtype) is not None
             arrays[name] = item.asstr()[()] if is_text else item[()]
 
-    with h5py.File(path, "r") as file:
+    with _HDF5, h5py.File(path, "r") as file:
         file.visititems(take)
     return arrays
 
 
 def _netcdf(path: str, _: Names) -> Any:
     library("netCDF4", "netcdf", "a NetCDF file")
-    return library("xarray", "netcdf", "a NetCDF file").load_dataset(path, engine="netcdf4")
+    xarray = library("xarray", "netcdf", "a NetCDF file")
+    with _HDF5:
+        return xarray.load_dataset(path, engine="netcdf4")
 
 
 def _zarr(path: str, only: Names) -> Any:
