@@ -301,40 +301,42 @@ def _plan_batch(
             _check_repeated(parts, id, one, rows[id], fresh, missing)
     suspects: dict[str, Any] = {}
     absent = dict(fresh)
-    if parts.rows.is_direct:
-        plain_hit, unclear = lookup.hitter(parts), []
-        for raw in parts.rows.brief_many(fresh):
-            id = raw[0]
-            row = plain_hit(raw, fresh[id])
-            if row is None:
-                unclear.append(id)
-                continue
-            del absent[id]
-            if keep_rows:
-                rows[id] = row
-    else:
-        unclear = list(fresh)
-    for raw in parts.rows.read_many(unclear):
-        id = parts.rows.id_of(raw)
-        suspect, path = lookup.judge(parts, raw)
-        if path is None:
-            parts.verify(raw, fresh[id])
-            suspects[id] = suspect
-            continue
-        row = parts.row(raw, absent.pop(id), path)
+    for id, row in _find(parts, fresh, suspects, changes):
+        del absent[id]
         if keep_rows:
             rows[id] = row
-    touched = {id: raw for id, raw in suspects.items() if raw is not None and lookup.is_touched(parts, raw)}
-    for id, raw in (confirm(parts, touched) if touched and changes else touched).items():
-        row = parts.row(raw, absent.pop(id))
-        if keep_rows:
-            rows[id] = row
-        del suspects[id]
     for id, one in absent.items():
         # A stream runs later, when its caller may have changed them.
         missing[id] = run.prepare(parts, id, one if keep_rows else attempt.copied(one), {})
         missing[id].suspect, missing[id].fresh = suspects.get(id), id not in suspects
     return fresh
+
+
+def _find(
+    parts: Parts[ModelT], wanted: Mapping[str, Mapping[str, Any]], suspects: dict[str, Any], changes: bool
+) -> Iterator[tuple[str, ModelT]]:
+    """Yield the key and the row of each wanted set that is stored; the others that have a row go to `suspects`."""
+    unclear = list(wanted)
+    if parts.rows.is_direct:
+        plain_hit, unclear = lookup.hitter(parts), []
+        for raw in parts.rows.brief_many(wanted):
+            row = plain_hit(raw, wanted[raw[0]])
+            if row is None:
+                unclear.append(raw[0])
+            else:
+                yield raw[0], row
+    for raw in parts.rows.read_many(unclear):
+        id = parts.rows.id_of(raw)
+        suspect, path = lookup.judge(parts, raw)
+        if path is None:
+            parts.verify(raw, wanted[id])
+            suspects[id] = suspect
+        else:
+            yield id, parts.row(raw, wanted[id], path)
+    touched = {id: raw for id, raw in suspects.items() if raw is not None and lookup.is_touched(parts, raw)}
+    for id, raw in (confirm(parts, touched) if touched and changes else touched).items():
+        del suspects[id]
+        yield id, parts.row(raw, wanted[id])
 
 
 def _check_repeated(

@@ -159,8 +159,6 @@ def custom(parts: Parts[Any], name: str, given: Any) -> Any:
         number = float(value) if isinstance(value, int | float) else 0.0
     except (TypeError, ValueError, OverflowError) as error:
         raise ParameterError(f"custom_data[{name!r}]={given!r:.80} cannot be asked for: {error}") from None
-    if not math.isfinite(number):
-        raise ParameterError(f"custom_data[{name!r}]={given!r} cannot be asked for: JSON has no such number")
     part, dialect = parts.schema.table.c.custom_data[name], parts.database.dialect
     if isinstance(value, bool):
         return careful(part.as_boolean() == value, dialect)

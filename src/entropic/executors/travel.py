@@ -24,9 +24,9 @@ from entropic.files.attempt import Runner
 from entropic.model import Base
 from entropic.passwords import withheld
 
-_names: "weakref.WeakKeyDictionary[type, str]" = weakref.WeakKeyDictionary()  # of the models that have travelled
+# The models that have travelled, and their names on the way: one that comes twice is one class.
+_names: "weakref.WeakKeyDictionary[type, str]" = weakref.WeakKeyDictionary()
 _models: "weakref.WeakValueDictionary[str, type[Base]]" = weakref.WeakValueDictionary()
-# By these names: a model that comes twice is one class.
 # What SQLAlchemy makes for a class, or what the copy gets from its table.
 _MADE = {"__table__", "__table_args__", "__mapper__", "__mapper_args__", "__annotations__", "__init__"}
 _MADE |= {"__dict__", "__weakref__", "__module__", "__doc__"}

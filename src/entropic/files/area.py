@@ -105,7 +105,7 @@ class Area:
 
     def is_taken(self, place: str) -> bool:
         """Tell whether anything lies at a place, be it a link that leads nowhere."""
-        return _exists(f"{self.results_dir}{os.sep}{place}")
+        return _exists(self.path(place))
 
     def extra(self, place: str, attempt: str) -> str:
         """Return the absolute path of the folder of an attempt's extra files, beside its result."""

@@ -172,14 +172,12 @@ class Dialect:
     # ---- values ------------------------------------------------------------------------------------------------
     def bind_processor(self, kind: Any, dialect: sa.Dialect) -> Processor:
         """Return what turns a Python value of a type into the driver's."""
-        base, found = underlying(kind), kind.bind_processor(dialect)
+        base, found = underlying(kind), only_utc(kind, kind.bind_processor(dialect))
         if isinstance(base, sa.JSON):
             return then(found, strict_json)
-        if isinstance(base, sa.DateTime) and base.timezone:
-            found = only_utc(found)
         if isinstance(base, sa.DateTime | sa.Time):
             return then(found, without_zone)
-        return found  # type: ignore[no-any-return]
+        return found
 
     def result_processor(self, kind: Any, dialect: sa.Dialect, there: Any) -> Processor:
         """Return what turns the driver's value of a type into Python's; `there` is the type that the table has."""
@@ -249,8 +247,11 @@ def strict_json(text: Any) -> Any:
     return text
 
 
-def only_utc(process: Processor) -> Processor:
+def only_utc(kind: Any, process: Processor) -> Processor:
     """Refuse times of other zones, for columns with zones where the database keeps none: 3:00 at +2 would read 3:00."""
+    base = underlying(kind)
+    if not (isinstance(base, sa.DateTime) and base.timezone):
+        return process
 
     def check(value: Any) -> Any:
         if value is not None and value.utcoffset():

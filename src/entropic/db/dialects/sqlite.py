@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 
-from entropic.db.dialects.portable import Dialect, Processor, Trouble, only_utc, underlying
+from entropic.db.dialects.portable import Dialect, Processor, Trouble, only_utc
 from entropic.errors import NetworkFileSystemWarning, levels_to_user
 
 POLL = 0.5  # s; SQLite's own wait cannot be interrupted by Ctrl-C, so it is done in pieces
@@ -128,9 +128,7 @@ class SQLite(Dialect):
 
     def bind_processor(self, kind: Any, dialect: sa.Dialect) -> Processor:
         """Return what turns a Python value of a type into the driver's: SQLAlchemy knows all of it."""
-        found: Processor = kind.bind_processor(dialect)
-        base = underlying(kind)
-        return only_utc(found) if isinstance(base, sa.DateTime) and base.timezone else found
+        return only_utc(kind, kind.bind_processor(dialect))
 
     def refuses(self, value: Any) -> str | None:
         """SQLite has no NaN."""
