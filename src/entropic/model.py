@@ -64,7 +64,8 @@ class CustomData(MutableDict[str, Any]):
                 flag_modified(row, attribute)
 
 
-_defined: "weakref.WeakValueDictionary[tuple[str, str], type[Base]]" = weakref.WeakValueDictionary()
+# The tables of models by the names of these; the metadata keeps a table when its model is gone.
+_defined: "weakref.WeakValueDictionary[tuple[str, str], Any]" = weakref.WeakValueDictionary()
 
 
 class Base(DeclarativeBase):
@@ -97,12 +98,13 @@ class Base(DeclarativeBase):
         """Let a model that is defined again, as by a notebook cell, take the place of the earlier one."""
         name = cls.__module__, cls.__qualname__
         earlier: Any = _defined.get(name)
-        if earlier is not None and earlier.__table__ in cls.metadata.tables.values():
-            cls.metadata.remove(earlier.__table__)
+        if earlier is not None and earlier in cls.metadata.tables.values():
+            cls.metadata.remove(earlier)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "This declarative base already contains a class", sa.exc.SAWarning)
             super().__init_subclass__(**options)
-        _defined[name] = cls
+        if (table := getattr(cls, "__table__", None)) is not None:
+            _defined[name] = table
 
     def __repr__(self) -> str:
         own = [(name, value) for name, value in loaded(self).items() if name == "id" or name not in RESERVED]

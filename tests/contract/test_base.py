@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import re
+import weakref
 from datetime import datetime
 from typing import Any
 
@@ -169,6 +171,13 @@ def test_a_model_may_be_defined_again_as_by_a_notebook_cell_and_both_are_of_use(
     rows = [store.run_or_retrieve({"n": 1}) for store in stores]
     assert [type(row) for row in rows] == [store._parts.schema.model for store in stores]
     assert len(runner.calls) == 1
+
+
+def test_a_model_may_be_defined_again_when_the_earlier_one_is_gone():
+    earlier = weakref.ref(defined("gone_cells"))
+    gc.collect()
+    assert earlier() is None
+    assert defined("gone_cells").__tablename__ == "gone_cells"
 
 
 def test_a_model_that_is_defined_again_with_a_new_column_says_what_the_table_lacks(open_store):
