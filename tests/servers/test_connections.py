@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import pkgutil
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, ClassVar
 
 import pytest
 
@@ -253,6 +255,66 @@ def test_a_server_that_drops_whoever_is_idle_for_a_moment_stops_nobody(open_stor
     assert dropped
     assert sorted(runner.ns) == list(range(32))
     assert stores[0].check().ok
+
+
+# ---- interrupted ones --------------------------------------------------------------------------------------------
+class Interrupt:
+    """Interrupts the main thread, as Ctrl-C does, when it waits for an answer of the server for the n-th time."""
+
+    WAITS: ClassVar = {"postgresql": "psycopg.waiting.wait", "mariadb": "pymysql.connections.Connection._read_bytes"}
+
+    def __init__(self, kind: str, after: int, answered: bool) -> None:
+        self.left, self.answered, self.met = after, answered, False
+        self.place = self.WAITS[kind]
+        self.wait = pkgutil.resolve_name(self.place)
+
+    def __call__(self, *given: Any, **options: Any) -> Any:
+        if threading.current_thread() is not threading.main_thread() or self.met:
+            return self.wait(*given, **options)
+        self.left -= 1
+        self.met = self.left < 0
+        if not self.met or self.answered:
+            answer = self.wait(*given, **options)
+        if self.met:
+            raise KeyboardInterrupt
+        return answer
+
+    def during(self, act: Callable[[], Any]) -> BaseException | None:
+        """Do something; return what it raised, if it is not one of the tests' own errors."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(self.place, lambda *given, **options: self(*given, **options))
+            try:
+                act()
+            except BaseException as error:
+                return error
+        return None
+
+
+@pytest.mark.parametrize("answered", [False, True], ids=["before an answer", "after an answer"])
+@pytest.mark.parametrize(
+    "call",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name not in ("a hit", "a sweep of some"))) for name in CALLS],
+)
+def test_wherever_a_call_is_interrupted_that_is_what_it_raises_and_the_store_goes_on(
+    open_store, database_kind, call, answered
+):
+    act, _, before = CALLS[call]
+    runner = CountingRunner(refuse if act is refused_for else None)
+    store = open_store(run=runner)
+    for n in itertools.count():
+        one = {"n": 0 if before else n, "dt": 0.5}  # ever more rows would be ever more answers
+        if before:
+            store.run_or_retrieve(one)
+        interrupt = Interrupt(database_kind, after=n, answered=answered)
+        raised = interrupt.during(lambda one=one: act(store, one))
+        assert type(raised) is (KeyboardInterrupt if interrupt.met else NoneType)
+        if not interrupt.met:
+            break
+        if act is not refused_for:
+            assert store.run_or_retrieve(one).n == one["n"]
+    assert n > 0
+    store.repair()  # of what was interrupted; opening the store does the same
+    assert store.check().ok
 
 
 # ---- how many ----------------------------------------------------------------------------------------------------

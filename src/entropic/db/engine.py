@@ -93,10 +93,11 @@ class Database:
             if not self.in_memory:
                 pooled.detach()
             self.dialect.adopt(raw)
-        except Exception as error:
+        except BaseException as error:
             if raw is not None:
                 raw.close()
-            self._raise_interrupted(error)
+            if isinstance(error, Exception):
+                self._raise_interrupted(error)
             raise
         return pooled, raw
 

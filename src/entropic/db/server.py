@@ -7,6 +7,7 @@ store waits; runners are never part of it. `tests/servers` cuts, kills and resta
 import logging
 import os
 import random
+import sys
 import threading
 import time
 import weakref
@@ -136,9 +137,16 @@ class ServerConnection(Connection):
 
     def _do(self, act: Callable[[], T]) -> T:
         """Ask the driver, and say what its errors mean."""
+        before = sys.exception()
         try:
             result = act()
-        except self._error as error:
+        except BaseException as error:
+            interrupt = _interrupt_in(error, before)
+            if interrupt is not None or not isinstance(error, self._error):
+                self.close()  # nobody knows how much of an answer has been read
+                if interrupt is not None and interrupt is not error:
+                    raise interrupt from None
+                raise
             trouble = self._dialect.trouble(error)
             if trouble == "lost":
                 self.close()
@@ -148,9 +156,6 @@ class ServerConnection(Connection):
             if trouble == "again":
                 raise Conflict(str(error)) from error
             self._explain(error)
-            raise
-        except BaseException:  # an interrupt: nobody knows how much of an answer has been read
-            self.close()
             raise
         self._used = time.monotonic()
         return result
@@ -211,6 +216,18 @@ class ServerConnection(Connection):
                 self.close()
         finally:
             self.lock.release()
+
+
+def _interrupt_in(error: BaseException | None, before: BaseException | None) -> BaseException | None:
+    """Return the interrupt that an error is or that led to it: a driver's tidying may fail, and hide a Ctrl-C.
+
+    What was being handled before the driver was asked is no part of it (`tests/servers/test_connections.py`).
+    """
+    while error is not None and error is not before:
+        if not isinstance(error, Exception):
+            return error
+        error = error.__context__
+    return None
 
 
 def _close(raw: Any) -> None:
