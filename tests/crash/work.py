@@ -10,7 +10,7 @@ from pathlib import Path
 import faults
 from peek import place_of
 
-from entropic import Base, Mapped, ResultLostWarning, Store, process
+from entropic import Base, Mapped, ResultLostWarning, Store, process, share
 from entropic.collect import collect
 from entropic.files import attempt
 
@@ -164,11 +164,17 @@ def do(made, operation, folder):
     return made.delete({"x": 1}, remove_file=operation == "delete file")
 
 
+def steadily():
+    """Let a sweep pass the same steps however slow the machine is: only its end publishes, nothing is given back."""
+    share.CHUNK_SECONDS = share.PUBLISH_SECONDS = share.GIVE_BACK_SECONDS = 300.0
+
+
 def suffer(folder, operation, shape, fault=None, trace=None, elsewhere=None, then=(), **options):
     """Perform an operation with a fault on its way; `then` others, if it is survived."""
     if elsewhere:
         be_elsewhere(elsewhere)
     behave(folder, shape=shape)
+    steadily()
     made = opened(folder, **options)
     if fault or trace:
         faults.install(fault, trace)
@@ -179,6 +185,7 @@ def suffer(folder, operation, shape, fault=None, trace=None, elsewhere=None, the
 def endure(folder, operation, shape, fault, trace):
     """Perform an operation that is interrupted on its way, and then again, in the same process, as in a notebook."""
     behave(folder, shape=shape)
+    steadily()
     made = opened(folder)
     faults.install(fault, trace)
     try:
