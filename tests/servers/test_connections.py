@@ -280,7 +280,7 @@ class Interrupt:
         return answer
 
     def during(self, act: Callable[[], Any]) -> BaseException | None:
-        """Do something; return what it raised, if it is not one of the tests' own errors."""
+        """Do something; return what it raised, or None."""
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(self.place, lambda *given, **options: self(*given, **options))
             try:
