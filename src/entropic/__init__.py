@@ -3,15 +3,16 @@
 The same experiment never runs twice, a finished one is never lost, and a wrong one is never served.
 """
 
-from entropic.garbage import paused as _paused
+from entropic.support.collector import paused as _paused
 
 with _paused():  # what is made here lives as long as the process; collections among it took a sixth of the import
     from sqlalchemy.orm import Mapped, mapped_column
 
     from entropic.ask.explain import Explanation
+    from entropic.ask.failures import Failure
     from entropic.ask.nearest import Nearest
     from entropic.ask.runs import Runs
-    from entropic.disposal import Disposal, Removal
+    from entropic.ask.status import Status
     from entropic.errors import (
         CycleError,
         DatabaseBusy,
@@ -34,15 +35,14 @@ with _paused():  # what is made here lives as long as the process; collections a
         StoreError,
         WorkerDied,
     )
-    from entropic.failures import Failure
-    from entropic.grid import expand_grid
-    from entropic.keys import key
-    from entropic.model import Base
-    from entropic.plan import Plan
-    from entropic.repair import Finding, Repair, Report
-    from entropic.status import Status
+    from entropic.params.grid import expand_grid
+    from entropic.params.keys import key
+    from entropic.params.model import Base
+    from entropic.protocol.wait import Owner
     from entropic.store import Store
-    from entropic.wait import Owner
+    from entropic.sweep.plan import Plan
+    from entropic.upkeep.gc import Disposal, Removal
+    from entropic.upkeep.repair import Finding, Repair, Report
 
 __version__ = "3.0.0.dev0"
 

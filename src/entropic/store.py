@@ -6,8 +6,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal
 
-from entropic import collect, delete, disposal, failures, lookup, plan, register, repair, run, status, sweep, transfer
-from entropic.ask import explain, load, select
+from entropic.ask import explain, failures, load, select, status
+from entropic.ask.failures import Failure
 from entropic.ask.read import Loader
 from entropic.ask.runs import Runs
 from entropic.db.engine import Database
@@ -15,17 +15,19 @@ from entropic.db.ledger import Ledger
 from entropic.db.rows import Rows
 from entropic.db.settings import Settings
 from entropic.db.tables import metadata
-from entropic.disposal import Disposal, Limits
 from entropic.errors import ParameterError, StoreError
-from entropic.failures import Failure
 from entropic.files.area import Area, check_suffix
 from entropic.files.attempt import Runner
-from entropic.heartbeat import heart
-from entropic.keys import Hasher
-from entropic.model import Schema
-from entropic.parts import ModelT, Parts
-from entropic.repair import Repair, Report
-from entropic.show import html_table
+from entropic.params.keys import Hasher
+from entropic.params.model import Schema
+from entropic.protocol import delete, lookup, register, run
+from entropic.protocol.context import ModelT, Parts
+from entropic.protocol.heartbeat import heart
+from entropic.support.show import html_table
+from entropic.sweep import plan, sweep
+from entropic.upkeep import copy, gc, recover, repair
+from entropic.upkeep.gc import Disposal, Limits
+from entropic.upkeep.repair import Repair, Report
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -109,8 +111,8 @@ class Store(Generic[ModelT]):
         self._loader = loader
         self._made_of = (runner, result_cls, folder, suffix)
         self._options = {"lease": lease, "float_rounding": float_rounding, "fsync": fsync, "loader": loader}
-        collect.look_at_folder(self._parts)
-        collect.collect(self._parts)
+        recover.look_at_folder(self._parts)
+        recover.collect(self._parts)
 
     def run_or_retrieve(self, params: dict[str, Any], **custom_data: Any) -> ModelT:
         """Return the row of these params; run them first if there is none.
@@ -209,7 +211,7 @@ class Store(Generic[ModelT]):
             Whether to show a progress bar; None for only in a terminal or a notebook.
         """
         options = sweep.Options(client, workers, on_error, retry_failed, timeout, progress)
-        collect.collect(self._parts)
+        recover.collect(self._parts)
         return self._runs(sweep.sweep(self._parts, params, options))
 
     def stream(
@@ -230,7 +232,7 @@ class Store(Generic[ModelT]):
         sweep as an interrupt does.
         """
         options = sweep.Options(client, workers, on_error, retry_failed, timeout, progress)
-        collect.collect(self._parts)
+        recover.collect(self._parts)
         return sweep.stream(self._parts, params, options)
 
     def select(self, *where: Any, order_by: Any = None, limit: int | None = None, **equal: Any) -> Runs[ModelT]:
@@ -379,7 +381,7 @@ class Store(Generic[ModelT]):
             If `results_dir` seems to be another one than that of the results.
         """
         limits = Limits.of(older_than, total_size)
-        return disposal.gc(self._parts, where, equal, limits, orphans, leftovers, dry_run)
+        return gc.gc(self._parts, where, equal, limits, orphans, leftovers, dry_run)
 
     def copy_to(self, db_url: str) -> "Store[ModelT]":
         """Copy all rows and claims into another database, and return the store that works on it.
@@ -396,9 +398,9 @@ class Store(Generic[ModelT]):
         StoreError
             If it has some, or does not take a value, or if runs are under way.
         """
-        transfer.refuse_busy(self._parts)
+        copy.refuse_busy(self._parts)
         other: Store[ModelT] = _restore(type(self), *self._made_of, db_url, self._options)
-        transfer.copy(self._parts, other._parts)
+        copy.copy(self._parts, other._parts)
         return other
 
     @property

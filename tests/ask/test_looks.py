@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session, deferred
 
 from entropic import Base, Mapped, Plan, Runs, mapped_column
-from entropic.passwords import shown
+from entropic.support.passwords import shown
 
 
 class Hue(enum.Enum):

@@ -171,7 +171,7 @@ def signal_pulses(pid, number):
     """Send a signal to the processes that renew the leases of a process, if it has any: on servers."""
     for process in family(pid)[1:]:
         with contextlib.suppress(psutil.Error):
-            if any(word.endswith("pulse.py") for word in process.cmdline()):
+            if any(word.endswith("lease_process.py") for word in process.cmdline()):
                 process.send_signal(number)
 
 

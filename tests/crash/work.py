@@ -10,9 +10,11 @@ from pathlib import Path
 import faults
 from peek import place_of
 
-from entropic import Base, Mapped, ResultLostWarning, Store, process, share
-from entropic.collect import collect
+from entropic import Base, Mapped, ResultLostWarning, Store
 from entropic.files import attempt
+from entropic.support import process
+from entropic.sweep.sweep import share
+from entropic.upkeep.recover import collect
 
 warnings.simplefilter("ignore", ResultLostWarning)  # results are lost on purpose
 SUFFIX = ".res"

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from contract.models import Colour, Level, Nested, Scale
 from entropic import key
-from entropic.keys import Hasher
+from entropic.params.keys import Hasher
 
 RESERVED = {"id", "result_file", "created_at", "custom_data"}
 

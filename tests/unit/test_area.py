@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from entropic import process
 from entropic.errors import StoreError
 from entropic.files.area import Area, check_suffix, key_of
+from entropic.support import process
 
 
 @pytest.fixture(scope="module")

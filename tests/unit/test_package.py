@@ -5,7 +5,8 @@ import subprocess
 import sys
 
 import entropic
-from entropic import errors, text
+from entropic import errors
+from entropic.support import compact_json
 
 
 def test_all_names_what_is_exported():
@@ -36,5 +37,5 @@ def test_a_version_is_there():
 
 def test_what_drivers_are_given_for_json_has_no_closure():
     """psycopg makes a class of its own for each, and warns where it cannot see whether it has one already."""
-    assert text.compact.__closure__ is None
-    assert text.load_json.__closure__ is None
+    assert compact_json.compact.__closure__ is None
+    assert compact_json.load_json.__closure__ is None

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from entropic import process
+from entropic.support import process
 
 
 def identity_of(pid: int) -> str:

@@ -11,8 +11,8 @@ from typing import Any
 
 from entropic.ask.columns import Column, columns
 from entropic.errors import ParameterError
-from entropic.fields import unknown_key
-from entropic.model import Base, Schema
+from entropic.params.fields import unknown_key
+from entropic.params.model import Base, Schema
 
 RUN = "run"
 _SORTED = {"boolean", "integer", "float", "decimal", "datetime", "date", "time", "duration"}

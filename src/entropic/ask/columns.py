@@ -11,8 +11,8 @@ import sqlalchemy as sa
 
 from entropic.db.dialects.portable import underlying
 from entropic.errors import ParameterError
-from entropic.model import Base, Schema
-from entropic.text import compact
+from entropic.params.model import Base, Schema
+from entropic.support.compact_json import compact
 
 Kind = str  # a key of `_HOLDS`, "decimal", "label", "json" (anything JSON), or "object" (anything)
 MOST_DIGITS = 38  # of a decimal number in 128 bits

@@ -14,7 +14,7 @@ from entropic.ask.read import Loader
 from entropic.ask.stack import Stack, missing_type
 from entropic.ask.variables import UNDECLARED, Variable, variables
 from entropic.errors import LoadError, ParameterError
-from entropic.model import Base, Schema
+from entropic.params.model import Base, Schema
 
 if TYPE_CHECKING:
     import xarray

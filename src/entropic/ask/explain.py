@@ -5,16 +5,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from entropic import lookup
+from entropic.ask.failures import Failure, failures
 from entropic.ask.nearest import Nearest, nearest
 from entropic.db.ledger import RUNNING, Claim
 from entropic.errors import KeyCollisionError
-from entropic.failures import Failure, failures
 from entropic.files.measure import measure
-from entropic.keys import RESERVED
-from entropic.parts import Parts
-from entropic.show import html_table, named
-from entropic.wait import Owner, owner_of, whom
+from entropic.params.keys import RESERVED
+from entropic.protocol import lookup
+from entropic.protocol.context import Parts
+from entropic.protocol.wait import Owner, owner_of, whom
+from entropic.support.show import html_table, named
 
 State = Literal["stored", "missing", "running", "failed", "lost", "collision"]
 _CALLED: dict[State, str] = {

@@ -4,11 +4,11 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from entropic import run
 from entropic.ask.read import Loader, Names, read
 from entropic.errors import ParameterError, ResultMissingError
-from entropic.model import Base
-from entropic.parts import Parts
+from entropic.params.model import Base
+from entropic.protocol import run
+from entropic.protocol.context import Parts
 
 
 def load(parts: Parts[Any], what: Base | Mapping[str, Any], loader: Loader | None) -> Any:

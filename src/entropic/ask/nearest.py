@@ -15,9 +15,9 @@ import sqlalchemy as sa
 from entropic.ask.select import equal
 from entropic.db.query import fetch
 from entropic.errors import ParameterError
-from entropic.parts import Parts
-from entropic.same import same
-from entropic.show import brief
+from entropic.params.same import same
+from entropic.protocol.context import Parts
+from entropic.support.show import brief
 
 COUNT = 3
 _MOST_CHANGES = 3  # of types at once, that are tried to explain a key

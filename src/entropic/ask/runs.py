@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Generic, SupportsIndex, TypeVar, overload
 from entropic.ask.load import load_row
 from entropic.ask.read import Loader
 from entropic.errors import ParameterError
-from entropic.model import Base, loaded
-from entropic.show import aligned, html_table
+from entropic.params.model import Base, loaded
+from entropic.support.show import aligned, html_table
 
 if TYPE_CHECKING:
     import pandas

@@ -10,11 +10,11 @@ import sqlalchemy as sa
 from entropic.db.build import load_many
 from entropic.db.query import bare, careful, fetch, ordered
 from entropic.errors import ParameterError
-from entropic.fields import as_json, unknown_key
-from entropic.garbage import paused
-from entropic.model import Schema
-from entropic.parts import ModelT, Parts
-from entropic.same import RELATIVE
+from entropic.params.fields import as_json, unknown_key
+from entropic.params.model import Schema
+from entropic.params.same import RELATIVE
+from entropic.protocol.context import ModelT, Parts
+from entropic.support.collector import paused
 
 PAGE = 500  # rows that are read, and made, in one go
 _EXACT = 2**53  # up to here whole numbers are floats

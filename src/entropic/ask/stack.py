@@ -5,7 +5,7 @@ from typing import Any
 from entropic.ask.axes import Grid
 from entropic.ask.variables import Variable
 from entropic.errors import LoadError
-from entropic.model import Base
+from entropic.params.model import Base
 
 
 class Stack:

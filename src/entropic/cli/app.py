@@ -1,87 +1,13 @@
-"""The command itself: its options that are everywhere, and how it ends."""
+"""`entropic`: all its commands, and how it starts."""
 
-import functools
-import inspect
-import sys
-from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperCommand
 
 import entropic
-from entropic.cli.errors import FINE, prepare_output, said
-from entropic.cli.target import Target
-
-app = typer.Typer(
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    help="Look at, run and clean the results of a store.",
-    epilog="A store is named first, as file.py:store or module:store, or by --store, by --db URL (where nothing is "
-    "run), by ENTROPIC_STORE or ENTROPIC_DB, or by [tool.entropic] in pyproject.toml. "
-    "Exit codes: 0 fine, 1 something was found, missing or failed, 2 wrong usage, 130 interrupted.",
-)
-
-_COMMON: dict[str, Any] = {
-    "store": Annotated[str | None, typer.Option("--store", "-s", metavar="NAME", help="file.py:store or module:store")],
-    "db": Annotated[str | None, typer.Option("--db", metavar="URL", help="a database alone, for all but runs")],
-    "table": Annotated[str | None, typer.Option("--table", metavar="NAME", help="with --db: which table of results")],
-    "results": Annotated[str | None, typer.Option("--results", metavar="DIR", help="with --db: where they lie")],
-}
-
-
-def _parameter(name: str, kind: Any, default: Any = None) -> inspect.Parameter:
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
-
-
-def command(name: str, words: str, example: str) -> Callable[[Callable[..., int | None]], Callable[..., int | None]]:
-    """Make a command of a function of a store, the words that were typed, and options of its own.
-
-    Parameters
-    ----------
-    name
-        Of the command.
-    words
-        What the help calls its words.
-    example
-        A line, or some, for the help.
-    """
-
-    def register(function: Callable[..., int | None]) -> Callable[..., int | None]:
-        own = list(inspect.signature(function).parameters.values())[2:]
-        kind = Annotated[list[str] | None, typer.Argument(hidden=True)]
-        common = [_parameter(option, one) for option, one in _COMMON.items()]
-        own = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own]
-        parameters = [_parameter("words", kind), *own, *common]
-
-        @functools.wraps(function)
-        def run(**given: Any) -> None:
-            with said():
-                target = Target(*(given.pop(option) for option in _COMMON))
-                store, rest = target.open(given.pop("words") or [])
-                code = function(store, rest, **given) or FINE
-                sys.stdout.flush()  # here, where it may fail in a sentence
-                raise typer.Exit(code)
-
-        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        run.__annotations__ = {one.name: one.annotation for one in parameters}
-        lines = "\n".join(f"  {line}" for line in example.splitlines())
-        app.command(name, cls=_with_usage(words), epilog=f"\b\nExample:\n{lines}")(run)
-        return function
-
-    return register
-
-
-def _with_usage(words: str) -> type[TyperCommand]:
-    """Return the kind of a command whose usage calls its words so."""
-
-    class Command(TyperCommand):
-        def collect_usage_pieces(self, ctx: Any) -> list[str]:
-            return ["[OPTIONS]", words]
-
-    return Command
+from entropic.cli import ask, clean, look, work  # noqa: F401  (each adds its commands)
+from entropic.cli.command import app
+from entropic.cli.errors import prepare_output
 
 
 def _version(wanted: bool) -> None:
@@ -103,7 +29,3 @@ def main() -> None:
     """Run the command line."""
     prepare_output()
     app(prog_name="entropic")
-
-
-# Each of these adds its commands to `app`.
-from entropic.cli import ask, clean, look, work  # noqa: E402, F401

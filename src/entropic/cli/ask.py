@@ -5,17 +5,17 @@ from typing import Annotated, Any
 
 import typer
 
-from entropic.cli.app import command
 from entropic.cli.choices import key_of
+from entropic.cli.command import command
 from entropic.cli.errors import FINE, FOUND
 from entropic.cli.look import Json, of_runner
 from entropic.cli.output import cell, put, put_json, put_json_rows, put_pairs, put_table
+from entropic.cli.reflect import by_values
 from entropic.cli.values import params
 from entropic.cli.work import Grid, sets
-from entropic.disposal import amount
-from entropic.plan import duration
-from entropic.reflect import by_values
 from entropic.store import Store
+from entropic.sweep.plan import duration
+from entropic.upkeep.gc import amount
 
 
 @command("status", "[STORE]", "entropic status model.py:store")

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from entropic.ask.failures import Failure
 from entropic.cli.errors import FOUND, UsageError, end
-from entropic.failures import Failure
 from entropic.store import Store
 
 MOST = 5  # of the keys that an ambiguous prefix shows

@@ -5,16 +5,16 @@ from typing import Annotated, Any
 
 import typer
 
-from entropic.cli.app import command
 from entropic.cli.ask import no_words
 from entropic.cli.choices import key_of, keys_only
+from entropic.cli.command import command
 from entropic.cli.errors import FINE, FOUND, USAGE, end
 from entropic.cli.look import Json, Where, Yes
 from entropic.cli.output import put, put_json
 from entropic.cli.values import filters, seconds, size
-from entropic.disposal import Disposal, amount
 from entropic.files.measure import measure
 from entropic.store import Store
+from entropic.upkeep.gc import Disposal, amount
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
 

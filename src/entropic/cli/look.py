@@ -10,18 +10,18 @@ from typing import Annotated, Any, Literal
 import typer
 
 from entropic.ask.runs import Runs
-from entropic.cli.app import command
 from entropic.cli.choices import failure_of, key_of, keys_only
+from entropic.cli.command import command
 from entropic.cli.errors import FINE, UsageError
 from entropic.cli.output import cell, on_terminal, put, put_json, put_json_rows, put_pairs, put_table
 from entropic.cli.target import START
 from entropic.cli.values import filters, schema_of
-from entropic.disposal import amount
 from entropic.errors import EntropicError
-from entropic.fields import unknown_key
 from entropic.files.measure import measure
-from entropic.keys import RESERVED
+from entropic.params.fields import unknown_key
+from entropic.params.keys import RESERVED
 from entropic.store import Store
+from entropic.upkeep.gc import amount
 
 PAGE = 50  # rows on a terminal, if nobody says
 _SECONDS = "elapsed_seconds"

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from entropic.cli.errors import UsageError
 from entropic.cli.output import answers_only
-from entropic.reflect import open_reflected
+from entropic.cli.reflect import open_reflected
 from entropic.store import Store
 
 START = os.getcwd()  # where the user is: a project is opened in its own folder

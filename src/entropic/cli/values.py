@@ -14,8 +14,8 @@ import sqlalchemy as sa
 from entropic.ask.select import custom
 from entropic.cli.errors import UsageError
 from entropic.db.dialects.portable import underlying
-from entropic.fields import unknown_key
-from entropic.model import Schema
+from entropic.params.fields import unknown_key
+from entropic.params.model import Schema
 from entropic.store import Store
 
 _NOTHING = ("null", "none")

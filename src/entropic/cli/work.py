@@ -6,17 +6,17 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from entropic.cli.app import command
 from entropic.cli.choices import key_of
+from entropic.cli.command import command
 from entropic.cli.errors import FINE, FOUND, UsageError
 from entropic.cli.look import Json
 from entropic.cli.output import answers_only, put, put_json
+from entropic.cli.reflect import refuse
 from entropic.cli.values import grid as grid_of
 from entropic.cli.values import params
-from entropic.grid import expand_grid
-from entropic.plan import duration
-from entropic.reflect import refuse
+from entropic.params.grid import expand_grid
 from entropic.store import Store
+from entropic.sweep.plan import duration
 
 Grid = Annotated[
     list[str] | None,

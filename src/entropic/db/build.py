@@ -10,8 +10,8 @@ from sqlalchemy.orm.attributes import instance_state, set_committed_value
 
 from entropic.db.engine import Database
 from entropic.errors import StoreError
-from entropic.model import CustomData, Schema
-from entropic.text import load_json
+from entropic.params.model import CustomData, Schema
+from entropic.support.compact_json import load_json
 
 Processor = Callable[[Any], Any]
 Builder = Callable[[Any, str], Any]

@@ -14,8 +14,8 @@ from entropic.db.dialects import dialect as dialect_of
 from entropic.db.dialects.portable import too_long
 from entropic.db.tables import check_columns, create_tables
 from entropic.errors import DatabaseBusy, ParameterError, StoreError
-from entropic.passwords import for_pickle, shown
-from entropic.text import compact, load_json
+from entropic.support.compact_json import compact, load_json
+from entropic.support.passwords import for_pickle, shown
 
 
 class _OfThread(threading.local):

@@ -20,12 +20,12 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import bindparam
 
-from entropic import process
 from entropic.db.connection import Connection
 from entropic.db.dialects.portable import Dialect
 from entropic.db.engine import Database
 from entropic.db.statement import ByKeys, Statement
 from entropic.db.tables import ledger
+from entropic.support import process
 
 IDLE, RUNNING, DELETING, FAILED = "idle", "running", "deleting", "failed"
 UNUSED = "0-00000000"  # the attempt of a claim that was made only to be locked

@@ -23,8 +23,8 @@ from entropic.db.ledger import RUNNING
 from entropic.db.statement import ByKeys, Statement, fixed
 from entropic.db.tables import ledger
 from entropic.errors import ParameterError
-from entropic.model import Base, Schema
-from entropic.same import same
+from entropic.params.model import Base, Schema
+from entropic.params.same import same
 
 _c = ledger.c
 _RUNNING = sa.case((_c.state == fixed(RUNNING), _c.attempt))

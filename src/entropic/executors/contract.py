@@ -4,10 +4,10 @@ from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from entropic.failure import Record
 from entropic.files import sidecar as sidecars
 from entropic.files.attempt import Task
 from entropic.files.sidecar import Sidecar
+from entropic.support.failure import Record
 
 TICK = 0.1  # s between two looks at what else there is to do
 TORN = "another execution of it did not come to an end"

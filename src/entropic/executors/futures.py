@@ -5,13 +5,13 @@ import time
 from collections.abc import Generator, Iterable
 from typing import Any
 
-from entropic import process
 from entropic.errors import ParameterError
 from entropic.executors.bundles import Bundles
 from entropic.executors.contract import TICK, ExecutorLost, Outcome
 from entropic.executors.travel import pickled
 from entropic.executors.work import Report, work_many, work_pickled
 from entropic.files.attempt import Runner, Task
+from entropic.support import process
 
 QUICK = 0.5  # s; what comes home sooner is handed over further ahead
 MOST_AHEAD = 1_000  # tasks claimed and not yet home: others could have run them

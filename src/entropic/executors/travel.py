@@ -21,8 +21,8 @@ from sqlalchemy.orm import QueryableAttribute
 
 from entropic.errors import ParameterError
 from entropic.files.attempt import Runner
-from entropic.model import Base
-from entropic.passwords import withheld
+from entropic.params.model import Base
+from entropic.support.passwords import withheld
 
 # The models that have travelled, and their names on the way: one that comes twice is one class.
 _names: "weakref.WeakKeyDictionary[type, str]" = weakref.WeakKeyDictionary()

@@ -11,10 +11,10 @@ import cloudpickle
 from entropic.errors import RunFailed, note
 from entropic.executors.contract import TORN, Outcome, at_home
 from entropic.executors.travel import unpickled
-from entropic.failure import Record, describe, said
 from entropic.files import attempt
 from entropic.files import sidecar as sidecars
 from entropic.files.attempt import Runner, Task, Torn
+from entropic.support.failure import Record, describe, said
 
 BUNDLE_SECONDS = 0.2  # of work that travels together
 

@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection
 from entropic.executors.travel import unpickled
 from entropic.executors.work import work
 from entropic.files.attempt import Task
-from entropic.passwords import tell
+from entropic.support.passwords import tell
 
 PARENT_SECONDS = 1.0  # between two looks whether the parent lives
 

@@ -22,15 +22,15 @@ from typing import Any
 
 import cloudpickle
 
-from entropic import process
 from entropic.errors import RunFailed, RunTimeout, WorkerDied
 from entropic.executors.bundles import Bundles
 from entropic.executors.contract import TICK, Outcome, at_home
 from entropic.executors.travel import pickled
 from entropic.executors.work import BUNDLE_SECONDS, Report, outcome
-from entropic.failure import record
 from entropic.files.attempt import Runner, Task
-from entropic.passwords import known
+from entropic.support import process
+from entropic.support.failure import record
+from entropic.support.passwords import known
 
 START = "import sys; sys.path[:] = {path!r}; from entropic.executors.worker import main; main()"
 THREADS = (

@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from entropic import process
 from entropic.errors import ResultMissingError, StoreError, note
 from entropic.files import sidecar as sidecars
 from entropic.files.area import Area
@@ -21,7 +20,8 @@ from entropic.files.durable import sync
 from entropic.files.measure import measure
 from entropic.files.place import remove
 from entropic.files.sidecar import Sidecar
-from entropic.model import now_as_text
+from entropic.params.model import now_as_text
+from entropic.support import process
 
 Runner = Callable[[dict[str, Any]], None]
 

@@ -19,7 +19,7 @@ from uuid import UUID
 
 from entropic.files.area import Area
 from entropic.files.measure import Measure
-from entropic.text import compact
+from entropic.support.compact_json import compact
 
 VERSION = 1
 

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from entropic.db.dialects.portable import Dialect
 from entropic.errors import StoreError
-from entropic.passwords import remember
+from entropic.support.passwords import remember
 
 WAIT_SECONDS = 60.0  # how long a locked or silent database is waited for, unless the URL says `?timeout=SECONDS`
 

@@ -31,7 +31,7 @@ from entropic.db.dialects.portable import (
     underlying,
 )
 from entropic.db.dialects.sqlite import on_conflict
-from entropic.text import compact, load_json
+from entropic.support.compact_json import compact, load_json
 
 _AGAIN = {"40001", "40P01"}  # serialisation, deadlock
 _BUSY = "55P03"  # a lock was waited for

@@ -10,9 +10,9 @@ from entropic.ask.select import matching
 from entropic.db.ledger import RUNNING
 from entropic.db.query import fetch
 from entropic.db.tables import ledger
-from entropic.model import utcnow
-from entropic.parts import Parts
-from entropic.wait import Owner, owner_of
+from entropic.params.model import utcnow
+from entropic.protocol.context import Parts
+from entropic.protocol.wait import Owner, owner_of
 
 SAMPLE = 1_000  # newest rows whose times are looked at
 

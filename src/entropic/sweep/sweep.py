@@ -16,21 +16,21 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, Generic
 
-from entropic import lookup, match, run
-from entropic.claim import Want, confirm, rehearsal, rehearse, settled
-from entropic.collect import collect
 from entropic.db.connection import Connection
 from entropic.errors import ParameterError, ResultMissingError, RunsFailedWarning, levels_to_user, noting
 from entropic.executors.contract import Executor, ExecutorLost
 from entropic.executors.serial import Serial
 from entropic.files import attempt
-from entropic.garbage import paused
-from entropic.keys import RESERVED
-from entropic.parts import ModelT, Parts
-from entropic.process import Call
-from entropic.progress import Bar
-from entropic.same import same
-from entropic.share import Share
+from entropic.params.keys import RESERVED
+from entropic.params.same import same
+from entropic.protocol import lookup, run, verify
+from entropic.protocol.claim import Want, confirm, rehearsal, rehearse, settled
+from entropic.protocol.context import ModelT, Parts
+from entropic.support.collector import paused
+from entropic.support.process import Call
+from entropic.sweep.progress import Bar
+from entropic.sweep.share import Share
+from entropic.upkeep.recover import collect
 
 log = logging.getLogger("entropic")
 PLANNED_TOGETHER = 5_000  # sets whose rows are looked up in one go
@@ -349,7 +349,7 @@ def _check_repeated(
 ) -> None:
     """Compare a set with the earlier one of the same key."""
     if row is not None:
-        match.verify(
+        verify.verify(
             parts.schema, parts.rows, {name: getattr(row, name) for name in parts.schema.attributes.values()}, one
         )
         return
@@ -363,7 +363,7 @@ def _check_repeated(
         if name in RESERVED:
             continue
         if name not in earlier or name not in one or not same(earlier[name], one[name]):
-            raise match.collision(parts.schema, id, earlier, one, name)
+            raise verify.collision(parts.schema, id, earlier, one, name)
 
 
 def fulfil(share: Share, executor: Executor) -> Generator[None, None, None]:

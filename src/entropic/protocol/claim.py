@@ -5,8 +5,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from entropic import publish
-from entropic.clear import finish_delete
 from entropic.db.connection import Connection
 from entropic.db.ledger import DELETING, FAILED, RUNNING, Claim
 from entropic.errors import ForeignFileError, ParameterError, ResultMissingError, RunFailed
@@ -14,9 +12,11 @@ from entropic.files import sidecar as sidecars
 from entropic.files.attempt import Task, inside
 from entropic.files.measure import measure
 from entropic.files.sidecar import Sidecar
-from entropic.keys import RESERVED
-from entropic.model import now_as_text
-from entropic.parts import Parts
+from entropic.params.keys import RESERVED
+from entropic.params.model import now_as_text
+from entropic.protocol import publish
+from entropic.protocol.clear import finish_delete
+from entropic.protocol.context import Parts
 
 T = TypeVar("T")
 _RESERVED = frozenset(RESERVED)

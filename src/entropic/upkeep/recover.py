@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from entropic import process, publish
-from entropic.clear import finish_delete
 from entropic.db.connection import Connection
 from entropic.db.ledger import DELETING, RUNNING, Claim
 from entropic.errors import EntropicError, ResultLostWarning, levels_to_user
@@ -22,7 +20,10 @@ from entropic.files import sidecar as sidecars
 from entropic.files.area import Found
 from entropic.files.place import remove, spent
 from entropic.files.sidecar import Sidecar
-from entropic.parts import Parts
+from entropic.protocol import publish
+from entropic.protocol.clear import finish_delete
+from entropic.protocol.context import Parts
+from entropic.support import process
 
 log = logging.getLogger("entropic")
 SAMPLE = 20  # rows

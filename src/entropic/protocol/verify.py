@@ -8,9 +8,9 @@ from typing import Any
 
 from entropic.db.rows import Rows
 from entropic.errors import KeyCollisionError, ParameterError
-from entropic.keys import RESERVED
-from entropic.model import Schema
-from entropic.same import same
+from entropic.params.keys import RESERVED
+from entropic.params.model import Schema
+from entropic.params.same import same
 
 
 def verify(schema: Schema, rows: Rows[Any], stored: Mapping[str, Any], params: Mapping[str, Any]) -> None:

@@ -9,12 +9,12 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from entropic.claim import Act, Busy, T, look, settled
 from entropic.db.ledger import RUNNING, Claim
 from entropic.errors import CycleError
 from entropic.files.attempt import Inside, inside
-from entropic.model import naive_utc
-from entropic.parts import Parts
+from entropic.params.model import naive_utc
+from entropic.protocol.claim import Act, Busy, T, look, settled
+from entropic.protocol.context import Parts
 
 log = logging.getLogger("entropic")
 

@@ -5,9 +5,9 @@ import stat
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from entropic import match
 from entropic.files.measure import measure
-from entropic.parts import ModelT, Parts
+from entropic.protocol import verify
+from entropic.protocol.context import ModelT, Parts
 
 # The raw row of a key, and where its file lies if that is as recorded: then this is a hit, else a suspect. None and
 # None where there is no row, or a newer result that lacks just its publication.
@@ -38,7 +38,7 @@ def finder(parts: Parts[ModelT]) -> Callable[[Mapping[str, Any]], Found[ModelT]]
 def hitter(parts: Parts[ModelT]) -> Callable[[Any, Mapping[str, Any]], ModelT | None]:
     """Return the function that makes a row of what `rows.brief` returned, if it surely is the hit of some params."""
     rows, schema, folder, is_folder = parts.rows, parts.schema, parts.area.results_dir + os.sep, stat.S_IFDIR
-    build, verify = rows.build_brief, match.verify
+    build, check = rows.build_brief, verify.verify
 
     def plain_hit(raw: Any, params: Mapping[str, Any]) -> ModelT | None:
         size, mtime_ns, place = raw[-3:]
@@ -52,7 +52,7 @@ def hitter(parts: Parts[ModelT]) -> Callable[[Any, Mapping[str, Any]], ModelT | 
         if seen.st_mtime_ns != mtime_ns or seen.st_size != size or seen.st_mode & is_folder:
             return None
         row = build(raw, path)
-        verify(schema, rows, row.__dict__, params)
+        check(schema, rows, row.__dict__, params)
         return row
 
     return plain_hit

@@ -5,16 +5,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from entropic import run
-from entropic.claim import Busy, Want, is_busy, row_of
 from entropic.db.connection import Connection
 from entropic.db.ledger import Claim
 from entropic.errors import ParameterError, RegisterError, ResultMissingError
 from entropic.files.area import FOLDER
 from entropic.files.measure import Measure, measure
-from entropic.parts import ModelT, Parts
-from entropic.process import Call
-from entropic.wait import act_when_free
+from entropic.protocol import run
+from entropic.protocol.claim import Busy, Want, is_busy, row_of
+from entropic.protocol.context import ModelT, Parts
+from entropic.protocol.wait import act_when_free
+from entropic.support.process import Call
 
 
 def register(

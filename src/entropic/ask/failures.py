@@ -8,8 +8,8 @@ from typing import Any
 
 from entropic.errors import ParameterError
 from entropic.files.sidecar import unpacked
-from entropic.model import naive_utc
-from entropic.parts import Parts
+from entropic.params.model import naive_utc
+from entropic.protocol.context import Parts
 
 Sets = Mapping[str, Any] | Iterable[Mapping[str, Any]]
 

@@ -5,7 +5,7 @@ this process, such as another container that shares the folder, or another machi
 
 Where only processes of one machine can share a store, a thread does it. Where machines can, it must not depend on
 what the runner does: C code that holds the interpreter's lock for an hour stops every thread. So there it is a small
-process of its own, `pulse.py`.
+process of its own, `lease_process.py`.
 """
 
 import json
@@ -129,7 +129,7 @@ class Process:
     def _start(self) -> None:
         if self._popen is not None:
             self._end()
-        pulse = os.path.join(os.path.dirname(__file__), "pulse.py")
+        pulse = os.path.join(os.path.dirname(__file__), "lease_process.py")
         # It is told the address, password included, by a pipe that nobody else can read; Ctrl-C is not for it.
         # Unbuffered: a buffer has a lock, which a fork in another thread would leave locked in the child.
         command = [sys.executable, "-I", "-S", pulse]

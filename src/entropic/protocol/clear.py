@@ -4,7 +4,7 @@ from typing import Any
 
 from entropic.db.ledger import Claim
 from entropic.files import place as places
-from entropic.parts import Parts
+from entropic.protocol.context import Parts
 
 
 def slot_of(parts: Parts[Any], id: str, attempt: str) -> str:

@@ -15,8 +15,8 @@ from entropic.db.engine import Database
 from entropic.db.tables import ledger, meta, models
 from entropic.errors import ParameterError, StoreError
 from entropic.files.area import FOLDER
-from entropic.keys import RESERVED
-from entropic.model import Base
+from entropic.params.keys import RESERVED
+from entropic.params.model import Base
 from entropic.store import Store
 
 _numbers = itertools.count(1)

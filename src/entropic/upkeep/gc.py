@@ -14,22 +14,22 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from entropic.ask.select import matching
-from entropic.clear import finish_delete, slot_of
-from entropic.collect import Left, collect, survey
 from entropic.db.connection import Connection
 from entropic.db.ledger import FAILED, IDLE, RUNNING, Claim, new_attempt
 from entropic.db.query import fetch
 from entropic.db.tables import ledger
-from entropic.delete import begin
 from entropic.errors import ParameterError, PublishError, StoreError
 from entropic.files import place as places
 from entropic.files.area import FOLDER
 from entropic.files.measure import measure
-from entropic.model import utcnow
-from entropic.parts import Parts
-from entropic.process import Call
-from entropic.repair import stray_extras
-from entropic.wait import act_when_free
+from entropic.params.model import utcnow
+from entropic.protocol.clear import finish_delete, slot_of
+from entropic.protocol.context import Parts
+from entropic.protocol.delete import begin
+from entropic.protocol.wait import act_when_free
+from entropic.support.process import Call
+from entropic.upkeep.recover import Left, collect, survey
+from entropic.upkeep.repair import stray_extras
 
 _SHOWN = 10
 EPOCH = datetime(1970, 1, 1)

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from entropic.collect import collect, release_dead, survey
 from entropic.db.ledger import RUNNING, Claim
 from entropic.files.measure import measure
-from entropic.keys import Hasher
-from entropic.parts import Parts
-from entropic.show import html_table
+from entropic.params.keys import Hasher
+from entropic.protocol.context import Parts
+from entropic.support.show import html_table
+from entropic.upkeep.recover import collect, release_dead, survey
 
 _SHOWN = 10
 

@@ -4,11 +4,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from entropic import sweep
 from entropic.db.ledger import RUNNING, Claim
-from entropic.parts import Parts
-from entropic.show import html_table
-from entropic.wait import Owner, owner_of
+from entropic.protocol.context import Parts
+from entropic.protocol.wait import Owner, owner_of
+from entropic.support.show import html_table
+from entropic.sweep import sweep
 
 SAMPLE = 1_000  # rows whose times are looked at for the estimate
 Params = Mapping[str, Any]

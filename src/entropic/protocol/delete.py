@@ -5,17 +5,17 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from entropic import publish
-from entropic.claim import Busy, is_busy
-from entropic.clear import finish_delete, slot_of
 from entropic.db.connection import Connection
 from entropic.db.ledger import Claim, new_attempt
 from entropic.errors import PublishError
 from entropic.files import place as places
 from entropic.files.measure import measure
-from entropic.parts import Parts
-from entropic.process import Call
-from entropic.wait import act_when_free
+from entropic.protocol import publish
+from entropic.protocol.claim import Busy, is_busy
+from entropic.protocol.clear import finish_delete, slot_of
+from entropic.protocol.context import Parts
+from entropic.protocol.wait import act_when_free
+from entropic.support.process import Call
 
 # What a transaction has left to do with files, once it is committed.
 Rest = Claim | str | None

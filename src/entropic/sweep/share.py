@@ -12,18 +12,18 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal
 
-from entropic import lookup, publish, run
-from entropic.claim import Busy, Want, begin_first_many, claim, decide, failed, lock, undone
 from entropic.db.connection import Connection
 from entropic.db.ledger import FAILED, Claim
 from entropic.errors import RunFailed, note, noting
 from entropic.executors.contract import TORN, Outcome, at_home
-from entropic.failure import describe, said
 from entropic.files import sidecar as sidecars
 from entropic.files.attempt import Task
 from entropic.files.sidecar import Sidecar
-from entropic.parts import Parts
-from entropic.wait import LONGEST, Pauses, freed, wait_for_any
+from entropic.protocol import lookup, publish, run
+from entropic.protocol.claim import Busy, Want, begin_first_many, claim, decide, failed, lock, undone
+from entropic.protocol.context import Parts
+from entropic.protocol.wait import LONGEST, Pauses, freed, wait_for_any
+from entropic.support.failure import describe, said
 
 log = logging.getLogger("entropic")
 

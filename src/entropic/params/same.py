@@ -11,7 +11,7 @@ from enum import Enum
 from typing import Any
 
 from entropic.errors import ParameterError
-from entropic.keys import normalise, plain, round_decimal
+from entropic.params.keys import normalise, plain, round_decimal
 
 RELATIVE = 1e-9
 

@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from entropic.errors import ParameterError
-from entropic.keys import plain
+from entropic.params.keys import plain
 
 
 class _Never:

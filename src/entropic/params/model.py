@@ -14,9 +14,9 @@ from sqlalchemy.orm.attributes import flag_modified
 from sqlalchemy.util import memoized_property
 
 from entropic.errors import ModelError, ParameterError
-from entropic.fields import Field, unknown_key
-from entropic.keys import RESERVED
-from entropic.show import html_table, named
+from entropic.params.fields import Field, unknown_key
+from entropic.params.keys import RESERVED
+from entropic.support.show import html_table, named
 
 _OURS = {"entropic": "reserved"}
 

@@ -4,16 +4,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from entropic import match
 from entropic.db.engine import Database
 from entropic.db.ledger import Ledger
 from entropic.db.rows import Rows
 from entropic.files import sidecar as sidecars
 from entropic.files.area import Area, key_of
 from entropic.files.attempt import Runner
-from entropic.heartbeat import Process, Thread
-from entropic.keys import Hasher
-from entropic.model import Base, Schema
+from entropic.params.keys import Hasher
+from entropic.params.model import Base, Schema
+from entropic.protocol import verify
+from entropic.protocol.heartbeat import Process, Thread
 
 ModelT = TypeVar("ModelT", bound=Base)
 
@@ -55,7 +55,7 @@ class Parts(Generic[ModelT]):
             self.verify(raw, params)
             return self.rows.build(raw, path)
         row = self.rows.build(raw, path)
-        match.verify(self.schema, self.rows, row.__dict__, params)
+        verify.verify(self.schema, self.rows, row.__dict__, params)
         return row
 
     def verify(self, raw: Any, params: Mapping[str, Any]) -> None:
@@ -66,7 +66,7 @@ class Parts(Generic[ModelT]):
         KeyCollisionError
             If they are not the same.
         """
-        match.verify(self.schema, self.rows, self.rows.plain(raw), params)
+        verify.verify(self.schema, self.rows, self.rows.plain(raw), params)
 
     def average_seconds(self, raws: Iterable[Any]) -> float | None:
         """Return how long runs took on average, by some of their raw rows; None if none of them says so."""

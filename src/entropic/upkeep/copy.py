@@ -9,10 +9,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from entropic import collect
 from entropic.db.tables import ledger
 from entropic.errors import ParameterError, StoreError
-from entropic.parts import Parts
+from entropic.protocol.context import Parts
+from entropic.upkeep import recover
 
 TOGETHER = 1_000  # rows in one statement
 
@@ -25,7 +25,7 @@ def refuse_busy(parts: Parts[Any]) -> None:
     StoreError
         If runs are under way; nothing was copied.
     """
-    collect.collect(parts)
+    recover.collect(parts)
     running = [claim for claim in parts.ledger.pending().values() if claim.model == parts.model and not claim.dead]
     if running:
         raise StoreError(

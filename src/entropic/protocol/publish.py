@@ -13,14 +13,14 @@ from typing import Any, NoReturn, Protocol
 from entropic.db.connection import Connection
 from entropic.db.ledger import RUNNING, Claim
 from entropic.errors import DatabaseBusy, PublishError, ResultMissingError, note
-from entropic.failure import record as record_of
 from entropic.files import place as places
 from entropic.files import sidecar as sidecars
 from entropic.files.attempt import Task
 from entropic.files.durable import sync
 from entropic.files.measure import measure
 from entropic.files.sidecar import Sidecar
-from entropic.parts import Parts
+from entropic.protocol.context import Parts
+from entropic.support.failure import record as record_of
 
 log = logging.getLogger("entropic")
 

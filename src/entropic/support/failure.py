@@ -4,7 +4,7 @@ import time
 import traceback
 from typing import Any
 
-from entropic import process
+from entropic.support import process
 
 MOST_TEXT = 20_000  # characters of a traceback: the end, where the error is
 Record = dict[str, Any]  # type, message, traceback, host, pid, started_at (seconds since 1970), elapsed_seconds

@@ -15,20 +15,21 @@ from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from entropic import lookup, process, publish
-from entropic.claim import Busy, Want, claim, confirm, lock, look, own
 from entropic.db.connection import Connection
 from entropic.db.ledger import RUNNING, Claim
 from entropic.errors import DatabaseBusy, ResultLostWarning, levels_to_user, note
-from entropic.failure import Record, describe
-from entropic.fields import as_custom_data
 from entropic.files import attempt
 from entropic.files import sidecar as sidecars
 from entropic.files.attempt import Task, Torn
 from entropic.files.measure import measure
 from entropic.files.sidecar import Sidecar
-from entropic.parts import ModelT, Parts
-from entropic.wait import wait
+from entropic.params.fields import as_custom_data
+from entropic.protocol import lookup, publish
+from entropic.protocol.claim import Busy, Want, claim, confirm, lock, look, own
+from entropic.protocol.context import ModelT, Parts
+from entropic.protocol.wait import wait
+from entropic.support import process
+from entropic.support.failure import Record, describe
 
 log = logging.getLogger("entropic")
 _SCALARS = {bool, int, float, str, Decimal}

@@ -1,0 +1,1 @@
+"""Which sets are one experiment, and which values fit their columns."""

@@ -1,0 +1,1 @@
+"""Many runs: what is missing, who runs it, and how far it is."""

@@ -1,0 +1,1 @@
+"""Keeping a store in order: recovery, check and repair, gc, copies."""
