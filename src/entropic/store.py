@@ -16,13 +16,13 @@ from entropic.db.rows import Rows
 from entropic.db.settings import Settings
 from entropic.db.tables import metadata
 from entropic.errors import ParameterError, StoreError
-from entropic.files.area import Area, check_suffix
 from entropic.files.attempt import Runner
+from entropic.files.staging import Staging, check_suffix
 from entropic.params.keys import Hasher
 from entropic.params.model import Schema
 from entropic.protocol import delete, lookup, register, run
-from entropic.protocol.context import ModelT, Parts
-from entropic.protocol.heartbeat import heart
+from entropic.protocol.context import ModelT, StoreContext
+from entropic.protocol.heartbeat import lease_keeper
 from entropic.support.show import html_table
 from entropic.sweep import plan, sweep
 from entropic.upkeep import copy, gc, recover, repair
@@ -103,16 +103,18 @@ class Store(Generic[ModelT]):
         database.open(schema.table, schema.name, metadata, schema.table.metadata)
         settings = Settings(database)
         settings.agree_rounding(schema.table_name, float_rounding)
-        area = Area(folder, settings.uuid(), suffix)
+        staging = Staging(folder, settings.uuid(), suffix)
         ledger = Ledger(database, schema.table_name, lease)
         rows: Rows[ModelT] = Rows(database, schema, folder)
-        self._parts = Parts(schema, hasher, database, ledger, rows, area, heart(ledger), runner, fsync)
-        self._find = lookup.finder(self._parts)
+        self._context = StoreContext(
+            schema, hasher, database, ledger, rows, staging, lease_keeper(ledger), runner, fsync
+        )
+        self._find = lookup.finder(self._context)
         self._loader = loader
         self._made_of = (runner, result_cls, folder, suffix)
         self._options = {"lease": lease, "float_rounding": float_rounding, "fsync": fsync, "loader": loader}
-        recover.look_at_folder(self._parts)
-        recover.collect(self._parts)
+        recover.look_at_folder(self._context)
+        recover.collect(self._context)
 
     def run_or_retrieve(self, params: dict[str, Any], **custom_data: Any) -> ModelT:
         """Return the row of these params; run them first if there is none.
@@ -142,7 +144,7 @@ class Store(Generic[ModelT]):
         ResultMissingError
             If the runner wrote no result.
         """
-        return run.run_or_retrieve(self._parts, params, custom_data, self._find)
+        return run.run_or_retrieve(self._context, params, custom_data, self._find)
 
     def run(self, params: dict[str, Any], **custom_data: Any) -> ModelT:
         """Run these params in any case, and return their new row.
@@ -150,7 +152,7 @@ class Store(Generic[ModelT]):
         An earlier row, and the file at the same path, are replaced once the run has succeeded, and not before.
         Parameters, result and errors are those of `run_or_retrieve`.
         """
-        return run.run(self._parts, params, custom_data)
+        return run.run(self._context, params, custom_data)
 
     def retrieve(self, params: dict[str, Any]) -> ModelT | None:
         """Return the row of these params as it stands, or None.
@@ -160,7 +162,7 @@ class Store(Generic[ModelT]):
         params
             The parameter set, or just `{"id": ...}`.
         """
-        return run.retrieve(self._parts, params)
+        return run.retrieve(self._context, params)
 
     def register(self, params: dict[str, Any], result_file: str | Path, **custom_data: Any) -> ModelT:
         """Return the row for a result that was made elsewhere; the file stays where it is.
@@ -172,7 +174,7 @@ class Store(Generic[ModelT]):
         RegisterError
             If these params have another result already.
         """
-        return register.register(self._parts, params, result_file, custom_data)
+        return register.register(self._context, params, result_file, custom_data)
 
     def sweep(
         self,
@@ -211,8 +213,8 @@ class Store(Generic[ModelT]):
             Whether to show a progress bar; None for only in a terminal or a notebook.
         """
         options = sweep.Options(client, workers, on_error, retry_failed, timeout, progress)
-        recover.collect(self._parts)
-        return self._runs(sweep.sweep(self._parts, params, options))
+        recover.collect(self._context)
+        return self._runs(sweep.sweep(self._context, params, options))
 
     def stream(
         self,
@@ -232,8 +234,8 @@ class Store(Generic[ModelT]):
         sweep as an interrupt does.
         """
         options = sweep.Options(client, workers, on_error, retry_failed, timeout, progress)
-        recover.collect(self._parts)
-        return sweep.stream(self._parts, params, options)
+        recover.collect(self._context)
+        return sweep.stream(self._context, params, options)
 
     def select(self, *where: Any, order_by: Any = None, limit: int | None = None, **equal: Any) -> Runs[ModelT]:
         """Return the rows that meet all conditions, as they stand: one query, whatever their number.
@@ -257,7 +259,7 @@ class Store(Generic[ModelT]):
         ParameterError
             If a condition is none, or of another table.
         """
-        return self._runs(select.select(self._parts, where, equal, order_by, limit))
+        return self._runs(select.select(self._context, where, equal, order_by, limit))
 
     def iterate(self, *where: Any, order_by: Any = None, **equal: Any) -> Iterator[ModelT]:
         """Yield the rows that meet all conditions, one page at a time in memory; the arguments are those of `select`.
@@ -266,7 +268,7 @@ class Store(Generic[ModelT]):
         keys of all of them are read first. Rows that are stored meanwhile may be missed. No connection is held while
         you look at a row.
         """
-        return select.iterate(self._parts, where, equal, order_by)
+        return select.iterate(self._context, where, equal, order_by)
 
     def load(self, row: ModelT | dict[str, Any]) -> Any:
         """Return the result of a row, read by the suffix of its file, whole; the file is closed again.
@@ -289,7 +291,7 @@ class Store(Generic[ModelT]):
         LibraryMissingError
             If the library that reads it is not installed.
         """
-        return load.load(self._parts, row, self._loader)
+        return load.load(self._context, row, self._loader)
 
     def explain(self, params: dict[str, Any]) -> "explain.Explanation":
         """Tell whether these params are a hit, and why; run nothing, change nothing.
@@ -298,15 +300,15 @@ class Store(Generic[ModelT]):
         least, and in what (a column that holds 1.0 where 1 was asked for, say); a failure that is recorded; who runs
         it now; a file that is gone or was changed.
         """
-        return explain.explain(self._parts, params)
+        return explain.explain(self._context, params)
 
     def plan(self, params: Iterable[dict[str, Any]]) -> plan.Plan:
         """Return which of these sets are stored, missing, running or failed; run nothing, change nothing."""
-        return plan.plan(self._parts, params)
+        return plan.plan(self._context, params)
 
     def status(self) -> status.Status:
         """Return what is stored, running and failed now, and how fast it goes; change nothing."""
-        return status.status(self._parts)
+        return status.status(self._context)
 
     def failures(self, params: dict[str, Any] | Iterable[dict[str, Any]] | None = None) -> list[Failure]:
         """Return the runs that failed and have not succeeded since, oldest first.
@@ -316,11 +318,11 @@ class Store(Generic[ModelT]):
         params
             Only those of this set, or of these sets; None for all.
         """
-        return failures.failures(self._parts, params)
+        return failures.failures(self._context, params)
 
     def log_file(self, params: dict[str, Any]) -> Path | None:
         """Return the file of what the last run of these params printed in a worker process; None if it did not."""
-        return failures.log_file(self._parts, self._parts.hasher(params))
+        return failures.log_file(self._context, self._context.hasher(params))
 
     def delete(self, params: dict[str, Any], remove_file: bool = False) -> bool:
         """Delete the row of these params; tell whether there was one.
@@ -330,15 +332,15 @@ class Store(Generic[ModelT]):
         remove_file
             Whether its result file goes too. A registered folder is never removed.
         """
-        return delete.delete(self._parts, params, remove_file)
+        return delete.delete(self._context, params, remove_file)
 
     def check(self) -> Report:
         """Compare rows, claims and files, and report what does not belong together; change nothing."""
-        return repair.check(self._parts)
+        return repair.check(self._context)
 
     def repair(self, dry_run: bool = False) -> Repair:
         """Mend what can be mended without a run, and say what was done (or, in a dry run, would be)."""
-        return repair.repair(self._parts, dry_run)
+        return repair.repair(self._context, dry_run)
 
     def gc(
         self,
@@ -381,7 +383,7 @@ class Store(Generic[ModelT]):
             If `results_dir` seems to be another one than that of the results.
         """
         limits = Limits.of(older_than, total_size)
-        return gc.gc(self._parts, where, equal, limits, orphans, leftovers, dry_run)
+        return gc.gc(self._context, where, equal, limits, orphans, leftovers, dry_run)
 
     def copy_to(self, db_url: str) -> "Store[ModelT]":
         """Copy all rows and claims into another database, and return the store that works on it.
@@ -398,37 +400,37 @@ class Store(Generic[ModelT]):
         StoreError
             If it has some, or does not take a value, or if runs are under way.
         """
-        copy.refuse_busy(self._parts)
+        copy.refuse_busy(self._context)
         other: Store[ModelT] = _restore(type(self), *self._made_of, db_url, self._options)
-        copy.copy(self._parts, other._parts)
+        copy.copy(self._context, other._context)
         return other
 
     @property
     def results_dir(self) -> Path:
         """The folder of the results, absolute."""
-        return Path(self._parts.area.results_dir)
+        return Path(self._context.staging.results_dir)
 
     @property
     def file_suffix(self) -> str:
         """What the names of result files end with."""
-        return self._parts.area.suffix
+        return self._context.staging.suffix
 
     def _runs(self, rows: Iterable[ModelT]) -> Runs[ModelT]:
-        return Runs(rows, self._parts.schema.model, self._loader)
+        return Runs(rows, self._context.schema.model, self._loader)
 
     def __repr__(self) -> str:
-        return f"Store({self._parts.schema.name}, {str(self.results_dir)!r}, {str(self._parts.database)!r})"
+        return f"Store({self._context.schema.name}, {str(self.results_dir)!r}, {str(self._context.database)!r})"
 
     def _repr_html_(self) -> str:
-        parts = self._parts
-        columns = ", ".join(parts.schema.fields)
-        rows = [("model", parts.schema.name), ("columns", columns), ("results_dir", str(self.results_dir))]
-        return html_table([*rows, ("file_suffix", self.file_suffix), ("db_url", str(parts.database))], title="Store")
+        context = self._context
+        columns = ", ".join(context.schema.fields)
+        rows = [("model", context.schema.name), ("columns", columns), ("results_dir", str(self.results_dir))]
+        return html_table([*rows, ("file_suffix", self.file_suffix), ("db_url", str(context.database))], title="Store")
 
     def __reduce__(self) -> Any:
-        if self._parts.database.in_memory:
+        if self._context.database.in_memory:
             raise StoreError("a store in memory works only in the process that made it, so it cannot be pickled")
-        return _restore, (type(self), *self._made_of, self._parts.database.address, self._options)
+        return _restore, (type(self), *self._made_of, self._context.database.address, self._options)
 
 
 def _restore(

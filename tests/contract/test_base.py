@@ -169,7 +169,7 @@ def test_a_model_may_be_defined_again_as_by_a_notebook_cell_and_both_are_of_use(
     first, second = defined("cells"), defined("cells")
     stores = [open_store(model=model) for model in (first, second, defined("cells"))]
     rows = [store.run_or_retrieve({"n": 1}) for store in stores]
-    assert [type(row) for row in rows] == [store._parts.schema.model for store in stores]
+    assert [type(row) for row in rows] == [store._context.schema.model for store in stores]
     assert len(runner.calls) == 1
 
 

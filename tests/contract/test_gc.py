@@ -20,7 +20,7 @@ ONE, TWO, THREE = ({"n": n, "dt": 0.5} for n in (1, 2, 3))
 def aged(store, place):
     """Three results of the same size, made ten, five and no days ago."""
     rows = [store.run(one) for one in (ONE, TWO, THREE)]
-    with store._parts.database.engine.begin() as connection:
+    with store._context.database.engine.begin() as connection:
         for row, days in zip(rows, (10, 5, 0), strict=True):
             made = row.created_at - timedelta(days=days)
             table = SimResult.__table__

@@ -64,6 +64,6 @@ def test_a_sweep_of_stored_sets_needs_no_more_than_half_of_what_its_rows_need_be
         kept[:] = store.sweep(sets(count))
 
     def rows_alone(count):
-        kept[:] = [store._parts.rows.build(raw, "/a/path/of/some/length") for raw in store._parts.rows.some(count)]
+        kept[:] = [store._context.rows.build(raw, "/a/path/of/some/length") for raw in store._context.rows.some(count)]
 
     assert each_more(sweep) < 1.5 * each_more(rows_alone)

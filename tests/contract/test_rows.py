@@ -248,7 +248,7 @@ def test_two_calls_return_two_rows_that_share_nothing(store):
 def test_a_run_that_a_model_with_fewer_columns_has_finished_is_read_not_guessed(open_store):
     store = open_store()
     row = store.run_or_retrieve({"n": 1, "dt": 0.5})
-    assert store._parts.rows.written({"id": row.id, "n": 1}, 1, 1, "place") is None
+    assert store._context.rows.written({"id": row.id, "n": 1}, 1, 1, "place") is None
 
 
 @pytest.mark.parametrize("target", [SimResult, Base])
@@ -273,7 +273,7 @@ def test_who_begins_to_listen_after_the_store_was_opened_hears_of_every_row(open
 def test_a_reader_of_plain_columns_asks_once_for_a_hit(open_store):
     store, asked = open_store(), []
     store.run({"n": 1, "dt": 0.5})
-    connection = store._parts.database.connection()
+    connection = store._context.database.connection()
     fetch, connection.fetch = connection.fetch, lambda *args: asked.append(args) or fetch(*args)
     store.run_or_retrieve({"n": 1, "dt": 0.5})
     assert len(asked) == 1

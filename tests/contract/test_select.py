@@ -419,7 +419,7 @@ def test_rows_that_a_session_loads_come_in_one_query_as_well(open_store, stateme
     store = open_store(model=Tripled)
     store.sweep([{"n": n} for n in range(20)])
     asked: list[str] = []
-    event.listen(store._parts.database.engine, "before_cursor_execute", lambda *args: asked.append(args[2]))
+    event.listen(store._context.database.engine, "before_cursor_execute", lambda *args: asked.append(args[2]))
     statements.clear()
     rows = store.select(order_by="n")
     assert [row.triple for row in rows] == [3 * n for n in range(20)]

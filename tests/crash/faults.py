@@ -15,13 +15,13 @@ import time
 STEPS = {
     "read": "entropic.protocol.run:run_or_retrieve",  # which begins with it
     "read_closely": "entropic.protocol.lookup:read",
-    "glance": "entropic.protocol.context:Parts.is_finished",
+    "glance": "entropic.protocol.context:StoreContext.is_finished",
     "stat": "entropic.files.measure:measure",
     "walk": "entropic.files.measure:_size_below",
     "begin_transaction": "entropic.db.connection:Connection.begin",
     "lock": "entropic.protocol.claim:lock",
     "undone": "entropic.protocol.claim:undone",
-    "look": "entropic.protocol.claim:look",
+    "look": "entropic.protocol.claim:finished_sidecar",
     "decide": "entropic.protocol.claim:decide",
     "begin": "entropic.protocol.claim:begin",
     "begin_first": "entropic.protocol.claim:begin_first",

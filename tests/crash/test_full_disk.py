@@ -130,7 +130,7 @@ def allow(folder, *closed):
         os.chmod(path, 0o555)
 
 
-def area(folder):
+def staging(folder):
     (found,) = os.scandir(os.path.join(folder, "results", ".entropic"))
     return found.path
 
@@ -141,7 +141,7 @@ def tree(folder):
 
 def test_a_store_that_cannot_be_written_runs_nothing_and_changes_nothing(server, open_case):
     earlier, before = wish(server, open_case), tree(open_case)
-    allow(open_case, open_case, os.path.join(open_case, "results"), area(open_case))
+    allow(open_case, open_case, os.path.join(open_case, "results"), staging(open_case))
     for path in before:
         os.chmod(path, 0o444)
     error = server.start("trouble:as_nobody", folder=open_case, call="run", opened=False).said()
@@ -155,7 +155,7 @@ def test_a_store_that_cannot_be_written_runs_nothing_and_changes_nothing(server,
 
 def test_nothing_runs_where_no_workspace_can_be_made(server, open_case):
     earlier = wish(server, open_case)
-    allow(open_case, area(open_case))
+    allow(open_case, staging(open_case))
     error = server.start("trouble:as_nobody", folder=open_case, call="run", opened=True).said()
     assert error["type"] == "StoreError"
     assert "nothing was run" in error["text"]

@@ -28,7 +28,7 @@ def fill(folder, call, before=None, within=None, during=0, size=0, custom=0, set
     """
     work.behave(folder)
     made = work.store(folder)
-    write = made._parts.runner
+    write = made._context.runner
 
     def runner(params):
         began.append(params)
@@ -41,7 +41,7 @@ def fill(folder, call, before=None, within=None, during=0, size=0, custom=0, set
             limit(within)
 
     began = []
-    object.__setattr__(made._parts, "runner", runner)
+    object.__setattr__(made._context, "runner", runner)
     if before is not None:
         limit(before)
     try:
@@ -109,5 +109,5 @@ def timed(folder, call, timeout, opened, begin, **behaviour):
 def failure_of(folder):
     """Return the state of the claim on {"x": 1} and its recorded failure."""
     made = work.store(folder)
-    id = made._parts.hasher({"x": 1})
-    return {"state": made._parts.ledger.find(id).state, "failure": made._parts.ledger.failure(id)}
+    id = made._context.hasher({"x": 1})
+    return {"state": made._context.ledger.find(id).state, "failure": made._context.ledger.failure(id)}

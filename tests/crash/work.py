@@ -13,7 +13,7 @@ from peek import place_of
 from entropic import Base, Mapped, ResultLostWarning, Store
 from entropic.files import attempt
 from entropic.support import process
-from entropic.sweep.sweep import share
+from entropic.sweep import share
 from entropic.upkeep.recover import collect
 
 warnings.simplefilter("ignore", ResultLostWarning)  # results are lost on purpose
@@ -204,7 +204,7 @@ def follow(folder, operations, shape, fresh, timeout=30):
     behave(folder, shape=shape)
     made = store(folder, timeout) if fresh else opened(folder)
     done = [do(made, operation, folder) for operation in operations]
-    collect(made._parts)  # as the next open would
+    collect(made._context)  # as the next open would
     report = made.check()
     claims_only = [name for name, found in report.kinds().items() if found] == ["dead_claims"]
     said = {"done": done, "check": "" if report.ok else str(report), "dead claims only": claims_only}

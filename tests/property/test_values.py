@@ -25,7 +25,7 @@ class Row(Base):
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory: Any) -> Any:
     folder = tmp_path_factory.mktemp("store")
-    return Store(lambda params: None, Row, folder / "results", ".bin", f"sqlite:///{folder / 'db.sqlite3'}")._parts
+    return Store(lambda params: None, Row, folder / "results", ".bin", f"sqlite:///{folder / 'db.sqlite3'}")._context
 
 
 def _either(one: Any) -> Any:

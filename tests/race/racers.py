@@ -151,14 +151,14 @@ def hold_the_gil(folder, seconds, marker, options):
     """Run something that lets no other thread of this process do anything."""
     work.behave(folder)
     made = work.store(folder, **options)
-    plain = made._parts.runner
+    plain = made._context.runner
 
     def runner(params):
         plain(params)
         faults.touch(marker)
         ctypes.PyDLL(None).usleep(int(seconds * 1e6))
 
-    object.__setattr__(made._parts, "runner", runner)
+    object.__setattr__(made._context, "runner", runner)
     return work.seen(made.run_or_retrieve({"x": 1}))
 
 
@@ -166,7 +166,7 @@ def need(folder, first, needs, begun=None, others=None):
     """Run a set whose runner asks for others: `needs` says which, and `others` whose beginning it awaits first."""
     work.behave(folder)
     made = work.store(folder)
-    plain = made._parts.runner
+    plain = made._context.runner
     needs = {int(x): wanted for x, wanted in needs.items()}
 
     def runner(params):
@@ -177,7 +177,7 @@ def need(folder, first, needs, begun=None, others=None):
         for x in needs.get(params["x"], []):
             made.run_or_retrieve({"x": x})
 
-    object.__setattr__(made._parts, "runner", runner)
+    object.__setattr__(made._context, "runner", runner)
     try:
         return {"row": work.seen(made.run_or_retrieve({"x": first})), "error": None}
     except Exception as error:

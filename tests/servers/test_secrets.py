@@ -104,7 +104,7 @@ def test_no_text_of_a_whole_life_shows_it(open_store, own_place, own_server, cap
             repr(store),
             str(store),
             repr(vars(store)),
-            repr(store._parts),
+            repr(store._context),
             str(store.check()),
             str(store.plan([ONE])),
         ]

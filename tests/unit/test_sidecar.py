@@ -5,8 +5,8 @@ import os
 import pytest
 
 from entropic.files import sidecar as sidecars
-from entropic.files.area import Area
 from entropic.files.sidecar import Sidecar
+from entropic.files.staging import Staging
 
 
 @pytest.fixture
@@ -34,9 +34,9 @@ def test_what_is_no_sidecar_is_torn(text):
 
 
 def test_it_is_created_once(sidecar, tmp_path):
-    area = Area(str(tmp_path), "0" * 32, ".h5")
-    os.close(sidecars.create(area, sidecar.key, sidecar.attempt))
+    staging = Staging(str(tmp_path), "0" * 32, ".h5")
+    os.close(sidecars.create(staging, sidecar.key, sidecar.attempt))
     with pytest.raises(FileExistsError):
-        sidecars.create(area, sidecar.key, sidecar.attempt)
-    assert sidecars.read(area, sidecar.key, sidecar.attempt) is None  # torn
-    assert sidecars.exists(area, sidecar.key, sidecar.attempt)
+        sidecars.create(staging, sidecar.key, sidecar.attempt)
+    assert sidecars.read(staging, sidecar.key, sidecar.attempt) is None  # torn
+    assert sidecars.exists(staging, sidecar.key, sidecar.attempt)

@@ -12,7 +12,7 @@ from entropic.errors import KeyCollisionError
 from entropic.files.measure import measure
 from entropic.params.keys import RESERVED
 from entropic.protocol import lookup
-from entropic.protocol.context import Parts
+from entropic.protocol.context import StoreContext
 from entropic.protocol.wait import Owner, owner_of, whom
 from entropic.support.show import html_table, named
 
@@ -92,42 +92,42 @@ class Explanation:
         return html_table(self._rows(), title=f"{self.model} {self.id} is {_CALLED[self.state]}")
 
 
-def explain(parts: Parts[Any], params: Mapping[str, Any]) -> Explanation:
+def explain(context: StoreContext[Any], params: Mapping[str, Any]) -> Explanation:
     """Look at the key of some params, at its row, its file and its claim; run nothing, change nothing."""
-    id = parts.hasher(params)
-    canonical = "" if isinstance(params, Mapping) and "id" in params else parts.hasher.text(params)
+    id = context.hasher(params)
+    canonical = "" if isinstance(params, Mapping) and "id" in params else context.hasher.text(params)
     own = {name: value for name, value in params.items() if name not in RESERVED}
-    parts.schema.fit(own, complete=bool(canonical))
-    known: dict[str, Any] = {"model": parts.schema.name, "params": own, "id": id, "canonical": canonical}
-    raw, claim = parts.rows.read(id), parts.ledger.find(id)
-    path = None if raw is None else parts.rows.file_of(raw)
+    context.schema.fit(own, complete=bool(canonical))
+    known: dict[str, Any] = {"model": context.schema.name, "params": own, "id": id, "canonical": canonical}
+    raw, claim = context.rows.read(id), context.ledger.find(id)
+    path = None if raw is None else context.rows.file_of(raw)
     if raw is not None:
         try:
-            parts.verify(raw, params)
+            context.verify(raw, params)
         except KeyCollisionError as error:
             return Explanation(**known, state="collision", reason=str(error), result_file=path)
-    state, reason = _state(parts, raw, claim)
+    state, reason = _state(context, raw, claim)
     return Explanation(
         **known,
         state=state,
         reason=reason,
         result_file=path,
         owner=owner_of(claim) if claim is not None and state == "running" else None,
-        failure=next(iter(failures(parts, {"id": id})), None) if claim is not None and claim.failed else None,
-        nearest=nearest(parts, own, id) if raw is None and state in ("missing", "failed") else [],
+        failure=next(iter(failures(context, {"id": id})), None) if claim is not None and claim.failed else None,
+        nearest=nearest(context, own, id) if raw is None and state in ("missing", "failed") else [],
     )
 
 
-def _state(parts: Parts[Any], raw: Any, claim: Claim | None) -> tuple[State, str]:
+def _state(context: StoreContext[Any], raw: Any, claim: Claim | None) -> tuple[State, str]:
     runs = claim if claim is not None and claim.state == RUNNING else None
-    if runs is not None and parts.is_finished(runs.id, runs.attempt):
+    if runs is not None and context.is_finished(runs.id, runs.attempt):
         return "stored", "its run has ended, and the next call records it"
-    path = None if raw is None else lookup.judge(parts, raw)[1]
+    path = None if raw is None else lookup.classify(context, raw)[1]
     alive = runs is not None and not runs.dead
     if path is not None:
         again = f"; it is being run again by {_who(runs)}" if runs is not None and alive else ""
         return "stored", f"its row is there, and its file is as it was recorded{again}"
-    if raw is not None and lookup.is_touched(parts, raw):
+    if raw is not None and lookup.only_mtime_differs(context, raw):
         return (
             "stored",
             "its row is there, and its file, which has its size and another time than recorded (a copy, say)",
@@ -135,7 +135,7 @@ def _state(parts: Parts[Any], raw: Any, claim: Claim | None) -> tuple[State, str
     if runs is not None and alive:
         return "running", whom(runs).removeprefix("which ")
     if raw is not None:
-        return "lost", _loss(parts, raw)
+        return "lost", _loss(context, raw)
     if claim is not None and claim.failed:
         return "failed", "its last run failed, and none has succeeded since"
     if runs is not None:
@@ -148,8 +148,8 @@ def _who(claim: Claim) -> str:
     return f"{owner.host} (pid {owner.pid}) since {owner.since:%Y-%m-%d %H:%M:%S} UTC"
 
 
-def _loss(parts: Parts[Any], raw: Any) -> str:
-    recorded, path = parts.rows.seen_of(raw)[1], parts.rows.file_of(raw)
+def _loss(context: StoreContext[Any], raw: Any) -> str:
+    recorded, path = context.rows.seen_of(raw)[1], context.rows.file_of(raw)
     found = measure(path)
     if found is None:
         return f"its result file {os.path.basename(path)} is gone"

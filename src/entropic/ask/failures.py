@@ -9,7 +9,7 @@ from typing import Any
 from entropic.errors import ParameterError
 from entropic.files.sidecar import unpacked
 from entropic.params.model import naive_utc
-from entropic.protocol.context import Parts
+from entropic.protocol.context import StoreContext
 
 Sets = Mapping[str, Any] | Iterable[Mapping[str, Any]]
 
@@ -60,23 +60,23 @@ class Failure:
         return f"<Failure: {str(self).partition(chr(10))[0]:.300}>"
 
 
-def failures(parts: Parts[Any], params: Sets | None = None) -> list[Failure]:
+def failures(context: StoreContext[Any], params: Sets | None = None) -> list[Failure]:
     """Return what is recorded of failed runs, oldest first."""
     ids = None
     if params is not None:
         sets = [params] if isinstance(params, Mapping) else params
-        ids = {parts.hasher(one) for one in sets}
-    found = [_failure(parts, id, record) for id, record in parts.ledger.failures(ids)]
+        ids = {context.hasher(one) for one in sets}
+    found = [_failure(context, id, record) for id, record in context.ledger.failures(ids)]
     return sorted(found, key=lambda failure: (failure.started_at, failure.id))
 
 
-def _failure(parts: Parts[Any], id: str, record: Mapping[str, Any]) -> Failure:
+def _failure(context: StoreContext[Any], id: str, record: Mapping[str, Any]) -> Failure:
     given = record.get("given", [])
     params: dict[str, Any] = {"id": id} if "id" in given else {}
-    known = [name for name in given if name in parts.schema.fields]
-    params |= parts.rows.values_of(unpacked(record.get("values", {})), known)
+    known = [name for name in given if name in context.schema.fields]
+    params |= context.rows.values_of(unpacked(record.get("values", {})), known)
     params |= unpacked(record.get("asked", {}))
-    if not _is_key_of(parts, params, id):
+    if not _is_key_of(context, params, id):
         params = {"id": id, **params}
     return Failure(
         id=id,
@@ -89,18 +89,18 @@ def _failure(parts: Parts[Any], id: str, record: Mapping[str, Any]) -> Failure:
         started_at=naive_utc(record["started_at"]),
         elapsed_seconds=record["elapsed_seconds"],
         attempt=record.get("attempt", ""),
-        log_file=log_file(parts, id),
+        log_file=log_file(context, id),
     )
 
 
-def _is_key_of(parts: Parts[Any], params: Mapping[str, Any], id: str) -> bool:
+def _is_key_of(context: StoreContext[Any], params: Mapping[str, Any], id: str) -> bool:
     try:
-        return parts.hasher(params) == id
+        return context.hasher(params) == id
     except ParameterError:
         return False
 
 
-def log_file(parts: Parts[Any], id: str) -> Path | None:
+def log_file(context: StoreContext[Any], id: str) -> Path | None:
     """Return the file of what the last run of a key printed in a worker process, if it did."""
-    path = Path(parts.area.log(parts.key_of(id)))
+    path = Path(context.staging.log(context.key_of(id)))
     return path if path.exists() else None

@@ -8,25 +8,25 @@ from entropic.ask.read import Loader, Names, read
 from entropic.errors import ParameterError, ResultMissingError
 from entropic.params.model import Base
 from entropic.protocol import run
-from entropic.protocol.context import Parts
+from entropic.protocol.context import StoreContext
 
 
-def load(parts: Parts[Any], what: Base | Mapping[str, Any], loader: Loader | None) -> Any:
+def load(context: StoreContext[Any], what: Base | Mapping[str, Any], loader: Loader | None) -> Any:
     """Return the result of a row, or of the row of some params."""
-    schema = parts.schema
+    schema = context.schema
     if isinstance(what, Mapping):
-        row = run.retrieve(parts, what)
+        row = run.retrieve(context, what)
         if row is None:
             raise ResultMissingError(
-                f"there is no result of {parts.describe(what, parts.hasher(what))}; run_or_retrieve makes one"
+                f"there is no result of {context.describe(what, context.hasher(what))}; run_or_retrieve makes one"
             )
         return load_row(row, loader)
     if not isinstance(what, schema.model):
         raise ParameterError(f"load takes a row of {schema.name}, or params, not {type(what).__name__}: {what!r:.80}")
     if os.path.isabs(what.result_file):
         return load_row(what, loader)
-    raw = parts.rows.read(what.id)  # a row that the user has read from the database, where paths are short
-    return load_row(what, loader, None if raw is None else parts.rows.file_of(raw))
+    raw = context.rows.read(what.id)  # a row that the user has read from the database, where paths are short
+    return load_row(what, loader, None if raw is None else context.rows.file_of(raw))
 
 
 def load_row(row: Base, loader: Loader | None, path: str | None = None, only: Names = None) -> Any:

@@ -16,7 +16,7 @@ from entropic.ask.select import equal
 from entropic.db.query import fetch
 from entropic.errors import ParameterError
 from entropic.params.same import same
-from entropic.protocol.context import Parts
+from entropic.protocol.context import StoreContext
 from entropic.support.show import brief
 
 COUNT = 3
@@ -33,29 +33,29 @@ class Nearest:
     differences: list[str]
 
 
-def nearest(parts: Parts[Any], params: Mapping[str, Any], id: str) -> list[Nearest]:
+def nearest(context: StoreContext[Any], params: Mapping[str, Any], id: str) -> list[Nearest]:
     """Return the stored sets that differ from some params in the fewest columns, and of these the closest."""
-    table = parts.schema.table
-    order = _order(parts, params)
+    table = context.schema.table
+    order = _order(context, params)
     if not order:
         return []
     query = sa.select(*table.c).where(table.c.id != id).order_by(*order, table.c.id).limit(COUNT)
     found = []
-    for raw in fetch(parts.database, query):
-        values = parts.rows.plain(raw)
-        stored = {name: values[name] for name in parts.schema.fields}
-        found.append(Nearest(values["id"], stored, _differences(parts, params, stored, values["id"])))
+    for raw in fetch(context.database, query):
+        values = context.rows.plain(raw)
+        stored = {name: values[name] for name in context.schema.fields}
+        found.append(Nearest(values["id"], stored, _differences(context, params, stored, values["id"])))
     return found
 
 
-def _order(parts: Parts[Any], params: Mapping[str, Any]) -> list[Any]:
+def _order(context: StoreContext[Any], params: Mapping[str, Any]) -> list[Any]:
     """Return the order of stored sets: most equal columns first, then the least distance of the numbers that differ."""
     alike, distances = [], []
-    for name, field in parts.schema.fields.items():
+    for name, field in context.schema.fields.items():
         if name not in params:
             continue
         try:
-            is_equal = equal(parts, name, params[name])
+            is_equal = equal(context, name, params[name])
         except ParameterError:
             continue  # JSON, which no database compares
         alike.append(sa.case((is_equal, 1), else_=0))
@@ -75,18 +75,20 @@ def _number(value: Any) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def _differences(parts: Parts[Any], params: Mapping[str, Any], stored: Mapping[str, Any], id: str) -> list[str]:
+def _differences(
+    context: StoreContext[Any], params: Mapping[str, Any], stored: Mapping[str, Any], id: str
+) -> list[str]:
     """Return what tells two sets apart, as sentences."""
-    fitted = parts.schema.fit(params, complete=False)
+    fitted = context.schema.fit(params, complete=False)
     apart = [
         f"{name}: {brief(params[name])} vs {brief(value)}"
         for name, value in stored.items()
         if name in params and not same(fitted[name], value) and not same(params[name], value)
     ]
-    return apart or tells_apart(parts, params, stored, id) or [f"the same values, stored as {id!r}"]
+    return apart or tells_apart(context, params, stored, id) or [f"the same values, stored as {id!r}"]
 
 
-def tells_apart(parts: Parts[Any], params: Mapping[str, Any], stored: Mapping[str, Any], id: str) -> list[str]:
+def tells_apart(context: StoreContext[Any], params: Mapping[str, Any], stored: Mapping[str, Any], id: str) -> list[str]:
     """Tell why sets of the same values have two keys: a type, or a value that was given instead of left out.
 
     Nothing is returned where that cannot be told: somebody chose the key, or it was made from what is not stored.
@@ -94,19 +96,19 @@ def tells_apart(parts: Parts[Any], params: Mapping[str, Any], stored: Mapping[st
     changes = [
         (name, other)
         for name, value in stored.items()
-        for other in _others(params.get(name, _ABSENT), value, parts.schema.fields[name].required)
+        for other in _others(params.get(name, _ABSENT), value, context.schema.fields[name].required)
     ]
     for count in range(1, _MOST_CHANGES + 1):
         for some in itertools.combinations(changes, count):
             changed = {**params, **dict(some)}
-            if _key(parts, {name: value for name, value in changed.items() if value is not _ABSENT}) == id:
+            if _key(context, {name: value for name, value in changed.items() if value is not _ABSENT}) == id:
                 return [_sentence(name, params.get(name, _ABSENT), other, stored[name]) for name, other in some]
     return []
 
 
-def _key(parts: Parts[Any], params: Mapping[str, Any]) -> str | None:
+def _key(context: StoreContext[Any], params: Mapping[str, Any]) -> str | None:
     try:
-        return parts.hasher(params)
+        return context.hasher(params)
     except ParameterError:
         return None
 

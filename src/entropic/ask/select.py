@@ -13,7 +13,7 @@ from entropic.errors import ParameterError
 from entropic.params.fields import as_json, unknown_key
 from entropic.params.model import Schema
 from entropic.params.same import RELATIVE
-from entropic.protocol.context import ModelT, Parts
+from entropic.protocol.context import ModelT, StoreContext
 from entropic.support.collector import paused
 
 PAGE = 500  # rows that are read, and made, in one go
@@ -22,66 +22,68 @@ Order = Any  # a column, the name of one (with a "-" for downwards), or several 
 
 
 def select(
-    parts: Parts[ModelT], where: Sequence[Any], equals: Mapping[str, Any], order_by: Order, limit: int | None
+    context: StoreContext[ModelT], where: Sequence[Any], equals: Mapping[str, Any], order_by: Order, limit: int | None
 ) -> list[ModelT]:
     """Return the rows that meet all conditions, in order, by one query."""
     if limit is not None and (type(limit) is not int or limit < 0):
         raise ParameterError(f"limit is a number of rows, not {limit!r}")
-    query = matching(parts, where, equals).order_by(*_order(parts, order_by)).limit(limit)
-    raws = fetch(parts.database, query)
+    query = matching(context, where, equals).order_by(*_order(context, order_by)).limit(limit)
+    raws = fetch(context.database, query)
     with paused():
-        return build(parts, raws)
+        return build(context, raws)
 
 
-def iterate(parts: Parts[ModelT], where: Sequence[Any], equals: Mapping[str, Any], order_by: Order) -> Iterator[ModelT]:
+def iterate(
+    context: StoreContext[ModelT], where: Sequence[Any], equals: Mapping[str, Any], order_by: Order
+) -> Iterator[ModelT]:
     """Yield the rows that meet all conditions, of which only a page is in memory at a time."""
-    query = matching(parts, where, equals)
-    pages = _by_key(parts, query) if order_by is None else _in_order(parts, query, _order(parts, order_by))
-    return itertools.chain.from_iterable(build(parts, page) for page in pages)
+    query = matching(context, where, equals)
+    pages = _by_key(context, query) if order_by is None else _in_order(context, query, _order(context, order_by))
+    return itertools.chain.from_iterable(build(context, page) for page in pages)
 
 
-def build(parts: Parts[ModelT], raws: Sequence[Any]) -> list[ModelT]:
+def build(context: StoreContext[ModelT], raws: Sequence[Any]) -> list[ModelT]:
     """Return the instances of raw rows, never by a query for each."""
-    rows, schema = parts.rows, parts.schema
+    rows, schema = context.rows, context.schema
     if rows.is_direct:
         return [rows.build(raw, rows.file_of(raw)) for raw in raws]
     made: list[ModelT] = []
     for start in range(0, len(raws), PAGE):
         some = {rows.id_of(raw): rows.file_of(raw) for raw in raws[start : start + PAGE]}
-        found = load_many(schema, parts.database, some)
+        found = load_many(schema, context.database, some)
         made += [found[id] for id in some if id in found]  # else it was deleted just now
     return made
 
 
-def _by_key(parts: Parts[Any], query: "sa.Select[Any]") -> Iterator[list[Any]]:
+def _by_key(context: StoreContext[Any], query: "sa.Select[Any]") -> Iterator[list[Any]]:
     """Yield pages of raw rows in the order of their keys, each found by the index on the last key of the one before."""
-    key, last = parts.schema.table.c.id, None
+    key, last = context.schema.table.c.id, None
     while True:
         page = query if last is None else query.where(key > last)
-        raws = fetch(parts.database, page.order_by(key).limit(PAGE))
+        raws = fetch(context.database, page.order_by(key).limit(PAGE))
         if raws:
             yield raws
         if len(raws) < PAGE:
             return
-        last = parts.rows.id_of(raws[-1])
+        last = context.rows.id_of(raws[-1])
 
 
-def _in_order(parts: Parts[Any], query: "sa.Select[Any]", order: Sequence[Any]) -> Iterator[list[Any]]:
+def _in_order(context: StoreContext[Any], query: "sa.Select[Any]", order: Sequence[Any]) -> Iterator[list[Any]]:
     """Yield pages of raw rows in an order: their keys are read at once, since the rows may change meanwhile."""
-    keys = query.with_only_columns(parts.schema.table.c.id).order_by(*order)
-    ids = iter([id for (id,) in fetch(parts.database, keys)])
+    keys = query.with_only_columns(context.schema.table.c.id).order_by(*order)
+    ids = iter([id for (id,) in fetch(context.database, keys)])
     while batch := list(itertools.islice(ids, PAGE)):
-        found = {parts.rows.id_of(raw): raw for raw in parts.rows.read_many(batch)}
+        found = {context.rows.id_of(raw): raw for raw in context.rows.read_many(batch)}
         yield [found[id] for id in batch if id in found]
 
 
 # ---- conditions --------------------------------------------------------------------------------------------------
-def matching(parts: Parts[Any], where: Sequence[Any], equals: Mapping[str, Any]) -> "sa.Select[Any]":
+def matching(context: StoreContext[Any], where: Sequence[Any], equals: Mapping[str, Any]) -> "sa.Select[Any]":
     """Return the query of the raw rows that meet all conditions."""
-    conditions = [careful(_condition(parts.schema, one), parts.database.dialect) for one in where]
-    conditions += [equal(parts, name, value) for name, value in equals.items()]
-    query = parts.rows.query.where(*conditions)
-    _refuse_other_tables(parts.schema, query)
+    conditions = [careful(_condition(context.schema, one), context.database.dialect) for one in where]
+    conditions += [equal(context, name, value) for name, value in equals.items()]
+    query = context.rows.query.where(*conditions)
+    _refuse_other_tables(context.schema, query)
     return query
 
 
@@ -115,11 +117,11 @@ def _refuse_other_tables(schema: Schema, query: "sa.Select[Any]") -> None:
         )
 
 
-def equal(parts: Parts[Any], name: str, value: Any) -> Any:
+def equal(context: StoreContext[Any], name: str, value: Any) -> Any:
     """Return the condition that a column has a value, as params have it."""
-    schema = parts.schema
+    schema = context.schema
     if name == "custom_data":
-        return sa.and_(sa.true(), *_custom(parts, value))
+        return sa.and_(sa.true(), *_custom(context, value))
     if name not in schema.fields and name not in schema.attributes.values():
         raise ParameterError(unknown_key(name, schema.name, list(schema.fields)))
     column = next(schema.table.c[c] for c, attribute in schema.attributes.items() if attribute == name)
@@ -145,21 +147,21 @@ def _close(column: Any, value: Any) -> Any:
     return column == value
 
 
-def _custom(parts: Parts[Any], fields: Any) -> Iterator[Any]:
+def _custom(context: StoreContext[Any], fields: Any) -> Iterator[Any]:
     if not isinstance(fields, Mapping):
         raise ParameterError(f"custom_data takes a dict of its fields, such as custom_data={{'tag': 'x'}}: {fields!r}")
     for name, given in fields.items():
-        yield custom(parts, name, given)
+        yield custom(context, name, given)
 
 
-def custom(parts: Parts[Any], name: str, given: Any) -> Any:
+def custom(context: StoreContext[Any], name: str, given: Any) -> Any:
     """Return the condition that a field of custom data has a value: this number, this text, True, False or None."""
     try:
         value = as_json(given, name)
         number = float(value) if isinstance(value, int | float) else 0.0
     except (TypeError, ValueError, OverflowError) as error:
         raise ParameterError(f"custom_data[{name!r}]={given!r:.80} cannot be asked for: {error}") from None
-    part, dialect = parts.schema.table.c.custom_data[name], parts.database.dialect
+    part, dialect = context.schema.table.c.custom_data[name], context.database.dialect
     if isinstance(value, bool):
         return careful(part.as_boolean() == value, dialect)
     if isinstance(value, int) and abs(value) <= _EXACT:
@@ -180,15 +182,15 @@ def custom(parts: Parts[Any], name: str, given: Any) -> Any:
 
 
 # ---- order -------------------------------------------------------------------------------------------------------
-def _order(parts: Parts[Any], given: Order) -> list[Any]:
+def _order(context: StoreContext[Any], given: Order) -> list[Any]:
     """Return the clauses of an order, which the key makes a complete one: the same rows, the same order."""
-    schema, c = parts.schema, parts.schema.table.c
+    schema, c = context.schema, context.schema.table.c
     if given is None:
         return [c.created_at, c.id]
     several = given if isinstance(given, list | tuple) else [given]
     clauses = [_by_name(schema, one) if isinstance(one, str) else _by_clause(schema, one) for one in several]
-    clauses = [careful(one, parts.database.dialect) for one in clauses]
-    _refuse_other_tables(schema, parts.rows.query.where(*(bare(one).is_not(None) for one in clauses)))
+    clauses = [careful(one, context.database.dialect) for one in clauses]
+    _refuse_other_tables(schema, context.rows.query.where(*(bare(one).is_not(None) for one in clauses)))
     return [*ordered(clauses), c.id]
 
 

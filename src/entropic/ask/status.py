@@ -11,7 +11,7 @@ from entropic.db.ledger import RUNNING
 from entropic.db.query import fetch
 from entropic.db.tables import ledger
 from entropic.params.model import utcnow
-from entropic.protocol.context import Parts
+from entropic.protocol.context import StoreContext
 from entropic.protocol.wait import Owner, owner_of
 
 SAMPLE = 1_000  # newest rows whose times are looked at
@@ -56,35 +56,37 @@ class Status:
     seconds: float | None = None
 
 
-def status(parts: Parts[Any]) -> Status:
+def status(context: StoreContext[Any]) -> Status:
     """Look at a store; change nothing."""
-    c, now = parts.schema.table.c, utcnow()
+    c, now = context.schema.table.c, utcnow()
     newer = [_count_if(c.created_at >= now - ago) for ago in (timedelta(minutes=1), timedelta(hours=1))]
     seen = sa.select(sa.func.count(), sa.func.min(c.created_at), sa.func.max(c.created_at), *newer)
-    ((stored, first, last, minute, hour),) = fetch(parts.database, seen.select_from(parts.schema.table))
-    of_model = ledger.c.model == parts.model
+    ((stored, first, last, minute, hour),) = fetch(context.database, seen.select_from(context.schema.table))
+    of_model = ledger.c.model == context.model
     made = of_model & ledger.c.published.is_not(None) & ledger.c.registered.is_(None)
     ((size, failed),) = fetch(
-        parts.database,
+        context.database,
         sa.select(
             sa.func.coalesce(sa.func.sum(sa.case((made, ledger.c.size), else_=0)), 0),
             _count_if(ledger.c.failure.is_not(None)),
         ).where(of_model),
     )
-    running = [found for found in parts.ledger.pending().values() if found.model == parts.model]
-    running = [found for found in running if found.state == RUNNING and not parts.is_finished(found.id, found.attempt)]
+    running = [found for found in context.ledger.pending().values() if found.model == context.model]
+    running = [
+        found for found in running if found.state == RUNNING and not context.is_finished(found.id, found.attempt)
+    ]
     return Status(
-        model=parts.schema.name,
+        model=context.schema.name,
         stored=int(stored),
         size=int(size),
         failed=int(failed),
         running={found.id: owner_of(found) for found in running if not found.dead},
         dead=[found.id for found in running if found.dead],
-        first=_time(parts, first),
-        last=_time(parts, last),
+        first=_time(context, first),
+        last=_time(context, last),
         last_minute=int(minute),
         last_hour=int(hour),
-        seconds=_seconds(parts),
+        seconds=_seconds(context),
     )
 
 
@@ -92,12 +94,12 @@ def _count_if(condition: Any) -> Any:
     return sa.func.coalesce(sa.func.sum(sa.case((condition, 1), else_=0)), 0)
 
 
-def _time(parts: Parts[Any], raw: Any) -> datetime | None:
-    found: datetime | None = parts.rows.values_of({"created_at": raw}, ["created_at"])["created_at"]
+def _time(context: StoreContext[Any], raw: Any) -> datetime | None:
+    found: datetime | None = context.rows.values_of({"created_at": raw}, ["created_at"])["created_at"]
     return found
 
 
-def _seconds(parts: Parts[Any]) -> float | None:
-    c = parts.schema.table.c
-    raws = fetch(parts.database, matching(parts, (), {}).order_by(c.created_at.desc()).limit(SAMPLE))
-    return parts.average_seconds(raws)
+def _seconds(context: StoreContext[Any]) -> float | None:
+    c = context.schema.table.c
+    raws = fetch(context.database, matching(context, (), {}).order_by(c.created_at.desc()).limit(SAMPLE))
+    return context.average_seconds(raws)

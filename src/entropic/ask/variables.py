@@ -41,7 +41,7 @@ def variables(loaded: Any, only: Sequence[str] | None, path: str) -> dict[str, V
     """
     np = library("numpy", "xarray", "to_xarray")
     found: dict[str, Variable] = {}
-    for name, value in _parts(loaded, path):
+    for name, value in _context(loaded, path):
         one = value if isinstance(value, Variable) else None
         if only is not None and name not in only and not (one and one.is_coord):
             continue
@@ -49,7 +49,7 @@ def variables(loaded: Any, only: Sequence[str] | None, path: str) -> dict[str, V
     return found
 
 
-def _parts(loaded: Any, path: str) -> Iterator[tuple[str, Any]]:
+def _context(loaded: Any, path: str) -> Iterator[tuple[str, Any]]:
     if hasattr(loaded, "data_vars") or hasattr(loaded, "to_dataset"):
         yield from _of_dataset(
             loaded if hasattr(loaded, "data_vars") else loaded.to_dataset(name=loaded.name or RESULT)

@@ -12,14 +12,14 @@ MOST = 5  # of the keys that an ambiguous prefix shows
 
 def key_of(store: Store[Any], typed: str, known: Sequence[str] = ()) -> str:
     """Return the key that begins with what was typed, if only one does; `known` are keys that may have no row."""
-    model: Any = store._parts.schema.model
+    model: Any = store._context.schema.model
     if store.retrieve({"id": typed}) is not None or typed in known:
         return typed
     found: set[str] = {row.id for row in store.select(model.id.startswith(typed, autoescape=True), limit=MOST + 1)}
     found |= {id for id in known if id.startswith(typed)}
     found = {id for id in found if id.startswith(typed)}  # some databases do not tell A from a
     if not found:
-        end(FOUND, f"entropic: there is no key {typed!r} in {store._parts.schema.name}; see `entropic ls`")
+        end(FOUND, f"entropic: there is no key {typed!r} in {store._context.schema.name}; see `entropic ls`")
     if len(found) > 1:
         some = ", ".join(sorted(found)[:MOST]) + (", ..." if len(found) > MOST else "")
         raise UsageError(f"{typed!r} is the beginning of several keys: {some}")

@@ -139,7 +139,7 @@ def rm(store: Store[Any], words: list[str], keep_file: KeepFile = False, yes: Ye
 
 
 def _is_registered(store: Store[Any], key: str) -> bool:
-    found = store._parts.ledger.find(key)
+    found = store._context.ledger.find(key)
     return found is None or found.registered is not None or found.published is None
 
 

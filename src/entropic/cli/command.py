@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from entropic.cli.errors import FINE, said
+from entropic.cli.errors import FINE, errors_as_sentences
 from entropic.cli.target import Target
 
 app = typer.Typer(
@@ -57,7 +57,7 @@ def command(name: str, words: str, example: str) -> Callable[[Callable[..., int 
 
         @functools.wraps(function)
         def run(**given: Any) -> None:
-            with said():
+            with errors_as_sentences():
                 target = Target(*(given.pop(option) for option in _COMMON))
                 store, rest = target.open(given.pop("words") or [])
                 code = function(store, rest, **given) or FINE

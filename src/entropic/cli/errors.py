@@ -61,7 +61,7 @@ def _drop_output() -> str | None:
 
 
 @contextmanager
-def said() -> Iterator[None]:
+def errors_as_sentences() -> Iterator[None]:
     """Turn what the library raises into a sentence and a code."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RunsFailedWarning)  # the command says so itself

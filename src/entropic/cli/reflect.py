@@ -14,7 +14,7 @@ from entropic.ask.nearest import tells_apart
 from entropic.db.engine import Database
 from entropic.db.tables import ledger, meta, models
 from entropic.errors import ParameterError, StoreError
-from entropic.files.area import FOLDER
+from entropic.files.staging import FOLDER
 from entropic.params.keys import RESERVED
 from entropic.params.model import Base
 from entropic.store import Store
@@ -194,14 +194,14 @@ def by_values(store: Store[Any], sets: Iterable[dict[str, Any]]) -> list[dict[st
         If several rows have these values, or one has more.
     """
     given = list(sets)
-    if store._parts.runner is not refuse:
+    if store._context.runner is not refuse:
         return given
-    missing = {store._parts.hasher(one) for one in store.plan(given).missing}
-    return [_by_values(store, one) if store._parts.hasher(one) in missing else one for one in given]
+    missing = {store._context.hasher(one) for one in store.plan(given).missing}
+    return [_by_values(store, one) if store._context.hasher(one) in missing else one for one in given]
 
 
 def _by_values(store: Store[Any], params: dict[str, Any]) -> dict[str, Any]:
-    fields = store._parts.schema.fields
+    fields = store._context.schema.fields
     if "id" in params:
         return params
     doubtful = [
@@ -214,7 +214,7 @@ def _by_values(store: Store[Any], params: dict[str, Any]) -> dict[str, Any]:
     for row in store.iterate(**compared):
         values = {name: getattr(row, name) for name in fields}
         alike = all(values[name] == params[name] for name in params.keys() - compared.keys())
-        if alike and not tells_apart(store._parts, params, values, row.id):
+        if alike and not tells_apart(store._context, params, values, row.id):
             rows.append(row)
     if not rows:
         return params

@@ -58,13 +58,16 @@ class Target:
             return opened(name)
         if url := os.environ.get("ENTROPIC_DB"):
             return self._by_database(url)
-        folder, said = project(Path(START))
+        folder, settings = project(Path(START))
         os.chdir(folder)  # what a script, or a URL, says of files is meant from there
-        if "store" in said:
-            return opened(said["store"])
-        if "db" in said:
-            table, results = self.table or said.get("table"), self.results or said.get("results_dir")
-            return open_reflected(checked(said["db"]), table, results)
+        if "store" in settings:
+            return opened(settings["store"])
+        if "db" in settings:
+            table, results = (
+                self.table or settings.get("table"),
+                self.results or settings.get("results_dir"),
+            )
+            return open_reflected(checked(settings["db"]), table, results)
         raise UsageError(f"which store? {_WAYS}")
 
 
@@ -75,17 +78,17 @@ def project(start: Path) -> tuple[Path, dict[str, str]]:
         if not file.is_file():
             continue
         try:
-            said = tomllib.loads(file.read_text(encoding="utf-8")).get("tool", {}).get("entropic")
+            settings = tomllib.loads(file.read_text(encoding="utf-8")).get("tool", {}).get("entropic")
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise UsageError(f"{file} cannot be read: {error}") from None
-        if said is None:
+        if settings is None:
             continue
         known = ("store", "db", "table", "results_dir")
-        if unknown := [name for name in said if name not in known]:
+        if unknown := [name for name in settings if name not in known]:
             raise UsageError(f"{file}: [tool.entropic] has {unknown[0]!r}; it may have {', '.join(known)}")
-        if wrong := [name for name in said if not isinstance(said[name], str)]:
+        if wrong := [name for name in settings if not isinstance(settings[name], str)]:
             raise UsageError(f"{file}: [tool.entropic] {wrong[0]} is text")
-        return folder, said
+        return folder, settings
     return start, {}
 
 

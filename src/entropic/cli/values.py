@@ -26,7 +26,7 @@ _CUSTOM = "custom_data."
 
 def schema_of(store: Store[Any]) -> Schema:
     """Return what a store knows of its model."""
-    return store._parts.schema
+    return store._context.schema
 
 
 # ---- one value ---------------------------------------------------------------------------------------------------
@@ -162,16 +162,16 @@ def _condition(store: Store[Any], given: str) -> Any:
 def _custom_condition(store: Store[Any], given: str) -> Any:
     """Return a condition on a field of custom data; what is of another type is neither less nor more, but not equal."""
     name, op, text = _split(given)
-    parts, name, value = store._parts, name.removeprefix(_CUSTOM), _json_or_text(text)
+    context, name, value = store._context, name.removeprefix(_CUSTOM), _json_or_text(text)
     part = schema_of(store).table.c.custom_data[name]
     if op in ("=", "=="):
-        return custom(parts, name, value)
+        return custom(context, name, value)
     if op == "!=":
         return sa.and_(
-            ~custom(parts, name, None), sa.func.coalesce(custom(parts, name, value), sa.false()) == sa.false()
+            ~custom(context, name, None), sa.func.coalesce(custom(context, name, value), sa.false()) == sa.false()
         )
     if isinstance(value, str):
-        return sa.and_(parts.database.dialect.json_is(part, "text"), _compared(part.as_string(), op, value))
+        return sa.and_(context.database.dialect.json_is(part, "text"), _compared(part.as_string(), op, value))
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise UsageError(f"--where {given!r}: {text} is neither less nor more; write = or !=")
     return _compared(part.as_float(), op, value)

@@ -99,7 +99,7 @@ def _run(
     on_error: Any,
     retry_failed: bool,
 ) -> int:
-    if store._parts.runner is refuse:
+    if store._context.runner is refuse:
         refuse({})
     began = time.monotonic()
     try:
@@ -111,7 +111,7 @@ def _run(
             raise
         print(f"entropic: stopped: {type(error).__qualname__}: {error}", file=sys.stderr)  # what a runner raised
         return FOUND
-    asked = {store._parts.hasher(one) for one in wanted}
+    asked = {store._context.hasher(one) for one in wanted}
     failed = [failure for failure in store.failures(wanted) if failure.id not in stored] if asked - stored else []
     seconds = time.monotonic() - began
     if as_json:

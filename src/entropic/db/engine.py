@@ -92,7 +92,7 @@ class Database:
             raw = pooled.driver_connection
             if not self.in_memory:
                 pooled.detach()
-            self.dialect.adopt(raw)
+            self.dialect.configure_own(raw)
         except BaseException as error:
             if raw is not None:
                 raw.close()
@@ -172,7 +172,7 @@ class Database:
                 self.dialect.check(self.engine)
                 self.dialect.compilers(self.sql)
                 create_tables(connection, metadata, self.dialect)
-                fault = self.dialect.facts(connection, table)
+                fault = self.dialect.table_fault(connection, table)
                 if fault is not None:
                     raise StoreError(f"the table {table.name!r} in {self} {fault}")
                 return check_columns(connection, table, model)

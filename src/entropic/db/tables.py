@@ -80,7 +80,7 @@ def create_tables(connection: sa.Connection, metadata: Sequence[sa.MetaData], di
     if all(inspector.has_table(table.name, schema=table.schema) for table in wanted):
         return
     connection.rollback()
-    with dialect.alone(connection), warnings.catch_warnings():
+    with dialect.exclusively(connection), warnings.catch_warnings():
         warnings.simplefilter("ignore", sa.exc.SAWarning)  # of columns that this database makes in its own way
         for tables in metadata:
             tables.create_all(connection)

@@ -37,9 +37,9 @@ class Outcome:
     unbegun: bool = False
 
 
-def at_home(task: Task, reason: str) -> Outcome:
+def outcome_on_disk(task: Task, reason: str) -> Outcome:
     """Look on the disk: what a lost worker has finished is finished."""
-    return Outcome(task, sidecars.read(task.area, task.key, task.attempt), reason)
+    return Outcome(task, sidecars.read(task.staging, task.key, task.attempt), reason)
 
 
 class ExecutorLost(Exception):

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 import cloudpickle
 
 from entropic.errors import RunFailed, note
-from entropic.executors.contract import TORN, Outcome, at_home
+from entropic.executors.contract import TORN, Outcome, outcome_on_disk
 from entropic.executors.travel import unpickled
 from entropic.files import attempt
 from entropic.files import sidecar as sidecars
 from entropic.files.attempt import Runner, Task, Torn
-from entropic.support.failure import Record, describe, said
+from entropic.support.failure import Record, describe, message_of
 
 BUNDLE_SECONDS = 0.2  # of work that travels together
 
@@ -59,12 +59,12 @@ def work_many(bundle: list[Task], runner: Runner) -> list[Report | None]:
 
 def work(task: Task, runner: Runner) -> Report:
     """Execute a task; never raises what a runner raises, since an exception might not survive the way home."""
-    if not os.path.isdir(task.area.root):
+    if not os.path.isdir(task.staging.root):
         return Report(
-            reason=f"the worker does not see the results folder {task.area.results_dir}, which it must share with "
+            reason=f"the worker does not see the results folder {task.staging.results_dir}, which it must share with "
             "this process under the same path"
         )
-    before = sidecars.read(task.area, task.key, task.attempt)
+    before = sidecars.read(task.staging, task.key, task.attempt)
     if before is not None:  # Dask runs a task again if the worker that holds its answer is lost
         return Report(sidecars.encode(before))
     began = time.time()
@@ -75,7 +75,7 @@ def work(task: Task, runner: Runner) -> Report:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001  (SystemExit too: it is the run that ends here, not the program)
-        reason = f"it raised {type(error).__qualname__} on the worker: {said(error)}"
+        reason = f"it raised {type(error).__qualname__} on the worker: {message_of(error)}"
         return Report(None, reason, describe(error, began), _travelling(error))
 
 
@@ -94,8 +94,8 @@ def outcome(task: Task, report: Report) -> Outcome:
     if report.failure is not None:
         return Outcome(task, None, report.reason, report.failure, error_of(report))
     if report.finished is None:
-        return at_home(task, report.reason)
-    if not sidecars.exists(task.area, task.key, task.attempt):
+        return outcome_on_disk(task, report.reason)
+    if not sidecars.exists(task.staging, task.key, task.attempt):
         return Outcome(task, None, "the worker wrote its result to a folder that this process does not see")
     return Outcome(task, sidecars.decode(report.finished), report.reason)
 

@@ -93,7 +93,7 @@ class _Log:
     """While it is entered, all that this process prints goes to the log file of a task; an empty one is removed."""
 
     def __init__(self, task: Task, nowhere: int) -> None:
-        self._path = task.area.log(task.key)
+        self._path = task.staging.log(task.key)
         self._nowhere = nowhere
 
     def __enter__(self) -> None:

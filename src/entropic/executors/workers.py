@@ -24,7 +24,7 @@ import cloudpickle
 
 from entropic.errors import RunFailed, RunTimeout, WorkerDied
 from entropic.executors.bundles import Bundles
-from entropic.executors.contract import TICK, Outcome, at_home
+from entropic.executors.contract import TICK, Outcome, outcome_on_disk
 from entropic.executors.travel import pickled
 from entropic.executors.work import BUNDLE_SECONDS, Report, outcome
 from entropic.files.attempt import Runner, Task
@@ -118,19 +118,19 @@ class Workers:
     def _hear(self, worker: "_Worker") -> Iterator[Outcome]:
         """Take in what a worker says, or that it says no more."""
         try:
-            said = worker.pipe.recv()
+            message = worker.pipe.recv()
         except (EOFError, OSError):
             yield from self._bury(worker)
             return
-        if said == "ready":
+        if message == "ready":
             worker.begin()
             return
-        if said == "done":
+        if message == "done":
             worker.at_work = False
             return
-        if isinstance(said, str):
-            raise RunFailed(said)
-        report, back = said
+        if isinstance(message, str):
+            raise RunFailed(message)
+        report, back = message
         self._never_began = 0
         yield outcome(worker.tasks.popleft(), Report(*report))
         yield from _unbegun([worker.tasks.pop() for _ in range(back)][::-1])
@@ -298,14 +298,14 @@ def _rest(worker: _Worker, unbegun: list[Task], code: int, kind: type[RunFailed]
     """
     while worker.tasks:
         task = worker.tasks.popleft()
-        home = at_home(task, f"its worker process {_cause(code)}")
+        home = outcome_on_disk(task, f"its worker process {_cause(code)}")
         ended = home.finished is None and not worker.tasks
         yield _failed(task, worker, kind, message) if ended else home
     yield from _unbegun(unbegun)
 
 
 def _failed(task: Task, worker: _Worker, kind: type[RunFailed], message: str) -> Outcome:
-    found = task.area.log(task.key)
+    found = task.staging.log(task.key)
     if os.path.exists(found):
         message += f"; what it printed is in {found}"
     failure: dict[str, Any] = record(kind.__name__, message, "", worker.began_at, worker.pid)

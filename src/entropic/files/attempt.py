@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 
 from entropic.errors import ResultMissingError, StoreError, note
 from entropic.files import sidecar as sidecars
-from entropic.files.area import Area
 from entropic.files.durable import sync
 from entropic.files.measure import measure
 from entropic.files.place import remove
 from entropic.files.sidecar import Sidecar
+from entropic.files.staging import Staging
 from entropic.params.model import now_as_text
 from entropic.support import process
 
@@ -29,7 +29,7 @@ Runner = Callable[[dict[str, Any]], None]
 class Inside(NamedTuple):
     """A run that this thread is inside of."""
 
-    area: str
+    staging: str
     model: str
     id: str
     attempt: str
@@ -43,7 +43,7 @@ inside: contextvars.ContextVar[tuple[Inside, ...]] = contextvars.ContextVar("ins
 class Task:
     """What one attempt needs to be executed anywhere: plain data, without the runner."""
 
-    area: Area
+    staging: Staging
     model: str
     id: str
     key: str
@@ -66,9 +66,9 @@ class Torn(Exception):
 class Workspace:
     """A folder in which one execution at a time writes; used again only while it is empty."""
 
-    def __init__(self, area: Area) -> None:
+    def __init__(self, staging: Staging) -> None:
         self.worker = process.Call()
-        self.path = area.inside(f"{self.worker.name}.work")
+        self.path = staging.inside(f"{self.worker.name}.work")
         self._count = 0
         os.makedirs(self.path)  # with all above it, should somebody have removed that
 
@@ -83,42 +83,42 @@ class Workspace:
         return f"{self.worker.name}-{self._count}"
 
 
-_free: dict[str, list[Workspace]] = {}  # by area
+_free: dict[str, list[Workspace]] = {}  # by staging folder
 
 
-def workspace(area: Area) -> Workspace:
+def workspace(staging: Staging) -> Workspace:
     """Return an empty workspace that nobody uses; give it back by `free` or `Workspace.close`."""
     try:
-        return _free[area.root].pop()  # one step, so that no two threads get the same
+        return _free[staging.root].pop()  # one step, so that no two threads get the same
     except (KeyError, IndexError):
-        return _new_workspace(area)
+        return _new_workspace(staging)
 
 
-def prepare(area: Area) -> None:
+def prepare(staging: Staging) -> None:
     """Make sure that this process has a workspace before it claims anything.
 
     If it dies, its workspace is what shows the next one that there may be claims to look for.
     """
-    if area.root not in _free:
-        free(area, workspace(area))
+    if staging.root not in _free:
+        free(staging, workspace(staging))
 
 
-def free(area: Area, space: Workspace) -> None:
+def free(staging: Staging, space: Workspace) -> None:
     """Keep an empty workspace for the next execution."""
-    _free.setdefault(area.root, []).append(space)
+    _free.setdefault(staging.root, []).append(space)
 
 
-def forget(area: Area) -> None:
+def forget(staging: Staging) -> None:
     """Keep none of this process's workspaces: somebody has removed the folder."""
-    for space in _free.pop(area.root, []):
+    for space in _free.pop(staging.root, []):
         space.close()
 
 
-def _new_workspace(area: Area) -> Workspace:
+def _new_workspace(staging: Staging) -> Workspace:
     try:
-        return Workspace(area)
+        return Workspace(staging)
     except OSError as error:
-        raise StoreError(f"cannot write in {area.root!r}: {error.strerror}; nothing was run") from error
+        raise StoreError(f"cannot write in {staging.root!r}: {error.strerror}; nothing was run") from error
 
 
 def retire() -> None:
@@ -145,7 +145,7 @@ def run(task: Task, runner: Runner) -> Sidecar:
     BaseException
         Whatever the runner raises, unchanged.
     """
-    space = workspace(task.area)
+    space = workspace(task.staging)
     execution = start(task, space)
     try:
         elapsed = execute(task, runner, f"{space.path}{os.sep}{task.path}")
@@ -154,13 +154,13 @@ def run(task: Task, runner: Runner) -> Sidecar:
     except BaseException as error:
         if not os.path.isdir(space.path):
             note(error, f"entropic: {space.path}, where the run was to write, was removed by somebody; call again")
-            forget(task.area)
+            forget(task.staging)
         space.close()
         # An interrupt may come when all is done: a finished attempt keeps its result.
-        if sidecars.read(task.area, task.key, task.attempt) is None:
+        if sidecars.read(task.staging, task.key, task.attempt) is None:
             discard(task, execution)
         raise
-    free(task.area, space)
+    free(task.staging, space)
     return finished
 
 
@@ -173,7 +173,7 @@ def execute(task: Task, runner: Runner, target: str) -> float:
     """Call the runner with a copy of the params; return how long it took, in seconds."""
     params = copied(task.params)
     params.update(id=task.id, result_file=target, custom_data=_copy(task.custom_data))
-    token = inside.set((*task.inside, Inside(task.area.root, task.model, task.id, task.attempt)))
+    token = inside.set((*task.inside, Inside(task.staging.root, task.model, task.id, task.attempt)))
     began = time.perf_counter()
     try:
         runner(params)
@@ -202,9 +202,9 @@ def lift(task: Task, space: Workspace, execution: str) -> bool:
     ResultMissingError
         If there is no result.
     """
-    area, stem = task.area, f"{task.key}.{task.attempt}.{execution}"
+    staging, stem = task.staging, f"{task.key}.{task.attempt}.{execution}"
     try:
-        os.rename(f"{space.path}{os.sep}{task.path}", area.inside(stem + area.suffix))
+        os.rename(f"{space.path}{os.sep}{task.path}", staging.inside(stem + staging.suffix))
     except FileNotFoundError:
         left = ", ".join(sorted(os.listdir(space.path))) if os.path.isdir(space.path) else ""
         raise ResultMissingError(
@@ -213,7 +213,7 @@ def lift(task: Task, space: Workspace, execution: str) -> bool:
         ) from None
     extra = bool(os.listdir(space.path))
     if extra:
-        os.rename(space.path, area.inside(stem + ".files"))
+        os.rename(space.path, staging.inside(stem + ".files"))
         os.mkdir(space.path)
     return extra
 
@@ -226,15 +226,15 @@ def describe(task: Task, execution: str, elapsed: float, extra: bool) -> Sidecar
     ResultMissingError
         If the result is a link that leads nowhere.
     """
-    path = task.area.inside(f"{task.key}.{task.attempt}.{execution}{task.area.suffix}")
+    path = task.staging.inside(f"{task.key}.{task.attempt}.{execution}{task.staging.suffix}")
     if task.fsync:
         sync(path)
     found = measure(path)
     if found is None:
         raise ResultMissingError(f"the runner left a link that leads nowhere as params['result_file'] ({task.path})")
-    slotted = task.published is not None and (found.folder or os.path.isdir(task.area.path(task.path)))
+    slotted = task.published is not None and (found.folder or os.path.isdir(task.staging.path(task.path)))
     if slotted:
-        os.mkdir(task.area.inside(f"{task.key}.{task.attempt}.{execution}.slot"))
+        os.mkdir(task.staging.inside(f"{task.key}.{task.attempt}.{execution}.slot"))
     return Sidecar(
         model=task.model,
         id=task.id,
@@ -245,7 +245,7 @@ def describe(task: Task, execution: str, elapsed: float, extra: bool) -> Sidecar
         custom_data={"elapsed_seconds": round(elapsed, 6), **task.custom_data},
         created_at=now_as_text(),
         execution=execution,
-        suffix=task.area.suffix,
+        suffix=task.staging.suffix,
         size=found.size,
         mtime_ns=found.mtime_ns,
         folder=found.folder,
@@ -257,21 +257,21 @@ def describe(task: Task, execution: str, elapsed: float, extra: bool) -> Sidecar
 def finish(task: Task, sidecar: Sidecar) -> Sidecar:
     """Create and write the sidecar; where another execution was first, return its."""
     try:
-        descriptor = sidecars.create(task.area, task.key, task.attempt)
+        descriptor = sidecars.create(task.staging, task.key, task.attempt)
     except FileExistsError:
         discard(task, sidecar.execution)
-        first = sidecars.read(task.area, task.key, task.attempt)
+        first = sidecars.read(task.staging, task.key, task.attempt)
         if first is None:
             raise Torn(task.attempt) from None
         return first
     sidecars.write(descriptor, sidecar, task.fsync)
     if task.fsync:
-        sync(task.area.root)
+        sync(task.staging.root)
     return sidecar
 
 
 def discard(task: Task, execution: str) -> None:
     """Remove what an execution made that nobody will read."""
     stem = f"{task.key}.{task.attempt}.{execution}"
-    for rest in (task.area.suffix, ".files", ".slot"):
-        remove(task.area.inside(stem + rest))
+    for rest in (task.staging.suffix, ".files", ".slot"):
+        remove(task.staging.inside(stem + rest))

@@ -1,4 +1,4 @@
-"""How a result comes to its place, and goes from it: the only renames outside the area.
+"""How a result comes to its place, and goes from it: the only renames outside the staging folder.
 
 Each works once, whoever repeats it and however late: a result is taken from a name that never exists again, a
 removed one goes into a slot that is spent before the claim moves on. So a process that wakes up after it was
@@ -12,13 +12,13 @@ import shutil
 import stat
 
 from entropic.errors import ForeignFileError
-from entropic.files.area import Area
 from entropic.files.sidecar import Sidecar
+from entropic.files.staging import Staging
 
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV, errno.EMLINK}
 
 
-def place(area: Area, sidecar: Sidecar, where: str, first: bool) -> bool:
+def place(staging: Staging, sidecar: Sidecar, where: str, first: bool) -> bool:
     """Move an attempt's result to its place; False if it was moved before (or is gone).
 
     Parameters
@@ -33,7 +33,7 @@ def place(area: Area, sidecar: Sidecar, where: str, first: bool) -> bool:
     ForeignFileError
         If a file that is not ours lies there.
     """
-    source, target = area.inside(sidecar.result), area.path(where)
+    source, target = staging.inside(sidecar.result), staging.path(where)
     try:
         if sidecar.folder:
             _place_folder(source, target)
@@ -91,40 +91,40 @@ def _check_free(target: str) -> None:
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target)
 
 
-def move_aside(area: Area, sidecar: Sidecar, where: str) -> None:
+def move_aside(staging: Staging, sidecar: Sidecar, where: str) -> None:
     """Move the old result out of the way of a folder, into the slot of the new one, which works once."""
     with contextlib.suppress(FileNotFoundError, FileExistsError, NotADirectoryError):
-        os.rename(area.path(where), os.path.join(area.inside(sidecar.slot), "old"))
+        os.rename(staging.path(where), os.path.join(staging.inside(sidecar.slot), "old"))
 
 
-def spend_slot(area: Area, sidecar: Sidecar) -> None:
+def spend_slot(staging: Staging, sidecar: Sidecar) -> None:
     """End the time in which `move_aside` can work."""
-    spend(area, sidecar.slot)
+    spend(staging, sidecar.slot)
 
 
-def keep(area: Area, sidecar: Sidecar, where: str, replaced: str | None) -> None:
+def keep(staging: Staging, sidecar: Sidecar, where: str, replaced: str | None) -> None:
     """Move what else the runner left beside the result; remove that of the attempt that it replaces."""
     if sidecar.extra:
         with contextlib.suppress(FileNotFoundError):
-            os.rename(area.inside(sidecar.files), area.extra(where, sidecar.attempt))
+            os.rename(staging.inside(sidecar.files), staging.extra(where, sidecar.attempt))
     if replaced and replaced != sidecar.attempt:
-        shutil.rmtree(area.extra(where, replaced), ignore_errors=True)
+        shutil.rmtree(staging.extra(where, replaced), ignore_errors=True)
 
 
-def clear(area: Area, slot: str, where: str, published: str | None, extra: bool) -> None:
+def clear(staging: Staging, slot: str, where: str, published: str | None, extra: bool) -> None:
     """Move a deleted row's file into the slot of its delete, which works once; remove its extra files."""
-    old = os.path.join(area.inside(slot), "old")
+    old = os.path.join(staging.inside(slot), "old")
     if not os.path.lexists(old):
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            os.rename(area.path(where), old)
+            os.rename(staging.path(where), old)
     if published and extra:
-        shutil.rmtree(area.extra(where, published), ignore_errors=True)
+        shutil.rmtree(staging.extra(where, published), ignore_errors=True)
 
 
-def spend(area: Area, slot: str) -> None:
+def spend(staging: Staging, slot: str) -> None:
     """End the time in which a file can be moved into a slot."""
     with contextlib.suppress(FileNotFoundError):
-        os.rename(area.inside(slot), area.inside(spent(slot)))
+        os.rename(staging.inside(slot), staging.inside(spent(slot)))
 
 
 def spent(slot: str) -> str:
@@ -133,7 +133,7 @@ def spent(slot: str) -> str:
 
 
 def remove(path: str) -> None:
-    """Remove a file or folder of the area; one that is gone already is fine."""
+    """Remove a file or folder of the staging folder; one that is gone already is fine."""
     try:
         os.unlink(path)
     except FileNotFoundError:

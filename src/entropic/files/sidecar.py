@@ -17,8 +17,8 @@ from json.encoder import encode_basestring_ascii as _quoted
 from typing import Any
 from uuid import UUID
 
-from entropic.files.area import Area
 from entropic.files.measure import Measure
+from entropic.files.staging import Staging
 from entropic.support.compact_json import compact
 
 VERSION = 1
@@ -31,13 +31,13 @@ class Sidecar:
     Attributes
     ----------
     key : str
-        The key's name in the area.
+        The key's name in the staging folder.
     values : dict
         The user's columns, as the driver stores them.
     created_at : str
         ISO 8601, naive UTC.
     execution : str
-        Which execution of the attempt wrote the result: its name in the area ends with it and the suffix.
+        Which execution of the attempt wrote the result: its name in the staging folder ends with it and the suffix.
     slotted : bool
         Whether its publication moves an old result aside, into its slot.
     extra : bool
@@ -62,7 +62,7 @@ class Sidecar:
 
     @property
     def result(self) -> str:
-        """The name of the result in the area."""
+        """The name of the result in the staging folder."""
         return f"{self.key}.{self.attempt}.{self.execution}{self.suffix}"
 
     @property
@@ -72,7 +72,7 @@ class Sidecar:
 
     @property
     def files(self) -> str:
-        """The name of the folder of extra files in the area."""
+        """The name of the folder of extra files in the staging folder."""
         return f"{self.key}.{self.attempt}.{self.execution}.files"
 
     def matches(self, found: Measure | None) -> bool:
@@ -85,11 +85,11 @@ _BOOL = {True: "true", False: "false"}
 
 
 def name(key: str, attempt: str) -> str:
-    """Return the name of an attempt's sidecar in the area."""
+    """Return the name of an attempt's sidecar in the staging folder."""
     return f"{key}.{attempt}.json"
 
 
-def create(area: Area, key: str, attempt: str) -> int:
+def create(staging: Staging, key: str, attempt: str) -> int:
     """Create an attempt's sidecar and return its descriptor.
 
     Raises
@@ -97,7 +97,7 @@ def create(area: Area, key: str, attempt: str) -> int:
     FileExistsError
         If another execution of the attempt was first.
     """
-    return os.open(area.inside(name(key, attempt)), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    return os.open(staging.inside(name(key, attempt)), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
 
 
 def write(descriptor: int, sidecar: Sidecar, fsync: bool) -> None:
@@ -140,24 +140,24 @@ def decode(text: bytes) -> Sidecar | None:
         return None
 
 
-def read(area: Area, key: str, attempt: str) -> Sidecar | None:
+def read(staging: Staging, key: str, attempt: str) -> Sidecar | None:
     """Return what an attempt's sidecar says; None if there is none, or it is torn."""
     try:
-        with open(area.inside(name(key, attempt)), "rb") as file:
+        with open(staging.inside(name(key, attempt)), "rb") as file:
             return decode(file.read())
     except FileNotFoundError:
         return None
 
 
-def exists(area: Area, key: str, attempt: str) -> bool:
+def exists(staging: Staging, key: str, attempt: str) -> bool:
     """Tell whether an attempt has a sidecar, complete or torn."""
-    return os.path.lexists(area.inside(name(key, attempt)))
+    return os.path.lexists(staging.inside(name(key, attempt)))
 
 
-def discard(area: Area, key: str, attempt: str) -> None:
+def discard(staging: Staging, key: str, attempt: str) -> None:
     """Remove the sidecar of an attempt that is over."""
     try:
-        os.unlink(area.inside(name(key, attempt)))
+        os.unlink(staging.inside(name(key, attempt)))
     except FileNotFoundError:
         pass
 

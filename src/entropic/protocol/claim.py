@@ -16,14 +16,14 @@ from entropic.params.keys import RESERVED
 from entropic.params.model import now_as_text
 from entropic.protocol import publish
 from entropic.protocol.clear import finish_delete
-from entropic.protocol.context import Parts
+from entropic.protocol.context import StoreContext
 
 T = TypeVar("T")
 _RESERVED = frozenset(RESERVED)
 
 
 @dataclass(slots=True)
-class Want:
+class Request:
     """A key that a call wants, with all that is needed to run it.
 
     Attributes
@@ -77,7 +77,7 @@ class Pending:
 Act = Callable[[Connection, Claim | None, set[str]], T]
 
 
-def settled(parts: Parts[Any], id: str, act: Act[T]) -> T | None:
+def settled(context: StoreContext[Any], id: str, act: Act[T]) -> T | None:
     """Lock the claim of a key, look, and act under the lock; None if something half done was finished instead.
 
     What somebody else has left half done lacks only what anyone can do, whether its owner lives or not: a finished
@@ -87,61 +87,61 @@ def settled(parts: Parts[Any], id: str, act: Act[T]) -> T | None:
 
     def work(connection: Connection) -> T | None:
         nonlocal pending
-        found, taken = lock(parts, connection, id)
-        pending = undone(parts, found)
+        found, taken = lock(context, connection, id)
+        pending = undone(context, found)
         if pending is None:
             return act(connection, found, taken)
         if pending.finished is not None:
-            publish.publish_locked(parts, connection, pending.claim, pending.finished)
+            publish.publish_locked(context, connection, pending.claim, pending.finished)
         return None
 
     try:
-        result = parts.database.transact(work)
+        result = context.database.transact(work)
     except publish.NotAtOnce as pause:
         with contextlib.suppress(ResultMissingError):  # recorded, and not the error of this call
-            publish.publish(parts, pause.sidecar)  # takes more than one transaction
+            publish.publish(context, pause.sidecar)  # takes more than one transaction
         return None
-    except parts.database.troubles as error:
+    except context.database.troubles as error:
         if pending is None or pending.finished is None:
             raise
-        publish.raise_explained(parts, pending.finished, error)
+        publish.raise_explained(context, pending.finished, error)
     if pending is not None:
-        tidy(parts, pending)
+        tidy(context, pending)
     return result
 
 
-def lock(parts: Parts[Any], connection: Connection, id: str) -> tuple[Claim | None, set[str]]:
+def lock(context: StoreContext[Any], connection: Connection, id: str) -> tuple[Claim | None, set[str]]:
     """Read the claim under the lock, and the places that other models hold for the same id."""
-    return parts.ledger.lock(connection, id)
+    return context.ledger.lock(connection, id)
 
 
-def undone(parts: Parts[Any], found: Claim | None) -> Pending | None:
+def undone(context: StoreContext[Any], found: Claim | None) -> Pending | None:
     """Look whether the claim lacks only what anyone can do."""
     if found is None or found.state not in (RUNNING, DELETING):
         return None
-    finished = look(parts, found) if found.state == RUNNING else None
+    finished = finished_sidecar(context, found) if found.state == RUNNING else None
     return Pending(found, finished) if finished is not None or found.state == DELETING else None
 
 
-def tidy(parts: Parts[Any], pending: Pending) -> None:
+def tidy(context: StoreContext[Any], pending: Pending) -> None:
     """Do what is left after somebody else's transaction was finished."""
     if pending.finished is None:
-        finish_delete(parts, pending.claim)
+        finish_delete(context, pending.claim)
     elif pending.claim.dead:  # a living owner does it itself
-        publish.clean(parts, pending.finished)
+        publish.clean(context, pending.finished)
 
 
-def claim(parts: Parts[Any], want: Want, owner: str) -> Task | Busy | None:
+def claim(context: StoreContext[Any], request: Request, owner: str) -> Task | Busy | None:
     """Claim a wanted key: its task, who is at it, or None if its row is to be read again."""
 
-    first = begin_first(parts, parts.database.connection(), want, owner)
+    first = begin_first(context, context.database.connection(), request, owner)
     if first is not None:
         return first
 
     def act(connection: Connection, found: Claim | None, taken: set[str]) -> Task | Busy | None:
-        return decide(parts, connection, want, owner, found, taken)
+        return decide(context, connection, request, owner, found, taken)
 
-    return settled(parts, want.id, act)
+    return settled(context, request.id, act)
 
 
 def is_busy(found: Claim | None, owner: str) -> bool:
@@ -150,7 +150,12 @@ def is_busy(found: Claim | None, owner: str) -> bool:
 
 
 def decide(
-    parts: Parts[Any], connection: Connection, want: Want, owner: str, found: Claim | None, taken: set[str]
+    context: StoreContext[Any],
+    connection: Connection,
+    request: Request,
+    owner: str,
+    found: Claim | None,
+    taken: set[str],
 ) -> Task | Busy | None:
     """Decide, under the lock and with nothing half done, what becomes of a wanted key.
 
@@ -161,24 +166,24 @@ def decide(
     ParameterError, KeyCollisionError, ForeignFileError
         Before anything runs.
     """
-    raw = parts.rows.read(want.id)
+    raw = context.rows.read(request.id)
     if raw is not None:
-        parts.verify(raw, want.params)
-        if not want.forced and not _is_suspect(parts, connection, want.suspect, raw):
+        context.verify(raw, request.params)
+        if not request.forced and not _is_suspect(context, connection, request.suspect, raw):
             return None
     if found is not None and is_busy(found, owner):
         return Busy(found)
-    if found is not None and found.state == FAILED and found.attempt == want.waited and not want.forced:
-        raise failed(parts, want, parts.ledger.failure(want.id))
-    return begin(parts, connection, found, taken, want, owner)
+    if found is not None and found.state == FAILED and found.attempt == request.waited and not request.forced:
+        raise failed(context, request, context.ledger.failure(request.id))
+    return begin(context, connection, found, taken, request, owner)
 
 
-def look(parts: Parts[Any], found: Claim) -> Sidecar | None:
+def finished_sidecar(context: StoreContext[Any], found: Claim) -> Sidecar | None:
     """Return the sidecar of a running claim, if its attempt is finished."""
-    return sidecars.read(parts.area, parts.key_of(found.id), found.attempt)
+    return sidecars.read(context.staging, context.key_of(found.id), found.attempt)
 
 
-def confirm(parts: Parts[Any], suspects: Mapping[str, Any]) -> dict[str, Any]:
+def confirm(context: StoreContext[Any], suspects: Mapping[str, Any]) -> dict[str, Any]:
     """Record anew, under the lock, the time of files that only bear another than was recorded.
 
     Parameters
@@ -195,32 +200,37 @@ def confirm(parts: Parts[Any], suspects: Mapping[str, Any]) -> dict[str, Any]:
     def work(connection: Connection) -> dict[str, Any]:
         standing = {}
         for id in sorted(suspects):  # in the order of the keys: who locks several in another order meets a deadlock
-            found, _ = lock(parts, connection, id)
-            raw = parts.rows.read(id) if undone(parts, found) is None else None
-            if raw is not None and not _is_suspect(parts, connection, suspects[id], raw):
+            found, _ = lock(context, connection, id)
+            raw = context.rows.read(id) if undone(context, found) is None else None
+            if raw is not None and not _is_suspect(context, connection, suspects[id], raw):
                 standing[id] = raw
         return standing
 
-    return parts.database.transact(work)
+    return context.database.transact(work)
 
 
-def _is_suspect(parts: Parts[Any], connection: Connection, suspect: Any, raw: Any) -> bool:
+def _is_suspect(context: StoreContext[Any], connection: Connection, suspect: Any, raw: Any) -> bool:
     """Tell whether the row is still the one whose file was not as recorded."""
     if suspect is None:
         return False
-    _, size, _, place, registered = now = parts.rows.seen_of(raw)
-    if parts.rows.seen_of(suspect)[1:] != now[1:]:
+    _, size, _, place, registered = now = context.rows.seen_of(raw)
+    if context.rows.seen_of(suspect)[1:] != now[1:]:
         return False
-    found = measure(parts.rows.file_of(raw))
+    found = measure(context.rows.file_of(raw))
     if found is None or (size is not None and found.size != size):
         return True
     if place is not None and not registered:
-        parts.ledger.measured(connection, parts.rows.id_of(raw), found.size, found.mtime_ns)  # a copied project
+        context.ledger.measured(connection, context.rows.id_of(raw), found.size, found.mtime_ns)  # a copied project
     return False
 
 
 def begin(
-    parts: Parts[Any], connection: Connection, found: Claim | None, taken: set[str], want: Want, owner: str
+    context: StoreContext[Any],
+    connection: Connection,
+    found: Claim | None,
+    taken: set[str],
+    request: Request,
+    owner: str,
 ) -> Task:
     """Claim the key for a new attempt, and return its task.
 
@@ -231,65 +241,69 @@ def begin(
     ForeignFileError
         If files that are not ours lie at every place that the result could have.
     """
-    if parts.rows.must_be_tried(want.columns, want.values):
+    if context.rows.must_be_tried(request.columns, request.values):
         with rehearsal(connection):
-            rehearse(parts, connection, want)
+            rehearse(context, connection, request)
     old = found if found is not None and found.published is not None else None
-    place = (old and old.path) or _free_place(parts, want, taken)
-    attempt = parts.ledger.claim(connection, found, want.id, owner, place)
-    return _task(parts, want, owner, attempt, place, old)
+    place = (old and old.path) or _free_place(context, request, taken)
+    attempt = context.ledger.claim(connection, found, request.id, owner, place)
+    return _task(context, request, owner, attempt, place, old)
 
 
-def begin_first(parts: Parts[Any], connection: Connection, want: Want, owner: str) -> Task | None:
+def begin_first(context: StoreContext[Any], connection: Connection, request: Request, owner: str) -> Task | None:
     """Claim a key that was never claimed, in one statement, which needs no look: there can be no sidecar yet.
 
     None if it was claimed before, or might be refused; then `settled` decides.
     """
-    if not want.fresh:
+    if not request.fresh:
         return None
-    want.fresh = False
-    place = parts.area.place(want.id)
-    if parts.rows.must_be_tried(want.columns, want.values) or parts.area.is_taken(place):
+    request.fresh = False
+    place = context.staging.place(request.id)
+    if context.rows.must_be_tried(request.columns, request.values) or context.staging.is_taken(place):
         return None
-    attempt = parts.ledger.claim_first(connection, want.id, owner, place)
-    return None if attempt is None else _task(parts, want, owner, attempt, place, None)
+    attempt = context.ledger.claim_first(connection, request.id, owner, place)
+    return None if attempt is None else _task(context, request, owner, attempt, place, None)
 
 
-def begin_first_many(parts: Parts[Any], connection: Connection, wants: Iterable[Want], owner: str) -> dict[str, Task]:
+def begin_first_many(
+    context: StoreContext[Any], connection: Connection, requests: Iterable[Request], owner: str
+) -> dict[str, Task]:
     """Claim those of many keys that were never claimed, inside a transaction; return their tasks by id."""
     places: dict[str, str] = {}
-    by_id = {want.id: want for want in wants if want.fresh}
-    for id, want in by_id.items():
-        want.fresh = False
-        place = parts.area.place(id)
-        if not parts.rows.must_be_tried(want.columns, want.values) and not parts.area.is_taken(place):
+    by_id = {request.id: request for request in requests if request.fresh}
+    for id, request in by_id.items():
+        request.fresh = False
+        place = context.staging.place(id)
+        if not context.rows.must_be_tried(request.columns, request.values) and not context.staging.is_taken(place):
             places[id] = place
     if not places:
         return {}
-    attempts = parts.ledger.claim_first_many(connection, places, owner)
-    return {id: _task(parts, by_id[id], owner, attempt, places[id], None) for id, attempt in attempts.items()}
+    attempts = context.ledger.claim_first_many(connection, places, owner)
+    return {id: _task(context, by_id[id], owner, attempt, places[id], None) for id, attempt in attempts.items()}
 
 
-def _task(parts: Parts[Any], want: Want, owner: str, attempt: str, place: str, old: Claim | None) -> Task:
+def _task(
+    context: StoreContext[Any], request: Request, owner: str, attempt: str, place: str, old: Claim | None
+) -> Task:
     return Task(
-        area=parts.area,
-        model=parts.model,
-        id=want.id,
-        key=parts.key_of(want.id),
+        staging=context.staging,
+        model=context.model,
+        id=request.id,
+        key=context.key_of(request.id),
         attempt=attempt,
         owner=owner,
         path=place,
         published=old.published if old is not None else None,
         extra=old.extra if old is not None else None,
-        params=own(want.params),
-        custom_data=want.custom_data,
-        values=want.row(),
-        fsync=parts.fsync,
+        params=without_reserved(request.params),
+        custom_data=request.custom_data,
+        values=request.row(),
+        fsync=context.fsync,
         inside=inside.get(),
     )
 
 
-def own(params: Mapping[str, Any]) -> dict[str, Any]:
+def without_reserved(params: Mapping[str, Any]) -> dict[str, Any]:
     """Return the params without the reserved keys."""
     if _RESERVED.isdisjoint(params):
         return dict(params)
@@ -314,18 +328,18 @@ def _take_back(connection: Connection) -> None:
     connection.execute("RELEASE SAVEPOINT rehearsal")
 
 
-def row_of(parts: Parts[Any], want: Want, result_file: str) -> dict[str, Any]:
+def row_of(context: StoreContext[Any], request: Request, result_file: str) -> dict[str, Any]:
     """Return the whole row of a wanted key, made now, by column as the driver stores it."""
     return {
-        "id": want.id,
+        "id": request.id,
         "result_file": result_file,
-        "created_at": parts.rows.created_at(now_as_text()),
-        "custom_data": parts.rows.custom_data(want.custom_data),
-        **want.row(),
+        "created_at": context.rows.created_at(now_as_text()),
+        "custom_data": context.rows.custom_data(request.custom_data),
+        **request.row(),
     }
 
 
-def rehearse(parts: Parts[Any], connection: Connection, want: Want) -> None:
+def rehearse(context: StoreContext[Any], connection: Connection, request: Request) -> None:
     """Insert the row, to be taken back: what the table refuses, or would change, is refused before the run.
 
     Raises
@@ -333,37 +347,39 @@ def rehearse(parts: Parts[Any], connection: Connection, want: Want) -> None:
     ParameterError
         With what the database says, or the column that would not hold its value.
     """
-    row = row_of(parts, want, result_file="")
+    row = row_of(context, request, result_file="")
     try:
-        parts.rows.upsert(connection, row)
-    except parts.database.refusals as error:
+        context.rows.upsert(connection, row)
+    except context.database.refusals as error:
         raise ParameterError(
-            f"the table of {parts.schema.name} refuses {own(want.params)!r:.300}: {error}; nothing was run"
+            f"the table of {context.schema.name} refuses {without_reserved(request.params)!r:.300}: {error}; "
+            "nothing was run"
         ) from error
-    altered = parts.rows.altered(row)
+    altered = context.rows.altered(row)
     if altered is not None:
         raise ParameterError(
-            f"the column {altered!r} in the table of {parts.schema.name} cannot hold {row[altered]!r:.80}: it would "
+            f"the column {altered!r} in the table of {context.schema.name} cannot hold {row[altered]!r:.80}: it would "
             f"cut it off or round it; give the column a type that holds it. Nothing was run"
         )
 
 
-def _free_place(parts: Parts[Any], want: Want, taken: set[str]) -> str:
+def _free_place(context: StoreContext[Any], request: Request, taken: set[str]) -> str:
     first = ""
-    for place in parts.area.places(want.id):
+    for place in context.staging.places(request.id):
         first = first or place
-        if place not in taken and not parts.area.is_taken(place):
+        if place not in taken and not context.staging.is_taken(place):
             return place
     raise ForeignFileError(
-        f"{parts.area.path(first)} and every other name for the result of {parts.describe(want.params, want.id)} is "
-        "taken by files that this store did not make; move them away. Nothing was run"
+        f"{context.staging.path(first)} and every other name for the result of "
+        f"{context.describe(request.params, request.id)} is taken by files that this store did "
+        "not make; move them away. Nothing was run"
     )
 
 
-def failed(parts: Parts[Any], want: Want, failure: dict[str, Any]) -> RunFailed:
+def failed(context: StoreContext[Any], request: Request, failure: dict[str, Any]) -> RunFailed:
     """Return the error for a call that waited for an attempt which failed."""
     return RunFailed(
-        f"the attempt that this call waited for failed: {parts.describe(want.params, want.id)} raised "
+        f"the attempt that this call waited for failed: {context.describe(request.params, request.id)} raised "
         f"{failure.get('type')}: {failure.get('message')} on {failure.get('host')} (pid {failure.get('pid')}); call "
         f"again to try again. Its traceback:\n{failure.get('traceback', '')}",
         failure,

@@ -4,34 +4,34 @@ from typing import Any
 
 from entropic.db.ledger import Claim
 from entropic.files import place as places
-from entropic.protocol.context import Parts
+from entropic.protocol.context import StoreContext
 
 
-def slot_of(parts: Parts[Any], id: str, attempt: str) -> str:
+def slot_of(context: StoreContext[Any], id: str, attempt: str) -> str:
     """Return the name of the slot of a delete."""
-    return f"{parts.key_of(id)}.{attempt}.slot"
+    return f"{context.key_of(id)}.{attempt}.slot"
 
 
-def finish_delete(parts: Parts[Any], deleting: Claim) -> None:
+def finish_delete(context: StoreContext[Any], deleting: Claim) -> None:
     """Remove a deleted row's file; the deleter does it, and anyone who finds it half done."""
-    slot = slot_of(parts, deleting.id, deleting.attempt)
-    clear(parts, deleting, slot)
-    spend(parts, slot)
-    release(parts, deleting)
-    places.remove(parts.area.inside(places.spent(slot)))
+    slot = slot_of(context, deleting.id, deleting.attempt)
+    clear(context, deleting, slot)
+    spend(context, slot)
+    release(context, deleting)
+    places.remove(context.staging.inside(places.spent(slot)))
 
 
-def clear(parts: Parts[Any], deleting: Claim, slot: str) -> None:
+def clear(context: StoreContext[Any], deleting: Claim, slot: str) -> None:
     """Move the file into the slot, which works once."""
     if deleting.published is not None and deleting.path is not None:
-        places.clear(parts.area, slot, deleting.path, deleting.published, bool(deleting.extra))
+        places.clear(context.staging, slot, deleting.path, deleting.published, bool(deleting.extra))
 
 
-def spend(parts: Parts[Any], slot: str) -> None:
+def spend(context: StoreContext[Any], slot: str) -> None:
     """End the time in which the file can be moved."""
-    places.spend(parts.area, slot)
+    places.spend(context.staging, slot)
 
 
-def release(parts: Parts[Any], deleting: Claim) -> None:
+def release(context: StoreContext[Any], deleting: Claim) -> None:
     """Let the claim move on: nothing of ours is left at its place."""
-    parts.database.transact(lambda connection: parts.ledger.cleared(connection, deleting.id, deleting.attempt))
+    context.database.transact(lambda connection: context.ledger.cleared(connection, deleting.id, deleting.attempt))

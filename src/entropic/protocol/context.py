@@ -8,8 +8,8 @@ from entropic.db.engine import Database
 from entropic.db.ledger import Ledger
 from entropic.db.rows import Rows
 from entropic.files import sidecar as sidecars
-from entropic.files.area import Area, key_of
 from entropic.files.attempt import Runner
+from entropic.files.staging import Staging, key_of
 from entropic.params.keys import Hasher
 from entropic.params.model import Base, Schema
 from entropic.protocol import verify
@@ -19,7 +19,7 @@ ModelT = TypeVar("ModelT", bound=Base)
 
 
 @dataclass(frozen=True, slots=True)
-class Parts(Generic[ModelT]):
+class StoreContext(Generic[ModelT]):
     """The parts of one store."""
 
     schema: Schema
@@ -27,8 +27,8 @@ class Parts(Generic[ModelT]):
     database: Database
     ledger: Ledger
     rows: Rows[ModelT]
-    area: Area
-    heart: Thread | Process
+    staging: Staging
+    lease_keeper: Thread | Process
     runner: Runner
     fsync: bool
 
@@ -38,12 +38,12 @@ class Parts(Generic[ModelT]):
         return self.ledger.model
 
     def key_of(self, id: str) -> str:
-        """Return the name of a key in the area."""
+        """Return the name of a key in the staging folder."""
         return key_of(self.model, id)
 
     def is_finished(self, id: str, attempt: str) -> bool:
         """Tell whether an attempt has a complete sidecar."""
-        return sidecars.read(self.area, self.key_of(id), attempt) is not None
+        return sidecars.read(self.staging, self.key_of(id), attempt) is not None
 
     def row(self, raw: Any, params: Mapping[str, Any], path: str | None = None) -> ModelT:
         """Return the instance of a raw row, once it is known to be what these params ask for.

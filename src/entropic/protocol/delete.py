@@ -13,7 +13,7 @@ from entropic.files.measure import measure
 from entropic.protocol import publish
 from entropic.protocol.claim import Busy, is_busy
 from entropic.protocol.clear import finish_delete, slot_of
-from entropic.protocol.context import Parts
+from entropic.protocol.context import StoreContext
 from entropic.protocol.wait import act_when_free
 from entropic.support.process import Call
 
@@ -21,71 +21,73 @@ from entropic.support.process import Call
 Rest = Claim | str | None
 
 
-def delete(parts: Parts[Any], params: Mapping[str, Any], remove_file: bool) -> bool:
+def delete(context: StoreContext[Any], params: Mapping[str, Any], remove_file: bool) -> bool:
     """Delete the row of these params, and its file if asked; tell whether there was one."""
-    id = parts.hasher(params)
-    parts.schema.fit(params, complete=False)
+    id = context.hasher(params)
+    context.schema.fit(params, complete=False)
     begun: list[str] = []  # more than one only if a connection broke, or another transaction went first
     with Call() as call:
 
         def act(connection: Connection, found: Claim | None, _: set[str]) -> Busy | tuple[bool, Rest]:
             if found is not None and is_busy(found, call.name):
                 return Busy(found)
-            raw = parts.rows.read(id)
+            raw = context.rows.read(id)
             if raw is None:
                 return bool(begun), None  # what was begun was committed, and has been finished by now
-            parts.verify(raw, params)
+            context.verify(raw, params)
             is_ours = found is not None and found.published is not None and found.registered is None
             if remove_file and found is not None and is_ours:
                 begun.append(f"{new_attempt(found)}.{call.name}")
-                return True, begin(parts, connection, found, begun[-1])
-            drop(parts, connection, found, id)
-            return True, _removable(parts, raw) if remove_file and not is_ours else None
+                return True, begin(context, connection, found, begun[-1])
+            drop(context, connection, found, id)
+            return True, _removable(context, raw) if remove_file and not is_ours else None
 
         while True:
             try:
-                deleted, rest = act_when_free(parts, id, act)
+                deleted, rest = act_when_free(context, id, act)
                 break
             except PublishError:  # a finished run that cannot be recorded goes too
-                publish.discard_finished(parts, id)
+                publish.discard_finished(context, id)
         if isinstance(rest, Claim):
-            finish_delete(parts, rest)
+            finish_delete(context, rest)
         elif rest is not None:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(rest)
         for attempt in begun[:-1]:  # their transactions were rolled back, or all is done
-            places.remove(parts.area.inside(slot_of(parts, id, attempt)))
+            places.remove(context.staging.inside(slot_of(context, id, attempt)))
         if deleted:
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(parts.area.log(parts.key_of(id)))
+                os.unlink(context.staging.log(context.key_of(id)))
     return deleted
 
 
-def begin(parts: Parts[Any], connection: Connection, found: Claim, attempt: str, keep_failure: bool = False) -> Claim:
+def begin(
+    context: StoreContext[Any], connection: Connection, found: Claim, attempt: str, keep_failure: bool = False
+) -> Claim:
     """Make the slot, delete the row if there is one, and mark the claim: from here on anyone can finish the delete."""
-    slot(parts, found.id, attempt)
-    parts.rows.delete(connection, found.id)
-    parts.ledger.deleting(connection, found.id, attempt, keep_failure)
+    slot(context, found.id, attempt)
+    context.rows.delete(connection, found.id)
+    context.ledger.deleting(connection, found.id, attempt, keep_failure)
     found.attempt = attempt
     return found
 
 
-def slot(parts: Parts[Any], id: str, attempt: str) -> None:
+def slot(context: StoreContext[Any], id: str, attempt: str) -> None:
     """Make the folder into which the file can be moved, once."""
-    os.mkdir(parts.area.inside(slot_of(parts, id, attempt)))
+    os.mkdir(context.staging.inside(slot_of(context, id, attempt)))
 
 
-def drop(parts: Parts[Any], connection: Connection, found: Claim | None, id: str) -> None:
+def drop(context: StoreContext[Any], connection: Connection, found: Claim | None, id: str) -> None:
     """Delete the row alone; its file, if it is ours, stays ours."""
-    parts.rows.delete(connection, id)
+    context.rows.delete(connection, id)
     if found is not None:
-        parts.ledger.drop(connection, found, id)
+        context.ledger.drop(connection, found, id)
 
 
-def _removable(parts: Parts[Any], raw: Any) -> str | None:
+def _removable(context: StoreContext[Any], raw: Any) -> str | None:
     """Return the path of a file that the store did not make, if it is still the one that was recorded."""
-    _, size, mtime_ns, _, _ = parts.rows.seen_of(raw)
-    path = parts.rows.file_of(raw)
+    _, size, mtime_ns, _, _ = context.rows.seen_of(raw)
+    path = context.rows.file_of(raw)
     found = measure(path)
     if found is None or found.folder or size not in (None, found.size) or mtime_ns not in (None, found.mtime_ns):
         return None

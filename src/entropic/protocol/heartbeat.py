@@ -24,7 +24,7 @@ log = logging.getLogger("entropic")
 _all: "weakref.WeakSet[Any]" = weakref.WeakSet()
 
 
-def heart(ledger: Ledger) -> "Thread | Process":
+def lease_keeper(ledger: Ledger) -> "Thread | Process":
     """Return what renews the leases of one store's attempts, three times within each lease."""
     return Process(ledger) if ledger.database.is_shared else Thread(ledger)
 
@@ -71,11 +71,11 @@ class Thread:
         return True
 
 
-def _beat(heart: "weakref.ref[Thread]", pause: float) -> None:
+def _beat(keeper: "weakref.ref[Thread]", pause: float) -> None:
     """Renew, until there is nothing to renew; a store that nobody has any more is not kept for it."""
     while True:
         time.sleep(pause)
-        living = heart()
+        living = keeper()
         if living is None or not living.renew():
             return
         del living
@@ -157,8 +157,8 @@ def _end(popen: Any) -> None:
 
 
 def _forked() -> None:
-    for heart in _all:
-        heart.forget()
+    for keeper in _all:
+        keeper.forget()
 
 
 if hasattr(os, "register_at_fork"):

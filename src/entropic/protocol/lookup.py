@@ -7,7 +7,7 @@ from typing import Any
 
 from entropic.files.measure import measure
 from entropic.protocol import verify
-from entropic.protocol.context import ModelT, Parts
+from entropic.protocol.context import ModelT, StoreContext
 
 # The raw row of a key, and where its file lies if that is as recorded: then this is a hit, else a suspect. None and
 # None where there is no row, or a newer result that lacks just its publication.
@@ -16,13 +16,13 @@ Look = tuple[Any, str | None]
 Found = tuple[str, ModelT | None, Any]
 
 
-def finder(parts: Parts[ModelT]) -> Callable[[Mapping[str, Any]], Found[ModelT]]:
+def finder(context: StoreContext[ModelT]) -> Callable[[Mapping[str, Any]], Found[ModelT]]:
     """Return the function that finds the row of some params, made once for a store: all of a hit is in it.
 
     A call for each step, and looking up what the step needs, would be a tenth of a hit. It knows only what most hits
     are; everything else is looked at `closely`.
     """
-    key_of, brief, plain_hit = parts.hasher.__call__, parts.rows.brief, hitter(parts)
+    key_of, brief, plain_hit = context.hasher.__call__, context.rows.brief, fast_check(context)
 
     def find(params: Mapping[str, Any]) -> Found[ModelT]:
         id = key_of(params)
@@ -30,14 +30,14 @@ def finder(parts: Parts[ModelT]) -> Callable[[Mapping[str, Any]], Found[ModelT]]
         if raw is None:
             return id, None, None
         row = plain_hit(raw, params)
-        return closely(parts, id, params) if row is None else (id, row, None)
+        return find_slowly(context, id, params) if row is None else (id, row, None)
 
-    return find if parts.rows.is_direct else lambda params: closely(parts, key_of(params), params)
+    return find if context.rows.is_direct else lambda params: find_slowly(context, key_of(params), params)
 
 
-def hitter(parts: Parts[ModelT]) -> Callable[[Any, Mapping[str, Any]], ModelT | None]:
+def fast_check(context: StoreContext[ModelT]) -> Callable[[Any, Mapping[str, Any]], ModelT | None]:
     """Return the function that makes a row of what `rows.brief` returned, if it surely is the hit of some params."""
-    rows, schema, folder, is_folder = parts.rows, parts.schema, parts.area.results_dir + os.sep, stat.S_IFDIR
+    rows, schema, folder, is_folder = context.rows, context.schema, context.staging.results_dir + os.sep, stat.S_IFDIR
     build, check = rows.build_brief, verify.verify
 
     def plain_hit(raw: Any, params: Mapping[str, Any]) -> ModelT | None:
@@ -58,23 +58,23 @@ def hitter(parts: Parts[ModelT]) -> Callable[[Any, Mapping[str, Any]], ModelT | 
     return plain_hit
 
 
-def closely(parts: Parts[ModelT], id: str, params: Mapping[str, Any]) -> Found[ModelT]:
+def find_slowly(context: StoreContext[ModelT], id: str, params: Mapping[str, Any]) -> Found[ModelT]:
     """Find a row that may be running, registered, a folder, suspect, or not made of plain columns."""
-    raw, path = read(parts, id)
-    return (id, None, raw) if path is None else (id, parts.row(raw, params, path), None)
+    raw, path = read(context, id)
+    return (id, None, raw) if path is None else (id, context.row(raw, params, path), None)
 
 
-def read(parts: Parts[Any], id: str) -> Look:
+def read(context: StoreContext[Any], id: str) -> Look:
     """Read a row and its claim, and look at its file."""
-    raw = parts.rows.read(id)
-    return (None, None) if raw is None else judge(parts, raw)
+    raw = context.rows.read(id)
+    return (None, None) if raw is None else classify(context, raw)
 
 
-def judge(parts: Parts[Any], raw: Any) -> Look:
+def classify(context: StoreContext[Any], raw: Any) -> Look:
     """Glance at what is under way for a raw row, and compare its file with what was recorded."""
-    rows = parts.rows
+    rows = context.rows
     running, size, mtime_ns = raw[-4:-1]
-    if running is not None and parts.is_finished(rows.id_of(raw), running):
+    if running is not None and context.is_finished(rows.id_of(raw), running):
         return None, None
     path = rows.file_of(raw)
     try:
@@ -92,8 +92,8 @@ def judge(parts: Parts[Any], raw: Any) -> Look:
     return raw, path
 
 
-def is_touched(parts: Parts[Any], suspect: Any) -> bool:
+def only_mtime_differs(context: StoreContext[Any], suspect: Any) -> bool:
     """Tell whether a suspect's file has its size, and only another time: most likely the project was copied."""
-    _, size, _, place, registered = parts.rows.seen_of(suspect)
-    found = measure(parts.rows.file_of(suspect))
+    _, size, _, place, registered = context.rows.seen_of(suspect)
+    found = measure(context.rows.file_of(suspect))
     return place is not None and not registered and found is not None and found.size == size

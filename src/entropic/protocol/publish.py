@@ -19,7 +19,7 @@ from entropic.files.attempt import Task
 from entropic.files.durable import sync
 from entropic.files.measure import measure
 from entropic.files.sidecar import Sidecar
-from entropic.protocol.context import Parts
+from entropic.protocol.context import StoreContext
 from entropic.support.failure import record as record_of
 
 log = logging.getLogger("entropic")
@@ -53,7 +53,7 @@ class Vanished(NotAtOnce):
     """Somebody removed the result before it was published."""
 
 
-def publish(parts: Parts[Any], sidecar: Sidecar, held: Held | None = None) -> Any:
+def publish(context: StoreContext[Any], sidecar: Sidecar, held: Held | None = None) -> Any:
     """Publish an attempt and return its raw row; None if it does not hold the claim any more.
 
     Parameters
@@ -71,172 +71,174 @@ def publish(parts: Parts[Any], sidecar: Sidecar, held: Held | None = None) -> An
     """
 
     def work(connection: Connection) -> Any:
-        raw = publish_locked(parts, connection, held or held_claim(parts, connection, sidecar), sidecar)
-        return raw or parts.rows.read(sidecar.id)
+        raw = publish_locked(context, connection, held or held_claim(context, connection, sidecar), sidecar)
+        return raw or context.rows.read(sidecar.id)
 
     while True:
         try:
-            return parts.database.transact(work)
+            return context.database.transact(work)
         except Fenced:
             return None
         except Visible:
-            unpublish(parts, sidecar)
+            unpublish(context, sidecar)
         except Vanished:
-            vanished(parts, sidecar)
+            vanished(context, sidecar)
             raise ResultMissingError(
-                f"the result of {parts.schema.name} {sidecar.id} was removed from {parts.area.results_dir} before it "
-                "was recorded; call again to run it again"
+                f"the result of {context.schema.name} {sidecar.id} was removed from {context.staging.results_dir} "
+                "before it was recorded; call again to run it again"
             ) from None
-        except parts.database.troubles as error:
-            raise_explained(parts, sidecar, error)
+        except context.database.troubles as error:
+            raise_explained(context, sidecar, error)
 
 
-def raise_explained(parts: Parts[Any], sidecar: Sidecar, error: Exception) -> NoReturn:
+def raise_explained(context: StoreContext[Any], sidecar: Sidecar, error: Exception) -> NoReturn:
     """Raise what the database or the disk refused, with the word that the finished run is kept."""
     if isinstance(error, DatabaseBusy):
         note(error, f"entropic: {sidecar.id} ran, and its result is kept; the next call for it records it")
     if isinstance(error, DatabaseBusy | PublishError):
         raise error
     raise PublishError(
-        f"{parts.schema.name} {sidecar.id} ran, but could not be recorded: {error}; its result is kept in "
-        f"{parts.area.root}, and the next call for it records it without running it again; delete() discards it"
+        f"{context.schema.name} {sidecar.id} ran, but could not be recorded: {error}; its result is kept in "
+        f"{context.staging.root}, and the next call for it records it without running it again; delete() discards it"
     ) from error
 
 
-def held_claim(parts: Parts[Any], connection: Connection, sidecar: Sidecar) -> Claim:
+def held_claim(context: StoreContext[Any], connection: Connection, sidecar: Sidecar) -> Claim:
     """Return the claim that an attempt holds, read under the lock."""
-    claim, _ = parts.ledger.lock(connection, sidecar.id)
+    claim, _ = context.ledger.lock(connection, sidecar.id)
     if claim is None or claim.attempt != sidecar.attempt or claim.state != RUNNING:
         raise Fenced
     return claim
 
 
-def publish_locked(parts: Parts[Any], connection: Connection, claim: Held, sidecar: Sidecar) -> Any:
+def publish_locked(context: StoreContext[Any], connection: Connection, claim: Held, sidecar: Sidecar) -> Any:
     """Do all of a publication but its COMMIT, under the lock on its claim; return the raw row, if it is known."""
-    visible = sidecar.slotted and parts.rows.exists(connection, sidecar.id) and _lies_at_place(parts, claim)
-    raw = record(parts, connection, claim, sidecar)
+    visible = sidecar.slotted and context.rows.exists(connection, sidecar.id) and _lies_at_place(context, claim)
+    raw = record(context, connection, claim, sidecar)
     if visible:
         raise Visible(sidecar)  # and roll back: what the database refuses, it has refused by now
-    move(parts, claim, sidecar)
+    move(context, claim, sidecar)
     return raw
 
 
-def _lies_at_place(parts: Parts[Any], claim: Held) -> bool:
-    return claim.published is not None and measure(parts.area.path(claim.path or "")) is not None
+def _lies_at_place(context: StoreContext[Any], claim: Held) -> bool:
+    return claim.published is not None and measure(context.staging.path(claim.path or "")) is not None
 
 
-def record(parts: Parts[Any], connection: Connection, claim: Held, sidecar: Sidecar) -> Any:
+def record(context: StoreContext[Any], connection: Connection, claim: Held, sidecar: Sidecar) -> Any:
     """Execute every statement of a publication: the fence, then the row; return it raw, if it is known."""
-    if not parts.ledger.publish(connection, *_result_of(parts, sidecar)):
+    if not context.ledger.publish(connection, *_result_of(context, sidecar)):
         raise Fenced
-    if parts.rows.has_defaults:  # of the database: a new row gets new ones
-        parts.rows.delete(connection, sidecar.id)
-    row = _row_of(parts, claim, sidecar)
-    parts.rows.upsert(connection, row)
-    return _raw_of(parts, claim, sidecar, row)
+    if context.rows.has_defaults:  # of the database: a new row gets new ones
+        context.rows.delete(connection, sidecar.id)
+    row = _row_of(context, claim, sidecar)
+    context.rows.upsert(connection, row)
+    return _raw_of(context, claim, sidecar, row)
 
 
-def record_many(parts: Parts[Any], connection: Connection, held: list[tuple[Task, Sidecar]]) -> list[Any]:
+def record_many(context: StoreContext[Any], connection: Connection, held: list[tuple[Task, Sidecar]]) -> list[Any]:
     """Execute every statement of many publications of our own: the fences, then the rows; return those as `record`."""
-    if not parts.ledger.publish_many(connection, [_result_of(parts, sidecar) for _, sidecar in held]):
+    if not context.ledger.publish_many(connection, [_result_of(context, sidecar) for _, sidecar in held]):
         raise Fenced
-    if parts.rows.has_defaults:
+    if context.rows.has_defaults:
         for _, sidecar in held:
-            parts.rows.delete(connection, sidecar.id)
-    rows = [_row_of(parts, task, sidecar) for task, sidecar in held]
-    parts.rows.upsert_many(connection, rows)
-    return [_raw_of(parts, task, sidecar, row) for (task, sidecar), row in zip(held, rows, strict=True)]
+            context.rows.delete(connection, sidecar.id)
+    rows = [_row_of(context, task, sidecar) for task, sidecar in held]
+    context.rows.upsert_many(connection, rows)
+    return [_raw_of(context, task, sidecar, row) for (task, sidecar), row in zip(held, rows, strict=True)]
 
 
-def _result_of(parts: Parts[Any], sidecar: Sidecar) -> tuple[Any, ...]:
+def _result_of(context: StoreContext[Any], sidecar: Sidecar) -> tuple[Any, ...]:
     """Return what the ledger records of a result, as `Ledger.publish` takes it."""
-    checksum = parts.rows.own_checksum(sidecar.values)
+    checksum = context.rows.own_checksum(sidecar.values)
     return sidecar.id, sidecar.attempt, sidecar.size, sidecar.mtime_ns, sidecar.extra, checksum
 
 
-def _row_of(parts: Parts[Any], claim: Held, sidecar: Sidecar) -> dict[str, Any]:
+def _row_of(context: StoreContext[Any], claim: Held, sidecar: Sidecar) -> dict[str, Any]:
     """Return the row of a result, as the driver stores it."""
     return {
         "id": sidecar.id,
-        "result_file": parts.area.path(claim.path or ""),
-        "created_at": parts.rows.created_at(sidecar.created_at),
-        "custom_data": parts.rows.custom_data(sidecar.custom_data),
+        "result_file": context.staging.path(claim.path or ""),
+        "created_at": context.rows.created_at(sidecar.created_at),
+        "custom_data": context.rows.custom_data(sidecar.custom_data),
         **sidecar.values,
     }
 
 
-def _raw_of(parts: Parts[Any], claim: Held, sidecar: Sidecar, row: dict[str, Any]) -> Any:
-    return parts.rows.written(row, sidecar.size, sidecar.mtime_ns, claim.path or "")
+def _raw_of(context: StoreContext[Any], claim: Held, sidecar: Sidecar, row: dict[str, Any]) -> Any:
+    return context.rows.written(row, sidecar.size, sidecar.mtime_ns, claim.path or "")
 
 
-def move(parts: Parts[Any], claim: Held, sidecar: Sidecar) -> None:
+def move(context: StoreContext[Any], claim: Held, sidecar: Sidecar) -> None:
     """Bring the result, and what else the runner left, to their place."""
-    area, where = parts.area, claim.path or ""
+    staging, where = context.staging, claim.path or ""
     if sidecar.slotted:
         if claim.published:
-            places.move_aside(area, sidecar, where)
-        places.spend_slot(area, sidecar)
-    moved = places.place(area, sidecar, where, first=claim.published is None)
-    if not moved and not sidecar.matches(measure(area.path(where))):
+            places.move_aside(staging, sidecar, where)
+        places.spend_slot(staging, sidecar)
+    moved = places.place(staging, sidecar, where, first=claim.published is None)
+    if not moved and not sidecar.matches(measure(staging.path(where))):
         raise Vanished(sidecar)
     if sidecar.extra or claim.extra:
-        places.keep(area, sidecar, where, claim.published if claim.extra else None)
-    if parts.fsync:
-        sync(area.results_dir, deep=False)
+        places.keep(staging, sidecar, where, claim.published if claim.extra else None)
+    if context.fsync:
+        sync(staging.results_dir, deep=False)
 
 
-def unpublish(parts: Parts[Any], sidecar: Sidecar) -> None:
+def unpublish(context: StoreContext[Any], sidecar: Sidecar) -> None:
     """Delete the row of a result that a folder replaces: no reader may see it while its file is on the way."""
 
     def work(connection: Connection) -> None:
-        claim, _ = parts.ledger.lock(connection, sidecar.id)
+        claim, _ = context.ledger.lock(connection, sidecar.id)
         if claim is not None and claim.attempt == sidecar.attempt and claim.state == RUNNING:
-            parts.rows.delete(connection, sidecar.id)
+            context.rows.delete(connection, sidecar.id)
 
-    parts.database.transact(work)
+    context.database.transact(work)
 
 
-def clean(parts: Parts[Any], sidecar: Sidecar) -> None:
+def clean(context: StoreContext[Any], sidecar: Sidecar) -> None:
     """Remove what is left of a published attempt: its sidecar, and the old folder that it moved aside."""
     if sidecar.slotted:
-        places.remove(parts.area.inside(places.spent(sidecar.slot)))
-    sidecars.discard(parts.area, sidecar.key, sidecar.attempt)
+        places.remove(context.staging.inside(places.spent(sidecar.slot)))
+    sidecars.discard(context.staging, sidecar.key, sidecar.attempt)
 
 
-def discard(parts: Parts[Any], sidecar: Sidecar) -> None:
+def discard(context: StoreContext[Any], sidecar: Sidecar) -> None:
     """Remove all of an attempt that was superseded: the result before the sidecar that names it."""
     for name in (sidecar.result, sidecar.files, sidecar.slot, places.spent(sidecar.slot)):
-        places.remove(parts.area.inside(name))
-    sidecars.discard(parts.area, sidecar.key, sidecar.attempt)
+        places.remove(context.staging.inside(name))
+    sidecars.discard(context.staging, sidecar.key, sidecar.attempt)
 
 
-def discard_finished(parts: Parts[Any], id: str) -> None:
+def discard_finished(context: StoreContext[Any], id: str) -> None:
     """Discard the finished attempt that a key has and the database refuses, because the user says so."""
 
     def work(connection: Connection) -> Sidecar | None:
-        claim, _ = parts.ledger.lock(connection, id)
+        claim, _ = context.ledger.lock(connection, id)
         if claim is None or claim.state != RUNNING:
             return None
-        sidecar = sidecars.read(parts.area, parts.key_of(id), claim.attempt)
+        sidecar = sidecars.read(context.staging, context.key_of(id), claim.attempt)
         if sidecar is not None:
-            parts.ledger.release(connection, id, claim.attempt)
+            context.ledger.release(connection, id, claim.attempt)
         return sidecar
 
-    finished = parts.database.transact(work)
+    finished = context.database.transact(work)
     if finished is not None:
-        discard(parts, finished)
+        discard(context, finished)
 
 
-def vanished(parts: Parts[Any], sidecar: Sidecar) -> None:
+def vanished(context: StoreContext[Any], sidecar: Sidecar) -> None:
     """Record that an outsider removed a result before its row was there; a later call runs it again."""
-    message = f"the finished result was removed from {parts.area.results_dir} before it was recorded"
+    message = f"the finished result was removed from {context.staging.results_dir} before it was recorded"
     failure = {**record_of("ResultMissingError", message, "", time.time()), "attempt": sidecar.attempt}
     failure |= {
         "values": sidecars.packed(sidecar.values),
-        "given": [parts.schema.attributes[name] for name in sidecar.values],
+        "given": [context.schema.attributes[name] for name in sidecar.values],
     }
-    parts.database.transact(lambda connection: parts.ledger.vanished(connection, sidecar.id, sidecar.attempt, failure))
-    discard(parts, sidecar)
+    context.database.transact(
+        lambda connection: context.ledger.vanished(connection, sidecar.id, sidecar.attempt, failure)
+    )
+    discard(context, sidecar)
 
 
 @dataclass(slots=True)
@@ -258,7 +260,7 @@ class Published:
     refused: dict[str, Exception] = field(default_factory=dict)
 
 
-def publish_many(parts: Parts[Any], finished: Iterable[tuple[Task, Sidecar]], published: Published) -> None:
+def publish_many(context: StoreContext[Any], finished: Iterable[tuple[Task, Sidecar]], published: Published) -> None:
     """Publish many attempts of our own, in one transaction where that is possible.
 
     Parameters
@@ -269,33 +271,33 @@ def publish_many(parts: Parts[Any], finished: Iterable[tuple[Task, Sidecar]], pu
     ordered = sorted(finished, key=lambda one: one[0].id)
     if len(ordered) > 1 and not any(sidecar.slotted for _, sidecar in ordered):
         try:
-            _publish_together(parts, ordered, published)
+            _publish_together(context, ordered, published)
             return
         except Exception as error:  # noqa: BLE001  (one by one shows which of them it was)
             log.debug("a batch of %d could not be published together (%s); one by one", len(ordered), error)
     for task, sidecar in ordered:
         if task.id in published.raws:  # only what is left of it could not be removed
-            clean(parts, sidecar)
+            clean(context, sidecar)
             continue
         try:
-            raw = publish(parts, sidecar, task)
+            raw = publish(context, sidecar, task)
             if raw is None:
                 published.superseded[task.id] = sidecar
                 continue
             published.raws[task.id] = raw
-            clean(parts, sidecar)
+            clean(context, sidecar)
         except (PublishError, ResultMissingError) as error:
             published.refused[task.id] = error
 
 
-def _publish_together(parts: Parts[Any], ordered: list[tuple[Task, Sidecar]], published: Published) -> None:
+def _publish_together(context: StoreContext[Any], ordered: list[tuple[Task, Sidecar]], published: Published) -> None:
     def work(connection: Connection) -> list[Any]:
-        raws = record_many(parts, connection, ordered)
+        raws = record_many(context, connection, ordered)
         for task, sidecar in ordered:
-            move(parts, task, sidecar)
+            move(context, task, sidecar)
         return raws
 
-    raws = parts.database.transact(work)
+    raws = context.database.transact(work)
     published.raws.update(zip((task.id for task, _ in ordered), raws, strict=True))
     for _, sidecar in ordered:
-        clean(parts, sidecar)
+        clean(context, sidecar)

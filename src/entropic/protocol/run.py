@@ -25,8 +25,8 @@ from entropic.files.measure import measure
 from entropic.files.sidecar import Sidecar
 from entropic.params.fields import as_custom_data
 from entropic.protocol import lookup, publish
-from entropic.protocol.claim import Busy, Want, claim, confirm, lock, look, own
-from entropic.protocol.context import ModelT, Parts
+from entropic.protocol.claim import Busy, Request, claim, confirm, finished_sidecar, lock, without_reserved
+from entropic.protocol.context import ModelT, StoreContext
 from entropic.protocol.wait import wait
 from entropic.support import process
 from entropic.support.failure import Record, describe
@@ -37,7 +37,7 @@ TORN_SECONDS = 1.0  # how long another execution may take between creating its s
 
 
 def run_or_retrieve(
-    parts: Parts[ModelT],
+    context: StoreContext[ModelT],
     params: Mapping[str, Any],
     custom_data: Mapping[str, Any],
     find: Callable[[Mapping[str, Any]], lookup.Found[ModelT]],
@@ -46,111 +46,113 @@ def run_or_retrieve(
     id, row, suspect = find(params)
     if row is not None:
         return row
-    if suspect is not None and lookup.is_touched(parts, suspect):
-        standing = confirm(parts, {id: suspect})
+    if suspect is not None and lookup.only_mtime_differs(context, suspect):
+        standing = confirm(context, {id: suspect})
         if standing:
-            return parts.row(standing[id], params)
-    want = prepare(parts, id, params, custom_data)
-    want.suspect, want.fresh = suspect, suspect is None
-    return begin(parts, want)
+            return context.row(standing[id], params)
+    request = prepare(context, id, params, custom_data)
+    request.suspect, request.fresh = suspect, suspect is None
+    return begin(context, request)
 
 
-def run(parts: Parts[ModelT], params: Mapping[str, Any], custom_data: Mapping[str, Any]) -> ModelT:
+def run(context: StoreContext[ModelT], params: Mapping[str, Any], custom_data: Mapping[str, Any]) -> ModelT:
     """Run these params in any case, and return their new row."""
-    return begin(parts, prepare(parts, parts.hasher(params), params, custom_data, forced=True))
+    return begin(context, prepare(context, context.hasher(params), params, custom_data, forced=True))
 
 
-def begin(parts: Parts[ModelT], want: Want) -> ModelT:
+def begin(context: StoreContext[ModelT], request: Request) -> ModelT:
     """Return the row of a wanted key, which has to be run, by this call or by another."""
-    attempt.prepare(parts.area)
+    attempt.prepare(context.staging)
     with process.Call() as call:
-        return fulfil(parts, want, call.name)
+        return obtain_row(context, request, call.name)
 
 
-def retrieve(parts: Parts[ModelT], params: Mapping[str, Any]) -> ModelT | None:
+def retrieve(context: StoreContext[ModelT], params: Mapping[str, Any]) -> ModelT | None:
     """Return the row as it stands; a set that lacks a column merely has none."""
-    id = parts.hasher(params)
-    raw = parts.rows.read(id)
+    id = context.hasher(params)
+    raw = context.rows.read(id)
     if raw is not None:
-        return parts.row(raw, params)
-    if parts.rows.bind_plain(params) is None:  # else they fit, which is seen sooner so
-        parts.schema.fit(params, complete=False)
+        return context.row(raw, params)
+    if context.rows.bind_plain(params) is None:  # else they fit, which is seen sooner so
+        context.schema.fit(params, complete=False)
     return None
 
 
 def prepare(
-    parts: Parts[Any],
+    context: StoreContext[Any],
     id: str,
     params: Mapping[str, Any],
     custom_data: Mapping[str, Any],
     forced: bool = False,
-) -> Want:
+) -> Request:
     """Check everything that can be checked before anything is claimed, let alone run."""
-    rows = parts.rows
+    rows = context.rows
     columns, values = rows.columns, rows.bind_plain(params)
     if values is None:
-        bound = rows.bind(parts.schema.fit(params), parts.schema.name)
+        bound = rows.bind(context.schema.fit(params), context.schema.name)
         columns, values = rows.shared(tuple(bound)), tuple(bound.values())
-    return Want(id, params, columns, values, as_custom_data(custom_data), forced)
+    return Request(id, params, columns, values, as_custom_data(custom_data), forced)
 
 
-def fulfil(parts: Parts[ModelT], want: Want, owner: str) -> ModelT:
+def obtain_row(context: StoreContext[ModelT], request: Request, owner: str) -> ModelT:
     """Run, wait and read until the wanted key has its row; leave nothing claimed behind, whatever happens."""
     try:
         while True:
-            found = claim(parts, want, owner)
+            found = claim(context, request, owner)
             if isinstance(found, Busy):
-                want.waited = wait(parts, found)
+                request.waited = wait(context, found)
             elif isinstance(found, Task):
-                raw = carry_out(parts, found, want)
+                raw = carry_out(context, found, request)
                 if raw is not None:
-                    return parts.row(raw, want.params)
-            if not want.forced:
-                want.suspect, path = lookup.read(parts, want.id)
+                    return context.row(raw, request.params)
+            if not request.forced:
+                request.suspect, path = lookup.read(context, request.id)
                 if path is not None:
-                    return parts.row(want.suspect, want.params, path)
+                    return context.row(request.suspect, request.params, path)
     except BaseException as error:
-        give_up(parts, want, owner, error)
+        give_up(context, request, owner, error)
         raise
 
 
-def carry_out(parts: Parts[Any], task: Task, want: Want) -> Any:
+def carry_out(context: StoreContext[Any], task: Task, request: Request) -> Any:
     """Execute and publish a claimed attempt; return its raw row, or None if there is none to return yet."""
-    if want.suspect is not None:
-        warn_of_loss(parts, [want])
-    want.waited, want.attempt, want.began = None, task.attempt, time.time()
-    parts.heart.add(task.id, task.attempt)
+    if request.suspect is not None:
+        warn_of_loss(context, [request])
+    request.waited, request.attempt, request.began = None, task.attempt, time.time()
+    context.lease_keeper.add(task.id, task.attempt)
     try:
-        finished = execute(parts, task)
+        finished = execute(context, task)
         if finished is None:
             return None  # torn: its own claim is no reason to wait, the next look claims anew
-        raw = publish.publish(parts, finished, task)
+        raw = publish.publish(context, finished, task)
     finally:
-        parts.heart.drop(task.attempt)
+        context.lease_keeper.drop(task.attempt)
     if raw is None:
-        superseded(parts, finished)
-        want.forced = False  # the newer row is the answer
+        superseded(context, finished)
+        request.forced = False  # the newer row is the answer
         return None
-    publish.clean(parts, finished)
+    publish.clean(context, finished)
     if log.isEnabledFor(logging.DEBUG):
-        log.debug("ran %s in %s s", parts.describe(want.params, want.id), finished.custom_data["elapsed_seconds"])
+        log.debug(
+            "ran %s in %s s", context.describe(request.params, request.id), finished.custom_data["elapsed_seconds"]
+        )
     return raw
 
 
-def execute(parts: Parts[Any], task: Task) -> Sidecar | None:
+def execute(context: StoreContext[Any], task: Task) -> Sidecar | None:
     """Execute a claimed attempt; what its runner raises comes out with a note that says which params it was."""
     try:
-        return attempt.run(task, parts.runner)
+        return attempt.run(task, context.runner)
     except Torn:
         return await_sidecar(task)
     except BaseException as error:
-        note_params(parts, error, task)
+        note_params(context, error, task)
         raise
 
 
-def note_params(parts: Parts[Any], error: BaseException, task: Task) -> None:
+def note_params(context: StoreContext[Any], error: BaseException, task: Task) -> None:
     """Add to what a runner raised, once, which params it was."""
-    text = f"entropic: raised while running {parts.describe(task.params, task.id)}"
+    text = f"entropic: raised while running {context.describe(task.params, task.id)}"
     if text not in getattr(error, "__notes__", ()):
         note(error, text)
 
@@ -158,75 +160,84 @@ def note_params(parts: Parts[Any], error: BaseException, task: Task) -> None:
 def await_sidecar(task: Task) -> Sidecar | None:
     """Give another execution, which was first, the time to write its sidecar."""
     deadline = time.monotonic() + TORN_SECONDS
-    while (found := sidecars.read(task.area, task.key, task.attempt)) is None and time.monotonic() < deadline:
+    while (found := sidecars.read(task.staging, task.key, task.attempt)) is None and time.monotonic() < deadline:
         time.sleep(0.01)
     return found
 
 
-def superseded(parts: Parts[Any], finished: Sidecar) -> None:
+def superseded(context: StoreContext[Any], finished: Sidecar) -> None:
     """Clear up after an attempt that does not hold its claim: a helper has published it, or a later one replaced it."""
-    if os.path.lexists(parts.area.inside(finished.result)):
-        publish.discard(parts, finished)
+    if os.path.lexists(context.staging.inside(finished.result)):
+        publish.discard(context, finished)
     else:
-        publish.clean(parts, finished)
+        publish.clean(context, finished)
 
 
-def give_up(parts: Parts[Any], want: Want, owner: str, error: BaseException) -> None:
+def give_up(context: StoreContext[Any], request: Request, owner: str, error: BaseException) -> None:
     """Let go of a key on the way out: record a failure, or, after an interrupt, let others run it at once.
 
     A finished attempt is left as it is: whoever asks for its key next publishes it.
     """
-    if isinstance(error, DatabaseBusy) and want.attempt is None:
+    if isinstance(error, DatabaseBusy) and request.attempt is None:
         return  # nothing was claimed; asking the locked database again would only take as long again
-    if want.attempt is not None and parts.is_finished(want.id, want.attempt):
+    if request.attempt is not None and context.is_finished(request.id, request.attempt):
         return
-    failure = describe(error, want.began or time.time()) if isinstance(error, Exception) else None
+    failure = describe(error, request.began or time.time()) if isinstance(error, Exception) else None
     try:
-        end_claim(parts, want, lambda found: found.owner == owner, failure)
+        end_claim(context, request, lambda found: found.owner == owner, failure)
     except Exception as second:  # noqa: BLE001  (the first error is the one to see)
         note(error, f"entropic: and its claim could not be given back: {second}")
 
 
-def end_claim(parts: Parts[Any], want: Want, is_mine: Callable[[Claim], bool], failure: Record | None) -> bool:
+def end_claim(
+    context: StoreContext[Any], request: Request, is_mine: Callable[[Claim], bool], failure: Record | None
+) -> bool:
     """End a claim of ours without a result: record its failure, or, if there is none, let others run it at once.
 
     False if the attempt is finished all the same, or holds its claim no longer.
     """
 
     def work(connection: Connection) -> str | None:
-        found, _ = lock(parts, connection, want.id)
-        if found is None or not is_mine(found) or found.state != RUNNING or look(parts, found) is not None:
+        found, _ = lock(context, connection, request.id)
+        if (
+            found is None
+            or not is_mine(found)
+            or found.state != RUNNING
+            or finished_sidecar(context, found) is not None
+        ):
             return None
         if failure is None:
-            parts.ledger.release(connection, want.id, found.attempt)
+            context.ledger.release(connection, request.id, found.attempt)
         else:
-            parts.ledger.fail(connection, want.id, found.attempt, failure_of(parts, failure, want, found.attempt))
+            context.ledger.fail(
+                connection, request.id, found.attempt, failure_of(context, failure, request, found.attempt)
+            )
         return found.attempt
 
-    ended = parts.database.transact(work)
+    ended = context.database.transact(work)
     if ended is not None:
-        sidecars.discard(parts.area, parts.key_of(want.id), ended)  # torn, if there is one
+        sidecars.discard(context.staging, context.key_of(request.id), ended)  # torn, if there is one
     return ended is not None
 
 
-def failure_of(parts: Parts[Any], failure: Record, want: Want, attempt: str) -> Record:
+def failure_of(context: StoreContext[Any], failure: Record, request: Request, attempt: str) -> Record:
     """Return what the ledger keeps of a failure: how it went, and of which params."""
-    values, given = want.row(), own(want.params)
-    kept = {"values": sidecars.packed(values), "given": list(want.params)}
-    stored = parts.rows.values_of(values, given)
+    values, given = request.row(), without_reserved(request.params)
+    kept = {"values": sidecars.packed(values), "given": list(request.params)}
+    stored = context.rows.values_of(values, given)
     # A column may hold a value as another type than was asked, 1.0 for 1, which is another key.
     asked = {name: one for name, one in given.items() if type(one) in _SCALARS and type(one) is not type(stored[name])}
     return {**failure, "attempt": attempt, **kept, **({"asked": sidecars.packed(asked)} if asked else {})}
 
 
-def warn_of_loss(parts: Parts[Any], lost: Sequence[Want]) -> None:
+def warn_of_loss(context: StoreContext[Any], lost: Sequence[Request]) -> None:
     """Say, once for all of them, that stored results are lost and are run again."""
-    path = parts.rows.file_of(lost[0].suspect)
-    recorded, found = parts.rows.seen_of(lost[0].suspect)[1], measure(path)
+    path = context.rows.file_of(lost[0].suspect)
+    recorded, found = context.rows.seen_of(lost[0].suspect)[1], measure(path)
     what = "is gone" if found is None else f"has {found.size} bytes instead of {recorded}"
     more = f", and {len(lost) - 1} other results are lost as well: they are" if len(lost) > 1 else ": it is"
     warnings.warn(
-        f"the result file {path} of {parts.describe(lost[0].params, lost[0].id)} {what}{more} run again",
+        f"the result file {path} of {context.describe(lost[0].params, lost[0].id)} {what}{more} run again",
         ResultLostWarning,
         stacklevel=levels_to_user(),
     )

@@ -13,8 +13,8 @@ from entropic.db.ledger import RUNNING, Claim
 from entropic.errors import CycleError
 from entropic.files.attempt import Inside, inside
 from entropic.params.model import naive_utc
-from entropic.protocol.claim import Act, Busy, T, look, settled
-from entropic.protocol.context import Parts
+from entropic.protocol.claim import Act, Busy, T, finished_sidecar, settled
+from entropic.protocol.context import StoreContext
 
 log = logging.getLogger("entropic")
 
@@ -30,9 +30,9 @@ class Pauses:
     `tests/servers/test_crowds.py`.
     """
 
-    def __init__(self, parts: Parts[Any]) -> None:
-        self._database, self._seconds = parts.database, SHORTEST
-        self._longest = AWAY if parts.database.is_shared else LONGEST
+    def __init__(self, context: StoreContext[Any]) -> None:
+        self._database, self._seconds = context.database, SHORTEST
+        self._longest = AWAY if context.database.is_shared else LONGEST
 
     def sleep(self, least: float) -> None:
         """Pause, for some time at least, and longer the next time."""
@@ -42,17 +42,17 @@ class Pauses:
         self._seconds = min(self._seconds * 1.5, self._longest)
 
 
-def act_when_free(parts: Parts[Any], id: str, act: Act[T | Busy]) -> T:
+def act_when_free(context: StoreContext[Any], id: str, act: Act[T | Busy]) -> T:
     """Act on a key under the lock, as `settled` does, once nothing is half done and nobody runs it."""
     while True:
-        done = settled(parts, id, act)
+        done = settled(context, id, act)
         if isinstance(done, Busy):
-            wait(parts, done)
+            wait(context, done)
         elif done is not None:
             return done
 
 
-def wait(parts: Parts[Any], busy: Busy) -> str:
+def wait(context: StoreContext[Any], busy: Busy) -> str:
     """Return when the attempt has ended, is finished, or has lost its owner; return its name.
 
     Raises
@@ -60,43 +60,43 @@ def wait(parts: Parts[Any], busy: Busy) -> str:
     CycleError
         If that run waits, directly or through others, for one that this call is inside of.
     """
-    wait_for_any(parts, {busy.claim.id: busy.claim})
+    wait_for_any(context, {busy.claim.id: busy.claim})
     return busy.claim.attempt
 
 
 def wait_for_any(
-    parts: Parts[Any], busy: Mapping[str, Claim], seconds: float = float("inf"), pauses: Pauses | None = None
+    context: StoreContext[Any], busy: Mapping[str, Claim], seconds: float = float("inf"), pauses: Pauses | None = None
 ) -> list[str]:
     """Return, as soon as there are some, the ids of those claims that are worth another look; none after some time.
 
     Who waits for the same ones again gives the same `pauses`.
     """
-    pauses = pauses or Pauses(parts)
-    with _announced(parts, list(busy)):
+    pauses = pauses or Pauses(context)
+    with _announced(context, list(busy)):
         told, began = False, time.monotonic()
         while True:
             looked = time.monotonic()
-            free = freed(parts, busy)
+            free = freed(context, busy)
             if free or looked - began > seconds:
                 return free
             if not told and looked - began > PATIENCE:
                 told = True
                 first = next(iter(busy.values()))
                 more = f", and for {len(busy) - 1} more" if len(busy) > 1 else ""
-                log.info("waiting for %s %s, %s%s", parts.schema.name, first.id, whom(first), more)
+                log.info("waiting for %s %s, %s%s", context.schema.name, first.id, whom(first), more)
             pauses.sleep(time.monotonic() - looked)
 
 
-def freed(parts: Parts[Any], busy: Mapping[str, Claim]) -> list[str]:
+def freed(context: StoreContext[Any], busy: Mapping[str, Claim]) -> list[str]:
     """Return the ids of those claims that are worth another look now."""
-    now = {found.id: found for found in parts.ledger.find_many(busy)}
-    return [id for id, found in busy.items() if not _is_under_way(parts, now.get(id), found.attempt)]
+    now = {found.id: found for found in context.ledger.find_many(busy)}
+    return [id for id, found in busy.items() if not _is_under_way(context, now.get(id), found.attempt)]
 
 
-def _is_under_way(parts: Parts[Any], now: Claim | None, attempt: str) -> bool:
+def _is_under_way(context: StoreContext[Any], now: Claim | None, attempt: str) -> bool:
     if now is None or now.state != RUNNING or now.attempt != attempt or now.dead:
         return False
-    return look(parts, now) is None
+    return finished_sidecar(context, now) is None
 
 
 class Owner(NamedTuple):
@@ -120,27 +120,27 @@ def whom(found: Claim) -> str:
 
 
 @contextlib.contextmanager
-def _announced(parts: Parts[Any], ids: list[str]) -> Iterator[None]:
+def _announced(context: StoreContext[Any], ids: list[str]) -> Iterator[None]:
     """Let the ledger say what a run waits for, while it waits: two runs that wait for each other would never end."""
-    # Runs in other folders of the same database count too: an area is named by its database.
-    around = [run for run in inside.get() if os.path.basename(run.area) == os.path.basename(parts.area.root)]
+    # Runs in other folders of the same database count too: a staging folder is named by its database.
+    around = [run for run in inside.get() if os.path.basename(run.staging) == os.path.basename(context.staging.root)]
     if not around:
         yield
         return
     innermost = around[-1]
-    ledger = parts.ledger.of(innermost.model)
-    ledger.wait_for(innermost.id, innermost.attempt, json.dumps([[parts.model, id] for id in ids]))
+    ledger = context.ledger.of(innermost.model)
+    ledger.wait_for(innermost.id, innermost.attempt, json.dumps([[context.model, id] for id in ids]))
     try:
-        check_cycle(parts, around, ids)
+        check_cycle(context, around, ids)
         yield
     finally:
         ledger.wait_for(innermost.id, innermost.attempt, None)
 
 
-def check_cycle(parts: Parts[Any], around: list[Inside], ids: list[str]) -> None:
+def check_cycle(context: StoreContext[Any], around: list[Inside], ids: list[str]) -> None:
     """Follow who waits for whom, starting with some keys; raise if that leads to a run that this call is inside of."""
     ours = {(run.model, run.id) for run in around}
-    chains = [[(parts.model, id)] for id in ids]
+    chains = [[(context.model, id)] for id in ids]
     seen = set()
     while chains:
         chain = chains.pop()
@@ -151,6 +151,6 @@ def check_cycle(parts: Parts[Any], around: list[Inside], ids: list[str]) -> None
         if key in seen:
             continue
         seen.add(key)
-        found = parts.ledger.of(key[0]).find(key[1])
+        found = context.ledger.of(key[0]).find(key[1])
         if found is not None and found.state == RUNNING and found.waits_for:
             chains += [[*chain, (model, id)] for model, id in json.loads(found.waits_for)]

@@ -16,10 +16,10 @@ def describe(error: BaseException, began: float) -> Record:
         text = "".join(traceback.format_exception(error))
     except Exception:  # noqa: BLE001  (as `said`)
         text = "".join(traceback.format_tb(error.__traceback__))
-    return record(type(error).__qualname__, said(error), text, began)
+    return record(type(error).__qualname__, message_of(error), text, began)
 
 
-def said(error: BaseException) -> str:
+def message_of(error: BaseException) -> str:
     """Return `str(error)`, or a word for it if that raises: an exception may be anybody's."""
     try:
         return str(error)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from entropic.db.ledger import RUNNING, Claim
-from entropic.protocol.context import Parts
+from entropic.protocol.context import StoreContext
 from entropic.protocol.wait import Owner, owner_of
 from entropic.support.show import html_table
 from entropic.sweep import sweep
@@ -63,15 +63,15 @@ class Plan:
         return html_table(counts, title=title, after=last.strip() if "about" in last else "")
 
 
-def plan(parts: Parts[Any], params: Iterable[Params]) -> Plan:
+def plan(context: StoreContext[Any], params: Iterable[Params]) -> Plan:
     """Check every set, and sort them; run nothing, change nothing."""
     given: dict[str, Params] = {}
-    planned = sweep.plan(parts, params, sweep.Options(), keep_rows=False, given=given, changes=False)
-    found = {claim.id: claim for claim in parts.ledger.find_many(planned.missing)} if planned.missing else {}
+    planned = sweep.plan(context, params, sweep.Options(), keep_rows=False, given=given, changes=False)
+    found = {claim.id: claim for claim in context.ledger.find_many(planned.missing)} if planned.missing else {}
     made = Plan()
     for id in planned.rows:
         one, claim = given[id], found.get(id)
-        if id not in planned.missing or (claim is not None and _is_finished(parts, claim)):
+        if id not in planned.missing or (claim is not None and _is_finished(context, claim)):
             made.stored.append(one)
         elif claim is not None and claim.state == RUNNING and not claim.dead:
             made.running.append(one)
@@ -81,18 +81,18 @@ def plan(parts: Parts[Any], params: Iterable[Params]) -> Plan:
         else:
             made.missing.append(one)
     stored = [id for id in planned.rows if id not in planned.missing]
-    return _with_estimate(parts, made, stored)
+    return _with_estimate(context, made, stored)
 
 
-def _is_finished(parts: Parts[Any], claim: Claim) -> bool:
+def _is_finished(context: StoreContext[Any], claim: Claim) -> bool:
     """Tell whether a set lacks just the publication of its result."""
-    return claim.state == RUNNING and parts.is_finished(claim.id, claim.attempt)
+    return claim.state == RUNNING and context.is_finished(claim.id, claim.attempt)
 
 
-def _with_estimate(parts: Parts[Any], made: Plan, stored: list[str]) -> Plan:
+def _with_estimate(context: StoreContext[Any], made: Plan, stored: list[str]) -> Plan:
     step = max(1, len(stored) // SAMPLE)
-    raws = parts.rows.read_many(stored[::step][:SAMPLE]) if stored else parts.rows.some(SAMPLE)
-    each = parts.average_seconds(raws)
+    raws = context.rows.read_many(stored[::step][:SAMPLE]) if stored else context.rows.some(SAMPLE)
+    each = context.average_seconds(raws)
     if each is None:
         return made
     return replace(made, estimate_seconds=each * (len(made.missing) + len(made.failed)))

@@ -28,15 +28,15 @@ class Bar:
             width: dict[str, Any] = {"dynamic_ncols": True} if _has_width() else {"ncols": 80, "nrows": 24}
             self._bar = tqdm(total=total, initial=stored, desc=name, unit="set", **width)
         self._stored = stored
-        self._said: tuple[int, ...] = ()
+        self._counted: tuple[int, ...] = ()
 
     def show(self, new: int, running: int, failed: int, elsewhere: int) -> None:
         """Add new rows, and say what else goes on."""
         if self._bar is None:
             return
-        said = (running, failed, elsewhere)
-        if said != self._said:
-            self._said = said
+        counted = (running, failed, elsewhere)
+        if counted != self._counted:
+            self._counted = counted
             parts = [f"running {running}", f"failed {failed}", f"elsewhere {elsewhere}", f"reused {self._stored}"]
             counts = [running, failed, elsewhere, self._stored]
             text = ", ".join(part for part, count in zip(parts, counts, strict=True) if count)

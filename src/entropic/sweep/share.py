@@ -15,15 +15,15 @@ from typing import Any, Literal
 from entropic.db.connection import Connection
 from entropic.db.ledger import FAILED, Claim
 from entropic.errors import RunFailed, note, noting
-from entropic.executors.contract import TORN, Outcome, at_home
+from entropic.executors.contract import TORN, Outcome, outcome_on_disk
 from entropic.files import sidecar as sidecars
 from entropic.files.attempt import Task
 from entropic.files.sidecar import Sidecar
 from entropic.protocol import lookup, publish, run
-from entropic.protocol.claim import Busy, Want, begin_first_many, claim, decide, failed, lock, undone
-from entropic.protocol.context import Parts
+from entropic.protocol.claim import Busy, Request, begin_first_many, claim, decide, failed, lock, undone
+from entropic.protocol.context import StoreContext
 from entropic.protocol.wait import LONGEST, Pauses, freed, wait_for_any
-from entropic.support.failure import describe, said
+from entropic.support.failure import describe, message_of
 
 log = logging.getLogger("entropic")
 
@@ -55,17 +55,19 @@ class Share:
 
     def __init__(
         self,
-        parts: Parts[Any],
-        missing: Mapping[str, Want],
+        context: StoreContext[Any],
+        missing: Mapping[str, Request],
         owner: str,
         on_row: Callable[[str, Any], None],
         keep_going: bool = False,
     ) -> None:
-        self._parts, self._missing, self._owner, self._on_row = parts, missing, owner, on_row
+        self._context, self._missing, self._owner, self._on_row = context, missing, owner, on_row
         self._keep_going = keep_going
         self._began, self._pid = time.time(), os.getpid()
         self._todo = deque(missing)
-        self._known_lost = {id for id, want in missing.items() if want.suspect is not None}  # of which the user knows
+        self._known_lost = {
+            id for id, request in missing.items() if request.suspect is not None
+        }  # of which the user knows
         self._busy: dict[str, Claim] = {}
         self._met: set[str | None] = set()  # owners of sets that the latest chunk could not have
         self._pauses: Pauses | None = None  # while there is nothing to do but to wait for others
@@ -131,9 +133,9 @@ class Share:
             self.under_way[task.id] = task
             self._claimed.popleft()  # only now, so that an interrupt finds it
             self._last_taken = time.monotonic()
-        want = self._missing[task.id]
-        if want.suspect is not None and task.id not in self._known_lost:
-            run.warn_of_loss(self._parts, [want])
+        request = self._missing[task.id]
+        if request.suspect is not None and task.id not in self._known_lost:
+            run.warn_of_loss(self._context, [request])
         return task
 
     def _look_around(self) -> None:
@@ -142,13 +144,13 @@ class Share:
             began = time.monotonic()
             if began < self._look_again:
                 return
-            free = freed(self._parts, self._busy)
+            free = freed(self._context, self._busy)
             took = time.monotonic() - began
             self._look_again = time.monotonic() + max(LONGEST, 5 * took)  # a million of them take a while
         else:
             self.publish()
-            self._pauses = self._pauses or Pauses(self._parts)
-            free = wait_for_any(self._parts, self._busy, WAIT_SECONDS, self._pauses)
+            self._pauses = self._pauses or Pauses(self._context)
+            free = wait_for_any(self._context, self._busy, WAIT_SECONDS, self._pauses)
         if free:
             self._pauses = None
         for id in free:
@@ -169,11 +171,11 @@ class Share:
 
     def _claim_first(self, ids: list[str]) -> dict[str, Task]:
         """Claim, in one transaction, those sets that nobody has ever claimed."""
-        wants = [want for id in ids if (want := self._missing[id]).fresh]
-        if not wants:
+        requests = [request for id in ids if (request := self._missing[id]).fresh]
+        if not requests:
             return {}
-        return self._parts.database.transact(
-            lambda connection: begin_first_many(self._parts, connection, wants, self._owner)
+        return self._context.database.transact(
+            lambda connection: begin_first_many(self._context, connection, requests, self._owner)
         )
 
     def _claim_rest(self, ids: list[str]) -> dict[str, Decision]:
@@ -183,21 +185,21 @@ class Share:
             # Locked in the order of the keys: who locks several in another order meets a deadlock.
             return {id: self._decide(connection, id) for id in sorted(ids)}
 
-        decisions = self._parts.database.transact(work)
+        decisions = self._context.database.transact(work)
         for id, decision in decisions.items():
             if decision == UNDONE:
                 try:
-                    decisions[id] = claim(self._parts, self._missing[id], self._owner)
+                    decisions[id] = claim(self._context, self._missing[id], self._owner)
                 except RunFailed as error:  # it ended just now, and not well
                     decisions[id] = error
         return decisions
 
     def _decide(self, connection: Connection, id: str) -> Decision:
-        found, taken = lock(self._parts, connection, id)
-        if undone(self._parts, found) is not None:
+        found, taken = lock(self._context, connection, id)
+        if undone(self._context, found) is not None:
             return UNDONE
         failure = self._failed_meanwhile(found) if found is not None and found.state == FAILED else None
-        return failure or decide(self._parts, connection, self._missing[id], self._owner, found, taken)
+        return failure or decide(self._context, connection, self._missing[id], self._owner, found, taken)
 
     def _sort_in(self, id: str, decision: Decision) -> bool:
         """Do with a set what was decided; False if its row is to be read."""
@@ -212,11 +214,11 @@ class Share:
 
     def _failed_meanwhile(self, found: Claim) -> RunFailed | None:
         """Return the failure of a set that failed since this sweep began: all who share a sweep run it once."""
-        want, failure = self._missing[found.id], self._parts.ledger.failure(found.id)
+        request, failure = self._missing[found.id], self._context.ledger.failure(found.id)
         ended = failure.get("started_at", 0.0) + failure.get("elapsed_seconds", 0.0)
-        if ended < self._began and found.attempt != want.waited:
+        if ended < self._began and found.attempt != request.waited:
             return None
-        return failed(self._parts, want, failure)
+        return failed(self._context, request, failure)
 
     def _resize(self) -> None:
         now = time.monotonic()
@@ -228,32 +230,32 @@ class Share:
     def _hold(self, task: Task) -> None:
         self._claimed.append(task)
         self._missing[task.id].waited = None
-        self._parts.heart.add(task.id, task.attempt)
+        self._context.lease_keeper.add(task.id, task.attempt)
 
     def _read(self, ids: list[str]) -> None:
         """Read the rows that somebody has stored meanwhile; what has none after all is wanted again."""
         wanted = set(ids)
-        for raw in self._parts.rows.read_many(ids):
-            id = self._parts.rows.id_of(raw)
-            want = self._missing[id]
-            want.suspect, path = lookup.judge(self._parts, raw)
+        for raw in self._context.rows.read_many(ids):
+            id = self._context.rows.id_of(raw)
+            request = self._missing[id]
+            request.suspect, path = lookup.classify(self._context, raw)
             if path is not None:
-                self._on_row(id, self._parts.row(raw, want.params, path))
+                self._on_row(id, self._context.row(raw, request.params, path))
                 wanted.discard(id)
         self._todo.extend(wanted)
 
     # ---- executing here ----------------------------------------------------------------------------------------
     def execute(self, task: Task) -> Outcome:
         """Execute a task in this process."""
-        want = self._missing[task.id]
-        self._here, want.attempt, want.began = task, task.attempt, time.time()
+        request = self._missing[task.id]
+        self._here, request.attempt, request.began = task, task.attempt, time.time()
         try:
-            finished, error = run.execute(self._parts, task), None
+            finished, error = run.execute(self._context, task), None
         except Exception as raised:  # noqa: BLE001  (whatever a runner raises)
             finished, error = None, raised
         self._here = None  # not after an interrupt: then it is the one that was interrupted
         if error is not None:
-            return Outcome(task, None, said(error), describe(error, want.began), error)
+            return Outcome(task, None, message_of(error), describe(error, request.began), error)
         return Outcome(task, finished, TORN)
 
     # ---- taking home -------------------------------------------------------------------------------------------
@@ -272,14 +274,14 @@ class Share:
             if outcome.unbegun:
                 self._claimed.append(task)
                 return
-            self._parts.heart.drop(task.attempt)
+            self._context.lease_keeper.drop(task.attempt)
             if outcome.finished is not None:
                 self._finished.append((task, outcome.finished))
             elif outcome.failure is not None and (self._keep_going or not falls_back):
                 self._fail(outcome)
             elif falls_back:
-                self._parts.database.transact(  # who wants it meanwhile need not wait for us
-                    lambda connection: self._parts.ledger.abandon(connection, task.id, task.attempt)
+                self._context.database.transact(  # who wants it meanwhile need not wait for us
+                    lambda connection: self._context.ledger.abandon(connection, task.id, task.attempt)
                 )
                 self.astray.append(outcome)
             else:
@@ -292,7 +294,7 @@ class Share:
         assert error is not None
         try:
             recorded = run.end_claim(
-                self._parts, self._missing[task.id], lambda found: found.attempt == task.attempt, failure
+                self._context, self._missing[task.id], lambda found: found.attempt == task.attempt, failure
             )
         except Exception as second:  # noqa: BLE001  (what the run raised is the one to see)
             note(error, f"entropic: and its failure could not be recorded: {second}")
@@ -300,19 +302,19 @@ class Share:
         if not recorded:
             self._todo.append(task.id)  # it is finished all the same, or somebody else has it
             return
-        run.note_params(self._parts, error, task)
+        run.note_params(self._context, error, task)
         if self._keep_going:  # its frames hold whatever the run has made, and nobody will raise it
             error = error.with_traceback(None)
             error.__cause__ = error.__context__ = None
         self.failures[task.id] = error
-        log.debug("failed: %s: %s", self._parts.describe(task.params, task.id), error)
+        log.debug("failed: %s: %s", self._context.describe(task.params, task.id), error)
         if not self._keep_going and self.under_way:
             log.warning("%s failed; %d runs are under way and end first", task.id, len(self.under_way))
 
     def miss(self, reason: str) -> None:
         """Take in what was handed out and will not come home: what is finished lies on the disk."""
         for task in list(self.under_way.values()):
-            self.take(at_home(task, reason), falls_back=True)
+            self.take(outcome_on_disk(task, reason), falls_back=True)
 
     def publish_if_due(self) -> None:
         """Publish what is finished, if that is worth a transaction by now."""
@@ -329,9 +331,9 @@ class Share:
                 return
             done = publish.Published()
             try:
-                publish.publish_many(self._parts, finished, done)
+                publish.publish_many(self._context, finished, done)
                 for sidecar in done.superseded.values():
-                    run.superseded(self._parts, sidecar)
+                    run.superseded(self._context, sidecar)
                 self.failures |= done.refused  # it is kept, and recorded as soon as that is possible
             finally:
                 self._read_published([task.id for task, _ in finished if task.id not in done.refused], done.raws)
@@ -347,15 +349,15 @@ class Share:
         """
         wanted = dict.fromkeys(ids)
         known = {id: raw for id in wanted if (raw := raws.get(id)) is not None}
-        read = self._parts.rows.read_many(wanted.keys() - known.keys())
-        for raw in (*known.values(), *(raw for raw in read if lookup.judge(self._parts, raw)[1] is not None)):
-            id = self._parts.rows.id_of(raw)
+        read = self._context.rows.read_many(wanted.keys() - known.keys())
+        for raw in (*known.values(), *(raw for raw in read if lookup.classify(self._context, raw)[1] is not None)):
+            id = self._context.rows.id_of(raw)
             params = self._missing[id].params
-            row = self._parts.row(raw, params)
+            row = self._context.row(raw, params)
             self._on_row(id, row)
             del wanted[id]
             if log.isEnabledFor(logging.DEBUG):
-                log.debug("ran %s in %s s", self._parts.describe(params, id), row.custom_data["elapsed_seconds"])
+                log.debug("ran %s in %s s", self._context.describe(params, id), row.custom_data["elapsed_seconds"])
             self.ran += 1
         self._todo.extend(wanted)
 
@@ -396,10 +398,10 @@ class Share:
         """Let others run what is claimed and has not begun."""
         if not tasks:
             return
-        self._let_go(tasks, self._parts.ledger.release)
+        self._let_go(tasks, self._context.ledger.release)
         while tasks:
             task = tasks.pop()
-            self._parts.heart.drop(task.attempt)
+            self._context.lease_keeper.drop(task.attempt)
             self._todo.appendleft(task.id)
         self._chunk = 1
 
@@ -411,7 +413,7 @@ class Share:
             for id, attempt in claims:
                 end(connection, id, attempt)
 
-        self._parts.database.transact(work)
+        self._context.database.transact(work)
 
     def give_up(self, error: BaseException, ended: bool) -> None:
         """End early: publish what is finished, record what was interrupted, and let others have the rest.
@@ -426,7 +428,7 @@ class Share:
         with self._lock, noting(error):
             try:
                 for task in list(self.under_way.values()):
-                    finished = sidecars.read(task.area, task.key, task.attempt)
+                    finished = sidecars.read(task.staging, task.key, task.attempt)
                     if finished is not None:
                         self._finished.append((task, finished))
                         del self.under_way[task.id]
@@ -437,9 +439,9 @@ class Share:
             finally:
                 here, self._here = self._here, None
                 if here is not None and self.under_way.pop(here.id, None) is not None:
-                    run.give_up(self._parts, self._missing[here.id], self._owner, error)
+                    run.give_up(self._context, self._missing[here.id], self._owner, error)
                 # A worker that goes on may still finish its task; then it is taken in when it is next asked for.
-                end = self._parts.ledger.release if ended else self._parts.ledger.abandon
+                end = self._context.ledger.release if ended else self._context.ledger.abandon
                 self._let_go(self.under_way.values(), end)
                 self._give_back(self._claimed)
 
@@ -448,4 +450,4 @@ class Share:
         self._closed.set()
         self._clock.join()
         for task in [*self.under_way.values(), *self._claimed]:
-            self._parts.heart.drop(task.attempt)
+            self._context.lease_keeper.drop(task.attempt)

@@ -24,8 +24,8 @@ from entropic.files import attempt
 from entropic.params.keys import RESERVED
 from entropic.params.same import same
 from entropic.protocol import lookup, run, verify
-from entropic.protocol.claim import Want, confirm, rehearsal, rehearse, settled
-from entropic.protocol.context import ModelT, Parts
+from entropic.protocol.claim import Request, confirm, rehearsal, rehearse, settled
+from entropic.protocol.context import ModelT, StoreContext
 from entropic.support.collector import paused
 from entropic.support.process import Call
 from entropic.sweep.progress import Bar
@@ -69,22 +69,22 @@ class Options:
         if self.on_error not in ("raise", "continue"):
             raise ParameterError(f"on_error is 'raise' or 'continue', not {self.on_error!r}")
 
-    def executor(self, parts: Parts[Any]) -> Executor | None:
+    def executor(self, context: StoreContext[Any]) -> Executor | None:
         """Return what executes the sweep; None for this process itself."""
         if self.workers is not None:
             from entropic.executors.workers import Workers
 
-            return Workers(self.workers, parts.runner, self.timeout)
+            return Workers(self.workers, context.runner, self.timeout)
         if self.client is None:
             return None
         if isinstance(self.client, concurrent.futures.Executor):
             from entropic.executors.futures import Futures
 
-            return Futures(self.client, parts.runner)
+            return Futures(self.client, context.runner)
         if all(hasattr(self.client, name) for name in ("map", "status", "nthreads", "cancel")):
             from entropic.executors.dask import Dask
 
-            return Dask(self.client, parts.runner)
+            return Dask(self.client, context.runner)
         raise ParameterError(
             "client must be a dask.distributed Client or a concurrent.futures.Executor, not "
             f"{type(self.client).__name__}"
@@ -114,17 +114,17 @@ class Planned(Generic[ModelT]):
     """
 
     rows: dict[str, ModelT | None] = field(default_factory=dict)
-    missing: dict[str, Want] = field(default_factory=dict)
+    missing: dict[str, Request] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
 
 
-def sweep(parts: Parts[ModelT], params: Iterable[Mapping[str, Any]], options: Options) -> list[ModelT]:
+def sweep(context: StoreContext[ModelT], params: Iterable[Mapping[str, Any]], options: Options) -> list[ModelT]:
     """Return one row for each distinct set, in the order in which they were first seen; run those that are missing."""
-    executor = options.executor(parts)
-    planned = plan(parts, params, options)
+    executor = options.executor(context)
+    planned = plan(context, params, options)
     rows = planned.rows
     try:
-        for id, row in carry_out(parts, planned, options, executor):
+        for id, row in carry_out(context, planned, options, executor):
             rows[id] = row
         return [row for row in rows.values() if row is not None]
     except Stopped as stopped:
@@ -133,16 +133,16 @@ def sweep(parts: Parts[ModelT], params: Iterable[Mapping[str, Any]], options: Op
 
 
 def stream(
-    parts: Parts[ModelT], params: Iterable[Mapping[str, Any]], options: Options
+    context: StoreContext[ModelT], params: Iterable[Mapping[str, Any]], options: Options
 ) -> Generator[ModelT, None, None]:
     """Yield the row of each distinct set as soon as it is there: first those that are stored."""
-    executor = options.executor(parts)
-    planned = plan(parts, params, options, keep_rows=False)
+    executor = options.executor(context)
+    planned = plan(context, params, options, keep_rows=False)
 
     def rows() -> Generator[ModelT, None, None]:
-        yield from _stored(parts, planned)
+        yield from _stored(context, planned)
         try:
-            with closing(carry_out(parts, planned, options, executor)) as coming:
+            with closing(carry_out(context, planned, options, executor)) as coming:
                 for _, row in coming:
                     yield row
             return
@@ -153,46 +153,47 @@ def stream(
     return rows()
 
 
-def _stored(parts: Parts[ModelT], planned: Planned[ModelT]) -> Iterator[ModelT]:
+def _stored(context: StoreContext[ModelT], planned: Planned[ModelT]) -> Iterator[ModelT]:
     """Read again, a few at a time, what was seen to be stored when the sets were checked."""
     without = {*planned.missing, *planned.left_out}
     ids = (id for id in planned.rows if id not in without)
     while batch := list(itertools.islice(ids, PLANNED_TOGETHER // 10)):
-        found = {parts.rows.id_of(raw): raw for raw in parts.rows.read_many(batch)}
+        found = {context.rows.id_of(raw): raw for raw in context.rows.read_many(batch)}
         for id in batch:
             raw = found.get(id)
-            path = None if raw is None else lookup.judge(parts, raw)[1]
+            path = None if raw is None else lookup.classify(context, raw)[1]
             if path is None:  # a newer result may lack just its publication
-                settled(parts, id, lambda *_: True)
-                raw, path = lookup.read(parts, id)
+                settled(context, id, lambda *_: True)
+                raw, path = lookup.read(context, id)
             if path is None:
                 raise ResultMissingError(
-                    f"the result of {parts.schema.name} {id} was removed while the sweep went on; call again to run it"
+                    f"the result of {context.schema.name} {id} was removed while the sweep went on; call again to "
+                    "run it"
                 )
-            yield parts.rows.build(raw, path)
+            yield context.rows.build(raw, path)
 
 
 def carry_out(
-    parts: Parts[ModelT], planned: Planned[ModelT], options: Options, executor: Executor | None
+    context: StoreContext[ModelT], planned: Planned[ModelT], options: Options, executor: Executor | None
 ) -> Generator[tuple[str, ModelT], None, None]:
     """Run what is missing; yield the key and the row of each set as it comes, and say how it went."""
     began, missing = time.perf_counter(), planned.missing
     stored = len(planned.rows) - len(missing) - len(planned.left_out)
     ran, failures = 0, {}
     wanted = options.progress if missing or options.progress else False
-    bar = Bar(wanted, parts.schema.name, len(planned.rows) - len(planned.left_out), stored)
+    bar = Bar(wanted, context.schema.name, len(planned.rows) - len(planned.left_out), stored)
     with bar, Call() as call:
         if missing:
-            lost = [want for want in missing.values() if want.suspect is not None]
+            lost = [request for request in missing.values() if request.suspect is not None]
             if lost:
-                run.warn_of_loss(parts, lost)
-            rehearse_together(parts, missing)
-            attempt.prepare(parts.area)
+                run.warn_of_loss(context, lost)
+            rehearse_together(context, missing)
+            attempt.prepare(context.staging)
             coming: deque[tuple[str, ModelT]] = deque()
             keep_going = options.on_error == "continue"
-            share = Share(parts, missing, call.name, lambda id, row: coming.append((id, row)), keep_going)
+            share = Share(context, missing, call.name, lambda id, row: coming.append((id, row)), keep_going)
             used = executor or Serial(share.execute)
-            steps = fulfil(share, used)
+            steps = drive(share, used)
             try:
                 for _ in steps:
                     bar.show(0, len(share.under_way), len(share.failures), share.elsewhere)
@@ -204,7 +205,7 @@ def carry_out(
                 used.close()
                 share.give_up(error.first if isinstance(error, Stopped) else error, used.ends)
                 if options.workers is not None:
-                    tidy(parts)
+                    tidy(context)
                 raise
             finally:
                 try:
@@ -213,50 +214,50 @@ def carry_out(
                     share.close()
             ran, failures = share.ran, share.failures
             if share.went_astray or failures:
-                tidy(parts)
+                tidy(context)
     elapsed = time.perf_counter() - began
     log.info(
         "swept %d sets of %s in %.3g s: %d were stored, %d ran here, %d elsewhere, %d failed, %d were left out",
-        *(len(planned.rows), parts.schema.name, elapsed, stored, ran),
+        *(len(planned.rows), context.schema.name, elapsed, stored, ran),
         *(len(missing) - ran - len(failures), len(failures), len(planned.left_out)),
     )
-    _warn(parts, planned, failures)
+    _warn(context, planned, failures)
 
 
-def tidy(parts: Parts[Any]) -> None:
+def tidy(context: StoreContext[Any]) -> None:
     """Remove what runs that were ended, or given up elsewhere, have left behind; a later sweep can do it as well."""
     try:
-        collect(parts)
+        collect(context)
     except Exception as error:  # noqa: BLE001
         log.warning("what is left of ended runs could not be removed yet: %s", error)
 
 
-def _warn(parts: Parts[Any], planned: Planned[Any], failures: Mapping[str, BaseException]) -> None:
+def _warn(context: StoreContext[Any], planned: Planned[Any], failures: Mapping[str, BaseException]) -> None:
     if not failures:
         return
     kinds = Counter(type(error).__name__ for error in failures.values())
     shown = ", ".join(f"{kind} x {count}" if count > 1 else kind for kind, count in kinds.most_common(5))
     warnings.warn(
-        f"{len(failures)} of {len(planned.rows)} sets of {parts.schema.name} failed ({shown}); failures() says why",
+        f"{len(failures)} of {len(planned.rows)} sets of {context.schema.name} failed ({shown}); failures() says why",
         RunsFailedWarning,
         stacklevel=levels_to_user(),
     )
 
 
-def rehearse_together(parts: Parts[Any], missing: Mapping[str, Want]) -> None:
+def rehearse_together(context: StoreContext[Any], missing: Mapping[str, Request]) -> None:
     """Insert all missing rows and take them back: sets that break a constraint against each other run neither."""
-    if parts.rows.is_constrained and len(missing) > 1:
+    if context.rows.is_constrained and len(missing) > 1:
 
         def work(connection: Connection) -> None:
             with rehearsal(connection):
-                for want in missing.values():
-                    rehearse(parts, connection, want)
+                for request in missing.values():
+                    rehearse(context, connection, request)
 
-        parts.database.transact(work)
+        context.database.transact(work)
 
 
 def plan(
-    parts: Parts[ModelT],
+    context: StoreContext[ModelT],
     params: Iterable[Mapping[str, Any]],
     options: Options,
     keep_rows: bool = True,
@@ -276,11 +277,11 @@ def plan(
     coming = iter(params)
     while batch := list(itertools.islice(coming, PLANNED_TOGETHER)):
         with paused():
-            fresh = _plan_batch(parts, batch, planned, keep_rows, changes)
+            fresh = _plan_batch(context, batch, planned, keep_rows, changes)
         if given is not None:
             given.update(fresh)
     if not options.retry_failed:
-        failed = {found.id for found in parts.ledger.find_many(planned.missing) if found.failed}
+        failed = {found.id for found in context.ledger.find_many(planned.missing) if found.failed}
         planned.left_out = [id for id in planned.missing if id in failed]
         for id in planned.left_out:
             del planned.missing[id]
@@ -288,85 +289,89 @@ def plan(
 
 
 def _plan_batch(
-    parts: Parts[ModelT], batch: list[Mapping[str, Any]], planned: Planned[ModelT], keep_rows: bool, changes: bool
+    context: StoreContext[ModelT],
+    batch: list[Mapping[str, Any]],
+    planned: Planned[ModelT],
+    keep_rows: bool,
+    changes: bool,
 ) -> dict[str, Mapping[str, Any]]:
     """Plan some sets; return those that were not seen before, by key."""
     rows, missing = planned.rows, planned.missing
     fresh: dict[str, Mapping[str, Any]] = {}
-    for id, one in zip(parts.hasher.many(batch), batch, strict=True):
+    for id, one in zip(context.hasher.many(batch), batch, strict=True):
         if id not in rows:
             rows[id] = None
             fresh[id] = one
         else:
-            _check_repeated(parts, id, one, rows[id], fresh, missing)
+            _check_repeated(context, id, one, rows[id], fresh, missing)
     suspects: dict[str, Any] = {}
     absent = dict(fresh)
-    for id, row in _find(parts, fresh, suspects, changes):
+    for id, row in _find(context, fresh, suspects, changes):
         del absent[id]
         if keep_rows:
             rows[id] = row
     for id, one in absent.items():
         # A stream runs later, when its caller may have changed them.
-        missing[id] = run.prepare(parts, id, one if keep_rows else attempt.copied(one), {})
+        missing[id] = run.prepare(context, id, one if keep_rows else attempt.copied(one), {})
         missing[id].suspect, missing[id].fresh = suspects.get(id), id not in suspects
     return fresh
 
 
 def _find(
-    parts: Parts[ModelT], wanted: Mapping[str, Mapping[str, Any]], suspects: dict[str, Any], changes: bool
+    context: StoreContext[ModelT], wanted: Mapping[str, Mapping[str, Any]], suspects: dict[str, Any], changes: bool
 ) -> Iterator[tuple[str, ModelT]]:
     """Yield the key and the row of each wanted set that is stored; the others that have a row go to `suspects`."""
     unclear = list(wanted)
-    if parts.rows.is_direct:
-        plain_hit, unclear = lookup.hitter(parts), []
-        for raw in parts.rows.brief_many(wanted):
+    if context.rows.is_direct:
+        plain_hit, unclear = lookup.fast_check(context), []
+        for raw in context.rows.brief_many(wanted):
             row = plain_hit(raw, wanted[raw[0]])
             if row is None:
                 unclear.append(raw[0])
             else:
                 yield raw[0], row
-    for raw in parts.rows.read_many(unclear):
-        id = parts.rows.id_of(raw)
-        suspect, path = lookup.judge(parts, raw)
+    for raw in context.rows.read_many(unclear):
+        id = context.rows.id_of(raw)
+        suspect, path = lookup.classify(context, raw)
         if path is None:
-            parts.verify(raw, wanted[id])
+            context.verify(raw, wanted[id])
             suspects[id] = suspect
         else:
-            yield id, parts.row(raw, wanted[id], path)
-    touched = {id: raw for id, raw in suspects.items() if raw is not None and lookup.is_touched(parts, raw)}
-    for id, raw in (confirm(parts, touched) if touched and changes else touched).items():
+            yield id, context.row(raw, wanted[id], path)
+    touched = {id: raw for id, raw in suspects.items() if raw is not None and lookup.only_mtime_differs(context, raw)}
+    for id, raw in (confirm(context, touched) if touched and changes else touched).items():
         del suspects[id]
-        yield id, parts.row(raw, wanted[id])
+        yield id, context.row(raw, wanted[id])
 
 
 def _check_repeated(
-    parts: Parts[Any],
+    context: StoreContext[Any],
     id: str,
     one: Mapping[str, Any],
     row: Any,
     fresh: Mapping[str, Mapping[str, Any]],
-    missing: Mapping[str, Want],
+    missing: Mapping[str, Request],
 ) -> None:
     """Compare a set with the earlier one of the same key."""
     if row is not None:
         verify.verify(
-            parts.schema, parts.rows, {name: getattr(row, name) for name in parts.schema.attributes.values()}, one
+            context.schema, context.rows, {name: getattr(row, name) for name in context.schema.attributes.values()}, one
         )
         return
     if id not in fresh and id not in missing:  # its row was seen, and is not kept
-        raw = parts.rows.read(id)
+        raw = context.rows.read(id)
         if raw is not None:
-            parts.verify(raw, one)
+            context.verify(raw, one)
         return
     earlier = fresh[id] if id in fresh else missing[id].params
     for name in {**earlier, **one}:
         if name in RESERVED:
             continue
         if name not in earlier or name not in one or not same(earlier[name], one[name]):
-            raise verify.collision(parts.schema, id, earlier, one, name)
+            raise verify.collision(context.schema, id, earlier, one, name)
 
 
-def fulfil(share: Share, executor: Executor) -> Generator[None, None, None]:
+def drive(share: Share, executor: Executor) -> Generator[None, None, None]:
     """Hand out and take home until every set has its row, or has failed; give way after each outcome."""
     serial = Serial(share.execute)
     while share.is_open:

@@ -11,13 +11,13 @@ import sqlalchemy as sa
 
 from entropic.db.tables import ledger
 from entropic.errors import ParameterError, StoreError
-from entropic.protocol.context import Parts
+from entropic.protocol.context import StoreContext
 from entropic.upkeep import recover
 
 TOGETHER = 1_000  # rows in one statement
 
 
-def refuse_busy(parts: Parts[Any]) -> None:
+def refuse_busy(context: StoreContext[Any]) -> None:
     """Take in what is finished, and refuse to copy what somebody is changing.
 
     Raises
@@ -25,16 +25,16 @@ def refuse_busy(parts: Parts[Any]) -> None:
     StoreError
         If runs are under way; nothing was copied.
     """
-    recover.collect(parts)
-    running = [claim for claim in parts.ledger.pending().values() if claim.model == parts.model and not claim.dead]
+    recover.collect(context)
+    running = [claim for claim in context.ledger.pending().values() if claim.model == context.model and not claim.dead]
     if running:
         raise StoreError(
-            f"{len(running)} runs of {parts.schema.name} are under way; copy again when they have ended. "
+            f"{len(running)} runs of {context.schema.name} are under way; copy again when they have ended. "
             "Nothing was copied"
         )
 
 
-def copy(parts: Parts[Any], target: Parts[Any]) -> None:
+def copy(context: StoreContext[Any], target: StoreContext[Any]) -> None:
     """Copy rows and claims of one model into a database that has none of it, as one transaction.
 
     Raises
@@ -42,16 +42,16 @@ def copy(parts: Parts[Any], target: Parts[Any]) -> None:
     StoreError
         If the other database knows this model already, or cannot hold it; nothing was copied.
     """
-    claims = ledger.select().where(ledger.c.model == parts.model)
-    checksums = _checksums(parts, target)
+    claims = ledger.select().where(ledger.c.model == context.model)
+    checksums = _checksums(context, target)
     try:
         with (
-            parts.database.engine.connect() as source,
+            context.database.engine.connect() as source,
             target.database.engine.connect() as connection,
-            target.database.dialect.alone(connection),
+            target.database.dialect.exclusively(connection),
         ):
             _refuse_used(target, connection)
-            table = parts.schema.table
+            table = context.schema.table
             _insert(connection, table, _values(source, table.select(), table))
             told = (
                 {**one, "checksum": checksums.get(one["id"], one["checksum"])}
@@ -62,19 +62,20 @@ def copy(parts: Parts[Any], target: Parts[Any]) -> None:
         raise StoreError(f"{target.database} does not take all of it: {error.orig}. Nothing was copied") from error
 
 
-def _checksums(parts: Parts[Any], target: Parts[Any]) -> dict[str, int]:
+def _checksums(context: StoreContext[Any], target: StoreContext[Any]) -> dict[str, int]:
     """Return what the other database has to expect of each row: it may store the same values in another form.
 
     A row that is not as it was stored gets none, so that it is found there, too.
     """
-    found, made = parts.ledger.checksums(), {}
-    for raw in parts.rows.all():
-        id = parts.rows.id_of(raw)
-        if parts.rows.checksum(raw) == found.get(id):
-            values = parts.rows.plain(raw)
+    found, made = context.ledger.checksums(), {}
+    for raw in context.rows.all():
+        id = context.rows.id_of(raw)
+        if context.rows.checksum(raw) == found.get(id):
+            values = context.rows.plain(raw)
             try:
                 bound = {
-                    field.column.name: target.rows.bound(key, values[key]) for key, field in parts.schema.fields.items()
+                    field.column.name: target.rows.bound(key, values[key])
+                    for key, field in context.schema.fields.items()
                 }
             except ParameterError as error:
                 raise StoreError(
@@ -84,7 +85,7 @@ def _checksums(parts: Parts[Any], target: Parts[Any]) -> dict[str, int]:
     return made
 
 
-def _refuse_used(target: Parts[Any], connection: sa.Connection) -> None:
+def _refuse_used(target: StoreContext[Any], connection: sa.Connection) -> None:
     rows = sa.select(sa.literal(1)).select_from(target.schema.table).limit(1)
     claims = sa.select(ledger.c.id).where(ledger.c.model == target.model).limit(1)
     if connection.execute(rows).first() or connection.execute(claims).first():

@@ -20,11 +20,11 @@ from entropic.db.query import fetch
 from entropic.db.tables import ledger
 from entropic.errors import ParameterError, PublishError, StoreError
 from entropic.files import place as places
-from entropic.files.area import FOLDER
 from entropic.files.measure import measure
+from entropic.files.staging import FOLDER
 from entropic.params.model import utcnow
 from entropic.protocol.clear import finish_delete, slot_of
-from entropic.protocol.context import Parts
+from entropic.protocol.context import StoreContext
 from entropic.protocol.delete import begin
 from entropic.protocol.wait import act_when_free
 from entropic.support.process import Call
@@ -152,7 +152,7 @@ class _Held:
 
 
 def gc(
-    parts: Parts[Any],
+    context: StoreContext[Any],
     where: Sequence[Any],
     equal: Mapping[str, Any],
     limits: Limits,
@@ -161,37 +161,37 @@ def gc(
     dry_run: bool,
 ) -> Disposal:
     """Remove what is asked for, or say what that would be."""
-    query = matching(parts, where, equal)
-    if parts.area.is_strange:
+    query = matching(context, where, equal)
+    if context.staging.is_strange:
         raise StoreError(
-            f"none of the results of {parts.schema.name} lies in {parts.area.results_dir}; open the store with the "
-            "results_dir in which they were made. Nothing was removed"
+            f"none of the results of {context.schema.name} lies in {context.staging.results_dir}; open the store with "
+            "the results_dir in which they were made. Nothing was removed"
         )
     report = Disposal(dry_run=dry_run)
     if leftovers:
-        _leftovers(parts, report)
+        _leftovers(context, report)
     if where or equal or limits != Limits(None, None):
-        _dispose(parts, report, _doomed(parts, report, query, limits))
+        _dispose(context, report, _doomed(context, report, query, limits))
     if orphans:
-        _dispose(parts, report, _orphans(parts, report, limits.before))
-        _stray_extras(parts, report, limits.before)
+        _dispose(context, report, _orphans(context, report, limits.before))
+        _stray_extras(context, report, limits.before)
     return report
 
 
 # ---- results -----------------------------------------------------------------------------------------------------
-def _doomed(parts: Parts[Any], report: Disposal, query: "sa.Select[Any]", limits: Limits) -> Iterator[_Held]:
+def _doomed(context: StoreContext[Any], report: Disposal, query: "sa.Select[Any]", limits: Limits) -> Iterator[_Held]:
     """Yield the results that break a limit, newest first; all that match, if there is no limit."""
-    c, before, room = parts.schema.table.c, limits.before, limits.total_size
+    c, before, room = context.schema.table.c, limits.before, limits.total_size
     all_go = before is None and room is None
     old = sa.literal(0) if before is None else sa.case((c.created_at < before, 1), else_=0)
     query = query.where(_c.published.is_not(None), _c.registered.is_(None))
     columns = (c.id, _c.published, _c.path, _c.size, _c.extra, old, sa.cast(c.created_at, sa.String))
     query = query.with_only_columns(*columns).order_by(c.created_at.desc(), c.id)
-    for id, published, path, size, extra, is_old, when in fetch(parts.database, query):
+    for id, published, path, size, extra, is_old, when in fetch(context.database, query):
         one = _Held("result", id, published, path, size, bool(extra), f"result of {str(when)[:19]} UTC")
         goes = all_go or bool(is_old)
         if not goes and room is not None:
-            taken, reason = _examine(parts, one)
+            taken, reason = _examine(context, one)
             if reason is None:
                 room -= taken  # once it is negative it stays so: what is older goes, however small
                 goes = room < 0
@@ -200,39 +200,41 @@ def _doomed(parts: Parts[Any], report: Disposal, query: "sa.Select[Any]", limits
 
 
 # ---- files without a row -----------------------------------------------------------------------------------------
-def _orphans(parts: Parts[Any], report: Disposal, before: datetime | None) -> Iterator[_Held]:
+def _orphans(context: StoreContext[Any], report: Disposal, before: datetime | None) -> Iterator[_Held]:
     """Yield the files of ours that no row points to."""
-    has_row = sa.exists().where(parts.schema.table.c.id == _c.id)
+    has_row = sa.exists().where(context.schema.table.c.id == _c.id)
     query = sa.select(_c.id, _c.published, _c.path, _c.size, _c.extra, _c.registered).where(
-        (_c.model == parts.model) & _c.published.is_not(None) & _c.state.in_([IDLE, FAILED]),
+        (_c.model == context.model) & _c.published.is_not(None) & _c.state.in_([IDLE, FAILED]),
         ~has_row | _c.registered.is_not(None),
     )
-    for id, published, path, size, extra, registered in fetch(parts.database, query):
-        file = parts.area.path(path)
+    for id, published, path, size, extra, registered in fetch(context.database, query):
+        file = context.staging.path(path)
         if not os.path.lexists(file) or not _is_older(file, before):
             continue
         one = _Held("orphan", id, published, path, size, bool(extra), "a file without a row")
         if registered is None:
             yield one
         else:  # the ledger knows the size of that one now
-            _keep(parts, report, one, "its key has a registered file now, so nothing tells whether this one is as made")
+            _keep(
+                context, report, one, "its key has a registered file now, so nothing tells whether this one is as made"
+            )
 
 
-def _stray_extras(parts: Parts[Any], report: Disposal, before: datetime | None) -> None:
+def _stray_extras(context: StoreContext[Any], report: Disposal, before: datetime | None) -> None:
     """Remove extra files whose result was replaced; a crash cannot leave them, but an outsider's hand can."""
-    found = [(path, claim) for path, claim in stray_extras(parts) if _is_older(path, before)]
+    found = [(path, claim) for path, claim in stray_extras(context) if _is_older(path, before)]
     if not found:
         return
-    folders = [os.path.join(FOLDER, name) for name in os.listdir(os.path.join(parts.area.results_dir, FOLDER))]
-    alone = [parts.area.path(name) for name in folders] == [parts.area.root]
-    registered = [claim.registered for claim in parts.ledger.everywhere() if claim.registered is not None]
+    folders = [os.path.join(FOLDER, name) for name in os.listdir(os.path.join(context.staging.results_dir, FOLDER))]
+    nothing_else = [context.staging.path(name) for name in folders] == [context.staging.root]
+    registered = [claim.registered for claim in context.ledger.everywhere() if claim.registered is not None]
     for path, claim in found:
         inside = os.path.basename(path) + os.sep
         attempt = path.removesuffix(".files").rpartition(f"{claim.path}.")[2]
         reason = None
         if os.path.islink(path) or not os.path.isdir(path):
             reason = "it is no folder that a run left"
-        elif not alone:
+        elif not nothing_else:
             reason = "another database uses this results folder, and it may be of its"
         elif any(one.startswith(inside) for one in registered):
             reason = "a registered file lies in it"
@@ -240,75 +242,75 @@ def _stray_extras(parts: Parts[Any], report: Disposal, before: datetime | None) 
         text = f"{claim.id}: extra files of a result that was replaced, {amount(size)}: {path}"
         if reason is not None:
             report.kept.append(Removal("orphan", claim.id, path, 0, f"{claim.id}: {path} stays: {reason}"))
-        elif report.dry_run or _is_over(parts, claim.id, attempt):
+        elif report.dry_run or _is_over(context, claim.id, attempt):
             if not report.dry_run:
                 shutil.rmtree(path, ignore_errors=True)
             report.removed.append(Removal("orphan", claim.id, path, size, text))
 
 
-def _is_over(parts: Parts[Any], id: str, attempt: str) -> bool:
+def _is_over(context: StoreContext[Any], id: str, attempt: str) -> bool:
     """Tell, by a look under the lock, whether an attempt's files are needed by nobody, and never will be."""
 
     def act(_: Connection, found: Claim | None, __: set[str]) -> bool:
         return found is not None and found.state != RUNNING and attempt != found.published
 
-    return act_when_free(parts, id, act)
+    return act_when_free(context, id, act)
 
 
 # ---- what dead attempts left -------------------------------------------------------------------------------------
-def _leftovers(parts: Parts[Any], report: Disposal) -> None:
+def _leftovers(context: StoreContext[Any], report: Disposal) -> None:
     """Do what opening the store does: finished runs are recorded, the rest of the dead goes."""
-    found = [_leftover(parts, left) for left in survey(parts) if left.finished is None or not left.current]
+    found = [_leftover(context, left) for left in survey(context) if left.finished is None or not left.current]
     if not report.dry_run:
-        collect(parts)
+        collect(context)
         found = [one for one in found if not os.path.lexists(one.path)]
     report.removed += found
 
 
-def _leftover(parts: Parts[Any], left: Left) -> Removal:
+def _leftover(context: StoreContext[Any], left: Left) -> Removal:
     names = [left.found.name]
     if left.finished is not None:
         names += [left.finished.result, left.finished.files, left.finished.slot]
     id = left.finished.id if left.finished else left.deleting.id if left.deleting else ""
-    size = sum(_size(parts.area.inside(name)) for name in names)
-    return Removal("leftover", id, parts.area.inside(left.found.name), size, f"{left}, {amount(size)}")
+    size = sum(_size(context.staging.inside(name)) for name in names)
+    return Removal("leftover", id, context.staging.inside(left.found.name), size, f"{left}, {amount(size)}")
 
 
 # ---- one file ----------------------------------------------------------------------------------------------------
-def _dispose(parts: Parts[Any], report: Disposal, doomed: Iterable[_Held]) -> None:
+def _dispose(context: StoreContext[Any], report: Disposal, doomed: Iterable[_Held]) -> None:
     for one in list(doomed):
-        size, reason = _examine(parts, one)
+        size, reason = _examine(context, one)
         if reason is None and not report.dry_run:
             try:
-                reason = _remove(parts, one)
+                reason = _remove(context, one)
             except PublishError as error:  # a finished run, which is never given up here
                 reason = str(error)
         if reason is None:
-            path = parts.area.path(one.path)
+            path = context.staging.path(one.path)
             text = f"{one.id}: {one.about}, {amount(size)}: {path}"
             report.removed.append(Removal(one.kind, one.id, path, size, text))
         elif reason:
-            _keep(parts, report, one, reason)
+            _keep(context, report, one, reason)
 
 
-def _keep(parts: Parts[Any], report: Disposal, one: _Held, reason: str) -> None:
-    path = parts.area.path(one.path)
+def _keep(context: StoreContext[Any], report: Disposal, one: _Held, reason: str) -> None:
+    path = context.staging.path(one.path)
     report.kept.append(Removal(one.kind, one.id, path, 0, f"{one.id}: {path} stays: {reason}"))
 
 
-def _examine(parts: Parts[Any], one: _Held) -> tuple[int, str | None]:
+def _examine(context: StoreContext[Any], one: _Held) -> tuple[int, str | None]:
     """Return how many bytes a file of ours takes, and why it may be none of ours any more."""
-    path = parts.area.path(one.path)
+    path = context.staging.path(one.path)
     if os.path.islink(path):
         return 0, "it is a link, and what it leads to may be yours; delete() removes its row"
     found = measure(path)
     if found is not None and one.recorded is not None and found.size != one.recorded:
         return 0, f"it has {found.size} bytes instead of {one.recorded}, so somebody changed or replaced it"
-    beside = _size(parts.area.extra(one.path, one.attempt)) if one.extra else 0
+    beside = _size(context.staging.extra(one.path, one.attempt)) if one.extra else 0
     return (found.size if found else 0) + beside, None
 
 
-def _remove(parts: Parts[Any], one: _Held) -> str | None:
+def _remove(context: StoreContext[Any], one: _Held) -> str | None:
     """Remove a row, if it has one, and its file; return why not, or nothing to say of what is gone already."""
     begun: list[str] = []  # more than one only if a connection broke, or another transaction went first
     with Call() as call:
@@ -320,22 +322,22 @@ def _remove(parts: Parts[Any], one: _Held) -> str | None:
                 return "", None  # replaced, or gone
             if found.state == RUNNING:
                 return "a run of it is under way, or died (repair() gives it back)", None
-            has_row = parts.rows.exists(connection, one.id)
+            has_row = context.rows.exists(connection, one.id)
             if has_row != (one.kind == "result"):
                 return "", None
-            reason = _examine(parts, one)[1]
+            reason = _examine(context, one)[1]
             if reason is not None:
                 return reason, None
             begun.append(f"{new_attempt(found)}.{call.name}")
-            return None, begin(parts, connection, found, begun[-1], keep_failure=True)
+            return None, begin(context, connection, found, begun[-1], keep_failure=True)
 
-        reason, deleting = act_when_free(parts, one.id, act)
+        reason, deleting = act_when_free(context, one.id, act)
         if deleting is not None:
-            finish_delete(parts, deleting)
+            finish_delete(context, deleting)
         for attempt in begun[:-1]:  # their transactions were rolled back, or all is done
-            places.remove(parts.area.inside(slot_of(parts, one.id, attempt)))
+            places.remove(context.staging.inside(slot_of(context, one.id, attempt)))
         if deleting is not None and not deleting.failed:
-            places.remove(parts.area.log(parts.key_of(one.id)))
+            places.remove(context.staging.log(context.key_of(one.id)))
     return reason
 
 

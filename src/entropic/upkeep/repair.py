@@ -9,7 +9,7 @@ from typing import Any
 from entropic.db.ledger import RUNNING, Claim
 from entropic.files.measure import measure
 from entropic.params.keys import Hasher
-from entropic.protocol.context import Parts
+from entropic.protocol.context import StoreContext
 from entropic.support.show import html_table
 from entropic.upkeep.recover import collect, release_dead, survey
 
@@ -107,28 +107,28 @@ class Repair:
         return html_table([(sentence,) for sentence in self.done], title=title) + self.left._repr_html_()
 
 
-def check(parts: Parts[Any]) -> Report:
+def check(context: StoreContext[Any]) -> Report:
     """Compare rows, claims and files; change nothing."""
     report = Report()
-    checksums = parts.ledger.checksums()
+    checksums = context.ledger.checksums()
     with_row: dict[str, str] = {}
-    for raw in parts.rows.all():
+    for raw in context.rows.all():
         report.rows += 1
-        id, path = parts.rows.id_of(raw), parts.rows.file_of(raw)
+        id, path = context.rows.id_of(raw), context.rows.file_of(raw)
         with_row[id] = path
-        _check_file(parts, report, raw, id, path)
-        _check_values(parts, report, raw, id, path, checksums.get(id))
-    for claim in parts.ledger.all():
-        _check_claim(parts, report, claim, with_row)
-    _check_extra_files(parts, report)
-    for left in survey(parts):
+        _check_file(context, report, raw, id, path)
+        _check_values(context, report, raw, id, path, checksums.get(id))
+    for claim in context.ledger.all():
+        _check_claim(context, report, claim, with_row)
+    _check_extra_files(context, report)
+    for left in survey(context):
         id = left.finished.id if left.finished else ""
-        report.leftovers.append(Finding(id, parts.area.inside(left.found.name), str(left)))
+        report.leftovers.append(Finding(id, context.staging.inside(left.found.name), str(left)))
     return report
 
 
-def _check_file(parts: Parts[Any], report: Report, raw: Any, id: str, path: str) -> None:
-    size, found = parts.rows.seen_of(raw)[1], measure(path)
+def _check_file(context: StoreContext[Any], report: Report, raw: Any, id: str, path: str) -> None:
+    size, found = context.rows.seen_of(raw)[1], measure(path)
     if found is None:
         report.missing.append(Finding(id, path, f"{id}: its result file {path} is gone; it runs again when asked for"))
     elif size is not None and found.size != size:
@@ -136,62 +136,64 @@ def _check_file(parts: Parts[Any], report: Report, raw: Any, id: str, path: str)
         report.damaged.append(Finding(id, path, text))
 
 
-def _check_values(parts: Parts[Any], report: Report, raw: Any, id: str, path: str, recorded: int | None) -> None:
+def _check_values(
+    context: StoreContext[Any], report: Report, raw: Any, id: str, path: str, recorded: int | None
+) -> None:
     if recorded is not None:
-        right = parts.rows.checksum(raw) == recorded
+        right = context.rows.checksum(raw) == recorded
     else:
-        right = not re.fullmatch("[0-9a-f]{16}", id) or id in _possible_keys(parts, raw)
+        right = not re.fullmatch("[0-9a-f]{16}", id) or id in _possible_keys(context, raw)
     if not right:
         text = f"{id}: its columns are not those that it was stored with; it is not served for them"
         report.mismatched.append(Finding(id, path, text))
 
 
-def _possible_keys(parts: Parts[Any], raw: Any) -> set[str]:
+def _possible_keys(context: StoreContext[Any], raw: Any) -> set[str]:
     """Return the keys that a row without a ledger entry may have: stored values do not tell 1 from 1.0."""
-    stored = parts.rows.plain(raw)
-    values = {name: stored[name] for name in parts.schema.fields}
+    stored = context.rows.plain(raw)
+    values = {name: stored[name] for name in context.schema.fields}
     given = {name: value for name, value in values.items() if value is not None}
     whole = {n: int(v) if isinstance(v, float) and v.is_integer() else v for n, v in given.items()}
-    hasher = Hasher(parts.hasher.rounding)
+    hasher = Hasher(context.hasher.rounding)
     return {hasher(candidate) for candidate in (values, given, whole, {**values, **whole})}
 
 
-def _check_claim(parts: Parts[Any], report: Report, claim: Claim, with_row: dict[str, str]) -> None:
-    if claim.state == RUNNING and claim.dead and not parts.is_finished(claim.id, claim.attempt):
+def _check_claim(context: StoreContext[Any], report: Report, claim: Claim, with_row: dict[str, str]) -> None:
+    if claim.state == RUNNING and claim.dead and not context.is_finished(claim.id, claim.attempt):
         owner = claim.owner or "a call that gave up"
         text = f"{claim.id}: claimed by {owner}, which is gone; it runs again when asked for"
         report.dead_claims.append(Finding(claim.id, "", text))
     if claim.published is None or claim.path is None or claim.state == RUNNING:
         return
-    path = parts.area.path(claim.path)
+    path = context.staging.path(claim.path)
     if with_row.get(claim.id) != path and os.path.lexists(path):
         report.orphans.append(Finding(claim.id, path, f"{claim.id}: {path} is a result of this store without a row"))
 
 
-def _check_extra_files(parts: Parts[Any], report: Report) -> None:
-    for path, claim in stray_extras(parts):
+def _check_extra_files(context: StoreContext[Any], report: Report) -> None:
+    for path, claim in stray_extras(context):
         text = f"{claim.id}: {path} holds extra files of a result that was replaced"
         report.orphans.append(Finding(claim.id, path, text))
 
 
-def stray_extras(parts: Parts[Any]) -> Iterator[tuple[str, Claim]]:
+def stray_extras(context: StoreContext[Any]) -> Iterator[tuple[str, Claim]]:
     """Return the folders of extra files that belong to no result any more, each with the claim on its place."""
     pattern = re.compile(r"(?P<place>.+)\.(?P<attempt>\d+-[0-9a-f]{8})\.files", re.DOTALL)
-    found = [match for name in os.listdir(parts.area.results_dir) if (match := pattern.fullmatch(name))]
+    found = [match for name in os.listdir(context.staging.results_dir) if (match := pattern.fullmatch(name))]
     if not found:
         return
-    claims = {claim.path: claim for claim in parts.ledger.all() if claim.path is not None}
+    claims = {claim.path: claim for claim in context.ledger.all() if claim.path is not None}
     for match in found:  # those of places that this model never had are another model's, or no files of ours
         claim = claims.get(match["place"])
         if claim is not None and claim.state != RUNNING and match["attempt"] != claim.published:
-            yield parts.area.path(match[0]), claim
+            yield context.staging.path(match[0]), claim
 
 
-def repair(parts: Parts[Any], dry_run: bool) -> Repair:
+def repair(context: StoreContext[Any], dry_run: bool) -> Repair:
     """Mend what can be mended without a run: record, finish, remove, give back."""
-    before = check(parts)
+    before = check(context)
     if dry_run:
         return Repair([finding.text for finding in [*before.leftovers, *before.dead_claims]], before, dry_run=True)
-    done = [*collect(parts), *release_dead(parts, even_without_row=True)]
-    done += collect(parts)  # a torn sidecar can go once its claim has moved on
-    return Repair(done, check(parts))
+    done = [*collect(context), *release_dead(context, even_without_row=True)]
+    done += collect(context)  # a torn sidecar can go once its claim has moved on
+    return Repair(done, check(context))

@@ -111,7 +111,7 @@ class MySQL(Dialect):
             connect["ssl_disabled"] = True  # on one machine; else the driver reads all certificates at each connect
         return {"paramstyle": "format", "connect_args": connect}
 
-    def adopt(self, raw: Any) -> None:
+    def configure_own(self, raw: Any) -> None:
         """Prepare a driver connection for being ours: transactions begin and end where we say so."""
         raw.autocommit(True)
 
@@ -132,7 +132,7 @@ class MySQL(Dialect):
             )
 
     @contextlib.contextmanager
-    def alone(self, connection: sa.Connection) -> Iterator[None]:
+    def exclusively(self, connection: sa.Connection) -> Iterator[None]:
         """Do in one transaction, but for creating tables, what only one process does at a time."""
         got = connection.scalar(sa.select(sa.func.get_lock(f"entropic {self.url.database}"[:60], self.wait)))
         try:
@@ -143,7 +143,7 @@ class MySQL(Dialect):
         finally:
             connection.execute(sa.select(sa.func.release_lock(f"entropic {self.url.database}"[:60])))
 
-    def facts(self, connection: sa.Connection, table: sa.Table) -> str | None:
+    def table_fault(self, connection: sa.Connection, table: sa.Table) -> str | None:
         """Tables need transactions, and ids that are compared to the letter."""
         found = connection.execute(
             sa.text(

@@ -66,7 +66,7 @@ class Dialect:
     def listen(self, engine: sa.Engine) -> None:
         """Change how the engine makes connections."""
 
-    def adopt(self, raw: Any) -> None:
+    def configure_own(self, raw: Any) -> None:
         """Prepare a driver connection for being ours: transactions begin and end where we say so."""
         raw.autocommit = True
 
@@ -88,12 +88,12 @@ class Dialect:
             )
 
     @contextlib.contextmanager
-    def alone(self, connection: sa.Connection) -> Iterator[None]:
+    def exclusively(self, connection: sa.Connection) -> Iterator[None]:
         """Do in one transaction what no other process should do meanwhile, such as creating tables."""
         with connection.begin():
             yield
 
-    def facts(self, connection: sa.Connection, table: sa.Table) -> str | None:
+    def table_fault(self, connection: sa.Connection, table: sa.Table) -> str | None:
         """Return why a table that exists cannot hold the rows of a store, if it cannot."""
         return None
 

@@ -77,7 +77,7 @@ class PostgreSQL(Dialect):
 
         sa.event.listen(engine, "do_connect", connect)
 
-    def adopt(self, raw: Any) -> None:
+    def configure_own(self, raw: Any) -> None:
         """Prepare a driver connection for being ours: JSON stays text, statements are prepared when first used."""
         raw.autocommit = True
         raw.prepare_threshold, raw.prepared_max = None, 1_000
@@ -98,7 +98,7 @@ class PostgreSQL(Dialect):
         """Every PostgreSQL that psycopg connects to will do."""
 
     @contextlib.contextmanager
-    def alone(self, connection: sa.Connection) -> Iterator[None]:
+    def exclusively(self, connection: sa.Connection) -> Iterator[None]:
         """Do in one transaction what only one process does at a time, such as creating tables."""
         with connection.begin():
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(zlib.crc32(b"entropic"))))

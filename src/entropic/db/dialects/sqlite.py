@@ -61,7 +61,7 @@ class SQLite(Dialect):
             self._patiently(lambda: raw.execute("PRAGMA journal_mode=WAL").fetchone())
         raw.execute("PRAGMA synchronous=" + ("FULL" if self.fsync else "NORMAL"))
 
-    def adopt(self, raw: Any) -> None:
+    def configure_own(self, raw: Any) -> None:
         """Have statements fail at once where another connection has the lock: `Connection` waits better than SQLite.
 
         SQLite sleeps for up to a tenth of a second between two looks, while a lock is held for a tenth of a
@@ -86,7 +86,7 @@ class SQLite(Dialect):
                 time.sleep(0.002)
 
     @contextlib.contextmanager
-    def alone(self, connection: sa.Connection) -> Iterator[None]:
+    def exclusively(self, connection: sa.Connection) -> Iterator[None]:
         """Do something as the only writer, in one transaction."""
         raw: Any = connection.connection.driver_connection
         raw.execute(self.begin)

@@ -8,25 +8,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from entropic.errors import StoreError
-from entropic.files.area import Area, check_suffix, key_of
+from entropic.files.staging import Staging, check_suffix, key_of
 from entropic.support import process
 
 
 @pytest.fixture(scope="module")
-def area(tmp_path_factory):
-    return Area(str(tmp_path_factory.mktemp("results")), "0" * 32, ".h5")
+def staging(tmp_path_factory):
+    return Staging(str(tmp_path_factory.mktemp("results")), "0" * 32, ".h5")
 
 
-def first(area, id):
-    return next(area.places(id))
+def first(staging, id):
+    return next(staging.places(id))
 
 
-def test_a_hash_is_its_own_file_name(area):
-    assert first(area, "e4ded0fc6efdb871") == "e4ded0fc6efdb871.h5"
+def test_a_hash_is_its_own_file_name(staging):
+    assert first(staging, "e4ded0fc6efdb871") == "e4ded0fc6efdb871.h5"
 
 
-def test_a_taken_name_has_others_behind_it(area):
-    names = list(area.places("abc"))
+def test_a_taken_name_has_others_behind_it(staging):
+    names = list(staging.places("abc"))
     assert names[:2] == ["abc.h5", "abc=2.h5"]
     assert len(set(names)) == len(names) == 99
 
@@ -34,8 +34,8 @@ def test_a_taken_name_has_others_behind_it(area):
 @pytest.mark.parametrize(
     "id", ["../../etc/passwd", "..", ".hidden", "a/b", "a\\b", "", " ", "con", "NUL", "x" * 300, "a\nb"]
 )
-def test_no_id_leads_out_of_the_folder_or_to_a_hidden_or_reserved_name(area, id):
-    name = first(area, id or "?")
+def test_no_id_leads_out_of_the_folder_or_to_a_hidden_or_reserved_name(staging, id):
+    name = first(staging, id or "?")
     assert "/" not in name and "\\" not in name
     assert not name.startswith(".")
     assert name.split(".")[0].lower() not in {"con", "nul"}
@@ -43,15 +43,15 @@ def test_no_id_leads_out_of_the_folder_or_to_a_hidden_or_reserved_name(area, id)
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), min_size=2, max_size=6, unique=True))
-def test_two_ids_never_share_a_file_where_case_and_unicode_forms_are_folded(area, ids):
-    names = [list(itertools.islice(area.places(id), 3)) for id in ids]
+def test_two_ids_never_share_a_file_where_case_and_unicode_forms_are_folded(staging, ids):
+    names = [list(itertools.islice(staging.places(id), 3)) for id in ids]
     folded = [{unicodedata.normalize("NFC", name).casefold() for name in some} for some in names]
     for one, other in itertools.combinations(folded, 2):
         assert not one & other
 
 
-def test_a_name_in_the_area_says_whose_it_is(area, tmp_path):
-    own = Area(str(tmp_path), "1" * 32, ".tar.gz")
+def test_a_name_in_the_area_says_whose_it_is(staging, tmp_path):
+    own = Staging(str(tmp_path), "1" * 32, ".tar.gz")
     with process.Call() as call:
         key, attempt = key_of("sims", "abc"), "3-0123abcd"
         names = {

@@ -4,7 +4,7 @@
 
     results_dir/<id><suffix>                       a result; `<id>=2<suffix>` where that name is taken
     results_dir/<id><suffix>.<attempt>.files/      what else its runner left beside it
-    results_dir/.entropic/<database uuid>/         the area: all that is under way, one flat folder per database
+    results_dir/.entropic/<database uuid>/         the staging folder: what is under way, one for each database
         <worker>.work/                             the workspace of one worker
         <key>.<attempt>.<execution><suffix>        the result of one execution
         <key>.<attempt>.<execution>.files/         what else it left
@@ -42,7 +42,7 @@ MOST_PLACES = 99
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a name in the area says: of which attempt it is, and of which worker."""
+    """What a name in the staging folder says: of which attempt it is, and of which worker."""
 
     name: str
     key: str = ""
@@ -58,7 +58,7 @@ class Found:
         return f"{self.key}.{self.attempt}"
 
 
-class Area:
+class Staging:
     """The folder of all that is under way for one database in one results folder.
 
     Parameters
@@ -112,7 +112,7 @@ class Area:
         return f"{self.results_dir}{os.sep}{place}.{attempt}.files"
 
     def inside(self, name: str) -> str:
-        """Return the absolute path of a name in the area."""
+        """Return the absolute path of a name in the staging folder."""
         return f"{self.root}{os.sep}{name}"
 
     def log(self, key: str) -> str:
@@ -126,7 +126,7 @@ class Area:
         return os.path.relpath(real, folder) if Path(real).is_relative_to(folder) else path
 
     def listing(self) -> Iterator[Found]:
-        """Return what lies in the area and bears a name of ours."""
+        """Return what lies in the staging folder and bears a name of ours."""
         for name in os.listdir(self.root):
             if work := _WORK.fullmatch(name):
                 yield Found(name, worker=work["worker"], work=True)
@@ -148,7 +148,7 @@ _exists = _lexists()
 
 
 def key_of(model: str, id: str) -> str:
-    """Return the name of a key in the area."""
+    """Return the name of a key in the staging folder."""
     return hashlib.sha256(f"{model}\0{id}".encode()).hexdigest()[:16]
 
 
