@@ -30,7 +30,7 @@ import os
 import sys
 from collections.abc import Iterator
 
-_PACKAGE = os.path.dirname(__file__)
+_PACKAGE = os.path.dirname(__file__) + os.sep
 
 
 def levels_to_user() -> int:

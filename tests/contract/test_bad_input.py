@@ -6,13 +6,16 @@ import collections
 import datetime
 import math
 import types
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import CheckConstraint
+import scipy.sparse
+from sqlalchemy import CheckConstraint, PickleType
 
 from contract.models import LooseResult, TypedResult
-from entropic import Base, EntropicError, Mapped, ParameterError
+from entropic import Base, EntropicError, Mapped, ParameterError, mapped_column
 
 ONE = {"n": 1, "dt": 0.5}
 
@@ -236,3 +239,57 @@ def test_the_lookup_calls_refuse_the_same_params(open_store):
             call({"nmae": "a"})
         with pytest.raises(ParameterError, match="name"):
             call({"name": 5.5j})
+
+
+def write(params):
+    Path(params["result_file"]).write_text("{}")
+
+
+class Stubborn:
+    """Something that does not let itself be copied, as a lock or an open file does not."""
+
+    def __deepcopy__(self, memo):
+        raise TypeError("no copies of this one")
+
+    def __reduce__(self):
+        return Stubborn, ()
+
+    def __str__(self):
+        return "stubborn"
+
+
+class Pickled(Base):
+    __tablename__ = "pickled"
+
+    value: Mapped[Any] = mapped_column(PickleType)
+
+
+def test_what_cannot_be_copied_is_refused_before_anything_is_claimed(open_store, refused):
+    store = open_store(model=Pickled)
+    message = refused({"id": "one", "value": Stubborn()}, on=store)
+    assert "'value'" in message
+    assert "Stubborn" in message
+    assert store.failures() == []
+    assert store.status().running == {}
+
+
+@pytest.mark.filterwarnings("ignore::scipy.sparse.SparseEfficiencyWarning")
+@pytest.mark.parametrize(
+    "value", [np.arange(3), np.zeros((2, 0)), scipy.sparse.eye_array(3).tocsr(), {"a": np.ones(2)}], ids=type
+)
+def test_values_that_have_no_truth_value_run_from_a_pickle_column(open_store, value):
+    ran = []
+    store = open_store(lambda params: (ran.append(params["value"]), write(params)), Pickled)
+    row = store.run({"id": "one", "value": value})
+    assert type(row.value) is type(ran[0]) is type(value)
+    assert ran[0] is not value
+    assert store.failures() == []
+
+
+@pytest.mark.parametrize("grid", [{}, {"a": 1}, {"a": [1, {"b": None}]}], ids=repr)
+def test_a_read_only_mapping_reaches_the_runner_as_a_dict(open_store, grid):
+    ran = []
+    store = open_store(lambda params: (ran.append(params["grid"]), write(params)), LooseResult)
+    store.run({"name": "one", "grid": types.MappingProxyType(grid)})
+    assert ran == [grid]
+    assert type(ran[0]) is dict

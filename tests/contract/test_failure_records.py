@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import socket
+import subprocess
+import sys
 import traceback
 import warnings
 from functools import partial
@@ -534,3 +536,61 @@ def test_a_failure_whose_text_no_database_stores_is_recorded_all_the_same(open_s
     (failure,) = store.failures()
     assert failure.message in ("a lone \\ud83d surrogate", "a NUL \\x00 inside")
     assert store.check().ok
+
+
+def script_with_folders_like_ours(folder: Path, runner: str) -> Path:
+    """Write a project whose modules lie where those of entropic could, and a script that runs one of them."""
+    for name in ("files", "executors"):
+        (folder / "entropic" / name).mkdir(parents=True)
+    (folder / "entropic" / "files" / "solver.py").write_text(
+        "def solve(x):\n    return check(x)\n\ndef check(x):\n    raise ArithmeticError('diverged')\n"
+    )
+    script = folder / "entropic" / "executors" / "study.py"
+    script.write_text(
+        "import sys\nsys.path.insert(0, sys.path[0].replace('executors', 'files'))\nimport solver\n"
+        "from entropic import Base, Mapped, Store\n"
+        "class Study(Base):\n    __tablename__ = 'study'\n    x: Mapped[int]\n"
+        f"{runner}\n"
+        "store = Store(run, Study, file_suffix='.txt')\n"
+    )
+    return script
+
+
+@pytest.mark.only_on("sqlite")
+@pytest.mark.parametrize("options", ["", "workers=1"])
+def test_a_traceback_keeps_the_frames_of_a_project_whose_folders_are_called_like_ours(tmp_path, options):
+    script = script_with_folders_like_ours(tmp_path, "def run(params):\n    solver.solve(params['x'])")
+    sweep = "\nif __name__ == '__main__':\n    store.sweep([{'x': 1}], on_error='continue', OPTIONS)\n"
+    show = "    print(store.failures()[0].traceback)\n"
+    script.write_text(script.read_text() + sweep.replace("OPTIONS", options) + show)
+    done = subprocess.run([sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, check=True)
+    shown = subprocess.run(
+        [sys.executable, "-m", "entropic", "failed", f"{script}:store"], cwd=tmp_path, capture_output=True, text=True
+    )
+    for text in (done.stdout, shown.stdout):
+        assert "in solve" in text
+        assert "in check" in text
+        assert "ArithmeticError: diverged" in text
+        assert "attempt.py" not in text, "how entropic called the runner is no news to its author"
+
+
+def test_a_failure_of_entropic_s_own_shows_its_message_without_our_frames(open_store):
+    store = open_store(lambda params: None)
+    with pytest.raises(entropic.ResultMissingError):
+        store.run(ONE)
+    (failure,) = store.failures()
+    assert "without writing" in failure.traceback
+    assert "File " not in failure.traceback
+
+
+def test_a_long_message_leaves_the_frames_of_a_traceback_and_the_end_of_the_message(open_store):
+    def shout(params: dict[str, Any]) -> None:
+        raise ValueError("begin " + 100_000 * "x" + " end")
+
+    with pytest.raises(ValueError, match="begin"):
+        open_store(shout).run(ONE)
+    (failure,) = open_store().failures()
+    assert "in shout" in failure.traceback
+    assert "xxx end" in failure.traceback
+    assert "characters left out" in failure.traceback
+    assert len(failure.traceback) < 25_000

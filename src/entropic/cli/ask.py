@@ -8,7 +8,7 @@ import typer
 from entropic.cli.choices import key_of
 from entropic.cli.command import command
 from entropic.cli.errors import FINE, FOUND
-from entropic.cli.look import Json, of_runner
+from entropic.cli.look import Json
 from entropic.cli.output import cell, put, put_json, put_json_rows, put_pairs, put_table
 from entropic.cli.reflect import by_values
 from entropic.cli.values import params
@@ -79,7 +79,7 @@ def failed(store: Store[Any], words: list[str], short: Short = False, as_json: J
             put(f"{failure.id}  {_said(failure.params)}")
             when, host = cell(failure.started_at), f"{failure.host} (pid {failure.pid})"
             put(f"begun {when} UTC on {host}, failed after {duration(failure.elapsed_seconds)}")
-            put("\n".join(f"  {line}" for line in of_runner(failure.traceback)))
+            put("\n".join(f"  {line}" for line in failure.traceback.rstrip().splitlines()))
             put(f"  what it printed: {failure.log_file}\n" if failure.log_file else "")
         put(f"{len(found):,} failed; `entropic retry` runs them again")
     return FOUND if found else FINE

@@ -2,7 +2,6 @@
 
 import filecmp
 import os
-import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -144,19 +143,8 @@ def show(store: Store[Any], words: list[str], as_json: Json = False) -> int:
     put_pairs([*pairs, *([("log_file", log)] if log else [])])
     if failure is not None:
         put(f"\nits last run failed on {failure.host} (pid {failure.pid}) at {cell(failure.started_at)} UTC:\n")
-        put("\n".join(f"  {line}" for line in of_runner(failure.traceback)))
+        put("\n".join(f"  {line}" for line in failure.traceback.rstrip().splitlines()))
     return FINE
-
-
-def of_runner(traceback: str) -> list[str]:
-    """Return the lines of a traceback without those frames that are entropic's."""
-    kept, ours = list[str](), False
-    for line in traceback.rstrip().splitlines():
-        if re.match("  [^ ]", line) or not line.startswith(" "):
-            ours = bool(re.match(r'  File ".*[/\\]entropic[/\\](?:executors|files)[/\\]\w+\.py"', line))
-        if not ours:
-            kept.append(line)
-    return kept
 
 
 def _failure(failure: Any) -> dict[str, Any]:

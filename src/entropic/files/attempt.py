@@ -11,9 +11,10 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from entropic.errors import ResultMissingError, StoreError, note
+from entropic.errors import ParameterError, ResultMissingError, StoreError, note
 from entropic.files import sidecar as sidecars
 from entropic.files.durable import sync
 from entropic.files.measure import measure
@@ -186,12 +187,32 @@ _IMMUTABLE = {int, float, str, bool, type(None)}
 
 
 def copied(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return params that nobody else can change."""
-    return {name: value if type(value) in _IMMUTABLE else _copy(value) for name, value in params.items()}
+    """Return params that nobody else can change.
+
+    Raises
+    ------
+    ParameterError
+        If a value cannot be copied.
+    """
+    return {name: value if type(value) in _IMMUTABLE else _copy_of(name, value) for name, value in params.items()}
+
+
+def _copy_of(name: str, value: Any) -> Any:
+    try:
+        return _copy(value)
+    except Exception as error:
+        raise ParameterError(
+            f"the value of {name!r}, of type {type(value).__qualname__}, cannot be copied ({error}), so a runner could "
+            "change what the row says; pass plain data instead. Nothing was run"
+        ) from error
 
 
 def _copy(value: Any) -> Any:
-    return copy.deepcopy(value) if value else type(value)() if type(value) in (dict, list) else copy.deepcopy(value)
+    kind = type(value)
+    if kind is dict or kind is list:
+        return copy.deepcopy(value) if value else kind()  # not asked of other types: an array has no truth value
+    # A read-only view cannot be copied, and a worker could not be sent one.
+    return copy.deepcopy(dict(value) if kind is MappingProxyType else value)
 
 
 def lift(task: Task, space: Workspace, execution: str) -> bool:

@@ -91,7 +91,8 @@ def prepare(
     if values is None:
         bound = rows.bind(context.schema.fit(params), context.schema.name)
         columns, values = rows.shared(tuple(bound)), tuple(bound.values())
-    return Request(id, params, columns, values, as_custom_data(custom_data), forced)
+    # Copied here, before the claim: what cannot be copied is refused while nothing is claimed.
+    return Request(id, attempt.copied(params), columns, values, as_custom_data(custom_data), forced)
 
 
 def obtain_row(context: StoreContext[ModelT], request: Request, owner: str) -> ModelT:

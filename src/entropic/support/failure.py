@@ -1,22 +1,38 @@
 """What is kept of a failed run: plain data, made where the run failed."""
 
+import os
 import time
 import traceback
+from types import TracebackType
 from typing import Any
 
 from entropic.support import process
 
-MOST_TEXT = 20_000  # characters of a traceback: the end, where the error is
+MOST_TEXT = 20_000  # characters of a traceback: its beginning and its end
+PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
 Record = dict[str, Any]  # type, message, traceback, host, pid, started_at (seconds since 1970), elapsed_seconds
 
 
 def describe(error: BaseException, began: float) -> Record:
     """Return the record of an exception that ended a run of this process."""
+    begin = _first_of_runner(error.__traceback__)
     try:
-        text = "".join(traceback.format_exception(error))
-    except Exception:  # noqa: BLE001  (as `said`)
-        text = "".join(traceback.format_tb(error.__traceback__))
+        text = "".join(traceback.format_exception(type(error), error, begin))
+    except Exception:  # noqa: BLE001  (as `message_of`)
+        text = "".join(traceback.format_tb(begin))
     return record(type(error).__qualname__, message_of(error), text, began)
+
+
+def _first_of_runner(begin: TracebackType | None) -> TracebackType | None:
+    """Return a traceback without the frames with which entropic called the runner; those inside of it stay.
+
+    Told by the files of this package where the run failed, since a path alone may be anybody's:
+    `test_a_traceback_keeps_the_frames_of_a_project_whose_folders_are_called_like_ours`.
+    """
+    found = begin
+    while found is not None and found.tb_frame.f_code.co_filename.startswith(PACKAGE):
+        found = found.tb_next
+    return found
 
 
 def message_of(error: BaseException) -> str:
@@ -33,12 +49,20 @@ def record(kind: str, message: str, text: str, began: float, pid: int | None = N
     return {
         "type": kind,
         "message": _storable(message)[:MOST_TEXT],
-        "traceback": _storable(text)[-MOST_TEXT:],
+        "traceback": _shortened(_storable(text)),
         "host": host,
         "pid": pid or int(own),
         "started_at": began,
         "elapsed_seconds": round(time.time() - began, 6),
     }
+
+
+def _shortened(text: str) -> str:
+    """Return a text with its middle left out if it is too long: its frames come first, its message last."""
+    if len(text) <= MOST_TEXT:
+        return text
+    half = MOST_TEXT // 2
+    return f"{text[:half]}\n... {len(text) - 2 * half:,} characters left out ...\n{text[-half:]}"
 
 
 def _storable(text: str) -> str:

@@ -311,8 +311,7 @@ def _plan_batch(
         if keep_rows:
             rows[id] = row
     for id, one in absent.items():
-        # A stream runs later, when its caller may have changed them.
-        missing[id] = run.prepare(context, id, one if keep_rows else attempt.copied(one), {})
+        missing[id] = run.prepare(context, id, one, {})
         missing[id].suspect, missing[id].fresh = suspects.get(id), id not in suspects
     return fresh
 
