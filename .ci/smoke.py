@@ -1,0 +1,164 @@
+"""What users install works: the wheel and the sdist alone, and the wheel with each of its extras, each in an environment
+of its own.
+
+    python .ci/smoke.py
+
+Needs uv, which comes with the extra `lint`. Each environment gets the package and what the package asks for, so a
+library that an extra forgets is missed here. The sdist must hold what its own tests need.
+"""
+
+import re
+import subprocess
+import sys
+import tarfile
+import tempfile
+import tomllib
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+UV = [sys.executable, "-m", "uv", "--quiet"]
+
+START = """
+import warnings
+warnings.simplefilter("error")
+from pathlib import Path
+from entropic import Base, Mapped, Store, StoreError
+
+class Run(Base):
+    __tablename__ = "runs"
+    n: Mapped[int]
+
+def store_of(run, suffix, **options):
+    return Store(run, Run, "results", suffix, "sqlite:///runs.sqlite3", **options)
+"""
+# What each extra is for, done once.
+USES = {
+    "postgres": "url = 'postgresql://nobody@127.0.0.1:9/none?timeout=0.1'",
+    "mysql": "url = 'mariadb://nobody@127.0.0.1:9/none?timeout=0.1'",
+    "dask": """
+from distributed import Client
+def run(params): Path(params["result_file"]).write_text("1")
+with Client(processes=False, dashboard_address=None) as client:
+    assert len(store_of(run, ".txt").sweep([{"n": 1}, {"n": 2}], client)) == 2
+""",
+    "pandas": """
+import pandas
+def run(params): pandas.DataFrame({"x": [1, 2]}).to_parquet(params["result_file"])
+store = store_of(run, ".parquet")
+assert list(store.load(store.run({"n": 1})).x) == [1, 2]
+assert list(store.select().to_pandas().n) == [1]
+""",
+    "polars": """
+def run(params): Path(params["result_file"]).write_text("1")
+assert store_of(run, ".txt").sweep([{"n": 1}]).to_polars()["n"].to_list() == [1]
+""",
+    "arrow": """
+def run(params): Path(params["result_file"]).write_text("1")
+assert store_of(run, ".txt").sweep([{"n": 1}]).to_arrow()["n"].to_pylist() == [1]
+""",
+    "numpy": """
+import numpy
+def run(params): numpy.save(params["result_file"], numpy.arange(3))
+store = store_of(run, ".npy")
+assert store.load(store.run({"n": 1})).tolist() == [0, 1, 2]
+""",
+    "hdf5": """
+import h5py
+def run(params):
+    with h5py.File(params["result_file"], "w") as file: file["x"] = [1, 2]
+store = store_of(run, ".h5")
+assert store.load(store.run({"n": 1}))["x"].tolist() == [1, 2]
+""",
+    "netcdf": """
+import xarray
+def run(params): xarray.Dataset({"x": ("i", [1, 2])}).to_netcdf(params["result_file"])
+store = store_of(run, ".nc")
+assert store.load(store.run({"n": 1})).x.values.tolist() == [1, 2]
+""",
+    "zarr": """
+import xarray
+def run(params): xarray.Dataset({"x": ("i", [1, 2])}).to_zarr(params["result_file"], zarr_format=3, consolidated=False)
+store = store_of(run, ".zarr")
+assert store.load(store.run({"n": 1})).x.values.tolist() == [1, 2]
+""",
+    "images": """
+from PIL import Image
+def run(params): Image.new("L", (2, 2), 7).save(params["result_file"])
+store = store_of(run, ".png")
+assert store.load(store.run({"n": 1})).getpixel((0, 0)) == 7
+""",
+    "xarray": """
+import json
+def run(params): Path(params["result_file"]).write_text(json.dumps({"x": params["n"]}))
+store = store_of(run, ".json")
+sweep = store.sweep([{"n": 1}, {"n": 2}])
+assert sweep.to_xarray().x.values.tolist() == [1.0, 2.0]
+assert sweep.to_xarray(lazy=True).x.values.tolist() == [1.0, 2.0]
+""",
+}
+for server in ("postgres", "mysql"):  # none runs here: the driver is found, and says so
+    USES[server] += """
+try:
+    Store(print, Run, "results", db_url=url)
+except StoreError as error:
+    assert "install" not in str(error), error
+else:
+    raise AssertionError("a server answered")
+"""
+USES["distributed"] = USES["dask"]
+USES["all"] = USES["xarray"]
+
+
+def main() -> None:
+    """Build, install and use."""
+    extras = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
+    if missing := extras - USES.keys() - {"demo", "test", "lint"}:
+        raise SystemExit(f"no use is known here of the extras {sorted(missing)}")
+    with tempfile.TemporaryDirectory() as folder:
+        built = Path(folder, "dist")
+        subprocess.run([*UV, "build", "--out-dir", built, ROOT], check=True)
+        (wheel,), (sdist,) = built.glob("*.whl"), built.glob("*.tar.gz")
+        look_inside(wheel, sdist)
+        for package, extra in [(sdist, ""), *((wheel, extra) for extra in ["", *sorted(USES)])]:
+            use(Path(folder, "use", package.suffix + extra), package, extra)
+            print(f"{package.name}{f'[{extra}]' if extra else ''} works", flush=True)
+
+
+def look_inside(wheel: Path, sdist: Path) -> None:
+    """Check that both bring the licence, that the sdist brings its tests, and that the index can follow the links."""
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        metadata = archive.read(next(name for name in names if name.endswith("/METADATA"))).decode()
+    assert any(name.endswith("/licenses/LICENSE") for name in names), "the wheel has no licence"
+    assert "entropic/py.typed" in names, "the wheel has no py.typed"
+    links = re.findall(r"\]\(([^)]+)\)", metadata)
+    assert links, "the wheel has no README"
+    assert not [link for link in links if not link.startswith("https://")], "links that the index cannot follow"
+    with tarfile.open(sdist) as archive:
+        inside = {name.partition("/")[2] for name in archive.getnames()}
+    for name in ("LICENSE", "README.md", "CHANGELOG.md", "Makefile", ".ci/run", "tests/conftest.py", "docs/api.md"):
+        assert name in inside, f"the sdist has no {name}"
+
+
+def use(folder: Path, package: Path, extra: str) -> None:
+    """Install a package, with an extra, where nothing else is, and do with it what it is for."""
+    folder.mkdir(parents=True)
+    python = folder / "venv" / "bin" / "python"
+    subprocess.run([*UV, "venv", "--python", sys.executable, folder / "venv"], check=True)
+    wanted = f"entropic[{extra}] @ {package.as_uri()}" if extra else str(package)
+    subprocess.run([*UV, "pip", "install", "--python", python, wanted], check=True)
+    script = folder / "use.py"
+    if extra:
+        script.write_text(START + USES[extra])
+    else:
+        first = re.search(r"```python\n(import json\n.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+        assert first is not None
+        script.write_text(first[1])
+    for _ in range(2):  # the second time from what is stored
+        subprocess.run([python, script], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([python.with_name("entropic"), "--version"], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+
+
+if __name__ == "__main__":
+    main()
