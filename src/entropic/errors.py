@@ -46,7 +46,7 @@ def levels_to_user() -> int:
 def note(error: BaseException, text: str) -> None:
     """Add a note to an exception, if it takes any: an exception may be frozen."""
     with contextlib.suppress(Exception):
-        error.add_note(text)
+        error.add_note(visible(text))
 
 
 @contextlib.contextmanager

@@ -243,6 +243,10 @@ def test_errors_warnings_and_logs_are_text(store, caplog):
     with pytest.raises(EntropicError) as caught:
         store.load(SETS[2])
     assert "told" in str(caught.value) and obeyed(str(caught.value)) == set()
+    with pytest.raises(ValueError, match="told") as caught:
+        store.run(SETS[3])
+    notes = "".join(caught.value.__notes__)
+    assert "told" in notes and obeyed(notes) == set()
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         warnings.warn(f"{OBEYED} is lost", ResultLostWarning, stacklevel=1)

@@ -12,6 +12,7 @@ from entropic.ask.bounds import is_inside, refuse
 from entropic.ask.libraries import library
 
 _ONE_AT_A_TIME = threading.Lock()  # the library is for one thread, and crashes if two files are read at once
+_CLASSIC = (b"CDF\x01", b"CDF\x02", b"CDF\x05")  # how the formats of NetCDF begin that stand on nothing
 _SOFT = 16  # links to follow from one to the next; a circle has more
 
 
@@ -37,7 +38,7 @@ def read_netcdf(path: str, _: Any) -> Any:
     library("netCDF4", "netcdf", "a NetCDF file")
     xarray = library("xarray", "netcdf", "a NetCDF file")
     with open(path, "rb") as file:
-        is_classic = file.read(3) == b"CDF"
+        is_classic = file.read(4) in _CLASSIC
     real = os.path.realpath(path)
     with _ONE_AT_A_TIME:
         if not is_classic:
