@@ -15,11 +15,20 @@ import sqlalchemy as sa
 
 _known: dict[str, str] = {}  # by the place that they open
 _SECRET = r"password|passwd|passphrase|pwd"
-_SHOWN_IN_TEXT = (  # each with what comes before the secret, in the first group
-    (re.compile(r"(://[^/\s:@'\"]*:)[^\s'\"]*(?=@)"), r"\1***"),
-    (re.compile(rf"([?&][\w.%-]*(?:{_SECRET}|secret|token)[\w.%-]*=)[^&\s'\"]+", re.IGNORECASE), r"\1***"),
-    (re.compile(rf"(\b\w*(?:{_SECRET})\w*['\"\]]*\s*[=:]\s*(['\"])).*?\2", re.IGNORECASE), r"\1***\2"),
-    (re.compile(rf"(\b\w*(?:{_SECRET})=)(?!['\"*])[^\s&'\",;)]+", re.IGNORECASE), r"\1***"),
+_SHOWN_IN_TEXT = (  # each with what comes before the secret, in the first group; bounded, since texts are anybody's
+    (re.compile(r"(://[^/\s:@'\"]{0,256}:)[^\s'\"]{0,512}(?=@)"), r"\1***"),
+    (
+        re.compile(rf"([?&][\w.%-]{{0,64}}(?:{_SECRET}|secret|token)[\w.%-]{{0,64}}=)[^&\s'\"]+", re.IGNORECASE),
+        r"\1***",
+    ),
+    (
+        re.compile(
+            rf"(\b\w{{0,64}}(?:{_SECRET})\w{{0,64}}['\"\]]{{0,3}}\s{{0,9}}[=:]\s{{0,9}}(['\"])).{{0,512}}?\2",
+            re.IGNORECASE,
+        ),
+        r"\1***\2",
+    ),
+    (re.compile(rf"(\b\w{{0,64}}(?:{_SECRET})=)(?!['\"*])[^\s&'\",;)]+", re.IGNORECASE), r"\1***"),
 )
 _withheld: ContextVar[set[str] | None] = ContextVar("entropic_withheld", default=None)
 

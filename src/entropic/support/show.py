@@ -72,7 +72,7 @@ def brief(value: Any, most: int = WIDEST) -> str:
 
 
 def _cut(text: str, most: int) -> str:
-    text = " ".join(without_passwords(text).split())
+    text = without_passwords(" ".join(text.split())[: most + 2_000])  # a value may be as long as it likes
     return text if len(text) <= most else text[: most - 3] + "..."
 
 
