@@ -30,6 +30,8 @@ import os
 import sys
 from collections.abc import Iterator
 
+from entropic.support.show import visible
+
 _PACKAGE = os.path.dirname(__file__) + os.sep
 
 
@@ -44,7 +46,7 @@ def levels_to_user() -> int:
 def note(error: BaseException, text: str) -> None:
     """Add a note to an exception, if it takes any: an exception may be frozen."""
     with contextlib.suppress(Exception):
-        error.add_note(text)
+        error.add_note(visible(text))
 
 
 @contextlib.contextmanager
@@ -58,6 +60,9 @@ def noting(error: BaseException) -> Iterator[None]:
 
 class EntropicError(Exception):
     """The root of all errors that entropic raises itself; what a runner raises comes out unchanged."""
+
+    def __str__(self) -> str:
+        return visible(super().__str__())  # it names ids, params and files
 
 
 class ParameterError(EntropicError, ValueError):
@@ -132,6 +137,9 @@ class CycleError(EntropicError):
 
 class EntropicWarning(UserWarning):
     """The root of all warnings of entropic."""
+
+    def __str__(self) -> str:
+        return visible(super().__str__())
 
 
 class ResultLostWarning(EntropicWarning):

@@ -33,6 +33,7 @@ FORMATS = [
     ("h5py", "hdf5", ".h5"),
     ("netCDF4", "netcdf", ".nc"),
     ("xarray", "netcdf", ".nc"),
+    ("h5py", "netcdf", ".nc"),
     ("zarr", "zarr", ".zarr"),
     ("pandas", "pandas", ".csv"),
     ("pandas", "pandas", ".parquet"),

@@ -172,10 +172,10 @@ def gone(pid: int) -> bool:
 
 def run_python(code: str, *args: object, **env: str) -> str:
     """Run `code` in a fresh interpreter that can import this module; return what it prints."""
-    tests = Path(__file__).parent.parent
+    tests, paths = Path(__file__).parent.parent, filter(None, [os.environ.get("PYTHONPATH")])
     done = subprocess.run(
         [sys.executable, "-c", code, *map(str, args)],
-        env={**os.environ, "PYTHONPATH": str(tests), **env},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tests), *paths]), **env},
         capture_output=True,
         text=True,
         timeout=100,

@@ -14,7 +14,7 @@ from entropic.params.keys import RESERVED
 from entropic.protocol import lookup
 from entropic.protocol.context import StoreContext
 from entropic.protocol.wait import Owner, owner_of, whom
-from entropic.support.show import html_table, named
+from entropic.support.show import html_table, named, one_line
 
 State = Literal["stored", "missing", "running", "failed", "lost", "collision"]
 _CALLED: dict[State, str] = {
@@ -83,8 +83,8 @@ class Explanation:
         return rows
 
     def __str__(self) -> str:
-        rows = self._rows()
-        return "\n".join([f"{self.model} {self.id} is {_CALLED[self.state]}", *(f"  {a:<9}  {b}" for a, b in rows)])
+        title = f"{self.model} {self.id} is {_CALLED[self.state]}"
+        return "\n".join([one_line(title), *(f"  {name:<9}  {one_line(text)}" for name, text in self._rows())])
 
     __repr__ = __str__
 

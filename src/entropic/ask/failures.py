@@ -10,6 +10,7 @@ from entropic.errors import ParameterError
 from entropic.files.sidecar import unpacked
 from entropic.params.model import naive_utc
 from entropic.protocol.context import StoreContext
+from entropic.support.show import one_line, visible
 
 Sets = Mapping[str, Any] | Iterable[Mapping[str, Any]]
 
@@ -54,7 +55,7 @@ class Failure:
         log = f"; it printed to {self.log_file}" if self.log_file and str(self.log_file) not in self.message else ""
         how = f"{self.error_type}: {self.message} after {self.elapsed_seconds:.3g} s"
         where = f"{self.host} (pid {self.pid}), begun {when}{log}"
-        return f"{self.id} {self.params!r:.200} raised {how} on {where}"
+        return visible(f"{one_line(self.id)} {self.params!r:.200} raised {how} on {where}")
 
     def __repr__(self) -> str:
         return f"<Failure: {str(self).partition(chr(10))[0]:.300}>"

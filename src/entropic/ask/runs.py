@@ -7,7 +7,7 @@ from entropic.ask.load import load_row
 from entropic.ask.read import Loader
 from entropic.errors import ParameterError
 from entropic.params.model import Base, loaded
-from entropic.support.show import aligned, html_table
+from entropic.support.show import aligned, html_table, visible
 
 if TYPE_CHECKING:
     import pandas
@@ -147,7 +147,7 @@ class Runs(list[ModelT], Generic[ModelT]):
     def __repr__(self) -> str:
         header, rows, more = self._shown(_SHOWN)
         table = [f"  {line}" for line in aligned([header, *rows])] if rows else []
-        return "\n".join([self._title(), *table, *more])
+        return visible("\n".join([self._title(), *table, *more]))
 
     def _repr_html_(self) -> str:
         header, rows, more = self._shown(2 * _SHOWN)

@@ -8,7 +8,7 @@ import typer
 from entropic.cli.choices import key_of
 from entropic.cli.command import command
 from entropic.cli.errors import FINE, FOUND
-from entropic.cli.look import Json
+from entropic.cli.look import Json, failure_record
 from entropic.cli.output import cell, put, put_json, put_json_rows, put_pairs, put_table
 from entropic.cli.reflect import by_values
 from entropic.cli.values import params
@@ -68,7 +68,7 @@ def failed(store: Store[Any], words: list[str], short: Short = False, as_json: J
         keys = {key_of(store, word, [failure.id for failure in found]) for word in words}
         found = [failure for failure in found if failure.id in keys]
     if as_json:
-        put_json_rows({name: getattr(failure, name) for name in failure.__slots__} for failure in found)
+        put_json_rows(map(failure_record, found))
     elif not found:
         put("nothing failed")
     elif short:
@@ -76,17 +76,17 @@ def failed(store: Store[Any], words: list[str], short: Short = False, as_json: J
         put_table(["id", "params", "error", "begun (UTC)"], rows)
     else:
         for failure in found:
-            put(f"{failure.id}  {_said(failure.params)}")
-            when, host = cell(failure.started_at), f"{failure.host} (pid {failure.pid})"
+            put(f"{cell(failure.id)}  {_said(failure.params)}")
+            when, host = cell(failure.started_at), f"{cell(failure.host)} (pid {failure.pid})"
             put(f"begun {when} UTC on {host}, failed after {duration(failure.elapsed_seconds)}")
-            put("\n".join(f"  {line}" for line in failure.traceback.rstrip().splitlines()))
-            put(f"  what it printed: {failure.log_file}\n" if failure.log_file else "")
+            put("\n".join(f"  {line}" for line in failure.traceback.rstrip().split("\n")))
+            put(f"  what it printed: {cell(failure.log_file)}\n" if failure.log_file else "")
         put(f"{len(found):,} failed; `entropic retry` runs them again")
     return FOUND if found else FINE
 
 
 def _said(values: dict[str, Any]) -> str:
-    return " ".join(f"{name}={cell(value)}" for name, value in values.items())
+    return " ".join(f"{cell(name)}={cell(value)}" for name, value in values.items())
 
 
 @command("plan", "[STORE] [NAME=VALUE]...", "entropic plan model.py:store --grid alpha=1,2,3 --grid beta=0.1:0.5:5")

@@ -5,6 +5,7 @@ from typing import Any
 
 from entropic.ask.failures import Failure
 from entropic.cli.errors import FOUND, UsageError, end
+from entropic.cli.output import cell
 from entropic.store import Store
 
 MOST = 5  # of the keys that an ambiguous prefix shows
@@ -21,7 +22,7 @@ def key_of(store: Store[Any], typed: str, known: Sequence[str] = ()) -> str:
     if not found:
         end(FOUND, f"entropic: there is no key {typed!r} in {store._context.schema.name}; see `entropic ls`")
     if len(found) > 1:
-        some = ", ".join(sorted(found)[:MOST]) + (", ..." if len(found) > MOST else "")
+        some = ", ".join(map(cell, sorted(found)[:MOST])) + (", ..." if len(found) > MOST else "")
         raise UsageError(f"{typed!r} is the beginning of several keys: {some}")
     return found.pop()
 

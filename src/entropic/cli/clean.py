@@ -10,7 +10,7 @@ from entropic.cli.choices import key_of, keys_only
 from entropic.cli.command import command
 from entropic.cli.errors import FINE, FOUND, USAGE, end
 from entropic.cli.look import Json, Where, Yes
-from entropic.cli.output import put, put_json
+from entropic.cli.output import cell, put, put_json
 from entropic.cli.values import filters, seconds, size
 from entropic.files.measure import measure
 from entropic.store import Store
@@ -148,4 +148,4 @@ def _described(store: Store[Any], key: str, with_file: bool) -> str:
     path = row.result_file if row is not None else ""
     found = measure(path)
     what = f"and its file {path} ({amount(found.size) if found else 'which is gone'})"
-    return f"delete {key} {what if with_file else f'and leave its file {path}'}"
+    return cell(f"delete {key} {what if with_file else f'and leave its file {path}'}")

@@ -2,8 +2,8 @@
 
 import io
 import os
-import re
 import sys
+import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import typer
 
 from entropic.errors import EntropicError, EntropicWarning, ModelError, ParameterError, RunsFailedWarning, StoreError
+from entropic.support.show import visible
 
 FINE, FOUND, USAGE, INTERRUPTED, PIPE = 0, 1, 2, 130, 141
 
@@ -23,14 +24,9 @@ class UsageError(Exception):
     """The command was asked for something that cannot be."""
 
 
-def without_passwords(text: str) -> str:
-    """Return a text in which no URL has its password: a script's traceback shows its lines."""
-    return re.sub(r"(://[^/\s:@'\"]*):[^\s'\"]*@", r"\1:***@", text)
-
-
 def say(text: str) -> None:
     """Print to stderr."""
-    print(without_passwords(text), file=sys.stderr)
+    print(visible(text), file=sys.stderr)
 
 
 def end(code: int, text: str = "") -> NoReturn:
@@ -65,13 +61,11 @@ def errors_as_sentences() -> Iterator[None]:
     """Turn what the library raises into a sentence and a code."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RunsFailedWarning)  # the command says so itself
-        usual = warnings.showwarning
 
-        def show(message: Any, category: Any, *place: Any) -> None:
-            if issubclass(category, EntropicWarning):
-                say(f"warning: {message}")
-            else:
-                usual(message, category, *place)
+        def show(message: Any, category: Any, filename: str, lineno: int, *_: Any) -> None:
+            is_ours = issubclass(category, EntropicWarning)
+            text = f"warning: {message}" if is_ours else warnings.formatwarning(message, category, filename, lineno)
+            say(text.rstrip())
 
         warnings.showwarning = show  # type: ignore[assignment]  # of the shape that it is called in
         try:
@@ -86,8 +80,10 @@ def errors_as_sentences() -> Iterator[None]:
         except EntropicError as error:
             wrong = isinstance(error, ParameterError | ModelError | StoreError)
             end(USAGE if wrong else FOUND, f"entropic: {error}")
-        except OSError:  # after those of entropic's own, some of which are OSErrors
-            reason = _drop_output()  # what could not be written is still to be
-            if reason is None:
-                raise
-            end(USAGE, f"entropic: {_UNWRITTEN}: {reason}")
+        except (typer.Exit, typer.Abort):
+            raise
+        except Exception as error:  # noqa: BLE001  (a fault of ours, or of what a script has in the store)
+            # What could not be written is still to be; after errors of entropic's own, some of which are OSErrors.
+            if isinstance(error, OSError) and (reason := _drop_output()) is not None:
+                end(USAGE, f"entropic: {_UNWRITTEN}: {reason}")
+            end(FOUND, traceback.format_exc().rstrip())

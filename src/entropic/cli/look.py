@@ -11,7 +11,7 @@ import typer
 from entropic.ask.runs import Runs
 from entropic.cli.choices import failure_of, key_of, keys_only
 from entropic.cli.command import command
-from entropic.cli.errors import FINE, UsageError
+from entropic.cli.errors import FINE, UsageError, say
 from entropic.cli.output import cell, on_terminal, put, put_json, put_json_rows, put_pairs, put_table
 from entropic.cli.target import START
 from entropic.cli.values import filters, schema_of
@@ -20,6 +20,7 @@ from entropic.files.measure import measure
 from entropic.params.fields import unknown_key
 from entropic.params.keys import RESERVED
 from entropic.store import Store
+from entropic.support.passwords import without_passwords
 from entropic.upkeep.gc import amount
 
 PAGE = 50  # rows on a terminal, if nobody says
@@ -99,7 +100,7 @@ def _show(store: Store[Any], rows: Runs[Any], names: list[str] | None, every: bo
     numbers = [name for i, name in enumerate(shown) if isinstance(cells[0][i], int | float)]
     titles = ["seconds" if name == f"custom_data.{_SECONDS}" and names is None else name for name in shown]
     if constant:
-        put("equal in all: " + ", ".join(f"{name}={cell(_get(rows[0], name))}" for name in constant))
+        put("equal in all: " + ", ".join(f"{cell(name)}={cell(_get(rows[0], name))}" for name in constant))
     put_table(titles, cells, [titles[shown.index(name)] for name in numbers])
 
 
@@ -126,7 +127,9 @@ def show(store: Store[Any], words: list[str], as_json: Json = False) -> int:
     log = store.log_file({"id": key})
     if as_json:
         record = _record(store, row) if row is not None else {"id": key}
-        put_json({**record, "running": running.get(key), "failure": failure and _failure(failure), "log_file": log})
+        put_json(
+            {**record, "running": running.get(key), "failure": failure and failure_record(failure), "log_file": log}
+        )
         return FINE
     pairs: list[tuple[str, Any]] = [("id", key)]
     if row is not None:
@@ -142,13 +145,15 @@ def show(store: Store[Any], words: list[str], as_json: Json = False) -> int:
         pairs.append(("running", f"on {owner.host} (pid {owner.pid}) since {cell(owner.since)} UTC"))
     put_pairs([*pairs, *([("log_file", log)] if log else [])])
     if failure is not None:
-        put(f"\nits last run failed on {failure.host} (pid {failure.pid}) at {cell(failure.started_at)} UTC:\n")
-        put("\n".join(f"  {line}" for line in failure.traceback.rstrip().splitlines()))
+        put(f"\nits last run failed on {cell(failure.host)} (pid {failure.pid}) at {cell(failure.started_at)} UTC:\n")
+        put("\n".join(f"  {line}" for line in failure.traceback.rstrip().split("\n")))
     return FINE
 
 
-def _failure(failure: Any) -> dict[str, Any]:
-    return {name: getattr(failure, name) for name in failure.__slots__}
+def failure_record(failure: Any) -> dict[str, Any]:
+    """Return all of a failure as JSON may have it: texts without the passwords that older records may hold."""
+    found = {name: getattr(failure, name) for name in failure.__slots__}
+    return found | {name: without_passwords(found[name]) for name in ("message", "traceback")}
 
 
 @command("diff", "[STORE] KEY KEY", "entropic diff model.py:store 3f9a 81c0")
@@ -243,7 +248,7 @@ def export(
             raise  # of any output, or of a result
         raise UsageError(f"{files[0]} cannot be written: {error.strerror or error}") from None
     if files[0] != "-":
-        print(f"{len(rows):,} rows to {files[0]}", file=sys.stderr)
+        say(f"{len(rows):,} rows to {files[0]}")
     return FINE
 
 
@@ -264,7 +269,11 @@ def _write(
     elif kind == "parquet":
         rows.to_pandas(custom_data=True).to_parquet(path)
     elif kind == "csv":
-        rows.to_pandas(custom_data=True).to_csv(path or sys.stdout, index=False)
+        table = rows.to_pandas(custom_data=True)
+        if path is None and on_terminal():
+            put(table.to_csv(index=False).rstrip("\n"))
+        else:
+            table.to_csv(path or sys.stdout, index=False)
     elif path is None:
         put_json_rows(_record(store, row) for row in rows)
     else:

@@ -12,7 +12,7 @@ from contextlib import contextmanager, redirect_stdout
 from datetime import date, datetime, time, timedelta
 from typing import Any, TextIO
 
-from entropic.cli.errors import without_passwords
+from entropic.support.show import OBEYED, one_line, visible
 
 WIDEST = 60  # characters of a cell
 
@@ -23,8 +23,8 @@ def on_terminal() -> bool:
 
 
 def put(text: str = "") -> None:
-    """Print a text as it is."""
-    sys.stdout.write(without_passwords(text) + "\n")
+    """Print a text, as a terminal may have it."""
+    sys.stdout.write(visible(text) + "\n")
 
 
 @contextmanager
@@ -44,15 +44,23 @@ def answers_only() -> Iterator[None]:
 # ---- for machines ------------------------------------------------------------------------------------------------
 def put_json(value: Any) -> None:
     """Print one JSON document."""
-    sys.stdout.write(json.dumps(plain(value), indent=2, ensure_ascii=_escapes(sys.stdout)) + "\n")
+    sys.stdout.write(_json(value, _escapes(sys.stdout), indent=2) + "\n")
 
 
 def put_json_rows(rows: Iterable[Mapping[str, Any]], file: TextIO | None = None) -> None:
     """Print one JSON array with a row on each line."""
     file = file or sys.stdout
     escapes = _escapes(file)
-    lines = (json.dumps(plain(row), ensure_ascii=escapes) for row in rows)
+    lines = (_json(row, escapes) for row in rows)
     file.write("[" + ",".join(f"\n{line}" for line in lines) + "\n]\n")
+
+
+def _json(value: Any, escapes: bool, indent: int | None = None) -> str:
+    """Return exact JSON, in which what a terminal obeys is written as JSON writes it."""
+    text = json.dumps(plain(value), indent=indent, ensure_ascii=escapes)
+    return OBEYED.sub(
+        lambda found: f"\\u{ord(found[0]):04x}" if found[0] < "\U00010000" else json.dumps(found[0])[1:-1], text
+    )
 
 
 def _escapes(file: TextIO) -> bool:
@@ -92,20 +100,20 @@ def cell(value: Any) -> str:
         return f"{value:%Y-%m-%d %H:%M:%S}"
     if isinstance(value, dict | list):
         value = json.dumps(plain(value), ensure_ascii=False)
-    text = str(plain(value))
-    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return one_line(str(plain(value)))
 
 
 def put_table(names: Sequence[str], rows: Sequence[Sequence[Any]], right: Iterable[str] = ()) -> None:
     """Print a table: drawn by Rich on a terminal, plain and aligned elsewhere, in a pager if it is long."""
     cells = [[cell(value) for value in row] for row in rows]
     numbers = {names.index(name) for name in right}
+    names = [one_line(name) for name in names]
     if not on_terminal() or len(cells) > 500:  # which Rich would take seconds for
         lines = _aligned(names, cells, numbers)
         if on_terminal():
             _page("".join(f"{line}\n" for line in lines))
         else:
-            sys.stdout.write("".join(f"{line}\n" for line in lines))
+            put("\n".join(lines))
         return
     from rich import box
     from rich.console import Console
@@ -141,7 +149,7 @@ def _aligned(names: Sequence[str], cells: list[list[str]], numbers: set[int]) ->
 
 def put_pairs(pairs: Iterable[tuple[str, Any]]) -> None:
     """Print names and values, one pair on a line."""
-    found = [(name, cell(value)) for name, value in pairs]
+    found = [(one_line(name), cell(value)) for name, value in pairs]
     width = max((len(name) for name, _ in found), default=0)
     for name, text in found:
         put(f"{name:<{width}}  {text}".rstrip())

@@ -5,7 +5,6 @@ import importlib.util
 import os
 import re
 import sys
-import tomllib
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import sqlalchemy as sa
 
 from entropic.cli.errors import UsageError
 from entropic.cli.output import answers_only
+from entropic.cli.project import PROJECT, naming, project
 from entropic.cli.reflect import open_reflected
 from entropic.store import Store
 
@@ -59,6 +59,12 @@ class Target:
         if url := os.environ.get("ENTROPIC_DB"):
             return self._by_database(url)
         folder, settings = project(Path(START))
+        if not settings:
+            raise UsageError(f"which store? {_WAYS}")
+        with naming(folder / PROJECT):
+            return self._by_project(folder, settings)
+
+    def _by_project(self, folder: Path, settings: dict[str, str]) -> Store[Any]:
         os.chdir(folder)  # what a script, or a URL, says of files is meant from there
         if "store" in settings:
             return opened(settings["store"])
@@ -68,28 +74,7 @@ class Target:
                 self.results or settings.get("results_dir"),
             )
             return open_reflected(checked(settings["db"]), table, results)
-        raise UsageError(f"which store? {_WAYS}")
-
-
-def project(start: Path) -> tuple[Path, dict[str, str]]:
-    """Return the folder of the project around a folder, and what its `[tool.entropic]` says."""
-    for folder in (start, *start.parents):
-        file = folder / "pyproject.toml"
-        if not file.is_file():
-            continue
-        try:
-            settings = tomllib.loads(file.read_text(encoding="utf-8")).get("tool", {}).get("entropic")
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise UsageError(f"{file} cannot be read: {error}") from None
-        if settings is None:
-            continue
-        known = ("store", "db", "table", "results_dir")
-        if unknown := [name for name in settings if name not in known]:
-            raise UsageError(f"{file}: [tool.entropic] has {unknown[0]!r}; it may have {', '.join(known)}")
-        if wrong := [name for name in settings if not isinstance(settings[name], str)]:
-            raise UsageError(f"{file}: [tool.entropic] {wrong[0]} is text")
-        return folder, settings
-    return start, {}
+        raise UsageError(f"{folder / PROJECT}: [tool.entropic] names neither a store nor a db")
 
 
 def names_store(word: str) -> bool:

@@ -1,6 +1,5 @@
 """Commands that run: sweep, retry."""
 
-import sys
 import time
 from typing import Annotated, Any, Literal
 
@@ -8,14 +7,16 @@ import typer
 
 from entropic.cli.choices import key_of
 from entropic.cli.command import command
-from entropic.cli.errors import FINE, FOUND, UsageError
+from entropic.cli.errors import FINE, FOUND, UsageError, say
 from entropic.cli.look import Json
-from entropic.cli.output import answers_only, put, put_json
+from entropic.cli.output import answers_only, cell, put, put_json
 from entropic.cli.reflect import refuse
 from entropic.cli.values import grid as grid_of
 from entropic.cli.values import params
 from entropic.params.grid import expand_grid
 from entropic.store import Store
+from entropic.support.failure import message_of
+from entropic.support.passwords import without_passwords
 from entropic.sweep.plan import duration
 
 Grid = Annotated[
@@ -109,13 +110,16 @@ def _run(
     except Exception as error:
         if on_error == "continue" or type(error).__module__.startswith("entropic."):
             raise
-        print(f"entropic: stopped: {type(error).__qualname__}: {error}", file=sys.stderr)  # what a runner raised
+        say(f"entropic: stopped: {type(error).__qualname__}: {message_of(error)}")  # what a runner raised
         return FOUND
     asked = {store._context.hasher(one) for one in wanted}
     failed = [failure for failure in store.failures(wanted) if failure.id not in stored] if asked - stored else []
     seconds = time.monotonic() - began
     if as_json:
-        names = [{"id": one.id, "params": one.params, "error": f"{one.error_type}: {one.message}"} for one in failed]
+        names = [
+            {"id": one.id, "params": one.params, "error": without_passwords(f"{one.error_type}: {one.message}")}
+            for one in failed
+        ]
         counts = {"sets": len(asked), "stored": before, "ran": len(stored) - before, "seconds": seconds}
         put_json({**counts, "failed": names})
     else:
@@ -124,7 +128,7 @@ def _run(
             f"{len(failed):,} failed"
         )
         for one in failed[:5]:
-            put(f"  {one.id}  {one.error_type}: {one.message}"[:200].partition("\n")[0])
+            put(f"  {cell(one.id)}  {one.error_type}: {one.message}"[:200].partition("\n")[0])
         if failed:
             put("`entropic failed` shows their tracebacks, `entropic retry` runs them again")
     return FOUND if failed or asked - stored else FINE

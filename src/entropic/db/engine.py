@@ -168,6 +168,7 @@ class Database:
         """
 
         def action() -> Mapping[str, Any]:
+            self.dialect.create()
             with self.engine.connect() as connection:
                 self.dialect.check(self.engine)
                 self.dialect.compilers(self.sql)

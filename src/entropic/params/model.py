@@ -16,7 +16,7 @@ from sqlalchemy.util import memoized_property
 from entropic.errors import ModelError, ParameterError
 from entropic.params.fields import Field, unknown_key
 from entropic.params.keys import RESERVED
-from entropic.support.show import html_table, named
+from entropic.support.show import html_table, named, one_line
 
 _OURS = {"entropic": "reserved"}
 
@@ -108,7 +108,7 @@ class Base(DeclarativeBase):
 
     def __repr__(self) -> str:
         own = [(name, value) for name, value in loaded(self).items() if name == "id" or name not in RESERVED]
-        return f"{type(self).__name__}({named(own)})"
+        return one_line(f"{type(self).__name__}({named(own)})")
 
     def _repr_html_(self) -> str:
         return html_table(loaded(self).items(), title=type(self).__name__)

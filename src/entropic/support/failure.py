@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any
 
 from entropic.support import process
+from entropic.support.passwords import without_passwords
 
 MOST_TEXT = 20_000  # characters of a traceback: its beginning and its end
 PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
@@ -66,5 +67,5 @@ def _shortened(text: str) -> str:
 
 
 def _storable(text: str) -> str:
-    """Return a text with what no database stores, lone surrogates and NUL, written out."""
-    return text.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()
+    """Return a text without passwords, with what no database stores, lone surrogates and NUL, written out."""
+    return without_passwords(text).replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()

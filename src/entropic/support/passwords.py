@@ -7,13 +7,29 @@ are ours: those whose runner refers to a store are told by a pipe of their own.
 """
 
 import contextlib
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextvars import ContextVar
 
 import sqlalchemy as sa
 
 _known: dict[str, str] = {}  # by the place that they open
-_SECRET = ("password", "passwd", "pwd")
+_SECRET = r"password|passwd|passphrase|pwd"
+_SHOWN_IN_TEXT = (  # each with what comes before the secret, in the first group; bounded, since texts are anybody's
+    (re.compile(r"(://[^/\s:@'\"]{0,256}:)[^\s'\"]{0,512}(?=@)"), r"\1***"),
+    (
+        re.compile(rf"([?&][\w.%-]{{0,64}}(?:{_SECRET}|secret|token)[\w.%-]{{0,64}}=)[^&\s'\"]+", re.IGNORECASE),
+        r"\1***",
+    ),
+    (
+        re.compile(
+            rf"(\b\w{{0,64}}(?:{_SECRET})\w{{0,64}}['\"\]]{{0,3}}\s{{0,9}}[=:]\s{{0,9}}(['\"])).{{0,512}}?\2",
+            re.IGNORECASE,
+        ),
+        r"\1***\2",
+    ),
+    (re.compile(rf"(\b\w{{0,64}}(?:{_SECRET})=)(?!['\"*])[^\s&'\",;)]+", re.IGNORECASE), r"\1***"),
+)
 _withheld: ContextVar[set[str] | None] = ContextVar("entropic_withheld", default=None)
 
 
@@ -23,10 +39,18 @@ def _place(url: sa.URL) -> str:
 
 def shown(url: sa.URL) -> str:
     """Return a URL as everybody may see it: drivers take passwords in its query as well."""
-    secret = {
-        name: "hidden" for name in url.query if any(word in name.lower() for word in ("password", "passwd", "pwd"))
-    }
+    secret = {name: "hidden" for name in url.query if re.search(f"{_SECRET}|secret|token", name, re.IGNORECASE)}
     return url.update_query_dict(secret).render_as_string(hide_password=True)
+
+
+def without_passwords(text: str) -> str:
+    """Return a text without the passwords in it, as everybody may see it: of URLs, and where a line of code has one.
+
+    Tracebacks show the lines of a script, and drivers put into their errors what they were given.
+    """
+    for pattern, kept in _SHOWN_IN_TEXT:
+        text = pattern.sub(kept, text)
+    return text
 
 
 def remember(url: sa.URL) -> sa.URL:

@@ -1,5 +1,11 @@
-"""How things look in a terminal and in a notebook: aligned, cut to what can be read at a glance."""
+"""How things look in a terminal and in a notebook: aligned, cut to what can be read at a glance.
 
+Whatever is shown goes through `visible`: a parameter, an id, a file's name or an exception is data, and may be
+somebody else's, while a terminal obeys some characters instead of showing them.
+"""
+
+import logging
+import re
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from decimal import Decimal
@@ -8,27 +14,65 @@ from itertools import zip_longest
 from typing import Any
 from uuid import UUID
 
+from entropic.support.passwords import without_passwords
+
 WIDEST = 40  # characters of a value
 _SENTENCE = 500  # and of what a notebook wraps
 _NUMBER = (int, float)
+OBEYED = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # control characters: escape sequences, bells, the return of the carriage
+    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # which turn the direction of what follows
+    "\u2028\u2029\ufeff\ufff9-\ufffb\U000e0000-\U000e007f"  # lines and marks that nobody sees
+    "\ud800-\udfff]"  # and halves of characters, which cannot be written
+)
+"""What a terminal obeys, but for newlines and tabs."""
+
+
+def visible(text: str) -> str:
+    """Return a text as a terminal may have it.
+
+    What it would obey is written out, as `\\x1b`; newlines and tabs stay; passwords are left out.
+    """
+    return OBEYED.sub(_written, without_passwords(text))
+
+
+def one_line(text: str) -> str:
+    """Return a text as a terminal may have it, where a newline would look like another entry."""
+    return visible(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def _written(found: re.Match[str]) -> str:
+    return repr(found[0])[1:-1]
+
+
+def _show(record: logging.LogRecord) -> bool:
+    """Let a terminal see what is logged, too: the arguments are what is data in it."""
+    if isinstance(record.args, tuple):
+        record.args = tuple(one if isinstance(one, _NUMBER) else visible(str(one)) for one in record.args)
+    return True
+
+
+logging.getLogger("entropic").addFilter(_show)
 
 
 def brief(value: Any, most: int = WIDEST) -> str:
     """Return a value in one short line; floats with the 12 digits that a key knows of."""
-    if isinstance(value, Enum):
-        return value.name
     if isinstance(value, float):
         text = f"{value:.12g}"
         return f"{text}.0" if text.lstrip("-").isdigit() else text
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M:%S}"
-    if isinstance(value, Decimal | date | UUID):
-        return str(value)
+    if isinstance(value, Enum | Decimal | date | UUID):
+        return one_line(value.name if isinstance(value, Enum) else str(value))
     try:
         text = value if isinstance(value, str) else repr(value)
     except Exception as error:  # noqa: BLE001  (a value may be anybody's, and this must not fail)
         text = f"({type(value).__name__}, whose repr raises {type(error).__name__})"
-    text = " ".join(text.split())
+    return one_line(_cut(text, most))
+
+
+def _cut(text: str, most: int) -> str:
+    text = without_passwords(" ".join(text.split())[: most + 2_000])  # a value may be as long as it likes
     return text if len(text) <= most else text[: most - 3] + "..."
 
 
@@ -38,7 +82,7 @@ def named(values: Iterable[tuple[str, Any]], most: int = WIDEST) -> str:
 
 
 def _quoted(value: Any, most: int) -> str:
-    return repr(brief(value, most)) if isinstance(value, str) else brief(value, most)
+    return repr(_cut(value, most)) if isinstance(value, str) and not isinstance(value, Enum) else brief(value, most)
 
 
 def aligned(rows: Sequence[Sequence[Any]]) -> list[str]:
@@ -59,11 +103,11 @@ def html_table(rows: Iterable[Sequence[Any]], header: Sequence[str] = (), title:
     """Return a table for a notebook, which has its own style for tables."""
     from html import escape  # its table of names takes longer to load than the whole of a model
 
-    parts = [f"<p>{escape(title)}</p>"] if title else []
+    parts = [f"<p>{escape(one_line(title))}</p>"] if title else []
     parts.append("<table>")
     if header:
-        parts.append(f"<thead><tr>{''.join(f'<th>{escape(name)}</th>' for name in header)}</tr></thead>")
+        parts.append(f"<thead><tr>{''.join(f'<th>{escape(one_line(name))}</th>' for name in header)}</tr></thead>")
     lines = ("".join(f"<td>{escape(brief(value, _SENTENCE))}</td>" for value in row) for row in rows)
     parts.append("<tbody>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</tbody></table>")
-    parts += [f"<p>{escape(after)}</p>"] if after else []
+    parts += [f"<p>{escape(one_line(after))}</p>"] if after else []
     return "".join(parts)

@@ -7,7 +7,7 @@ from typing import Any
 from entropic.db.ledger import RUNNING, Claim
 from entropic.protocol.context import StoreContext
 from entropic.protocol.wait import Owner, owner_of
-from entropic.support.show import html_table
+from entropic.support.show import html_table, one_line
 from entropic.sweep import sweep
 
 SAMPLE = 1_000  # rows whose times are looked at for the estimate
@@ -101,7 +101,7 @@ def _with_estimate(context: StoreContext[Any], made: Plan, stored: list[str]) ->
 def _where(owners: list[Owner]) -> str:
     if not owners:
         return ""
-    hosts = sorted({f"{owner.host} (pid {owner.pid})" for owner in owners})
+    hosts = sorted({one_line(f"{owner.host} (pid {owner.pid})") for owner in owners})
     since = min(owner.since for owner in owners)
     more = f" and {len(hosts) - 3} more" if len(hosts) > 3 else ""
     return f", on {', '.join(hosts[:3])}{more}, the first since {since:%Y-%m-%d %H:%M:%S} UTC"

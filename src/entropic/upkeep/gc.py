@@ -28,6 +28,7 @@ from entropic.protocol.context import StoreContext
 from entropic.protocol.delete import begin
 from entropic.protocol.wait import act_when_free
 from entropic.support.process import Call
+from entropic.support.show import one_line
 from entropic.upkeep.recover import Left, collect, survey
 from entropic.upkeep.repair import stray_extras
 
@@ -62,7 +63,7 @@ class Removal:
     text: str
 
     def __str__(self) -> str:
-        return self.text
+        return one_line(self.text)
 
 
 @dataclass

@@ -10,7 +10,7 @@ from entropic.db.ledger import RUNNING, Claim
 from entropic.files.measure import measure
 from entropic.params.keys import Hasher
 from entropic.protocol.context import StoreContext
-from entropic.support.show import html_table
+from entropic.support.show import html_table, one_line
 from entropic.upkeep.recover import collect, release_dead, survey
 
 _SHOWN = 10
@@ -25,7 +25,7 @@ class Finding:
     text: str
 
     def __str__(self) -> str:
-        return self.text
+        return one_line(self.text)
 
 
 @dataclass(repr=False)
@@ -96,7 +96,7 @@ class Repair:
 
     def __str__(self) -> str:
         verb = "would be done" if self.dry_run else "done"
-        lines = [f"{len(self.done)} things {verb}", *(f"  {sentence}" for sentence in self.done)]
+        lines = [f"{len(self.done)} things {verb}", *(f"  {one_line(sentence)}" for sentence in self.done)]
         return "\n".join([*lines, str(self.left)])
 
     __repr__ = __str__

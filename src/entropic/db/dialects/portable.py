@@ -63,6 +63,9 @@ class Dialect:
     def configure(self, raw: Any) -> None:
         """Prepare each new driver connection, those of a `Session` included."""
 
+    def create(self) -> None:
+        """Make the database where a store may, if there is none."""
+
     def listen(self, engine: sa.Engine) -> None:
         """Change how the engine makes connections."""
 

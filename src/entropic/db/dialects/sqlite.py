@@ -3,6 +3,7 @@
 import contextlib
 import os
 import sqlite3
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -50,6 +51,21 @@ class SQLite(Dialect):
     def options(self) -> dict[str, Any]:
         """Return what `create_engine` is given."""
         return {"connect_args": {"timeout": min(self.wait, POLL), "check_same_thread": False}}
+
+    def create(self) -> None:
+        """Make the file as the umask says, so that a group can share it: SQLite itself never lets others write.
+
+        What SQLite puts beside it gets the file's own mode. A file that exists is not even opened: closing it again
+        would let go of the locks that this process holds on it.
+        """
+        path = self.url.database or ""
+        if self.in_memory or path.startswith("file:"):
+            return
+        with contextlib.suppress(OSError):  # it is there; else SQLite says what is wrong
+            if sys.platform == "linux":
+                os.mknod(path, 0o666)  # which opens nothing, for a thread that is faster
+            else:
+                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
 
     def configure(self, raw: Any) -> None:
         """Use the write-ahead log, unless the file lies where its memory cannot be shared."""

@@ -1,0 +1,169 @@
+"""Zarr: a folder, each file of which is looked at as it is read, so that what is checked and what is read are one.
+
+The metadata of an array name the codecs that its data go through, one of which unpickles, and consolidated metadata say
+a second time, and may say otherwise, what the arrays are and where they lie.
+"""
+
+import functools
+import json
+import os
+import re
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+from entropic.ask.bounds import is_inside, refuse, refuse_link
+from entropic.ask.libraries import library
+from entropic.errors import LoadError
+
+_METADATA = ("zarr.json", ".zarray", ".zgroup")
+_CONSOLIDATED = ".zmetadata"
+_UNPICKLES = re.compile(r"pickle|joblib|\bdill\b|\bmarshal\b", re.IGNORECASE)
+
+
+def read_zarr(path: str, only: Any) -> Any:
+    """Return a `Dataset` where the arrays have named dimensions, else a dict of arrays, or the array itself."""
+    zarr = library("zarr", "zarr", "a Zarr folder")
+    folder = _store_class()(path)
+    try:
+        return _read(zarr, folder, only)
+    finally:
+        if folder.refusal is not None:  # whatever has become of it on the way here
+            raise folder.refusal
+
+
+def _read(zarr: Any, folder: Any, only: Any) -> Any:
+    found = zarr.open(folder, mode="r")
+    if isinstance(found, zarr.Array):
+        return found[...]
+    groups, arrays = list(found.groups()), dict(found.arrays())
+    if not groups and any(array.ndim for array in arrays.values()) and all(map(_has_dims, arrays.values())):
+        xarray = library("xarray", "zarr", "a Zarr folder with named dimensions")
+        with xarray.open_zarr(folder, chunks=None, consolidated=False) as dataset:
+            return dataset.load()
+    return {name: array[...] for name, array in _arrays(found, "") if only is None or name in only}
+
+
+def _arrays(group: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    for name, array in group.arrays():
+        yield prefix + name, array
+    for name, inner in group.groups():
+        yield from _arrays(inner, f"{prefix}{name}/")
+
+
+def _has_dims(array: Any) -> bool:
+    names = getattr(array.metadata, "dimension_names", None) or array.attrs.get("_ARRAY_DIMENSIONS")
+    return bool(names) or array.ndim == 0
+
+
+# ---- what is read ------------------------------------------------------------------------------------------------
+def _checked(path: str, key: str, text: bytes) -> bytes:
+    """Return the metadata of one array or group, as they were understood here, so that nobody can read them otherwise.
+
+    What they consolidate of others is left out: those have metadata of their own, which are looked at in their turn.
+    """
+    document = json.loads(text)
+    if not isinstance(document, dict):
+        return text
+    document.pop("consolidated_metadata", None)
+    for name in _codecs({name: value for name, value in document.items() if name != "attributes"}):
+        if _UNPICKLES.search(name):
+            what = f"the codec {name!r} of {os.path.dirname(key) or 'its array'} would unpickle them"
+            refuse(path, f"holds Python objects, and is not read: {what}, which can run any code")
+    return json.dumps(document).encode()
+
+
+def _codecs(value: Any, of: str = "") -> Iterator[str]:
+    """Return the name of every codec in some metadata, however deep (a sharding codec has codecs of its own)."""
+    if isinstance(value, dict):
+        yield from (found for name in ("id", "name") if isinstance(found := value.get(name), str))
+        for name, inner in value.items():
+            yield from _codecs(inner, name)
+    elif isinstance(value, list):
+        for inner in value:
+            if isinstance(inner, str) and of.endswith("codecs"):
+                yield inner
+            yield from _codecs(inner)
+
+
+@functools.cache
+def _store_class() -> type[Any]:
+    """Return the class of a folder that Zarr reads through; made when it is needed, since it is one of Zarr's."""
+    base: Any = library("zarr.abc.store", "zarr", "a Zarr folder").Store
+    local = library("zarr.storage", "zarr", "a Zarr folder").LocalStore
+
+    class Folder(base):  # type: ignore[misc]  # of a library that may not be there
+        """A folder that is only read, in which no link leads out, and whose metadata are looked at.
+
+        It is a store of its own rather than a `LocalStore` with more to it: what Zarr may add to that one, such as
+        another way to read a file, must not lead around this.
+        """
+
+        supports_writes = supports_deletes = supports_partial_writes = supports_consolidated_metadata = False
+        supports_listing = True
+
+        def __init__(self, path: str) -> None:
+            super().__init__(read_only=True)
+            self._path = path
+            self._root = os.path.realpath(path)
+            self._files = local(self._root, read_only=True)
+            self.refusal: LoadError | None = None
+
+        def _check(self, key: str) -> None:
+            found = os.path.join(self._root, key)
+            if not is_inside(found, self._root):
+                self._refuse(refuse_link, self._path, key, found)
+
+        def _refuse(self, check: Any, *given: Any) -> Any:
+            try:
+                return check(*given)
+            except LoadError as error:
+                self.refusal = error
+                raise
+
+        async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Any:
+            self._check(key)
+            name = key.rpartition("/")[2]
+            if name == _CONSOLIDATED:
+                return None
+            found = await self._files.get(key, prototype, byte_range)
+            if found is None or name not in _METADATA:
+                return found
+            return type(found).from_bytes(self._refuse(_checked, self._path, key, found.to_bytes()))
+
+        async def get_partial_values(self, prototype: Any, key_ranges: Any) -> list[Any]:
+            return [await self.get(key, prototype, byte_range) for key, byte_range in key_ranges]
+
+        async def exists(self, key: str) -> bool:
+            self._check(key)
+            found: bool = await self._files.exists(key)
+            return found
+
+        async def list(self) -> AsyncIterator[str]:
+            async for key in self._files.list():
+                yield key
+
+        async def list_prefix(self, prefix: str) -> AsyncIterator[str]:
+            self._check(prefix)
+            async for key in self._files.list_prefix(prefix):
+                yield key
+
+        async def list_dir(self, prefix: str) -> AsyncIterator[str]:
+            self._check(prefix)
+            async for key in self._files.list_dir(prefix):
+                yield key
+
+        async def set(self, key: str, value: Any) -> None:
+            self._check_writable()
+
+        async def set_partial_values(self, key_start_values: Any) -> None:
+            self._check_writable()
+
+        async def delete(self, key: str) -> None:
+            self._check_writable()
+
+        def __eq__(self, other: object) -> bool:
+            return isinstance(other, Folder) and other._root == self._root
+
+        __hash__ = None  # type: ignore[assignment]  # as Zarr's own
+
+    return Folder
