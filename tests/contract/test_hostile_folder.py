@@ -3,15 +3,18 @@
 The probe beside the project must stay as it is.
 """
 
+import contextlib
 import json
 import os
 import re
+import sqlite3
 from pathlib import Path
 
 import pytest
 
 from contract.models import SimResult
 from entropic import StoreError, UnreadableError, key
+from entropic.cli.reflect import open_reflected
 from entropic.files import attempt, sidecar
 from entropic.protocol import claim, run
 from entropic.support import process
@@ -253,6 +256,41 @@ def test_a_database_whose_uuid_entropic_did_not_make_is_refused(open_store, plac
     with pytest.raises(StoreError, match="no database that entropic made: its uuid"):
         open_store()
     assert sorted((tmp_path / "results").rglob("*")) == before
+
+
+@pytest.mark.only_on("sqlite")
+def test_a_database_alone_does_not_say_where_to_work(tmp_path, beside, monkeypatch):
+    """One without a ledger, as 2.3.0 made it, names the folder of its results only by what its rows say."""
+    (tmp_path / "project").mkdir()
+    monkeypatch.chdir(tmp_path / "project")
+    with contextlib.closing(sqlite3.connect("db.sqlite3")) as connection, connection:
+        connection.execute("CREATE TABLE sims (id TEXT PRIMARY KEY, n INT, result_file TEXT NOT NULL, "
+                           "created_at TEXT NOT NULL, custom_data TEXT NOT NULL)")  # fmt: skip
+        connection.execute("INSERT INTO sims VALUES ('probe', 1, ?, '2026-01-01 00:00:00', '{}')",
+                           (str(beside / "probe.txt"),))  # fmt: skip
+    with pytest.raises(StoreError, match="give the path of their folder"):
+        open_reflected("sqlite:///db.sqlite3")
+    assert not (beside / ".entropic").exists()
+
+
+@pytest.mark.only_on("sqlite")
+@pytest.mark.parametrize("uuid", ["..", "../../beside", "/", 5])
+def test_a_database_alone_with_another_uuid_is_refused(open_store, place, beside, tmp_path, uuid):
+    open_store().run(ONE)
+    place.execute("UPDATE entropic_meta SET value = ? WHERE name = 'uuid'", uuid)
+    with pytest.raises(StoreError, match="no database that entropic made"):
+        open_reflected(place.url)
+
+
+@pytest.mark.only_on("sqlite")
+def test_the_suffix_of_a_database_alone_is_that_of_a_sound_claim(open_store, place, beside, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    store = open_store()
+    one, _ = store.run(ONE), store.run(TWO)
+    place.execute("UPDATE entropic_ledger SET path = ? WHERE id = ?", f"{one.id}/../../beside/probe.txt", one.id)
+    found = open_reflected(place.url)
+    assert found._context.staging.suffix == ".json"
+    assert len(found.select()) == 2
 
 
 def say_something(params):

@@ -1,7 +1,7 @@
 """Whatever is written into sidecars, claims and settings: it acts on nothing outside, and on no other key.
 
-A folder beside the project, whose paths are among what is written, must stay as it is. `HYPOTHESIS_PROFILE=long` tries
-more than 100,000 examples.
+A folder beside the project, whose paths are among what is written, must stay as it is. More than 100,000 examples:
+`HYPOTHESIS_PROFILE=long pytest -o timeout=14400 tests/property/test_hostile_input.py`.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from entropic.upkeep import recover
 PARAMS = {name: {"n": n, "dt": 1.0} for n, name in enumerate(
     ("good", "stored", "finished", "failed", "registered", "dead", "torn", "superseded"))}  # fmt: skip
 VICTIMS = tuple(name for name in PARAMS if name != "good")
+BY_HAND = "by_hand.json"
 Tree = dict[str, bytes | str | None]
 
 
@@ -134,6 +135,7 @@ class World:
             connection.commit()
 
     def outside(self) -> tuple[Tree, Tree]:
+        (self.project / BY_HAND).unlink(missing_ok=True)
         return tree(self.beside), tree(self.project, without="results")
 
     def use(self, victim: str, acts: list[str], opens: bool = False) -> None:
@@ -187,6 +189,13 @@ def world() -> Iterator[World]:
     shutil.rmtree(folder)
 
 
+def by_hand(store: Store[SimResult]) -> Path:
+    """Make a file that may be registered, and is removed by whoever then deletes its row with its file."""
+    path = Path(store._context.staging.results_dir).with_name(BY_HAND)
+    path.write_text("{}")
+    return path
+
+
 # ---- what a user may do --------------------------------------------------------------------------------------------
 ACTS: dict[str, Callable[[Store[SimResult], dict[str, Any]], Any]] = {
     "status": lambda store, _: str(store.status()),
@@ -201,7 +210,7 @@ ACTS: dict[str, Callable[[Store[SimResult], dict[str, Any]], Any]] = {
     "delete": lambda store, asked: store.delete(asked, remove_file=asked != PARAMS["registered"]),
     "run_or_retrieve": lambda store, asked: store.run_or_retrieve(asked),
     "run": lambda store, asked: store.run(asked),
-    "register": lambda store, asked: store.register(asked, __file__),
+    "register": lambda store, asked: store.register(asked, by_hand(store)),
     "sweep": lambda store, _: store.sweep(PARAMS.values(), on_error="continue"),
 }
 SAFE = ("status", "failures", "plan", "select", "repair", "gc files", "gc rows", "log_file")  # of no key in particular

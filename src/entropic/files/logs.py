@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from entropic.files.staging import Staging
 
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+_FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0)
 
 
 def create(staging: Staging, key: str) -> int:

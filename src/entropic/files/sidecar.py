@@ -28,6 +28,7 @@ from entropic.support import names
 from entropic.support.compact_json import compact
 
 VERSION = 1
+_NO_LINK = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)  # nor a pipe that is waited for
 LARGEST = 2**31  # bytes: no database takes such a row
 
 
@@ -183,7 +184,7 @@ def inspect(staging: Staging, key: str, attempt: str) -> Sidecar | Unreadable | 
     if not names.is_one(names.ATTEMPT, attempt):
         return None
     try:
-        descriptor = os.open(staging.inside(name(key, attempt)), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        descriptor = os.open(staging.inside(name(key, attempt)), _NO_LINK)
     except FileNotFoundError:
         return None
     except OSError as error:
