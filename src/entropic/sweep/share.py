@@ -360,7 +360,7 @@ class Share:
             self._on_row(id, row)
             del wanted[id]
             if log.isEnabledFor(logging.DEBUG):
-                log.debug("ran %s in %s s", self._context.describe(params, id), row.custom_data["elapsed_seconds"])
+                log.debug("ran %s in %s s", self._context.describe(params, id), row.custom_data.get("elapsed_seconds"))
             self.ran += 1
         self._todo.extend(wanted)
 
