@@ -25,6 +25,7 @@ from entropic import Store  # noqa: E402
 
 settings.register_profile("quick", max_examples=100, deadline=None, derandomize=False)
 settings.register_profile("ci", max_examples=1_000, deadline=None, derandomize=False)
+settings.register_profile("long", max_examples=30_000, deadline=None, derandomize=False)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 OpenStore = Callable[..., Store[Any]]

@@ -33,6 +33,7 @@ with _paused():  # what is made here lives as long as the process; collections a
         RunsFailedWarning,
         RunTimeout,
         StoreError,
+        UnreadableError,
         WorkerDied,
     )
     from entropic.params.grid import expand_grid
@@ -81,6 +82,7 @@ __all__ = [
     "Status",
     "Store",
     "StoreError",
+    "UnreadableError",
     "WorkerDied",
     "expand_grid",
     "key",

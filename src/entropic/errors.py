@@ -7,7 +7,8 @@
     │   └── KeyCollisionError                          two different sets share one key
     ├── ModelError                (TypeError)          this class cannot describe the rows of a store
     ├── StoreError                                     this database or folder cannot hold a store
-    │   └── DatabaseBusy          (TimeoutError)       the database was locked, or not reached, for too long
+    │   ├── DatabaseBusy          (TimeoutError)       the database was locked, or not reached, for too long
+    │   └── UnreadableError                            a later version wrote this, or entropic did not
     ├── PublishError                                   a finished run could not be recorded; its result is kept
     │   └── ForeignFileError      (FileExistsError)    a file that is not the store's lies where a result must go
     ├── ResultMissingError        (FileNotFoundError)  a result file is not there
@@ -83,6 +84,10 @@ class StoreError(EntropicError):
 
 class DatabaseBusy(StoreError, TimeoutError):
     """The database was locked by another program, or could not be reached, for longer than this store waits."""
+
+
+class UnreadableError(StoreError):
+    """What is recorded of a key was written by a later version of entropic, or not by entropic; nothing was done."""
 
 
 class PublishError(EntropicError):

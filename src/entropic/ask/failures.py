@@ -1,5 +1,6 @@
 """`Store.failures`: the failed runs that no later success has cleared, as typed records."""
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -7,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from entropic.errors import ParameterError
-from entropic.files.sidecar import unpacked
+from entropic.files import logs
+from entropic.files.sidecar import BROKEN, unpacked
 from entropic.params.model import naive_utc
 from entropic.protocol.context import StoreContext
 from entropic.support.show import one_line, visible
@@ -75,8 +77,9 @@ def _failure(context: StoreContext[Any], id: str, record: Mapping[str, Any]) -> 
     given = record.get("given", [])
     params: dict[str, Any] = {"id": id} if "id" in given else {}
     known = [name for name in given if name in context.schema.fields]
-    params |= context.rows.values_of(unpacked(record.get("values", {})), known)
-    params |= unpacked(record.get("asked", {}))
+    with contextlib.suppress(*BROKEN):  # a record that is not of our making: then its id has to do
+        values = context.rows.values_of(unpacked(record.get("values", {})), known)
+        params |= values | unpacked(record.get("asked", {}))
     if not _is_key_of(context, params, id):
         params = {"id": id, **params}
     return Failure(
@@ -103,5 +106,5 @@ def _is_key_of(context: StoreContext[Any], params: Mapping[str, Any], id: str) -
 
 def log_file(context: StoreContext[Any], id: str) -> Path | None:
     """Return the file of what the last run of a key printed in a worker process, if it did."""
-    path = Path(context.staging.log(context.key_of(id)))
-    return path if path.exists() else None
+    found = logs.find(context.staging, context.key_of(id))
+    return None if found is None else Path(found)

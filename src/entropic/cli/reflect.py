@@ -18,7 +18,9 @@ from entropic.files.staging import FOLDER
 from entropic.params.keys import RESERVED
 from entropic.params.model import Base
 from entropic.store import Store
+from entropic.support import names
 
+SAMPLE = 100  # claims, among which one may tell the suffix
 _numbers = itertools.count(1)
 
 
@@ -87,12 +89,15 @@ def _look(database: Database, table: str | None) -> tuple[str, str, str | None, 
             uuid = connection.scalar(sa.select(meta.c.value).where(meta.c.name == "uuid"))
         if ledger.name in tables:
             claims = sa.select(ledger.c.id, ledger.c.path).where(ledger.c.model == name, ledger.c.path.is_not(None))
-            place = connection.execute(claims.limit(1)).first()
+            places = connection.execute(claims.limit(SAMPLE)).all()
+            place = next((one for one in places if isinstance(one[0], str) and names.is_place(*one)), None)
         rows = sa.table(name, sa.column("result_file"))
         file = connection.scalar(sa.select(rows.c.result_file).limit(1))
     suffix = place[1].removeprefix(place[0]) if place is not None else ".h5"
     suffix = suffix if suffix.startswith(".") and "=" not in suffix else Path(suffix).suffix
-    return name, known[name], uuid, columns, suffix, os.path.dirname(file) if file else None
+    if uuid is not None and not names.is_one(names.UUID, uuid):
+        raise StoreError(f"{database} is no database that entropic made: its uuid is {uuid!r:.80}")
+    return name, known[name], uuid, columns, suffix, os.path.dirname(file) if isinstance(file, str) and file else None
 
 
 def _is_model(columns: list[str]) -> bool:
@@ -100,13 +105,13 @@ def _is_model(columns: list[str]) -> bool:
 
 
 def _chosen(database: Database, table: str | None, known: dict[str, str]) -> str:
-    names = ", ".join(sorted(known))
+    there = ", ".join(sorted(known))
     if not known:
         raise StoreError(f"there is no store in {database}")
     if table is None and len(known) > 1:
-        raise StoreError(f"there are several tables of results in {database}; name one of {names}")
+        raise StoreError(f"there are several tables of results in {database}; name one of {there}")
     if table is not None and table not in known:
-        raise StoreError(f"{database} has no table of results {table!r}; there is {names}")
+        raise StoreError(f"{database} has no table of results {table!r}; there is {there}")
     return table or next(iter(known))
 
 
@@ -137,7 +142,10 @@ def _results(database: Database, uuid: str | None, lies_in: str | None) -> str:
         if uuid is not None and os.path.isdir(os.path.join(folder, FOLDER, uuid)):
             return folder
     if uuid is None and lies_in is not None and os.path.isdir(lies_in):
-        return lies_in
+        # That is all that tells it: a folder elsewhere, which anybody may have written into the database, is asked for.
+        real = os.path.realpath(lies_in)
+        if any(Path(real).is_relative_to(os.path.realpath(folder)) for folder in beside):
+            return lies_in
     raise StoreError(f"the results of {database} are not found; give the path of their folder")
 
 

@@ -60,7 +60,13 @@ class Connection:
     def fetch(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
         """Run one query and return all its rows."""
         with self.lock:
-            return self.execute(sql, values).fetchall()  # type: ignore[no-any-return]
+            try:
+                return self.execute(sql, values).fetchall()  # type: ignore[no-any-return]
+            except self._error as error:
+                if "decode to UTF-8" not in str(error):
+                    raise
+                self._raw.text_factory = _any_text
+                return self.execute(sql, values).fetchall()  # type: ignore[no-any-return]
 
     def change(self, sql: str, values: Sequence[Any] = ()) -> int:
         """Run one statement as a transaction of its own; return how many rows it changed."""
@@ -159,6 +165,11 @@ class Connection:
     def __del__(self) -> None:
         if not self._dead:
             self.close()
+
+
+def _any_text(data: bytes) -> str:
+    """Return a text of a database that somebody else has written to: what is no UTF-8 is written out."""
+    return data.decode("utf-8", "backslashreplace")
 
 
 def _before_fork() -> None:

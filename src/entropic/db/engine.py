@@ -80,8 +80,12 @@ class Database:
 
     @property
     def troubles(self) -> tuple[type[Exception], ...]:
-        """What may be raised while a finished run is recorded, by the database or by the disk."""
-        return StoreError, self.driver_error, OSError
+        """What may be raised while a finished run is recorded: by the database, by the disk, or by its values.
+
+        A sidecar may be of a process whose model had other columns, or hold whatever somebody has written into it.
+        """
+        values = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
+        return StoreError, self.driver_error, OSError, sa.exc.SQLAlchemyError, *values
 
     # ---- connections -------------------------------------------------------------------------------------------
     def connect(self) -> tuple[Any, Any]:

@@ -8,6 +8,7 @@ States of a claim, and nothing else moves them:
     any -> deleting -> idle          the row is deleted, then its file
 
 Every method that takes a connection runs inside a transaction (`Database.transact`), but for `claim_first`.
+A claim that entropic did not make (`flaws.py`) is refused where it alone is asked for, and left out of many.
 """
 
 import json
@@ -23,9 +24,12 @@ from sqlalchemy import bindparam
 from entropic.db.connection import Connection
 from entropic.db.dialects.portable import Dialect
 from entropic.db.engine import Database
+from entropic.db.flaws import flaw
 from entropic.db.statement import ByKeys, Statement
 from entropic.db.tables import ledger
+from entropic.errors import UnreadableError
 from entropic.support import process
+from entropic.support.failure import Record, parse
 
 IDLE, RUNNING, DELETING, FAILED = "idle", "running", "deleting", "failed"
 UNUSED = "0-00000000"  # the attempt of a claim that was made only to be locked
@@ -117,7 +121,7 @@ class Ledger:
         self._find = compiled(claims.where(mine))
         self._find_many = ByKeys(database, claims.where(_c.model == model), _c.id)
         self._all = compiled(claims.where(_c.model == model))
-        self._everywhere = compiled(claims)
+        self._registered = compiled(sa.select(_c.registered).where(_c.registered.is_not(None)))
         self._pending = compiled(claims.where(_c.state.in_([sa.literal(RUNNING), sa.literal(DELETING)])))
         at = sa.select(_c.model, _c.id).where((_c.path == bindparam("path_")) & _c.published.is_not(None))
         self._at, self._at_any = compiled(at.where(_c.id == bindparam("key"))), compiled(at)
@@ -184,14 +188,14 @@ class Ledger:
 
         On a server a claim must exist to be locked: one that is of no attempt is made, and waits for the first.
         """
-        rows = connection.execute(self._lock.sql, (id,)).fetchall()
+        rows = connection.fetch(self._lock.sql, (id,))
         if self._add is not None and all(row[1] != self.model for row in rows):
             connection.execute(self._add.sql, self._add.values({"key": id}))
-            rows = connection.execute(self._lock.sql, (id,)).fetchall()
+            rows = connection.fetch(self._lock.sql, (id,))
         mine, taken = None, set()
         for row in rows:
             if row[1] == self.model:
-                mine = Claim(*row)
+                mine = self._sound(row)
             elif row[8] is not None:
                 taken.add(row[8])
         return mine, taken
@@ -199,41 +203,55 @@ class Ledger:
     def find(self, id: str) -> Claim | None:
         """Return the claim as it stands, without a lock."""
         rows = self.database.connection().fetch(self._find.sql, self._find.values({"key": id}))
-        return Claim(*rows[0]) if rows else None
+        return self._sound(rows[0]) if rows else None
 
     def find_many(self, ids: Iterable[str]) -> Iterator[Claim]:
         """Return the claims of many keys, without a lock; keys never claimed are left out."""
-        return (Claim(*row) for row in self._find_many.fetch(ids))
+        return _sound_ones(self._find_many.fetch(ids))
 
     def all(self) -> Iterator[Claim]:
         """Return every claim of this model."""
-        for row in self.database.connection().fetch(self._all.sql, self._all.values({})):
-            yield Claim(*row)
+        return _sound_ones(self.database.connection().fetch(self._all.sql, self._all.values({})))
 
-    def everywhere(self) -> Iterator[Claim]:
-        """Return every claim of every model in this database."""
-        for row in self.database.connection().fetch(self._everywhere.sql):
-            yield Claim(*row)
+    def flawed(self) -> Iterator[tuple[Claim, str]]:
+        """Return the claims of this model that entropic did not make, each with what is wrong with it."""
+        for row in self.database.connection().fetch(self._all.sql, self._all.values({})):
+            claim = Claim(*row)
+            if (found := flaw(claim)) is not None:
+                yield claim, found
+
+    def registered(self) -> list[str]:
+        """Return where the registered files of all models in this database lie, as it is recorded."""
+        return [str(row[0]) for row in self.database.connection().fetch(self._registered.sql)]
 
     def pending(self) -> dict[tuple[str, str, str], Claim]:
         """Return the claims of all models that are running or deleting, by model, id and attempt."""
         rows = self.database.connection().fetch(self._pending.sql, self._pending.values({}))
-        return {(claim.model, claim.id, claim.attempt): claim for claim in (Claim(*row) for row in rows)}
+        return {(claim.model, claim.id, claim.attempt): claim for claim in _sound_ones(rows)}
 
-    def failure(self, id: str) -> dict[str, Any]:
+    def _sound(self, row: Any) -> Claim:
+        claim = Claim(*row)
+        found = flaw(claim)
+        if found is None:
+            return claim
+        raise UnreadableError(
+            f"what the ledger in {self.database} says of {claim.id!r:.80} was not made by entropic: {found}; nothing "
+            "is done with this key. Restore its line of entropic_ledger from a backup, or delete that line"
+        )
+
+    def failure(self, id: str) -> Record:
         """Return what was recorded of the newest attempt's failure."""
         rows = self.database.connection().fetch(self._failure.sql, self._failure.values({"key": id}))
-        found: dict[str, Any] = json.loads(rows[0][0]) if rows and rows[0][0] else {}
-        return found
+        return parse(rows[0][0]) if rows and rows[0][0] else {}
 
-    def failures(self, ids: Iterable[str] | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
+    def failures(self, ids: Iterable[str] | None = None) -> Iterator[tuple[str, Record]]:
         """Return the recorded failures, of all keys or of some, by id."""
         if ids is None:
             found: Iterable[Any] = self.database.connection().fetch(self._failures.sql, self._failures.values({}))
         else:
             found = self._failures_of.fetch(ids)
         for id, failure in found:
-            yield id, json.loads(failure)
+            yield id, parse(failure)
 
     def checksums(self) -> dict[str, int | None]:
         """Return the checksum of every row of this model, by id."""
@@ -375,6 +393,10 @@ class Ledger:
         given = {"key": id, "held": attempt, "held_state": state, **values}
         matched: int = connection.execute(statement.sql, statement.values(given)).rowcount
         return matched == 1
+
+
+def _sound_ones(rows: Iterable[Any]) -> Iterator[Claim]:
+    return (claim for row in rows if flaw(claim := Claim(*row)) is None)
 
 
 def _withdrawn(old: Claim | None) -> dict[str, str]:

@@ -150,7 +150,7 @@ class Rows(Generic[ModelT]):
 
     def exists(self, connection: Connection, id: str) -> bool:
         """Tell, inside a transaction, whether the key has a row."""
-        return bool(connection.execute(self._exists.sql, (id,)).fetchall())
+        return bool(connection.fetch(self._exists.sql, (id,)))
 
     def seen_of(self, raw: Any) -> tuple[str | None, int | None, int | None, str | None, bool]:
         """Return of a raw row the attempt that runs, the size, mtime and place of its file, and if that is registered.
@@ -158,15 +158,15 @@ class Rows(Generic[ModelT]):
         None, and not registered, where the ledger does not know the key.
         """
         running, size, mtime_ns, place = raw[-4:]
-        return running, size, mtime_ns, place, place is not None and place.startswith(os.sep)
+        return running, size, mtime_ns, place, place is not None and str(place).startswith(os.sep)
 
     def file_of(self, raw: Any) -> str:
         """Return the absolute path of a raw row's result file, wherever the project has been moved to."""
         place = raw[-1]
         if place is not None:
-            return place if place.startswith(os.sep) else f"{self._dir}{os.sep}{place}"
+            return place if str(place).startswith(os.sep) else f"{self._dir}{os.sep}{place}"
         # Made before there was a ledger: the path is relative to a working directory of that time.
-        stored: str = raw[self._file]
+        stored = str(raw[self._file])
         beside = os.path.join(self._dir, os.path.basename(stored))
         return beside if os.path.lexists(beside) else os.path.abspath(stored)
 

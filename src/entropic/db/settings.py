@@ -9,6 +9,7 @@ from entropic.db.engine import Database
 from entropic.db.statement import Statement
 from entropic.db.tables import SCHEMA_VERSION, meta, models
 from entropic.errors import StoreError
+from entropic.support import names
 
 
 class Settings:
@@ -36,15 +37,25 @@ class Settings:
         Raises
         ------
         StoreError
-            If the database was made by a later version of entropic.
+            If the database was made by a later version of entropic, or says what entropic does not write.
         """
         version = self._agree(meta, "schema_version", str(SCHEMA_VERSION))
+        if not names.is_one("[0-9]{1,9}", version):
+            raise StoreError(
+                f"{self._database} is no database that entropic made: its schema_version is {version!r:.80}; nothing "
+                "was done"
+            )
         if int(version) > SCHEMA_VERSION:
             raise StoreError(
                 f"{self._database} was made by a later version of entropic (its tables are version {version}, this "
                 f"one knows {SCHEMA_VERSION}); upgrade entropic"
             )
-        return self._agree(meta, "uuid", uuid.uuid4().hex)
+        found = self._agree(meta, "uuid", uuid.uuid4().hex)
+        if not names.is_one(names.UUID, found):  # it names a folder
+            raise StoreError(
+                f"{self._database} is no database that entropic made: its uuid is {found!r:.80}; nothing was done"
+            )
+        return found
 
     def agree_rounding(self, model: str, rounding: str) -> None:
         """Record how floats of a model's keys are rounded.

@@ -18,6 +18,7 @@ from multiprocessing.connection import Connection
 
 from entropic.executors.travel import unpickled
 from entropic.executors.work import work
+from entropic.files import logs
 from entropic.files.attempt import Task
 from entropic.support.passwords import tell
 
@@ -93,17 +94,12 @@ class _Log:
     """While it is entered, all that this process prints goes to the log file of a task; an empty one is removed."""
 
     def __init__(self, task: Task, nowhere: int) -> None:
-        self._path = task.staging.log(task.key)
+        self._task = task
         self._nowhere = nowhere
 
     def __enter__(self) -> None:
-        flags = os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_APPEND
         with contextlib.suppress(OSError):  # without a log the run goes on all the same
-            try:
-                file = os.open(self._path, flags, 0o666)
-            except FileNotFoundError:
-                os.makedirs(os.path.dirname(self._path), exist_ok=True)
-                file = os.open(self._path, flags, 0o666)
+            file = logs.create(self._task.staging, self._task.key)
             _print_to(file)
             os.close(file)
 
@@ -115,8 +111,7 @@ class _Log:
             ctypes.CDLL(None).fflush(None)  # what C code has printed so far
         _print_to(self._nowhere)
         with contextlib.suppress(OSError):
-            if os.stat(self._path).st_size == 0:
-                os.unlink(self._path)
+            logs.discard(self._task.staging, self._task.key, only_empty=True)
 
 
 def _print_to(file: int) -> None:

@@ -27,6 +27,7 @@ from entropic.executors.bundles import Bundles
 from entropic.executors.contract import TICK, Outcome, outcome_on_disk
 from entropic.executors.travel import pickled
 from entropic.executors.work import BUNDLE_SECONDS, Report, outcome
+from entropic.files import logs
 from entropic.files.attempt import Runner, Task
 from entropic.support import process
 from entropic.support.failure import record
@@ -305,8 +306,8 @@ def _rest(worker: _Worker, unbegun: list[Task], code: int, kind: type[RunFailed]
 
 
 def _failed(task: Task, worker: _Worker, kind: type[RunFailed], message: str) -> Outcome:
-    found = task.staging.log(task.key)
-    if os.path.exists(found):
+    found = logs.find(task.staging, task.key)
+    if found is not None:
         message += f"; what it printed is in {found}"
     failure: dict[str, Any] = record(kind.__name__, message, "", worker.began_at, worker.pid)
     return Outcome(task, None, message, failure, kind(message, failure))

@@ -71,6 +71,7 @@ class Workspace:
         self.worker = process.Call()
         self.path = staging.inside(f"{self.worker.name}.work")
         self._count = 0
+        staging.check_root()
         os.makedirs(self.path)  # with all above it, should somebody have removed that
 
     def close(self) -> None:

@@ -14,10 +14,10 @@ class Measure(NamedTuple):
 
 
 def measure(path: str) -> Measure | None:
-    """Return the measure of a file or folder; None if it is not there."""
+    """Return the measure of a file or folder; None if it is not there, as what is no path never is."""
     try:
         found = os.stat(path)
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
     if stat.S_ISDIR(found.st_mode):
         try:

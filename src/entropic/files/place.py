@@ -11,7 +11,7 @@ import os
 import shutil
 import stat
 
-from entropic.errors import ForeignFileError
+from entropic.errors import ForeignFileError, StoreError
 from entropic.files.sidecar import Sidecar
 from entropic.files.staging import Staging
 
@@ -94,7 +94,7 @@ def _check_free(target: str) -> None:
 def move_aside(staging: Staging, sidecar: Sidecar, where: str) -> None:
     """Move the old result out of the way of a folder, into the slot of the new one, which works once."""
     with contextlib.suppress(FileNotFoundError, FileExistsError, NotADirectoryError):
-        os.rename(staging.path(where), os.path.join(staging.inside(sidecar.slot), "old"))
+        os.rename(staging.path(where), _old(staging, sidecar.slot))
 
 
 def spend_slot(staging: Staging, sidecar: Sidecar) -> None:
@@ -113,12 +113,23 @@ def keep(staging: Staging, sidecar: Sidecar, where: str, replaced: str | None) -
 
 def clear(staging: Staging, slot: str, where: str, published: str | None, extra: bool) -> None:
     """Move a deleted row's file into the slot of its delete, which works once; remove its extra files."""
-    old = os.path.join(staging.inside(slot), "old")
+    old = _old(staging, slot)
     if not os.path.lexists(old):
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             os.rename(staging.path(where), old)
     if published and extra:
         shutil.rmtree(staging.extra(where, published), ignore_errors=True)
+
+
+def _old(staging: Staging, slot: str) -> str:
+    """Return where what goes into a slot lies.
+
+    By its path, and not by a descriptor of the slot, which would still work once that is spent.
+    """
+    path = staging.inside(slot)
+    if os.path.islink(path):
+        raise StoreError(f"{path} is a link, which entropic did not make; remove it and call again. Nothing was moved")
+    return os.path.join(path, "old")
 
 
 def spend(staging: Staging, slot: str) -> None:

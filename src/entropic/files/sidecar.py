@@ -3,12 +3,16 @@
 It is created exclusively, filled by one write, and never written again. Complete (it parses and ends with a
 newline), it says everything that publication needs, so anyone can publish the attempt. Torn, it says nothing, and
 its attempt's name is burnt.
+
+Who reads it may not be who wrote it. One that a later version of entropic wrote, or that says anything else than
+entropic writes, is `Unreadable`: nothing is published, run or removed because of it.
 """
 
 import base64
 import json
 import math
 import os
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
@@ -19,9 +23,13 @@ from uuid import UUID
 
 from entropic.files.measure import Measure
 from entropic.files.staging import Staging
+from entropic.params.keys import RESERVED
+from entropic.support import names
 from entropic.support.compact_json import compact
 
 VERSION = 1
+_NO_LINK = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)  # nor a pipe that is waited for
+LARGEST = 2**31  # bytes: no database takes such a row
 
 
 @dataclass(slots=True)  # not frozen, which would make every run a few microseconds slower
@@ -127,26 +135,129 @@ def encode(sidecar: Sidecar) -> bytes:
     ).encode()
 
 
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A complete sidecar that tells this version nothing: `why`, and whether a later version wrote it."""
+
+    why: str
+    newer: bool = False
+
+
+BROKEN = (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError)
+"""What it may raise to read what entropic did not write."""
+
+
 def decode(text: bytes) -> Sidecar | None:
-    """Return what a sidecar says; None if it is torn."""
+    """Return what a sidecar says, which a worker of ours has sent; None if it is torn, or none that this version made.
+
+    What lies on the disk may be anybody's: `inspect` it.
+    """
+    found = _decoded(text)
+    return found if isinstance(found, Sidecar) else None
+
+
+def _decoded(text: bytes) -> Sidecar | Unreadable | None:
     if not text.endswith(b"\n"):
         return None
     try:
         fields = json.loads(text)
-        fields.pop("entropic")
+        version = fields.pop("entropic")
+        if type(version) is int and version > VERSION:
+            return Unreadable(
+                f"a later version of entropic wrote it (as version {version}; this one knows {VERSION}); upgrade "
+                "entropic, which then records this run",
+                newer=True,
+            )
+        if type(version) is not int or version < 1:
+            return Unreadable(f"its version is {version!r:.80}, which entropic does not write")
         fields["values"] = unpacked(fields["values"])
         return Sidecar(**fields)
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except BROKEN as error:
+        return Unreadable(f"entropic did not write it ({type(error).__name__}: {error!s:.200})")
+
+
+def inspect(staging: Staging, key: str, attempt: str) -> Sidecar | Unreadable | None:
+    """Return what an attempt's sidecar says, or why it tells nothing; None if there is none, or it is torn.
+
+    Whatever else bears its name, a link, a pipe or a folder, is not opened.
+    """
+    if not names.is_one(names.ATTEMPT, attempt):
         return None
+    try:
+        descriptor = os.open(staging.inside(name(key, attempt)), _NO_LINK)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return Unreadable(f"it is no file that can be read ({error.strerror})")
+    try:
+        seen = os.fstat(descriptor)
+        if not stat.S_ISREG(seen.st_mode) or seen.st_size > LARGEST:
+            return Unreadable("it is no file that entropic wrote")
+        with open(descriptor, "rb", closefd=False) as file:
+            found = _decoded(file.read())
+    finally:
+        os.close(descriptor)
+    if isinstance(found, Sidecar) and (field := _flaw(found, key, attempt)) is not None:
+        return Unreadable(f"entropic did not write it: its {field} is {getattr(found, field)!r:.80}")
+    return found
 
 
 def read(staging: Staging, key: str, attempt: str) -> Sidecar | None:
-    """Return what an attempt's sidecar says; None if there is none, or it is torn."""
+    """Return what an attempt's sidecar says; None if there is none, it is torn, or it tells this version nothing."""
+    found = inspect(staging, key, attempt)
+    return found if isinstance(found, Sidecar) else None
+
+
+def _flaw(sidecar: Sidecar, key: str, attempt: str) -> str | None:
+    """Return the first field that is not as entropic writes it: each may become a name, a path or a value of a row."""
+    return next((field for field, is_right in _FIELDS.items() if not is_right(sidecar, key, attempt)), None)
+
+
+_TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}"
+
+
+def _is_time(text: Any) -> bool:
     try:
-        with open(staging.inside(name(key, attempt)), "rb") as file:
-            return decode(file.read())
-    except FileNotFoundError:
-        return None
+        return names.is_one(_TIME, text) and datetime.fromisoformat(text) is not None
+    except ValueError:
+        return False
+
+
+def _is_storable(value: Any) -> bool:
+    if isinstance(value, str):
+        return names.is_text(value)
+    if isinstance(value, int):
+        return -(2**63) <= value < 2**63
+    return isinstance(value, (float, type(None), *_PACKED))
+
+
+def _is_whole(value: Any, least: int = -(2**63)) -> bool:
+    return type(value) is int and least <= value < 2**63
+
+
+# With the key and the attempt that its own name holds.
+_FIELDS: dict[str, Callable[[Sidecar, str, str], bool]] = {
+    "key": lambda one, key, _: one.key == key,
+    "attempt": lambda one, _, attempt: one.attempt == attempt,
+    "model": lambda one, *_: names.is_text(one.model),
+    "id": lambda one, key, _: names.is_text(one.id) and names.key_of(one.model, one.id) == key,
+    "owner": lambda one, *_: names.is_one(names.WORKER, one.owner),
+    "execution": lambda one, *_: names.is_one(names.EXECUTION, one.execution),
+    "suffix": lambda one, *_: names.is_suffix(one.suffix) and names.is_short(one.result),
+    "created_at": lambda one, *_: _is_time(one.created_at),
+    "size": lambda one, *_: _is_whole(one.size, 0),
+    "mtime_ns": lambda one, *_: _is_whole(one.mtime_ns),
+    "folder": lambda one, *_: type(one.folder) is bool,
+    "slotted": lambda one, *_: type(one.slotted) is bool,
+    "extra": lambda one, *_: type(one.extra) is bool,
+    "custom_data": lambda one, *_: isinstance(one.custom_data, dict),
+    "values": lambda one, *_: (
+        isinstance(one.values, dict)
+        and all(map(_is_storable, one.values.values()))
+        and not any(one.values.keys() & RESERVED)
+        and all(map(names.is_text, one.values))
+    ),
+}
 
 
 def exists(staging: Staging, key: str, attempt: str) -> bool:

@@ -17,24 +17,22 @@
 """
 
 import functools
-import hashlib
 import os
 import re
-import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from entropic.errors import StoreError
+from entropic.support import names
+from entropic.support.names import key_of, stem
 
+__all__ = ["FOLDER", "MOST_PLACES", "Found", "Staging", "check_suffix", "key_of"]
 FOLDER = ".entropic"
-_DEVICES = r"con|prn|aux|nul|com[0-9]|lpt[0-9]"  # reserved by Windows, with any suffix
-_VERBATIM = re.compile(rf"(?!(?:{_DEVICES})\Z)[a-z0-9][a-z0-9_-]{{0,99}}")
-_WORKER = r"[A-Za-z0-9-]+\.[0-9a-f]{8}\.\d+\.\d+\.\d+"
-_WORK = re.compile(rf"(?P<worker>{_WORKER})\.work")
+_WORK = re.compile(rf"(?P<worker>{names.WORKER})\.work")
 _ATTEMPT = re.compile(
-    r"(?P<key>[0-9a-f]{16})\.(?P<attempt>\d+-[0-9a-f]{8})"
-    rf"(?:(?P<sidecar>\.json)|\.(?P<worker>{_WORKER})(?:-(?P<count>\d+))?(?P<rest>.*))",
+    rf"(?P<key>{names.KEY})\.(?P<attempt>{names.ATTEMPT})"
+    rf"(?:(?P<sidecar>\.json)|\.(?P<worker>{names.WORKER})(?:-(?P<count>[0-9]+))?(?P<rest>.*))",
     re.DOTALL,
 )
 MOST_PLACES = 99
@@ -74,6 +72,7 @@ class Staging:
     def __init__(self, results_dir: str, uuid: str, suffix: str) -> None:
         self.results_dir, self.suffix = results_dir, suffix
         self.root = os.path.join(results_dir, FOLDER, uuid)
+        self.check_root()
         self.is_strange = not os.path.isdir(self.root)
         """Whether this results folder was never used with this database before, and may be the wrong one."""
         try:
@@ -84,20 +83,37 @@ class Staging:
                 "written, or a new one"
             ) from error
 
+    def check_root(self) -> None:
+        """Refuse to work in a folder that a link leads to: another one than the results lie in.
+
+        `results_dir` itself, and what is above it, may be links: those are the user's.
+
+        Raises
+        ------
+        StoreError
+            Nothing was changed.
+        """
+        for folder in (os.path.dirname(self.root), self.root):
+            if os.path.islink(folder):
+                raise StoreError(
+                    f"{folder} is a link, which may lead anywhere, so entropic does not work in it; put a folder in "
+                    "its place (results_dir itself may be a link)"
+                )
+
     def places(self, id: str) -> Iterator[str]:
         """Return the names, below `results_dir`, that the result of an id may have, best first.
 
         Two ids never share one, on file systems that fold case or normalise Unicode too: an id that is more than
         lower-case letters, digits, `-` and `_` has a hash in its name, behind a `=`, which no other id can hold.
         """
-        stem = _stem(id)
-        yield stem + self.suffix
+        begin = stem(id)
+        yield begin + self.suffix
         for number in range(2, MOST_PLACES + 1):
-            yield f"{stem}={number}{self.suffix}"
+            yield f"{begin}={number}{self.suffix}"
 
     def place(self, id: str) -> str:
         """Return the first of `places`."""
-        return _stem(id) + self.suffix
+        return stem(id) + self.suffix
 
     def path(self, place: str) -> str:
         """Return the absolute path of a place."""
@@ -147,11 +163,6 @@ def _lexists() -> Callable[[str], bool]:
 _exists = _lexists()
 
 
-def key_of(model: str, id: str) -> str:
-    """Return the name of a key in the staging folder."""
-    return hashlib.sha256(f"{model}\0{id}".encode()).hexdigest()[:16]
-
-
 def check_suffix(suffix: str) -> str:
     """Return a file suffix that can end the name of a result.
 
@@ -160,15 +171,6 @@ def check_suffix(suffix: str) -> str:
     StoreError
         If it would lead out of the folder, or is a name of ours.
     """
-    if not isinstance(suffix, str) or re.search(r"[/\\\0]", suffix) or suffix in (".files", ".slot", ".spent"):
+    if not names.is_suffix(suffix):
         raise StoreError(f"file_suffix is the end of a file name, such as '.h5', not {suffix!r}")
     return suffix
-
-
-def _stem(id: str) -> str:
-    return id if _VERBATIM.fullmatch(id) else f"{_readable(id)}={hashlib.sha256(id.encode()).hexdigest()[:16]}"
-
-
-def _readable(id: str) -> str:
-    plain = unicodedata.normalize("NFKD", id).encode("ascii", "ignore").decode().lower()
-    return re.sub(r"[^a-z0-9_-]+", "-", plain).strip("-")[:40] or "id"

@@ -7,11 +7,11 @@ from typing import Any, TypeVar
 
 from entropic.db.connection import Connection
 from entropic.db.ledger import DELETING, FAILED, RUNNING, Claim
-from entropic.errors import ForeignFileError, ParameterError, ResultMissingError, RunFailed
+from entropic.errors import ForeignFileError, ParameterError, ResultMissingError, RunFailed, UnreadableError
 from entropic.files import sidecar as sidecars
 from entropic.files.attempt import Task, inside
 from entropic.files.measure import measure
-from entropic.files.sidecar import Sidecar
+from entropic.files.sidecar import Sidecar, Unreadable
 from entropic.params.keys import RESERVED
 from entropic.params.model import now_as_text
 from entropic.protocol import publish
@@ -179,8 +179,23 @@ def decide(
 
 
 def finished_sidecar(context: StoreContext[Any], found: Claim) -> Sidecar | None:
-    """Return the sidecar of a running claim, if its attempt is finished."""
-    return sidecars.read(context.staging, context.key_of(found.id), found.attempt)
+    """Return the sidecar of a running claim, if its attempt is finished.
+
+    Raises
+    ------
+    UnreadableError
+        If a later version of entropic has finished it: it must not run again, and only that version can record it.
+    """
+    told = sidecars.inspect(context.staging, context.key_of(found.id), found.attempt)
+    if not isinstance(told, Unreadable):
+        return told
+    if not told.newer:  # as good as torn: this attempt has said nothing
+        return None
+    path = context.staging.inside(sidecars.name(context.key_of(found.id), found.attempt))
+    raise UnreadableError(
+        f"{context.schema.name} {found.id} ran, but its result is not recorded yet, and {path} cannot be read: "
+        f"{told.why}. Nothing was run"
+    )
 
 
 def confirm(context: StoreContext[Any], suspects: Mapping[str, Any]) -> dict[str, Any]:

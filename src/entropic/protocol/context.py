@@ -42,8 +42,9 @@ class StoreContext(Generic[ModelT]):
         return key_of(self.model, id)
 
     def is_finished(self, id: str, attempt: str) -> bool:
-        """Tell whether an attempt has a complete sidecar."""
-        return sidecars.read(self.staging, self.key_of(id), attempt) is not None
+        """Tell whether an attempt has a complete sidecar, of this version of entropic or of a later one."""
+        told = sidecars.inspect(self.staging, self.key_of(id), attempt)
+        return told.newer if isinstance(told, sidecars.Unreadable) else told is not None
 
     def row(self, raw: Any, params: Mapping[str, Any], path: str | None = None) -> ModelT:
         """Return the instance of a raw row, once it is known to be what these params ask for.

@@ -8,6 +8,7 @@ from typing import Any
 from entropic.db.connection import Connection
 from entropic.db.ledger import Claim, new_attempt
 from entropic.errors import PublishError
+from entropic.files import logs
 from entropic.files import place as places
 from entropic.files.measure import measure
 from entropic.protocol import publish
@@ -56,8 +57,7 @@ def delete(context: StoreContext[Any], params: Mapping[str, Any], remove_file: b
         for attempt in begun[:-1]:  # their transactions were rolled back, or all is done
             places.remove(context.staging.inside(slot_of(context, id, attempt)))
         if deleted:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(context.staging.log(context.key_of(id)))
+            logs.discard(context.staging, context.key_of(id))
     return deleted
 
 
@@ -85,10 +85,16 @@ def drop(context: StoreContext[Any], connection: Connection, found: Claim | None
 
 
 def _removable(context: StoreContext[Any], raw: Any) -> str | None:
-    """Return the path of a file that the store did not make, if it is still the one that was recorded."""
-    _, size, mtime_ns, _, _ = context.rows.seen_of(raw)
+    """Return the path of a file that the store did not make, if it is still the one that was recorded.
+
+    A row that is older than the ledger has nothing recorded: then the file must lie in the results folder itself,
+    since its path is all that such a row says, and a database may be anybody's.
+    """
+    _, size, mtime_ns, place, _ = context.rows.seen_of(raw)
     path = context.rows.file_of(raw)
     found = measure(path)
-    if found is None or found.folder or size not in (None, found.size) or mtime_ns not in (None, found.mtime_ns):
+    if found is None or found.folder:
         return None
-    return path
+    if place is None:
+        return path if os.path.dirname(path) == context.staging.results_dir else None
+    return path if (size, mtime_ns) == (found.size, found.mtime_ns) else None

@@ -44,10 +44,10 @@ def fast_check(context: StoreContext[ModelT]) -> Callable[[Any, Mapping[str, Any
         size, mtime_ns, place = raw[-3:]
         if place is None:
             return None
-        path = folder + place
         try:
+            path = folder + place
             seen = os.stat(path)
-        except OSError:
+        except (OSError, ValueError, TypeError):  # not there, or no name of a file: whoever locks it says so
             return None
         if seen.st_mtime_ns != mtime_ns or seen.st_size != size or seen.st_mode & is_folder:
             return None
@@ -79,7 +79,7 @@ def classify(context: StoreContext[Any], raw: Any) -> Look:
     path = rows.file_of(raw)
     try:
         seen = os.stat(path)
-    except OSError:
+    except (OSError, ValueError):
         return raw, None
     if seen.st_mtime_ns == mtime_ns and seen.st_size == size and not seen.st_mode & stat.S_IFDIR:
         return raw, path  # most hits

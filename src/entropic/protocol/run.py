@@ -135,7 +135,7 @@ def carry_out(context: StoreContext[Any], task: Task, request: Request) -> Any:
     publish.clean(context, finished)
     if log.isEnabledFor(logging.DEBUG):
         log.debug(
-            "ran %s in %s s", context.describe(request.params, request.id), finished.custom_data["elapsed_seconds"]
+            "ran %s in %s s", context.describe(request.params, request.id), finished.custom_data.get("elapsed_seconds")
         )
     return raw
 

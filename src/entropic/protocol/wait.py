@@ -13,7 +13,7 @@ from entropic.db.ledger import RUNNING, Claim
 from entropic.errors import CycleError
 from entropic.files.attempt import Inside, inside
 from entropic.params.model import naive_utc
-from entropic.protocol.claim import Act, Busy, T, finished_sidecar, settled
+from entropic.protocol.claim import Act, Busy, T, settled
 from entropic.protocol.context import StoreContext
 
 log = logging.getLogger("entropic")
@@ -96,7 +96,7 @@ def freed(context: StoreContext[Any], busy: Mapping[str, Claim]) -> list[str]:
 def _is_under_way(context: StoreContext[Any], now: Claim | None, attempt: str) -> bool:
     if now is None or now.state != RUNNING or now.attempt != attempt or now.dead:
         return False
-    return finished_sidecar(context, now) is None
+    return not context.is_finished(now.id, now.attempt)
 
 
 class Owner(NamedTuple):

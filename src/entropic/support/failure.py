@@ -1,5 +1,7 @@
 """What is kept of a failed run: plain data, made where the run failed."""
 
+import json
+import math
 import os
 import time
 import traceback
@@ -64,6 +66,41 @@ def _shortened(text: str) -> str:
         return text
     half = MOST_TEXT // 2
     return f"{text[:half]}\n... {len(text) - 2 * half:,} characters left out ...\n{text[-half:]}"
+
+
+def parse(text: Any) -> Record:
+    """Return a record that was stored; what is not as `record` made it is replaced by what says so."""
+    try:
+        found = json.loads(text)
+    except (ValueError, TypeError, RecursionError):
+        found = None
+    known: Record = found if isinstance(found, dict) else {}
+    read = {name: known[name] if _is_like(known.get(name), least) else least for name, least in _UNKNOWN.items()}
+    if any(read[name] is not known.get(name) for name in _UNKNOWN):
+        read["message"] = f"{_UNKNOWN['message']}; it says {read['type']}: {read['message']}"
+    return read | {name: known[name] for name, kind in _MORE.items() if _is_like(known.get(name), kind)}
+
+
+_UNKNOWN: Record = {
+    "type": "unknown",
+    "message": "the record of this failure was not made by entropic",
+    "traceback": "",
+    "host": "unknown",
+    "pid": 0,
+    "started_at": 0.0,
+    "elapsed_seconds": 0.0,
+}
+_MORE: Record = {"attempt": "", "values": {}, "given": [], "asked": {}}
+_EARLIEST, _LATEST = -60_000_000_000, 253_402_300_799  # seconds since 1970 that a date can be of
+
+
+def _is_like(value: Any, least: Any) -> bool:
+    if isinstance(least, int | float):
+        is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        return is_number and _EARLIEST < value < _LATEST
+    if isinstance(least, list):
+        return isinstance(value, list) and all(isinstance(one, str) for one in value)
+    return isinstance(value, type(least))
 
 
 def _storable(text: str) -> str:

@@ -41,6 +41,8 @@ def _exists(pid: int) -> bool:
         return False
     except PermissionError:
         pass
+    except OverflowError:  # no pid
+        return False
     return True
 
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from entropic.db.connection import Connection
 from entropic.db.ledger import FAILED, Claim
-from entropic.errors import RunFailed, note, noting
+from entropic.errors import RunFailed, UnreadableError, note, noting
 from entropic.executors.contract import TORN, Outcome, outcome_on_disk
 from entropic.files import sidecar as sidecars
 from entropic.files.attempt import Task
@@ -29,7 +29,7 @@ log = logging.getLogger("entropic")
 
 UNDONE: Literal["undone"] = "undone"  # what somebody has left half done comes first
 # What becomes of a set: its task, who runs it, that it failed meanwhile; None: its row is to be read.
-Decision = Task | Busy | RunFailed | Literal["undone"] | None
+Decision = Task | Busy | RunFailed | UnreadableError | Literal["undone"] | None
 
 MOST_CLAIMED = 200  # in one transaction
 CHUNK_SECONDS = 0.2  # a chunk of claims should last this long
@@ -190,14 +190,17 @@ class Share:
             if decision == UNDONE:
                 try:
                     decisions[id] = claim(self._context, self._missing[id], self._owner)
-                except RunFailed as error:  # it ended just now, and not well
+                except (RunFailed, UnreadableError) as error:  # it ended just now, and not well
                     decisions[id] = error
         return decisions
 
     def _decide(self, connection: Connection, id: str) -> Decision:
-        found, taken = lock(self._context, connection, id)
-        if undone(self._context, found) is not None:
-            return UNDONE
+        try:
+            found, taken = lock(self._context, connection, id)
+            if undone(self._context, found) is not None:
+                return UNDONE
+        except UnreadableError as error:  # the fault of this one alone
+            return error
         failure = self._failed_meanwhile(found) if found is not None and found.state == FAILED else None
         return failure or decide(self._context, connection, self._missing[id], self._owner, found, taken)
 
@@ -208,7 +211,7 @@ class Share:
         elif isinstance(decision, Busy):
             self._busy[id] = decision.claim
             self._met.add(decision.claim.owner)
-        elif isinstance(decision, RunFailed):
+        elif isinstance(decision, RunFailed | UnreadableError):
             self.failures[id] = decision
         return decision is not None
 
@@ -357,7 +360,7 @@ class Share:
             self._on_row(id, row)
             del wanted[id]
             if log.isEnabledFor(logging.DEBUG):
-                log.debug("ran %s in %s s", self._context.describe(params, id), row.custom_data["elapsed_seconds"])
+                log.debug("ran %s in %s s", self._context.describe(params, id), row.custom_data.get("elapsed_seconds"))
             self.ran += 1
         self._todo.extend(wanted)
 

@@ -15,10 +15,12 @@ import sqlalchemy as sa
 
 from entropic.ask.select import matching
 from entropic.db.connection import Connection
+from entropic.db.flaws import claims_place
 from entropic.db.ledger import FAILED, IDLE, RUNNING, Claim, new_attempt
 from entropic.db.query import fetch
 from entropic.db.tables import ledger
-from entropic.errors import ParameterError, PublishError, StoreError
+from entropic.errors import ParameterError, PublishError, StoreError, UnreadableError
+from entropic.files import logs
 from entropic.files import place as places
 from entropic.files.measure import measure
 from entropic.files.staging import FOLDER
@@ -189,6 +191,8 @@ def _doomed(context: StoreContext[Any], report: Disposal, query: "sa.Select[Any]
     columns = (c.id, _c.published, _c.path, _c.size, _c.extra, old, sa.cast(c.created_at, sa.String))
     query = query.with_only_columns(*columns).order_by(c.created_at.desc(), c.id)
     for id, published, path, size, extra, is_old, when in fetch(context.database, query):
+        if not claims_place(id, path, published):
+            continue  # `check` says what is wrong with it
         one = _Held("result", id, published, path, size, bool(extra), f"result of {str(when)[:19]} UTC")
         goes = all_go or bool(is_old)
         if not goes and room is not None:
@@ -209,6 +213,8 @@ def _orphans(context: StoreContext[Any], report: Disposal, before: datetime | No
         ~has_row | _c.registered.is_not(None),
     )
     for id, published, path, size, extra, registered in fetch(context.database, query):
+        if not claims_place(id, path, published):
+            continue
         file = context.staging.path(path)
         if not os.path.lexists(file) or not _is_older(file, before):
             continue
@@ -228,7 +234,7 @@ def _stray_extras(context: StoreContext[Any], report: Disposal, before: datetime
         return
     folders = [os.path.join(FOLDER, name) for name in os.listdir(os.path.join(context.staging.results_dir, FOLDER))]
     nothing_else = [context.staging.path(name) for name in folders] == [context.staging.root]
-    registered = [claim.registered for claim in context.ledger.everywhere() if claim.registered is not None]
+    registered = context.ledger.registered()
     for path, claim in found:
         inside = os.path.basename(path) + os.sep
         attempt = path.removesuffix(".files").rpartition(f"{claim.path}.")[2]
@@ -261,7 +267,11 @@ def _is_over(context: StoreContext[Any], id: str, attempt: str) -> bool:
 # ---- what dead attempts left -------------------------------------------------------------------------------------
 def _leftovers(context: StoreContext[Any], report: Disposal) -> None:
     """Do what opening the store does: finished runs are recorded, the rest of the dead goes."""
-    found = [_leftover(context, left) for left in survey(context) if left.finished is None or not left.current]
+    found = [
+        _leftover(context, left)
+        for left in survey(context)
+        if left.unreadable is None and (left.finished is None or not left.current)
+    ]
     if not report.dry_run:
         collect(context)
         found = [one for one in found if not os.path.lexists(one.path)]
@@ -284,7 +294,7 @@ def _dispose(context: StoreContext[Any], report: Disposal, doomed: Iterable[_Hel
         if reason is None and not report.dry_run:
             try:
                 reason = _remove(context, one)
-            except PublishError as error:  # a finished run, which is never given up here
+            except (PublishError, UnreadableError) as error:  # a finished run, which is never given up here
                 reason = str(error)
         if reason is None:
             path = context.staging.path(one.path)
@@ -338,7 +348,7 @@ def _remove(context: StoreContext[Any], one: _Held) -> str | None:
         for attempt in begun[:-1]:  # their transactions were rolled back, or all is done
             places.remove(context.staging.inside(slot_of(context, one.id, attempt)))
         if deleting is not None and not deleting.failed:
-            places.remove(context.staging.log(context.key_of(one.id)))
+            logs.discard(context.staging, context.key_of(one.id))
     return reason
 
 

@@ -4,6 +4,7 @@ It happens by itself when a store opens and when a sweep begins. One listing of 
 well, only the workspaces of living workers.
 """
 
+import functools
 import logging
 import os
 import warnings
@@ -18,8 +19,8 @@ from entropic.errors import EntropicError, ResultLostWarning, levels_to_user
 from entropic.files import attempt
 from entropic.files import sidecar as sidecars
 from entropic.files.place import remove, spent
-from entropic.files.sidecar import Sidecar
-from entropic.files.staging import Found
+from entropic.files.sidecar import Sidecar, Unreadable
+from entropic.files.staging import Found, key_of
 from entropic.protocol import publish
 from entropic.protocol.clear import finish_delete
 from entropic.protocol.context import StoreContext
@@ -34,17 +35,21 @@ class Left:
     """Something in the staging folder that belongs to nobody who lives.
 
     With `deleting`, a delete to be finished; with `finished`, an attempt to be published if its claim is `current`,
-    and to be removed if not; else a name to be removed.
+    and to be removed if not; with `unreadable`, a sidecar to be left alone, with all of its attempt; else a name to be
+    removed.
     """
 
     found: Found
     finished: Sidecar | None = None
     current: bool = False
     deleting: Claim | None = None
+    unreadable: Unreadable | None = None
 
     def __str__(self) -> str:
         if self.deleting is not None:
             return f"{self.found.name}: the delete of {self.deleting.id} is not finished"
+        if self.unreadable is not None:
+            return f"{self.found.name}: {self.unreadable.why}; nothing is done with it"
         if self.finished is not None and self.current:
             return f"{self.found.name}: {self.finished.id} is finished and not recorded"
         return f"{self.found.name}: left by an attempt that is over, or a worker that is gone"
@@ -75,6 +80,9 @@ def collect(context: StoreContext[Any]) -> list[str]:
         return []
     done = release_dead(context)  # first: a torn sidecar can go once its claim has moved on
     for left in sort_out(context, found):
+        if left.unreadable is not None:
+            _say(context.staging.inside(left.found.name), str(left))
+            continue
         try:
             sentence = _take_in(context, left)
         except (EntropicError, OSError) as error:  # its key's next caller meets it, and can tell the user
@@ -83,6 +91,12 @@ def collect(context: StoreContext[Any]) -> list[str]:
         log.info("recovery: %s", sentence)
         done.append(sentence)
     return done
+
+
+@functools.cache
+def _say(path: str, text: str) -> None:
+    """Say once what is found again each time that somebody looks."""
+    log.warning("recovery: %s (%s)", text, os.path.dirname(path))
 
 
 def release_dead(context: StoreContext[Any], even_without_row: bool = False) -> list[str]:
@@ -124,7 +138,7 @@ def _take_in(context: StoreContext[Any], left: Left) -> str:
 
 
 def survey(context: StoreContext[Any]) -> list[Left]:
-    """Return what lies in the staging folder and belongs to nobody who lives; change nothing."""
+    """Return what lies in the staging folder and belongs to nobody who lives, or tells nothing; change nothing."""
     found = suspects(context)
     return sort_out(context, found) if found else []
 
@@ -139,10 +153,10 @@ def sort_out(context: StoreContext[Any], suspects: list[Found]) -> list[Left]:
 
     That their workers are dead was seen before; what their claims and sidecars say is read now. The order matters.
     """
-    pending = {claim.attempt: claim for claim in context.ledger.pending().values()}
-    return [
-        left for found in suspects if (left := _sort_out_one(context, found, pending.get(found.attempt))) is not None
-    ]
+    claims = context.ledger.pending().values()
+    pending = {(key_of(claim.model, claim.id), claim.attempt): claim for claim in claims}
+    sorted_out = (_sort_out_one(context, found, pending.get((found.key, found.attempt))) for found in suspects)
+    return [left for left in sorted_out if left is not None]
 
 
 def _is_suspect(context: StoreContext[Any], found: Found) -> bool:
@@ -154,7 +168,9 @@ def _is_suspect(context: StoreContext[Any], found: Found) -> bool:
 
 def _sort_out_one(context: StoreContext[Any], found: Found, claim: Claim | None) -> Left | None:
     """Say what is left of an attempt, whose claim is given if the attempt is its current one."""
-    finished = sidecars.read(context.staging, found.key, found.attempt) if not found.work else None
+    finished = sidecars.inspect(context.staging, found.key, found.attempt) if not found.work else None
+    if isinstance(finished, Unreadable):  # and what lies beside it may be what it names
+        return Left(found, unreadable=finished) if found.sidecar else None
     if found.sidecar:
         return _sort_out_sidecar(context, found, claim, finished)
     if found.delete and claim is not None and claim.state == DELETING:

@@ -46,6 +46,8 @@ class Report:
         What dead attempts left behind, finished or not.
     mismatched
         Rows whose values are not those that their key was made from.
+    unreadable
+        What a later version of entropic recorded, or what entropic did not write; nothing is done because of it.
     """
 
     missing: list[Finding] = field(default_factory=list)
@@ -54,6 +56,7 @@ class Report:
     dead_claims: list[Finding] = field(default_factory=list)
     leftovers: list[Finding] = field(default_factory=list)
     mismatched: list[Finding] = field(default_factory=list)
+    unreadable: list[Finding] = field(default_factory=list)
     rows: int = 0
 
     @property
@@ -120,10 +123,14 @@ def check(context: StoreContext[Any]) -> Report:
         _check_values(context, report, raw, id, path, checksums.get(id))
     for claim in context.ledger.all():
         _check_claim(context, report, claim, with_row)
+    for flawed, what in context.ledger.flawed():
+        text = f"{flawed.id!s:.80}: the ledger says of it what entropic did not write: {what}; nothing is done with it"
+        report.unreadable.append(Finding(str(flawed.id), "", text))
     _check_extra_files(context, report)
     for left in survey(context):
         id = left.finished.id if left.finished else ""
-        report.leftovers.append(Finding(id, context.staging.inside(left.found.name), str(left)))
+        kind = report.leftovers if left.unreadable is None else report.unreadable
+        kind.append(Finding(id, context.staging.inside(left.found.name), str(left)))
     return report
 
 

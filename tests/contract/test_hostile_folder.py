@@ -1,0 +1,298 @@
+"""Somebody else may write into the results folder: links, pipes and folders there lead nowhere, and stop nobody.
+
+The probe beside the project must stay as it is.
+"""
+
+import contextlib
+import json
+import os
+import re
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from contract.models import SimResult
+from entropic import StoreError, UnreadableError, key
+from entropic.cli.reflect import open_reflected
+from entropic.files import attempt, sidecar
+from entropic.protocol import claim, run
+from entropic.support import process
+
+ONE, TWO = {"n": 1, "dt": 1.0}, {"n": 2, "dt": 1.0}
+
+
+@pytest.fixture
+def beside(tmp_path):
+    """A folder that is nobody's business here; its files must be as they were in the end."""
+    folder = tmp_path / "beside"
+    folder.mkdir()
+    for name in ("probe.txt", "old"):
+        (folder / name).write_text("mine")
+    yield folder
+    found = {path.name: path.read_text() for path in folder.iterdir()}
+    assert found == {"probe.txt": "mine", "old": "mine"}
+
+
+def staging_of(store):
+    return Path(store._context.staging.root)
+
+
+def claimed(store, params):
+    """Claim a key, and die."""
+    request = run.prepare(store._context, key(params), params, {})
+    with process.Call() as call:
+        return claim.claim(store._context, request, call.name)
+
+
+def finished(store, params):
+    """Finish a run, and die before it is recorded; return its sidecar."""
+    attempt.run(task := claimed(store, params), store._context.runner)
+    return staging_of(store) / sidecar.name(task.key, task.attempt)
+
+
+def log_of(store, params):
+    return Path(store._context.staging.log(store._context.key_of(key(params))))
+
+
+# ---- links ---------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("kind", ["symbolic", "hard"])
+def test_a_link_planted_as_a_log_is_not_written_through(open_store, beside, kind):
+    store = open_store(say_something)
+    log = log_of(store, ONE)
+    log.parent.mkdir()
+    (os.symlink if kind == "symbolic" else os.link)(beside / "probe.txt", log)
+    store.sweep([ONE], workers=1)
+    assert log.read_text() == "hello\n"
+    assert store.log_file(ONE) == log
+
+
+@pytest.mark.parametrize("act", ["sweep", "delete", "gc"])
+def test_a_link_planted_as_the_folder_of_logs_is_not_followed(open_store, beside, act):
+    store = open_store(say_something)
+    store.run(ONE)
+    log = log_of(store, ONE)
+    log.parent.symlink_to(beside)
+    (beside / log.name).write_text("mine")
+    if act == "sweep":
+        assert store.sweep([TWO, ONE], workers=1)
+    elif act == "delete":
+        store.delete(ONE, remove_file=True)
+    else:
+        store.gc(SimResult.n == 1)
+    assert store.log_file(ONE) is None
+    assert (beside / log.name).read_text() == "mine"
+    (beside / log.name).unlink()
+
+
+def test_a_link_that_is_no_log_is_not_shown_as_one(store, beside):
+    log = log_of(store, ONE)
+    log.parent.mkdir()
+    log.symlink_to(beside / "probe.txt")
+    assert store.log_file(ONE) is None
+
+
+@pytest.mark.parametrize("which", ["all", "of the database"])
+def test_a_staging_folder_that_is_a_link_is_refused(open_store, beside, tmp_path, which):
+    store = open_store()
+    store.run(ONE)
+    attempt.forget(store._context.staging)
+    folder = staging_of(store) if which == "of the database" else staging_of(store).parent
+    folder.rename(tmp_path / "moved")
+    folder.symlink_to(beside)
+    with pytest.raises(StoreError, match="is a link"):
+        open_store()
+    with pytest.raises(StoreError, match="is a link"):  # nor does a store that is open already work there
+        store.run(TWO)
+    folder.unlink()
+
+
+def test_a_results_folder_may_be_a_link(open_store, tmp_path, runner):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "results").symlink_to(tmp_path / "disk")
+    store = open_store()
+    assert Path(store.run(ONE).result_file).is_file()
+    assert store.delete(ONE, remove_file=True)
+    assert store.check().ok
+
+
+def test_a_link_planted_as_the_slot_of_a_delete_moves_nothing_out(store, beside, place):
+    row = store.run(ONE)
+    attempt_name = f"7-0123abcd.{process.identity()}.999999"
+    slot = staging_of(store) / f"{store._context.key_of(row.id)}.{attempt_name}.slot"
+    slot.symlink_to(beside)
+    place.execute("DELETE FROM sim_results")
+    place.execute("UPDATE entropic_ledger SET state = 'deleting', attempt = ?", attempt_name)
+    with pytest.raises(StoreError, match="is a link, which entropic did not make"):
+        store.run_or_retrieve(ONE)
+    assert not any("removed" in sentence or "finished" in sentence for sentence in store.repair().done)
+    assert Path(row.result_file).is_file()
+    slot.unlink()
+    assert store.run_or_retrieve(ONE).n == 1
+    assert store.check().ok
+
+
+def test_links_that_bear_the_names_of_what_the_dead_left_are_removed_themselves(store, beside):
+    dead = f"{process.identity()}.999999"
+    stem = f"{store._context.key_of(key(ONE))}.1-0123abcd.{dead}-1"
+    planted = [staging_of(store) / name for name in (f"{dead}.work", f"{stem}.json", f"{stem}.files", f"{stem}.slot")]
+    for path in planted:
+        path.symlink_to(beside)
+    store.repair()
+    assert not any(path.is_symlink() for path in planted)
+
+
+# ---- what is no sidecar --------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("kind", ["pipe", "folder", "link", "link to itself"])
+def test_what_bears_the_name_of_a_sidecar_and_is_none_hangs_nobody_and_is_reported(open_store, beside, runner, kind):
+    store = open_store()
+    task = claimed(store, ONE)
+    path = staging_of(store) / sidecar.name(task.key, task.attempt)
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to(beside / "probe.txt" if kind == "link" else path)
+    again = open_store()
+    (found,) = again.check().unreadable
+    assert found.path == str(path)
+    again.repair()
+    again.gc(orphans=True)
+    assert again.run_or_retrieve(ONE).n == 1
+    assert again.run_or_retrieve(TWO).n == 2
+    assert os.path.lexists(path)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"execution": "../../../../beside/probe", "suffix": ".txt"},
+        {"suffix": "/../../../../beside/probe.txt"},
+        {
+            "execution": "x/../../../../../beside/probe",
+            "suffix": ".txt",
+            "slotted": True,
+            "extra": True,
+            "folder": True,
+        },
+        {"attempt": "../../../../beside/probe"},
+        {"key": "../../../beside/probe"},
+        {"values": {"result_file": "/", "n": 1, "dt": 1.0}},
+        {"values": {"n": [1], "dt": {"x": 1}}},
+        {"owner": "me"},
+        {"created_at": "yesterday"},
+        {"size": "large"},
+    ],
+)
+@pytest.mark.parametrize("is_over", [False, True])
+def test_a_sidecar_that_entropic_did_not_write_removes_and_publishes_nothing(
+    open_store, place, beside, runner, told, is_over
+):
+    store = open_store()
+    store.run(TWO)
+    path = finished(store, ONE)
+    path.write_text(json.dumps(json.loads(path.read_text()) | told) + "\n")
+    if is_over:
+        place.execute("UPDATE entropic_ledger SET state = 'idle', owner = NULL, attempt = '9-0123abcd' WHERE id = ?",
+                      key(ONE))  # fmt: skip
+    text = path.read_text()
+    again = open_store()
+    assert again.retrieve(ONE) is None
+    (found,) = again.check().unreadable
+    assert path.name in found.text
+    again.repair()
+    again.gc(orphans=True)
+    assert path.read_text() == text
+    calls = len(runner.calls)
+    assert again.sweep([TWO, ONE])
+    assert len(runner.calls) == calls + 1
+
+
+# ---- what the ledger says ------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("path", "../../beside/probe.txt"),
+        ("path", ".entropic"),
+        ("path", "notes.txt"),
+        ("attempt", "../../../../beside/probe"),
+        ("published", "/../../beside/probe"),
+        ("owner", "me"),
+        ("owner", "host.0123abcd.x.y.z"),
+        ("state", "lost"),
+        ("registered", "../beside/probe.txt"),
+        ("waits_for", "nobody"),
+    ],
+)
+def test_a_claim_that_entropic_did_not_make_acts_on_nothing_and_stops_no_other_key(
+    open_store, place, beside, tmp_path, column, value
+):
+    store = open_store()
+    one, two = store.run(ONE), store.run(TWO)
+    (tmp_path / "results" / "notes.txt").write_text("mine")
+    place.execute(f"UPDATE entropic_ledger SET {column} = ? WHERE id = ?", value, one.id)
+    again = open_store()
+    (found,) = again.check().unreadable
+    assert (found.id, column in found.text, value in found.text) == (one.id, True, True)
+    assert not again.repair().done
+    again.gc(orphans=True)
+    again.gc(SimResult.n == 1)
+    with pytest.raises(UnreadableError, match=re.escape(column)):
+        again.run(ONE)
+    with pytest.raises(UnreadableError, match=re.escape(column)):
+        again.delete(ONE, remove_file=True)
+    assert [row.n for row in again.select()] == [1, 2]
+    assert again.run_or_retrieve(TWO).result_file == two.result_file
+    assert Path(one.result_file).is_file()
+    assert (tmp_path / "results" / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("uuid", ["", "..", "../../beside", "/", "0123"])
+def test_a_database_whose_uuid_entropic_did_not_make_is_refused(open_store, place, beside, tmp_path, uuid):
+    open_store()
+    before = sorted((tmp_path / "results").rglob("*"))
+    place.execute("UPDATE entropic_meta SET value = ? WHERE name = 'uuid'", uuid)
+    with pytest.raises(StoreError, match="no database that entropic made: its uuid"):
+        open_store()
+    assert sorted((tmp_path / "results").rglob("*")) == before
+
+
+@pytest.mark.only_on("sqlite")
+def test_a_database_alone_does_not_say_where_to_work(tmp_path, beside, monkeypatch):
+    """One without a ledger, as 2.3.0 made it, names the folder of its results only by what its rows say."""
+    (tmp_path / "project").mkdir()
+    monkeypatch.chdir(tmp_path / "project")
+    with contextlib.closing(sqlite3.connect("db.sqlite3")) as connection, connection:
+        connection.execute("CREATE TABLE sims (id TEXT PRIMARY KEY, n INT, result_file TEXT NOT NULL, "
+                           "created_at TEXT NOT NULL, custom_data TEXT NOT NULL)")  # fmt: skip
+        connection.execute("INSERT INTO sims VALUES ('probe', 1, ?, '2026-01-01 00:00:00', '{}')",
+                           (str(beside / "probe.txt"),))  # fmt: skip
+    with pytest.raises(StoreError, match="give the path of their folder"):
+        open_reflected("sqlite:///db.sqlite3")
+    assert not (beside / ".entropic").exists()
+
+
+@pytest.mark.only_on("sqlite")
+@pytest.mark.parametrize("uuid", ["..", "../../beside", "/", 5])
+def test_a_database_alone_with_another_uuid_is_refused(open_store, place, beside, tmp_path, uuid):
+    open_store().run(ONE)
+    place.execute("UPDATE entropic_meta SET value = ? WHERE name = 'uuid'", uuid)
+    with pytest.raises(StoreError, match="no database that entropic made"):
+        open_reflected(place.url)
+
+
+@pytest.mark.only_on("sqlite")
+def test_the_suffix_of_a_database_alone_is_that_of_a_sound_claim(open_store, place, beside, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    store = open_store()
+    one, _ = store.run(ONE), store.run(TWO)
+    place.execute("UPDATE entropic_ledger SET path = ? WHERE id = ?", f"{one.id}/../../beside/probe.txt", one.id)
+    found = open_reflected(place.url)
+    assert found._context.staging.suffix == ".json"
+    assert len(found.select()) == 2
+
+
+def say_something(params):
+    os.write(1, b"hello\n")
+    Path(params["result_file"]).write_text("{}")
