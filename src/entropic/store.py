@@ -17,6 +17,7 @@ from entropic.db.settings import Settings
 from entropic.db.tables import metadata
 from entropic.errors import ParameterError, StoreError
 from entropic.files.attempt import Runner
+from entropic.files.durable import sync_way
 from entropic.files.staging import Staging, check_suffix
 from entropic.params.keys import Hasher
 from entropic.params.model import Schema
@@ -104,6 +105,8 @@ class Store(Generic[ModelT]):
         settings = Settings(database)
         settings.agree_rounding(schema.table_name, float_rounding)
         staging = Staging(folder, settings.uuid(), suffix)
+        if fsync:
+            sync_way(staging.root)
         ledger = Ledger(database, schema.table_name, lease)
         rows: Rows[ModelT] = Rows(database, schema, folder)
         self._context = StoreContext(

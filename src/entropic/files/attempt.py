@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from entropic.errors import ParameterError, ResultMissingError, StoreError, note
 from entropic.files import sidecar as sidecars
-from entropic.files.durable import sync
+from entropic.files.durable import sync_content, sync_names
 from entropic.files.measure import measure
 from entropic.files.place import remove
 from entropic.files.sidecar import Sidecar
@@ -249,13 +249,17 @@ def describe(task: Task, execution: str, elapsed: float, extra: bool) -> Sidecar
     """
     path = task.staging.inside(f"{task.key}.{task.attempt}.{execution}{task.staging.suffix}")
     if task.fsync:
-        sync(path)
+        sync_content(path)
     found = measure(path)
     if found is None:
         raise ResultMissingError(f"the runner left a link that leads nowhere as params['result_file'] ({task.path})")
     slotted = task.published is not None and (found.folder or os.path.isdir(task.staging.path(task.path)))
     if slotted:
         os.mkdir(task.staging.inside(f"{task.key}.{task.attempt}.{execution}.slot"))
+    if task.fsync:
+        if extra:
+            sync_content(task.staging.inside(f"{task.key}.{task.attempt}.{execution}.files"))
+        sync_names(task.staging.root)  # a sidecar that survives must not name what does not
     return Sidecar(
         model=task.model,
         id=task.id,
@@ -287,7 +291,7 @@ def finish(task: Task, sidecar: Sidecar) -> Sidecar:
         return first
     sidecars.write(descriptor, sidecar, task.fsync)
     if task.fsync:
-        sync(task.staging.root)
+        sync_names(task.staging.root)
     return sidecar
 
 

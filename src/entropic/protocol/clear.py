@@ -4,6 +4,7 @@ from typing import Any
 
 from entropic.db.ledger import Claim
 from entropic.files import place as places
+from entropic.files.durable import sync_names
 from entropic.protocol.context import StoreContext
 
 
@@ -17,6 +18,8 @@ def finish_delete(context: StoreContext[Any], deleting: Claim) -> None:
     slot = slot_of(context, deleting.id, deleting.attempt)
     clear(context, deleting, slot)
     spend(context, slot)
+    if context.fsync:  # else the file may be back after a power cut, as one that nobody knows
+        sync_names(context.staging.results_dir)
     release(context, deleting)
     places.remove(context.staging.inside(places.spent(slot)))
 
