@@ -153,8 +153,10 @@ def execute(context: StoreContext[Any], task: Task) -> Sidecar | None:
 
 def note_params(context: StoreContext[Any], error: BaseException, task: Task) -> None:
     """Add to what a runner raised, once, which params it was."""
-    text = f"entropic: raised while running {context.describe(task.params, task.id)}"
-    if text not in getattr(error, "__notes__", ()):
+    notes = getattr(error, "__notes__", ())
+    doing = "recording" if attempt.RETURNED in notes else "running"
+    text = f"entropic: raised while {doing} {context.describe(task.params, task.id)}"
+    if text not in notes:
         note(error, text)
 
 
