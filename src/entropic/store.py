@@ -26,7 +26,7 @@ from entropic.protocol.context import ModelT, StoreContext
 from entropic.protocol.heartbeat import lease_keeper
 from entropic.support.show import html_table
 from entropic.sweep import plan, sweep
-from entropic.upkeep import copy, gc, recover, repair
+from entropic.upkeep import copy, gc, outage, recover, repair
 from entropic.upkeep.gc import Disposal, Limits
 from entropic.upkeep.repair import Repair, Report
 
@@ -116,8 +116,11 @@ class Store(Generic[ModelT]):
         self._loader = loader
         self._made_of = (runner, result_cls, folder, suffix)
         self._options = {"lease": lease, "float_rounding": float_rounding, "fsync": fsync, "loader": loader}
+        is_new = staging.is_strange
         recover.look_at_folder(self._context)
         recover.collect(self._context)
+        if not fsync:  # else all that counts as stored is on the disk
+            outage.look_back(self._context, is_new)
 
     def run_or_retrieve(self, params: dict[str, Any], **custom_data: Any) -> ModelT:
         """Return the row of these params; run them first if there is none.

@@ -28,6 +28,7 @@ from entropic.db.tables import ledger
 from entropic.support import process
 
 IDLE, RUNNING, DELETING, FAILED = "idle", "running", "deleting", "failed"
+DISTRUSTED = -1  # the recorded size of a result that a power cut may have damaged: no file has it
 UNUSED = "0-00000000"  # the attempt of a claim that was made only to be locked
 
 _c = ledger.c

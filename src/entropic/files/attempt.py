@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from entropic.errors import ParameterError, ResultMissingError, StoreError, note
 from entropic.files import sidecar as sidecars
-from entropic.files.durable import sync_content, sync_names
+from entropic.files.durable import is_cheap, sync_content, sync_names
 from entropic.files.measure import measure
 from entropic.files.place import move, remove, remove_tree
 from entropic.files.reserve import FULL, Reserve
@@ -27,6 +27,7 @@ from entropic.support.compact_json import compact
 
 Runner = Callable[[dict[str, Any]], None]
 RETURNED = "entropic: the runner had returned; what failed was to record its result, which is discarded"
+LONG = 1.0  # seconds from which on a run may wait for its data to be on the disk, `fsync` or not
 MOST_ELSE = 16 * 1024  # bytes of a sidecar beside the custom data
 
 
@@ -286,8 +287,8 @@ def describe(task: Task, space: Workspace, execution: str, elapsed: float, extra
         If the result is a link that leads nowhere.
     """
     path = task.staging.inside(f"{task.key}.{task.attempt}.{execution}{task.staging.suffix}")
-    if task.fsync:
-        _wait_for_disk([path, *([f"{path.removesuffix(task.staging.suffix)}.files"] if extra else [])])
+    if task.fsync or elapsed >= LONG:
+        _wait_for_disk(task, [path, *([f"{path.removesuffix(task.staging.suffix)}.files"] if extra else [])], elapsed)
     found = measure(path)
     if found is None:
         raise ResultMissingError(f"the runner left a link that leads nowhere as params['result_file'] ({task.path})")
@@ -315,9 +316,9 @@ def describe(task: Task, space: Workspace, execution: str, elapsed: float, extra
     )
 
 
-def _wait_for_disk(paths: list[str]) -> None:
-    """Return when all data are on the disk."""
-    if os.path.exists(paths[0]):
+def _wait_for_disk(task: Task, paths: list[str], elapsed: float) -> None:
+    """Return when all data are on the disk, if the store asks for that, or if the run took so long that it is cheap."""
+    if os.path.exists(paths[0]) and (task.fsync or is_cheap(paths, elapsed)):
         for path in paths:
             sync_content(path)
 

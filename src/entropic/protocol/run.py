@@ -237,7 +237,7 @@ def warn_of_loss(context: StoreContext[Any], lost: Sequence[Request]) -> None:
     """Say, once for all of them, that stored results are lost and are run again."""
     path = context.rows.file_of(lost[0].suspect)
     recorded, found = context.rows.seen_of(lost[0].suspect)[1], measure(path)
-    what = "is gone" if found is None else f"has {found.size} bytes instead of {recorded}"
+    what = "is gone" if found is None else lookup.difference(found.size, recorded)
     more = f", and {len(lost) - 1} other results are lost as well: they are" if len(lost) > 1 else ": it is"
     warnings.warn(
         f"the result file {path} of {context.describe(lost[0].params, lost[0].id)} {what}{more} run again",

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from entropic.ask.select import matching
 from entropic.db.connection import Connection
-from entropic.db.ledger import FAILED, IDLE, RUNNING, Claim, new_attempt
+from entropic.db.ledger import DISTRUSTED, FAILED, IDLE, RUNNING, Claim, new_attempt
 from entropic.db.query import fetch
 from entropic.db.tables import ledger
 from entropic.errors import ParameterError, PublishError, StoreError
@@ -308,7 +308,7 @@ def _examine(context: StoreContext[Any], one: _Held) -> tuple[int, str | None]:
     if os.path.islink(path):
         return 0, "it is a link, and what it leads to may be yours; delete() removes its row"
     found = measure(path)
-    if found is not None and one.recorded is not None and found.size != one.recorded:
+    if found is not None and one.recorded not in (None, DISTRUSTED) and found.size != one.recorded:
         return 0, f"it has {found.size} bytes instead of {one.recorded}, so somebody changed or replaced it"
     beside = _size(context.staging.extra(one.path, one.attempt)) if one.extra else 0
     return (found.size if found else 0) + beside, None
