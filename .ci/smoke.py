@@ -1,5 +1,5 @@
-"""What users install works: the wheel and the sdist alone, and the wheel with each of its extras, each in an environment
-of its own.
+"""What users install works: the wheel and the sdist alone, and the wheel with each of its extras, each in an
+environment of its own.
 
     python .ci/smoke.py
 

@@ -17,6 +17,7 @@ from entropic.db.settings import Settings
 from entropic.db.tables import metadata
 from entropic.errors import ParameterError, StoreError
 from entropic.files.attempt import Runner
+from entropic.files.durable import sync_way
 from entropic.files.staging import Staging, check_suffix
 from entropic.params.keys import Hasher
 from entropic.params.model import Schema
@@ -25,7 +26,7 @@ from entropic.protocol.context import ModelT, StoreContext
 from entropic.protocol.heartbeat import lease_keeper
 from entropic.support.show import html_table
 from entropic.sweep import plan, sweep
-from entropic.upkeep import copy, gc, recover, repair
+from entropic.upkeep import copy, gc, outage, recover, repair
 from entropic.upkeep.gc import Disposal, Limits
 from entropic.upkeep.repair import Repair, Report
 
@@ -104,6 +105,8 @@ class Store(Generic[ModelT]):
         settings = Settings(database)
         settings.agree_rounding(schema.table_name, float_rounding)
         staging = Staging(folder, settings.uuid(), suffix)
+        if fsync:
+            sync_way(staging.root)
         ledger = Ledger(database, schema.table_name, lease)
         rows: Rows[ModelT] = Rows(database, schema, folder)
         self._context = StoreContext(
@@ -113,8 +116,11 @@ class Store(Generic[ModelT]):
         self._loader = loader
         self._made_of = (runner, result_cls, folder, suffix)
         self._options = {"lease": lease, "float_rounding": float_rounding, "fsync": fsync, "loader": loader}
+        is_new = staging.is_strange
         recover.look_at_folder(self._context)
         recover.collect(self._context)
+        if not fsync:  # else all that counts as stored is on the disk
+            outage.look_back(self._context, is_new)
 
     def run_or_retrieve(self, params: dict[str, Any], **custom_data: Any) -> ModelT:
         """Return the row of these params; run them first if there is none.

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 import work
+from disks import make_disk
 from harness import until
+from judge import FIRST
 from peek import executions
 
 from databases import Place
@@ -47,10 +49,12 @@ def test_a_result_that_the_disk_cannot_hold_is_a_failure_and_the_earlier_result_
     assert len(executions(case)) == 2
 
 
-def test_a_sidecar_that_the_disk_cannot_hold_is_a_failure_and_the_earlier_result_stays(server, case):
+def test_a_run_whose_sidecar_the_disk_could_not_hold_does_not_begin(server, case):
     earlier = wish(server, case)
     error = server.start("trouble:fill", folder=case, call="run", before=MIB, custom=2 * MIB).said()
-    assert error["type"] == "OSError"
+    assert error["type"] == "StoreError"
+    assert "nothing was run" in error["text"]
+    assert len(executions(case)) == 1
     assert server.start("trouble:failure_of", folder=case).said()["state"] == "failed"
     assert wish(server, case) == earlier
     assert wish(server, case, "run")["content"] != earlier["content"]
@@ -102,6 +106,79 @@ def test_a_runner_that_meets_the_full_disk_in_a_sweep_has_its_own_error_come_out
     ran = executions(case)
     said = server.start("work:follow", folder=case, operations=["sweep"], shape="file", fresh=True).said()
     assert {one["content"] for one in ran[:3]} == {row["content"] for row in said["done"][0]}
+
+
+# ---- real disks --------------------------------------------------------------------------------------------------
+@pytest.fixture(params=["ext4", "xfs"])
+def disk(request, tmp_path):
+    made = make_disk(request.param, tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=["database elsewhere", "database on it"])
+def on_disk(request, server, disk, tmp_path):
+    """The folder of a store whose results, and maybe its database, lie on a small disk."""
+    folder = os.path.join(disk.path, "case")
+    os.mkdir(folder)
+    where = folder if request.param == "database on it" else tmp_path
+    Path(folder, "url").write_text(Place.on_sqlite(Path(where)).url)
+    server.start("work:prepare", folder=folder, history="first", shape="file").said()
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", ["file", "folder+extra"])
+def test_a_run_that_ended_just_when_the_disk_was_full_is_not_lost(server, disk, on_disk, shape):
+    said = server.start("trouble:crowd", folder=on_disk, full=disk.path, call="run_or_retrieve", shape=shape).said()
+    ran = executions(on_disk)
+    assert len(ran) == 1
+    if said["error"] is None:
+        assert said["rows"][0]["content"] == ran[0]["content"]
+    else:
+        assert said["error"]["type"] == "PublishError", said["error"]["traceback"]
+        assert "its result is kept" in said["error"]["text"]
+    os.unlink(f"{disk.path}/ballast")
+    row = server.start("work:follow", folder=on_disk, operations=["run_or_retrieve"], shape=shape, fresh=True).said()
+    assert not row["check"], row["check"]
+    assert row["done"][0][0]["content"] == ran[0]["content"]
+    assert row["done"][0][0]["extras"] == ([ran[0]["content"]] if shape == "folder+extra" else [])
+    assert len(executions(on_disk)) == 1
+
+
+@pytest.mark.slow
+def test_a_folder_that_replaces_one_on_a_full_disk_is_not_lost_either(server, disk, on_disk):
+    server.start("work:suffer", folder=on_disk, operation="run_or_retrieve", shape="folder").said()
+    said = server.start("trouble:crowd", folder=on_disk, full=disk.path, call="run", shape="folder").said()
+    assert said["error"] is None or said["error"]["type"] == "PublishError", said["error"]["traceback"]
+    ran = executions(on_disk)
+    os.unlink(f"{disk.path}/ballast")
+    row = server.start("work:follow", folder=on_disk, operations=["run_or_retrieve"], shape="folder", fresh=True).said()
+    assert not row["check"], row["check"]
+    assert row["done"][0][0]["content"] == ran[-1]["content"]
+    assert len(executions(on_disk)) == len(ran) == 2
+
+
+@pytest.mark.slow
+def test_what_begins_on_a_full_disk_does_not_run(server, disk, on_disk):
+    said = server.start("trouble:crowd", folder=on_disk, full=disk.path, call="run_or_retrieve", before=True).said()
+    assert said["error"]["kind"] in ("ours", "sqlite")
+    assert not executions(on_disk)
+    os.unlink(f"{disk.path}/ballast")
+    assert wish(server, on_disk)["content"] == executions(on_disk)[0]["content"]
+
+
+@pytest.mark.slow
+def test_a_sweep_that_meets_the_full_disk_loses_nothing_that_ended(server, disk, on_disk):
+    said = server.start("trouble:crowd", folder=on_disk, full=disk.path, call="sweep", sets=5).said()
+    assert said["error"] is not None
+    ran = executions(on_disk)
+    assert ran
+    os.unlink(f"{disk.path}/ballast")
+    row = server.start("work:follow", folder=on_disk, operations=["sweep"], shape="file", fresh=True).said()
+    assert not row["check"], row["check"]
+    assert ran[0]["content"] in {one["content"] for one in row["done"][0]}
+    assert len(executions(on_disk)) <= 2 + len(ran), "and at most one had not ended"
 
 
 # ---- folders that cannot be written ------------------------------------------------------------------------------
@@ -226,3 +303,74 @@ def test_a_hit_needs_no_lock(server, case, locked):
     said = child.said()
     locked.execute("ROLLBACK")
     assert said["row"] == row
+
+
+# ---- results without write permission, as git-annex, DVC and Nix leave them ---------------------------------------
+@pytest.mark.parametrize("fsync", [False, True])
+@pytest.mark.parametrize("call", ["run_or_retrieve", "run", "sweep"])
+def test_a_folder_without_write_permission_is_stored_as_it_is_and_runs_once(server, open_case, call, fsync):
+    allow(open_case)
+    names = {"folder": open_case, "call": call, "extra": True, "fsync": fsync, "times": 2}
+    said = server.start("trouble:keep_closed", **names).said()
+    assert "error" not in said, said["error"]["traceback"]
+    assert said["modes"] == [0o555]
+    assert not said["check"]
+    assert len(executions(open_case)) == {"run_or_retrieve": 1, "run": 2, "sweep": 3}[call]
+
+
+def test_a_folder_without_write_permission_is_deleted_whole(server, open_case):
+    allow(open_case)
+    said = server.start("trouble:keep_closed", folder=open_case, call="run_or_retrieve").said()
+    assert "error" not in said, said["error"]["traceback"]
+    said = server.start("trouble:keep_closed", folder=open_case, call="delete file").said()
+    assert said["rows"] == [True]
+    assert said["left"] == ["reserve", "starts"] or not {*said["left"]} - {"reserve", "starts", "logs"}
+    assert os.listdir(os.path.join(open_case, "results")) == [".entropic"]
+
+
+# ---- what cannot be recorded, or not be removed ------------------------------------------------------------------
+@pytest.fixture
+def refused(server, case):
+    """A case with a finished run whose place somebody has taken since."""
+    fault = {"step": "place", "when": "before", "do": "kill"}
+    child = server.start("work:suffer", folder=case, operation="run_or_retrieve", shape="file", fault=fault)
+    assert child.status() < 0
+    path = Path(case, "results", f"{FIRST}{work.SUFFIX}")
+    path.write_text("somebody's")
+    return str(path)
+
+
+def test_a_set_that_cannot_be_recorded_is_that_sets_failure_and_the_others_run(server, case, refused):
+    said = server.start("trouble:sweep_beside", folder=case, on_error="continue").said()
+    assert said["error"] is None, said["error"]["traceback"]
+    assert said["rows"] == [2, 3]
+    (told,) = [text for text in said["warnings"] if "sets of" in text]
+    assert "1 of 3" in told
+    assert refused in told, "the message says what is in the way"
+    os.unlink(refused)
+    rows = server.start("work:follow", folder=case, operations=["sweep"], shape="file", fresh=True).said()
+    assert not rows["check"], rows["check"]
+    assert len(executions(case)) == 3, "nothing ran twice"
+
+
+def test_a_set_that_cannot_be_recorded_ends_a_sweep_that_ends_at_failures_with_its_error(server, case, refused):
+    said = server.start("trouble:sweep_beside", folder=case, on_error="raise").said()
+    assert said["error"]["type"] == "ForeignFileError"
+    assert refused in said["error"]["text"]
+    assert Path(refused).read_text() == "somebody's"
+
+
+def test_repair_and_gc_report_no_removal_that_did_not_happen(server, open_case):
+    allow(open_case)
+    fault = {"step": "execute", "when": "after", "do": "kill"}
+    child = server.start("work:suffer", folder=open_case, operation="run", shape="folder+extra", fault=fault)
+    assert child.status() < 0
+    (left,) = Path(staging(open_case)).glob("*.work")
+    for path, _, _ in os.walk(left):
+        os.chmod(path, 0o755)
+        os.chown(path, 0, 0)
+    allow(open_case, *[path for path, _, _ in os.walk(left)])
+    said = server.start("trouble:mend", folder=open_case).said()
+    assert left.exists()
+    assert not [text for text in [*said["done"], *said["removed"]] if left.name in text]
+    assert left.name in said["left"], "it says that this is left"

@@ -5,9 +5,12 @@ import gc
 import os
 import resource
 import sqlite3
+import tempfile
 import time
 import traceback
+import warnings
 
+import disks
 import work
 
 from entropic import EntropicError
@@ -54,6 +57,30 @@ def fill(folder, call, before=None, within=None, during=0, size=0, custom=0, set
     finally:
         limit(resource.RLIM_INFINITY)
     return None
+
+
+def crowd(folder, full, call, shape="file", sets=1, before=False):
+    """Make a call whose first run fills the disk of the folder `full`, once it has written its result."""
+    work.behave(folder, shape=shape)
+    made = work.store(folder)
+    write = made._context.runner
+
+    def runner(params):
+        write(params)
+        if not os.path.exists(os.path.join(full, "ballast")):
+            disks.fill(full)
+
+    object.__setattr__(made._context, "runner", runner)
+    if before:
+        disks.fill(full)
+    try:
+        if call == "sweep":
+            rows = list(made.sweep([{"x": x} for x in range(1, sets + 1)]))
+        else:
+            rows = [getattr(made, call)({"x": 1})]
+    except Exception as error:
+        return {"error": said_of(error), "rows": []}
+    return {"error": None, "rows": [work.seen(row) for row in rows]}
 
 
 def said_of(error):
@@ -111,3 +138,53 @@ def failure_of(folder):
     made = work.store(folder)
     id = made._context.hasher({"x": 1})
     return {"state": made._context.ledger.find(id).state, "failure": made._context.ledger.failure(id)}
+
+
+def keep_closed(folder, call, extra=False, fsync=False, times=1):
+    """Make calls, without the rights of root, whose results are folders without write permission."""
+    work.behave(folder, shape="folder+extra" if extra else "folder")
+    work.store(folder)
+    with powerless():
+        made = work.store(folder, fsync=fsync)
+        write = made._context.runner
+
+        def runner(params):
+            write(params)
+            for path, _, names in os.walk(params["result_file"]):
+                for name in names:
+                    os.chmod(os.path.join(path, name), 0o444)
+                os.chmod(path, 0o555)
+
+        object.__setattr__(made._context, "runner", runner)
+        try:
+            rows = [work.do(made, call, folder) for _ in range(times)]
+            modes = {os.stat(path).st_mode & 0o777 for row in made.select() for path, _, _ in os.walk(row.result_file)}
+            left = [name for name in os.listdir(made._context.staging.root) if not name.endswith(".work")]
+            report = made.check()
+            return {"rows": rows, "modes": sorted(modes), "left": left, "check": "" if report.ok else str(report)}
+        except Exception as error:
+            return {"error": said_of(error)}
+
+
+def sweep_beside(folder, on_error):
+    """Sweep three sets, of which one has a finished run that cannot be recorded."""
+    work.behave(folder)
+    made = work.store(folder)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            rows = made.sweep([{"x": x} for x in (1, 2, 3)], on_error=on_error)
+        except Exception as error:
+            return {"error": said_of(error), "rows": [row.x for row in made.select()], "warnings": []}
+    return {"error": None, "rows": [row.x for row in rows], "warnings": [str(one.message) for one in caught]}
+
+
+def mend(folder):
+    """Repair, and collect garbage, without the rights of root."""
+    with tempfile.TemporaryDirectory() as elsewhere:  # it imports what is imported late
+        work.Store(work.runner, work.Point, elsewhere, work.SUFFIX, "sqlite://").repair()
+    with powerless():
+        made = work.store(folder)
+        repaired = made.repair()
+        removed = made.gc(leftovers=True).removed
+    return {"done": repaired.done, "left": str(repaired.left), "removed": [str(one) for one in removed]}

@@ -153,4 +153,4 @@ def _loss(context: StoreContext[Any], raw: Any) -> str:
     found = measure(path)
     if found is None:
         return f"its result file {os.path.basename(path)} is gone"
-    return f"its result file {os.path.basename(path)} has {found.size} bytes instead of {recorded}"
+    return f"its result file {os.path.basename(path)} {lookup.difference(found.size, recorded)}"

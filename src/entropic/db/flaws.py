@@ -81,7 +81,7 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
     "lease_until": _or_null(lambda value: _is_number(value) and value >= 0),
     "waits_for": _or_null(_are_keys),
     "published": _or_null(lambda value: names.is_one(names.ATTEMPT, value)),
-    "size": _or_null(lambda value: _is_whole(value) and value >= 0),
+    "size": _or_null(lambda value: _is_whole(value) and value >= -1),  # -1: `ledger.DISTRUSTED`
     "mtime_ns": _or_null(_is_whole),
     "extra": _or_null(_is_flag),
     "registered": _or_null(names.is_recorded_path),

@@ -32,6 +32,7 @@ from entropic.support import process
 from entropic.support.failure import Record, parse
 
 IDLE, RUNNING, DELETING, FAILED = "idle", "running", "deleting", "failed"
+DISTRUSTED = -1  # the recorded size of a result that a power cut may have damaged: no file has it
 UNUSED = "0-00000000"  # the attempt of a claim that was made only to be locked
 
 _c = ledger.c

@@ -7,7 +7,6 @@ import atexit
 import contextvars
 import copy
 import os
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,15 +15,20 @@ from typing import Any, NamedTuple
 
 from entropic.errors import ParameterError, ResultMissingError, StoreError, note
 from entropic.files import sidecar as sidecars
-from entropic.files.durable import sync
+from entropic.files.durable import is_cheap, sync_content, sync_names
 from entropic.files.measure import measure
-from entropic.files.place import remove
+from entropic.files.place import move, remove, remove_tree
+from entropic.files.reserve import FULL, Reserve
 from entropic.files.sidecar import Sidecar
 from entropic.files.staging import Staging
 from entropic.params.model import now_as_text
 from entropic.support import process
+from entropic.support.compact_json import compact
 
 Runner = Callable[[dict[str, Any]], None]
+RETURNED = "entropic: the runner had returned; what failed was to record its result, which is discarded"
+LONG = 1.0  # seconds from which on a run may wait for its data to be on the disk, `fsync` or not
+MOST_ELSE = 16 * 1024  # bytes of a sidecar beside the custom data
 
 
 class Inside(NamedTuple):
@@ -73,10 +77,17 @@ class Workspace:
         self._count = 0
         staging.check_root()
         os.makedirs(self.path)  # with all above it, should somebody have removed that
+        try:
+            self.reserve = Reserve(staging, self.worker.name)
+        except OSError:
+            remove_tree(self.path)
+            self.worker.close()
+            raise
 
     def close(self) -> None:
         """Remove it with all that is in it."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        remove_tree(self.path)
+        self.reserve.close()
         self.worker.close()
 
     def execution(self) -> str:
@@ -120,7 +131,11 @@ def _new_workspace(staging: Staging) -> Workspace:
     try:
         return Workspace(staging)
     except OSError as error:
-        raise StoreError(f"cannot write in {staging.root!r}: {error.strerror}; nothing was run") from error
+        raise _refused(staging, error) from error
+
+
+def _refused(staging: Staging, error: OSError) -> StoreError:
+    return StoreError(f"cannot write in {staging.root!r}: {error.strerror}; nothing was run")
 
 
 def retire() -> None:
@@ -148,12 +163,15 @@ def run(task: Task, runner: Runner) -> Sidecar:
         Whatever the runner raises, unchanged.
     """
     space = workspace(task.staging)
-    execution = start(task, space)
+    execution, returned = start(task, space), False
     try:
         elapsed = execute(task, runner, f"{space.path}{os.sep}{task.path}")
+        returned = True
         extra = lift(task, space, execution)
-        finished = finish(task, describe(task, execution, elapsed, extra))
+        finished = finish(task, describe(task, space, execution, elapsed, extra), space)
     except BaseException as error:
+        if returned and isinstance(error, OSError) and not isinstance(error, ResultMissingError):
+            note(error, RETURNED)
         if not os.path.isdir(space.path):
             note(error, f"entropic: {space.path}, where the run was to write, was removed by somebody; call again")
             forget(task.staging)
@@ -162,12 +180,27 @@ def run(task: Task, runner: Runner) -> Sidecar:
         if sidecars.read(task.staging, task.key, task.attempt) is None:
             discard(task, execution)
         raise
-    free(task.staging, space)
+    if space.reserve.spent:
+        space.close()  # the next run reserves anew, or does not begin
+    else:
+        free(task.staging, space)
     return finished
 
 
 def start(task: Task, space: Workspace) -> str:
-    """Name the execution: from here on it may leave something behind."""
+    """Name the execution: from here on it may leave something behind.
+
+    Raises
+    ------
+    StoreError
+        If there is no room on the disk for what is recorded of it.
+    """
+    if task.custom_data and (size := len(compact(task.custom_data)) + MOST_ELSE) > space.reserve.size:
+        try:
+            space.reserve.grow(size)
+        except OSError as error:
+            space.close()
+            raise _refused(task.staging, error) from error
     return space.execution()
 
 
@@ -226,7 +259,8 @@ def lift(task: Task, space: Workspace, execution: str) -> bool:
     """
     staging, stem = task.staging, f"{task.key}.{task.attempt}.{execution}"
     try:
-        os.rename(f"{space.path}{os.sep}{task.path}", staging.inside(stem + staging.suffix))
+        source, target = f"{space.path}{os.sep}{task.path}", staging.inside(stem + staging.suffix)
+        space.reserve.with_room(lambda: move(source, target))
     except FileNotFoundError:
         left = ", ".join(sorted(os.listdir(space.path))) if os.path.isdir(space.path) else ""
         raise ResultMissingError(
@@ -235,12 +269,17 @@ def lift(task: Task, space: Workspace, execution: str) -> bool:
         ) from None
     extra = bool(os.listdir(space.path))
     if extra:
-        os.rename(space.path, staging.inside(stem + ".files"))
-        os.mkdir(space.path)
+        space.reserve.with_room(lambda: move(space.path, staging.inside(stem + ".files")))
+        try:
+            os.mkdir(space.path)
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            space.reserve.spent = True  # this run needs it no more, and the next one makes another
     return extra
 
 
-def describe(task: Task, execution: str, elapsed: float, extra: bool) -> Sidecar:
+def describe(task: Task, space: Workspace, execution: str, elapsed: float, extra: bool) -> Sidecar:
     """Return the sidecar of what was lifted; make its slot, if it will replace a folder or a file by a folder.
 
     Raises
@@ -249,14 +288,16 @@ def describe(task: Task, execution: str, elapsed: float, extra: bool) -> Sidecar
         If the result is a link that leads nowhere.
     """
     path = task.staging.inside(f"{task.key}.{task.attempt}.{execution}{task.staging.suffix}")
-    if task.fsync:
-        sync(path)
+    if task.fsync or elapsed >= LONG:
+        _wait_for_disk(task, [path, *([f"{path.removesuffix(task.staging.suffix)}.files"] if extra else [])], elapsed)
     found = measure(path)
     if found is None:
         raise ResultMissingError(f"the runner left a link that leads nowhere as params['result_file'] ({task.path})")
     slotted = task.published is not None and (found.folder or os.path.isdir(task.staging.path(task.path)))
     if slotted:
-        os.mkdir(task.staging.inside(f"{task.key}.{task.attempt}.{execution}.slot"))
+        space.reserve.make_folder(task.staging.inside(f"{task.key}.{task.attempt}.{execution}.slot"))
+    if task.fsync:
+        sync_names(task.staging.root)  # a sidecar that survives must not name what does not
     return Sidecar(
         model=task.model,
         id=task.id,
@@ -276,20 +317,44 @@ def describe(task: Task, execution: str, elapsed: float, extra: bool) -> Sidecar
     )
 
 
-def finish(task: Task, sidecar: Sidecar) -> Sidecar:
+def _wait_for_disk(task: Task, paths: list[str], elapsed: float) -> None:
+    """Return when all data are on the disk, if the store asks for that, or if the run took so long that it is cheap."""
+    if os.path.exists(paths[0]) and (task.fsync or is_cheap(paths, elapsed)):
+        for path in paths:
+            sync_content(path)
+
+
+def finish(task: Task, sidecar: Sidecar, space: Workspace) -> Sidecar:
     """Create and write the sidecar; where another execution was first, return its."""
+    created = False
     try:
         descriptor = sidecars.create(task.staging, task.key, task.attempt)
+        created = True
+        sidecars.write(descriptor, sidecar, task.fsync)
     except FileExistsError:
-        discard(task, sidecar.execution)
-        first = sidecars.read(task.staging, task.key, task.attempt)
-        if first is None:
-            raise Torn(task.attempt) from None
-        return first
-    sidecars.write(descriptor, sidecar, task.fsync)
+        return _first(task, sidecar)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        path = task.staging.inside(sidecars.name(task.key, task.attempt))
+        try:
+            # If it was created it is torn so far, and nobody else writes to it.
+            if not space.reserve.become(path, sidecars.encode(sidecar), is_ours=created):
+                raise
+        except FileExistsError:
+            return _first(task, sidecar)
     if task.fsync:
-        sync(task.staging.root)
+        sync_names(task.staging.root)
     return sidecar
+
+
+def _first(task: Task, sidecar: Sidecar) -> Sidecar:
+    """Return the sidecar of the execution that was first, and discard what this one made."""
+    discard(task, sidecar.execution)
+    first = sidecars.read(task.staging, task.key, task.attempt)
+    if first is None:
+        raise Torn(task.attempt)
+    return first
 
 
 def discard(task: Task, execution: str) -> None:

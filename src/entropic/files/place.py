@@ -18,6 +18,32 @@ from entropic.files.staging import Staging
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV, errno.EMLINK}
 
 
+def move(source: str, target: str) -> None:
+    """Rename a file or a folder, one without write permission too: that of git-annex, DVC or Nix, say.
+
+    A folder's own permission counts, since a rename changes its `..`; it has it for that moment only.
+    """
+    try:
+        os.rename(source, target)
+        return
+    except PermissionError:
+        try:
+            folder = os.open(source, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:
+            folder = None
+        if folder is None:
+            raise
+    try:
+        mode = stat.S_IMODE(os.fstat(folder).st_mode)
+        os.fchmod(folder, mode | stat.S_IWUSR)
+        try:
+            os.rename(source, target)
+        finally:
+            os.fchmod(folder, mode)
+    finally:
+        os.close(folder)
+
+
 def place(staging: Staging, sidecar: Sidecar, where: str, first: bool) -> bool:
     """Move an attempt's result to its place; False if it was moved before (or is gone).
 
@@ -83,7 +109,7 @@ def unlink_t(source: str) -> None:
 def _place_folder(source: str, target: str) -> None:
     if os.path.lexists(source):
         _check_free(target)
-    os.rename(source, target)
+    move(source, target)
 
 
 def _check_free(target: str) -> None:
@@ -94,7 +120,7 @@ def _check_free(target: str) -> None:
 def move_aside(staging: Staging, sidecar: Sidecar, where: str) -> None:
     """Move the old result out of the way of a folder, into the slot of the new one, which works once."""
     with contextlib.suppress(FileNotFoundError, FileExistsError, NotADirectoryError):
-        os.rename(staging.path(where), _old(staging, sidecar.slot))
+        move(staging.path(where), _old(staging, sidecar.slot))
 
 
 def spend_slot(staging: Staging, sidecar: Sidecar) -> None:
@@ -106,9 +132,9 @@ def keep(staging: Staging, sidecar: Sidecar, where: str, replaced: str | None) -
     """Move what else the runner left beside the result; remove that of the attempt that it replaces."""
     if sidecar.extra:
         with contextlib.suppress(FileNotFoundError):
-            os.rename(staging.inside(sidecar.files), staging.extra(where, sidecar.attempt))
+            move(staging.inside(sidecar.files), staging.extra(where, sidecar.attempt))
     if replaced and replaced != sidecar.attempt:
-        shutil.rmtree(staging.extra(where, replaced), ignore_errors=True)
+        remove_tree(staging.extra(where, replaced))
 
 
 def clear(staging: Staging, slot: str, where: str, published: str | None, extra: bool) -> None:
@@ -116,9 +142,9 @@ def clear(staging: Staging, slot: str, where: str, published: str | None, extra:
     old = _old(staging, slot)
     if not os.path.lexists(old):
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            os.rename(staging.path(where), old)
+            move(staging.path(where), old)
     if published and extra:
-        shutil.rmtree(staging.extra(where, published), ignore_errors=True)
+        remove_tree(staging.extra(where, published))
 
 
 def _old(staging: Staging, slot: str) -> str:
@@ -144,7 +170,10 @@ def spent(slot: str) -> str:
 
 
 def remove(path: str) -> None:
-    """Remove a file or folder of the staging folder; one that is gone already is fine."""
+    """Remove a file or folder of the staging folder; one that is gone already is fine.
+
+    What cannot be removed of a folder stays: who reports a removal looks whether it happened.
+    """
     try:
         os.unlink(path)
     except FileNotFoundError:
@@ -156,4 +185,14 @@ def remove(path: str) -> None:
             return
         if not stat.S_ISDIR(found.st_mode):
             raise
-        shutil.rmtree(path, ignore_errors=True)
+        remove_tree(path)
+
+
+def remove_tree(folder: str) -> None:
+    """Remove a folder of ours with all that is in it, as far as that is possible: folders without write bits, too."""
+    shutil.rmtree(folder, ignore_errors=True)
+    if os.path.lexists(folder):
+        for path, _, _ in os.walk(folder, topdown=True):
+            with contextlib.suppress(OSError):
+                os.chmod(path, stat.S_IRWXU)
+        shutil.rmtree(folder, ignore_errors=True)

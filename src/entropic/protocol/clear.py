@@ -1,9 +1,11 @@
 """What is left to do once a row is deleted: its file goes into a slot, which is spent before the claim moves on."""
 
+import os
 from typing import Any
 
 from entropic.db.ledger import Claim
 from entropic.files import place as places
+from entropic.files.durable import sync_names
 from entropic.protocol.context import StoreContext
 
 
@@ -12,13 +14,20 @@ def slot_of(context: StoreContext[Any], id: str, attempt: str) -> str:
     return f"{context.key_of(id)}.{attempt}.slot"
 
 
-def finish_delete(context: StoreContext[Any], deleting: Claim) -> None:
-    """Remove a deleted row's file; the deleter does it, and anyone who finds it half done."""
+def finish_delete(context: StoreContext[Any], deleting: Claim) -> bool:
+    """Remove a deleted row's file; the deleter does it, and anyone who finds it half done.
+
+    False if something of it is left in the staging folder.
+    """
     slot = slot_of(context, deleting.id, deleting.attempt)
     clear(context, deleting, slot)
     spend(context, slot)
+    if context.fsync:  # else the file may be back after a power cut, as one that nobody knows
+        sync_names(context.staging.results_dir)
     release(context, deleting)
-    places.remove(context.staging.inside(places.spent(slot)))
+    left = context.staging.inside(places.spent(slot))
+    places.remove(left)
+    return not os.path.lexists(left)
 
 
 def clear(context: StoreContext[Any], deleting: Claim, slot: str) -> None:

@@ -5,6 +5,7 @@ import stat
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from entropic.db.ledger import DISTRUSTED
 from entropic.files.measure import measure
 from entropic.protocol import verify
 from entropic.protocol.context import ModelT, StoreContext
@@ -90,6 +91,13 @@ def classify(context: StoreContext[Any], raw: Any) -> Look:
     if place is not None and not is_registered and found.mtime_ns != mtime_ns:
         return raw, None
     return raw, path
+
+
+def difference(size: int, recorded: int | None) -> str:
+    """Say, after its path, what is wrong with a file that has another size than recorded."""
+    if recorded == DISTRUSTED:
+        return "may not have reached the disk whole before the machine went down"
+    return f"has {size} bytes instead of {recorded}"
 
 
 def only_mtime_differs(context: StoreContext[Any], suspect: Any) -> bool:

@@ -16,7 +16,7 @@ from entropic.errors import DatabaseBusy, PublishError, ResultMissingError, note
 from entropic.files import place as places
 from entropic.files import sidecar as sidecars
 from entropic.files.attempt import Task
-from entropic.files.durable import sync
+from entropic.files.durable import sync_names
 from entropic.files.measure import measure
 from entropic.files.sidecar import Sidecar
 from entropic.protocol.context import StoreContext
@@ -118,6 +118,7 @@ def publish_locked(context: StoreContext[Any], connection: Connection, claim: He
     if visible:
         raise Visible(sidecar)  # and roll back: what the database refuses, it has refused by now
     move(context, claim, sidecar)
+    sync_places(context)
     return raw
 
 
@@ -181,8 +182,12 @@ def move(context: StoreContext[Any], claim: Held, sidecar: Sidecar) -> None:
         raise Vanished(sidecar)
     if sidecar.extra or claim.extra:
         places.keep(staging, sidecar, where, claim.published if claim.extra else None)
+
+
+def sync_places(context: StoreContext[Any]) -> None:
+    """Return when what was moved to its place is there after a power cut too, if the store asks for that."""
     if context.fsync:
-        sync(staging.results_dir, deep=False)
+        sync_names(context.staging.results_dir)
 
 
 def unpublish(context: StoreContext[Any], sidecar: Sidecar) -> None:
@@ -295,6 +300,7 @@ def _publish_together(context: StoreContext[Any], ordered: list[tuple[Task, Side
         raws = record_many(context, connection, ordered)
         for task, sidecar in ordered:
             move(context, task, sidecar)
+        sync_places(context)
         return raws
 
     raws = context.database.transact(work)

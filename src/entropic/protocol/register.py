@@ -1,5 +1,6 @@
 """`Store.register`: a row for a file that was made elsewhere, which stays where it is and is never touched."""
 
+import contextlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 from entropic.db.connection import Connection
 from entropic.db.ledger import Claim
 from entropic.errors import ParameterError, RegisterError, ResultMissingError
+from entropic.files.durable import sync_content, sync_names
 from entropic.files.measure import Measure, measure
 from entropic.files.staging import FOLDER
 from entropic.protocol import run
@@ -31,6 +33,10 @@ def register(
     if found_file is None:
         raise ResultMissingError(f"there is no file {path} to register for {context.describe(params, id)}")
     refuse_own(context, id, path)
+    if context.fsync:
+        with contextlib.suppress(PermissionError):  # of what others made, and only they may read
+            sync_content(path)
+            sync_names(os.path.dirname(path))
     with Call() as call:
 
         def act(connection: Connection, found: Claim | None, _: set[str]) -> Any:

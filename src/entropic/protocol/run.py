@@ -153,8 +153,10 @@ def execute(context: StoreContext[Any], task: Task) -> Sidecar | None:
 
 def note_params(context: StoreContext[Any], error: BaseException, task: Task) -> None:
     """Add to what a runner raised, once, which params it was."""
-    text = f"entropic: raised while running {context.describe(task.params, task.id)}"
-    if text not in getattr(error, "__notes__", ()):
+    notes = getattr(error, "__notes__", ())
+    doing = "recording" if attempt.RETURNED in notes else "running"
+    text = f"entropic: raised while {doing} {context.describe(task.params, task.id)}"
+    if text not in notes:
         note(error, text)
 
 
@@ -235,7 +237,7 @@ def warn_of_loss(context: StoreContext[Any], lost: Sequence[Request]) -> None:
     """Say, once for all of them, that stored results are lost and are run again."""
     path = context.rows.file_of(lost[0].suspect)
     recorded, found = context.rows.seen_of(lost[0].suspect)[1], measure(path)
-    what = "is gone" if found is None else f"has {found.size} bytes instead of {recorded}"
+    what = "is gone" if found is None else lookup.difference(found.size, recorded)
     more = f", and {len(lost) - 1} other results are lost as well: they are" if len(lost) > 1 else ": it is"
     warnings.warn(
         f"the result file {path} of {context.describe(lost[0].params, lost[0].id)} {what}{more} run again",

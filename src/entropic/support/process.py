@@ -34,6 +34,18 @@ def _boot() -> str:
     return hashlib.sha256(boot.encode()).hexdigest()[:8]
 
 
+def start_of_machine() -> str:
+    """Return a name for the present start of this machine, the same in all its containers."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            boot = file.read().strip()
+    except OSError:
+        import psutil
+
+        boot = f"{psutil.boot_time():.0f}"
+    return hashlib.sha256(boot.encode()).hexdigest()[:8]
+
+
 def _exists(pid: int) -> bool:
     try:
         os.kill(pid, 0)

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from entropic.db.connection import Connection
 from entropic.db.ledger import FAILED, Claim
-from entropic.errors import RunFailed, UnreadableError, note, noting
+from entropic.errors import ForeignFileError, PublishError, RunFailed, UnreadableError, note, noting
 from entropic.executors.contract import TORN, Outcome, outcome_on_disk
 from entropic.files import sidecar as sidecars
 from entropic.files.attempt import Task
@@ -28,8 +28,8 @@ from entropic.support.failure import describe, message_of
 log = logging.getLogger("entropic")
 
 UNDONE: Literal["undone"] = "undone"  # what somebody has left half done comes first
-# What becomes of a set: its task, who runs it, that it failed meanwhile; None: its row is to be read.
-Decision = Task | Busy | RunFailed | UnreadableError | Literal["undone"] | None
+# What becomes of a set: its task, who runs it, why it can have no row now; None: its row is to be read.
+Decision = Task | Busy | RunFailed | PublishError | UnreadableError | Literal["undone"] | None
 
 MOST_CLAIMED = 200  # in one transaction
 CHUNK_SECONDS = 0.2  # a chunk of claims should last this long
@@ -190,7 +190,8 @@ class Share:
             if decision == UNDONE:
                 try:
                     decisions[id] = claim(self._context, self._missing[id], self._owner)
-                except (RunFailed, UnreadableError) as error:  # it ended just now, and not well
+                # It ended just now, and not well, or cannot be recorded, or not be read.
+                except (RunFailed, PublishError, UnreadableError) as error:
                     decisions[id] = error
         return decisions
 
@@ -202,7 +203,10 @@ class Share:
         except UnreadableError as error:  # the fault of this one alone
             return error
         failure = self._failed_meanwhile(found) if found is not None and found.state == FAILED else None
-        return failure or decide(self._context, connection, self._missing[id], self._owner, found, taken)
+        try:
+            return failure or decide(self._context, connection, self._missing[id], self._owner, found, taken)
+        except ForeignFileError as error:  # said before its claim, so the transaction of the others can go on
+            return error
 
     def _sort_in(self, id: str, decision: Decision) -> bool:
         """Do with a set what was decided; False if its row is to be read."""
@@ -211,7 +215,7 @@ class Share:
         elif isinstance(decision, Busy):
             self._busy[id] = decision.claim
             self._met.add(decision.claim.owner)
-        elif isinstance(decision, RunFailed | UnreadableError):
+        elif isinstance(decision, RunFailed | PublishError | UnreadableError):
             self.failures[id] = decision
         return decision is not None
 

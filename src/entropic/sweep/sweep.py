@@ -17,7 +17,14 @@ from dataclasses import dataclass, field
 from typing import Any, Generic
 
 from entropic.db.connection import Connection
-from entropic.errors import ParameterError, ResultMissingError, RunsFailedWarning, levels_to_user, noting
+from entropic.errors import (
+    ParameterError,
+    PublishError,
+    ResultMissingError,
+    RunsFailedWarning,
+    levels_to_user,
+    noting,
+)
 from entropic.executors.contract import Executor, ExecutorLost
 from entropic.executors.serial import Serial
 from entropic.files import attempt
@@ -236,9 +243,12 @@ def _warn(context: StoreContext[Any], planned: Planned[Any], failures: Mapping[s
     if not failures:
         return
     kinds = Counter(type(error).__name__ for error in failures.values())
+    refused = [error for error in failures.values() if isinstance(error, PublishError)]
+    why = [f"{len(refused)} cannot be recorded, such as: {refused[0]}"] if refused else []
+    why += ["failures() says why"] if len(refused) < len(failures) else []
     shown = ", ".join(f"{kind} x {count}" if count > 1 else kind for kind, count in kinds.most_common(5))
     warnings.warn(
-        f"{len(failures)} of {len(planned.rows)} sets of {context.schema.name} failed ({shown}); failures() says why",
+        f"{len(failures)} of {len(planned.rows)} sets of {context.schema.name} failed ({shown}); {'; '.join(why)}",
         RunsFailedWarning,
         stacklevel=levels_to_user(),
     )

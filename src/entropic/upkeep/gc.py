@@ -5,7 +5,6 @@ is judged here without a lock is judged again under it, so whoever runs, replace
 """
 
 import os
-import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -16,7 +15,7 @@ import sqlalchemy as sa
 from entropic.ask.select import matching
 from entropic.db.connection import Connection
 from entropic.db.flaws import claims_place
-from entropic.db.ledger import FAILED, IDLE, RUNNING, Claim, new_attempt
+from entropic.db.ledger import DISTRUSTED, FAILED, IDLE, RUNNING, Claim, new_attempt
 from entropic.db.query import fetch
 from entropic.db.tables import ledger
 from entropic.errors import ParameterError, PublishError, StoreError, UnreadableError
@@ -251,8 +250,12 @@ def _stray_extras(context: StoreContext[Any], report: Disposal, before: datetime
             report.kept.append(Removal("orphan", claim.id, path, 0, f"{claim.id}: {path} stays: {reason}"))
         elif report.dry_run or _is_over(context, claim.id, attempt):
             if not report.dry_run:
-                shutil.rmtree(path, ignore_errors=True)
-            report.removed.append(Removal("orphan", claim.id, path, size, text))
+                places.remove_tree(path)
+            if not report.dry_run and os.path.lexists(path):
+                text = f"{claim.id}: {path} stays, in part at least: something in it could not be removed"
+                report.kept.append(Removal("orphan", claim.id, path, 0, text))
+            else:
+                report.removed.append(Removal("orphan", claim.id, path, size, text))
 
 
 def _is_over(context: StoreContext[Any], id: str, attempt: str) -> bool:
@@ -315,7 +318,7 @@ def _examine(context: StoreContext[Any], one: _Held) -> tuple[int, str | None]:
     if os.path.islink(path):
         return 0, "it is a link, and what it leads to may be yours; delete() removes its row"
     found = measure(path)
-    if found is not None and one.recorded is not None and found.size != one.recorded:
+    if found is not None and one.recorded not in (None, DISTRUSTED) and found.size != one.recorded:
         return 0, f"it has {found.size} bytes instead of {one.recorded}, so somebody changed or replaced it"
     beside = _size(context.staging.extra(one.path, one.attempt)) if one.extra else 0
     return (found.size if found else 0) + beside, None
@@ -343,8 +346,8 @@ def _remove(context: StoreContext[Any], one: _Held) -> str | None:
             return None, begin(context, connection, found, begun[-1], keep_failure=True)
 
         reason, deleting = act_when_free(context, one.id, act)
-        if deleting is not None:
-            finish_delete(context, deleting)
+        if deleting is not None and not finish_delete(context, deleting):
+            reason = f"its row is gone, and of its files something could not be removed from {context.staging.root}"
         for attempt in begun[:-1]:  # their transactions were rolled back, or all is done
             places.remove(context.staging.inside(slot_of(context, one.id, attempt)))
         if deleting is not None and not deleting.failed:

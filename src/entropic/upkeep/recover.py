@@ -15,7 +15,7 @@ from typing import Any
 
 from entropic.db.connection import Connection
 from entropic.db.ledger import DELETING, RUNNING, Claim
-from entropic.errors import EntropicError, ResultLostWarning, levels_to_user
+from entropic.errors import EntropicError, ResultLostWarning, StoreError, levels_to_user
 from entropic.files import attempt
 from entropic.files import sidecar as sidecars
 from entropic.files.place import remove, spent
@@ -128,13 +128,22 @@ def _take_in(context: StoreContext[Any], left: Left) -> str:
         finish_delete(context, left.deleting)
         return f"finished the delete of {left.deleting.id}"
     if left.finished is None:
-        remove(context.staging.inside(left.found.name))
+        _remove(context, left.found.name)
         return f"removed {left.found.name}"
     if left.current and publish.publish(context, left.finished) is not None:
         publish.clean(context, left.finished)
         return f"recorded the finished run {left.finished.id}"
     publish.discard(context, left.finished)
+    for name in _names_of(left.finished):
+        _remove(context, name)  # or say why it is still there
     return f"removed {left.found.name} and its result, which a newer one replaced"
+
+
+def _remove(context: StoreContext[Any], name: str) -> None:
+    path = context.staging.inside(name)
+    remove(path)
+    if os.path.lexists(path):
+        raise StoreError(f"{path} could not be removed, or not whole: something in it may belong to another user")
 
 
 def survey(context: StoreContext[Any]) -> list[Left]:

@@ -10,6 +10,7 @@ from entropic.db.ledger import RUNNING, Claim
 from entropic.files.measure import measure
 from entropic.params.keys import Hasher
 from entropic.protocol.context import StoreContext
+from entropic.protocol.lookup import difference
 from entropic.support.show import html_table, one_line
 from entropic.upkeep.recover import collect, release_dead, survey
 
@@ -139,7 +140,7 @@ def _check_file(context: StoreContext[Any], report: Report, raw: Any, id: str, p
     if found is None:
         report.missing.append(Finding(id, path, f"{id}: its result file {path} is gone; it runs again when asked for"))
     elif size is not None and found.size != size:
-        text = f"{id}: {path} has {found.size} bytes instead of {size}; it runs again when asked for"
+        text = f"{id}: {path} {difference(found.size, size)}; it runs again when asked for"
         report.damaged.append(Finding(id, path, text))
 
 

@@ -1,0 +1,119 @@
+"""After a power cut: results whose names, sizes and times reached the disk, and whose data did not, are not served.
+
+A file system keeps a file's size and time in its journal, and its data where there was time to write them. What was
+appended has its size only once it is written. What was written through a mapping, or into a file that had its size
+before, as HDF5 and numpy do, may be zeros of the right size: `tests/crash/test_power_cut.py` cuts it off. So runs that
+take long enough wait for the disk (`files.durable.is_cheap`), and of the others the latest are looked at when a
+store is opened for the first time since the machine was started: what never reached the disk shows there as a hole.
+"""
+
+import contextlib
+import os
+import time
+import warnings
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+
+import sqlalchemy as sa
+
+from entropic.db.connection import Connection
+from entropic.db.ledger import DISTRUSTED, RUNNING, Claim
+from entropic.db.query import fetch
+from entropic.errors import ResultLostWarning, levels_to_user
+from entropic.files.durable import files_below, is_cheap
+from entropic.params.model import utcnow
+from entropic.protocol.context import StoreContext
+from entropic.support import process
+
+# Before the latest run that is known of. A system writes what is older than half a minute, or a few of them on laptops.
+WINDOW = timedelta(minutes=10)
+KEPT_SECONDS = 60 * 86400.0  # how long it is remembered which start of the machine was looked at
+
+
+def look_back(context: StoreContext[Any], is_new: bool) -> None:
+    """Distrust what a power cut may have damaged, once for each start of the machine.
+
+    Parameters
+    ----------
+    is_new
+        Whether nothing ever ran in this results folder with this database.
+    """
+    folder, model = context.staging.inside("starts"), context.key_of("")
+    mark = f"{folder}{os.sep}{model}.{process.start_of_machine()}"
+    if os.path.lexists(mark):
+        return
+    os.makedirs(folder, exist_ok=True)
+    if not is_new:
+        _distrust_latest(context)
+        _forget_old(folder, model)
+    os.close(os.open(mark, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW, 0o666))
+
+
+def _distrust_latest(context: StoreContext[Any]) -> None:
+    created = context.schema.table.c.created_at
+    newest = fetch(context.database, sa.select(sa.func.max(created)).where(created <= utcnow()))[0][0]
+    if newest is None:
+        return
+    since = datetime.fromisoformat(str(newest)) - WINDOW
+    ids = [id for (id,) in fetch(context.database, sa.select(context.schema.table.c.id).where(created >= since))]
+    claims = {claim.id: claim for claim in context.ledger.find_many(ids) if _is_settled(claim)}
+    distrusted = []
+    for raw in context.rows.read_many(claims):
+        id = context.rows.id_of(raw)
+        seconds = (context.rows.plain(raw)["custom_data"] or {}).get("elapsed_seconds", 0.0)
+        if _may_be_damaged(context, claims[id], seconds) and context.database.transact(
+            partial(_distrust, context, claims[id])
+        ):
+            distrusted.append(id)
+    if distrusted:
+        warnings.warn(
+            f"this machine was started anew since {len(distrusted)} of the latest runs of {context.schema.name} ended, "
+            f"and parts of their results never reached the disk, as their holes tell: {', '.join(distrusted[:5])}"
+            f"{', ...' if len(distrusted) > 5 else ''}. They run again when asked for",
+            ResultLostWarning,
+            stacklevel=levels_to_user(),
+        )
+
+
+def _is_settled(claim: Claim) -> bool:
+    return claim.published is not None and claim.registered is None and claim.state != RUNNING
+
+
+def _distrust(context: StoreContext[Any], seen: Claim, connection: Connection) -> bool:
+    found, _ = context.ledger.lock(connection, seen.id)
+    if found is None or not _is_settled(found) or found.published != seen.published:
+        return False
+    context.ledger.measured(connection, seen.id, DISTRUSTED, DISTRUSTED)
+    return True
+
+
+def _may_be_damaged(context: StoreContext[Any], claim: Claim, seconds: Any) -> bool:
+    """Tell whether a result was not waited for, as its run took too short, and has a hole."""
+    path = context.staging.path(claim.path or "")
+    beside = [context.staging.extra(claim.path or "", claim.published or "")] if claim.extra else []
+    try:
+        if isinstance(seconds, int | float) and is_cheap([path, *beside], seconds):
+            return False
+        return any(_has_hole(file) for one in (path, *beside) for file in files_below(one))
+    except OSError:  # gone, or not to be read: whoever asks for it sees that
+        return False
+
+
+def _has_hole(path: str) -> bool:
+    """Tell whether a file has a part for which nothing was ever written on the disk."""
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if not size or not hasattr(os, "SEEK_HOLE"):
+            return False
+        if hasattr(os, "posix_fadvise"):  # what was read since lies in memory, and counts as data
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        return os.lseek(file.fileno(), 0, os.SEEK_HOLE) < size
+
+
+def _forget_old(folder: str, model: str) -> None:
+    for name in os.listdir(folder):
+        path = f"{folder}{os.sep}{name}"
+        if name.startswith(f"{model}.") and os.lstat(path).st_mtime < time.time() - KEPT_SECONDS:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
