@@ -23,7 +23,9 @@ from contract.models import CountingRunner, SimResult  # noqa: E402  (importable
 from databases import KINDS, SERVERS, Missing, Place, Server, Servers  # noqa: E402
 from entropic import Store  # noqa: E402
 
-settings.register_profile("quick", max_examples=100, deadline=None, derandomize=False)
+pytest_plugins = ["backstop"]
+
+settings.register_profile("quick", max_examples=50, deadline=None, derandomize=False)
 settings.register_profile("ci", max_examples=1_000, deadline=None, derandomize=False)
 settings.register_profile("long", max_examples=30_000, deadline=None, derandomize=False)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
@@ -35,7 +37,7 @@ MakePlace = Callable[[Path], Place]
 # ---- on which databases ------------------------------------------------------------------------------------------
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let the user choose databases."""
-    default = ",".join(KINDS if os.environ.get("ENTROPIC_TEST_ALL") == "1" else KINDS[:2])
+    default = ",".join(KINDS if os.environ.get("ENTROPIC_TEST_ALL") == "1" else KINDS[:1])
     parser.addoption("--databases", default=default, help=f"kinds of databases, of {','.join(KINDS)} (%(default)s)")
 
 
@@ -65,7 +67,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         kinds = [set(chosen(config)), *(set(mark.args) for mark in item.iter_markers("only_on"))]
         fits = kind is None or kind in set.intersection(*kinds)
         (kept if fits else left_out).append(item)
-        if kind == "mariadb" or any(kind in mark.args for mark in item.iter_markers("slow_on")):
+        if kind not in (None, "sqlite"):
             item.add_marker(pytest.mark.slow)
     if left_out:
         config.hook.pytest_deselected(items=left_out)

@@ -69,10 +69,10 @@ class Child:
 class Server:
     """Starts the template, and children through it."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, module="work", flags=("-W", "error")):
         self.folder = Path(folder)
         self._process = subprocess.Popen(
-            [sys.executable, "-W", "error", str(HERE / "template.py")],
+            [sys.executable, *flags, str(HERE / "template.py"), module],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,

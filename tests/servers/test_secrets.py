@@ -192,6 +192,7 @@ needs_proc = pytest.mark.skipif(not os.path.exists("/proc/self/mem"), reason="lo
 
 
 @needs_proc
+@pytest.mark.slow
 def test_a_process_that_knows_it_is_found_out():
     assert find_in_memory(PATTERNS)
 
