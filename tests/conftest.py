@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 TESTS = Path(__file__).parent
 sys.path.insert(0, str(TESTS))
@@ -25,9 +25,11 @@ from entropic import Store  # noqa: E402
 
 pytest_plugins = ["backstop"]
 
-settings.register_profile("quick", max_examples=50, deadline=None, derandomize=False)
-settings.register_profile("ci", max_examples=1_000, deadline=None, derandomize=False)
-settings.register_profile("long", max_examples=30_000, deadline=None, derandomize=False)
+# No deadlines, and no complaint that something is slow: on a loaded machine everything is.
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("quick", patient, max_examples=50)
+settings.register_profile("ci", patient, max_examples=1_000)
+settings.register_profile("long", patient, max_examples=30_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 OpenStore = Callable[..., Store[Any]]

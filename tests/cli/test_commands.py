@@ -255,7 +255,7 @@ def test_an_interrupted_sweep_ends_with_130_and_keeps_what_is_finished(tmp_path,
     entropic("sweep", "model.py", "x=1", "n=1")
     line = [sys.executable, "-m", "entropic", "sweep", "model.py", "x=1", "--grid", "n=1,2"]
     child = subprocess.Popen(line, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    wait_until(lambda: json.loads(entropic("status", "model.py", "--json"))["running"], 60)
+    wait_until(lambda: json.loads(entropic("status", "model.py", "--json"))["running"])
     child.send_signal(signal.SIGINT)
     _, told = child.communicate(timeout=60)
     assert child.returncode == 130
