@@ -27,7 +27,7 @@ OWN, LOKY, DASK = "own", "loky", "Dask"
 dask_marks = [
     pytest.mark.slow,
     pytest.mark.xdist_group("cluster"),
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(900),
     pytest.mark.filterwarnings("ignore::UserWarning:distributed"),
 ]
 PARAMS = {name: name for name in (SERIAL, THREADS, OWN)}

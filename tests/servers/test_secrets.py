@@ -226,7 +226,7 @@ def test_workers_run_what_asks_its_store_for_other_results(open_store, make):
 
 @needs_proc
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.xdist_group("cluster")
 @pytest.mark.filterwarnings("ignore::UserWarning:distributed")
 def test_no_worker_of_a_cluster_has_it_in_its_memory(open_store, tmp_path):
