@@ -15,7 +15,7 @@ test: $(VENV)/.test
 	$(BIN)/python $(RUN) pytest -q -m "not slow" -n 2 $(TESTS)
 
 test-slow: $(VENV)/.test
-	$(BIN)/python -m pytest -q -m slow -n 2
+	$(BIN)/python -m pytest -q -m slow -n 2 $(TESTS)
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .

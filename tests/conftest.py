@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 TESTS = Path(__file__).parent
 sys.path.insert(0, str(TESTS))
@@ -23,9 +23,13 @@ from contract.models import CountingRunner, SimResult  # noqa: E402  (importable
 from databases import KINDS, SERVERS, Missing, Place, Server, Servers  # noqa: E402
 from entropic import Store  # noqa: E402
 
-settings.register_profile("quick", max_examples=100, deadline=None, derandomize=False)
-settings.register_profile("ci", max_examples=1_000, deadline=None, derandomize=False)
-settings.register_profile("long", max_examples=30_000, deadline=None, derandomize=False)
+pytest_plugins = ["backstop"]
+
+# No deadlines, and no complaint that something is slow: on a loaded machine everything is.
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("quick", patient, max_examples=50)
+settings.register_profile("ci", patient, max_examples=1_000)
+settings.register_profile("long", patient, max_examples=30_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 OpenStore = Callable[..., Store[Any]]
@@ -35,7 +39,7 @@ MakePlace = Callable[[Path], Place]
 # ---- on which databases ------------------------------------------------------------------------------------------
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let the user choose databases."""
-    default = ",".join(KINDS if os.environ.get("ENTROPIC_TEST_ALL") == "1" else KINDS[:2])
+    default = ",".join(KINDS if os.environ.get("ENTROPIC_TEST_ALL") == "1" else KINDS[:1])
     parser.addoption("--databases", default=default, help=f"kinds of databases, of {','.join(KINDS)} (%(default)s)")
 
 
@@ -65,7 +69,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         kinds = [set(chosen(config)), *(set(mark.args) for mark in item.iter_markers("only_on"))]
         fits = kind is None or kind in set.intersection(*kinds)
         (kept if fits else left_out).append(item)
-        if kind == "mariadb" or any(kind in mark.args for mark in item.iter_markers("slow_on")):
+        if kind not in (None, "sqlite"):
             item.add_marker(pytest.mark.slow)
     if left_out:
         config.hook.pytest_deselected(items=left_out)

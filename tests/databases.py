@@ -32,7 +32,7 @@ import sqlalchemy as sa
 
 KINDS = ("sqlite", "postgresql", "mariadb")
 USER, PASSWORD = "entropic", "s3cret/with:odd@signs"
-SECONDS = 60.0  # nothing here takes that long, however loaded the machine is
+SECONDS = 90.0  # nothing here takes that long, however loaded the machine is
 
 
 class Missing(Exception):

@@ -296,6 +296,7 @@ MANY_AT_ONCE = """if True:
 """
 
 
+@pytest.mark.slow
 def test_many_threads_may_load_at_once_as_lazy_arrays_do(tmp_path):
     """HDF5 itself crashes the process then."""
     assert run_python(MANY_AT_ONCE, tmp_path).strip() == "fine"

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from contract.models import wait_until
+
 ROOT = Path(__file__).parents[2]
 SCRIPT = """
 import json
@@ -39,21 +41,29 @@ if __name__ == "__main__":
 
 
 @pytest.fixture
-def entropic(tmp_path):
+def entropic(commands, tmp_path, tmp_path_factory):
+    """Call a command as `python -m entropic` does; return what it prints."""
     (tmp_path / "model.py").write_text(SCRIPT)
     env = {k: v for k, v in os.environ.items() if not k.startswith("ENTROPIC_")}
+    out, err = (tmp_path_factory.mktemp("told") / name for name in ("out", "err"))
 
     def call(*words, code=0, cwd=tmp_path, **more):
-        line = [sys.executable, "-m", "entropic", *words]
-        done = subprocess.run(
-            line, cwd=cwd, env={**env, **more}, capture_output=True, text=True, timeout=100, stdin=subprocess.DEVNULL
+        child = commands.start(
+            "cli.child:command", words=words, cwd=str(cwd), env={**env, **more}, out=str(out), err=str(err)
         )
-        assert done.returncode == code, (done.stdout, done.stderr)
-        assert "Traceback" not in done.stderr
-        call.stderr = done.stderr
-        return done.stdout
+        status, said, call.stderr = child.status(), out.read_text(), err.read_text()
+        assert status == code, (said, call.stderr)
+        assert "Traceback" not in call.stderr
+        return said
 
-    return call
+    yield call
+    commands.end_all()
+
+
+def test_the_command_is_there_under_its_name_and_as_a_module(entropic):
+    lines = [[str(Path(sys.executable).with_name("entropic"))], [sys.executable, "-m", "entropic"]]
+    said = [subprocess.run([*line, "--help"], capture_output=True, text=True, check=True).stdout for line in lines]
+    assert said == [entropic("--help")] * 2
 
 
 def test_a_sweep_is_planned_run_looked_at_and_cleaned(entropic, tmp_path):
@@ -240,16 +250,12 @@ def test_the_import_of_the_library_loads_nothing_of_the_command_line():
 
 
 def test_an_interrupted_sweep_ends_with_130_and_keeps_what_is_finished(tmp_path, entropic):
-    slow = SCRIPT.replace('    print("printed by the runner")', '    import time; time.sleep(60 * (params["n"] == 2))')
+    slow = SCRIPT.replace('    print("printed by the runner")', '    import time; time.sleep(100 * (params["n"] == 2))')
     (tmp_path / "model.py").write_text(slow)
     entropic("sweep", "model.py", "x=1", "n=1")
     line = [sys.executable, "-m", "entropic", "sweep", "model.py", "x=1", "--grid", "n=1,2"]
     child = subprocess.Popen(line, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    store_is_busy = (sys.executable, "-m", "entropic", "status", "model.py", "--json")
-    for _ in range(60):
-        said = subprocess.run(store_is_busy, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
-        if json.loads(said)["running"]:
-            break
+    wait_until(lambda: json.loads(entropic("status", "model.py", "--json"))["running"])
     child.send_signal(signal.SIGINT)
     _, told = child.communicate(timeout=60)
     assert child.returncode == 130
@@ -362,7 +368,7 @@ def test_a_page_without_a_limit_has_fifty_rows_everywhere(many, entropic):
     assert "--page" in entropic.stderr
 
 
-@pytest.mark.parametrize("form", ["csv", "json"])
+@pytest.mark.parametrize("form", ["csv", pytest.param("json", marks=pytest.mark.slow)])
 def test_an_output_that_is_not_read_to_its_end_is_no_error(many, form):
     code, _, said = many(f"entropic export many.py - --format {form} | head -c 100 >/dev/null")
     assert (code, said) == (141, "")
@@ -371,10 +377,10 @@ def test_an_output_that_is_not_read_to_its_end_is_no_error(many, form):
 @pytest.mark.parametrize(
     "line",
     [
-        "entropic status many.py",
+        pytest.param("entropic status many.py", marks=pytest.mark.slow),
         "entropic ls many.py --json",
-        "entropic export many.py - -f csv",
-        "entropic ls many.py",
+        pytest.param("entropic export many.py - -f csv", marks=pytest.mark.slow),
+        pytest.param("entropic ls many.py", marks=pytest.mark.slow),
     ],
 )
 def test_an_output_that_cannot_be_written_is_a_sentence(many, line):
@@ -386,6 +392,7 @@ def test_an_output_that_cannot_be_written_is_a_sentence(many, line):
             assert len(said.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_an_output_of_another_character_set_escapes_what_it_has_not(many):
     for line in ("entropic ls many.py", "entropic export many.py - -f csv"):
         code, shown, said = many(line, PYTHONIOENCODING="ascii")

@@ -154,7 +154,10 @@ def content(row: Base) -> dict[str, Any]:
     return json.loads(Path(row.result_file).read_text())
 
 
-def wait_until(condition: Callable[[], Any], seconds: float = 20.0) -> None:
+PATIENCE = 90.0  # seconds; whatever must happen happens sooner, however loaded the machine is
+
+
+def wait_until(condition: Callable[[], Any], seconds: float = PATIENCE) -> None:
     """Return as soon as `condition()` holds; fail if it never does."""
     deadline = time.monotonic() + seconds
     while not condition():

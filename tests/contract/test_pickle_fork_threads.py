@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from contract.models import CountingRunner, LoggingRunner, SimResult, content, run_python, wait_until
+from contract.models import PATIENCE, CountingRunner, LoggingRunner, SimResult, content, run_python, wait_until
 from entropic import RunFailed, Store
 
 ONE = {"n": 1, "dt": 0.5}
@@ -70,7 +70,7 @@ def test_a_store_pickled_here_works_in_another_process(logged, tmp_path):
 FORK = """
 import os, sys
 from pathlib import Path
-from contract.models import LoggingRunner, SimResult
+from contract.models import PATIENCE, LoggingRunner, SimResult
 from entropic import Store
 folder = Path(sys.argv[1])
 store = Store(LoggingRunner(folder / "log"), SimResult, folder / "results", ".json", sys.argv[2])
@@ -143,12 +143,12 @@ def test_another_key_runs_while_a_runner_is_under_way(open_store):
     def during(params):
         if params["n"] == 1:
             inside.set()
-            assert done.wait(20)
+            assert done.wait(PATIENCE)
 
     store = open_store(run=CountingRunner(during))
     with ThreadPoolExecutor(1) as pool:
         slow = pool.submit(store.run, ONE)
-        assert inside.wait(20)
+        assert inside.wait(PATIENCE)
         assert store.run(TWO).n == 2
         assert store.retrieve(ONE) is None
         assert store.delete(TWO, remove_file=True)
@@ -168,14 +168,14 @@ class Held:
     def during(self, params):
         if len(self.runner.calls) == 1:
             self.inside.set()
-            assert self.go.wait(30)
+            assert self.go.wait(PATIENCE)
             self.end()
 
     def outcomes(self) -> tuple[object, object]:
         """What the first one and the one that waited for it got: a row or an exception."""
         with ThreadPoolExecutor(2) as pool, self.caplog.at_level(logging.DEBUG):
             first = pool.submit(self.attempt)
-            assert self.inside.wait(20)
+            assert self.inside.wait(PATIENCE)
             second = pool.submit(self.attempt)
             wait_until(lambda: any(str(os.getpid()) in record.getMessage() for record in self.caplog.records))
             self.go.set()

@@ -199,7 +199,7 @@ def running_elsewhere(folder: Path, url: str) -> Iterator[subprocess.Popen[bytes
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
     )
     try:
-        wait_until(lambda: (folder / "begun").exists() or process.poll() is not None, 60)
+        wait_until(lambda: (folder / "begun").exists() or process.poll() is not None)
         assert process.poll() is None
         yield process
     finally:

@@ -229,9 +229,9 @@ def test_to_close_a_stream_ends_the_runs_under_way_and_their_workers(acting, log
     assert next(stream).n == 1
     begun = time.monotonic()
     stream.close()
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < acts.FOREVER / 2
     pids = {pid for pid, _ in ActingRunner(log, {}).lines()}
-    wait_until(lambda: all(map(gone, pids)), 10)
+    wait_until(lambda: all(map(gone, pids)))
     assert claimed() == "[]"
     assert store.failures() == []
     assert [row.n for row in acting().sweep(sets(1, 2))] == [1, 2]
@@ -246,7 +246,7 @@ def test_a_stream_that_is_forgotten_is_closed(acting, log, claimed, options):
     del stream
     gc.collect()
     pids = {pid for pid, _ in ActingRunner(log, {}).lines()} - {os.getpid()}
-    wait_until(lambda: all(map(gone, pids)), 10)
+    wait_until(lambda: all(map(gone, pids)))
     assert claimed() == "[]"
     assert [row.n for row in acting().sweep(sets(*range(10)))] == list(range(10))
 

@@ -183,7 +183,7 @@ def touch(path):
         pass
 
 
-def wait_for(path, seconds=60.0):
+def wait_for(path, seconds=90.0):
     deadline = time.monotonic() + seconds
     while not os.path.exists(path):
         if time.monotonic() > deadline:

@@ -18,7 +18,7 @@ from peek import place_of
 from databases import until
 
 HERE = Path(__file__).parent
-SECONDS = 60.0  # nothing in these tests takes that long, however loaded the machine is
+SECONDS = 90.0  # nothing in these tests takes that long, however loaded the machine is
 
 
 class Child:
@@ -69,10 +69,10 @@ class Child:
 class Server:
     """Starts the template, and children through it."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, module="work", flags=("-W", "error")):
         self.folder = Path(folder)
         self._process = subprocess.Popen(
-            [sys.executable, "-W", "error", str(HERE / "template.py")],
+            [sys.executable, *flags, str(HERE / "template.py"), module],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,

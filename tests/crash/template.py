@@ -24,7 +24,7 @@ def main():
     os.set_blocking(writes, False)
     signal.set_wakeup_fd(writes)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    import work  # noqa: F401  (and with it the library)
+    importlib.import_module(sys.argv[1])  # and with it the library
 
     gc.freeze()  # what is here stays: children need not copy it just to count references
 

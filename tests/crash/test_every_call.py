@@ -31,7 +31,7 @@ COMBINATIONS = [
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 # PostgreSQL is killed at every step that has a name, see `test_every_step`: the transactions are the same.
 @pytest.mark.only_on("sqlite", "mariadb")
 @pytest.mark.parametrize(("operation", "history", "shape"), COMBINATIONS, ids=["-".join(one) for one in COMBINATIONS])

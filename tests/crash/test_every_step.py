@@ -8,8 +8,6 @@ import faults
 import pytest
 from judge import judge, trace_of
 
-pytestmark = pytest.mark.slow_on("postgresql")  # the steps are the same, so SQLite does for the quick set
-
 CLAIM = {"begin_first", "begin_transaction", "lock", "undone", "decide", "begin", "claim", "commit_transaction"}
 NEW = {"begin_first", "claim_first", "begin_transaction", "commit_transaction"}  # never claimed before
 EXECUTE = {"start", "execute", "lift", "describe", "stat", "create", "write"}

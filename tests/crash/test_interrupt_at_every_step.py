@@ -6,7 +6,7 @@ from peek import executions
 from test_every_step import ENDS, FILE, FOLDER, REACHED
 
 # On MariaDB, which passes the same steps, tests/race/test_interrupts interrupts at any moment, the driver's too.
-pytestmark = [pytest.mark.slow_on("postgresql"), pytest.mark.only_on("sqlite", "postgresql")]
+pytestmark = pytest.mark.only_on("sqlite", "postgresql")
 
 COMBINATIONS = [
     ("run_or_retrieve", "first", FILE),

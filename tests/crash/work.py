@@ -10,6 +10,7 @@ from pathlib import Path
 import faults
 from peek import place_of
 
+from databases import until
 from entropic import Base, Mapped, ResultLostWarning, Store
 from entropic.files import attempt
 from entropic.support import process
@@ -35,6 +36,7 @@ def behave(folder, **more):
 
     shape: file, file+extra, folder, folder+extra. seconds: how long it takes. marker, until: a file that it makes
     once it runs, and one for which it waits then. raises: a message. only: the one x for which all that holds.
+    company: it ends when that many processes have begun a run. free: how many runs of this process do not wait.
     """
     how.clear()
     how.update({"shape": "file", **more, "folder": folder})
@@ -46,7 +48,10 @@ def runner(params):
     if how.get("only", params["x"]) == params["x"]:
         if "marker" in how:
             faults.touch(how["marker"])
-        if "until" in how:
+        if "company" in how:
+            wait_for_company(folder, how["company"])
+        how["begun"] = how.get("begun", 0) + 1
+        if "until" in how and how["begun"] > how.get("free", 0):
             faults.wait_for(how["until"])
         time.sleep(how.get("seconds", 0.0))
         if "exits" in how:
@@ -70,6 +75,16 @@ def note(folder, **what):
     file = os.open(folder / "executions", os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o666)
     os.write(file, line.encode())
     os.close(file)
+
+
+def wait_for_company(folder, many):
+    """Wait until so many processes have begun a run."""
+
+    def pids():
+        return {json.loads(line)["pid"] for line in Path(folder, "executions").read_text().splitlines()}
+
+    until(lambda: len(pids()) >= many, f"{many} processes run")
+    del how["company"]
 
 
 def store(folder, timeout=30, **options):

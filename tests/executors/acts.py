@@ -12,11 +12,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from contract.models import refuse, wait_until
+from contract.models import PATIENCE, refuse, wait_until
 
 Params = dict[str, Any]
-FOREVER = 100  # seconds; every test that waits so long has failed by then
-PATIENCE = 40  # seconds that a run waits for what other processes do, however loaded the machine is
+FOREVER = 600  # seconds; every test that waits so long has failed by then
 
 
 def append(path: Path | str, line: str) -> None:
@@ -38,12 +37,22 @@ def ns_in(log: Path | str) -> list[int]:
 # ---- wait --------------------------------------------------------------------------------------------------------
 def wait_for(path: Path | str, params: Params) -> None:
     """Wait until a file is there."""
-    wait_until(lambda: os.path.exists(path), PATIENCE)
+    wait_until(lambda: os.path.exists(path))
 
 
 def wait_for_runs(log: Path | str, others: Iterable[int], params: Params) -> None:
     """Wait until the runs of all the others have begun."""
-    wait_until(lambda: set(others) <= set(ns_in(log)), PATIENCE)
+    wait_until(lambda: set(others) <= set(ns_in(log)))
+
+
+def wait_behind(log: Path | str, many: int, gate: Path | str, params: Params) -> None:
+    """Take a moment and, unless it is one of the first runs of this log, wait until a file is there.
+
+    So a sweep is surely met in the middle, however late the test comes.
+    """
+    time.sleep(0.25)
+    if len(lines(log)) > many:
+        wait_for(gate, params)
 
 
 def wait_then_refuse(path: Path | str, params: Params) -> None:
@@ -63,7 +72,7 @@ def meet(path: Path | str, company: int, params: Params) -> None:
         return most_at_once(lines(path))
 
     append(path, "begin")
-    wait_until(lambda: most() >= company, PATIENCE)
+    wait_until(lambda: most() >= company)
     append(path, "end")
 
 
@@ -123,11 +132,6 @@ def be_killed(params: Params) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def take_a_while(params: Params) -> None:
-    """Last long enough for a sweep to be met in the middle."""
-    time.sleep(0.25)
-
-
 def be_killed_elsewhere(home: int, params: Params) -> None:
     """Die, unless this is the process `home`."""
     if os.getpid() != home:
@@ -138,7 +142,7 @@ def fork_and_die(params: Params) -> None:
     """Leave a child behind that holds every open file of this process, and is not in its group."""
     if os.fork() == 0:
         os.setsid()
-        time.sleep(20)
+        time.sleep(PATIENCE)
         os._exit(0)
     os.kill(os.getpid(), signal.SIGKILL)
 

@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
-from contract.models import ActingRunner, gone
+from contract.models import PATIENCE, ActingRunner, gone
 from databases import Place
 from executors import acts
 
@@ -42,7 +42,7 @@ class Sweeper:
         assert self.status() == 0, self.err()
         return json.loads(self._out.read_text())
 
-    def status(self, seconds: float = 60) -> int:
+    def status(self, seconds: float = PATIENCE) -> int:
         """Wait for its end; return its exit code, negative for a signal."""
         return self.process.wait(seconds)
 

@@ -47,7 +47,7 @@ def begin(start, logs, tmp_path):
             )
             for team, other, ns, options in zip(TEAMS, reversed(TEAMS), parts, pair, strict=True)
         ]
-        wait_until(lambda: all((tmp_path / f"ready {team}").exists() for team in TEAMS), 60)
+        wait_until(lambda: all((tmp_path / f"ready {team}").exists() for team in TEAMS))
         (tmp_path / "go").touch()
         return sweepers
 
@@ -129,21 +129,24 @@ def test_a_set_that_fails_ends_all_sweeps_that_raise_and_is_run_once(begin, open
 def test_what_a_killed_process_had_not_finished_is_done_by_the_other(begin, open_store, logs, tmp_path):
     ns = list(range(60))
     pair = ({"workers": 2}, {"workers": 2})
-    victim, other = begin(pair, (ns, ns), lambda mine, other: {"all": ["last", str(tmp_path / "times"), 0.02]})
-    wait_until(lambda: all(len(acts.lines(log)) > 4 for log in logs.values()), 60)
+    gate = tmp_path / "gate"
+    victim, other = begin(pair, (ns, ns), lambda mine, other: {"all": ["wait_behind", mine, 4, str(gate)]})
+    wait_until(lambda: all(len(acts.lines(log)) > 4 for log in logs.values()))
     victim.process.kill()
+    victim.status()
+    gate.touch()
     assert other.said()["ns"] == ns
     counts = collections.Counter(ran(logs))
     assert sorted(counts) == ns
     assert sum(counts.values()) <= len(ns) + 2, "at most the two runs that were under way ran again"
-    wait_until(lambda: not victim.left(), 10)
+    wait_until(lambda: not victim.left())
     check(open_store)
 
 
 def test_a_sweep_waits_for_what_another_process_runs_and_takes_its_row(start, open_store, logs, tmp_path):
     gate = tmp_path / "gate"
     owner = start([1], log=str(logs["a"]), acts={"1": ["wait_for", str(gate)]}, options={"workers": 1})
-    wait_until(lambda: acts.lines(logs["a"]), 60)
+    wait_until(lambda: acts.lines(logs["a"]))
     store = open_store(run=ActingRunner(logs["b"], {}))
     stream = store.stream([{"n": n, "dt": 0.5} for n in (1, 2)], workers=2)
     assert next(stream).n == 2, "what is free is done first"

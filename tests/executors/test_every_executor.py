@@ -27,7 +27,7 @@ OWN, LOKY, DASK = "own", "loky", "Dask"
 dask_marks = [
     pytest.mark.slow,
     pytest.mark.xdist_group("cluster"),
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(900),
     pytest.mark.filterwarnings("ignore::UserWarning:distributed"),
 ]
 PARAMS = {name: name for name in (SERIAL, THREADS, OWN)}
@@ -400,16 +400,19 @@ def test_a_script_without_a_guard_works_with_its_own_runner_and_model(request, t
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["interrupted", "killed"])
 @pytest.mark.parametrize("where", [PARAMS[one] for one in (SERIAL, WORKERS, THREADS, PROCESSES, DASK)])
-def test_what_a_sweep_had_finished_stays_and_the_next_one_does_the_rest(request, start, acting, log, where, how):
-    order: dict[str, Any] = {"acts": {"all": ["take_a_while"]}}
+def test_what_a_sweep_had_finished_stays_and_the_next_one_does_the_rest(
+    request, start, acting, log, tmp_path, where, how
+):
+    order: dict[str, Any] = {"acts": {"all": ["wait_behind", str(log), 6, str(tmp_path / "gate")]}}
     if where == WORKERS:
         order["options"] = {"workers": 2}
     elif where != SERIAL:
         order["client"] = where if where != DASK else request.getfixturevalue("cluster").scheduler_address
     sweeper = start(range(14), **order)
     store = acting()
-    wait_until(lambda: sum(store.retrieve(one) is not None for one in sets(*range(14))) >= 4, 60)
+    wait_until(lambda: sum(store.retrieve(one) is not None for one in sets(*range(14))) >= 4)
     sweeper.process.send_signal(how)
+    (tmp_path / "gate").touch()  # a pool waits for what it has begun
     status = sweeper.status()
     assert status == -how if how == signal.SIGKILL else status != 0
     stored = {one["n"] for one in sets(*range(14)) if store.retrieve(one) is not None}
@@ -419,7 +422,7 @@ def test_what_a_sweep_had_finished_stays_and_the_next_one_does_the_rest(request,
     assert all(runs[n] == 1 for n in stored), "what was stored did not run again"
     # In an interrupted sweep a run may have been let go before it began; in a killed one two were under way.
     assert max(runs.values()) <= 2
-    wait_until(lambda: acting().check().ok, 30)  # a pool ends what it has begun
+    wait_until(lambda: acting().check().ok)  # a pool ends what it has begun
 
 
 NOTEBOOK = """
@@ -471,4 +474,4 @@ def test_what_a_broken_pool_does_not_bring_home_runs_in_this_process(acting, log
     assert {pid for pid, n in ActingRunner(log, {}).lines() if n == 3} >= {os.getpid()}
     assert Counter(acts.ns_in(log))[3] >= 2
     # A pool may kill its workers after the sweep; the next store that opens removes what they leave.
-    wait_until(lambda: acting().check().ok, 30)
+    wait_until(lambda: acting().check().ok)

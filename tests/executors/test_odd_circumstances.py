@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -81,7 +80,7 @@ def test_a_stream_may_go_on_in_another_thread_than_it_began_in(acting, log, tmp_
     begun = threading.Thread(target=lambda: first.append(next(stream)))
     begun.start()
     begun.join()
-    wait_until(lambda: sorted(acts.ns_in(log)) == [1, 2, 3], 30)
+    wait_until(lambda: sorted(acts.ns_in(log)) == [1, 2, 3])
     go.touch()
     assert sorted(row.n for row in [*first, *stream]) == [1, 2, 3]
     assert sorted(acts.ns_in(log)) == [1, 2, 3]
@@ -101,10 +100,8 @@ def test_what_a_pool_could_not_run_is_free_for_others_while_the_stream_is_not_re
         assert next(stream).n == 1
         asked = ActingRunner(log, {})
         other = open_store(run=asked)
-        deadline = time.monotonic() + 20
         row = other.run_or_retrieve(sets(2)[0])
         assert row.n == 2
-        assert time.monotonic() < deadline
         stream.close()
 
 

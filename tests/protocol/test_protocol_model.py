@@ -51,6 +51,7 @@ def test_the_checker_sees_a_flaw(flaw):
     assert model.run_all(flaw, verbose=False)
 
 
+@pytest.mark.slow
 def test_the_program_says_what_it_found():
     done = subprocess.run([sys.executable, MODEL, "--broken", "bare-unlink"], capture_output=True, text=True)
     assert done.returncode == 1, done.stdout

@@ -191,7 +191,7 @@ def churn(folder, seconds, seed, sets, shape):
     made = work.store(folder)
     at_the_gate(folder)
     wrong, count, deadline = [], 0, time.monotonic() + seconds
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline or count < 10:
         x = dice.choice(sets)
         count += 1
         if dice.random() < 0.4:
@@ -213,6 +213,7 @@ def bear_interrupts(folder, operation, until, shape="file"):
     while not os.path.exists(until) and len(said["errors"]) < 3:
         try:
             _ask_next(made, operation, said)
+            faults.touch(f"{folder}/asked")
         except KeyboardInterrupt:
             said["interrupts"] += 1
         except Exception as error:

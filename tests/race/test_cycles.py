@@ -8,13 +8,13 @@ from scenes import in_order
 
 
 def test_a_run_that_asks_for_itself_is_an_error(server, case):
-    said = server.start("racers:need", folder=case, first=1, needs={1: [1]}).said(20)
+    said = server.start("racers:need", folder=case, first=1, needs={1: [1]}).said()
     assert said["error"]["type"] == "CycleError"
     in_order(server, case)
 
 
 def test_a_circle_within_one_process_is_an_error(server, case):
-    said = server.start("racers:need", folder=case, first=1, needs={1: [2], 2: [3], 3: [1]}).said(20)
+    said = server.start("racers:need", folder=case, first=1, needs={1: [2], 2: [3], 3: [1]}).said()
     assert said["error"]["type"] == "CycleError"
     in_order(server, case)
 
@@ -23,7 +23,7 @@ def test_two_processes_whose_runs_need_each_other_do_not_wait_for_ever(server, c
     one = server.start("racers:need", folder=case, first=1, needs={1: [2]}, begun=f"{case}/1", others=f"{case}/2")
     until(lambda: os.path.exists(f"{case}/1"), "the first runs")
     two = server.start("racers:need", folder=case, first=2, needs={2: [1]}, begun=f"{case}/2", others=f"{case}/1")
-    types = [(child.said(30)["error"] or {}).get("type") for child in (one, two)]
+    types = [(child.said()["error"] or {}).get("type") for child in (one, two)]
     assert "CycleError" in types
     assert set(types) <= {"CycleError", "RunFailed", None}
     in_order(server, case)

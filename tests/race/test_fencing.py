@@ -4,7 +4,6 @@ Another machine is played by a process with another boot id.
 """
 
 import os
-import time
 
 import pytest
 from faults import touch
@@ -23,12 +22,14 @@ def asleep(server, case, **more):
     return owner
 
 
-def lease_ends(case):
-    def over():
-        ((until_,),) = place_of(case).fetch("SELECT lease_until FROM entropic_ledger")
-        return until_ < time.time()
+def lease_until(case):
+    ((ends,),) = place_of(case).fetch("SELECT lease_until FROM entropic_ledger")
+    return ends
 
-    until(over, "the lease ends")
+
+def end_lease(case):
+    """Let the lease of an owner that sleeps end now."""
+    place_of(case).execute("UPDATE entropic_ledger SET lease_until = lease_until - 3600")
 
 
 @pytest.mark.parametrize("shape", ["file", "folder+extra"])
@@ -48,9 +49,10 @@ def test_an_owner_that_wakes_up_after_it_was_replaced_returns_the_newer_result(s
 
 
 def test_somebody_who_waits_for_an_owner_far_away_takes_over_when_its_lease_ends(server, case):
-    owner = begin(server, case, elsewhere="0badcafe", options={"lease": 4.0})  # time enough for the waiter to begin
+    owner = begin(server, case, elsewhere="0badcafe", options={"lease": 600.0})
     waiter = begin_to_wait(server, case)
     owner.sleep()
+    end_lease(case)
     assert waiter.said()["row"]["content"] == executions(case)[1]["content"]
     touch(f"{case}/go")
     owner.wake()
@@ -60,7 +62,7 @@ def test_somebody_who_waits_for_an_owner_far_away_takes_over_when_its_lease_ends
 
 def test_an_owner_whose_lease_ended_publishes_its_result_if_nobody_replaced_it(server, case):
     owner = asleep(server, case)
-    lease_ends(case)
+    end_lease(case)
     touch(f"{case}/go")
     owner.wake()
     (ran,) = executions(case)
@@ -69,9 +71,10 @@ def test_an_owner_whose_lease_ended_publishes_its_result_if_nobody_replaced_it(s
 
 
 def test_heartbeats_keep_an_owner_far_away_alive_beyond_its_lease(server, case):
-    owner = begin(server, case, elsewhere="0badcafe", options={"lease": 1.0})
+    owner = begin(server, case, elsewhere="0badcafe", options={"lease": 6.0})
+    first = lease_until(case)
     waiter = begin_to_wait(server, case)
-    time.sleep(2.5)
+    until(lambda: lease_until(case) > first + 6.0, "its lease has been renewed for longer than a lease")
     touch(f"{case}/go")
     assert owner.said()["row"] == waiter.said()["row"]
     assert len(executions(case)) == 1

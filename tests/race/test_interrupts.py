@@ -1,9 +1,9 @@
 """Ctrl-C at any moment, as in a notebook whose process goes on: the store goes on, too."""
 
-import os
 import random
 import signal
 import time
+from pathlib import Path
 
 import pytest
 from faults import touch
@@ -19,14 +19,15 @@ INTERRUPTS = 150
 def test_a_store_goes_on_after_any_number_of_interrupts(server, case, operation):
     end, dice = f"{case}/end", random.Random(operation)
     child = server.start("racers:bear_interrupts", folder=case, operation=operation, until=end)
-    until(lambda: os.path.exists(f"{case}/ready-{child.pid}"), "the store is open")
-    time.sleep(0.05)
+    asked = Path(case, "asked")
+    until(asked.exists, "the first is there")
     for _ in range(INTERRUPTS):
         if state_of(child.pid) in ("Z", None):
             break
         child.signal(signal.SIGINT)
         time.sleep(dice.uniform(0.001, 0.03))
-    time.sleep(0.1)
+    asked.unlink()
+    until(lambda: asked.exists() or state_of(child.pid) in ("Z", None), "it goes on")
     touch(end)
     said = child.said()
     assert not said["errors"], "\n".join(said["errors"])

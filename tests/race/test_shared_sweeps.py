@@ -3,7 +3,6 @@
 import collections
 import os
 import signal
-import time
 
 import pytest
 from faults import touch
@@ -23,7 +22,7 @@ def xs(child):
 @pytest.mark.parametrize(("count", "many"), [(2, 60), pytest.param(4, 200, marks=pytest.mark.slow)])
 def test_processes_that_sweep_the_same_sets_share_them(server, case, count, many):
     sets = list(range(many))
-    children = [start(server, case, sets, seconds=0.01) for _ in range(count)]  # long enough for the last to begin
+    children = [start(server, case, sets, company=count) for _ in range(count)]
     at_once(case, children)
     assert all(xs(child) == sets for child in children), "everybody gets every row, in order"
     ran = executions(case)
@@ -53,7 +52,7 @@ def test_what_is_claimed_behind_a_long_run_is_given_back_to_others(server, case)
     def rest_is_done():
         return len(claims(case)[1]) == len(sets) - 1
 
-    until(rest_is_done, "all the others have their rows, while the long run still runs", 10)
+    until(rest_is_done, "all the others have their rows, while the long run still runs")
     touch(f"{case}/end")
     assert xs(other) == xs(slow) == sets
     assert set(collections.Counter(one["x"] for one in executions(case)).values()) == {1}
@@ -65,11 +64,10 @@ def test_a_sweep_that_is_interrupted_ends_soon_and_keeps_what_was_finished(serve
     child = start(server, case, sets, only=30, marker=f"{case}/long", until=f"{case}/never")
     touch(f"{case}/go")
     until(lambda: os.path.exists(f"{case}/long"), "the long run begins")
-    interrupted = time.monotonic()
     child.signal(signal.SIGINT)
     assert child.status() != 0
-    assert time.monotonic() - interrupted < 2.0
     assert "KeyboardInterrupt" in child.log()
+    assert "TimeoutError" not in child.log(), "it has not waited for the run to end"
     ledger, rows = claims(case)
     assert len(rows) == 30, "what was finished is published"
     assert not [id for id, (_, state, *_) in ledger.items() if state == "running"], "nothing is left claimed"
@@ -84,11 +82,17 @@ def test_a_sweep_that_is_interrupted_ends_soon_and_keeps_what_was_finished(serve
 @pytest.mark.slow
 def test_a_sweep_of_which_one_process_is_killed_is_finished_by_the_others(server, case):
     sets = list(range(120))
-    children = [start(server, case, sets, seconds=0.005) for _ in range(3)]
+    children = [start(server, case, sets, free=5, until=f"{case}/end") for _ in range(3)]
     at_once(case, children)
     victim, *others = children
-    until(lambda: sum(one["pid"] == victim.pid for one in executions(case)) > 5, "the victim has run some")
+
+    def all_in_the_middle():
+        ran = collections.Counter(one["pid"] for one in executions(case))
+        return all(ran[child.pid] > 5 for child in children)
+
+    until(all_in_the_middle, "each has run some, and is in the middle of the next")
     victim.kill()
+    touch(f"{case}/end")
     assert all(xs(child) == sets for child in others)
     ran = executions(case)
     assert len(ran) <= len(sets) + 1, "at most the run that was under way ran again"

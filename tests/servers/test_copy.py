@@ -24,12 +24,11 @@ from databases import KINDS, Place
 from entropic import Base, EntropicError, Mapped, StoreError
 from servers.crowd import sets
 
-pytestmark = pytest.mark.slow_on("postgresql")  # as a source: SQLite's are copied everywhere in the quick set
 ONE, TWO, THREE, FOUR = sets([1, 2, 3, 4])
 NewPlace = Callable[[], Place]
 
 
-@pytest.fixture(params=[pytest.param(kind, marks=[pytest.mark.slow] * (kind == "mariadb")) for kind in KINDS])
+@pytest.fixture(params=[pytest.param(kind, marks=[pytest.mark.slow] * (kind != "sqlite")) for kind in KINDS])
 def new_target(request: pytest.FixtureRequest, place_of: Any) -> NewPlace:
     """Make an empty database of one of the kinds, to copy to; [source-target] are all pairs."""
     return lambda: place_of(request.param)

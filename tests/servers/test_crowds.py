@@ -20,14 +20,14 @@ def run_once(folder: Any, ns: list[int]) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("call", ["servers.crowd:sweep", "servers.crowd:ask"])
 def test_100_processes_share_a_server_that_takes_a_dozen_connections(small_server, children, tmp_path, call):
     place, ns = Place.on_server(small_server), list(range(60))
     started = [
         children.start(call, folder=str(tmp_path), url=place.with_options(timeout=300), ns=ns) for _ in range(100)
     ]
-    assert [sorted(child.said(300)) for child in started] == [ns] * 100
+    assert [sorted(child.said(600)) for child in started] == [ns] * 100
     assert run_once(tmp_path, ns)
 
 
@@ -48,11 +48,11 @@ def test_a_few_processes_run_each_of_some_shared_sets_once(place, children, open
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("call", ["servers.crowd:sweep", "servers.crowd:ask"])
 def test_32_processes_run_each_of_200_shared_sets_once(place, children, open_store, tmp_path, call):
     ns = list(range(200))
     started = [children.start(call, folder=str(tmp_path), url=place.url, ns=ns) for _ in range(32)]
-    assert [sorted(child.said(500)) for child in started] == [ns] * 32
+    assert [sorted(child.said(600)) for child in started] == [ns] * 32
     assert run_once(tmp_path, ns)
     assert open_store().check().ok

@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from contract.models import CountingRunner, LoggingRunner, SimResult, content, wait_until
+from contract.models import PATIENCE, CountingRunner, LoggingRunner, SimResult, content, wait_until
 from databases import PASSWORD, Place
 from entropic import DatabaseBusy, EntropicError, Store, StoreError
 from servers.crowd import sets
 
 pytestmark = pytest.mark.only_on("postgresql", "mariadb")
 ONE, TWO, THREE = sets([1, 2, 3])
+LIMIT = 3  # seconds; a server that is there does not take that long, however loaded the machine is
 
 
 def slow(name: str) -> Any:
@@ -48,10 +49,10 @@ def test_a_server_that_is_killed_in_the_middle_of_a_sweep_costs_no_run(
     with ThreadPoolExecutor(1) as thread:
         rows = thread.submit(store.sweep, sets(range(200)), **options)
         for many in (30, 90, 150):
-            wait_until(lambda many=many: len(runner.lines()) >= many or rows.done(), 60)
+            wait_until(lambda many=many: len(runner.lines()) >= many or rows.done())
             own_server.kill()
             own_server.start()
-        assert [row.n for row in rows.result(60)] == list(range(200))
+        assert [row.n for row in rows.result(PATIENCE)] == list(range(200))
     ran = Counter(n for _, n in runner.lines())
     assert set(ran) == set(range(200))
     assert max(ran.values()) == 1, [n for n, times in ran.items() if times > 1]
@@ -96,10 +97,10 @@ def test_a_server_that_is_down_is_waited_for_and_the_log_says_so(open_store, pla
     }
     with ThreadPoolExecutor(1) as thread:
         waiting = thread.submit(calls[what])
-        wait_until(lambda: caplog.records or waiting.done(), 30)
+        wait_until(lambda: caplog.records or waiting.done())
         assert not waiting.done()
         own_server.start()
-        assert waiting.result(60).n in (1, 2)
+        assert waiting.result(PATIENCE).n in (1, 2)
     (said,) = {record.getMessage() for record in caplog.records}
     assert place.database in said and PASSWORD not in said
     assert runner.ns == ([1, 2] if what == "a miss" else [1])
@@ -107,11 +108,11 @@ def test_a_server_that_is_down_is_waited_for_and_the_log_says_so(open_store, pla
 
 @pytest.mark.parametrize("what", ["opening", slow("a hit"), slow("a miss"), slow("a sweep")])
 def test_a_server_that_stays_away_is_a_clear_error_after_the_timeout(open_store, place, own_server, runner, what):
-    store = open_store(db_url=place.with_options(timeout=1))
+    store = open_store(db_url=place.with_options(timeout=LIMIT))
     store.run_or_retrieve(ONE)
     own_server.stop()
     calls = {
-        "opening": lambda: open_store(db_url=place.with_options(timeout=1)),
+        "opening": lambda: open_store(db_url=place.with_options(timeout=LIMIT)),
         "a hit": lambda: store.run_or_retrieve(ONE),
         "a miss": lambda: store.run_or_retrieve(TWO),
         "a sweep": lambda: store.sweep([ONE, TWO]),
@@ -119,7 +120,7 @@ def test_a_server_that_stays_away_is_a_clear_error_after_the_timeout(open_store,
     began = time.monotonic()
     with pytest.raises(DatabaseBusy) as caught:
         calls[what]()
-    assert 1 <= time.monotonic() - began < 20
+    assert time.monotonic() - began >= LIMIT
     assert isinstance(caught.value, StoreError) and isinstance(caught.value, TimeoutError)
     assert says_what_to_do(caught.value, place)
     assert runner.ns == [1]
@@ -134,7 +135,7 @@ def test_a_finished_run_that_cannot_be_published_is_kept(open_store, place, own_
             own_server.stop()
 
     runner = CountingRunner(during)
-    store = open_store(run=runner, db_url=place.with_options(timeout=1))
+    store = open_store(run=runner, db_url=place.with_options(timeout=LIMIT))
     with pytest.raises(EntropicError) as caught:
         getattr(store, operation)(sets(range(6)) if operation == "sweep" else THREE)
     assert says_what_to_do(caught.value, place)
@@ -155,7 +156,7 @@ def test_a_result_that_could_not_be_published_is_found_by_another_process(
 ):
     runner = CountingRunner(during=lambda params: own_server.stop())
     with pytest.raises(EntropicError):
-        open_store(run=runner, db_url=place.with_options(timeout=1)).run_or_retrieve(ONE)
+        open_store(run=runner, db_url=place.with_options(timeout=LIMIT)).run_or_retrieve(ONE)
     own_server.start()
     assert children.start("servers.crowd:ask", folder=str(tmp_path), url=place.url, ns=[1]).said() == [1]
     assert LoggingRunner(tmp_path / "log").lines() == []
@@ -177,11 +178,11 @@ def test_a_server_that_hangs_for_a_moment_is_waited_for(through, proxy, runner):
 def test_a_server_that_takes_connections_and_says_nothing_is_given_up_after_the_timeout(
     through, proxy, place, runner, what
 ):
-    store = through(timeout=1)
+    store = through(timeout=LIMIT)
     store.run_or_retrieve(ONE)
     proxy.hang()
     calls = {
-        "opening": lambda: through(timeout=1),
+        "opening": lambda: through(timeout=LIMIT),
         "a hit": lambda: store.run_or_retrieve(ONE),
         "a miss": lambda: store.run_or_retrieve(TWO),
     }
@@ -189,7 +190,7 @@ def test_a_server_that_takes_connections_and_says_nothing_is_given_up_after_the_
         waiting = thread.submit(calls[what])
         try:
             with pytest.raises(DatabaseBusy) as caught:
-                waiting.result(40)
+                waiting.result(PATIENCE)
         finally:
             proxy.flow()
     assert says_what_to_do(caught.value, place)
@@ -206,11 +207,11 @@ def test_what_will_not_get_better_by_waiting_is_an_error_at_once(place, tmp_path
         "user": url.set(username="entropic_nobody"),
         "database": url.set(database="entropic_nowhere"),
         "host": url.set(host="no-such-host.invalid"),
-    }[wrong]
+    }[wrong].update_query_dict({"timeout": "300"})
     began = time.monotonic()
     with pytest.raises(StoreError) as caught:
         Store(CountingRunner(), SimResult, tmp_path / "results", db_url=url.render_as_string(hide_password=False))
     assert not isinstance(caught.value, DatabaseBusy)
-    assert time.monotonic() - began < 30  # of the 60 s that a busy one is waited for
+    assert time.monotonic() - began < 150  # of the 300 s that a busy one is waited for
     assert PASSWORD not in str(caught.value)
     assert str(url.database) in str(caught.value) and str(url.host) in str(caught.value)

@@ -192,6 +192,7 @@ needs_proc = pytest.mark.skipif(not os.path.exists("/proc/self/mem"), reason="lo
 
 
 @needs_proc
+@pytest.mark.slow
 def test_a_process_that_knows_it_is_found_out():
     assert find_in_memory(PATTERNS)
 
@@ -225,7 +226,7 @@ def test_workers_run_what_asks_its_store_for_other_results(open_store, make):
 
 @needs_proc
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.xdist_group("cluster")
 @pytest.mark.filterwarnings("ignore::UserWarning:distributed")
 def test_no_worker_of_a_cluster_has_it_in_its_memory(open_store, tmp_path):
