@@ -18,9 +18,9 @@ def heartbeats() -> int:
     return sum(thread.name.startswith("entropic-") for thread in threading.enumerate())
 
 
-def test_a_hundred_stores_that_have_run_something_leave_one_thread_at_most(open_store, tmp_path):
+def test_forty_stores_that_have_run_something_leave_one_thread_at_most(open_store, tmp_path):
     stores = []
-    for number in range(100):
+    for number in range(40):
         folder = tmp_path / str(number)
         stores.append(open_store(results_dir=folder, db_url=f"sqlite:///{tmp_path / f'{number}.sqlite3'}"))
         stores[-1].run_or_retrieve(ONE)

@@ -24,6 +24,7 @@ from typing import Any
 
 from entropic.db.ledger import Ledger
 
+LONGEST = 3600.0  # s between two renewals, however long a lease is: no system waits for centuries
 log = logging.getLogger("entropic")
 _all: "weakref.WeakSet[Any]" = weakref.WeakSet()
 
@@ -91,7 +92,7 @@ class Thread:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self.pause = ledger.lease / 3
+        self.pause = min(ledger.lease / 3, LONGEST)
         self.forget()
         _all.add(self)
 
@@ -185,7 +186,7 @@ class Process:
         driver, arguments = self._ledger.database.driver_arguments()
         sql, _ = self._ledger.renewal("", "")
         self._say({"path": sys.path, "driver": driver, "arguments": arguments, "sql": sql, "parent": os.getpid(),
-                   "every": self._ledger.lease / 3})  # fmt: skip
+                   "every": min(self._ledger.lease / 3, LONGEST)})  # fmt: skip
         for attempt, values in self._attempts.items():
             self._say({"add": attempt, "values": values})
 
