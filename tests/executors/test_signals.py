@@ -143,7 +143,7 @@ def test_a_program_that_a_run_waits_for_ends_with_a_serial_sweep(start, acting, 
     pids = started(tmp_path / "pids", sweeper.process)
     sweeper.process.send_signal(getattr(signal, name))
     assert sweeper.status() == -getattr(signal, name)
-    assert all(map(gone, pids))
+    wait_until(lambda: all(map(gone, pids)))
     check_that_all_is_let_go(acting, tmp_path, 4)
 
 

@@ -73,7 +73,7 @@ def _sum(terms: list[Any]) -> Any:
     groups = [functools.reduce(operator.add, terms[i : i + 50]) for i in range(0, len(terms), 50)]
     if len(groups) == 1:
         return groups[0]
-    one = sa.literal_column("1")  # a product keeps the parentheses, which SQLAlchemy leaves out of sums
+    one: Any = sa.literal_column("1")  # a product keeps the parentheses, which SQLAlchemy leaves out of sums
     return functools.reduce(operator.add, [group * one for group in groups])
 
 
