@@ -273,7 +273,7 @@ CLOSED = """if True:
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
 def test_workers_run_where_standard_files_are_closed(tmp_path, closed):
     (tmp_path / "script.py").write_text(CLOSED)
-    path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    path = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]))
     subprocess.run(
         ["sh", "-c", f'"$0" script.py . {closed}', sys.executable],
         cwd=tmp_path,

@@ -224,7 +224,7 @@ for row in rows:
 @pytest.mark.parametrize("call", list(CALLS))
 def test_every_call_that_runs_something_lets_go(tmp_path, name, call):
     (tmp_path / "script.py").write_text(SCRIPT + CALLS[call])
-    path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    path = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]))
     process = subprocess.Popen(
         [sys.executable, "script.py"], cwd=tmp_path, env={**os.environ, "PYTHONPATH": path}, stderr=subprocess.PIPE
     )
@@ -269,7 +269,7 @@ assert handlers() == [signal.SIG_IGN, signal.SIG_DFL]
 
 def test_only_the_main_thread_takes_signals_and_they_are_given_back(tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT + THREADED)
-    path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    path = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]))
     env = {**os.environ, "PYTHONPATH": path}
     done = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -278,7 +278,7 @@ def test_only_the_main_thread_takes_signals_and_they_are_given_back(tmp_path):
 @BOTH
 def test_the_command_line_says_so_and_dies_by_the_signal(tmp_path, name):
     (tmp_path / "script.py").write_text(SCRIPT)
-    path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    path = os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]))
     command = [sys.executable, "-c", "from entropic.cli.app import main; main()", "sweep", "script.py:store"]
     process = subprocess.Popen(
         [*command, "--grid", "n=0,1,2", "dt=0.5"],
