@@ -15,6 +15,7 @@ import time
 # `signal.signal` makes enums of what it takes and gives, which would be a part of what a short run costs.
 from _signal import SIG_DFL, getsignal  # type: ignore[import-not-found]
 from _signal import signal as handle
+from threading import get_ident
 from types import FrameType
 from typing import Any
 
@@ -47,7 +48,7 @@ class Terminable:
 
     def __enter__(self) -> None:
         global _entered
-        if threading.get_ident() != _main:
+        if get_ident() != _main:
             return
         for number in SIGNALS:
             if getsignal(number) == SIG_DFL:
@@ -61,9 +62,10 @@ class Terminable:
             return
         self._counts = False
         _entered -= 1
-        if not _entered and threading.get_ident() == _main:  # a stream may end in another thread than it began in
+        if not _entered and get_ident() == _main:  # a stream may end in another thread than it began in
             _restore()
-            die()
+            if _received:
+                die()
 
 
 def leave_to_parent() -> None:
@@ -91,10 +93,13 @@ def _receive(number: int, _: FrameType | None) -> None:
     raise Terminated(f"the process was ended by {signal.Signals(number).name}")
 
 
+_OURS = (_receive, _pass)
+
+
 def _restore() -> None:
     """Leave the signals as they were found, unless somebody has changed them meanwhile."""
     for number in SIGNALS:
-        if getsignal(number) in (_receive, _pass):
+        if getsignal(number) in _OURS:
             handle(number, SIG_DFL)
 
 
@@ -115,7 +120,7 @@ def _die_by(number: int) -> None:
 
 def _before_fork() -> None:
     """Hold signals back until it is settled whose they are: those that a child gets at its very first are else lost."""
-    if any(getsignal(number) in (_receive, _pass) for number in SIGNALS):
+    if any(getsignal(number) in _OURS for number in SIGNALS):
         _masks[threading.get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 
 
