@@ -27,7 +27,7 @@ from entropic.errors import StoreError
 from entropic.support import names
 from entropic.support.names import key_of, stem
 
-__all__ = ["FOLDER", "MOST_PLACES", "Found", "Staging", "check_suffix", "key_of"]
+__all__ = ["FOLDER", "MOST_PLACES", "Found", "Staging", "key_of"]
 FOLDER = ".entropic"
 _WORK = re.compile(rf"(?P<worker>{names.WORKER})\.work")
 _ATTEMPT = re.compile(
