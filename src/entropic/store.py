@@ -18,7 +18,9 @@ from entropic.db.tables import metadata
 from entropic.errors import ParameterError, StoreError
 from entropic.files.attempt import Runner
 from entropic.files.durable import sync_way
-from entropic.files.staging import Staging, check_suffix
+from entropic.files.paths import check_folder, check_lengths, check_suffix
+from entropic.files.staging import Staging
+from entropic.params.fields import is_duration, spelled
 from entropic.params.keys import Hasher
 from entropic.params.model import Schema
 from entropic.protocol import delete, lookup, register, run
@@ -89,14 +91,15 @@ class Store(Generic[ModelT]):
     ) -> None:
         if not callable(runner):
             raise ParameterError(f"runner must be callable as runner(params), not {runner!r:.80}")
-        if not isinstance(lease, int | float) or not 0 < lease < float("inf"):
-            raise ParameterError(f"lease is a number of seconds above 0, not {lease!r}")
+        if not is_duration(lease):
+            raise ParameterError(f"lease is a number of seconds above 0, not {spelled(lease)}")
         if loader is not None and not callable(loader):
             raise ParameterError(f"loader must be callable as loader(path), not {loader!r:.80}")
         hasher = Hasher(float_rounding)
         schema = Schema(result_cls)
         suffix = check_suffix(file_suffix)
-        folder = os.path.abspath(os.path.expanduser(results_dir))
+        folder = check_folder(results_dir)
+        check_lengths(folder, suffix)
         if os.path.exists(folder) and not os.path.isdir(folder):
             raise StoreError(f"results_dir {folder!r} is a file; give the path of a folder")
         database = Database(db_url, fsync)
@@ -107,7 +110,7 @@ class Store(Generic[ModelT]):
         staging = Staging(folder, settings.uuid(), suffix)
         if fsync:
             sync_way(staging.root)
-        ledger = Ledger(database, schema.table_name, lease)
+        ledger = Ledger(database, schema.table_name, float(lease))
         rows: Rows[ModelT] = Rows(database, schema, folder)
         self._context = StoreContext(
             schema, hasher, database, ledger, rows, staging, lease_keeper(ledger), runner, fsync

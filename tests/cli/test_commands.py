@@ -221,12 +221,28 @@ def test_the_project_says_which_store_and_files_are_meant_from_there(entropic, t
         (["sweep", "model.py", "--grid", "n=1:4:3"], "whole numbers"),
         (["sweep", "--db", "sqlite:///no.sqlite3", "n=1"], "no database"),
         (["ls", "--db", "postgres:me:secret@host"], "no URL"),
+        (["ls", "model.py", "--limit", "9" * 20], "limit is a number of rows"),
+        (["ls", "model.py", "--page", "9" * 20], "limit is a number of rows"),
+        (["ls", "model.py", "--where", f"n<{'9' * 30}"], "does not take"),
+        (["ls", "model.py", f"n={'9' * 30}"], "beyond 64 bits"),
+        (["ls", "model.py", f"n={'9' * 5_000}"], "whole number"),
+        (["sweep", "model.py", "--grid", "n=0:1:" + "9" * 30], "first:last:count"),
+        (["sweep", "model.py", "--grid", "n=0:1e999999:2"], "first:last:count"),
+        (["sweep", "model.py", "--grid", "n=" + "[" * 20_000], "no JSON list"),
+        (["sweep", "model.py", "n=1", "x=1", "--workers", "9" * 20], "workers is a number"),
+        (["sweep", "model.py", "n=1", "x=1", "--workers", "1", "--timeout", "1e400"], "timeout is a number"),
+        (["gc", "model.py", "--older-than", "9" * 400 + "d", "--dry-run"], "older_than"),
+        (["gc", "model.py", "--total-size", "x", "--dry-run"], "no size"),
     ],
 )
 def test_a_mistake_is_a_sentence(entropic, words, said):
     entropic(*words, code=2)
     assert said in entropic.stderr
     assert "secret" not in entropic.stderr
+
+
+def test_a_size_beyond_all_disks_is_a_size(entropic):
+    assert "nothing would be removed" in entropic("gc", "model.py", "--total-size", "9" * 400 + "GB", "--dry-run")
 
 
 def test_every_command_and_option_is_in_the_documentation():

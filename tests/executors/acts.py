@@ -123,6 +123,42 @@ def hang_with_a_child(path: Path | str, params: Params) -> None:
         child.wait()
 
 
+def start_program(path: Path | str, *command: str, **how: Any) -> None:
+    """Start a program that lasts, and write down its pid."""
+    append(path, str(subprocess.Popen(command or ("sleep", str(FOREVER)), **how).pid))
+
+
+def hang_with_a_group(path: Path | str, params: Params) -> None:
+    """Start programs that ignore what can be ignored, one of them in a process group of its own, and wait."""
+    deaf = "trap '' INT TERM HUP; while :; do sleep 1; done"
+    start_program(path, "sh", "-c", deaf)
+    start_program(path, "sh", "-c", deaf, process_group=0)
+    start_program(path, process_group=0)
+    append(path, "all")
+    hang_in_python(params)
+
+
+def hang_in_c_with_a_child(path: Path | str, params: Params) -> None:
+    start_program(path)
+    append(path, "all")
+    hang_in_c(params)
+
+
+def run_a_program(path: Path | str, params: Params) -> None:
+    """Run a program as most runners do."""
+    subprocess.run(["sh", "-c", f"echo $$ >> '{path}'; echo all >> '{path}'; exec sleep {FOREVER}"], check=True)
+
+
+def end_a_forked_child(path: Path | str, params: Params) -> None:
+    """End a child as a pool of `multiprocessing` does, and write down how it ended."""
+    child = os.fork()
+    if child == 0:
+        time.sleep(FOREVER)
+        os._exit(0)
+    os.kill(child, signal.SIGTERM)
+    append(path, str(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])))
+
+
 # ---- die ---------------------------------------------------------------------------------------------------------
 def segfault(params: Params) -> None:
     os.kill(os.getpid(), signal.SIGSEGV)

@@ -34,7 +34,10 @@ class Sweeper:
                 stdout=out,
                 stderr=err,
                 start_new_session=True,
-                env={**os.environ, "PYTHONPATH": str(HERE.parent)},
+                env={
+                    **os.environ,
+                    "PYTHONPATH": os.pathsep.join(filter(None, [str(HERE.parent), os.environ.get("PYTHONPATH")])),
+                },
             )
 
     def said(self) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 It is told one JSON object: `folder` of the store, `ns` to sweep, `log` of runs, `options` of the sweep, `acts` (for an
 n, or `all`: the name of one of `acts.py` and its arguments), `ready`: a file that it makes, `go`: one that it awaits,
-`client`: the name of a pool, or the address of a Dask scheduler.
+`client`: the name of a pool, or the address of a Dask scheduler, `ignored`: signals, `handled`: a signal and a file.
 It says one JSON object: the `ns` of the rows in order, the texts of what it was `warned` of, the n that `failed`.
 """
 
@@ -28,6 +28,11 @@ from executors import acts
 def main() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored where the tests run in the background
     order = json.loads(sys.argv[1])
+    for name in ("SIGTERM", "SIGHUP"):
+        signal.signal(getattr(signal, name), signal.SIG_IGN if name in order.get("ignored", []) else signal.SIG_DFL)
+    if "handled" in order:
+        name, path = order["handled"]
+        signal.signal(getattr(signal, name), lambda *_: Path(path).touch())
     folder, ns = Path(order["folder"]), order["ns"]
     told = {key: partial(getattr(acts, name), *more) for key, (name, *more) in order.get("acts", {}).items()}
     does = {n: told.get(str(n), told.get("all")) for n in ns}

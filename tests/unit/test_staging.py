@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from entropic.errors import StoreError
-from entropic.files.staging import Staging, check_suffix, key_of
+from entropic.files.paths import check_suffix
+from entropic.files.staging import Staging, key_of
 from entropic.support import process
 
 

@@ -64,8 +64,17 @@ def _order(context: StoreContext[Any], params: Mapping[str, Any]) -> list[Any]:
             column = sa.type_coerce(field.column, sa.Float) * sa.literal(1.0)
             apart = sa.func.abs(column - number) / (sa.func.abs(column) + abs(number))
             distances.append(sa.case((is_equal, 0.0), (field.column.is_(None), 1.0), else_=apart))
-    added = [functools.reduce(operator.add, terms) for terms in (alike, distances) if terms]
+    added = [_sum(terms) for terms in (alike, distances) if terms]
     return [added[0].desc(), *added[1:]] if added else []
+
+
+def _sum(terms: list[Any]) -> Any:
+    """Add up terms, a few at a time: SQLite takes expressions that are at most 1,000 deep."""
+    groups = [functools.reduce(operator.add, terms[i : i + 50]) for i in range(0, len(terms), 50)]
+    if len(groups) == 1:
+        return groups[0]
+    one: Any = sa.literal_column("1")  # a product keeps the parentheses, which SQLAlchemy leaves out of sums
+    return functools.reduce(operator.add, [group * one for group in groups])
 
 
 def _number(value: Any) -> float | None:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from entropic.db.build import load_many
 from entropic.db.query import bare, careful, fetch, ordered
 from entropic.errors import ParameterError
-from entropic.params.fields import as_json, unknown_key
+from entropic.params.fields import as_json, spelled, unknown_key
 from entropic.params.model import Schema
 from entropic.params.same import RELATIVE
 from entropic.protocol.context import ModelT, StoreContext
@@ -25,8 +25,8 @@ def select(
     context: StoreContext[ModelT], where: Sequence[Any], equals: Mapping[str, Any], order_by: Order, limit: int | None
 ) -> list[ModelT]:
     """Return the rows that meet all conditions, in order, by one query."""
-    if limit is not None and (type(limit) is not int or limit < 0):
-        raise ParameterError(f"limit is a number of rows, not {limit!r}")
+    if limit is not None and (type(limit) is not int or not 0 <= limit < 2**63):
+        raise ParameterError(f"limit is a number of rows below 2**63, not {spelled(limit)}")
     query = matching(context, where, equals).order_by(*_order(context, order_by)).limit(limit)
     raws = fetch(context.database, query)
     with paused():
@@ -160,7 +160,7 @@ def custom(context: StoreContext[Any], name: str, given: Any) -> Any:
         value = as_json(given, name)
         number = float(value) if isinstance(value, int | float) else 0.0
     except (TypeError, ValueError, OverflowError) as error:
-        raise ParameterError(f"custom_data[{name!r}]={given!r:.80} cannot be asked for: {error}") from None
+        raise ParameterError(f"custom_data[{name!r}]={spelled(given)} cannot be asked for: {error}") from None
     part, dialect = context.schema.table.c.custom_data[name], context.database.dialect
     if isinstance(value, bool):
         return careful(part.as_boolean() == value, dialect)

@@ -11,6 +11,7 @@ from typer.core import TyperCommand
 
 from entropic.cli.errors import FINE, errors_as_sentences
 from entropic.cli.target import Target
+from entropic.support.signals import Terminable
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -57,7 +58,7 @@ def command(name: str, words: str, example: str) -> Callable[[Callable[..., int 
 
         @functools.wraps(function)
         def run(**given: Any) -> None:
-            with errors_as_sentences():
+            with Terminable(), errors_as_sentences():  # a signal is told as Ctrl-C is, before the process dies by it
                 target = Target(*(given.pop(option) for option in _COMMON))
                 store, rest = target.open(given.pop("words") or [])
                 code = function(store, rest, **given) or FINE

@@ -22,6 +22,7 @@ _NOTHING = ("null", "none")
 _CONDITION = re.compile(r"\s*(?P<name>[A-Za-z_][\w.]*)\s*(?P<op><=|>=|!=|==|=|<|>)\s*(?P<text>.*)", re.DOTALL)
 _PAIR = re.compile(r"(?P<name>[A-Za-z_][\w.]*)=(?P<text>.*)", re.DOTALL)
 _CUSTOM = "custom_data."
+MOST_VALUES = 10_000_000  # of a grid
 
 
 def schema_of(store: Store[Any]) -> Schema:
@@ -41,7 +42,7 @@ def _number(kind: Callable[[str], Any], wanted: str) -> Callable[[str], Any]:
     def parse(text: str) -> Any:
         try:
             return kind(text)
-        except (ValueError, InvalidOperation, OverflowError):
+        except (ValueError, InvalidOperation, OverflowError, RecursionError):
             raise ValueError(wanted) from None
 
     return parse
@@ -219,8 +220,8 @@ def _values(store: Store[Any], name: str, text: str) -> list[Any]:
     if text.startswith("["):
         try:
             return [parsed(store, name, one if isinstance(one, str) else json.dumps(one)) for one in json.loads(text)]
-        except ValueError:
-            raise UsageError(f"{name}={text} is no JSON list") from None
+        except (ValueError, RecursionError):
+            raise UsageError(f"{name}={text:.80} is no JSON list") from None
     return [parsed(store, name, one.strip()) for one in text.split(",")]
 
 
@@ -228,10 +229,12 @@ def _spaced(name: str, text: str, whole: bool) -> list[str]:
     """Return evenly spaced numbers, exact in their decimals: 0.1:0.5:5 has the 0.3 that a person would type."""
     try:
         first, last, count = (Decimal(part) for part in text.split(":"))
-        if count != int(count) or count < 1 or (count == 1 and first != last):
+        if not 1 <= count <= MOST_VALUES or count != int(count) or (count == 1 and first != last):
+            raise ValueError
+        if whole and max(abs(first), abs(last)) >= 2**63:
             raise ValueError
     except (ValueError, InvalidOperation, OverflowError):
-        raise UsageError(f"{name}={text}: write first:last:count, with a count of 2 or more") from None
+        raise UsageError(f"{name}={text}: write first:last:count, with a count of 2 to {MOST_VALUES:,}") from None
     step = (last - first) / (count - 1) if count > 1 else Decimal(0)
     values = [first + step * i for i in range(int(count) - 1)] + [last]
     if whole and any(value != int(value) for value in values):
@@ -249,7 +252,7 @@ def _pair(word: str) -> tuple[str, str]:
 def _json_or_text(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 
@@ -272,4 +275,4 @@ def size(text: str) -> int:
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", text.lower())
     if match is None or (match[3] and not match[2]):
         raise UsageError(f"{text!r} is no size; write 10GB, 500MB or 1GiB")
-    return int(float(match[1]) * (_BINARY if match[3] else _BYTES)[match[2]])
+    return int(Decimal(match[1]) * (_BINARY if match[3] else _BYTES)[match[2]])

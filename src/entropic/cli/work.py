@@ -57,7 +57,7 @@ def sweep(
 ) -> int:
     """Run what is missing of some sets.
 
-    Exits with 1 if any fails. Ctrl-C ends it; what is finished is stored.
+    Exits with 1 if any fails. Ctrl-C, SIGTERM or SIGHUP ends it; what is finished is stored.
     """
     wanted = sets(store, words, grid)
     before = len(store.plan(wanted).stored)

@@ -12,7 +12,7 @@ from sqlalchemy.pool import NullPool, StaticPool
 from entropic.db.connection import Connection, T
 from entropic.db.dialects import dialect as dialect_of
 from entropic.db.dialects.portable import too_long
-from entropic.db.tables import check_columns, create_tables
+from entropic.db.tables import check_columns, check_width, create_tables
 from entropic.errors import DatabaseBusy, ParameterError, StoreError
 from entropic.support.compact_json import compact, load_json
 from entropic.support.passwords import for_pickle, shown
@@ -176,12 +176,13 @@ class Database:
             with self.engine.connect() as connection:
                 self.dialect.check(self.engine)
                 self.dialect.compilers(self.sql)
-                create_tables(connection, metadata, self.dialect)
+                create_tables(connection, metadata, self.dialect, table)
                 fault = self.dialect.table_fault(connection, table)
                 if fault is not None:
                     raise StoreError(f"the table {table.name!r} in {self} {fault}")
                 return check_columns(connection, table, model)
 
+        check_width(table, model, self.dialect)
         try:
             self.types = self._patiently(action)
         except (sa.exc.DBAPIError, self.driver_error, OSError) as error:

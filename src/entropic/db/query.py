@@ -36,6 +36,12 @@ def fetch(database: Database, query: "sa.Select[Any]") -> list[Any]:
         if not isinstance(reason, database.driver_error) or not _is_refusal(reason):
             raise
         raise ParameterError(f"the database does not take this query: {reason}") from error
+    except (
+        OverflowError,
+        UnicodeEncodeError,
+        RecursionError,
+    ) as error:  # of the driver, for a value that it lacks
+        raise ParameterError(f"the database does not take this query: {error}") from error
 
 
 def _is_refusal(error: Exception) -> bool:

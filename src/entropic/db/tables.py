@@ -70,20 +70,56 @@ _place: Any = sa.Index("entropic_ledger_path", ledger.c.path, unique=True)
 _place.ddl_if(callable_=lambda ddl, target, bind, dialect, **_: dialect.name != "sqlite")
 
 
-def create_tables(connection: sa.Connection, metadata: Sequence[sa.MetaData], dialect: Dialect) -> None:
+def create_tables(
+    connection: sa.Connection, metadata: Sequence[sa.MetaData], dialect: Dialect, needed: sa.Table
+) -> None:
     """Create the tables that do not exist yet, while other processes that would do the same wait.
 
-    Where all exist nothing is locked: a store can be opened, and its hits served, beside a long writer.
+    Where all exist nothing is locked: a store can be opened, and its hits served, beside a long writer. The tables of
+    other models of the program are made too, unless this database cannot hold them: that is not this store's concern.
     """
-    wanted = [table for tables in metadata for table in tables.tables.values()]
     inspector = sa.inspect(connection)
-    if all(inspector.has_table(table.name, schema=table.schema) for table in wanted):
+    lacking = [
+        table
+        for tables in metadata
+        for table in tables.tables.values()
+        if not inspector.has_table(table.name, schema=table.schema)
+    ]
+    lacking = [table for table in lacking if table is needed or can_be_made(table, connection, dialect)]
+    if not lacking:
         return
     connection.rollback()
     with dialect.exclusively(connection), warnings.catch_warnings():
         warnings.simplefilter("ignore", sa.exc.SAWarning)  # of columns that this database makes in its own way
         for tables in metadata:
-            tables.create_all(connection)
+            tables.create_all(connection, [table for table in lacking if table.metadata is tables])
+
+
+def check_width(table: sa.Table, model: str, dialect: Dialect) -> None:
+    """Refuse a table with more columns than a database takes, or a store can read.
+
+    Raises
+    ------
+    ModelError
+        Before the database is opened.
+    """
+    if len(table.c) > dialect.columns:
+        backend = dialect.url.get_backend_name()
+        raise ModelError(
+            f"{model} has {len(table.c):,} columns, those of Base among them, and {backend} holds at most "
+            f"{dialect.columns:,} for a store; put some of them into one column of JSON"
+        )
+
+
+def can_be_made(table: sa.Table, connection: sa.Connection, dialect: Dialect) -> bool:
+    """Tell whether a database can hold a table, as far as that is known before."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", sa.exc.SAWarning)  # of columns that this database makes in its own way
+            sa.schema.CreateTable(table).compile(dialect=connection.dialect)
+    except sa.exc.SQLAlchemyError:  # it has no such type, or what the table refers to is not there
+        return False
+    return len(table.c) <= dialect.columns
 
 
 def check_columns(connection: sa.Connection, table: sa.Table, model: str) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from entropic.executors.work import work
 from entropic.files import logs
 from entropic.files.attempt import Task
 from entropic.support.passwords import tell
+from entropic.support.signals import leave_to_parent
 
 PARENT_SECONDS = 1.0  # between two looks whether the parent lives
 
@@ -28,6 +29,7 @@ PARENT_SECONDS = 1.0  # between two looks whether the parent lives
 def main() -> None:
     """Work until the pipe ends."""
     signal.signal(signal.SIGINT, lambda *_: None)  # not ignored, which the programs that a run starts would inherit
+    leave_to_parent()  # what a scheduler sends to all processes of a job
     handle, permits, parent, by_kernel = (int(argument) for argument in sys.argv[1:5])
     for mine in (handle, permits):
         os.set_inheritable(mine, False)  # what a run starts must not keep the pipe open
@@ -45,7 +47,8 @@ def main() -> None:
         return
     faulthandler.enable()  # a crash says where, in the log
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
+        if stream is not None:
+            stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
     _print_to(nowhere)
     pipe.send("ready")
     while (data := _next(pipe)) is not None:

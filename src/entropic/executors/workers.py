@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from multiprocessing.connection import Pipe, wait
@@ -23,8 +24,10 @@ from typing import Any
 import cloudpickle
 
 from entropic.errors import RunFailed, RunTimeout, WorkerDied
+from entropic.executors import guardian
 from entropic.executors.bundles import Bundles
 from entropic.executors.contract import TICK, Outcome, outcome_on_disk
+from entropic.executors.guardian import end_session
 from entropic.executors.travel import pickled
 from entropic.executors.work import BUNDLE_SECONDS, Report, outcome
 from entropic.files import logs
@@ -67,6 +70,7 @@ class Workers:
         self._passwords = pickle.dumps(known(places))
         self._timeout = timeout
         self._workers: list[_Worker] = []
+        self._guardian: _Guardian | None = None
         self._never_began = 0  # workers in a row that ended without having begun a run
         self._pid = os.getpid()
 
@@ -97,7 +101,11 @@ class Workers:
         for worker in self._workers:
             if not worker.at_work:
                 return worker
+        if self._guardian is None:
+            open_standard_files()
+            self._guardian = _Guardian()
         self._workers.append(_Worker(self._passwords, self._runner, self._count))
+        self._guardian.tell("+", self._workers[-1].pid, self._workers)
         return self._workers[-1]
 
     def _wait_for(self, busy: "list[_Worker]") -> Iterator[Outcome]:
@@ -159,7 +167,12 @@ class Workers:
         """End a worker, whose unbegun tasks were withdrawn before; return its exit code."""
         code = worker.kill()
         self._workers.remove(worker)
+        self._released(worker)
         return code
+
+    def _released(self, worker: "_Worker") -> None:
+        if self._guardian is not None:
+            self._guardian.tell("-", worker.pid, self._workers)
 
     def close(self) -> None:
         """End every worker: at once if it is in the middle of a run, else as soon as it has heard of it."""
@@ -170,7 +183,73 @@ class Workers:
         deadline = time.monotonic() + GRACE
         while self._workers:  # kept until they are gone, in case that this is interrupted
             self._workers[-1].gone(deadline)
-            self._workers.pop()
+            self._released(self._workers.pop())
+        if self._guardian is not None:
+            self._guardian.close()
+            self._guardian = None
+
+
+def open_standard_files() -> None:
+    """Open those of the files 0, 1 and 2 that are closed (`>&-`): a pipe to a worker would be taken for one of them."""
+    while (file := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(file, True)
+    os.close(file)
+
+
+class _Guardian:
+    """A process that ends the sessions of the workers when this process is gone: `guardian.py`."""
+
+    def __init__(self) -> None:
+        self._start([])
+        _guardians.add(self)
+
+    def _start(self, workers: "list[_Worker]") -> None:
+        command = [sys.executable, "-I", "-S", guardian.__file__, str(os.getpid())]
+        # In a session of its own: what ends the group of this process must not end the one who clears up after it.
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, bufsize=0, start_new_session=True
+        )
+        for worker in workers:
+            self._say(f"+{worker.pid}\n")
+
+    def _say(self, text: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(text.encode())
+
+    def tell(self, what: str, pid: int, workers: "list[_Worker]") -> None:
+        """Say that a worker has begun or ended; where somebody has ended the guardian, begin another."""
+        try:
+            self._say(f"{what}{pid}\n")
+        except OSError:
+            self.close()
+            self._start(workers)
+
+    def close(self) -> None:
+        """Let it end: what it knows of has ended."""
+        self.forget()
+        # Not `wait` or `poll`: an interrupt in them can leave their lock taken.
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self._process.pid, 0)
+        self._process.returncode = 0
+
+    def forget(self) -> None:
+        """Close this process's end of the pipe: a forked child's would keep the guardian from hearing of the end."""
+        with contextlib.suppress(OSError):
+            assert self._process.stdin is not None
+            self._process.stdin.close()
+        self._process.returncode = 0  # nor is it a child's to wait for
+
+
+_guardians: "weakref.WeakSet[_Guardian]" = weakref.WeakSet()
+
+
+def _forked() -> None:
+    for one in _guardians:
+        one.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 
 
 class _Worker:
@@ -194,6 +273,7 @@ class _Worker:
                 command,
                 pass_fds=handles,
                 stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,  # only what goes wrong before it is ready is told, on stderr
                 start_new_session=True,  # Ctrl-C is for this process, and what the run has started ends with it
                 env={**dict.fromkeys(THREADS, threads), **os.environ},
             )
@@ -271,8 +351,7 @@ class _Worker:
     def kill(self) -> int:
         """End it and what it has started, and return its exit code."""
         code = self._process.poll()
-        with contextlib.suppress(ProcessLookupError, PermissionError):  # what it has started goes with it
-            os.killpg(self.pid, signal.SIGKILL)
+        end_session(self.pid)  # what it has started goes with it
         self._close()
         ended = self._process.wait()
         return ended if code is None else code

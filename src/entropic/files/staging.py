@@ -27,7 +27,7 @@ from entropic.errors import StoreError
 from entropic.support import names
 from entropic.support.names import key_of, stem
 
-__all__ = ["FOLDER", "MOST_PLACES", "Found", "Staging", "check_suffix", "key_of"]
+__all__ = ["FOLDER", "MOST_PLACES", "Found", "Staging", "key_of"]
 FOLDER = ".entropic"
 _WORK = re.compile(rf"(?P<worker>{names.WORKER})\.work")
 _ATTEMPT = re.compile(
@@ -161,16 +161,3 @@ def _lexists() -> Callable[[str], bool]:
 
 
 _exists = _lexists()
-
-
-def check_suffix(suffix: str) -> str:
-    """Return a file suffix that can end the name of a result.
-
-    Raises
-    ------
-    StoreError
-        If it would lead out of the folder, or is a name of ours.
-    """
-    if not names.is_suffix(suffix):
-        raise StoreError(f"file_suffix is the end of a file name, such as '.h5', not {suffix!r}")
-    return suffix

@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, time, timedelta
@@ -57,7 +58,7 @@ class Field:
         try:
             return self._take(value)
         except (ValueError, TypeError, OverflowError) as error:
-            raise ParameterError(f"{self.name}={value!r:.80} does not fit {model}.{self.name}: {error}") from None
+            raise ParameterError(f"{self.name}={spelled(value)} does not fit {model}.{self.name}: {error}") from None
 
 
 def _taker(kind: Any) -> Callable[[Any], Any]:
@@ -168,8 +169,13 @@ _IS_USUAL: dict[type, Callable[[Any], bool]] = {
 }
 
 
-def as_json(value: Any, where: str) -> Any:
+DEEPEST = 200  # lists and dicts inside of each other: what is deeper cannot be copied, compared or sent to a worker
+
+
+def as_json(value: Any, where: str, depth: int = 0) -> Any:
     """Return a copy of the value made of plain JSON types, or say what in it is not JSON."""
+    if depth > DEEPEST:
+        raise ValueError(f"it is nested more than {DEEPEST} deep")
     value = plain(value)
     if value is None or isinstance(value, bool):
         return value
@@ -182,12 +188,12 @@ def as_json(value: Any, where: str) -> Any:
     if isinstance(value, str):
         return _string(value, None)
     if isinstance(value, list | tuple):
-        return [as_json(inner, f"{where}[{i}]") for i, inner in enumerate(value)]
+        return [as_json(inner, f"{where}[{i}]", depth + 1) for i, inner in enumerate(value)]
     if isinstance(value, Mapping):
         for name in value:
             if not isinstance(name, str):
                 raise TypeError(f"{where} has the key {name!r}; JSON has only text as keys")
-        return {_string(name, None): as_json(inner, f"{where}[{name!r}]") for name, inner in value.items()}
+        return {_string(name, None): as_json(inner, f"{where}[{name!r}]", depth + 1) for name, inner in value.items()}
     raise TypeError(f"{where} is {type(value).__name__}, which is not JSON")
 
 
@@ -205,9 +211,22 @@ def as_custom_data(data: Mapping[str, Any]) -> dict[str, Any]:
             json.dumps(copy[name], allow_nan=False)
         except (TypeError, ValueError, RecursionError) as error:
             raise ParameterError(
-                f"custom_data {name}={value!r:.80} is not JSON: {error}; pass numbers, text, lists and dicts"
+                f"custom_data {name}={spelled(value)} is not JSON: {error}; pass numbers, text, lists and dicts"
             ) from None
     return copy
+
+
+def is_duration(value: Any) -> bool:
+    """Tell whether a value is a number of seconds above 0, and no more than a float can be."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= sys.float_info.max
+
+
+def spelled(value: Any) -> str:
+    """Return the beginning of a value as Python writes it; what it is, where Python cannot."""
+    try:
+        return f"{value!r:.80}"
+    except (RecursionError, ValueError):  # nested too deeply, or an integer of thousands of digits
+        return f"(a large {type(value).__name__})"
 
 
 def unknown_key(name: Any, model: str, known: list[str]) -> str:

@@ -8,6 +8,9 @@ what the runner does: C code that holds the interpreter's lock for an hour stops
 process of its own, `lease_process.py`.
 """
 
+import contextlib
+import heapq
+import itertools
 import json
 import logging
 import os
@@ -16,10 +19,12 @@ import sys
 import threading
 import time
 import weakref
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from entropic.db.ledger import Ledger
 
+LONGEST = 3600.0  # s between two renewals, however long a lease is: no system waits for centuries
 log = logging.getLogger("entropic")
 _all: "weakref.WeakSet[Any]" = weakref.WeakSet()
 
@@ -29,11 +34,65 @@ def lease_keeper(ledger: Ledger) -> "Thread | Process":
     return Process(ledger) if ledger.database.is_shared else Thread(ledger)
 
 
+class Clock:
+    """One thread that tells all stores of this process when to renew; it ends when nobody has anything to renew.
+
+    Each renewal is a short thread of its own, so that a database that is locked holds up no other one's leases. There
+    is no lock, and a `SimpleQueue` takes what a signal handler puts while its thread puts something: should two threads
+    ever start one at once, the two share the work.
+    """
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew: in a forked child there is no thread, and what was awaited is the parent's."""
+        self._coming: SimpleQueue[_Beat] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    def call(self, keeper: "Thread", pause: float) -> None:
+        """Have a store renew its leases after a pause, if it is still there then."""
+        self._coming.put((time.monotonic() + pause, next(_numbers), weakref.ref(keeper)))
+        if self._thread is None:
+            thread = threading.Thread(target=self._tick, args=(self._coming,), name="entropic-heartbeat", daemon=True)
+            thread.start()
+            self._thread = thread
+
+    def _tick(self, coming: "SimpleQueue[_Beat]") -> None:
+        beats: list[_Beat] = []
+        while True:
+            try:
+                heapq.heappush(beats, coming.get(timeout=max(0.0, beats[0][0] - time.monotonic()) if beats else 0.0))
+            except Empty:
+                if not beats:
+                    self._thread = None
+                    if coming.empty():  # else it was put by somebody who saw this thread at work
+                        return
+                    self._thread = threading.current_thread()
+            while beats and beats[0][0] <= time.monotonic():
+                keeper = heapq.heappop(beats)[2]
+                with contextlib.suppress(RuntimeError):  # the process ends, and starts no thread any more
+                    threading.Thread(target=_renew, args=(keeper,), name="entropic-renewal", daemon=True).start()
+
+
+_Beat = tuple[float, int, "weakref.ref[Thread]"]
+_numbers = itertools.count()  # tells two beats of one moment apart
+_clock = Clock()
+
+
+def _renew(keeper: "weakref.ref[Thread]") -> None:
+    """Renew, and come again until there is nothing to renew; a store that nobody has any more is not kept for it."""
+    living = keeper()
+    if living is not None and living.renew():
+        _clock.call(living, living.pause)
+
+
 class Thread:
-    """Renews leases in a thread, started with a claim and ended when there has been nothing to renew for a while."""
+    """Renews leases in threads of this process: from a claim on, until there is nothing to renew."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
+        self.pause = min(ledger.lease / 3, LONGEST)
         self.forget()
         _all.add(self)
 
@@ -41,16 +100,15 @@ class Thread:
         """Begin anew, with nothing to renew: in a forked child the attempts are the parent's."""
         self._lock = threading.Lock()
         self._attempts: dict[str, str] = {}  # id by attempt
-        self._thread: threading.Thread | None = None
+        self._beats = False
 
     def add(self, id: str, attempt: str) -> None:
         """Keep the lease of an attempt renewed from now on."""
         with self._lock:
             self._attempts[attempt] = id
-            if self._thread is None:
-                arguments = weakref.ref(self), self._ledger.lease / 3
-                self._thread = threading.Thread(target=_beat, args=arguments, name="entropic-heartbeat", daemon=True)
-                self._thread.start()
+            if not self._beats:
+                _clock.call(self, self.pause)
+                self._beats = True
 
     def drop(self, attempt: str) -> None:
         """Renew the lease of an attempt no more."""
@@ -58,27 +116,17 @@ class Thread:
             self._attempts.pop(attempt, None)
 
     def renew(self) -> bool:
-        """Renew all leases; False if there is none, and the thread may end."""
+        """Renew all leases; False if there is none, and nothing to come again for."""
         with self._lock:
             attempts = [(id, attempt) for attempt, id in self._attempts.items()]
             if not attempts:
-                self._thread = None
+                self._beats = False
                 return False
         try:
             self._ledger.renew(attempts)
         except Exception as error:  # noqa: BLE001  (the next beat may succeed; ending would be worse)
             log.warning("leases could not be renewed: %s", error)
         return True
-
-
-def _beat(keeper: "weakref.ref[Thread]", pause: float) -> None:
-    """Renew, until there is nothing to renew; a store that nobody has any more is not kept for it."""
-    while True:
-        time.sleep(pause)
-        living = keeper()
-        if living is None or not living.renew():
-            return
-        del living
 
 
 class Process:
@@ -138,7 +186,7 @@ class Process:
         driver, arguments = self._ledger.database.driver_arguments()
         sql, _ = self._ledger.renewal("", "")
         self._say({"path": sys.path, "driver": driver, "arguments": arguments, "sql": sql, "parent": os.getpid(),
-                   "every": self._ledger.lease / 3})  # fmt: skip
+                   "every": min(self._ledger.lease / 3, LONGEST)})  # fmt: skip
         for attempt, values in self._attempts.items():
             self._say({"add": attempt, "values": values})
 
@@ -157,6 +205,7 @@ def _end(popen: Any) -> None:
 
 
 def _forked() -> None:
+    _clock.forget()
     for keeper in _all:
         keeper.forget()
 

@@ -1,6 +1,7 @@
 """`Store.register`: a row for a file that was made elsewhere, which stays where it is and is never touched."""
 
 import contextlib
+import errno
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ from entropic.db.ledger import Claim
 from entropic.errors import ParameterError, RegisterError, ResultMissingError
 from entropic.files.durable import sync_content, sync_names
 from entropic.files.measure import Measure, measure
+from entropic.files.paths import refuses_path
 from entropic.files.staging import FOLDER
 from entropic.protocol import run
 from entropic.protocol.claim import Busy, Request, is_busy, row_of
@@ -28,8 +30,13 @@ def register(
     """Return the row for a file that exists already."""
     id = context.hasher(params)
     request = run.prepare(context, id, params, custom)
-    path = os.path.abspath(os.fspath(result_file))
-    found_file = measure(path)
+    path = _path_of(result_file)
+    try:
+        found_file = measure(path)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        found_file = None
     if found_file is None:
         raise ResultMissingError(f"there is no file {path} to register for {context.describe(params, id)}")
     refuse_own(context, id, path)
@@ -52,6 +59,18 @@ def register(
             return context.rows.read(id)
 
         return context.row(act_when_free(context, id, act), params)
+
+
+def _path_of(given: Any) -> str:
+    """Return an absolute path that a database can hold."""
+    try:
+        path = os.path.abspath(os.fsdecode(given))
+    except TypeError:
+        raise ParameterError(f"result_file is a path, not {given!r:.80}") from None
+    refusal = refuses_path(path)
+    if refusal is not None:
+        raise ParameterError(f"result_file {path!a:.200} cannot be registered: it {refusal}; rename it first")
+    return path
 
 
 def check_same(context: StoreContext[Any], raw: Any, params: Mapping[str, Any], path: str) -> None:

@@ -30,6 +30,7 @@ from entropic.protocol.context import ModelT, StoreContext
 from entropic.protocol.wait import wait
 from entropic.support import process
 from entropic.support.failure import Record, describe
+from entropic.support.signals import Terminable
 
 log = logging.getLogger("entropic")
 _SCALARS = {bool, int, float, str, Decimal}
@@ -63,7 +64,7 @@ def run(context: StoreContext[ModelT], params: Mapping[str, Any], custom_data: M
 def begin(context: StoreContext[ModelT], request: Request) -> ModelT:
     """Return the row of a wanted key, which has to be run, by this call or by another."""
     attempt.prepare(context.staging)
-    with process.Call() as call:
+    with Terminable(), process.Call() as call:
         return obtain_row(context, request, call.name)
 
 

@@ -4,15 +4,16 @@ Several processes may sweep the same sets: each claims the next few that nobody 
 nobody waits while there are unclaimed sets left.
 """
 
+import atexit
 import concurrent.futures
+import contextlib
 import itertools
 import logging
-import math
 import time
 import warnings
+import weakref
 from collections import Counter, deque
 from collections.abc import Generator, Iterable, Iterator, Mapping
-from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, Generic
 
@@ -28,6 +29,7 @@ from entropic.errors import (
 from entropic.executors.contract import Executor, ExecutorLost
 from entropic.executors.serial import Serial
 from entropic.files import attempt
+from entropic.params.fields import is_duration, spelled
 from entropic.params.keys import RESERVED
 from entropic.params.same import same
 from entropic.protocol import lookup, run, verify
@@ -35,11 +37,13 @@ from entropic.protocol.claim import Request, confirm, rehearsal, rehearse, settl
 from entropic.protocol.context import ModelT, StoreContext
 from entropic.support.collector import paused
 from entropic.support.process import Call
+from entropic.support.signals import Terminable
 from entropic.sweep.progress import Bar
 from entropic.sweep.share import Share
 from entropic.upkeep.recover import collect
 
 log = logging.getLogger("entropic")
+MOST_WORKERS = 10_000
 PLANNED_TOGETHER = 5_000  # sets whose rows are looked up in one go
 
 
@@ -64,11 +68,14 @@ class Options:
         workers, timeout = self.workers, self.timeout
         if workers is not None and self.client is not None:
             raise ParameterError("give workers or client, not both: they are two ways of executing the same sweep")
-        if workers is not None and (type(workers) is not int or workers < -1 or workers == 0):
-            raise ParameterError(f"workers is a number of processes, or -1 for one for each core, not {workers!r}")
+        if workers is not None and (type(workers) is not int or not -1 <= workers <= MOST_WORKERS or workers == 0):
+            raise ParameterError(
+                f"workers is a number of processes, at most {MOST_WORKERS:,}, or -1 for one for each core, not "
+                f"{spelled(workers)}"
+            )
         if timeout is not None:
-            if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout < math.inf:
-                raise ParameterError(f"timeout is a number of seconds above 0, not {timeout!r}")
+            if not is_duration(timeout):
+                raise ParameterError(f"timeout is a number of seconds above 0, not {spelled(timeout)}")
             if workers is None:
                 raise ParameterError(
                     "timeout needs processes that can be ended; use workers=1 (or more) to run the sets in such"
@@ -149,7 +156,7 @@ def stream(
     def rows() -> Generator[ModelT, None, None]:
         yield from _stored(context, planned)
         try:
-            with closing(carry_out(context, planned, options, executor)) as coming:
+            with contextlib.closing(carry_out(context, planned, options, executor)) as coming:
                 for _, row in coming:
                     yield row
             return
@@ -157,7 +164,22 @@ def stream(
             first = stopped.first
         raise first
 
-    return rows()
+    made = rows()
+    _open.add(made)
+    return made
+
+
+_open: "weakref.WeakSet[Generator[Any, None, None]]" = weakref.WeakSet()
+
+
+def _close_all() -> None:
+    """End the streams that nobody has read to their end, while this process still can."""
+    for one in list(_open):
+        with contextlib.suppress(ValueError):  # another thread is inside of it
+            one.close()
+
+
+atexit.register(_close_all)
 
 
 def _stored(context: StoreContext[ModelT], planned: Planned[ModelT]) -> Iterator[ModelT]:
@@ -189,7 +211,7 @@ def carry_out(
     ran, failures = 0, {}
     wanted = options.progress if missing or options.progress else False
     bar = Bar(wanted, context.schema.name, len(planned.rows) - len(planned.left_out), stored)
-    with bar, Call() as call:
+    with Terminable(), bar, Call() as call:
         if missing:
             lost = [request for request in missing.values() if request.suspect is not None]
             if lost:
@@ -385,7 +407,7 @@ def drive(share: Share, executor: Executor) -> Generator[None, None, None]:
     serial = Serial(share.execute)
     while share.is_open:
         try:
-            with closing(executor.run(share.tasks())) as outcomes:
+            with contextlib.closing(executor.run(share.tasks())) as outcomes:
                 for outcome in outcomes:
                     if outcome is None:
                         share.reraise()

@@ -23,6 +23,7 @@ from entropic.files import logs
 from entropic.files import place as places
 from entropic.files.measure import measure
 from entropic.files.staging import FOLDER
+from entropic.params.fields import spelled
 from entropic.params.model import utcnow
 from entropic.protocol.clear import finish_delete, slot_of
 from entropic.protocol.context import StoreContext
@@ -120,15 +121,15 @@ class Limits:
         """Return what the user gave, checked."""
         if older_than is not None and not isinstance(older_than, timedelta):
             if isinstance(older_than, bool) or not isinstance(older_than, int | float) or not older_than >= 0:
-                raise ParameterError(f"older_than is a timedelta, or a number of seconds, not {older_than!r:.80}")
+                raise ParameterError(f"older_than is a timedelta, or a number of seconds, not {spelled(older_than)}")
             try:
                 older_than = timedelta(seconds=older_than)
             except OverflowError:
-                raise ParameterError(f"older_than={older_than!r} is longer than time") from None
+                raise ParameterError(f"older_than={spelled(older_than)} is longer than time") from None
         if older_than is not None and older_than < timedelta(0):
             raise ParameterError(f"older_than is a time that has passed, not {older_than!r}")
         if total_size is not None and (type(total_size) is not int or total_size < 0):
-            raise ParameterError(f"total_size is a number of bytes, not {total_size!r:.80}")
+            raise ParameterError(f"total_size is a number of bytes, not {spelled(total_size)}")
         return cls(older_than, total_size)
 
     @property

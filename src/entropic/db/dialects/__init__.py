@@ -12,6 +12,7 @@ from entropic.errors import StoreError
 from entropic.support.passwords import remember
 
 WAIT_SECONDS = 60.0  # how long a locked or silent database is waited for, unless the URL says `?timeout=SECONDS`
+LONGEST_WAIT = 1_000_000  # s; servers count in milliseconds, in 32 bits
 
 # The driver that is tested, and the extra that brings it.
 DRIVERS = {"sqlite": "pysqlite", "postgresql": "psycopg", "mysql": "pymysql", "mariadb": "pymysql"}
@@ -45,10 +46,11 @@ def dialect(db_url: str, fsync: bool = False) -> Dialect:
             url = url.set(password=str(query.pop(name)))
     try:
         wait = float(str(query.pop("timeout", WAIT_SECONDS)))
-        if not 0 <= wait < float("inf"):
+        if not 0 <= wait <= LONGEST_WAIT:
             raise ValueError
     except ValueError:
-        raise StoreError(f"timeout in db_url is a number of seconds, not {url.query['timeout']!r}") from None
+        given = f"{url.query['timeout']!r:.80}"
+        raise StoreError(f"timeout in db_url is a number of seconds up to {LONGEST_WAIT:,}, not {given}") from None
     return _kind(backend)(remember(url.set(query=query)), wait, fsync)
 
 

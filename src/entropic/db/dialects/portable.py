@@ -42,6 +42,7 @@ class Dialect:
     begin = "BEGIN"
     now: Any = sa.cast(sa.extract("epoch", sa.func.current_timestamp()), sa.Float)
     """Seconds since 1970, by the database's clock, when the statement runs."""
+    columns = 1_000_000  # that a table may have, as far as that is known
     key_counts: tuple[int, ...] = (20, 500)
     """How many keys a query asks for: the smallest that is enough, several times the largest if none is."""
     bindable: tuple[type, ...] = (type(None), int, float, str, bytes)

@@ -1,6 +1,7 @@
 """SQLite: one file, one writer at a time."""
 
 import contextlib
+import functools
 import os
 import sqlite3
 import sys
@@ -14,14 +15,22 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 
 from entropic.db.dialects.portable import Dialect, Processor, Trouble, only_utc
-from entropic.errors import NetworkFileSystemWarning, levels_to_user
+from entropic.errors import NetworkFileSystemWarning, StoreError, levels_to_user
 
+READ_WITH_ROW = 4  # columns of the ledger that every query of rows reads as well: `db/rows.py`
 POLL = 0.5  # s; SQLite's own wait cannot be interrupted by Ctrl-C, so it is done in pieces
 
 _NETWORK = {"nfs", "nfs4", "cifs", "smb", "smb2", "smb3", "smbfs", "afs", "9p", "ncpfs", "gpfs", "lustre", "beegfs"}
 _NETWORK |= {"ceph", "glusterfs", "fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "pvfs2", "orangefs", "webdav", "davfs"}
 
 _JSON = {"number": ["integer", "real"], "text": ["text"], "boolean": ["true", "false"]}  # as `json_type` calls them
+
+
+@functools.cache
+def _column_limit() -> int:
+    """Return how many columns this SQLite, which may be made with other limits, has in a table, and in an answer."""
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+        return connection.getlimit(sqlite3.SQLITE_LIMIT_COLUMN)
 
 
 class SQLite(Dialect):
@@ -35,6 +44,12 @@ class SQLite(Dialect):
     def __init__(self, url: sa.URL, wait: float, fsync: bool = False) -> None:
         name = url.database or ""
         self.in_memory = not name or ":memory:" in name or url.query.get("mode") == "memory"
+        try:
+            os.fsencode(name)
+        except UnicodeEncodeError as error:
+            raise StoreError(f"db_url holds what no path can, {name!a:.200}: {error.reason}") from error
+        if "\0" in name:
+            raise StoreError(f"db_url holds a NUL character, which no path can: {name!a:.200}")
         if name and name != ":memory:" and not name.startswith("file:"):
             url = url.set(database=os.path.abspath(name))
         super().__init__(url, wait, fsync)
@@ -86,6 +101,11 @@ class SQLite(Dialect):
         """
         if not self.network:
             raw.execute("PRAGMA busy_timeout = 0")
+
+    @property
+    def columns(self) -> int:  # type: ignore[override]
+        """How many columns a table may have so that it can be read together with its claim."""
+        return _column_limit() - READ_WITH_ROW
 
     def check(self, engine: sa.Engine) -> None:
         """Every SQLite will do."""

@@ -1,0 +1,72 @@
+"""Leases in one process: renewed for every store of it, and without a thread for each of them."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from contextlib import closing
+
+import pytest
+
+from contract.models import CountingRunner, wait_until
+
+ONE = {"n": 1, "dt": 0.5}
+pytestmark = pytest.mark.only_on("sqlite")
+
+
+def heartbeats() -> int:
+    return sum(thread.name.startswith("entropic-") for thread in threading.enumerate())
+
+
+def test_forty_stores_that_have_run_something_leave_one_thread_at_most(open_store, tmp_path):
+    stores = []
+    for number in range(40):
+        folder = tmp_path / str(number)
+        stores.append(open_store(results_dir=folder, db_url=f"sqlite:///{tmp_path / f'{number}.sqlite3'}"))
+        stores[-1].run_or_retrieve(ONE)
+    assert heartbeats() <= 1
+    assert all(one.retrieve(ONE) for one in stores)
+
+
+def test_the_thread_ends_when_nothing_has_been_renewed_for_a_while(open_store):
+    store = open_store(lease=0.3)
+    store.run_or_retrieve(ONE)
+    wait_until(lambda: not heartbeats())
+    store.run_or_retrieve({"n": 2, "dt": 0.5})
+    wait_until(lambda: not heartbeats())
+
+
+def test_leases_of_several_stores_are_renewed_though_the_database_of_one_is_locked(open_store, tmp_path):
+    """The first store has the longer lease, and somebody writes in its database all the time."""
+    begun, go, moved = threading.Event(), threading.Event(), []
+
+    def wait(params):
+        begun.set()
+        assert go.wait(60)
+
+    def look(params):
+        other, mine = (sqlite3.connect(tmp_path / f"{name}.sqlite3") for name in ("locked", "free"))
+        with closing(other), closing(mine):
+            other.execute("BEGIN IMMEDIATE")
+            for _ in range(3):
+                seen = lease_of(mine)
+                wait_until(lambda seen=seen: lease_of(mine) > seen)
+                moved.append(True)
+
+    def lease_of(connection):
+        return connection.execute("SELECT lease_until FROM entropic_ledger").fetchall()[0][0]
+
+    def open_one(name, during, lease):
+        url = f"sqlite:///{tmp_path / name}.sqlite3"
+        return open_store(run=CountingRunner(during=during), db_url=url, results_dir=tmp_path / name, lease=lease)
+
+    locked, free = open_one("locked", wait, 0.3), open_one("free", look, 0.6)
+    thread = threading.Thread(target=locked.run, args=(ONE,))
+    thread.start()
+    assert begun.wait(60)
+    free.run(ONE)
+    go.set()
+    thread.join()
+    assert len(moved) == 3
+    assert locked.check().ok
+    assert free.check().ok
