@@ -19,6 +19,7 @@ import weakref
 from typing import Any
 
 from entropic.db.ledger import Ledger
+from entropic.support import process
 
 log = logging.getLogger("entropic")
 _all: "weakref.WeakSet[Any]" = weakref.WeakSet()
@@ -39,15 +40,15 @@ class Thread:
 
     def forget(self) -> None:
         """Begin anew, with nothing to renew: in a forked child the attempts are the parent's."""
-        self._lock = threading.Lock()
-        self._attempts: dict[str, str] = {}  # id by attempt
+        self._lock = threading.RLock()  # a signal handler that comes in the middle may run something, too
+        self._attempts: dict[str, tuple[str, str]] = {}  # id and owner by attempt
         self._thread: threading.Thread | None = None
 
-    def add(self, id: str, attempt: str) -> None:
-        """Keep the lease of an attempt renewed from now on."""
+    def add(self, id: str, attempt: str, owner: str) -> None:
+        """Keep the lease of an attempt renewed from now on, for as long as its owner lives."""
         with self._lock:
-            self._attempts[attempt] = id
-            if self._thread is None:
+            self._attempts[attempt] = id, owner
+            if self._thread is None or not self._thread.is_alive():  # an interrupt may have come before its start
                 arguments = weakref.ref(self), self._ledger.lease / 3
                 self._thread = threading.Thread(target=_beat, args=arguments, name="entropic-heartbeat", daemon=True)
                 self._thread.start()
@@ -60,7 +61,9 @@ class Thread:
     def renew(self) -> bool:
         """Renew all leases; False if there is none, and the thread may end."""
         with self._lock:
-            attempts = [(id, attempt) for attempt, id in self._attempts.items()]
+            for attempt in [one for one, (_, owner) in self._attempts.items() if process.state(owner) == "dead"]:
+                del self._attempts[attempt]  # an interrupt has kept its call from doing so
+            attempts = [(id, attempt) for attempt, (id, _) in self._attempts.items()]
             if not attempts:
                 self._thread = None
                 return False
@@ -93,19 +96,21 @@ class Process:
 
     def forget(self) -> None:
         """Begin anew, with nothing to renew: in a forked child the attempts, and the process, are the parent's."""
-        self._lock = threading.Lock()
-        self._attempts: dict[str, tuple[Any, ...]] = {}  # what its statement takes, by attempt
+        self._lock = threading.RLock()  # a signal handler that comes in the middle may run something, too
+        self._attempts: dict[str, tuple[tuple[Any, ...], str]] = {}  # what its statement takes, and owner, by attempt
         if self._popen is not None:
             self._popen.stdin.close()  # the child's copy, or it would not be told of the parent's end
             self._popen.returncode = 0  # not ours to wait for
             self._end.detach()
         self._popen = None
 
-    def add(self, id: str, attempt: str) -> None:
-        """Keep the lease of an attempt renewed from now on."""
+    def add(self, id: str, attempt: str, owner: str) -> None:
+        """Keep the lease of an attempt renewed from now on, for as long as its owner lives."""
         with self._lock:
+            for one in [one for one, (_, other) in self._attempts.items() if process.state(other) == "dead"]:
+                self.drop(one)  # an interrupt has kept its call from doing so
             _, values = self._ledger.renewal(id, attempt)
-            self._attempts[attempt] = values
+            self._attempts[attempt] = values, owner
             if self._popen is None or not self._say({"add": attempt, "values": values}):
                 self._start()
 
@@ -139,7 +144,7 @@ class Process:
         sql, _ = self._ledger.renewal("", "")
         self._say({"path": sys.path, "driver": driver, "arguments": arguments, "sql": sql, "parent": os.getpid(),
                    "every": self._ledger.lease / 3})  # fmt: skip
-        for attempt, values in self._attempts.items():
+        for attempt, (values, _) in self._attempts.items():
             self._say({"add": attempt, "values": values})
 
 
