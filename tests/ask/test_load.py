@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -300,3 +301,44 @@ MANY_AT_ONCE = """if True:
 def test_many_threads_may_load_at_once_as_lazy_arrays_do(tmp_path):
     """HDF5 itself crashes the process then."""
     assert run_python(MANY_AT_ONCE, tmp_path).strip() == "fine"
+
+
+FORKED_WHILE_READING = """
+import os, signal, sys, threading, time, warnings
+import h5py
+from entropic import Base, Mapped, Store
+
+warnings.simplefilter("ignore", DeprecationWarning)  # fork beside threads
+
+class Sim(Base):
+    __tablename__ = "load_sims"
+    n: Mapped[int]
+
+def write(params):
+    with h5py.File(params["result_file"], "w") as file:
+        file["u"] = [1.0, 2.0]
+
+store = Store(write, Sim, sys.argv[1], ".h5", f"sqlite:///{sys.argv[1]}.db")
+row, plain, reading = store.run_or_retrieve({"n": 1}), h5py.File, threading.Event()
+
+def slow(path, mode):
+    if threading.current_thread() is not threading.main_thread():
+        reading.set()
+        time.sleep(0.5)  # in which the main thread forks
+    return plain(path, mode)
+
+h5py.File = slow
+thread = threading.Thread(target=store.load, args=(row,))
+thread.start()
+reading.wait()
+if (pid := os.fork()) == 0:
+    signal.alarm(20)  # ends a child that hangs
+    os._exit(0 if list(store.load(row)["u"]) == [1.0, 2.0] else 1)
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), list(store.load(row)["u"]) == [1.0, 2.0])
+thread.join()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_reads_hdf5_though_another_thread_was_reading_at_the_fork(tmp_path: Path):
+    assert run_python(FORKED_WHILE_READING, tmp_path / "results").split() == ["0", "True"]

@@ -37,3 +37,12 @@ def test_a_pool_of_forked_processes_runs_each_set_once(server, case):
     rows = server.start("racers:pool", folder=case, count=4, sets=SETS).said()
     assert [row["x"] for row in rows] == SETS * 4
     assert set(check(server, case)) == set(SETS)
+
+
+@pytest.mark.only_on("sqlite")
+def test_an_interrupt_at_any_point_of_a_fork_comes_out_after_it_and_the_next_fork_works(server, case):
+    child = server.start("points:interrupt_forks", folder=case)
+    said = child.said(110)
+    assert not said["faults"], "\n".join(said["faults"]) + child.log()
+    assert said["came out"] > said["forks"] / 2
+    in_order(server, case)

@@ -24,13 +24,13 @@ def sleeper():
 
 
 def test_a_call_lives_until_it_is_closed():
-    with process.Call() as call:
+    with (call := process.Call()).under_way:
         assert process.state(call.name) == "alive"
     assert process.state(call.name) == "dead"
 
 
 def test_two_calls_never_have_the_same_name():
-    with process.Call() as one, process.Call() as other:
+    with (one := process.Call()).under_way, (other := process.Call()).under_way:
         assert one.name != other.name
 
 
@@ -64,7 +64,7 @@ def test_of_another_machine_nothing_is_known():
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_child_is_somebody_else():
-    with process.Call() as call:
+    with (call := process.Call()).under_way:
         read, write = os.pipe()
         if (pid := os.fork()) == 0:
             os.write(write, f"{process.identity()} {process.state(call.name)}".encode())

@@ -53,7 +53,7 @@ def test_two_ids_never_share_a_file_where_case_and_unicode_forms_are_folded(stag
 
 def test_a_name_in_the_area_says_whose_it_is(staging, tmp_path):
     own = Staging(str(tmp_path), "1" * 32, ".tar.gz")
-    with process.Call() as call:
+    with (call := process.Call()).under_way:
         key, attempt = key_of("sims", "abc"), "3-0123abcd"
         names = {
             f"{call.name}.work": (True, False, ""),

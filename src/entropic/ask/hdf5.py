@@ -11,7 +11,9 @@ from typing import Any, NoReturn
 from entropic.ask.bounds import is_inside, refuse
 from entropic.ask.libraries import library
 
-_ONE_AT_A_TIME = threading.Lock()  # the library is for one thread, and crashes if two files are read at once
+# The library is for one thread, and crashes if two files are read at once. A fork waits for it, and a child has a new
+# one: `tests/ask/test_load.py`. It is reentrant, since a signal handler may load something in the middle of a load.
+_ONE_AT_A_TIME = threading.RLock()
 _CLASSIC = (b"CDF\x01", b"CDF\x02", b"CDF\x05")  # how the formats of NetCDF begin that stand on nothing
 _SOFT = 16  # links to follow from one to the next; a circle has more
 
@@ -121,3 +123,22 @@ class _Bounds:
                 refuse(self._path, f"lacks a part: {name!r} is a virtual data set of {lost}, which is not there")
         if isinstance(where, self._h5py.Dataset):
             self.check(name, where)
+
+
+def _before_fork() -> None:
+    _ONE_AT_A_TIME.acquire()
+
+
+def _after_fork() -> None:
+    # Else Ctrl-C has ended the wait for it.
+    if _ONE_AT_A_TIME._is_owned():  # type: ignore[attr-defined]
+        _ONE_AT_A_TIME.release()
+
+
+def _after_fork_in_child() -> None:
+    global _ONE_AT_A_TIME
+    _ONE_AT_A_TIME = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child)

@@ -77,8 +77,12 @@ def load_many(schema: Schema, database: Database, files: Mapping[str, str]) -> d
     """Return the detached instances of some keys by a `Session`, all in one query, given where their files lie."""
 
     def load() -> dict[str, Any]:
-        # The lock matters in memory, where the session shares its connection with other threads' transactions.
-        with database.connection().lock, Session(database.engine, expire_on_commit=False) as session:
+        # It matters in memory, where the session shares its connection with other threads' transactions, and with the
+        # one that this very call may have interrupted, which the session's end would roll back.
+        connection = database.connection()
+        if database.in_memory:
+            connection.refuse_inside()
+        with connection.lock, Session(database.engine, expire_on_commit=False) as session:
             found = session.scalars(sa.select(schema.model).where(schema.model.id.in_(list(files)))).unique().all()
             session.expunge_all()
             return {instance.id: instance for instance in found}

@@ -3,14 +3,16 @@
 This one is SQLite's, whose driver is asked directly; `server` has the one of databases that are reached by a network.
 """
 
+import _thread
 import os
+import signal
 import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from entropic.errors import StoreError
+from entropic.errors import DatabaseBusy, StoreError
 
 if TYPE_CHECKING:
     from entropic.db.engine import Database
@@ -23,19 +25,63 @@ _open: "weakref.WeakSet[Connection]" = weakref.WeakSet()
 class Connection:
     """A driver connection of one thread (of all threads, for a database in memory).
 
-    `lock` is held during every transaction and every read, so that a fork in another thread waits for it.
+    `lock` is held during every transaction and every read, so that a fork in another thread waits for it. It is only
+    ever taken by `with`, which no interrupt can part from its release; whether this thread has it is the one thing
+    that tells, after any interrupt, whether the connection is in use.
+
+    Parameters
+    ----------
+    outer
+        The connection beside which this is: see `beside`.
     """
 
-    def __init__(self, database: "Database") -> None:
+    def __init__(self, database: "Database", outer: "Connection | None" = None) -> None:
         self._database = database
-        self.lock = threading.RLock()
+        self._outer = weakref.ref(outer) if outer is not None else None
+        self._inner: Connection | None = None
+        self.in_transaction = False
+        """Whether a transaction has begun on it; also when its rollback was interrupted, until the next use."""
         self._pooled: Any = None
         self._raw: Any = None
         self._cursor: Any = None
-        self._begun_by: int | None = None  # the thread, since one in memory is shared
         self._dead = False
         self._error: Any = database.driver_error
+        self.unlock()
         _open.add(self)
+
+    def unlock(self) -> None:
+        """Have a new lock, which nobody holds."""
+        self.lock = threading.RLock()
+        self.in_use: Callable[[], bool] = self.lock._is_owned  # type: ignore[attr-defined]
+        """Returns whether this thread is in the middle of using it."""
+
+    @property
+    def outer(self) -> "Connection | None":
+        """The connection beside which this is, if it is."""
+        return None if self._outer is None else self._outer()
+
+    def beside(self) -> "Connection":
+        """Return another one for this thread, which has been interrupted in the middle of using this one.
+
+        So it is in a signal handler, in `__del__` or in a trace function that uses the store. What it interrupts
+        reads on, afterwards, where it was: `tests/race/test_reentry.py`.
+        """
+        inner = self._inner
+        if inner is None:
+            inner = self._inner = type(self)(self._database, self)
+        return inner.beside() if inner.in_use() else inner
+
+    def refuse_inside(self) -> None:
+        """Refuse to write in the middle of a transaction of this very thread, which would be waited for for ever."""
+        outer = self.outer
+        while outer is not None:
+            if outer.in_transaction:
+                raise DatabaseBusy(
+                    f"{self._database} is locked by the very call that was interrupted here: code that runs in the "
+                    "middle of a call, such as a signal handler or __del__, can read at any time, but not always run "
+                    "or change anything. Take a note there, and do it when the interrupted call has ended"
+                )
+            outer = outer.outer
 
     # ---- statements --------------------------------------------------------------------------------------------
     def execute(self, sql: str, values: Sequence[Any] = ()) -> Any:
@@ -70,6 +116,8 @@ class Connection:
 
     def change(self, sql: str, values: Sequence[Any] = ()) -> int:
         """Run one statement as a transaction of its own; return how many rows it changed."""
+        if self._outer is not None:
+            self.refuse_inside()
         with self.lock:
             return int(self.execute(sql, values).rowcount)
 
@@ -78,18 +126,23 @@ class Connection:
         return act()
 
     # ---- transactions ------------------------------------------------------------------------------------------
+    def guard(self) -> Any:
+        """Return what ends an open transaction when it is left, whatever interrupts that; for a `with`."""
+        if self._outer is not None:
+            self.refuse_inside()
+        if self._cursor is None:
+            self._connect()
+        return self._raw  # the driver's own, in C
+
     def begin(self) -> None:
         """Begin a transaction, where there is only one writer with the lock that makes it that.
 
-        Call it inside the `try` that rolls back: an interrupt may come as soon as it has begun.
+        Call it with `lock` held, inside the `try` that rolls back: an interrupt may come as soon as it has begun.
         """
-        self.lock.acquire()
-        try:
-            self._begun_by = threading.get_ident()
-            self._begin()
-        except BaseException:
-            self.rollback()
-            raise
+        if self.in_transaction:
+            self._abort()
+        self.in_transaction = True
+        self._begin()
 
     def commit(self) -> None:
         """Make the transaction's changes visible."""
@@ -104,11 +157,6 @@ class Connection:
             finally:
                 self._end()
 
-    @property
-    def in_transaction(self) -> bool:
-        """Whether this thread has begun a transaction on it."""
-        return self._begun_by == threading.get_ident()
-
     def _begin(self) -> None:
         self.execute(self._database.dialect.begin)
 
@@ -116,12 +164,15 @@ class Connection:
         self.execute("COMMIT")
 
     def _rollback(self) -> None:
-        if self._raw is not None and self._raw.in_transaction:
-            self._cursor.execute("ROLLBACK")
+        if self._raw is not None:
+            self._raw.rollback()  # which does nothing outside of a transaction
+
+    def _abort(self) -> None:
+        """End a transaction whose rollback was interrupted."""
+        self._rollback()
 
     def _end(self) -> None:
-        self._begun_by = None
-        self.lock.release()
+        self.in_transaction = False
 
     # ---- trouble -----------------------------------------------------------------------------------------------
     def _patiently(self, sql: str, values: Sequence[Any]) -> Any:
@@ -146,8 +197,14 @@ class Connection:
 
     # ---- the driver --------------------------------------------------------------------------------------------
     def _connect(self) -> Any:
-        if self._dead:
-            raise StoreError("a store in memory works only in the process that made it; give db_url a file")
+        outer = self.outer
+        if self._dead or (outer is not None and outer._dead):
+            raise StoreError(
+                "a store in memory works only in the process that made it; give db_url a file"
+                if self._database.in_memory
+                else f"this process was forked in the middle of using {self._database}, and cannot use it any more; "
+                "do not fork in a signal handler"
+            )
         self._pooled, self._raw = self._database.connect()
         self._cursor = self._raw.cursor()
         return self._cursor
@@ -160,6 +217,7 @@ class Connection:
 
     def abandon(self) -> None:
         """Refuse all further use, after a fork."""
+        _abandoned.append(self._raw)  # never closed: it is the parent's
         self._dead, self._cursor = True, None
 
     def __del__(self) -> None:
@@ -172,36 +230,93 @@ def _any_text(data: bytes) -> str:
     return data.decode("utf-8", "backslashreplace")
 
 
+# ---- forks -------------------------------------------------------------------------------------------------------
+# An interrupt may come at any line here, too, and what a handler raises is lost. So each does what may be done twice,
+# as often as it takes, going by what is so and not by what it remembers; and each is registered twice, since an
+# interrupt may end one before its first line. `tests/race/test_forks.py` interrupts each of them.
 def _before_fork() -> None:
     """Close every idle connection and hold the rest: neither SQLite's locks nor a server's session survive a fork.
 
     A child that inherits an open database file believes that it holds its parent's locks, and may then write
     beside it. `tests/race/test_forks.py` shows both sides working on after a fork.
     """
-    _one_fork.acquire()
-    _forking[:] = list(_open)
-    for connection in _forking:
-        connection.lock.acquire()
-        if connection._database.in_memory:
-            continue
-        connection.close()
+    _insist(_hold)
 
 
 def _after_fork() -> None:
-    for connection in _forking:
-        connection.lock.release()
-    _forking.clear()
-    _one_fork.release()
+    global _interrupted
+    _insist(_release)
+    if _interrupted:
+        _interrupted = False
+        # What is raised here is lost; in a moment, when another thread has its turn, it is not.
+        _thread.start_new_thread(signal.pthread_kill, (threading.get_ident(), signal.SIGINT))
 
 
 def _after_fork_in_child() -> None:
-    for connection in _forking:
-        if connection._database.in_memory:
+    global _interrupted
+    _interrupted = False
+    _insist(_begin_anew)
+
+
+def _insist(act: Callable[[], None]) -> None:
+    """Do something that may be done twice until it is done; an interrupt has to wait until the fork is over."""
+    global _interrupted
+    while True:
+        try:
+            return act()
+        except Exception:
+            raise
+        except BaseException:  # noqa: BLE001
+            _interrupted = True
+
+
+def _hold() -> None:
+    global _inside
+    if not _one_fork._is_owned():  # type: ignore[attr-defined]
+        _one_fork.acquire()
+    if _inside is None:  # before any lock is taken
+        _inside = {connection for connection in _living() if connection.in_use()}
+    while others := [connection for connection in _living() if not connection.in_use()]:
+        for connection in others:
+            connection.lock.acquire()
+    for connection in _living():
+        if connection not in _inside and not connection._database.in_memory:
+            connection.close()
+
+
+def _release() -> None:
+    global _inside
+    if _inside is not None:
+        for connection in _living():
+            if connection.in_use() and connection not in _inside:
+                connection.lock.release()
+        _inside = None
+    if _one_fork._is_owned():  # type: ignore[attr-defined]
+        _one_fork.release()
+
+
+def _begin_anew() -> None:
+    global _inside, _one_fork
+    for connection in _living():
+        if connection._database.in_memory or connection in (_inside or ()):
             connection.abandon()
-    _after_fork()
+        else:
+            connection.unlock()
+    _inside, _one_fork = None, threading.RLock()
 
 
-_forking: list[Connection] = []
-_one_fork = threading.Lock()
+def _living() -> list[Connection]:
+    while True:
+        try:
+            return list(_open)
+        except RuntimeError:  # another thread has opened one meanwhile
+            continue
+
+
+_abandoned: list[Any] = []
+_inside: set[Connection] | None = None  # those in the middle of whose use this thread forks: see `Connection.beside`
+_interrupted = False
+_one_fork = threading.RLock()
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child)
+    for _ in range(2):
+        os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child)

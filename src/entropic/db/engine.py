@@ -128,14 +128,17 @@ class Database:
         )
 
     def connection(self) -> Connection:
-        """Return the connection of this thread."""
+        """Return the connection of this thread; one beside it, if the thread is in the middle of using it.
+
+        What belongs to a transaction is asked of the transaction's own connection instead.
+        """
         found: Connection = self.mine.connection
-        return found
+        return found.beside() if found.in_use() else found
 
     def let_go(self) -> None:
         """Close this thread's connection to a server: others may need it more than who is going to wait."""
         connection = self.connection()
-        if self.is_shared and not connection.in_transaction:
+        if self.is_shared:
             with connection.lock:
                 connection.close()
 
@@ -148,14 +151,15 @@ class Database:
         connection = self.connection()
 
         def once() -> T:
-            try:
-                connection.begin()
-                result = work(connection)
-                connection.commit()
-                return result
-            except BaseException:
-                connection.rollback()
-                raise
+            with connection.lock, connection.guard():
+                try:
+                    connection.begin()
+                    result = work(connection)
+                    connection.commit()
+                    return result
+                except BaseException:
+                    connection.rollback()
+                    raise
 
         return connection.persist(once)
 

@@ -206,9 +206,9 @@ class Ledger:
         rows = self.database.connection().fetch(self._find.sql, self._find.values({"key": id}))
         return self._sound(rows[0]) if rows else None
 
-    def find_many(self, ids: Iterable[str]) -> Iterator[Claim]:
-        """Return the claims of many keys, without a lock; keys never claimed are left out."""
-        return _sound_ones(self._find_many.fetch(ids))
+    def find_many(self, ids: Iterable[str], within: Connection | None = None) -> Iterator[Claim]:
+        """Return the claims of many keys, without a lock, perhaps within a transaction; some may have none."""
+        return _sound_ones(self._find_many.fetch(ids, within))
 
     def all(self) -> Iterator[Claim]:
         """Return every claim of this model."""
@@ -240,9 +240,10 @@ class Ledger:
             "is done with this key. Restore its line of entropic_ledger from a backup, or delete that line"
         )
 
-    def failure(self, id: str) -> Record:
-        """Return what was recorded of the newest attempt's failure."""
-        rows = self.database.connection().fetch(self._failure.sql, self._failure.values({"key": id}))
+    def failure(self, id: str, within: Connection | None = None) -> Record:
+        """Return what was recorded of the newest attempt's failure, perhaps within a transaction."""
+        sql, values = self._failure.sql, self._failure.values({"key": id})
+        rows = within.execute(sql, values).fetchall() if within else self.database.connection().fetch(sql, values)
         return parse(rows[0][0]) if rows and rows[0][0] else {}
 
     def failures(self, ids: Iterable[str] | None = None) -> Iterator[tuple[str, Record]]:
@@ -289,7 +290,8 @@ class Ledger:
         values = [self._first_values(id, attempts[id], owner, paths[id]) for id in sorted(paths)]
         if connection.execute_many(self._first.sql, values) == len(attempts):
             return attempts
-        return {found.id: found.attempt for found in self.find_many(attempts) if found.attempt == attempts[found.id]}
+        found = self.find_many(attempts, connection)
+        return {claim.id: claim.attempt for claim in found if claim.attempt == attempts[claim.id]}
 
     def publish(
         self,

@@ -65,8 +65,9 @@ class Rows(Generic[ModelT]):
         size, the mtime and the place of its file. The place is None if there is more to know: `read` again."""
         self.brief_many = ByKeys(database, brief, table.c.id).fetch
         """Returns the same of those keys that have a row, in a few queries, in any order."""
-        self.read = _reader(database, Statement(read.where(is_key), sql))
-        """Returns the raw row of a key, or None."""
+        self._read = Statement(read.where(is_key), sql)
+        self.read = _reader(database, self._read)
+        """Returns the raw row of a key, or None; what belongs to a transaction is `read_within` it."""
         self._read_many = ByKeys(database, read, table.c.id)
         self._all = Statement(read, sql)
         self._some = Statement(read.limit(bindparam("count")), sql)
@@ -136,6 +137,11 @@ class Rows(Generic[ModelT]):
         return [kinds[name] for name in names]
 
     # ---- reading -----------------------------------------------------------------------------------------------
+    def read_within(self, connection: Connection, id: str) -> Any:
+        """Return, inside a transaction, the raw row of a key, or None."""
+        rows = connection.execute(self._read.sql, self._read.values({"key": id})).fetchall()
+        return rows[0] if rows else None
+
     def read_many(self, ids: Iterable[str]) -> Iterator[Any]:
         """Return the raw rows of those keys that have one, in a few queries, in any order."""
         return self._read_many.fetch(ids)
@@ -272,9 +278,9 @@ class Rows(Generic[ModelT]):
             for column, value in zip(columns, values, strict=True)
         )
 
-    def altered(self, values: Mapping[str, Any]) -> str | None:
-        """Return a column that does not hold what was inserted into it just now; None if there is none."""
-        raw: Any = self.read(values["id"]) if self._doubtful else None
+    def altered(self, connection: Connection, values: Mapping[str, Any]) -> str | None:
+        """Return a column that does not hold what the transaction has just inserted into it; None if there is none."""
+        raw: Any = self.read_within(connection, values["id"]) if self._doubtful else None
         for name, (place, _) in self._doubtful.items():
             if name in values and canonical(raw[place]) != canonical(values[name]):
                 return name
@@ -375,7 +381,10 @@ def _reader(database: Database, statement: Statement) -> Callable[[str], Any]:
     mine, sql, values = database.mine, statement.sql, statement.taking("key")
 
     def read(id: str) -> Any:
-        rows = mine.connection.fetch(sql, values(id))
+        connection = mine.connection
+        if connection.in_use():
+            connection = connection.beside()
+        rows = connection.fetch(sql, values(id))
         return rows[0] if rows else None
 
     return read

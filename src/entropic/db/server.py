@@ -77,8 +77,8 @@ class Patience:
 class ServerConnection(Connection):
     """A driver connection of one thread to a server, made when it is needed and closed soon after."""
 
-    def __init__(self, database: Any) -> None:
-        super().__init__(database)
+    def __init__(self, database: Any, outer: Connection | None = None) -> None:
+        super().__init__(database, outer)
         self._dialect = database.dialect
         self._had: set[str] = set()  # the statements that this connection has run
         self._to_begin = False  # a transaction begins with its first statement, in the same round trip
@@ -108,16 +108,20 @@ class ServerConnection(Connection):
 
     def change(self, sql: str, values: Sequence[Any] = ()) -> int:
         """Run one statement as a transaction of its own; return how many rows it changed."""
+        if self._outer is not None:
+            self.refuse_inside()
         return self._whole(lambda: int(self.execute(sql, values).rowcount))
 
     def _whole(self, act: Callable[[], T]) -> T:
-        """Do something by itself, again if it is interrupted; as a part of a transaction only once."""
+        """Do something by itself, again if it is interrupted."""
 
         def under_lock() -> T:
             with self.lock:
+                if self.in_transaction:
+                    self._abort()
                 return act()
 
-        return act() if self.in_transaction else self.persist(under_lock)
+        return self.persist(under_lock)
 
     def persist(self, act: Callable[[], T]) -> T:
         """Do what may be repeated as a whole, until it is not interrupted.
@@ -161,6 +165,12 @@ class ServerConnection(Connection):
         return result
 
     # ---- transactions ------------------------------------------------------------------------------------------
+    def guard(self) -> Any:
+        """Return nothing more than the lock: what is left open ends with the connection, which `rest` closes soon."""
+        if self._outer is not None:
+            self.refuse_inside()
+        return self.lock
+
     def _begin(self) -> None:
         self._to_begin = True
 
@@ -180,6 +190,10 @@ class ServerConnection(Connection):
                 self.close()
                 raise
 
+    def _abort(self) -> None:
+        self.close()  # nobody knows how much of an answer has been read
+        self._end()
+
     def _end(self) -> None:
         self._to_begin = False
         super()._end()
@@ -188,10 +202,10 @@ class ServerConnection(Connection):
     def _connect(self) -> Any:
         if self.in_transaction and not self._to_begin:
             raise Lost("the connection broke in the middle of a transaction")
-        self._pooled, self._raw = self._database.connect()
+        pooled, raw = self._database.connect()
         # Not __del__: with a store that is collected in a cycle, the driver's own may come first, and complain.
-        self._closing = weakref.finalize(self, _close, self._raw)
-        self._cursor, self._used = self._raw.cursor(), time.monotonic()
+        self._closing = weakref.finalize(self, _close, raw)
+        self._pooled, self._raw, self._cursor, self._used = pooled, raw, raw.cursor(), time.monotonic()
         self._had.clear()
         keeper.watch(self)
         return self._cursor
@@ -208,7 +222,7 @@ class ServerConnection(Connection):
         return self._raw is not None
 
     def rest(self, now: float) -> None:
-        """Close it if nobody has used it for a while."""
+        """Close it if nobody has used it for a while; asked by the keeper's thread, which no signal interrupts."""
         if not self.lock.acquire(blocking=False):
             return
         try:
@@ -246,14 +260,14 @@ class Keeper:
     def forget(self) -> None:
         """Begin anew, as a forked child must: it has neither the thread nor the connections."""
         self._watched: weakref.WeakSet[ServerConnection] = weakref.WeakSet()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may need a connection, too
         self._thread: threading.Thread | None = None
 
     def watch(self, connection: ServerConnection) -> None:
         """Watch a connection until it is closed."""
         with self._lock:
             self._watched.add(connection)
-            if self._thread is None:
+            if self._thread is None or not self._thread.is_alive():  # an interrupt may have come before its start
                 self._thread = threading.Thread(target=self._keep, name="entropic-connections", daemon=True)
                 self._thread.start()
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 if TYPE_CHECKING:
+    from entropic.db.connection import Connection
     from entropic.db.engine import Database
 
 
@@ -63,14 +64,17 @@ class ByKeys:
         self._database, self._query, self._column = database, query, column
         self._made: dict[int, tuple[str, Callable[[list[str]], tuple[Any, ...]]]] = {}
 
-    def fetch(self, keys: Iterable[str]) -> Iterator[Any]:
-        """Return the rows of those keys that have one, in any order."""
+    def fetch(self, keys: Iterable[str], within: "Connection | None" = None) -> Iterator[Any]:
+        """Return the rows of those keys that have one, in any order; perhaps within a transaction."""
         counts, ordered = self._database.dialect.key_counts, sorted(keys)
         for start in range(0, len(ordered), counts[-1]):
             some = ordered[start : start + counts[-1]]
             count = next(count for count in counts if count >= len(some))
             sql, values = self._made.get(count) or self._make(count)
-            yield from self._database.connection().fetch(sql, values(some))
+            if within is not None:
+                yield from within.execute(sql, values(some)).fetchall()
+            else:
+                yield from self._database.connection().fetch(sql, values(some))
 
     def _make(self, count: int) -> tuple[str, Callable[[list[str]], tuple[Any, ...]]]:
         condition, named = self._database.dialect.one_of(self._column, count)

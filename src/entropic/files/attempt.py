@@ -73,6 +73,7 @@ class Workspace:
 
     def __init__(self, staging: Staging) -> None:
         self.worker = process.Call()
+        self.worker.under_way.acquire()
         self.path = staging.inside(f"{self.worker.name}.work")
         self._count = 0
         staging.check_root()
@@ -81,14 +82,15 @@ class Workspace:
             self.reserve = Reserve(staging, self.worker.name)
         except OSError:
             remove_tree(self.path)
-            self.worker.close()
+            self.worker.under_way.release()
             raise
 
     def close(self) -> None:
         """Remove it with all that is in it."""
         remove_tree(self.path)
         self.reserve.close()
-        self.worker.close()
+        if self.worker.under_way.locked():
+            self.worker.under_way.release()
 
     def execution(self) -> str:
         """Return the name of the next execution in it, which no other ever has."""
@@ -208,12 +210,13 @@ def execute(task: Task, runner: Runner, target: str) -> float:
     """Call the runner with a copy of the params; return how long it took, in seconds."""
     params = copied(task.params)
     params.update(id=task.id, result_file=target, custom_data=_copy(task.custom_data))
-    token = inside.set((*task.inside, Inside(task.staging.root, task.model, task.id, task.attempt)))
-    began = time.perf_counter()
-    try:
+    around = inside.get()
+    try:  # an interrupt as soon as it is set would leave it set, and the next call for this key seem to be a circle
+        inside.set((*task.inside, Inside(task.staging.root, task.model, task.id, task.attempt)))
+        began = time.perf_counter()
         runner(params)
     finally:
-        inside.reset(token)
+        inside.set(around)
     return time.perf_counter() - began
 
 

@@ -166,7 +166,7 @@ def decide(
     ParameterError, KeyCollisionError, ForeignFileError
         Before anything runs.
     """
-    raw = context.rows.read(request.id)
+    raw = context.rows.read_within(connection, request.id)
     if raw is not None:
         context.verify(raw, request.params)
         if not request.forced and not _is_suspect(context, connection, request.suspect, raw):
@@ -174,7 +174,7 @@ def decide(
     if found is not None and is_busy(found, owner):
         return Busy(found)
     if found is not None and found.state == FAILED and found.attempt == request.waited and not request.forced:
-        raise failed(context, request, context.ledger.failure(request.id))
+        raise failed(context, request, context.ledger.failure(request.id, connection))
     return begin(context, connection, found, taken, request, owner)
 
 
@@ -216,7 +216,7 @@ def confirm(context: StoreContext[Any], suspects: Mapping[str, Any]) -> dict[str
         standing = {}
         for id in sorted(suspects):  # in the order of the keys: who locks several in another order meets a deadlock
             found, _ = lock(context, connection, id)
-            raw = context.rows.read(id) if undone(context, found) is None else None
+            raw = context.rows.read_within(connection, id) if undone(context, found) is None else None
             if raw is not None and not _is_suspect(context, connection, suspects[id], raw):
                 standing[id] = raw
         return standing
@@ -370,7 +370,7 @@ def rehearse(context: StoreContext[Any], connection: Connection, request: Reques
             f"the table of {context.schema.name} refuses {without_reserved(request.params)!r:.300}: {error}; "
             "nothing was run"
         ) from error
-    altered = context.rows.altered(row)
+    altered = context.rows.altered(connection, row)
     if altered is not None:
         raise ParameterError(
             f"the column {altered!r} in the table of {context.schema.name} cannot hold {row[altered]!r:.80}: it would "

@@ -27,12 +27,12 @@ def delete(context: StoreContext[Any], params: Mapping[str, Any], remove_file: b
     id = context.hasher(params)
     context.schema.fit(params, complete=False)
     begun: list[str] = []  # more than one only if a connection broke, or another transaction went first
-    with Call() as call:
+    with (call := Call()).under_way:
 
         def act(connection: Connection, found: Claim | None, _: set[str]) -> Busy | tuple[bool, Rest]:
             if found is not None and is_busy(found, call.name):
                 return Busy(found)
-            raw = context.rows.read(id)
+            raw = context.rows.read_within(connection, id)
             if raw is None:
                 return bool(begun), None  # what was begun was committed, and has been finished by now
             context.verify(raw, params)

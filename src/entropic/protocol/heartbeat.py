@@ -23,6 +23,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from entropic.db.ledger import Ledger
+from entropic.support import process
 
 LONGEST = 3600.0  # s between two renewals, however long a lease is: no system waits for centuries
 log = logging.getLogger("entropic")
@@ -98,14 +99,14 @@ class Thread:
 
     def forget(self) -> None:
         """Begin anew, with nothing to renew: in a forked child the attempts are the parent's."""
-        self._lock = threading.Lock()
-        self._attempts: dict[str, str] = {}  # id by attempt
+        self._lock = threading.RLock()  # a signal handler that comes in the middle may run something, too
+        self._attempts: dict[str, tuple[str, str]] = {}  # id and owner by attempt
         self._beats = False
 
-    def add(self, id: str, attempt: str) -> None:
-        """Keep the lease of an attempt renewed from now on."""
+    def add(self, id: str, attempt: str, owner: str) -> None:
+        """Keep the lease of an attempt renewed from now on, for as long as its owner lives."""
         with self._lock:
-            self._attempts[attempt] = id
+            self._attempts[attempt] = id, owner
             if not self._beats:
                 _clock.call(self, self.pause)
                 self._beats = True
@@ -118,7 +119,9 @@ class Thread:
     def renew(self) -> bool:
         """Renew all leases; False if there is none, and nothing to come again for."""
         with self._lock:
-            attempts = [(id, attempt) for attempt, id in self._attempts.items()]
+            for attempt in [one for one, (_, owner) in self._attempts.items() if process.state(owner) == "dead"]:
+                del self._attempts[attempt]  # an interrupt has kept its call from doing so
+            attempts = [(id, attempt) for attempt, (id, _) in self._attempts.items()]
             if not attempts:
                 self._beats = False
                 return False
@@ -141,19 +144,21 @@ class Process:
 
     def forget(self) -> None:
         """Begin anew, with nothing to renew: in a forked child the attempts, and the process, are the parent's."""
-        self._lock = threading.Lock()
-        self._attempts: dict[str, tuple[Any, ...]] = {}  # what its statement takes, by attempt
+        self._lock = threading.RLock()  # a signal handler that comes in the middle may run something, too
+        self._attempts: dict[str, tuple[tuple[Any, ...], str]] = {}  # what its statement takes, and owner, by attempt
         if self._popen is not None:
             self._popen.stdin.close()  # the child's copy, or it would not be told of the parent's end
             self._popen.returncode = 0  # not ours to wait for
             self._end.detach()
         self._popen = None
 
-    def add(self, id: str, attempt: str) -> None:
-        """Keep the lease of an attempt renewed from now on."""
+    def add(self, id: str, attempt: str, owner: str) -> None:
+        """Keep the lease of an attempt renewed from now on, for as long as its owner lives."""
         with self._lock:
+            for one in [one for one, (_, other) in self._attempts.items() if process.state(other) == "dead"]:
+                self.drop(one)  # an interrupt has kept its call from doing so
             _, values = self._ledger.renewal(id, attempt)
-            self._attempts[attempt] = values
+            self._attempts[attempt] = values, owner
             if self._popen is None or not self._say({"add": attempt, "values": values}):
                 self._start()
 
@@ -187,7 +192,7 @@ class Process:
         sql, _ = self._ledger.renewal("", "")
         self._say({"path": sys.path, "driver": driver, "arguments": arguments, "sql": sql, "parent": os.getpid(),
                    "every": min(self._ledger.lease / 3, LONGEST)})  # fmt: skip
-        for attempt, values in self._attempts.items():
+        for attempt, (values, _) in self._attempts.items():
             self._say({"add": attempt, "values": values})
 
 

@@ -72,7 +72,7 @@ def publish(context: StoreContext[Any], sidecar: Sidecar, held: Held | None = No
 
     def work(connection: Connection) -> Any:
         raw = publish_locked(context, connection, held or held_claim(context, connection, sidecar), sidecar)
-        return raw or context.rows.read(sidecar.id)
+        return raw or context.rows.read_within(connection, sidecar.id)
 
     while True:
         try:

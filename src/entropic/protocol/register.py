@@ -44,19 +44,19 @@ def register(
         with contextlib.suppress(PermissionError):  # of what others made, and only they may read
             sync_content(path)
             sync_names(os.path.dirname(path))
-    with Call() as call:
+    with (call := Call()).under_way:
 
         def act(connection: Connection, found: Claim | None, _: set[str]) -> Any:
-            raw = context.rows.read(id)
+            raw = context.rows.read_within(connection, id)
             if raw is not None:
                 check_same(context, raw, params, path)
                 if found is not None and found.registered is not None:  # as it is now
                     context.ledger.measured(connection, id, found_file.size, found_file.mtime_ns)
-                return context.rows.read(id)
+                return context.rows.read_within(connection, id)
             if found is not None and is_busy(found, call.name):
                 return Busy(found)
             insert(context, connection, found, request, path, found_file)
-            return context.rows.read(id)
+            return context.rows.read_within(connection, id)
 
         return context.row(act_when_free(context, id, act), params)
 

@@ -64,7 +64,7 @@ def run(context: StoreContext[ModelT], params: Mapping[str, Any], custom_data: M
 def begin(context: StoreContext[ModelT], request: Request) -> ModelT:
     """Return the row of a wanted key, which has to be run, by this call or by another."""
     attempt.prepare(context.staging)
-    with Terminable(), process.Call() as call:
+    with Terminable(), (call := process.Call()).under_way:
         return obtain_row(context, request, call.name)
 
 
@@ -121,8 +121,8 @@ def carry_out(context: StoreContext[Any], task: Task, request: Request) -> Any:
     if request.suspect is not None:
         warn_of_loss(context, [request])
     request.waited, request.attempt, request.began = None, task.attempt, time.time()
-    context.lease_keeper.add(task.id, task.attempt)
     try:
+        context.lease_keeper.add(task.id, task.attempt, task.owner)
         finished = execute(context, task)
         if finished is None:
             return None  # torn: its own claim is no reason to wait, the next look claims anew

@@ -5,7 +5,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from entropic.files.attempt import Inside, inside
 from entropic.params.model import naive_utc
 from entropic.protocol.claim import Act, Busy, T, settled
 from entropic.protocol.context import StoreContext
+from entropic.support import process
 
 log = logging.getLogger("entropic")
 
@@ -73,6 +74,7 @@ def wait_for_any(
     """
     pauses = pauses or Pauses(context)
     with _announced(context, list(busy)):
+        _refuse_own(busy.values())
         told, began = False, time.monotonic()
         while True:
             looked = time.monotonic()
@@ -85,6 +87,16 @@ def wait_for_any(
                 more = f", and for {len(busy) - 1} more" if len(busy) > 1 else ""
                 log.info("waiting for %s %s, %s%s", context.schema.name, first.id, whom(first), more)
             pauses.sleep(time.monotonic() - looked)
+
+
+def _refuse_own(busy: Iterable[Claim]) -> None:
+    """Refuse to wait for what this very thread was doing when it was interrupted: see `Connection.beside`."""
+    for one in busy:
+        if process.waits_in_vain(one.owner, one.attempt):
+            raise CycleError(
+                f"{one.model} {one.id} is asked for in the middle of the very call that runs it, which cannot go on "
+                "meanwhile: a signal handler, or __del__, has interrupted it; ask when that call has ended"
+            )
 
 
 def freed(context: StoreContext[Any], busy: Mapping[str, Claim]) -> list[str]:

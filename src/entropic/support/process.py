@@ -13,11 +13,15 @@ import os
 import platform
 import re
 import sys
+import threading
+import weakref
+from collections.abc import Callable
 from typing import Literal
 
 State = Literal["alive", "dead", "elsewhere"]
 
-_calls: set[str] = set()  # the calls of this process that are under way
+# The calls of this process, by name. Weak: what an interrupt has kept from its end is gone with its last reference.
+_calls: "weakref.WeakValueDictionary[str, Call]" = weakref.WeakValueDictionary()
 _numbers = itertools.count(1)
 _identity = ""
 _HIDDEN = -1  # alive, but the system shows no more of it to other users (hidepid)
@@ -116,32 +120,42 @@ def state(who: str | None) -> State:
     if boot != mine[1]:
         return "elsewhere"
     if [boot, pid, start] == mine[1:]:
-        return "alive" if who in _calls else "dead"
+        call = _calls.get(who)
+        return "alive" if call is not None and call.under_way.locked() else "dead"
     return "alive" if str(_started(int(pid))) in (start, str(_HIDDEN)) else "dead"
 
 
 class Call:
-    """One call of a user, or one worker, alive until it is closed; the owner of what it claims."""
+    """One call of a user, or one worker: the owner of what it claims, alive as long as `under_way` is held.
+
+    Hold that by `with`: it is a lock, whose `with` is C's, so that no interrupt can keep a call alive that has ended.
+    What it still owns then belongs to a dead owner.
+    """
 
     def __init__(self) -> None:
         self.name = f"{_identity or identity()}.{next(_numbers)}"
-        _calls.add(self.name)
+        self.under_way = threading.Lock()
+        self.thread = threading.get_ident()
+        self.ends_without_us: Callable[[str], bool] = _never
+        """Tells of an attempt that it owns whether that ends even if nothing more happens in its thread."""
+        _calls[self.name] = self
 
-    def close(self) -> None:
-        """End it: what it still owns belongs to a dead owner from now on."""
-        _calls.discard(self.name)
 
-    def __enter__(self) -> "Call":
-        return self
+def _never(_: str) -> bool:
+    return False
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+
+def waits_in_vain(who: str | None, attempt: str) -> bool:
+    """Tell whether this thread is in the middle of a call that owns an attempt, which cannot end while it waits."""
+    call = _calls.get(who or "")
+    if call is None or call.thread != threading.get_ident() or not call.under_way.locked():
+        return False
+    return not call.ends_without_us(attempt)
 
 
 def _forked() -> None:
-    global _identity
-    _identity = ""
-    _calls.clear()
+    global _identity, _calls
+    _identity, _calls = "", weakref.WeakValueDictionary()
 
 
 if hasattr(os, "register_at_fork"):

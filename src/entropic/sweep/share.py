@@ -23,6 +23,7 @@ from entropic.protocol import lookup, publish, run
 from entropic.protocol.claim import Busy, Request, begin_first_many, claim, decide, failed, lock, undone
 from entropic.protocol.context import StoreContext
 from entropic.protocol.wait import LONGEST, Pauses, freed, wait_for_any
+from entropic.support import process
 from entropic.support.failure import describe, message_of
 
 log = logging.getLogger("entropic")
@@ -85,7 +86,8 @@ class Share:
         self._chunk, self._chunk_began = 1, 0.0
         self._error: BaseException | None = None
         self._lock = threading.RLock()
-        self._closed = threading.Event()
+        self._open = threading.Lock()  # until it is released: an `Event` that an interrupt sets may never be set
+        self._open.acquire()
         self._clock = threading.Thread(target=self._tick, name="entropic-sweep", daemon=True)
         self._clock.start()
 
@@ -103,6 +105,11 @@ class Share:
     def elsewhere(self) -> int:
         """How many sets others run."""
         return len(self._busy)
+
+    def goes_on(self, attempt: str) -> bool:
+        """Tell whether an attempt of ours ends, or is given back, even if nothing more happens in this thread."""
+        busy: bool = self._lock._is_owned()  # type: ignore[attr-defined]
+        return not busy and (self._here is None or self._here.attempt != attempt)
 
     # ---- handing out -------------------------------------------------------------------------------------------
     def tasks(self) -> Iterator[Task | None]:
@@ -202,7 +209,7 @@ class Share:
                 return UNDONE
         except UnreadableError as error:  # the fault of this one alone
             return error
-        failure = self._failed_meanwhile(found) if found is not None and found.state == FAILED else None
+        failure = self._failed_meanwhile(connection, found) if found is not None and found.state == FAILED else None
         try:
             return failure or decide(self._context, connection, self._missing[id], self._owner, found, taken)
         except ForeignFileError as error:  # said before its claim, so the transaction of the others can go on
@@ -219,9 +226,9 @@ class Share:
             self.failures[id] = decision
         return decision is not None
 
-    def _failed_meanwhile(self, found: Claim) -> RunFailed | None:
+    def _failed_meanwhile(self, connection: Connection, found: Claim) -> RunFailed | None:
         """Return the failure of a set that failed since this sweep began: all who share a sweep run it once."""
-        request, failure = self._missing[found.id], self._context.ledger.failure(found.id)
+        request, failure = self._missing[found.id], self._context.ledger.failure(found.id, connection)
         ended = failure.get("started_at", 0.0) + failure.get("elapsed_seconds", 0.0)
         if ended < self._began and found.attempt != request.waited:
             return None
@@ -237,7 +244,7 @@ class Share:
     def _hold(self, task: Task) -> None:
         self._claimed.append(task)
         self._missing[task.id].waited = None
-        self._context.lease_keeper.add(task.id, task.attempt)
+        self._context.lease_keeper.add(task.id, task.attempt, task.owner)
 
     def _read(self, ids: list[str]) -> None:
         """Read the rows that somebody has stored meanwhile; what has none after all is wanted again."""
@@ -383,7 +390,7 @@ class Share:
     # ---- keeping time, and ending ------------------------------------------------------------------------------
     def _tick(self) -> None:
         """Do, while the runner takes its time, what should not wait for it."""
-        while not self._closed.wait(PUBLISH_SECONDS / 2):
+        while not self._open.acquire(timeout=PUBLISH_SECONDS / 2) and process.state(self._owner) == "alive":
             with self._lock:
                 try:
                     self.publish_if_due()
@@ -454,7 +461,8 @@ class Share:
 
     def close(self) -> None:
         """Stop the clock."""
-        self._closed.set()
+        if self._open.locked():
+            self._open.release()
         self._clock.join()
         for task in [*self.under_way.values(), *self._claimed]:
             self._context.lease_keeper.drop(task.attempt)

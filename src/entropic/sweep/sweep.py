@@ -211,7 +211,7 @@ def carry_out(
     ran, failures = 0, {}
     wanted = options.progress if missing or options.progress else False
     bar = Bar(wanted, context.schema.name, len(planned.rows) - len(planned.left_out), stored)
-    with Terminable(), bar, Call() as call:
+    with Terminable(), bar, (call := Call()).under_way:
         if missing:
             lost = [request for request in missing.values() if request.suspect is not None]
             if lost:
@@ -221,6 +221,7 @@ def carry_out(
             coming: deque[tuple[str, ModelT]] = deque()
             keep_going = options.on_error == "continue"
             share = Share(context, missing, call.name, lambda id, row: coming.append((id, row)), keep_going)
+            call.ends_without_us = share.goes_on
             used = executor or Serial(share.execute)
             steps = drive(share, used)
             try:

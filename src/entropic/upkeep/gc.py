@@ -328,7 +328,7 @@ def _examine(context: StoreContext[Any], one: _Held) -> tuple[int, str | None]:
 def _remove(context: StoreContext[Any], one: _Held) -> str | None:
     """Remove a row, if it has one, and its file; return why not, or nothing to say of what is gone already."""
     begun: list[str] = []  # more than one only if a connection broke, or another transaction went first
-    with Call() as call:
+    with (call := Call()).under_way:
 
         def act(connection: Connection, found: Claim | None, _: set[str]) -> tuple[str | None, Claim | None]:
             if begun and (found is None or found.published is None):
