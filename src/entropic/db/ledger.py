@@ -70,10 +70,33 @@ class Claim:
         return found == "dead" or (found == "elsewhere" and (self.lease_until or 0.0) < self.now)
 
 
-def new_attempt(old: Claim | None) -> str:
-    """Return a name for the next attempt, which was never used and never will be again."""
-    number = int(old.attempt.partition("-")[0]) + 1 if old else 1
-    return f"{number}-{os.urandom(4).hex()}"
+def new_attempt(old: Claim | None, over: bool = False) -> str:
+    """Return a name for the next attempt, which was never used and never will be again.
+
+    `<generation>-<order>`: the attempts of one generation compete for the same next row, and later ones are larger. A
+    generation is over when one of it is published, or the row is deleted (`over`).
+    """
+    if old is None:
+        return f"1-{_random() >> 1:08x}"
+    generation, order = _parts(old.attempt)
+    later = order + 1 + (_random() >> 16)
+    if over or old.published == old.attempt or old.attempt == UNUSED or later >= 1 << 32:
+        return f"{generation + 1}-{_random() >> 1:08x}"
+    return f"{generation}-{later:08x}"
+
+
+def generation(attempt: str) -> int:
+    """Return the number of those attempts that compete with one for the same row."""
+    return _parts(attempt)[0]
+
+
+def _parts(attempt: str) -> tuple[int, int]:
+    number, _, rest = attempt.partition("-")
+    return int(number), int(rest[:8], 16)
+
+
+def _random() -> int:
+    return int.from_bytes(os.urandom(4))
 
 
 class Ledger:
@@ -327,6 +350,15 @@ class Ledger:
         """Give up a claim that somebody may still finish: from now on its owner counts as dead."""
         return self._fenced(connection, self._abandon, id, attempt, RUNNING)
 
+    def reclaim(self, connection: Connection, old: Claim, attempt: str, owner: str) -> None:
+        """Give the claim back to an attempt from which it was taken, and which is finished."""
+        values = {"key": old.id, "attempt_": attempt, "owner_": owner, "path_": old.path}
+        connection.execute(self._claim.sql, self._claim.values(values))
+
+    def withdraw(self, connection: Connection, old: Claim) -> None:
+        """Give up the claim, and with it whatever was begun for it until now."""
+        connection.execute(self._discarding.sql, self._discarding.values({"key": old.id, **_withdrawn(old)}))
+
     def deleting(self, connection: Connection, id: str, attempt: str, keep_failure: bool = False) -> None:
         """Mark that the row is gone and its file is being removed.
 
@@ -401,10 +433,8 @@ def _sound_ones(rows: Iterable[Any]) -> Iterator[Claim]:
 
 
 def _withdrawn(old: Claim | None) -> dict[str, str]:
-    """Return the attempt and state of a claim that nobody runs any more."""
-    if old is None or old.state == RUNNING:
-        return {"attempt_": new_attempt(old), "state_": IDLE}
-    return {"attempt_": old.attempt, "state_": old.state}
+    """Return the attempt and state of a claim that nobody runs, and to which no attempt may come back."""
+    return {"attempt_": new_attempt(old, over=True), "state_": IDLE}
 
 
 def _first(dialect: Dialect, values: dict[str, Any]) -> Any:

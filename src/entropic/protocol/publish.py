@@ -5,13 +5,14 @@ sidecar, from which the next caller does it again; each rename works once, so do
 """
 
 import logging
+import os
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, Protocol
 
 from entropic.db.connection import Connection
-from entropic.db.ledger import RUNNING, Claim
+from entropic.db.ledger import DELETING, IDLE, RUNNING, Claim, generation
 from entropic.errors import DatabaseBusy, PublishError, ResultMissingError, note
 from entropic.files import place as places
 from entropic.files import sidecar as sidecars
@@ -53,14 +54,16 @@ class Vanished(NotAtOnce):
     """Somebody removed the result before it was published."""
 
 
-def publish(context: StoreContext[Any], sidecar: Sidecar, held: Held | None = None) -> Any:
-    """Publish an attempt and return its raw row; None if it does not hold the claim any more.
+def publish(context: StoreContext[Any], sidecar: Sidecar, held: Held | None = None, forced: bool = False) -> Any:
+    """Publish an attempt and return its raw row; None if another one's result counts, or will.
 
     Parameters
     ----------
     held
         What an owner knows of its claim, which nobody else changes while the attempt holds it (the fence tells).
         Others read it under the lock.
+    forced
+        Whether its result replaces that of an older attempt which it had taken over from.
 
     Raises
     ------
@@ -78,7 +81,9 @@ def publish(context: StoreContext[Any], sidecar: Sidecar, held: Held | None = No
         try:
             return context.database.transact(work)
         except Fenced:
-            return None
+            if not reclaim(context, sidecar, forced):
+                return None
+            held = None
         except Visible:
             unpublish(context, sidecar)
         except Vanished:
@@ -109,6 +114,62 @@ def held_claim(context: StoreContext[Any], connection: Connection, sidecar: Side
     if claim is None or claim.attempt != sidecar.attempt or claim.state != RUNNING:
         raise Fenced
     return claim
+
+
+def reclaim(context: StoreContext[Any], sidecar: Sidecar, forced: bool = False) -> bool:
+    """Let a finished attempt whose claim was taken over have it back, if nothing has come of that: the first one wins.
+
+    Else two containers whose leases are too short would throw each other's results away, again and again. Nothing
+    may have been published or deleted since it was claimed. From here on it is a finished attempt like any other,
+    which anyone publishes.
+    """
+
+    def work(connection: Connection) -> bool:
+        claim, _ = context.ledger.lock(connection, sidecar.id)
+        if claim is None:
+            return False
+        if claim.attempt == sidecar.attempt and claim.state == RUNNING:
+            return True
+        if not _may_reclaim(context, claim, sidecar, forced):
+            return False
+        context.ledger.reclaim(connection, claim, sidecar.attempt, sidecar.owner)
+        return True
+
+    return context.database.transact(work)
+
+
+def is_wanted(context: StoreContext[Any], sidecar: Sidecar) -> bool:
+    """Tell, without a lock, whether a finished attempt of any model that does not hold its claim may have it back."""
+    claim = context.ledger.of(sidecar.model).find(sidecar.id)
+    return claim is not None and _may_reclaim(context, claim, sidecar, forced=False)
+
+
+def gave_way(context: StoreContext[Any], sidecar: Sidecar) -> bool:
+    """Tell whether a result counts in place of this one that is of an attempt from which this one had taken over."""
+    claim = context.ledger.find(sidecar.id)
+    return claim is not None and claim.published is not None and _is_before(claim.published, sidecar.attempt)
+
+
+def _is_before(one: str, other: str) -> bool:
+    """Tell whether of two attempts that compete for the same row one was claimed first."""
+    return generation(one) == generation(other) and one < other
+
+
+def _may_reclaim(context: StoreContext[Any], claim: Claim, sidecar: Sidecar, forced: bool) -> bool:
+    ours = generation(sidecar.attempt)
+    if claim.state == DELETING or claim.path is None or generation(claim.attempt) != ours:
+        return False
+    if claim.state == RUNNING and sidecars.read(context.staging, sidecar.key, claim.attempt) is not None:
+        return False  # that one lacks just its publication
+    if not os.path.lexists(context.staging.inside(sidecar.result)):
+        return False  # it was placed, and is somebody else's to deal with now
+    if claim.published is None or generation(claim.published) != ours:
+        return True
+    # One that this had taken over from was first, and nothing has been claimed since.
+    replaces = forced and claim.state == IDLE and claim.published == claim.attempt
+    if not replaces or not _is_before(claim.published, sidecar.attempt):
+        return False
+    return not (sidecar.folder or os.path.isdir(context.staging.path(claim.path)))  # there is no slot for these
 
 
 def publish_locked(context: StoreContext[Any], connection: Connection, claim: Held, sidecar: Sidecar) -> Any:
@@ -224,7 +285,7 @@ def discard_finished(context: StoreContext[Any], id: str) -> None:
             return None
         sidecar = sidecars.read(context.staging, context.key_of(id), claim.attempt)
         if sidecar is not None:
-            context.ledger.release(connection, id, claim.attempt)
+            context.ledger.withdraw(connection, claim)
         return sidecar
 
     finished = context.database.transact(work)

@@ -34,9 +34,9 @@ SAMPLE = 20  # rows
 class Left:
     """Something in the staging folder that belongs to nobody who lives.
 
-    With `deleting`, a delete to be finished; with `finished`, an attempt to be published if its claim is `current`,
-    and to be removed if not; with `unreadable`, a sidecar to be left alone, with all of its attempt; else a name to be
-    removed.
+    With `deleting`, a delete to be finished; with `finished`, an attempt to be published if it is `current` (it has
+    its claim, or may have it back), and to be removed if not; with `unreadable`, a sidecar to be left alone, with all
+    of its attempt; else a name to be removed.
     """
 
     found: Found
@@ -196,6 +196,8 @@ def _sort_out_sidecar(
         return Left(found) if claim is None else None  # torn; being written, or burnt once its claim has moved on
     if claim is not None:
         return Left(found, finished, current=True) if claim.model == context.model else None
+    if publish.is_wanted(context, finished):  # its claim was taken over, and nothing has come of that yet
+        return Left(found, finished, current=True) if finished.model == context.model else None
     # Over: its owner removes it, unless that is gone; of another machine's owner nothing is known.
     return Left(found, finished) if process.state(finished.owner) == "dead" else None
 
