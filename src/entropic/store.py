@@ -110,7 +110,7 @@ class Store(Generic[ModelT]):
         ledger = Ledger(database, schema.table_name, lease)
         rows: Rows[ModelT] = Rows(database, schema, folder)
         self._context = StoreContext(
-            schema, hasher, database, ledger, rows, staging, lease_keeper(ledger), runner, fsync
+            schema, hasher, database, ledger, rows, staging, lease_keeper(ledger, staging), runner, fsync
         )
         self._find = lookup.finder(self._context)
         self._loader = loader

@@ -309,7 +309,8 @@ class Model:
         first = self.create_it(s, s.P[p].n, s.P[p].c)
         torn = not first and not self.finished(s, s.P[p].n)
         s.credit += torn  # this double fault may cost a run
-        self.go(s, p, "write" if first else "lock" if torn else self.after_finish())
+        c = s.P[p].c if first or torn else s.S[s.P[p].n]  # or goes on with what another execution wrote
+        self.go(s, p, "write" if first else "lock" if torn else self.after_finish(), c=c)
 
     def write(self, s, p):
         self.write_it(s, s.P[p].n, s.P[p].c)
@@ -412,7 +413,7 @@ class Model:
             return False
         if s.st == RUNNING and s.done(s.att) and broken != "reclaim-unlooked":
             return False  # that one only lacks its publish
-        mine, published = s.gen[n], s.gen[s.pub // 4] if s.pub else 0
+        mine, published = s.gen[n], s.gen[s.pub // 4] if s.pub else -1
         if broken == "reclaim-over":
             return True
         if s.gen[s.att] != mine:
@@ -509,7 +510,7 @@ class Model:
         if s.taken(n):
             self.go(s, p, "clean")  # T was taken: a helper published this attempt
         else:
-            self.throw_away(s, n)  # superseded: discard, and wait for the winner's row
+            self.throw_away(s, n, s.P[p].c)  # superseded: discard, and wait for the winner's row
             # If that is older than this forced attempt, it has to run once more.
             older = s.P[p].forced and s.pub and s.gen[s.pub // 4] == s.gen[n] and s.pub // 4 < n
             s.credit += older
@@ -517,7 +518,9 @@ class Model:
             if older and not s.P[p].forced:
                 s.error = f"I8: the forced attempt {n} is answered by an older one"
 
-    def throw_away(self, s, n):
+    def throw_away(self, s, n, c=0):
+        if c and s.done(n) and s.S[n] != c:
+            return self.discard(s, c)  # its S was removed while it was torn, and this is of another execution
         if self.reclaims(s, n) and s.lock == NOBODY and not s.outside:
             s.error = f"I8: the finished attempt {n} is thrown away, and there is no row"
         self.discard(s, abs(s.S[n]))

@@ -57,6 +57,16 @@ class Settings:
             )
         return found
 
+    def agree_lease(self, lease: float) -> None:
+        """Record a lease that is longer than any before: by it others judge which claims cannot be true."""
+        if lease <= LEASE:
+            return
+        recorded = float(self._agree(meta, "longest_lease", repr(float(lease))))
+        if recorded < lease:
+            longer = sa.update(meta).where((meta.c.name == "longest_lease") & (meta.c.value == sa.bindparam("old")))
+            change = Statement(longer.values(value=sa.bindparam("new")), self._database.sql)
+            self._database.connection().change(change.sql, change.values({"old": repr(recorded), "new": repr(lease)}))
+
     def agree_rounding(self, model: str, rounding: str) -> None:
         """Record how floats of a model's keys are rounded.
 

@@ -161,6 +161,9 @@ def _may_reclaim(context: StoreContext[Any], claim: Claim, sidecar: Sidecar, for
         return False
     if claim.state == RUNNING and sidecars.read(context.staging, sidecar.key, claim.attempt) is not None:
         return False  # that one lacks just its publication
+    found = sidecars.read(context.staging, sidecar.key, sidecar.attempt)
+    if found is None or found.execution != sidecar.execution:
+        return False  # ours was removed while it was torn
     if not os.path.lexists(context.staging.inside(sidecar.result)):
         return False  # it was placed, and is somebody else's to deal with now
     if claim.published is None or generation(claim.published) != ours:
@@ -270,10 +273,15 @@ def clean(context: StoreContext[Any], sidecar: Sidecar) -> None:
 
 
 def discard(context: StoreContext[Any], sidecar: Sidecar) -> None:
-    """Remove all of an attempt that was superseded: the result before the sidecar that names it."""
+    """Remove all of an attempt that was superseded: the result before the sidecar that names it.
+
+    A sidecar of another execution stays, with what it names: that was written after ours was removed while torn.
+    """
     for name in (sidecar.result, sidecar.files, sidecar.slot, places.spent(sidecar.slot)):
         places.remove(context.staging.inside(name))
-    sidecars.discard(context.staging, sidecar.key, sidecar.attempt)
+    found = sidecars.read(context.staging, sidecar.key, sidecar.attempt)
+    if found is None or found.execution == sidecar.execution:
+        sidecars.discard(context.staging, sidecar.key, sidecar.attempt)
 
 
 def discard_finished(context: StoreContext[Any], id: str) -> None:

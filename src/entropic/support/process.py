@@ -13,6 +13,7 @@ import os
 import platform
 import re
 import sys
+import time
 from typing import Literal
 
 State = Literal["alive", "dead", "elsewhere"]
@@ -20,6 +21,7 @@ State = Literal["alive", "dead", "elsewhere"]
 _calls: set[str] = set()  # the calls of this process that are under way
 _numbers = itertools.count(1)
 _identity = ""
+_FIRST_NAMESPACE = "pid:[4026531836]"  # that of the machine itself, on every Linux
 _HIDDEN = -1  # alive, but the system shows no more of it to other users (hidepid)
 
 
@@ -44,6 +46,23 @@ def start_of_machine() -> str:
 
         boot = f"{psutil.boot_time():.0f}"
     return hashlib.sha256(boot.encode()).hexdigest()[:8]
+
+
+def is_contained() -> bool:
+    """Tell whether this process lives in a namespace of pids, as in a container: others may share its files unseen."""
+    try:
+        return os.readlink("/proc/self/ns/pid") != _FIRST_NAMESPACE
+    except OSError:  # no Linux, or one without namespaces
+        return False
+
+
+def uptime() -> float:
+    """Return for how many seconds this machine has been on."""
+    if hasattr(time, "CLOCK_BOOTTIME"):
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    import psutil
+
+    return time.time() - float(psutil.boot_time())
 
 
 def _exists(pid: int) -> bool:
@@ -118,6 +137,16 @@ def state(who: str | None) -> State:
     if [boot, pid, start] == mine[1:]:
         return "alive" if who in _calls else "dead"
     return "alive" if str(_started(int(pid))) in (start, str(_HIDDEN)) else "dead"
+
+
+def is_of_earlier_boot(who: str, seconds: float) -> bool:
+    """Tell whether somebody, last heard of so many seconds ago, worked on this host before it was started again.
+
+    By the host's name: so it is for who repairs a store, and sees what was found, and not for taking over by itself.
+    """
+    host, boot, *_ = who.split(".")
+    mine = identity().split(".")
+    return host == mine[0] and boot != mine[1] and seconds > uptime()
 
 
 class Call:
