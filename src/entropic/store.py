@@ -104,6 +104,7 @@ class Store(Generic[ModelT]):
         database.open(schema.table, schema.name, metadata, schema.table.metadata)
         settings = Settings(database)
         settings.agree_rounding(schema.table_name, float_rounding)
+        settings.agree_lease(lease)
         staging = Staging(folder, settings.uuid(), suffix)
         if fsync:
             sync_way(staging.root)

@@ -25,14 +25,16 @@ from entropic.db.connection import Connection
 from entropic.db.dialects.portable import Dialect
 from entropic.db.engine import Database
 from entropic.db.flaws import flaw
-from entropic.db.statement import ByKeys, Statement
-from entropic.db.tables import ledger
+from entropic.db.statement import ByKeys, Statement, fixed
+from entropic.db.tables import ledger, meta
 from entropic.errors import UnreadableError
 from entropic.support import process
 from entropic.support.failure import Record, parse
 
 IDLE, RUNNING, DELETING, FAILED = "idle", "running", "deleting", "failed"
 DISTRUSTED = -1  # the recorded size of a result that a power cut may have damaged: no file has it
+LEASE = 60.0  # s, unless a store is given another
+LONGEST_LEASE = "longest_lease"  # the name of that setting, which is recorded once a store has a longer one
 UNUSED = "0-00000000"  # the attempt of a claim that was made only to be locked
 
 _c = ledger.c
@@ -62,12 +64,39 @@ class Claim:
     registered: str | None
     failed: bool  # whether the newest attempt that came to an end failed
     now: float  # the database's time when this was read
+    longest: str | None  # the longest lease that any store has, if that is not the usual one
 
     @property
     def dead(self) -> bool:
-        """Whether nobody who can still finish holds this claim: see `process.state`, elsewhere the lease decides."""
+        """Whether nobody who can still finish holds this claim: see `process.state`, elsewhere the lease decides.
+
+        One that lasts longer than any lease was made, or renewed, while a clock was ahead, and says nothing. (A lease
+        more is left to it: a living owner renews its own, once the clock is right again.)
+        """
         found = process.state(self.owner)
-        return found == "dead" or (found == "elsewhere" and (self.lease_until or 0.0) < self.now)
+        if found != "elsewhere":
+            return found == "dead"
+        return not self.now <= (self.lease_until or 0.0) <= self.now + 2 * longest_lease(self.longest)
+
+    @property
+    def gone(self) -> bool:
+        """Whether it is dead, or this host was started again since its owner, which worked here, was last heard of.
+
+        For who looks and repairs: hosts may share a name, so nobody takes over by that alone.
+        """
+        if self.dead or self.owner is None:
+            return self.dead
+        heard = max(self.since or 0.0, (self.lease_until or 0.0) - longest_lease(self.longest))
+        return process.is_of_earlier_boot(self.owner, self.now - heard)
+
+
+def longest_lease(recorded: str | None) -> float:
+    """Return the longest lease of any store, in seconds, given what is recorded of it."""
+    try:
+        found = float(recorded or LEASE)
+    except ValueError:
+        return LEASE
+    return found if LEASE < found < float("inf") else LEASE
 
 
 def new_attempt(old: Claim | None, over: bool = False) -> str:
@@ -120,7 +149,8 @@ class Ledger:
         dialect, now = database.dialect, database.dialect.now
         mine = (_c.id == bindparam("key")) & (_c.model == model)
         held = mine & (_c.attempt == bindparam("held")) & (_c.state == bindparam("held_state"))
-        claims = sa.select(*_COLUMNS, now)
+        longest = sa.select(meta.c.value).where(meta.c.name == fixed(LONGEST_LEASE)).scalar_subquery()
+        claims = sa.select(*_COLUMNS, now, longest)
         set_ = sa.update(ledger).where(mine).values
         fenced = sa.update(ledger).where(held).values
         nobody = {"owner": sa.null(), "since": sa.null(), "lease_until": sa.null(), "waits_for": sa.null()}

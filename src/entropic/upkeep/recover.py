@@ -103,11 +103,13 @@ def release_dead(context: StoreContext[Any], even_without_row: bool = False) -> 
     """Give back the claims of dead owners that left nothing finished; return what was done, as sentences.
 
     By itself this happens only to re-runs, whose row is still served: a first run's claim does no harm until its key
-    is asked for, and a worker of a cluster may still finish it.
+    is asked for, and a worker of a cluster may still finish it. `even_without_row`, if the user asks for a repair.
     """
     done = []
     for claim in context.ledger.pending().values():
-        if claim.model != context.model or claim.state != RUNNING or not claim.dead:
+        if claim.model != context.model or claim.state != RUNNING:
+            continue
+        if not (claim.gone if even_without_row else claim.dead):
             continue
         if context.database.transact(partial(_give_back, context, claim, even_without_row)):
             done.append(f"gave back the claim on {claim.id}, whose owner is gone")

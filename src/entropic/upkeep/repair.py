@@ -167,9 +167,14 @@ def _possible_keys(context: StoreContext[Any], raw: Any) -> set[str]:
 
 
 def _check_claim(context: StoreContext[Any], report: Report, claim: Claim, with_row: dict[str, str]) -> None:
-    if claim.state == RUNNING and claim.dead and not context.is_finished(claim.id, claim.attempt):
+    if claim.state == RUNNING and claim.gone and not context.is_finished(claim.id, claim.attempt):
         owner = claim.owner or "a call that gave up"
         text = f"{claim.id}: claimed by {owner}, which is gone; it runs again when asked for"
+        if not claim.dead:
+            text = (
+                f"{claim.id}: claimed by {owner}, before this host was started again; it runs again when asked for, "
+                "once its lease has ended or repair() has given it back"
+            )
         report.dead_claims.append(Finding(claim.id, "", text))
     if claim.published is None or claim.path is None or claim.state == RUNNING:
         return
