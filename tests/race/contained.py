@@ -7,11 +7,11 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[1] / "crash"), str(Path(__file__).parents[1])]
 
-import faults
-import work
+import faults  # noqa: E402  (importable only from here on)
+import work  # noqa: E402
 
-from entropic.protocol import heartbeat
-from entropic.support import process
+from entropic.protocol import heartbeat  # noqa: E402
+from entropic.support import process  # noqa: E402
 
 
 def main(folder, name, seconds, lease, operation, helped):

@@ -107,7 +107,7 @@ def test_a_process_that_sees_a_worker_of_a_container_renews_its_leases_by_a_proc
 
     until(is_helped, "it looks again, and sees it")
     assert seen[0] == process.is_contained()
-    del store, is_helped
+    del is_helped
 
 
 def test_a_process_that_renews_leases_makes_no_database_anew(open_store, place, tmp_path, monkeypatch):

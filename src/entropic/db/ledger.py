@@ -89,6 +89,11 @@ class Claim:
         heard = max(self.since or 0.0, (self.lease_until or 0.0) - longest_lease(self.longest))
         return process.is_of_earlier_boot(self.owner, self.now - heard)
 
+    @property
+    def placed_elsewhere(self) -> bool:
+        """Whether another host, as far as is recorded, has published what lies at its place."""
+        return self.state == IDLE and self.published is not None and process.state(self.owner) == "elsewhere"
+
 
 def longest_lease(recorded: str | None) -> float:
     """Return the longest lease of any store, in seconds, given what is recorded of it."""
@@ -183,6 +188,8 @@ class Ledger:
         self._first = compiled(_first(dialect, {**key, **running}))
         self._first_values = self._first.taking("key", "attempt_", "owner_", "path_")
         self._claim = compiled(set_(**running))
+        # On a server it stays recorded who placed the file, and when: other hosts may see it a little later.
+        placed = nobody if dialect.one_writer else {**nobody, "owner": bindparam("owner_"), "since": now}
         self._publish = compiled(
             fenced(
                 state=IDLE,
@@ -191,12 +198,13 @@ class Ledger:
                 checksum=bindparam("checksum_"),
                 failure=sa.null(),
                 registered=sa.null(),
-                **nobody,
+                **placed,
                 **recorded,
             )
         )
         self._publish_values = self._publish.taking(
-            *("key", "held", "size_", "mtime_", "extra_", "checksum_", "held_state")
+            *("key", "held", "size_", "mtime_", "extra_", "checksum_", "held_state"),
+            *(() if dialect.one_writer else ("owner_",)),
         )
         self._fail = compiled(fenced(state=FAILED, failure=bindparam("failure_"), **nobody))
         self._vanished = compiled(
@@ -355,14 +363,17 @@ class Ledger:
         checksum: int,
     ) -> bool:
         """Record the attempt's result; False if the attempt no longer holds the claim (the fence)."""
-        values = self._publish_values(id, attempt, size, mtime_ns, extra, checksum, RUNNING)
+        values = self._publish_values(id, attempt, size, mtime_ns, extra, checksum, RUNNING, *self._publisher())
         matched: int = connection.execute(self._publish.sql, values).rowcount
         return matched == 1
 
     def publish_many(self, connection: Connection, results: Sequence[tuple[Any, ...]]) -> bool:
         """Record many results, each given as for `publish`; False if any attempt no longer holds its claim."""
-        values = [self._publish_values(*result, RUNNING) for result in results]
+        values = [self._publish_values(*result, RUNNING, *self._publisher()) for result in results]
         return connection.execute_many(self._publish.sql, values) == len(values)
+
+    def _publisher(self) -> tuple[str, ...]:
+        return () if self.database.dialect.one_writer else (f"{process.identity()}.0",)  # no call, so it is dead
 
     def fail(self, connection: Connection, id: str, attempt: str, failure: dict[str, Any]) -> bool:
         """Record that the attempt failed."""

@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, NoReturn, Protocol
 
 from entropic.db.connection import Connection
@@ -19,6 +20,7 @@ from entropic.files import sidecar as sidecars
 from entropic.files.attempt import Task
 from entropic.files.durable import sync_names
 from entropic.files.measure import measure
+from entropic.files.patience import REMEMBERED, looks
 from entropic.files.sidecar import Sidecar
 from entropic.protocol.context import StoreContext
 from entropic.support.failure import record as record_of
@@ -87,6 +89,8 @@ def publish(context: StoreContext[Any], sidecar: Sidecar, held: Held | None = No
         except Visible:
             unpublish(context, sidecar)
         except Vanished:
+            if _turns_up(context, sidecar):
+                continue
             vanished(context, sidecar)
             raise ResultMissingError(
                 f"the result of {context.schema.name} {sidecar.id} was removed from {context.staging.results_dir} "
@@ -299,6 +303,26 @@ def discard_finished(context: StoreContext[Any], id: str) -> None:
     finished = context.database.transact(work)
     if finished is not None:
         discard(context, finished)
+
+
+def _turns_up(context: StoreContext[Any], sidecar: Sidecar) -> bool:
+    """Tell whether a result that is neither in staging nor at its place lies there after all, and is seen late.
+
+    Another host that died before its COMMIT may have placed it.
+    """
+    age = time.time() - datetime.fromisoformat(sidecar.created_at).replace(tzinfo=UTC).timestamp()
+    if not context.database.is_shared or age > REMEMBERED:
+        return False
+    context.database.let_go()
+    for names in looks(context.staging.results_dir, REMEMBERED - max(0.0, age)):
+        claim = context.ledger.find(sidecar.id)
+        if claim is None or claim.path is None or claim.attempt != sidecar.attempt:
+            return True  # somebody else has gone on, as the next try will tell
+        if sidecar.matches(measure(context.staging.path(claim.path))):
+            return True
+        if claim.path not in names:
+            return False
+    return False
 
 
 def vanished(context: StoreContext[Any], sidecar: Sidecar) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from entropic.db.ledger import RUNNING, Claim
 from entropic.files.measure import measure
 from entropic.params.keys import Hasher
+from entropic.protocol import lookup
 from entropic.protocol.context import StoreContext
 from entropic.protocol.lookup import difference
 from entropic.support.show import html_table, one_line
@@ -116,12 +117,17 @@ def check(context: StoreContext[Any]) -> Report:
     report = Report()
     checksums = context.ledger.checksums()
     with_row: dict[str, str] = {}
+    lost: dict[str, Any] = {}
     for raw in context.rows.all():
         report.rows += 1
         id, path = context.rows.id_of(raw), context.rows.file_of(raw)
         with_row[id] = path
-        _check_file(context, report, raw, id, path)
+        if not _is_as_recorded(context, raw, path):
+            lost[id] = raw
         _check_values(context, report, raw, id, path, checksums.get(id))
+    for id, (raw, seen) in lookup.look_again(context, lost).items():
+        if raw is not None and seen is None:
+            _check_file(context, report, raw, id, context.rows.file_of(raw))
     for claim in context.ledger.all():
         _check_claim(context, report, claim, with_row)
     for flawed, what in context.ledger.flawed():
@@ -133,6 +139,11 @@ def check(context: StoreContext[Any]) -> Report:
         kind = report.leftovers if left.unreadable is None else report.unreadable
         kind.append(Finding(id, context.staging.inside(left.found.name), str(left)))
     return report
+
+
+def _is_as_recorded(context: StoreContext[Any], raw: Any, path: str) -> bool:
+    size, found = context.rows.seen_of(raw)[1], measure(path)
+    return found is not None and size in (None, found.size)
 
 
 def _check_file(context: StoreContext[Any], report: Report, raw: Any, id: str, path: str) -> None:
