@@ -846,7 +846,7 @@ SCENARIOS = [
     Scenario((G + R, C), True, crash=1, conn=1),
     Scenario((R, C), True, crash=1, gone=1, foreign=1),
     Scenario((F, R, C), True, crash=1, expire=1),
-    Scenario((R, R, R), crash=1, gone=1),
+    Scenario((R, R), crash=1, gone=1),
     Scenario((R, R, R), expire=2),
     Scenario((R, F, D), expire=1, conn=1),
 ]
