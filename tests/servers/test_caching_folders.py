@@ -186,4 +186,6 @@ def test_a_file_that_is_listed_and_not_seen_turns_up(tmp_path, monkeypatch):
     monkeypatch.setattr(os.path, "exists", lambda path: time.monotonic() - began > 0.3 and real(path))
     assert patience.turns_up(str(tmp_path / "there"))
     assert not patience.turns_up(str(tmp_path / "gone"))
+    (tmp_path / "link").symlink_to(tmp_path / "gone")
+    assert not patience.turns_up(str(tmp_path / "link"))
     assert not patience.turns_up(str(tmp_path / "no" / "folder"))

@@ -38,6 +38,6 @@ def turns_up(path: str) -> bool:
     for names in looks(folder, REMEMBERED):
         if os.path.exists(path):
             return True
-        if name not in names:
+        if name not in names or os.path.islink(path):  # a link that can be seen leads nowhere
             return False
     return False
