@@ -15,7 +15,7 @@ from typing import Any
 
 from entropic.db.connection import Connection
 from entropic.db.ledger import DELETING, RUNNING, Claim
-from entropic.errors import EntropicError, ResultLostWarning, StoreError, levels_to_user
+from entropic.errors import EntropicError, ResultLostWarning, StoreError, UnreadableError, levels_to_user
 from entropic.files import attempt
 from entropic.files import sidecar as sidecars
 from entropic.files.place import remove, spent
@@ -198,7 +198,11 @@ def _sort_out_sidecar(
         return Left(found) if claim is None else None  # torn; being written, or burnt once its claim has moved on
     if claim is not None:
         return Left(found, finished, current=True) if claim.model == context.model else None
-    if publish.is_wanted(context, finished):  # its claim was taken over, and nothing has come of that yet
+    try:
+        is_wanted = publish.is_wanted(context, finished)
+    except UnreadableError:  # a claim that entropic did not make, which acts on nothing
+        return None
+    if is_wanted:  # its claim was taken over, and nothing has come of that yet
         return Left(found, finished, current=True) if finished.model == context.model else None
     # Over: its owner removes it, unless that is gone; of another machine's owner nothing is known.
     return Left(found, finished) if process.state(finished.owner) == "dead" else None
