@@ -107,13 +107,14 @@ class Store(Generic[ModelT]):
         database.open(schema.table, schema.name, metadata, schema.table.metadata)
         settings = Settings(database)
         settings.agree_rounding(schema.table_name, float_rounding)
+        settings.agree_lease(lease)
         staging = Staging(folder, settings.uuid(), suffix)
         if fsync:
             sync_way(staging.root)
         ledger = Ledger(database, schema.table_name, float(lease))
         rows: Rows[ModelT] = Rows(database, schema, folder)
         self._context = StoreContext(
-            schema, hasher, database, ledger, rows, staging, lease_keeper(ledger), runner, fsync
+            schema, hasher, database, ledger, rows, staging, lease_keeper(ledger, staging), runner, fsync
         )
         self._find = lookup.finder(self._context)
         self._loader = loader

@@ -46,6 +46,8 @@ STEPS = {
     "record_many": "entropic.protocol.publish:record_many",
     "fence_many": "entropic.db.ledger:Ledger.publish_many",
     "upsert_many": "entropic.db.rows:Rows.upsert_many",
+    "reclaim": "entropic.protocol.publish:reclaim",
+    "take_back": "entropic.db.ledger:Ledger.reclaim",
     "unpublish": "entropic.protocol.publish:unpublish",
     "move": "entropic.protocol.publish:move",
     "move_aside": "entropic.files.place:move_aside",

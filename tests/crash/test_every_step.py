@@ -57,7 +57,7 @@ REACHED = {
     ("register", "registered", FILE): LOOKED | {"stat"},
 }
 # Passed only where another process, or an outsider, interferes: see tests/race.
-ELSEWHERE = {"fenced", "discard", "vanished", "give_back", "await_sidecar", "wait"}
+ELSEWHERE = {"fenced", "reclaim", "take_back", "discard", "vanished", "give_back", "await_sidecar", "wait"}
 QUICK = [("run_or_retrieve", "first", FILE), ("run", "again", FILE), ("delete file", "again", FILE)]
 
 # Steps whose end is not already the beginning of another.

@@ -54,6 +54,11 @@ BROKEN = {
     "gc-unlooked": "gc removes a result without seeing under the lock that it is still the one that it chose",
     "gc-of-the-running": "gc removes a result although a new run of its key is under way",
     "overwrite-foreign": "place does not refuse a file that the store did not make",
+    "no-reclaim": "a finished attempt whose claim was taken over is thrown away, although there is no newer row",
+    "reclaim-unlooked": "an attempt reclaims without looking whether the newer one is finished",
+    "reclaim-over": "an attempt reclaims although the row was published, or deleted, since it was claimed",
+    "reclaim-taken": "an attempt reclaims although its result was taken, and is gone",
+    "forced-gives-way": "a forced attempt gives way to an older one that finished first",
 }
 
 
@@ -126,6 +131,7 @@ class Model:
         s.att = s.top = int(done)  # `top` counts attempts for ever, `base` is for reuse-attempt
         s.base, s.st, s.own, s.exp, s.lock = int(done and self.broken == "reuse-attempt"), IDLE, None, False, NOBODY
         s.S, s.by = ((0, 0), (None, None)) if done else ((0,), (None,))  # by: whose attempt it is
+        s.gen = (0, 1) if done else (0,)  # attempts of one generation compete for the same next row
         s.T = s.X = s.slots = 0
         s.E, s.W = (done and sc.extra) << 4, ()
         s.crash, s.expire, s.conn, s.fail, s.dup, s.gone, s.foreign = sc[2:9]
@@ -186,9 +192,12 @@ class Model:
             s.error = f"I2: the finished attempt {s.att} loses its claim unpublished"
         s.att, s.st, s.own, s.exp = n, state, own, False
 
-    def new_attempt(self, s, p):
+    def new_attempt(self, s, p, over=False):
+        """Its generation is that of the attempt before it, unless that was published, or the row goes."""
+        over = over or bool(s.pub) and s.pub // 4 - s.base == s.att
         s.top += 1
         n = s.top - s.base
+        s.gen = s.gen[:n] + (s.gen[s.att] + over,)
         s.S += (0,) * (n + 1 - len(s.S))
         s.by = s.by[:n] + ((p, s.P[p].op),) + s.by[n + 1 :]
         return n
@@ -300,7 +309,8 @@ class Model:
         first = self.create_it(s, s.P[p].n, s.P[p].c)
         torn = not first and not self.finished(s, s.P[p].n)
         s.credit += torn  # this double fault may cost a run
-        self.go(s, p, "write" if first else "lock" if torn else self.after_finish())
+        c = s.P[p].c if first or torn else s.S[s.P[p].n]  # or goes on with what another execution wrote
+        self.go(s, p, "write" if first else "lock" if torn else self.after_finish(), c=c)
 
     def write(self, s, p):
         self.write_it(s, s.P[p].n, s.P[p].c)
@@ -368,7 +378,7 @@ class Model:
         s.lock, n = p, s.P[p].n
         if not self.held(s, p, RUNNING) and self.broken not in ("no-fence", "snapshot-fence"):
             self.unlock(s, p)
-            self.go(s, p, "fenced")
+            self.go(s, p, "fenced" if self.broken == "no-reclaim" else "reclaim")
         elif self.sc.reject and self.broken != "rename-before-upsert":
             self.end(s, p)  # S and T stay
         else:
@@ -377,6 +387,49 @@ class Model:
             after = "commit" if self.broken == "commit-first" or placed else "place"
             after = ("unpublish" if hide else "move_aside") if self.sc.folder else after
             self.go(s, p, after, c=s.S[n] or s.P[p].c, old=s.pub)
+
+    def reclaim(self, s, p):
+        """Its claim was taken over: it takes it back, if nothing has come of that yet."""
+        s.lock = p
+        if self.held(s, p, RUNNING):  # it has: only the answer was lost, or a helper was first
+            self.unlock(s, p)
+            self.go(s, p, "publish")
+        elif self.reclaims(s, s.P[p].n, s.P[p].forced, self.broken):
+            self.go(s, p, "commit_reclaim")
+        else:
+            self.unlock(s, p)
+            self.go(s, p, "fenced")
+
+    def commit_reclaim(self, s, p):
+        self.take_back(s, s.P[p].n, (p, s.P[p].op))
+        self.unlock(s, p)
+        self.go(s, p, "publish")
+
+    def reclaims(self, s, n, forced=False, broken=""):
+        """Under the lock: may the finished attempt n take the claim back?"""
+        if s.st == DELETING or not s.done(n) or s.taken(n) and broken != "reclaim-taken":
+            return False
+        if self.broken == "reuse-attempt":  # its names say nothing
+            return False
+        if s.st == RUNNING and s.done(s.att) and broken != "reclaim-unlooked":
+            return False  # that one only lacks its publish
+        mine, published = s.gen[n], s.gen[s.pub // 4] if s.pub else -1
+        if broken == "reclaim-over":
+            return True
+        if s.gen[s.att] != mine:
+            return False
+        if published != mine:
+            return True
+        older = s.pub // 4 == s.att < n and s.st == IDLE  # an attempt that this one had taken over from finished first
+        return older and forced and not self.sc.folder and broken != "forced-gives-way"
+
+    def take_back(self, s, n, own=None):
+        if s.gen[n] != s.gen[s.att]:
+            s.error = f"I8: attempt {n} comes back from before a row was published or deleted"
+        if s.st == RUNNING:
+            s.expired |= 1 << s.att  # as good as: it runs for nothing
+        self.move_claim(s, n, RUNNING, own)
+        s.finished |= 1 << n
 
     def unpublish(self, s, p):  # folders only
         s.row = 0
@@ -405,7 +458,8 @@ class Model:
                 return self.end(s, p)  # S and T stay; the error names the file that is in the way
             linked = s.F == t  # the same inode already
             if not linked:
-                if t < s.newest or t // 4 == s.newest // 4:
+                again = t == s.newest and s.outside  # it was removed between link and unlink
+                if t < s.newest or t // 4 == s.newest // 4 and not again:
                     s.error = f"I4: content {t} replaces the newer {s.newest}"
                 s.F = s.newest = t
             if first:  # link refuses an existing F, then T is unlinked
@@ -456,9 +510,21 @@ class Model:
         if s.taken(n):
             self.go(s, p, "clean")  # T was taken: a helper published this attempt
         else:
-            self.discard(s, abs(s.S[n]))  # superseded: discard, and wait for the winner's row
-            s.put(n, 0)
-            self.again(s, p, forced=False)
+            self.throw_away(s, n, s.P[p].c)  # superseded: discard, and wait for the winner's row
+            # If that is older than this forced attempt, it has to run once more.
+            older = s.P[p].forced and s.pub and s.gen[s.pub // 4] == s.gen[n] and s.pub // 4 < n
+            s.credit += older
+            self.again(s, p, forced=older and self.broken != "forced-gives-way")
+            if older and not s.P[p].forced:
+                s.error = f"I8: the forced attempt {n} is answered by an older one"
+
+    def throw_away(self, s, n, c=0):
+        if c and s.done(n) and s.S[n] != c:
+            return self.discard(s, c)  # its S was removed while it was torn, and this is of another execution
+        if self.reclaims(s, n) and s.lock == NOBODY and not s.outside:
+            s.error = f"I8: the finished attempt {n} is thrown away, and there is no row"
+        self.discard(s, abs(s.S[n]))
+        s.put(n, 0)
 
     # ---- delete, drop (delete the row only), gc, register -----------------------------------------------------
     def choose(self, s, p):  # gc: a result of ours, with its row or without
@@ -475,7 +541,7 @@ class Model:
         return same and (not running or self.broken == "gc-of-the-running")
 
     def slot(self, s, p):
-        n = self.new_attempt(s, p)
+        n = self.new_attempt(s, p, over=True)
         s.put(n, SLOT)
         s.F = 0 if self.broken == "unlink-first" else s.F
         self.go(s, p, "commit_delete", n=n)
@@ -521,15 +587,14 @@ class Model:
         self.withdraw(s, p)
 
     def withdraw(self, s, p):
-        if s.st == RUNNING:  # by a dead owner, and not finished
-            self.move_claim(s, self.new_attempt(s, p), IDLE)
+        self.move_claim(s, self.new_attempt(s, p, over=True), IDLE)  # if it was running, by a dead owner
         self.end(s, p)
 
     def wait(self, s, p):
         self.again(s, p)
 
     # ---- everything that may happen next ------------------------------------------------------------------------
-    LOCKS = {"lock", "relock", "publish", "record_failure", "let_go", "release"}
+    LOCKS = {"lock", "relock", "publish", "reclaim", "record_failure", "let_go", "release"}
     COMMITS = {
         "claim",
         "commit",
@@ -539,11 +604,14 @@ class Model:
         "commit_release",
         "drop",
         "register",
+        "commit_reclaim",
         "unpublish",
     }
     DECIDED = {"claim", "drop", "register", "slot", "commit_delete", "commit_failure", "commit_let_go"}
+    DECIDED |= {"commit_reclaim"}
 
     FROM = {"commit_failure": "record_failure", "commit_let_go": "let_go", "commit_release": "release"}
+    FROM |= {"commit_reclaim": "reclaim"}
     FROM |= dict.fromkeys(("claim", "drop", "register", "slot", "commit_delete"), "lock")
 
     def repeat(self, s, p, me):
@@ -630,10 +698,13 @@ class Model:
                 )
         for n in range(1, len(s.S)):
             gone = not s.by[n] or s.P[s.by[n][0]].op != s.by[n][1]
-            if s.S[n] and (gone or s.S[n] < 0) and (n != s.att or s.st in (IDLE, FAILED)):
+            over = n != s.att or s.st in (IDLE, FAILED)
+            if over and s.lock == NOBODY and self.reclaims(s, n, broken=self.broken) and self.broken != "no-reclaim":
+                self.take_back(branch(f"collect reclaims for attempt {n}"), n)
+            elif s.S[n] and (gone or s.S[n] < 0) and over:
                 t = branch(f"collect removes what is left of attempt {n}")
                 if s.done(n) and not s.taken(n):
-                    self.discard(t, s.S[n])  # T, then S
+                    self.throw_away(t, n)  # T, then S
                 else:
                     t.put(n, 0)
             if s.dup and s.started >> n & 1:
@@ -775,6 +846,9 @@ SCENARIOS = [
     Scenario((G + R, C), True, crash=1, conn=1),
     Scenario((R, C), True, crash=1, gone=1, foreign=1),
     Scenario((F, R, C), True, crash=1, expire=1),
+    Scenario((R, R), crash=1, gone=1),
+    Scenario((R, R, R), expire=2),
+    Scenario((R, F, D), expire=1, conn=1),
 ]
 
 

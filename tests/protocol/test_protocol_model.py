@@ -17,7 +17,7 @@ import protocol_model as model  # noqa: E402  (it is a program of its own, besid
 
 SMALL = [sc for sc in model.SCENARIOS if sum(map(len, sc.ops)) <= 2 and sum(sc[2:9]) + sc.intr <= 2]
 LARGE = [sc for sc in model.SCENARIOS if sc not in SMALL]
-QUICK = ["commit-first", "no-adopt", "unlocked-look", "rename-outside", "clean-first"]
+QUICK = ["no-reclaim", "commit-first", "no-adopt", "unlocked-look", "rename-outside", "clean-first"]
 
 
 @pytest.fixture(autouse=True)

@@ -162,6 +162,15 @@ def hold_the_gil(folder, seconds, marker, options):
     return work.seen(made.run_or_retrieve({"x": 1}))
 
 
+def sweep_until(folder, sets, lease, elsewhere=None, **behaviour):
+    """Sweep with a last set that behaves, and publish nothing before it ends."""
+    if elsewhere:
+        work.be_elsewhere(elsewhere)
+    work.behave(folder, only=sets[-1], **behaviour)
+    work.steadily()
+    return [work.seen(row) for row in work.store(folder, lease=lease).sweep([{"x": x} for x in sets])]
+
+
 def need(folder, first, needs, begun=None, others=None):
     """Run a set whose runner asks for others: `needs` says which, and `others` whose beginning it awaits first."""
     work.behave(folder)

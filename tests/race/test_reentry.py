@@ -6,7 +6,6 @@ import pytest
 CASES = {"hit": 1, "retrieve": 1, "select": 1, "miss": 32, "forced run": 48, "sweep": 96, "register": 24, "delete": 24}
 
 
-@pytest.mark.slow_on("mariadb")
 @pytest.mark.parametrize("use", ["reads", "runs another", "runs the same"])
 @pytest.mark.parametrize("case", CASES)
 def test_a_call_and_what_uses_the_store_in_its_midst_both_come_out_right(server, new_case, case, use):

@@ -7,6 +7,7 @@ import ctypes
 import os
 import random
 import re
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -107,3 +108,26 @@ def hit_until(folder: str, url: str, marker: str, until: str, lease: float) -> i
         count += 1
         Path(marker).touch()
     return count
+
+
+def node(
+    folder: str, url: str, results: str, boot: str, ns: list[int], seconds: float = 0.0, longer: bool = False
+) -> list[int]:
+    """Sweep, as another host that sees the results folder in its own way; `longer`: run again, with longer results."""
+    import faults
+    import work
+
+    work.be_elsewhere(boot)
+    log = LoggingRunner(Path(folder) / "log")
+
+    def runner(params: dict[str, Any]) -> None:
+        log(params)
+        time.sleep(seconds)
+        if longer:
+            with open(params["result_file"], "a") as file:
+                file.write(" " * 1000)
+
+    store = Store(runner, SimResult, results, ".json", url)
+    faults.touch(f"{folder}/ready-{os.getpid()}")
+    faults.wait_for(f"{folder}/go")
+    return [store.run(one).n for one in sets(ns)] if longer else [row.n for row in store.sweep(sets(ns))]

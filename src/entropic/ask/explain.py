@@ -123,6 +123,9 @@ def _state(context: StoreContext[Any], raw: Any, claim: Claim | None) -> tuple[S
     if runs is not None and context.is_finished(runs.id, runs.attempt):
         return "stored", "its run has ended, and the next call records it"
     path = None if raw is None else lookup.classify(context, raw)[1]
+    if raw is not None and path is None:
+        seen, path = lookup.look_again(context, {context.rows.id_of(raw): raw})[context.rows.id_of(raw)]
+        raw = seen or raw
     alive = runs is not None and not runs.dead
     if path is not None:
         again = f"; it is being run again by {_who(runs)}" if runs is not None and alive else ""

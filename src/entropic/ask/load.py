@@ -6,6 +6,7 @@ from typing import Any
 
 from entropic.ask.read import Loader, Names, read
 from entropic.errors import ParameterError, ResultMissingError
+from entropic.files.patience import turns_up
 from entropic.params.model import Base
 from entropic.protocol import run
 from entropic.protocol.context import StoreContext
@@ -41,7 +42,9 @@ def load_row(row: Base, loader: Loader | None, path: str | None = None, only: Na
     try:
         os.stat(path)
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise ResultMissingError(
-            f"the result file {path} of {type(row).__name__} {row.id} is gone; run_or_retrieve and sweep run it again"
-        ) from error
+        if not turns_up(path):
+            raise ResultMissingError(
+                f"the result file {path} of {type(row).__name__} {row.id} is gone; run_or_retrieve and sweep run it "
+                "again"
+            ) from error
     return read(path, loader, only)

@@ -238,12 +238,15 @@ class Database:
         if refusal is not None:
             raise ParameterError(f"the id {id[:40]!r}{'...' * (len(id) > 40)} cannot be a key here: {refusal}")
 
-    def driver_arguments(self) -> tuple[str, dict[str, Any]]:
-        """Return the driver's module and what its `connect` takes, for a process that has nothing else of this."""
-        _, arguments = self.sql.create_connect_args(self.url)
+    def told(self) -> dict[str, Any]:
+        """Return how a process that has nothing else of this changes something here, as plain data.
+
+        The module of the driver, the arguments of its `connect`, and the statements around those that change.
+        """
+        names, arguments = self.sql.create_connect_args(self.url)
         arguments |= self.dialect.options().get("connect_args", {})
         plain = {name: value for name, value in arguments.items() if isinstance(value, str | int | float)}
-        return self.sql.driver, {**plain, "autocommit": True}
+        return self.dialect.told(self.sql.driver, [str(name) for name in names], plain)
 
     @property
     def address(self) -> str:

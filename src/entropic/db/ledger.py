@@ -25,14 +25,16 @@ from entropic.db.connection import Connection
 from entropic.db.dialects.portable import Dialect
 from entropic.db.engine import Database
 from entropic.db.flaws import flaw
-from entropic.db.statement import ByKeys, Statement
-from entropic.db.tables import ledger
+from entropic.db.statement import ByKeys, Statement, fixed
+from entropic.db.tables import ledger, meta
 from entropic.errors import UnreadableError
 from entropic.support import process
 from entropic.support.failure import Record, parse
 
 IDLE, RUNNING, DELETING, FAILED = "idle", "running", "deleting", "failed"
 DISTRUSTED = -1  # the recorded size of a result that a power cut may have damaged: no file has it
+LEASE = 60.0  # s, unless a store is given another
+LONGEST_LEASE = "longest_lease"  # the name of that setting, which is recorded once a store has a longer one
 UNUSED = "0-00000000"  # the attempt of a claim that was made only to be locked
 
 _c = ledger.c
@@ -62,18 +64,73 @@ class Claim:
     registered: str | None
     failed: bool  # whether the newest attempt that came to an end failed
     now: float  # the database's time when this was read
+    longest: str | None  # the longest lease that any store has, if that is not the usual one
 
     @property
     def dead(self) -> bool:
-        """Whether nobody who can still finish holds this claim: see `process.state`, elsewhere the lease decides."""
+        """Whether nobody who can still finish holds this claim: see `process.state`, elsewhere the lease decides.
+
+        One that lasts longer than any lease was made, or renewed, while a clock was ahead, and says nothing. (A lease
+        more is left to it: a living owner renews its own, once the clock is right again.)
+        """
         found = process.state(self.owner)
-        return found == "dead" or (found == "elsewhere" and (self.lease_until or 0.0) < self.now)
+        if found != "elsewhere":
+            return found == "dead"
+        return not self.now <= (self.lease_until or 0.0) <= self.now + 2 * longest_lease(self.longest)
+
+    @property
+    def gone(self) -> bool:
+        """Whether it is dead, or this host was started again since its owner, which worked here, was last heard of.
+
+        For who looks and repairs: hosts may share a name, so nobody takes over by that alone.
+        """
+        if self.dead or self.owner is None:
+            return self.dead
+        heard = max(self.since or 0.0, (self.lease_until or 0.0) - longest_lease(self.longest))
+        return process.is_of_earlier_boot(self.owner, self.now - heard)
+
+    @property
+    def placed_elsewhere(self) -> bool:
+        """Whether another host, as far as is recorded, has published what lies at its place."""
+        return self.state == IDLE and self.published is not None and process.state(self.owner) == "elsewhere"
 
 
-def new_attempt(old: Claim | None) -> str:
-    """Return a name for the next attempt, which was never used and never will be again."""
-    number = int(old.attempt.partition("-")[0]) + 1 if old else 1
-    return f"{number}-{os.urandom(4).hex()}"
+def longest_lease(recorded: str | None) -> float:
+    """Return the longest lease of any store, in seconds, given what is recorded of it."""
+    try:
+        found = float(recorded or LEASE)
+    except ValueError:
+        return LEASE
+    return found if LEASE < found < float("inf") else LEASE
+
+
+def new_attempt(old: Claim | None, over: bool = False) -> str:
+    """Return a name for the next attempt, which was never used and never will be again.
+
+    `<generation>-<order>`: the attempts of one generation compete for the same next row, and later ones are larger. A
+    generation is over when one of it is published, or the row is deleted (`over`).
+    """
+    if old is None:
+        return f"1-{_random() >> 1:08x}"
+    generation, order = _parts(old.attempt)
+    later = order + 1 + (_random() >> 16)
+    if over or old.published == old.attempt or old.attempt == UNUSED or later >= 1 << 32:
+        return f"{generation + 1}-{_random() >> 1:08x}"
+    return f"{generation}-{later:08x}"
+
+
+def generation(attempt: str) -> int:
+    """Return the number of those attempts that compete with one for the same row."""
+    return _parts(attempt)[0]
+
+
+def _parts(attempt: str) -> tuple[int, int]:
+    number, _, rest = attempt.partition("-")
+    return int(number), int(rest[:8], 16)
+
+
+def _random() -> int:
+    return int.from_bytes(os.urandom(4))
 
 
 class Ledger:
@@ -97,7 +154,8 @@ class Ledger:
         dialect, now = database.dialect, database.dialect.now
         mine = (_c.id == bindparam("key")) & (_c.model == model)
         held = mine & (_c.attempt == bindparam("held")) & (_c.state == bindparam("held_state"))
-        claims = sa.select(*_COLUMNS, now)
+        longest = sa.select(meta.c.value).where(meta.c.name == fixed(LONGEST_LEASE)).scalar_subquery()
+        claims = sa.select(*_COLUMNS, now, longest)
         set_ = sa.update(ledger).where(mine).values
         fenced = sa.update(ledger).where(held).values
         nobody = {"owner": sa.null(), "since": sa.null(), "lease_until": sa.null(), "waits_for": sa.null()}
@@ -130,6 +188,8 @@ class Ledger:
         self._first = compiled(_first(dialect, {**key, **running}))
         self._first_values = self._first.taking("key", "attempt_", "owner_", "path_")
         self._claim = compiled(set_(**running))
+        # On a server it stays recorded who placed the file, and when: other hosts may see it a little later.
+        placed = nobody if dialect.one_writer else {**nobody, "owner": bindparam("owner_"), "since": now}
         self._publish = compiled(
             fenced(
                 state=IDLE,
@@ -138,12 +198,13 @@ class Ledger:
                 checksum=bindparam("checksum_"),
                 failure=sa.null(),
                 registered=sa.null(),
-                **nobody,
+                **placed,
                 **recorded,
             )
         )
         self._publish_values = self._publish.taking(
-            *("key", "held", "size_", "mtime_", "extra_", "checksum_", "held_state")
+            *("key", "held", "size_", "mtime_", "extra_", "checksum_", "held_state"),
+            *(() if dialect.one_writer else ("owner_",)),
         )
         self._fail = compiled(fenced(state=FAILED, failure=bindparam("failure_"), **nobody))
         self._vanished = compiled(
@@ -304,14 +365,17 @@ class Ledger:
         checksum: int,
     ) -> bool:
         """Record the attempt's result; False if the attempt no longer holds the claim (the fence)."""
-        values = self._publish_values(id, attempt, size, mtime_ns, extra, checksum, RUNNING)
+        values = self._publish_values(id, attempt, size, mtime_ns, extra, checksum, RUNNING, *self._publisher())
         matched: int = connection.execute(self._publish.sql, values).rowcount
         return matched == 1
 
     def publish_many(self, connection: Connection, results: Sequence[tuple[Any, ...]]) -> bool:
         """Record many results, each given as for `publish`; False if any attempt no longer holds its claim."""
-        values = [self._publish_values(*result, RUNNING) for result in results]
+        values = [self._publish_values(*result, RUNNING, *self._publisher()) for result in results]
         return connection.execute_many(self._publish.sql, values) == len(values)
+
+    def _publisher(self) -> tuple[str, ...]:
+        return () if self.database.dialect.one_writer else (f"{process.identity()}.0",)  # no call, so it is dead
 
     def fail(self, connection: Connection, id: str, attempt: str, failure: dict[str, Any]) -> bool:
         """Record that the attempt failed."""
@@ -328,6 +392,15 @@ class Ledger:
     def abandon(self, connection: Connection, id: str, attempt: str) -> bool:
         """Give up a claim that somebody may still finish: from now on its owner counts as dead."""
         return self._fenced(connection, self._abandon, id, attempt, RUNNING)
+
+    def reclaim(self, connection: Connection, old: Claim, attempt: str, owner: str) -> None:
+        """Give the claim back to an attempt from which it was taken, and which is finished."""
+        values = {"key": old.id, "attempt_": attempt, "owner_": owner, "path_": old.path}
+        connection.execute(self._claim.sql, self._claim.values(values))
+
+    def withdraw(self, connection: Connection, old: Claim) -> None:
+        """Give up the claim, and with it whatever was begun for it until now."""
+        connection.execute(self._discarding.sql, self._discarding.values({"key": old.id, **_withdrawn(old)}))
 
     def deleting(self, connection: Connection, id: str, attempt: str, keep_failure: bool = False) -> None:
         """Mark that the row is gone and its file is being removed.
@@ -403,10 +476,8 @@ def _sound_ones(rows: Iterable[Any]) -> Iterator[Claim]:
 
 
 def _withdrawn(old: Claim | None) -> dict[str, str]:
-    """Return the attempt and state of a claim that nobody runs any more."""
-    if old is None or old.state == RUNNING:
-        return {"attempt_": new_attempt(old), "state_": IDLE}
-    return {"attempt_": old.attempt, "state_": old.state}
+    """Return the attempt and state of a claim that nobody runs, and to which no attempt may come back."""
+    return {"attempt_": new_attempt(old, over=True), "state_": IDLE}
 
 
 def _first(dialect: Dialect, values: dict[str, Any]) -> Any:

@@ -6,6 +6,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from entropic.db.engine import Database
+from entropic.db.ledger import LEASE, LONGEST_LEASE, longest_lease
 from entropic.db.statement import Statement
 from entropic.db.tables import SCHEMA_VERSION, meta, models
 from entropic.errors import StoreError
@@ -56,6 +57,17 @@ class Settings:
                 f"{self._database} is no database that entropic made: its uuid is {found!r:.80}; nothing was done"
             )
         return found
+
+    def agree_lease(self, lease: float) -> None:
+        """Record a lease that is longer than any before: by it others judge which claims cannot be true."""
+        if lease <= LEASE:
+            return
+        recorded = longest_lease(self._agree(meta, LONGEST_LEASE, repr(float(lease))))
+        if recorded < lease:
+            longer = sa.update(meta).where((meta.c.name == LONGEST_LEASE) & (meta.c.value == sa.bindparam("old")))
+            change = Statement(longer.values(value=sa.bindparam("new")), self._database.sql)
+            new = {"old": repr(recorded), "new": repr(float(lease))}
+            self._database.connection().change(change.sql, change.values(new))
 
     def agree_rounding(self, model: str, rounding: str) -> None:
         """Record how floats of a model's keys are rounded.

@@ -13,7 +13,7 @@ from entropic.files.staging import Staging, key_of
 from entropic.params.keys import Hasher
 from entropic.params.model import Base, Schema
 from entropic.protocol import verify
-from entropic.protocol.heartbeat import Process, Thread
+from entropic.protocol.heartbeat import LeaseKeeper
 
 ModelT = TypeVar("ModelT", bound=Base)
 
@@ -28,7 +28,7 @@ class StoreContext(Generic[ModelT]):
     ledger: Ledger
     rows: Rows[ModelT]
     staging: Staging
-    lease_keeper: Thread | Process
+    lease_keeper: LeaseKeeper
     runner: Runner
     fsync: bool
 

@@ -3,9 +3,9 @@
 On the machine itself nobody needs it: there a process is alive as long as it exists. It is for those who cannot see
 this process, such as another container that shares the folder, or another machine that shares the server.
 
-Where only processes of one machine can share a store, a thread does it. Where machines can, it must not depend on
-what the runner does: C code that holds the interpreter's lock for an hour stops every thread. So there it is a small
-process of its own, `lease_process.py`.
+Where only processes that see each other can share a store, a thread does it. Where machines can, or containers, it
+must not depend on what the runner does: C code that holds the interpreter's lock for an hour stops every thread. So
+there it is a small process of its own, `lease_process.py`.
 """
 
 import contextlib
@@ -20,9 +20,10 @@ import threading
 import time
 import weakref
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Any, Protocol
 
 from entropic.db.ledger import Ledger
+from entropic.files.staging import Staging
 from entropic.support import process
 
 LONGEST = 3600.0  # s between two renewals, however long a lease is: no system waits for centuries
@@ -30,9 +31,56 @@ log = logging.getLogger("entropic")
 _all: "weakref.WeakSet[Any]" = weakref.WeakSet()
 
 
-def lease_keeper(ledger: Ledger) -> "Thread | Process":
-    """Return what renews the leases of one store's attempts, three times within each lease."""
-    return Process(ledger) if ledger.database.is_shared else Thread(ledger)
+class LeaseKeeper(Protocol):
+    """Renews the leases of one store's attempts, three times within each lease."""
+
+    def add(self, id: str, attempt: str, owner: str) -> None:
+        """Keep the lease of an attempt renewed from now on, for as long as its owner lives."""
+        ...  # pragma: no cover
+
+    def drop(self, attempt: str) -> None:
+        """Renew the lease of an attempt no more."""
+        ...  # pragma: no cover
+
+
+def lease_keeper(ledger: Ledger, staging: Staging) -> LeaseKeeper:
+    """Return what renews the leases of one store's attempts."""
+    if ledger.database.is_shared:
+        return Process(ledger)
+    return Thread(ledger) if ledger.database.in_memory else Watchful(ledger, staging)
+
+
+class Watchful:
+    """Renews leases of a store in a file: by a thread, until somebody may be there who cannot see this process.
+
+    That is so in a container, and where a name in the staging folder is of a worker of another one (or of another
+    machine, or of an earlier start of this one). It is looked for with the first claim, and now and then after that.
+    """
+
+    def __init__(self, ledger: Ledger, staging: Staging) -> None:
+        self._ledger, self._staging = ledger, staging
+        self._thread, self._process = Thread(ledger), None if not process.is_contained() else Process(ledger)
+        self._look_at = 0.0  # on the monotonic clock
+
+    def add(self, id: str, attempt: str, owner: str) -> None:
+        """Keep the lease of an attempt renewed from now on, for as long as its owner lives."""
+        if self._process is None and time.monotonic() >= self._look_at:
+            self._look_at = time.monotonic() + self._ledger.lease / 3
+            if self._sees_strangers():
+                self._process = Process(self._ledger)
+        (self._process or self._thread).add(id, attempt, owner)
+
+    def drop(self, attempt: str) -> None:
+        """Renew the lease of an attempt no more."""
+        self._thread.drop(attempt)
+        if self._process is not None:
+            self._process.drop(attempt)
+
+    def _sees_strangers(self) -> bool:
+        try:
+            return any(found.worker and process.state(found.worker) == "elsewhere" for found in self._staging.listing())
+        except OSError:  # the folder is gone, which the run itself will tell
+            return False
 
 
 class Clock:
@@ -188,9 +236,8 @@ class Process:
         command = [sys.executable, "-I", "-S", pulse]
         self._popen = subprocess.Popen(command, stdin=subprocess.PIPE, bufsize=0, start_new_session=True)
         self._end = weakref.finalize(self, _end, self._popen)
-        driver, arguments = self._ledger.database.driver_arguments()
         sql, _ = self._ledger.renewal("", "")
-        self._say({"path": sys.path, "driver": driver, "arguments": arguments, "sql": sql, "parent": os.getpid(),
+        self._say({**self._ledger.database.told(), "path": sys.path, "sql": sql, "parent": os.getpid(),
                    "every": min(self._ledger.lease / 3, LONGEST)})  # fmt: skip
         for attempt, (values, _) in self._attempts.items():
             self._say({"add": attempt, "values": values})

@@ -47,8 +47,12 @@ def renew(driver: Any, told: dict[str, Any], values: list[Any]) -> None:
         connection = driver.connect(**told["arguments"])
         try:
             cursor = connection.cursor()
+            for statement in told["before"]:
+                cursor.execute(statement)
             for one in values:
                 cursor.execute(told["sql"], one)
+            for statement in told["after"]:
+                cursor.execute(statement)
         finally:
             connection.close()
     except driver.Error:

@@ -2,11 +2,13 @@
 
 import os
 import stat
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from entropic.db.ledger import DISTRUSTED
 from entropic.files.measure import measure
+from entropic.files.patience import REMEMBERED, UNLISTED, looks
 from entropic.protocol import verify
 from entropic.protocol.context import ModelT, StoreContext
 
@@ -66,9 +68,48 @@ def find_slowly(context: StoreContext[ModelT], id: str, params: Mapping[str, Any
 
 
 def read(context: StoreContext[Any], id: str) -> Look:
-    """Read a row and its claim, and look at its file."""
+    """Read a row and its claim, and look at its file, patiently."""
     raw = context.rows.read(id)
-    return (None, None) if raw is None else classify(context, raw)
+    found = (None, None) if raw is None else classify(context, raw)
+    return found if found[0] is None or found[1] is not None else look_again(context, {id: found[0]})[id]
+
+
+def look_again(context: StoreContext[Any], suspects: Mapping[str, Any]) -> dict[str, Look]:
+    """Look patiently at the rows of some keys, given raw, whose files were not as recorded: all that says "lost" asks.
+
+    Another host may have placed a file just now, where this one still remembers that it was not there, or how it was
+    before. Then it is looked for as long as such a memory lasts, and no longer than a few seconds if the folder does
+    not list it. A file that this host placed, or that was placed long ago, is not as it was, and nobody waits.
+    """
+    found: dict[str, Look] = {id: (raw, None) for id, raw in suspects.items()}
+    waiting = _placed_elsewhere(context, suspects)
+    if not waiting:
+        return found
+    context.database.let_go()  # others may need the connection meanwhile
+    began = time.monotonic()
+    for names in looks(context.staging.results_dir, REMEMBERED - min(waiting.values())):
+        passed = time.monotonic() - began
+        now = {context.rows.id_of(raw): raw for raw in context.rows.read_many(waiting)}
+        for id, age in list(waiting.items()):
+            raw, path = found[id] = classify(context, now[id]) if id in now else (None, None)
+            if raw is None or path is not None or only_mtime_differs(context, raw):
+                del waiting[id]
+                continue
+            is_listed = os.path.basename(context.rows.file_of(raw)) in names
+            if age + passed > (REMEMBERED if is_listed else UNLISTED):
+                del waiting[id]
+        if not waiting:
+            break
+    return found
+
+
+def _placed_elsewhere(context: StoreContext[Any], suspects: Mapping[str, Any]) -> dict[str, float]:
+    """Return, by key, how many seconds ago another host placed a result, if that is not long."""
+    if not context.database.is_shared:  # who uses a database in a file sees the same files
+        return {}
+    claims = context.ledger.find_many(suspects)
+    ages = {claim.id: claim.now - claim.since for claim in claims if claim.since is not None and claim.placed_elsewhere}
+    return {id: max(0.0, age) for id, age in ages.items() if age < REMEMBERED}
 
 
 def classify(context: StoreContext[Any], raw: Any) -> Look:

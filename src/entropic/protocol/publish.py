@@ -5,19 +5,22 @@ sidecar, from which the next caller does it again; each rename works once, so do
 """
 
 import logging
+import os
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, NoReturn, Protocol
 
 from entropic.db.connection import Connection
-from entropic.db.ledger import RUNNING, Claim
+from entropic.db.ledger import DELETING, IDLE, RUNNING, Claim, generation
 from entropic.errors import DatabaseBusy, PublishError, ResultMissingError, note
 from entropic.files import place as places
 from entropic.files import sidecar as sidecars
 from entropic.files.attempt import Task
 from entropic.files.durable import sync_names
 from entropic.files.measure import measure
+from entropic.files.patience import REMEMBERED, looks
 from entropic.files.sidecar import Sidecar
 from entropic.protocol.context import StoreContext
 from entropic.support.failure import record as record_of
@@ -53,14 +56,16 @@ class Vanished(NotAtOnce):
     """Somebody removed the result before it was published."""
 
 
-def publish(context: StoreContext[Any], sidecar: Sidecar, held: Held | None = None) -> Any:
-    """Publish an attempt and return its raw row; None if it does not hold the claim any more.
+def publish(context: StoreContext[Any], sidecar: Sidecar, held: Held | None = None, forced: bool = False) -> Any:
+    """Publish an attempt and return its raw row; None if another one's result counts, or will.
 
     Parameters
     ----------
     held
         What an owner knows of its claim, which nobody else changes while the attempt holds it (the fence tells).
         Others read it under the lock.
+    forced
+        Whether its result replaces that of an older attempt which it had taken over from.
 
     Raises
     ------
@@ -78,10 +83,14 @@ def publish(context: StoreContext[Any], sidecar: Sidecar, held: Held | None = No
         try:
             return context.database.transact(work)
         except Fenced:
-            return None
+            if not reclaim(context, sidecar, forced):
+                return None
+            held = None
         except Visible:
             unpublish(context, sidecar)
         except Vanished:
+            if _turns_up(context, sidecar):
+                continue
             vanished(context, sidecar)
             raise ResultMissingError(
                 f"the result of {context.schema.name} {sidecar.id} was removed from {context.staging.results_dir} "
@@ -109,6 +118,65 @@ def held_claim(context: StoreContext[Any], connection: Connection, sidecar: Side
     if claim is None or claim.attempt != sidecar.attempt or claim.state != RUNNING:
         raise Fenced
     return claim
+
+
+def reclaim(context: StoreContext[Any], sidecar: Sidecar, forced: bool = False) -> bool:
+    """Let a finished attempt whose claim was taken over have it back, if nothing has come of that: the first one wins.
+
+    Else two containers whose leases are too short would throw each other's results away, again and again. Nothing
+    may have been published or deleted since it was claimed. From here on it is a finished attempt like any other,
+    which anyone publishes.
+    """
+
+    def work(connection: Connection) -> bool:
+        claim, _ = context.ledger.lock(connection, sidecar.id)
+        if claim is None:
+            return False
+        if claim.attempt == sidecar.attempt and claim.state == RUNNING:
+            return True
+        if not _may_reclaim(context, claim, sidecar, forced):
+            return False
+        context.ledger.reclaim(connection, claim, sidecar.attempt, sidecar.owner)
+        return True
+
+    return context.database.transact(work)
+
+
+def is_wanted(context: StoreContext[Any], sidecar: Sidecar) -> bool:
+    """Tell, without a lock, whether a finished attempt of any model that does not hold its claim may have it back."""
+    claim = context.ledger.of(sidecar.model).find(sidecar.id)
+    return claim is not None and _may_reclaim(context, claim, sidecar, forced=False)
+
+
+def gave_way(context: StoreContext[Any], sidecar: Sidecar) -> bool:
+    """Tell whether a result counts in place of this one that is of an attempt from which this one had taken over."""
+    claim = context.ledger.find(sidecar.id)
+    return claim is not None and claim.published is not None and _is_before(claim.published, sidecar.attempt)
+
+
+def _is_before(one: str, other: str) -> bool:
+    """Tell whether of two attempts that compete for the same row one was claimed first."""
+    return generation(one) == generation(other) and one < other
+
+
+def _may_reclaim(context: StoreContext[Any], claim: Claim, sidecar: Sidecar, forced: bool) -> bool:
+    ours = generation(sidecar.attempt)
+    if claim.state == DELETING or claim.path is None or generation(claim.attempt) != ours:
+        return False
+    if claim.state == RUNNING and sidecars.read(context.staging, sidecar.key, claim.attempt) is not None:
+        return False  # that one lacks just its publication
+    found = sidecars.read(context.staging, sidecar.key, sidecar.attempt)
+    if found is None or found.execution != sidecar.execution:
+        return False  # ours was removed while it was torn
+    if not os.path.lexists(context.staging.inside(sidecar.result)):
+        return False  # it was placed, and is somebody else's to deal with now
+    if claim.published is None or generation(claim.published) != ours:
+        return True
+    # One that this had taken over from was first, and nothing has been claimed since.
+    replaces = forced and claim.state == IDLE and claim.published == claim.attempt
+    if not replaces or not _is_before(claim.published, sidecar.attempt):
+        return False
+    return not (sidecar.folder or os.path.isdir(context.staging.path(claim.path)))  # there is no slot for these
 
 
 def publish_locked(context: StoreContext[Any], connection: Connection, claim: Held, sidecar: Sidecar) -> Any:
@@ -209,10 +277,15 @@ def clean(context: StoreContext[Any], sidecar: Sidecar) -> None:
 
 
 def discard(context: StoreContext[Any], sidecar: Sidecar) -> None:
-    """Remove all of an attempt that was superseded: the result before the sidecar that names it."""
+    """Remove all of an attempt that was superseded: the result before the sidecar that names it.
+
+    A sidecar of another execution stays, with what it names: that was written after ours was removed while torn.
+    """
     for name in (sidecar.result, sidecar.files, sidecar.slot, places.spent(sidecar.slot)):
         places.remove(context.staging.inside(name))
-    sidecars.discard(context.staging, sidecar.key, sidecar.attempt)
+    found = sidecars.read(context.staging, sidecar.key, sidecar.attempt)
+    if found is None or found.execution == sidecar.execution:
+        sidecars.discard(context.staging, sidecar.key, sidecar.attempt)
 
 
 def discard_finished(context: StoreContext[Any], id: str) -> None:
@@ -224,12 +297,32 @@ def discard_finished(context: StoreContext[Any], id: str) -> None:
             return None
         sidecar = sidecars.read(context.staging, context.key_of(id), claim.attempt)
         if sidecar is not None:
-            context.ledger.release(connection, id, claim.attempt)
+            context.ledger.withdraw(connection, claim)
         return sidecar
 
     finished = context.database.transact(work)
     if finished is not None:
         discard(context, finished)
+
+
+def _turns_up(context: StoreContext[Any], sidecar: Sidecar) -> bool:
+    """Tell whether a result that is neither in staging nor at its place lies there after all, and is seen late.
+
+    Another host that died before its COMMIT may have placed it.
+    """
+    age = time.time() - datetime.fromisoformat(sidecar.created_at).replace(tzinfo=UTC).timestamp()
+    if not context.database.is_shared or age > REMEMBERED:
+        return False
+    context.database.let_go()
+    for names in looks(context.staging.results_dir, REMEMBERED - max(0.0, age)):
+        claim = context.ledger.find(sidecar.id)
+        if claim is None or claim.path is None or claim.attempt != sidecar.attempt:
+            return True  # somebody else has gone on, as the next try will tell
+        if sidecar.matches(measure(context.staging.path(claim.path))):
+            return True
+        if claim.path not in names:
+            return False
+    return False
 
 
 def vanished(context: StoreContext[Any], sidecar: Sidecar) -> None:

@@ -126,12 +126,13 @@ def carry_out(context: StoreContext[Any], task: Task, request: Request) -> Any:
         finished = execute(context, task)
         if finished is None:
             return None  # torn: its own claim is no reason to wait, the next look claims anew
-        raw = publish.publish(context, finished, task)
+        raw = publish.publish(context, finished, task, request.forced)
     finally:
         context.lease_keeper.drop(task.attempt)
     if raw is None:
         superseded(context, finished)
-        request.forced = False  # the newer row is the answer
+        # A newer row is the answer. One of an older attempt, which was first, is none for who wants a run in any case.
+        request.forced = request.forced and publish.gave_way(context, finished)
         return None
     publish.clean(context, finished)
     if log.isEnabledFor(logging.DEBUG):

@@ -14,6 +14,7 @@ import platform
 import re
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from typing import Literal
@@ -24,6 +25,7 @@ State = Literal["alive", "dead", "elsewhere"]
 _calls: "weakref.WeakValueDictionary[str, Call]" = weakref.WeakValueDictionary()
 _numbers = itertools.count(1)
 _identity = ""
+_FIRST_NAMESPACE = "pid:[4026531836]"  # that of the machine itself, on every Linux
 _HIDDEN = -1  # alive, but the system shows no more of it to other users (hidepid)
 
 
@@ -48,6 +50,23 @@ def start_of_machine() -> str:
 
         boot = f"{psutil.boot_time():.0f}"
     return hashlib.sha256(boot.encode()).hexdigest()[:8]
+
+
+def is_contained() -> bool:
+    """Tell whether this process lives in a namespace of pids, as in a container: others may share its files unseen."""
+    try:
+        return os.readlink("/proc/self/ns/pid") != _FIRST_NAMESPACE
+    except OSError:  # no Linux, or one without namespaces
+        return False
+
+
+def uptime() -> float:
+    """Return for how many seconds this machine has been on."""
+    if hasattr(time, "CLOCK_BOOTTIME"):
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    import psutil
+
+    return time.time() - float(psutil.boot_time())
 
 
 def _exists(pid: int) -> bool:
@@ -123,6 +142,16 @@ def state(who: str | None) -> State:
         call = _calls.get(who)
         return "alive" if call is not None and call.under_way.locked() else "dead"
     return "alive" if str(_started(int(pid))) in (start, str(_HIDDEN)) else "dead"
+
+
+def is_of_earlier_boot(who: str, seconds: float) -> bool:
+    """Tell whether somebody, last heard of so many seconds ago, worked on this host before it was started again.
+
+    By the host's name: so it is for who repairs a store, and sees what was found, and not for taking over by itself.
+    """
+    host, boot, *_ = who.split(".")
+    mine = identity().split(".")
+    return host == mine[0] and boot != mine[1] and seconds > uptime()
 
 
 class Call:

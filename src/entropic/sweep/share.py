@@ -249,10 +249,12 @@ class Share:
     def _read(self, ids: list[str]) -> None:
         """Read the rows that somebody has stored meanwhile; what has none after all is wanted again."""
         wanted = set(ids)
-        for raw in self._context.rows.read_many(ids):
-            id = self._context.rows.id_of(raw)
+        read = self._context.rows.read_many(ids)
+        looks = {self._context.rows.id_of(raw): lookup.classify(self._context, raw) for raw in read}
+        lost = {id: raw for id, (raw, path) in looks.items() if raw is not None and path is None}
+        for id, (raw, path) in {**looks, **(lookup.look_again(self._context, lost) if lost else {})}.items():
             request = self._missing[id]
-            request.suspect, path = lookup.classify(self._context, raw)
+            request.suspect = raw
             if path is not None:
                 self._on_row(id, self._context.row(raw, request.params, path))
                 wanted.discard(id)

@@ -370,6 +370,12 @@ def _find(
             suspects[id] = suspect
         else:
             yield id, context.row(raw, wanted[id], path)
+    lost = {id: raw for id, raw in suspects.items() if raw is not None}
+    for id, (suspect, path) in (lookup.look_again(context, lost) if lost else {}).items():
+        suspects[id] = suspect
+        if path is not None:
+            del suspects[id]
+            yield id, context.row(suspect, wanted[id], path)
     touched = {id: raw for id, raw in suspects.items() if raw is not None and lookup.only_mtime_differs(context, raw)}
     for id, raw in (confirm(context, touched) if touched and changes else touched).items():
         del suspects[id]

@@ -15,7 +15,7 @@ from typing import Any
 
 from entropic.db.connection import Connection
 from entropic.db.ledger import DELETING, RUNNING, Claim
-from entropic.errors import EntropicError, ResultLostWarning, StoreError, levels_to_user
+from entropic.errors import EntropicError, ResultLostWarning, StoreError, UnreadableError, levels_to_user
 from entropic.files import attempt
 from entropic.files import sidecar as sidecars
 from entropic.files.place import remove, spent
@@ -34,9 +34,9 @@ SAMPLE = 20  # rows
 class Left:
     """Something in the staging folder that belongs to nobody who lives.
 
-    With `deleting`, a delete to be finished; with `finished`, an attempt to be published if its claim is `current`,
-    and to be removed if not; with `unreadable`, a sidecar to be left alone, with all of its attempt; else a name to be
-    removed.
+    With `deleting`, a delete to be finished; with `finished`, an attempt to be published if it is `current` (it has
+    its claim, or may have it back), and to be removed if not; with `unreadable`, a sidecar to be left alone, with all
+    of its attempt; else a name to be removed.
     """
 
     found: Found
@@ -103,11 +103,13 @@ def release_dead(context: StoreContext[Any], even_without_row: bool = False) -> 
     """Give back the claims of dead owners that left nothing finished; return what was done, as sentences.
 
     By itself this happens only to re-runs, whose row is still served: a first run's claim does no harm until its key
-    is asked for, and a worker of a cluster may still finish it.
+    is asked for, and a worker of a cluster may still finish it. `even_without_row`, if the user asks for a repair.
     """
     done = []
     for claim in context.ledger.pending().values():
-        if claim.model != context.model or claim.state != RUNNING or not claim.dead:
+        if claim.model != context.model or claim.state != RUNNING:
+            continue
+        if not (claim.gone if even_without_row else claim.dead):
             continue
         if context.database.transact(partial(_give_back, context, claim, even_without_row)):
             done.append(f"gave back the claim on {claim.id}, whose owner is gone")
@@ -196,6 +198,12 @@ def _sort_out_sidecar(
         return Left(found) if claim is None else None  # torn; being written, or burnt once its claim has moved on
     if claim is not None:
         return Left(found, finished, current=True) if claim.model == context.model else None
+    try:
+        is_wanted = publish.is_wanted(context, finished)
+    except UnreadableError:  # a claim that entropic did not make, which acts on nothing
+        return None
+    if is_wanted:  # its claim was taken over, and nothing has come of that yet
+        return Left(found, finished, current=True) if finished.model == context.model else None
     # Over: its owner removes it, unless that is gone; of another machine's owner nothing is known.
     return Left(found, finished) if process.state(finished.owner) == "dead" else None
 

@@ -9,6 +9,7 @@ from typing import Any
 from entropic.db.ledger import RUNNING, Claim
 from entropic.files.measure import measure
 from entropic.params.keys import Hasher
+from entropic.protocol import lookup
 from entropic.protocol.context import StoreContext
 from entropic.protocol.lookup import difference
 from entropic.support.show import html_table, one_line
@@ -116,12 +117,17 @@ def check(context: StoreContext[Any]) -> Report:
     report = Report()
     checksums = context.ledger.checksums()
     with_row: dict[str, str] = {}
+    lost: dict[str, Any] = {}
     for raw in context.rows.all():
         report.rows += 1
         id, path = context.rows.id_of(raw), context.rows.file_of(raw)
         with_row[id] = path
-        _check_file(context, report, raw, id, path)
+        if not _is_as_recorded(context, raw, path):
+            lost[id] = raw
         _check_values(context, report, raw, id, path, checksums.get(id))
+    for id, (raw, seen) in lookup.look_again(context, lost).items():
+        if raw is not None and seen is None:
+            _check_file(context, report, raw, id, context.rows.file_of(raw))
     for claim in context.ledger.all():
         _check_claim(context, report, claim, with_row)
     for flawed, what in context.ledger.flawed():
@@ -133,6 +139,11 @@ def check(context: StoreContext[Any]) -> Report:
         kind = report.leftovers if left.unreadable is None else report.unreadable
         kind.append(Finding(id, context.staging.inside(left.found.name), str(left)))
     return report
+
+
+def _is_as_recorded(context: StoreContext[Any], raw: Any, path: str) -> bool:
+    size, found = context.rows.seen_of(raw)[1], measure(path)
+    return found is not None and size in (None, found.size)
 
 
 def _check_file(context: StoreContext[Any], report: Report, raw: Any, id: str, path: str) -> None:
@@ -167,9 +178,14 @@ def _possible_keys(context: StoreContext[Any], raw: Any) -> set[str]:
 
 
 def _check_claim(context: StoreContext[Any], report: Report, claim: Claim, with_row: dict[str, str]) -> None:
-    if claim.state == RUNNING and claim.dead and not context.is_finished(claim.id, claim.attempt):
+    if claim.state == RUNNING and claim.gone and not context.is_finished(claim.id, claim.attempt):
         owner = claim.owner or "a call that gave up"
         text = f"{claim.id}: claimed by {owner}, which is gone; it runs again when asked for"
+        if not claim.dead:
+            text = (
+                f"{claim.id}: claimed by {owner}, before this host was started again; it runs again when asked for, "
+                "once its lease has ended or repair() has given it back"
+            )
         report.dead_claims.append(Finding(claim.id, "", text))
     if claim.published is None or claim.path is None or claim.state == RUNNING:
         return

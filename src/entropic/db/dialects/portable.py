@@ -74,6 +74,10 @@ class Dialect:
         """Prepare a driver connection for being ours: transactions begin and end where we say so."""
         raw.autocommit = True
 
+    def told(self, driver: str, names: Sequence[str], arguments: dict[str, Any]) -> dict[str, Any]:
+        """Return what `Database.told` does, given the driver and what SQLAlchemy would call its `connect` with."""
+        return {"driver": driver, "arguments": {**arguments, "autocommit": True}, "before": [], "after": []}
+
     def compilers(self, dialect: sa.Dialect) -> None:
         """Change what SQLAlchemy makes of types in a table that is to be created."""
 

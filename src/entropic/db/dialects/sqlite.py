@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
@@ -18,6 +19,7 @@ from entropic.db.dialects.portable import Dialect, Processor, Trouble, only_utc
 from entropic.errors import NetworkFileSystemWarning, StoreError, levels_to_user
 
 READ_WITH_ROW = 4  # columns of the ledger that every query of rows reads as well: `db/rows.py`
+HELPER_WAITS = 5.0  # s that the process which renews leases waits for the lock, before it tries again at its next beat
 POLL = 0.5  # s; SQLite's own wait cannot be interrupted by Ctrl-C, so it is done in pieces
 
 _NETWORK = {"nfs", "nfs4", "cifs", "smb", "smb2", "smb3", "smbfs", "afs", "9p", "ncpfs", "gpfs", "lustre", "beegfs"}
@@ -106,6 +108,15 @@ class SQLite(Dialect):
     def columns(self) -> int:  # type: ignore[override]
         """How many columns a table may have so that it can be read together with its claim."""
         return _column_limit() - READ_WITH_ROW
+
+    def told(self, driver: str, names: Sequence[str], arguments: dict[str, Any]) -> dict[str, Any]:
+        """Return how to change a file that exists: one that was removed must not come back empty."""
+        name = names[0] if names[0].startswith("file:") else "file:" + quote(names[0])
+        if "mode=" not in name:
+            name += ("&" if "?" in name else "?") + "mode=rw"
+        arguments = {"database": name, "uri": True, "timeout": HELPER_WAITS, "isolation_level": None}
+        before = ["PRAGMA synchronous = NORMAL", self.begin]  # a lease need not survive the power
+        return {"driver": "sqlite3", "arguments": arguments, "before": before, "after": ["COMMIT"]}
 
     def check(self, engine: sa.Engine) -> None:
         """Every SQLite will do."""

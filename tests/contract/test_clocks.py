@@ -1,0 +1,95 @@
+"""A clock that was wrong for a while, and a host that was started again, block no set."""
+
+from __future__ import annotations
+
+import pytest
+
+from entropic.db.ledger import longest_lease
+from entropic.support import process
+
+ONE = {"n": 1, "dt": 0.5}
+YEAR = 365 * 86400.0
+FAR = "far-away.0badcafe.7.1234.1"
+HERE = f"{process.identity().split('.')[0]}.0badcafe.7.1234.1"
+
+
+def claim(store, place, owner=FAR, until=30.0, since=0.0):
+    """Claim the set for somebody else: `until` and `since` are seconds from now, by the database's clock."""
+    context = store._context
+    id = context.hasher(ONE)
+    context.ledger.claim_first(context.database.connection(), id, owner, f"{id}.json")
+    now = context.ledger.find(id).now
+    place.execute(f"UPDATE entropic_ledger SET lease_until = {now + until!r}, since = {now + since!r}")
+    return context.ledger.find(id)
+
+
+def test_a_claim_of_a_year_ahead_does_not_block_its_set(store, place, runner):
+    assert claim(store, place, until=YEAR, since=YEAR - 60).dead
+    assert store.explain(ONE).state == "missing"
+    assert store.run_or_retrieve(ONE).n == 1
+    assert runner.ns == [1]
+    assert store.check().ok
+
+
+def test_a_lease_that_was_renewed_while_the_clock_was_ahead_does_not_block_its_set(store, place):
+    assert claim(store, place, until=YEAR, since=-5.0).dead
+    assert [row.n for row in store.sweep([ONE])] == [1]
+
+
+def test_repair_gives_back_a_claim_of_a_year_ahead(store, place):
+    claim(store, place, until=YEAR, since=YEAR - 60)
+    assert store.status().dead
+    assert len(store.check().dead_claims) == 1
+    assert any("gave back" in done for done in store.repair().done)
+    assert store.check().ok
+
+
+def test_a_claim_is_judged_by_the_longest_lease_that_any_store_has(store, open_store, place):
+    found = claim(store, place, until=3_000.0)
+    assert found.dead
+    open_store(lease=3600.0)
+    open_store(lease=600)
+    assert not store._context.ledger.find(found.id).dead
+    assert not open_store()._context.ledger.find(found.id).dead
+    assert claim(store, place, until=YEAR).dead
+
+
+def test_a_lease_that_has_not_ended_counts(store, place):
+    assert not claim(store, place, until=50.0).dead
+    assert claim(store, place, until=-1.0).dead
+
+
+@pytest.mark.parametrize("recorded", [None, "", "soon", "nan", "inf", "-5", "7"])
+def test_a_longest_lease_that_is_no_time_is_the_usual_one(recorded):
+    assert longest_lease(recorded) == 60.0
+
+
+def test_repair_gives_back_what_an_earlier_start_of_this_host_claimed(store, open_store, place, monkeypatch, runner):
+    open_store(lease=3600.0)
+    claim(store, place, owner=HERE, until=3_500.0, since=-100.0)
+    monkeypatch.setattr(process, "uptime", lambda: 50.0)
+    (finding,) = store.check().dead_claims
+    assert "before this host was started again" in str(finding)
+    assert store.status().dead == [finding.id]
+    assert not store.status().running
+    assert str(finding) in store.repair(dry_run=True).done
+    assert any("gave back" in done for done in store.repair().done)
+    assert store.check().ok
+    store.run_or_retrieve(ONE)
+    assert runner.ns == [1]
+
+
+@pytest.mark.parametrize("case", ["another host", "since it was started", "renewed since"])
+def test_repair_leaves_claims_that_may_be_alive(store, open_store, place, monkeypatch, case):
+    open_store(lease=3600.0)
+    owner = FAR if case == "another host" else HERE
+    until = 3_590.0 if case == "renewed since" else 3_500.0
+    claim(store, place, owner=owner, until=until, since=-40.0 if case == "since it was started" else -100.0)
+    monkeypatch.setattr(process, "uptime", lambda: 50.0)
+    assert store.check().ok
+    assert not store.repair().done
+    assert len(store.status().running) == 1
+
+
+def test_the_time_since_this_machine_was_started_goes_on():
+    assert 0 < process.uptime() <= process.uptime()
