@@ -20,7 +20,7 @@ EXTRAS = {"psycopg": "postgres", "pymysql": "mysql"}
 _UNSUITABLE = {"mssql": "its unique indexes take one NULL only", "access": "it has no row locks"}
 
 
-def dialect(db_url: str, fsync: bool = False) -> Dialect:
+def dialect(db_url: str, fsync: bool = False, read_only: bool = False) -> Dialect:
     """Return what a URL says of its database.
 
     Raises
@@ -49,7 +49,7 @@ def dialect(db_url: str, fsync: bool = False) -> Dialect:
             raise ValueError
     except ValueError:
         raise StoreError(f"timeout in db_url is a number of seconds, not {url.query['timeout']!r}") from None
-    return _kind(backend)(remember(url.set(query=query)), wait, fsync)
+    return _kind(backend)(remember(url.set(query=query)), wait, fsync, read_only)
 
 
 def _with_driver(url: sa.URL, backend: str) -> sa.URL:
