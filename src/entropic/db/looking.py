@@ -17,11 +17,11 @@ class _Looking(Connection):
 
         def look() -> list[Any]:
             if self._raw is not None and dialect.is_outdated(self._raw):
-                self.close()
+                with self.lock:
+                    self.close()
             return super(_Looking, self).fetch(self._database.absent.amend(sql), values)
 
-        with self.lock:
-            return dialect.steadily(look)
+        return dialect.steadily(look)
 
     def begin(self) -> None:
         """Refuse a transaction: none is needed for looking."""

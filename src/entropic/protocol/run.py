@@ -64,7 +64,8 @@ def run(context: StoreContext[ModelT], params: Mapping[str, Any], custom_data: M
 
 def begin(context: StoreContext[ModelT], request: Request) -> ModelT:
     """Return the row of a wanted key, which has to be run, by this call or by another."""
-    context.must_write(f"{context.describe(request.params, request.id)} has to be run")
+    if context.read_only is not None:  # said only then: a description costs more than a look
+        context.must_write(f"{context.describe(request.params, request.id)} has to be run")
     attempt.prepare(context.staging)
     with process.Call() as call:
         return obtain_row(context, request, call.name)

@@ -164,7 +164,7 @@ def stream(
 
 def _check_allowed(context: StoreContext[Any], planned: Planned[Any]) -> None:
     """Refuse to run anything in a store that is read-only."""
-    if planned.missing:
+    if planned.missing and context.read_only is not None:
         first = next(iter(planned.missing.values()))
         more = f" and {len(planned.missing) - 1:,} more" if len(planned.missing) > 1 else ""
         what = f"{context.describe(first.params, first.id)}{more}"
