@@ -4,13 +4,11 @@ Each statement gets them as named queries without rows in front, under which the
 """
 
 import time
-import warnings
 from collections.abc import Sequence
-from typing import Any
 
 import sqlalchemy as sa
 
-from entropic.db.dialects.portable import underlying
+from entropic.db.dialects.portable import Dialect
 
 LOOK_AGAIN = 1.0  # s after which somebody else may have made them
 
@@ -18,8 +16,8 @@ LOOK_AGAIN = 1.0  # s after which somebody else may have made them
 class Absent:
     """The tables that a database lacks, of those that a store needs."""
 
-    def __init__(self, engine: sa.Engine) -> None:
-        self._engine = engine
+    def __init__(self, engine: sa.Engine, dialect: Dialect) -> None:
+        self._engine, self._dialect = engine, dialect
         self._missing: list[sa.Table] = []
         self._text, self._looked = "", 0.0
 
@@ -27,7 +25,7 @@ class Absent:
         """Find out which tables are missing."""
         inspector = sa.inspect(connection)
         self._missing = [table for table in tables if not inspector.has_table(table.name, schema=table.schema)]
-        self._text = ", ".join(_empty(table, self._engine.dialect) for table in self._missing)
+        self._text = ", ".join(self._empty(table) for table in self._missing)
         self._looked = time.monotonic()
 
     def __contains__(self, table: sa.Table) -> bool:
@@ -47,17 +45,8 @@ class Absent:
                 return f"{begin}{self._text}, {sql.removeprefix(begin)}"
         return f"WITH {self._text} {sql}"
 
-
-def _empty(table: sa.Table, dialect: sa.Dialect) -> str:
-    """Return the name of a table, and a query with its columns and no rows."""
-    columns = [sa.cast(sa.null(), _plain(column.type)).label(column.name) for column in table.c]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", sa.exc.SAWarning)  # of types that a database has no cast to
-        query = sa.select(*columns).where(sa.false()).compile(dialect=dialect, compile_kwargs={"literal_binds": True})
-    return f"{dialect.identifier_preparer.quote(table.name)} AS ({query})"
-
-
-def _plain(kind: Any) -> Any:
-    """Return a type that is not made together with its table."""
-    found = underlying(kind)
-    return sa.String() if isinstance(found, sa.Enum) else found
+    def _empty(self, table: sa.Table) -> str:
+        """Return the name of a table, and a query with its columns and no rows."""
+        columns = [self._dialect.null(column.type).label(column.name) for column in table.c]
+        query = sa.select(*columns).where(sa.false()).compile(dialect=self._engine.dialect)
+        return f"{self._engine.dialect.identifier_preparer.quote(table.name)} AS ({query})"

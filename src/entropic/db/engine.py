@@ -63,7 +63,7 @@ class Database:
         """What a driver raises for a database that is not well."""
         self.types: Mapping[str, Any] = {}
         """Those of the columns of the store's table, as they are in the database, by name."""
-        self.absent = Absent(self.engine)
+        self.absent = Absent(self.engine, self.dialect)
         self.kind = self._kind_of_connection()
         self.mine: Any = SimpleNamespace(connection=self.kind(self)) if self.in_memory else _OfThread(self)
         """Its `connection` is that of this thread."""

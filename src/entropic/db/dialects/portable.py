@@ -120,6 +120,10 @@ class Dialect:
         """Tell whether an error of the driver says that this user may not change anything."""
         return False
 
+    def null(self, kind: Any) -> Any:
+        """Return the NULL of a type, for a column of a query without rows."""
+        return sa.null()
+
     def steadily(self, act: Callable[[], T]) -> T:
         """Look, in a database that is read-only, and look again if what was read may be wrong."""
         return act()

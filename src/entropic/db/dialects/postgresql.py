@@ -127,6 +127,11 @@ class PostgreSQL(Dialect):
         """Tell whether an error of the driver says that this user may not change anything."""
         return getattr(error, "sqlstate", None) in _FORBIDDEN
 
+    def null(self, kind: Any) -> Any:
+        """Return the NULL of a type: one without a type would be text, which is not compared with a number."""
+        found = underlying(kind)
+        return sa.cast(sa.null(), sa.String() if isinstance(found, sa.Enum) else found)  # its table would make the type
+
     # ---- trouble -----------------------------------------------------------------------------------------------
     def trouble(self, error: BaseException) -> Trouble:
         """Tell what an error of the driver means."""
