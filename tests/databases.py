@@ -32,6 +32,7 @@ import sqlalchemy as sa
 
 KINDS = ("sqlite", "postgresql", "mariadb")
 USER, PASSWORD = "entropic", "s3cret/with:odd@signs"
+READER = "entropic_reader"  # may only look
 SECONDS = 90.0  # nothing here takes that long, however loaded the machine is
 
 
@@ -252,6 +253,7 @@ class PostgreSQL(Server):
         # No superuser: stores have to get on without.
         # A password that is hashed 4,096 times costs more than the rest of a connection (before version 16 it has to).
         sql = f"SET scram_iterations = 1;\nCREATE ROLE {USER} LOGIN CREATEDB PASSWORD '{PASSWORD}';\n"
+        sql += f"CREATE ROLE {READER} LOGIN PASSWORD '{PASSWORD}';\n"
         _must([self._program("postgres"), "--single", "-D", self.data, "postgres"], input=sql, **account)
 
     def _prepare_start(self) -> None:
@@ -337,6 +339,9 @@ class MariaDB(Server):
             f" IDENTIFIED VIA mysql_native_password USING PASSWORD('{PASSWORD}');\n"
             f"GRANT PROCESS ON *.* TO '{USER}'@'127.0.0.1';\n"
             f"GRANT ALL ON `entropic\\_%`.* TO '{USER}'@'127.0.0.1';\n"
+            f"CREATE USER IF NOT EXISTS '{READER}'@'127.0.0.1'"
+            f" IDENTIFIED VIA mysql_native_password USING PASSWORD('{PASSWORD}');\n"
+            f"GRANT SELECT ON `entropic\\_%`.* TO '{READER}'@'127.0.0.1';\n"
         )
 
     def _command(self) -> list[str]:
@@ -556,6 +561,12 @@ class Place:
     def connect(self) -> Any:
         """Return a plain connection of the driver, which commits each statement by itself; close it."""
         return connect(self.url)
+
+    def of_reader(self) -> str:
+        """Return the URL for a user who may read all tables that are there, and nothing else (servers of ours only)."""
+        if self.kind == "postgresql":
+            self.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {READER}")
+        return sa.make_url(self.url).set(username=READER).render_as_string(hide_password=False)
 
     def fetch(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         """Read from outside, on a connection of its own."""

@@ -8,7 +8,8 @@
     ├── ModelError                (TypeError)          this class cannot describe the rows of a store
     ├── StoreError                                     this database or folder cannot hold a store
     │   ├── DatabaseBusy          (TimeoutError)       the database was locked, or not reached, for too long
-    │   └── UnreadableError                            a later version wrote this, or entropic did not
+    │   ├── UnreadableError                            a later version wrote this, or entropic did not
+    │   └── ReadOnlyError         (PermissionError)    the store was opened only to look at it, or can't be written
     ├── PublishError                                   a finished run could not be recorded; its result is kept
     │   └── ForeignFileError      (FileExistsError)    a file that is not the store's lies where a result must go
     ├── ResultMissingError        (FileNotFoundError)  a result file is not there
@@ -23,7 +24,8 @@
     EntropicWarning               (UserWarning)
     ├── ResultLostWarning                              a stored result file is gone or changed; the set runs again
     ├── RunsFailedWarning                              some sets of a sweep have no row
-    └── NetworkFileSystemWarning                       a SQLite database on a network file system
+    ├── NetworkFileSystemWarning                       a SQLite database on a network file system
+    └── ReadOnlyWarning                                a store cannot be written, and was opened only to look at it
 """
 
 import contextlib
@@ -88,6 +90,10 @@ class DatabaseBusy(StoreError, TimeoutError):
 
 class UnreadableError(StoreError):
     """What is recorded of a key was written by a later version of entropic, or not by entropic; nothing was done."""
+
+
+class ReadOnlyError(StoreError, PermissionError):
+    """The store is read-only, by wish or because it cannot be written; nothing was run and nothing changed."""
 
 
 class PublishError(EntropicError):
@@ -157,3 +163,7 @@ class RunsFailedWarning(EntropicWarning):
 
 class NetworkFileSystemWarning(EntropicWarning):
     """A SQLite database lies on a network file system, where its locks cannot be trusted."""
+
+
+class ReadOnlyWarning(EntropicWarning):
+    """The database or the results cannot be written, so the store was opened only to look at it."""

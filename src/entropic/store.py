@@ -10,26 +10,19 @@ from entropic.ask import explain, failures, load, select, status
 from entropic.ask.failures import Failure
 from entropic.ask.read import Loader
 from entropic.ask.runs import Runs
-from entropic.db.engine import Database
-from entropic.db.ledger import Ledger
-from entropic.db.rows import Rows
-from entropic.db.settings import Settings
-from entropic.db.tables import metadata
 from entropic.errors import ParameterError, StoreError
 from entropic.files.attempt import Runner
-from entropic.files.durable import sync_way
 from entropic.files.paths import check_folder, check_lengths, check_suffix
-from entropic.files.staging import Staging
 from entropic.params.fields import is_duration, spelled
 from entropic.params.keys import Hasher
 from entropic.params.model import Schema
 from entropic.protocol import delete, lookup, register, run
 from entropic.protocol.context import ModelT, StoreContext
-from entropic.protocol.heartbeat import lease_keeper
 from entropic.support.show import html_table
 from entropic.sweep import plan, sweep
-from entropic.upkeep import copy, gc, outage, recover, repair
+from entropic.upkeep import copy, gc, recover, repair
 from entropic.upkeep.gc import Disposal, Limits
+from entropic.upkeep.opening import Opening
 from entropic.upkeep.repair import Repair, Report
 
 if TYPE_CHECKING:
@@ -67,6 +60,10 @@ class Store(Generic[ModelT]):
     loader
         Called as `loader(path)` to read a result, before the readers that entropic has; it returns `NotImplemented`
         for what it leaves to them.
+    read_only
+        True to look only: nothing in the database or in `results_dir` changes, not even by opening them, and what
+        would run or change anything raises. None for that only where they cannot be written, with a warning; False to
+        refuse them then.
 
     Raises
     ------
@@ -88,6 +85,7 @@ class Store(Generic[ModelT]):
         float_rounding: str = "decimal",
         fsync: bool = False,
         loader: Loader | None = None,
+        read_only: bool | None = None,
     ) -> None:
         if not callable(runner):
             raise ParameterError(f"runner must be callable as runner(params), not {runner!r:.80}")
@@ -95,6 +93,8 @@ class Store(Generic[ModelT]):
             raise ParameterError(f"lease is a number of seconds above 0, not {spelled(lease)}")
         if loader is not None and not callable(loader):
             raise ParameterError(f"loader must be callable as loader(path), not {loader!r:.80}")
+        if read_only not in (True, False, None):
+            raise ParameterError(f"read_only is True, False or None, not {read_only!r:.80}")
         hasher = Hasher(float_rounding)
         schema = Schema(result_cls)
         suffix = check_suffix(file_suffix)
@@ -102,29 +102,13 @@ class Store(Generic[ModelT]):
         check_lengths(folder, suffix)
         if os.path.exists(folder) and not os.path.isdir(folder):
             raise StoreError(f"results_dir {folder!r} is a file; give the path of a folder")
-        database = Database(db_url, fsync)
-        hasher.check_id = database.check_id
-        database.open(schema.table, schema.name, metadata, schema.table.metadata)
-        settings = Settings(database)
-        settings.agree_rounding(schema.table_name, float_rounding)
-        settings.agree_lease(lease)
-        staging = Staging(folder, settings.uuid(), suffix)
-        if fsync:
-            sync_way(staging.root)
-        ledger = Ledger(database, schema.table_name, float(lease))
-        rows: Rows[ModelT] = Rows(database, schema, folder)
-        self._context = StoreContext(
-            schema, hasher, database, ledger, rows, staging, lease_keeper(ledger, staging), runner, fsync
-        )
+        opening: Opening[ModelT] = Opening(runner, schema, folder, suffix, db_url, float(lease), hasher, fsync)
+        self._context: StoreContext[ModelT] = opening.open(read_only)
         self._find = lookup.finder(self._context)
         self._loader = loader
         self._made_of = (runner, result_cls, folder, suffix)
         self._options = {"lease": lease, "float_rounding": float_rounding, "fsync": fsync, "loader": loader}
-        is_new = staging.is_strange
-        recover.look_at_folder(self._context)
-        recover.collect(self._context)
-        if not fsync:  # else all that counts as stored is on the disk
-            outage.look_back(self._context, is_new)
+        self._options["read_only"] = read_only
 
     def run_or_retrieve(self, params: dict[str, Any], **custom_data: Any) -> ModelT:
         """Return the row of these params; run them first if there is none.
@@ -424,6 +408,11 @@ class Store(Generic[ModelT]):
     def file_suffix(self) -> str:
         """What the names of result files end with."""
         return self._context.staging.suffix
+
+    @property
+    def read_only(self) -> bool:
+        """Whether it can only be looked at."""
+        return self._context.read_only is not None
 
     def _runs(self, rows: Iterable[ModelT]) -> Runs[ModelT]:
         return Runs(rows, self._context.schema.model, self._loader)

@@ -66,6 +66,12 @@ def test_the_command_is_there_under_its_name_and_as_a_module(entropic):
     assert said == [entropic("--help")] * 2
 
 
+def run_script(path, text):
+    """Write a script, and let it run what it has to run: a command that looks does not."""
+    path.write_text(text)
+    subprocess.run([sys.executable, path.name], cwd=path.parent, capture_output=True, check=True, timeout=100)
+
+
 def test_a_sweep_is_planned_run_looked_at_and_cleaned(entropic, tmp_path):
     sets = ["model.py:store", "--grid", "x=0.1:0.5:5", "--grid", "n=1,3"]
     assert len(json.loads(entropic("plan", *sets, "--json", code=1))["missing"]) == 10
@@ -97,8 +103,9 @@ def test_a_sweep_is_planned_run_looked_at_and_cleaned(entropic, tmp_path):
 CUSTOM = """
 from model import Point, Store
 store = Store(lambda params: open(params["result_file"], "w").close(), Point, db_url={url!r})
-for n, value in enumerate([1, 2.5, "1", "b", True, None, [1]]):
-    store.run({{"x": 0.0, "n": n}}, tag=value)
+if __name__ == "__main__":
+    for n, value in enumerate([1, 2.5, "1", "b", True, None, [1]]):
+        store.run({{"x": 0.0, "n": n}}, tag=value)
 """
 
 
@@ -117,7 +124,7 @@ for n, value in enumerate([1, 2.5, "1", "b", True, None, [1]]):
     ],
 )
 def test_conditions_on_custom_data_are_by_type_and_value(entropic, tmp_path, place, condition, wanted):
-    (tmp_path / "custom.py").write_text(CUSTOM.format(url=place.url))
+    run_script(tmp_path / "custom.py", CUSTOM.format(url=place.url))
     found = json.loads(entropic("ls", "custom.py", "--where", f"custom_data.{condition}", "--json"))
     assert sorted(row["n"] for row in found) == wanted
 
@@ -151,7 +158,7 @@ class Typed(Base):
     title: Mapped[str | None]
 
 store = Store(lambda params: open(params["result_file"], "w").close(), Typed, {folder!r}, db_url={url!r})
-if not store.select():
+if __name__ == "__main__":
     store.run({{"n": 1, "mode": Mode.FAST}})
     store.run({{"n": 1, "mode": Mode.SLOW}})
     store.run({{"n": 2, "uid": uuid.UUID(int=5)}})
@@ -165,8 +172,7 @@ if not store.select():
 @pytest.fixture
 def typed(entropic, tmp_path, place):
     """The words that name a store of many types: by its script, and by its database alone."""
-    (tmp_path / "typed.py").write_text(TYPED.format(folder=str(tmp_path / "made"), url=place.url))
-    entropic("status", "typed.py")
+    run_script(tmp_path / "typed.py", TYPED.format(folder=str(tmp_path / "made"), url=place.url))
     return ["typed.py"], ["--db", place.url, "--results", str(tmp_path / "made")]
 
 
@@ -347,7 +353,7 @@ def run(params):
     open(params["result_file"], "w").close()
 
 store = Store(run, Point, db_url="sqlite:///many.sqlite3")
-if not store.select(limit=1):
+if __name__ == "__main__":
     store.sweep([{"n": n, "id": f"é-{n:0700}"} for n in range(300)])
 """
 
@@ -355,7 +361,7 @@ if not store.select(limit=1):
 @pytest.fixture
 def many(entropic, tmp_path):
     """Call a command, by the shell, on a store of 300 rows whose keys are long, and not ASCII."""
-    (tmp_path / "many.py").write_text(MANY)
+    run_script(tmp_path / "many.py", MANY)
     entropic("status", "many.py")
 
     def call(line, **env):

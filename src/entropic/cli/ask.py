@@ -18,7 +18,7 @@ from entropic.sweep.plan import duration
 from entropic.upkeep.gc import amount
 
 
-@command("status", "[STORE]", "entropic status model.py:store")
+@command("status", "[STORE]", "entropic status model.py:store", looks=True)
 def status(store: Store[Any], words: list[str], as_json: Json = False) -> int:
     """Say what is stored, what runs where, what failed, and how fast."""
     no_words(words)
@@ -57,7 +57,7 @@ def no_words(words: list[str]) -> None:
 Short = Annotated[bool, typer.Option("--short", help="a line each, without tracebacks")]
 
 
-@command("failed", "[STORE] [KEY]...", "entropic failed model.py:store --short")
+@command("failed", "[STORE] [KEY]...", "entropic failed model.py:store --short", looks=True)
 def failed(store: Store[Any], words: list[str], short: Short = False, as_json: Json = False) -> int:
     """Show what failed and has not succeeded since, with tracebacks.
 
@@ -89,7 +89,12 @@ def _said(values: dict[str, Any]) -> str:
     return " ".join(f"{cell(name)}={cell(value)}" for name, value in values.items())
 
 
-@command("plan", "[STORE] [NAME=VALUE]...", "entropic plan model.py:store --grid alpha=1,2,3 --grid beta=0.1:0.5:5")
+@command(
+    "plan",
+    "[STORE] [NAME=VALUE]...",
+    "entropic plan model.py:store --grid alpha=1,2,3 --grid beta=0.1:0.5:5",
+    looks=True,
+)
 def plan(store: Store[Any], words: list[str], grid: Grid = None, as_json: Json = False) -> int:
     """Say what a sweep would find and do.
 
@@ -106,7 +111,7 @@ def plan(store: Store[Any], words: list[str], grid: Grid = None, as_json: Json =
     return FOUND if left else FINE
 
 
-@command("explain", "[STORE] NAME=VALUE...", "entropic explain model.py:store alpha=1 beta=0.3")
+@command("explain", "[STORE] NAME=VALUE...", "entropic explain model.py:store alpha=1 beta=0.3", looks=True)
 def explain(store: Store[Any], words: list[str], as_json: Json = False) -> int:
     """Say whether a set is a hit or a miss, and why.
 

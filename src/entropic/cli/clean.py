@@ -29,7 +29,7 @@ def sure(yes: bool) -> None:
         end(FOUND, "nothing was done")
 
 
-@command("check", "[STORE]", "entropic check model.py:store")
+@command("check", "[STORE]", "entropic check model.py:store", looks=True)
 def check(store: Store[Any], words: list[str], as_json: Json = False) -> int:
     """Compare rows, claims and files; change nothing.
 

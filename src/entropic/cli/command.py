@@ -3,7 +3,8 @@
 import functools
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Annotated, Any
 
 import typer
@@ -12,6 +13,7 @@ from typer.core import TyperCommand
 from entropic.cli.errors import FINE, errors_as_sentences
 from entropic.cli.target import Target
 from entropic.support.signals import Terminable
+from entropic.upkeep.opening import only_looking
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -32,11 +34,24 @@ _COMMON: dict[str, Any] = {
 }
 
 
+@contextmanager
+def leaving_no_trace() -> Iterator[None]:
+    """Let stores be looked at only, and nothing be kept of the scripts that are imported."""
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        with only_looking():
+            yield
+    finally:
+        sys.dont_write_bytecode = before
+
+
 def _parameter(name: str, kind: Any, default: Any = None) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
 
 
-def command(name: str, words: str, example: str) -> Callable[[Callable[..., int | None]], Callable[..., int | None]]:
+def command(
+    name: str, words: str, example: str, looks: bool = False
+) -> Callable[[Callable[..., int | None]], Callable[..., int | None]]:
     """Make a command of a function of a store, the words that were typed, and options of its own.
 
     Parameters
@@ -47,6 +62,8 @@ def command(name: str, words: str, example: str) -> Callable[[Callable[..., int 
         What the help calls its words.
     example
         A line, or some, for the help.
+    looks
+        Whether it only looks, and changes nothing; with `--dry-run` every command does.
     """
 
     def register(function: Callable[..., int | None]) -> Callable[..., int | None]:
@@ -58,7 +75,8 @@ def command(name: str, words: str, example: str) -> Callable[[Callable[..., int 
 
         @functools.wraps(function)
         def run(**given: Any) -> None:
-            with Terminable(), errors_as_sentences():  # a signal is told as Ctrl-C is, before the process dies by it
+            looking = leaving_no_trace() if looks or given.get("dry_run") else nullcontext()
+            with Terminable(), errors_as_sentences(), looking:  # a signal is told as Ctrl-C is, before it ends us
                 target = Target(*(given.pop(option) for option in _COMMON))
                 store, rest = target.open(given.pop("words") or [])
                 code = function(store, rest, **given) or FINE

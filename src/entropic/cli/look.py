@@ -37,7 +37,7 @@ Page = Annotated[int, typer.Option("--page", min=1, help="which page of so many 
 All = Annotated[bool, typer.Option("--all", "-a", help="also columns that are equal everywhere")]
 
 
-@command("ls", "[STORE] [NAME=VALUE]...", "entropic ls model.py:store n=100 --where 'dt<0.1' --sort=-dt")
+@command("ls", "[STORE] [NAME=VALUE]...", "entropic ls model.py:store n=100 --where 'dt<0.1' --sort=-dt", looks=True)
 def ls(
     store: Store[Any],
     words: list[str],
@@ -114,7 +114,7 @@ def _record(store: Store[Any], row: Any) -> dict[str, Any]:
     return {name: getattr(row, name) for name in names}
 
 
-@command("show", "[STORE] KEY", "entropic show model.py:store 3f9a\n(the beginning of a key is enough)")
+@command("show", "[STORE] KEY", "entropic show model.py:store 3f9a\n(the beginning of a key is enough)", looks=True)
 def show(store: Store[Any], words: list[str], as_json: Json = False) -> int:
     """Show all that is known of one key.
 
@@ -156,7 +156,7 @@ def failure_record(failure: Any) -> dict[str, Any]:
     return found | {name: without_passwords(found[name]) for name in ("message", "traceback")}
 
 
-@command("diff", "[STORE] KEY KEY", "entropic diff model.py:store 3f9a 81c0")
+@command("diff", "[STORE] KEY KEY", "entropic diff model.py:store 3f9a 81c0", looks=True)
 def diff(store: Store[Any], words: list[str], as_json: Json = False) -> int:
     """Say how two runs differ.
 
@@ -212,7 +212,12 @@ Dims = Annotated[str | None, typer.Option("--dims", metavar="NAMES", help="netcd
 Variables = Annotated[str | None, typer.Option("--variables", metavar="NAMES", help="netcdf: which of the results'")]
 
 
-@command("export", "[STORE] [NAME=VALUE]... FILE", "entropic export model.py:store runs.csv --where 'dt<0.1'")
+@command(
+    "export",
+    "[STORE] [NAME=VALUE]... FILE",
+    "entropic export model.py:store runs.csv --where 'dt<0.1'",
+    looks=True,
+)
 def export(
     store: Store[Any],
     words: list[str],

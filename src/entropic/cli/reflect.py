@@ -54,12 +54,12 @@ def open_reflected(db_url: str, table: str | None = None, results_dir: str | Non
     """
     if results_dir is not None and not os.path.isdir(results_dir):
         raise StoreError(f"there is no folder {results_dir}; give the path of the results' folder, or leave it out")
-    database = Database(db_url)
+    database = Database(db_url, read_only=True)
     file = database.url.database
     if database.url.get_backend_name() == "sqlite" and not (file and os.path.exists(file)):
         raise StoreError(f"there is no database {database}")
     try:
-        found = database.look(lambda: _look(database, table))
+        found = database.look(lambda: _look(database, table))  # and nothing else: it may be anybody's
     except StoreError:
         raise
     except (sa.exc.SQLAlchemyError, database.driver_error, OSError) as error:

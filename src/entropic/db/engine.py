@@ -9,11 +9,13 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool, StaticPool
 
+from entropic.db.absent import Absent
 from entropic.db.connection import Connection, T
 from entropic.db.dialects import dialect as dialect_of
 from entropic.db.dialects.portable import too_long
-from entropic.db.tables import check_columns, check_width, create_tables
-from entropic.errors import DatabaseBusy, ParameterError, StoreError
+from entropic.db.tables import check_columns, check_width, create_tables, ledger
+from entropic.db.tables import metadata as own
+from entropic.errors import DatabaseBusy, ParameterError, ReadOnlyError, StoreError
 from entropic.support.compact_json import compact, load_json
 from entropic.support.passwords import for_pickle, shown
 
@@ -34,10 +36,12 @@ class Database:
         A SQLAlchemy URL. `?timeout=SECONDS` says how long a locked or silent database is waited for (default 60 s).
     fsync
         Whether a commit waits for the disk, where the database leaves that to us.
+    read_only
+        Whether it is only looked at: then nothing in it or beside it changes, and tables that are missing are empty.
     """
 
-    def __init__(self, db_url: str, fsync: bool = False) -> None:
-        self.dialect = dialect_of(db_url, fsync)
+    def __init__(self, db_url: str, fsync: bool = False, read_only: bool = False) -> None:
+        self.dialect = dialect_of(db_url, fsync, read_only)
         self.url, self.wait, self.in_memory = self.dialect.url, self.dialect.wait, self.dialect.in_memory
         options = {"json_serializer": compact, "json_deserializer": load_json} | self.dialect.options()
         try:
@@ -59,11 +63,16 @@ class Database:
         """What a driver raises for a database that is not well."""
         self.types: Mapping[str, Any] = {}
         """Those of the columns of the store's table, as they are in the database, by name."""
+        self.absent = Absent(self.engine, self.dialect)
         self.kind = self._kind_of_connection()
         self.mine: Any = SimpleNamespace(connection=self.kind(self)) if self.in_memory else _OfThread(self)
         """Its `connection` is that of this thread."""
 
     def _kind_of_connection(self) -> type[Connection]:
+        if self.dialect.read_only:
+            from entropic.db.looking import LookingConnection, LookingServerConnection
+
+            return LookingConnection if self.dialect.one_writer else LookingServerConnection
         if self.dialect.one_writer:
             return Connection
         from entropic.db.server import ServerConnection
@@ -171,24 +180,59 @@ class Database:
         ------
         ModelError
             If the table does not fit the model.
+        ReadOnlyError
+            If it holds one, and this user cannot write it.
         StoreError
             If this is no database, or cannot hold a store.
         """
+        if self.dialect.read_only:
+            self.types = self._explained(lambda: self._look_at(table, model))
+            return
+        if (reason := self.dialect.locked_up()) is not None:
+            raise ReadOnlyError(reason)
 
         def action() -> Mapping[str, Any]:
             self.dialect.create()
             with self.engine.connect() as connection:
                 self.dialect.check(self.engine)
                 self.dialect.compilers(self.sql)
-                create_tables(connection, metadata, self.dialect, table)
-                fault = self.dialect.table_fault(connection, table)
-                if fault is not None:
-                    raise StoreError(f"the table {table.name!r} in {self} {fault}")
+                self._create(connection, table, *metadata)
+                self._check(connection, table)
+                if (reason := self.dialect.forbids(connection, [table, ledger])) is not None:
+                    raise ReadOnlyError(f"{self} cannot be written: {reason}")
                 return check_columns(connection, table, model)
 
         check_width(table, model, self.dialect)
+        self.types = self._explained(action)
+
+    def _look_at(self, table: sa.Table, model: str) -> Mapping[str, Any]:
+        with self.engine.connect() as connection:
+            self.dialect.check(self.engine)
+            self.absent.look(connection, [table, *own.tables.values()])
+            if table in self.absent:
+                return {column.name: column.type for column in table.c}
+            self._check(connection, table)
+            return check_columns(connection, table, model)
+
+    def _create(self, connection: sa.Connection, table: sa.Table, *metadata: sa.MetaData) -> None:
         try:
-            self.types = self._patiently(action)
+            create_tables(connection, metadata, self.dialect, table)
+        except sa.exc.DBAPIError as error:
+            connection.rollback()
+            there = self.dialect.is_forbidden(error.orig) and sa.inspect(connection).has_table(table.name, table.schema)
+            if not there:
+                raise
+            raise ReadOnlyError(f"{self} cannot be written: {error.orig}") from error
+
+    def _check(self, connection: sa.Connection, table: sa.Table) -> None:
+        fault = self.dialect.table_fault(connection, table)
+        if fault is not None:
+            raise StoreError(f"the table {table.name!r} in {self} {fault}")
+
+    def _explained(self, action: Callable[[], T]) -> T:
+        """Do what opens the database, and say what its errors mean."""
+        try:
+            return self._patiently(action)
         except (sa.exc.DBAPIError, self.driver_error, OSError) as error:
             if isinstance(error, StoreError):
                 raise
@@ -216,7 +260,7 @@ class Database:
         deadline = time.monotonic() + self.wait
         while True:
             try:
-                return once()
+                return self.dialect.steadily(once)
             except (sa.exc.DBAPIError, self.driver_error) as error:
                 reason = getattr(error, "orig", None) or error
                 if self.dialect.trouble(reason) is None or time.monotonic() > deadline:

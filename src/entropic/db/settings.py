@@ -25,6 +25,8 @@ class Settings:
         dialect, connection = self._database.dialect, self._database.connection()
         find = Statement(sa.select(what).where(which == sa.bindparam("name")), self._database.sql)
         found = connection.fetch(find.sql, (name,))
+        if not found and dialect.read_only:
+            return value
         if not found:
             new: dict[str, Any] = {which.name: sa.bindparam("name_"), what.name: sa.bindparam("value_")}
             add = Statement(dialect.insert_new(table, new), self._database.sql)

@@ -16,6 +16,7 @@
 `<worker>` is a `process.Call`, `<execution>` that and a count, so a name tells whose it is.
 """
 
+import errno
 import functools
 import os
 import re
@@ -23,7 +24,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from entropic.errors import StoreError
+from entropic.errors import ReadOnlyError, StoreError
 from entropic.support import names
 from entropic.support.names import key_of, stem
 
@@ -67,17 +68,32 @@ class Staging:
         Of the database: another one's attempts in the same folder are none of ours.
     suffix
         What the names of results end with.
+    read_only
+        Whether nothing is made.
+
+    Raises
+    ------
+    ReadOnlyError
+        If results lie in `results_dir`, and this user cannot write there.
+    StoreError
+        If it cannot be used.
     """
 
-    def __init__(self, results_dir: str, uuid: str, suffix: str) -> None:
+    def __init__(self, results_dir: str, uuid: str, suffix: str, read_only: bool = False) -> None:
         self.results_dir, self.suffix = results_dir, suffix
         self.root = os.path.join(results_dir, FOLDER, uuid)
         self.check_root()
         self.is_strange = not os.path.isdir(self.root)
         """Whether this results folder was never used with this database before, and may be the wrong one."""
+        if read_only:
+            return
+        if not self.is_strange and not os.access(self.root, os.W_OK):
+            raise ReadOnlyError(f"{self.root} cannot be written")
         try:
             os.makedirs(self.root, exist_ok=True)
         except OSError as error:
+            if os.path.isdir(results_dir) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise ReadOnlyError(f"{results_dir} cannot be written: {error.strerror}") from error
             raise StoreError(
                 f"results_dir {results_dir!r} cannot be used: {error.strerror}; it must be a folder that can be "
                 "written, or a new one"
@@ -141,9 +157,20 @@ class Staging:
         folder = os.path.realpath(self.results_dir)
         return os.path.relpath(real, folder) if Path(real).is_relative_to(folder) else path
 
+    def results(self) -> list[str]:
+        """Return the names of all that lies in `results_dir`; of none, where that is not there to be looked at."""
+        try:
+            return os.listdir(self.results_dir)
+        except FileNotFoundError:
+            return []
+
     def listing(self) -> Iterator[Found]:
         """Return what lies in the staging folder and bears a name of ours."""
-        for name in os.listdir(self.root):
+        try:
+            names = os.listdir(self.root)
+        except FileNotFoundError:  # nothing was ever run here, and it is only looked at
+            return
+        for name in names:
             if work := _WORK.fullmatch(name):
                 yield Found(name, worker=work["worker"], work=True)
             elif match := _ATTEMPT.fullmatch(name):
@@ -161,3 +188,11 @@ def _lexists() -> Callable[[str], bool]:
 
 
 _exists = _lexists()
+
+
+def locked_up(results_dir: str) -> str | None:
+    """Return why a folder of results that exists cannot be written by this user; None if it can."""
+    for folder in (results_dir, os.path.join(results_dir, FOLDER)):
+        if os.path.isdir(folder) and not os.access(folder, os.W_OK | os.X_OK):
+            return f"{folder} cannot be written"
+    return None

@@ -7,6 +7,7 @@ from typing import Any, Generic, TypeVar
 from entropic.db.engine import Database
 from entropic.db.ledger import Ledger
 from entropic.db.rows import Rows
+from entropic.errors import ReadOnlyError
 from entropic.files import sidecar as sidecars
 from entropic.files.attempt import Runner
 from entropic.files.staging import Staging, key_of
@@ -31,6 +32,19 @@ class StoreContext(Generic[ModelT]):
     lease_keeper: LeaseKeeper
     runner: Runner
     fsync: bool
+    read_only: str | None = None
+    """Why nothing may be changed, and what to do about it; None if things may be."""
+
+    def must_write(self, what: str) -> None:
+        """Refuse, before anything is done, what would change a store that is read-only.
+
+        Raises
+        ------
+        ReadOnlyError
+            With the reason, and what to do.
+        """
+        if self.read_only is not None:
+            raise ReadOnlyError(f"{what}, and this store is read-only: {self.read_only}")
 
     @property
     def model(self) -> str:

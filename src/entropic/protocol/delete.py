@@ -24,6 +24,7 @@ Rest = Claim | str | None
 
 def delete(context: StoreContext[Any], params: Mapping[str, Any], remove_file: bool) -> bool:
     """Delete the row of these params, and its file if asked; tell whether there was one."""
+    context.must_write("delete() has to remove a row")
     id = context.hasher(params)
     context.schema.fit(params, complete=False)
     begun: list[str] = []  # more than one only if a connection broke, or another transaction went first

@@ -48,6 +48,8 @@ def run_or_retrieve(
     if row is not None:
         return row
     if suspect is not None and lookup.only_mtime_differs(context, suspect):
+        if context.read_only is not None:
+            return context.row(suspect, params)
         standing = confirm(context, {id: suspect})
         if standing:
             return context.row(standing[id], params)
@@ -63,6 +65,8 @@ def run(context: StoreContext[ModelT], params: Mapping[str, Any], custom_data: M
 
 def begin(context: StoreContext[ModelT], request: Request) -> ModelT:
     """Return the row of a wanted key, which has to be run, by this call or by another."""
+    if context.read_only is not None:  # said only then: a description costs more than a look
+        context.must_write(f"{context.describe(request.params, request.id)} has to be run")
     attempt.prepare(context.staging)
     with Terminable(), (call := process.Call()).under_way:
         return obtain_row(context, request, call.name)

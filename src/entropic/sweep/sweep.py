@@ -136,6 +136,7 @@ def sweep(context: StoreContext[ModelT], params: Iterable[Mapping[str, Any]], op
     """Return one row for each distinct set, in the order in which they were first seen; run those that are missing."""
     executor = options.executor(context)
     planned = plan(context, params, options)
+    _check_allowed(context, planned)
     rows = planned.rows
     try:
         for id, row in carry_out(context, planned, options, executor):
@@ -152,6 +153,7 @@ def stream(
     """Yield the row of each distinct set as soon as it is there: first those that are stored."""
     executor = options.executor(context)
     planned = plan(context, params, options, keep_rows=False)
+    _check_allowed(context, planned)
 
     def rows() -> Generator[ModelT, None, None]:
         yield from _stored(context, planned)
@@ -180,6 +182,15 @@ def _close_all() -> None:
 
 
 atexit.register(_close_all)
+
+
+def _check_allowed(context: StoreContext[Any], planned: Planned[Any]) -> None:
+    """Refuse to run anything in a store that is read-only."""
+    if planned.missing and context.read_only is not None:
+        first = next(iter(planned.missing.values()))
+        more = f" and {len(planned.missing) - 1:,} more" if len(planned.missing) > 1 else ""
+        what = f"{context.describe(first.params, first.id)}{more}"
+        context.must_write(f"{what} {'have' if more else 'has'} to be run")
 
 
 def _stored(context: StoreContext[ModelT], planned: Planned[ModelT]) -> Iterator[ModelT]:
@@ -377,7 +388,9 @@ def _find(
             del suspects[id]
             yield id, context.row(suspect, wanted[id], path)
     touched = {id: raw for id, raw in suspects.items() if raw is not None and lookup.only_mtime_differs(context, raw)}
-    for id, raw in (confirm(context, touched) if touched and changes else touched).items():
+    for id, raw in (
+        confirm(context, touched) if touched and changes and context.read_only is None else touched
+    ).items():
         del suspects[id]
         yield id, context.row(raw, wanted[id])
 

@@ -25,6 +25,7 @@ def refuse_busy(context: StoreContext[Any]) -> None:
     StoreError
         If runs are under way; nothing was copied.
     """
+    context.must_write("copy_to() has to take in first what is finished")
     recover.collect(context)
     running = [claim for claim in context.ledger.pending().values() if claim.model == context.model and not claim.dead]
     if running:

@@ -164,6 +164,8 @@ def gc(
     dry_run: bool,
 ) -> Disposal:
     """Remove what is asked for, or say what that would be."""
+    if not dry_run:
+        context.must_write("gc() has to remove what it finds")
     query = matching(context, where, equal)
     if context.staging.is_strange:
         raise StoreError(

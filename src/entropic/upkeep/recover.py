@@ -63,11 +63,11 @@ def look_at_folder(context: StoreContext[Any]) -> None:
     raws = context.rows.some(SAMPLE)
     context.staging.is_strange = bool(raws) and not any(os.path.lexists(context.rows.file_of(raw)) for raw in raws)
     if context.staging.is_strange:
+        follows = "what is asked for is run again" if context.read_only is None else "none of them can be loaded"
         warnings.warn(
             f"{context.database} holds rows of {context.schema.name} whose results do not lie in "
-            f"{context.staging.results_dir}, which was never used with it before: what is asked for is "
-            "run again. Is results_dir right? (A relative "
-            "one is meant from the folder in which the program was started)",
+            f"{context.staging.results_dir}, which was never used with it before: {follows}. Is results_dir "
+            "right? (A relative one is meant from the folder in which the program was started)",
             ResultLostWarning,
             stacklevel=levels_to_user(),
         )
@@ -75,7 +75,7 @@ def look_at_folder(context: StoreContext[Any]) -> None:
 
 def collect(context: StoreContext[Any]) -> list[str]:
     """Do with everything that is left what should be done with it; return that as sentences."""
-    found = suspects(context)
+    found = suspects(context) if context.read_only is None else []
     if not found:
         return []
     done = release_dead(context)  # first: a torn sidecar can go once its claim has moved on

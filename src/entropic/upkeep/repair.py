@@ -203,7 +203,7 @@ def _check_extra_files(context: StoreContext[Any], report: Report) -> None:
 def stray_extras(context: StoreContext[Any]) -> Iterator[tuple[str, Claim]]:
     """Return the folders of extra files that belong to no result any more, each with the claim on its place."""
     pattern = re.compile(r"(?P<place>.+)\.(?P<attempt>\d+-[0-9a-f]{8})\.files", re.DOTALL)
-    found = [match for name in os.listdir(context.staging.results_dir) if (match := pattern.fullmatch(name))]
+    found = [match for name in context.staging.results() if (match := pattern.fullmatch(name))]
     if not found:
         return
     claims = {claim.path: claim for claim in context.ledger.all() if claim.path is not None}
@@ -215,6 +215,8 @@ def stray_extras(context: StoreContext[Any]) -> Iterator[tuple[str, Claim]]:
 
 def repair(context: StoreContext[Any], dry_run: bool) -> Repair:
     """Mend what can be mended without a run: record, finish, remove, give back."""
+    if not dry_run:
+        context.must_write("repair() has to change what it finds")
     before = check(context)
     if dry_run:
         return Repair([finding.text for finding in [*before.leftovers, *before.dead_claims]], before, dry_run=True)

@@ -21,7 +21,7 @@ EXTRAS = {"psycopg": "postgres", "pymysql": "mysql"}
 _UNSUITABLE = {"mssql": "its unique indexes take one NULL only", "access": "it has no row locks"}
 
 
-def dialect(db_url: str, fsync: bool = False) -> Dialect:
+def dialect(db_url: str, fsync: bool = False, read_only: bool = False) -> Dialect:
     """Return what a URL says of its database.
 
     Raises
@@ -51,7 +51,7 @@ def dialect(db_url: str, fsync: bool = False) -> Dialect:
     except ValueError:
         given = f"{url.query['timeout']!r:.80}"
         raise StoreError(f"timeout in db_url is a number of seconds up to {LONGEST_WAIT:,}, not {given}") from None
-    return _kind(backend)(remember(url.set(query=query)), wait, fsync)
+    return _kind(backend)(remember(url.set(query=query)), wait, fsync, read_only)
 
 
 def _with_driver(url: sa.URL, backend: str) -> sa.URL:

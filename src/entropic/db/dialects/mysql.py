@@ -27,6 +27,7 @@ from entropic.db.dialects.portable import (
 from entropic.errors import StoreError
 
 _AGAIN = {1020, 1213}  # changed since it was read, deadlock
+_FORBIDDEN = {(1142,), (1143,), (1290,), (1792,), (1836,)}  # no privilege; a server or session that is read-only
 _BUSY = 1205  # a lock was waited for
 # Too many connections, shutting down, killed, gone away, lost, not to be reached.
 _LOST = {1040, 1053, 1152, 1158, 1159, 1160, 1161, 1184, 1203, 1226, 1927, 2002, 2003, 2006, 2013, 2014, 2055}
@@ -106,7 +107,8 @@ class MySQL(Dialect):
             # No gap locks and no stale snapshots; times are UTC; what does not fit is an error.
             "init_command": "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; SET time_zone = '+00:00', "
             f"sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES'), wait_timeout = {_IDLE}, "
-            f"innodb_lock_wait_timeout = {max(1, round(self.wait))}, lock_wait_timeout = {max(1, round(self.wait))}",
+            f"innodb_lock_wait_timeout = {max(1, round(self.wait))}, lock_wait_timeout = {max(1, round(self.wait))}"
+            + ("; SET SESSION TRANSACTION READ ONLY" if self.read_only else ""),
         }
         if self.url.host in ("localhost", "127.0.0.1", "::1") and not any("ssl" in name for name in self.url.query):
             connect["ssl_disabled"] = True  # on one machine; else the driver reads all certificates at each connect
@@ -164,6 +166,22 @@ class MySQL(Dialect):
                 "utf8mb4_nopad_bin (MariaDB) or utf8mb4_0900_bin (MySQL)"
             )
         return None
+
+    # ---- looking only --------------------------------------------------------------------------------------------
+    def forbids(self, connection: sa.Connection, tables: Sequence[sa.Table]) -> str | None:
+        """Try to change no row: what a user may do, by roles and patterns of names, only the server can tell."""
+        for table in tables:
+            try:
+                connection.execute(sa.update(table).values({"id": table.c.id}).where(sa.false()))
+            except sa.exc.DBAPIError as error:
+                if self.is_forbidden(error.orig):
+                    return str(error.orig.args[1] if error.orig and len(error.orig.args) > 1 else error.orig)
+                raise
+        return None
+
+    def is_forbidden(self, error: object) -> bool:
+        """Tell whether an error of the driver says that this user may not change anything."""
+        return isinstance(error, pymysql.err.MySQLError) and error.args[:1] in _FORBIDDEN
 
     # ---- trouble -----------------------------------------------------------------------------------------------
     def trouble(self, error: BaseException) -> Trouble:

@@ -6,7 +6,7 @@ Everything here is asked of every database; what a class below leaves as it is, 
 import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import sqlalchemy as sa
 
@@ -16,6 +16,7 @@ from entropic.errors import StoreError
 # connection, and with it the transaction, is lost; another program holds a lock for longer than we wait.
 Trouble = Literal["again", "lost", "busy"] | None
 Processor = Callable[[Any], Any] | None
+T = TypeVar("T")
 Condition = tuple[Any, Callable[[Sequence[str]], Mapping[str, Any]]]
 
 SILENCE = 5.0  # s beyond the wait for a lock, after which a server that does not answer is given up
@@ -35,6 +36,8 @@ class Dialect:
         Seconds that a locked or silent database is waited for.
     fsync
         Whether a commit must reach the disk, where the database leaves that to us.
+    read_only
+        Whether nothing may be changed, be it by mistake.
     """
 
     one_writer = False
@@ -52,8 +55,8 @@ class Dialect:
     in_memory = False
     network: str | None = None
 
-    def __init__(self, url: sa.URL, wait: float, fsync: bool = False) -> None:
-        self.url, self.wait, self.fsync = url, wait, fsync
+    def __init__(self, url: sa.URL, wait: float, fsync: bool = False, read_only: bool = False) -> None:
+        self.url, self.wait, self.fsync, self.read_only = url, wait, fsync, read_only
 
     # ---- opening -----------------------------------------------------------------------------------------------
     def options(self) -> dict[str, Any]:
@@ -104,6 +107,35 @@ class Dialect:
     def table_fault(self, connection: sa.Connection, table: sa.Table) -> str | None:
         """Return why a table that exists cannot hold the rows of a store, if it cannot."""
         return None
+
+    # ---- looking only --------------------------------------------------------------------------------------------
+    def exists(self) -> bool:
+        """Tell whether there is anything to look at, as far as that is known without a connection."""
+        return True
+
+    def locked_up(self) -> str | None:
+        """Return why this user cannot write the database, as far as that is known without a connection."""
+        return None
+
+    def forbids(self, connection: sa.Connection, tables: Sequence[sa.Table]) -> str | None:
+        """Return why this user may not write tables that exist; None if that is allowed, or not known."""
+        return None
+
+    def is_forbidden(self, error: object) -> bool:
+        """Tell whether an error of the driver says that this user may not change anything."""
+        return False
+
+    def null(self, kind: Any) -> Any:
+        """Return the NULL of a type, for a column of a query without rows."""
+        return sa.null()
+
+    def steadily(self, act: Callable[[], T]) -> T:
+        """Look, in a database that is read-only, and look again if what was read may be wrong."""
+        return act()
+
+    def is_outdated(self, raw: Any) -> bool:
+        """Tell, while looking, whether a connection does not show any more what is there."""
+        return False
 
     # ---- trouble -----------------------------------------------------------------------------------------------
     def trouble(self, error: BaseException) -> Trouble:

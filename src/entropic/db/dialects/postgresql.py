@@ -34,6 +34,7 @@ from entropic.db.dialects.sqlite import on_conflict
 from entropic.support.compact_json import compact, load_json
 
 _AGAIN = {"40001", "40P01"}  # serialisation, deadlock
+_FORBIDDEN = {"42501", "25006"}  # no privilege; a server, or a transaction, that is read-only
 _BUSY = "55P03"  # a lock was waited for
 _LOST = {
     "57P01",
@@ -70,6 +71,13 @@ class PostgreSQL(Dialect):
         connect = {"connect_timeout": max(2, min(10, int(self.wait)))}
         return {"paramstyle": "format", "json_deserializer": None, "connect_args": connect}
 
+    def configure(self, raw: Any) -> None:
+        """Let the server refuse all changes, if none are wanted."""
+        if self.read_only:
+            raw.autocommit = True
+            raw.execute("SET default_transaction_read_only = on")
+            raw.autocommit = False
+
     def listen(self, engine: sa.Engine) -> None:
         """Let the engine make connections that do not wait for ever."""
 
@@ -104,6 +112,26 @@ class PostgreSQL(Dialect):
         with connection.begin():
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(zlib.crc32(b"entropic"))))
             yield
+
+    # ---- looking only --------------------------------------------------------------------------------------------
+    def forbids(self, connection: sa.Connection, tables: Sequence[sa.Table]) -> str | None:
+        """Ask the server, which says so also if it is a standby that only follows another."""
+        names = [connection.dialect.identifier_preparer.format_table(table) for table in tables]
+        allowed = [sa.func.has_table_privilege(name, kind) for name in names for kind in ("INSERT", "UPDATE")]
+        read_only = sa.func.current_setting("transaction_read_only") == "on"
+        says_so, may = connection.execute(sa.select(read_only, sa.and_(*allowed))).one()
+        if says_so:
+            return "its server allows only reading"
+        return None if may else f"the user {self.url.username!r} may not write its tables"
+
+    def is_forbidden(self, error: object) -> bool:
+        """Tell whether an error of the driver says that this user may not change anything."""
+        return getattr(error, "sqlstate", None) in _FORBIDDEN
+
+    def null(self, kind: Any) -> Any:
+        """Return the NULL of a type: one without a type would be text, which is not compared with a number."""
+        found = underlying(kind)
+        return sa.cast(sa.null(), sa.String() if isinstance(found, sa.Enum) else found)  # its table would make the type
 
     # ---- trouble -----------------------------------------------------------------------------------------------
     def trouble(self, error: BaseException) -> Trouble:

@@ -15,7 +15,8 @@ from urllib.parse import quote
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 
-from entropic.db.dialects.portable import Dialect, Processor, Trouble, only_utc
+from entropic.db.dialects.portable import Dialect, Processor, T, Trouble, only_utc
+from entropic.db.dialects.sqlite_file import LookedAt, path_in
 from entropic.errors import NetworkFileSystemWarning, StoreError, levels_to_user
 
 READ_WITH_ROW = 4  # columns of the ledger that every query of rows reads as well: `db/rows.py`
@@ -43,7 +44,7 @@ class SQLite(Dialect):
     now = sa.literal_column("(julianday('now') - 2440587.5) * 86400.0", sa.Float)
     key_counts = (500,)  # sorted lists of this size are as fast as a temporary table
 
-    def __init__(self, url: sa.URL, wait: float, fsync: bool = False) -> None:
+    def __init__(self, url: sa.URL, wait: float, fsync: bool = False, read_only: bool = False) -> None:
         name = url.database or ""
         self.in_memory = not name or ":memory:" in name or url.query.get("mode") == "memory"
         try:
@@ -54,8 +55,9 @@ class SQLite(Dialect):
             raise StoreError(f"db_url holds a NUL character, which no path can: {name!a:.200}")
         if name and name != ":memory:" and not name.startswith("file:"):
             url = url.set(database=os.path.abspath(name))
-        super().__init__(url, wait, fsync)
-        if not self.in_memory:
+        super().__init__(url, wait, fsync, read_only and not self.in_memory)
+        self._file = LookedAt(os.path.abspath(path_in(url.database or "")), wait)
+        if not self.in_memory and not self.read_only:
             self.network = file_system(os.path.dirname(url.database or "") or ".")
             if self.network:
                 warnings.warn(
@@ -87,7 +89,9 @@ class SQLite(Dialect):
     def configure(self, raw: Any) -> None:
         """Use the write-ahead log, unless the file lies where its memory cannot be shared."""
         raw.isolation_level = None  # transactions begin where we say so, not where the driver guesses
-        if self.in_memory or self.network:
+        if self.read_only:
+            raw.execute("PRAGMA query_only=ON")
+        if self.in_memory or self.read_only or self.network:
             return
         mode = self._patiently(lambda: raw.execute("PRAGMA journal_mode").fetchone())
         if mode[0] != "wal":
@@ -120,6 +124,39 @@ class SQLite(Dialect):
 
     def check(self, engine: sa.Engine) -> None:
         """Every SQLite will do."""
+
+    # ---- looking only --------------------------------------------------------------------------------------------
+    def listen(self, engine: sa.Engine) -> None:
+        """Let the engine make connections that change nothing, if that is wanted."""
+        if self.read_only:
+
+            def connect(dialect: Any, record: Any, given: Any, options: dict[str, Any]) -> Any:
+                return self._file.connect(**{name: one for name, one in options.items() if name != "uri"})
+
+            sa.event.listen(engine, "do_connect", connect)
+
+    def exists(self) -> bool:
+        """Tell whether there is such a file."""
+        return self.in_memory or os.path.exists(self._file.path)
+
+    def locked_up(self) -> str | None:
+        """Return why the file cannot be written: it, its folder, where SQLite needs more files, or the URL says so."""
+        if self.in_memory or not self.exists():
+            return None
+        if self.url.query.get("mode") == "ro" or "immutable" in self.url.query:
+            return f"db_url opens {self._file.path} to be read"
+        for path in (self._file.path, os.path.dirname(self._file.path)):
+            if not os.access(path, os.W_OK):
+                return f"{path} cannot be written"
+        return None
+
+    def steadily(self, act: Callable[[], T]) -> T:
+        """Look, and look again until nobody has changed the file meanwhile."""
+        return self._file.steadily(act) if self.read_only else act()
+
+    def is_outdated(self, raw: Any) -> bool:
+        """Tell, while looking, whether a connection does not show any more what is in the file."""
+        return self.read_only and self._file.is_outdated(raw)
 
     def _patiently(self, action: Callable[[], Any]) -> Any:
         """Repeat what SQLite refuses at once, without its own wait, while another connection uses the file."""

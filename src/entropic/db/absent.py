@@ -1,0 +1,52 @@
+"""Tables that a database lacks and that nobody may make: they read as empty ones.
+
+Each statement gets them as named queries without rows in front, under which the database finds them by name.
+"""
+
+import time
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+from entropic.db.dialects.portable import Dialect
+
+LOOK_AGAIN = 1.0  # s after which somebody else may have made them
+
+
+class Absent:
+    """The tables that a database lacks, of those that a store needs."""
+
+    def __init__(self, engine: sa.Engine, dialect: Dialect) -> None:
+        self._engine, self._dialect = engine, dialect
+        self._missing: list[sa.Table] = []
+        self._text, self._looked = "", 0.0
+
+    def look(self, connection: sa.Connection, tables: Sequence[sa.Table]) -> None:
+        """Find out which tables are missing."""
+        inspector = sa.inspect(connection)
+        self._missing = [table for table in tables if not inspector.has_table(table.name, schema=table.schema)]
+        self._text = ", ".join(self._empty(table) for table in self._missing)
+        self._looked = time.monotonic()
+
+    def __contains__(self, table: sa.Table) -> bool:
+        return any(table is one for one in self._missing)
+
+    def amend(self, sql: str) -> str:
+        """Return a query that finds the missing tables, too, without rows."""
+        if not self._missing:
+            return sql
+        if time.monotonic() - self._looked > LOOK_AGAIN:
+            with self._engine.connect() as connection:
+                self.look(connection, self._missing)
+        if not self._text:
+            return sql
+        for begin in ("WITH RECURSIVE ", "WITH "):
+            if sql.startswith(begin):
+                return f"{begin}{self._text}, {sql.removeprefix(begin)}"
+        return f"WITH {self._text} {sql}"
+
+    def _empty(self, table: sa.Table) -> str:
+        """Return the name of a table, and a query with its columns and no rows."""
+        columns = [self._dialect.null(column.type).label(column.name) for column in table.c]
+        query = sa.select(*columns).where(sa.false()).compile(dialect=self._engine.dialect)
+        return f"{self._engine.dialect.identifier_preparer.quote(table.name)} AS ({query})"

@@ -1,0 +1,47 @@
+"""Connections that only look: a change is refused here before the database is asked, which would refuse it as well."""
+
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from entropic.db.connection import Connection
+from entropic.db.server import ServerConnection
+from entropic.errors import ReadOnlyError
+
+
+class _Looking(Connection):
+    """What differs from a connection that may write."""
+
+    def fetch(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
+        """Run one query and return all its rows; tables that are missing have none."""
+        dialect = self._database.dialect
+
+        def look() -> list[Any]:
+            if self._raw is not None and dialect.is_outdated(self._raw):
+                with self.lock:
+                    self.close()
+            return super(_Looking, self).fetch(self._database.absent.amend(sql), values)
+
+        return dialect.steadily(look)
+
+    def begin(self) -> None:
+        """Refuse a transaction: none is needed for looking."""
+        self._refuse()
+
+    def change(self, sql: str, values: Sequence[Any] = ()) -> int:
+        """Refuse a change."""
+        self._refuse()
+
+    def execute_many(self, sql: str, values: Sequence[Sequence[Any]]) -> int:
+        """Refuse changes."""
+        self._refuse()
+
+    def _refuse(self) -> NoReturn:
+        raise ReadOnlyError(f"{self._database} was opened only to be looked at; nothing was changed")
+
+
+class LookingConnection(_Looking):
+    """One to a SQLite file."""
+
+
+class LookingServerConnection(_Looking, ServerConnection):
+    """One to a server."""

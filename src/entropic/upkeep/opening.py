@@ -1,0 +1,115 @@
+"""How a store opens: its parts are wired, to be written or only to be looked at; what dead owners left is taken in."""
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Generic
+
+from entropic.db.engine import Database
+from entropic.db.ledger import Ledger
+from entropic.db.rows import Rows
+from entropic.db.settings import Settings
+from entropic.db.tables import metadata
+from entropic.errors import ReadOnlyError, ReadOnlyWarning, StoreError, levels_to_user
+from entropic.files.attempt import Runner
+from entropic.files.durable import sync_way
+from entropic.files.staging import Staging, locked_up
+from entropic.params.keys import Hasher
+from entropic.params.model import Schema
+from entropic.protocol.context import ModelT, StoreContext
+from entropic.protocol.heartbeat import lease_keeper
+from entropic.upkeep import outage, recover
+
+_ASKED = "it was opened with read_only=True; open it without, to run or change anything"
+_BY_COMMAND = (
+    "a command that only looks has opened it; what a script runs belongs under `if __name__ == '__main__':`, or is "
+    "left to `entropic sweep`"
+)
+_ADVICE = "run it where that can be written, or in a copy of your own"
+
+_only_looking = False
+
+
+@contextlib.contextmanager
+def only_looking() -> Iterator[None]:
+    """Let every store that this process opens meanwhile, whoever makes it, be read-only; there need not be one yet."""
+    global _only_looking
+    before, _only_looking = _only_looking, True
+    try:
+        yield
+    finally:
+        _only_looking = before
+
+
+@dataclass(frozen=True, slots=True)
+class Opening(Generic[ModelT]):
+    """What a store is opened with; the meaning is that of `Store`'s arguments."""
+
+    runner: Runner
+    schema: Schema
+    folder: str
+    suffix: str
+    db_url: str
+    lease: float
+    hasher: Hasher
+    fsync: bool
+
+    def open(self, read_only: bool | None) -> StoreContext[ModelT]:
+        """Return the parts of the store.
+
+        Raises
+        ------
+        ReadOnlyError
+            If it must be writable, and is not.
+        """
+        if _only_looking:
+            return self._wired(_BY_COMMAND)
+        if read_only:
+            self._check_exists()
+            return self._wired(_ASKED)
+        try:
+            if (reason := locked_up(self.folder)) is not None:
+                raise ReadOnlyError(reason)
+            return self._wired(None)
+        except ReadOnlyError as error:
+            if read_only is not None:
+                raise ReadOnlyError(f"{error}; {_ADVICE}") from error
+            found = self._wired(f"{error}; {_ADVICE}")
+            warnings.warn(
+                f"{error}: this store is opened only to be looked at (read_only=True says that it is meant so)",
+                ReadOnlyWarning,
+                stacklevel=levels_to_user(),
+            )
+            return found
+
+    def _check_exists(self) -> None:
+        database = Database(self.db_url, read_only=True)
+        if database.in_memory or not database.dialect.exists():
+            raise StoreError(f"there is nothing to look at in {database}; see db_url, or open it without read_only")
+
+    def _wired(self, read_only: str | None) -> StoreContext[ModelT]:
+        looks = read_only is not None
+        schema, hasher = self.schema, self.hasher
+        database = Database(self.db_url, self.fsync, read_only=looks)
+        hasher.check_id = database.check_id
+        database.open(schema.table, schema.name, metadata, schema.table.metadata)
+        settings = Settings(database)
+        settings.agree_rounding(schema.table_name, hasher.rounding)
+        if not looks:
+            settings.agree_lease(self.lease)
+        staging = Staging(self.folder, settings.uuid(), self.suffix, looks)
+        if self.fsync and not looks:
+            sync_way(staging.root)
+        ledger = Ledger(database, schema.table_name, self.lease)
+        rows: Rows[ModelT] = Rows(database, schema, self.folder)
+        keeper = lease_keeper(ledger, staging)
+        context = StoreContext(
+            schema, hasher, database, ledger, rows, staging, keeper, self.runner, self.fsync, read_only
+        )
+        is_new = staging.is_strange
+        recover.look_at_folder(context)
+        recover.collect(context)
+        if not self.fsync and not looks:  # else all that counts as stored is on the disk
+            outage.look_back(context, is_new)
+        return context
