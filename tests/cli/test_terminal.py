@@ -113,12 +113,12 @@ def call(script, monkeypatch):
 
 
 @pytest.fixture
-def store(script):
-    sys.path.insert(0, str(script.parent))
-    try:
-        import said
-    finally:
-        sys.path.remove(str(script.parent))
+def store(script, monkeypatch):
+    """The store of the script, opened to run as well: a command that only looks may have opened it before."""
+    monkeypatch.syspath_prepend(script.parent)
+    sys.modules.pop("said", None)
+    import said
+
     return said.store
 
 

@@ -41,7 +41,7 @@ def staging_of(store):
 def claimed(store, params):
     """Claim a key, and die."""
     request = run.prepare(store._context, key(params), params, {})
-    with process.Call() as call:
+    with (call := process.Call()).under_way:
         return claim.claim(store._context, request, call.name)
 
 

@@ -10,6 +10,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import textwrap
 from pathlib import Path
 
@@ -249,11 +250,12 @@ def look_from_outside(folder, uid=0, before=()):
 
 
 @pytest.fixture
-def open_to_all(used, tmp_path_factory):
+def open_to_all(used):
     """A copy of the store where another user may look at it."""
     if os.geteuid() != 0:
         pytest.skip("only root can be another user")
-    folder = Path(tmp_path_factory.getbasetemp().parent.parent, f"open-{os.getpid()}")
+    folder = Path(tempfile.mkdtemp(prefix="entropic-open-"))  # not below that of pytest, which is for its user alone
+    folder.chmod(0o755)
     shutil.copytree(used, folder / "store")
     (folder / "store").chmod(0o755)
     yield folder / "store"

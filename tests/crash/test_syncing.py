@@ -36,7 +36,7 @@ def range_of(number):
 def test_a_pipe_and_what_belongs_to_others_are_not_opened(server, case, tmp_path):
     """In a process of its own, with a deadline: a pipe that is opened would hold it for ever."""
     server.start("work:prepare", folder=case, history="first", shape="folder").said()
-    with process.Call() as other:  # a living worker's
+    with (other := process.Call()).under_way:  # a living worker's
         theirs = Path(staging(case), f"{other.name}.work")
         theirs.mkdir()
         os.mkfifo(theirs / "pipe")

@@ -45,7 +45,9 @@ def sidecar_of(project):
 
 
 def files(project):
-    return {path: path.read_bytes() for path in project.glob("results/**/*") if path.is_file()}
+    """Return all files but those that every opening may make for itself: the room that it takes, and when it began."""
+    found = (path for path in project.glob("results/**/*") if path.is_file())
+    return {path: path.read_bytes() for path in found if path.parent.name not in ("reserve", "starts")}
 
 
 def of_a_later_version(project):

@@ -103,7 +103,7 @@ class World:
     def _claim(self, name: str) -> Any:
         context = self.store._context
         request = run.prepare(context, key(PARAMS[name]), PARAMS[name], {})
-        with process.Call() as call:  # whose call has ended: it is dead
+        with (call := process.Call()).under_way:  # whose call has ended: it is dead
             return claim.claim(context, request, call.name)
 
     def key(self, name: str) -> str:

@@ -219,8 +219,9 @@ def disorder(made):
     if living:
         faults.append(f"claims are held: {living}")
     # (What renews for a server forgets them with the next claim.)
-    if not context.database.is_shared and (context.lease_keeper.renew() or context.lease_keeper._attempts):
-        faults.append(f"leases are renewed: {context.lease_keeper._attempts}")
+    keeper = getattr(context.lease_keeper, "_thread", None)
+    if not context.database.is_shared and (keeper.renew() or keeper._attempts):
+        faults.append(f"leases are renewed: {keeper._attempts}")
     if connections._inside is not None or connections._one_fork._is_owned():
         faults.append("a fork seems to go on")
     elsewhere = []
