@@ -8,32 +8,54 @@ from contextlib import closing
 
 import pytest
 
-from contract.models import CountingRunner, wait_until
+from contract.models import CountingRunner, run_python, wait_until
 
 ONE = {"n": 1, "dt": 0.5}
 pytestmark = pytest.mark.only_on("sqlite")
 
 
-def heartbeats() -> int:
-    return sum(thread.name.startswith("entropic-") for thread in threading.enumerate())
+ALONE = """
+import sys, threading
+from contract.models import CountingRunner, SimResult, wait_until
+from entropic import Store
+
+ONE = {"n": 1, "dt": 0.5}
+
+def threads():
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("entropic-")]
+
+def open_one(number=0, **options):
+    url = f"sqlite:///{sys.argv[1]}/{number}.sqlite3"
+    return Store(CountingRunner(), SimResult, f"{sys.argv[1]}/{number}", ".json", url, **options)
+"""  # in a process of its own: the threads of this one may be those of other tests
 
 
-def test_forty_stores_that_have_run_something_leave_one_thread_at_most(open_store, tmp_path):
-    stores = []
-    for number in range(40):
-        folder = tmp_path / str(number)
-        stores.append(open_store(results_dir=folder, db_url=f"sqlite:///{tmp_path / f'{number}.sqlite3'}"))
-        stores[-1].run_or_retrieve(ONE)
-    assert heartbeats() <= 1
-    assert all(one.retrieve(ONE) for one in stores)
-
-
-def test_the_thread_ends_when_nothing_has_been_renewed_for_a_while(open_store):
-    store = open_store(lease=0.3)
+def test_forty_stores_that_have_run_something_leave_one_thread_at_most(tmp_path):
+    run_python(
+        ALONE
+        + """
+stores = [open_one(number) for number in range(40)]
+for store in stores:
     store.run_or_retrieve(ONE)
-    wait_until(lambda: not heartbeats())
-    store.run_or_retrieve({"n": 2, "dt": 0.5})
-    wait_until(lambda: not heartbeats())
+assert len(threads()) <= 1, threads()
+assert all(store.retrieve(ONE) for store in stores)
+""",
+        tmp_path,
+    )
+
+
+def test_the_thread_ends_when_nothing_has_been_renewed_for_a_while(tmp_path):
+    run_python(
+        ALONE
+        + """
+store = open_one(lease=0.3)
+store.run_or_retrieve(ONE)
+wait_until(lambda: not threads())
+store.run_or_retrieve({"n": 2, "dt": 0.5})
+wait_until(lambda: not threads())
+""",
+        tmp_path,
+    )
 
 
 def test_leases_of_several_stores_are_renewed_though_the_database_of_one_is_locked(open_store, tmp_path):
