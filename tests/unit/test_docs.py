@@ -11,7 +11,10 @@ import pytest
 import entropic
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    *(ROOT / f"{name}.md" for name in ("README", "ARCHITECTURE", "CONTRIBUTING", "SECURITY")),
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 API = (ROOT / "docs" / "api.md").read_text()
 
 
@@ -26,6 +29,16 @@ def test_the_first_script_of_the_readme_runs_and_the_second_time_reuses(tmp_path
     first, files = run()
     assert len(files) == 6
     assert run() == (first, files)
+
+
+def test_every_line_of_the_threat_model_names_tests_that_exist():
+    text = (ROOT / "SECURITY.md").read_text()
+    named = set(re.findall(r"`(test_\w+)(?:\.py)?`", text))
+    files = list((ROOT / "tests").rglob("test_*.py"))
+    known = {file.stem for file in files}
+    known |= {name for file in files for name in re.findall(r"^def (test_\w+)", file.read_text(), re.MULTILINE)}
+    assert len(named) > 20
+    assert named <= known
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
