@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "crash"))
-pytest.register_assert_rewrite("harness", "peek")
 
-from harness import Server  # noqa: E402
+from harness import Server
 
 
 @pytest.fixture(scope="session")

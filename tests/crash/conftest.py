@@ -1,8 +1,5 @@
 import pytest
-
-pytest.register_assert_rewrite("harness", "judge", "peek")
-
-from harness import case, fresh_copy, new_case, server, template  # noqa: E402, F401  (fixtures)
+from harness import case, fresh_copy, new_case, server, template  # noqa: F401  (fixtures)
 
 
 @pytest.fixture(scope="session")

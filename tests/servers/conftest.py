@@ -15,7 +15,6 @@ from proxy import Proxy
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "crash"))
-pytest.register_assert_rewrite("harness")
 
 from harness import Server as Children  # noqa: E402
 

@@ -113,7 +113,9 @@ class ServerConnection(Connection):
         return self._whole(lambda: int(self.execute(sql, values).rowcount))
 
     def _whole(self, act: Callable[[], T]) -> T:
-        """Do something by itself, again if it is interrupted."""
+        """Do something by itself, again if it is interrupted; as a part of a transaction only once."""
+        if self.in_use():  # this thread holds the lock, so it is inside of `Database.transact`
+            return act()
 
         def under_lock() -> T:
             with self.lock:
