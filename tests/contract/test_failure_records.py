@@ -574,6 +574,19 @@ def test_a_traceback_keeps_the_frames_of_a_project_whose_folders_are_called_like
         assert "attempt.py" not in text, "how entropic called the runner is no news to its author"
 
 
+@pytest.mark.only_on("sqlite")
+def test_the_command_says_what_ended_a_run_that_left_no_traceback(tmp_path):
+    script = script_with_folders_like_ours(tmp_path, "import os\ndef run(params):\n    os._exit(3)")
+    sweep = "\nif __name__ == '__main__':\n    store.sweep([{'x': 1}], workers=1, on_error='continue')\n"
+    script.write_text(script.read_text() + sweep)
+    subprocess.run([sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, check=True)
+    for words in (["failed"], ["show"]):
+        command = [sys.executable, "-m", "entropic", words[0], f"{script}:store"]
+        command += [entropic.key({"x": 1})] if words == ["show"] else []
+        shown = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        assert "WorkerDied: " in shown.stdout, shown
+
+
 def test_a_failure_of_entropic_s_own_shows_its_message_without_our_frames(open_store):
     store = open_store(lambda params: None)
     with pytest.raises(entropic.ResultMissingError):

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from entropic.cli.reflect import open_reflected
 from entropic.files import attempt, sidecar
 from entropic.protocol import claim, run
 from entropic.support import process
+from entropic.upkeep.opening import only_looking
 
 ONE, TWO = {"n": 1, "dt": 1.0}, {"n": 2, "dt": 1.0}
 
@@ -271,6 +273,28 @@ def test_a_database_alone_does_not_say_where_to_work(tmp_path, beside, monkeypat
     with pytest.raises(StoreError, match="give the path of their folder"):
         open_reflected("sqlite:///db.sqlite3")
     assert not (beside / ".entropic").exists()
+
+
+@pytest.mark.only_on("sqlite")
+def test_a_copied_database_alone_works_in_its_own_folder_and_not_in_the_original_s(open_store, tmp_path, monkeypatch):
+    """Its rows and its uuid are those of the original, in whose folder they lead if nothing lies beside the copy."""
+    row = open_store(db_url=f"sqlite:///{tmp_path / 'db.sqlite3'}").run(ONE)
+    copy = tmp_path / "elsewhere" / "copy"
+    copy.mkdir(parents=True)
+    monkeypatch.chdir(copy)
+    with (
+        contextlib.closing(sqlite3.connect(tmp_path / "db.sqlite3")) as original,
+        contextlib.closing(sqlite3.connect(copy / "db.sqlite3")) as copied,
+    ):
+        original.backup(copied)
+    with pytest.raises(StoreError, match="give --results"):
+        open_reflected("sqlite:///db.sqlite3")
+    with only_looking():
+        assert [one.id for one in open_reflected("sqlite:///db.sqlite3").select()] == [row.id]
+    shutil.copytree(tmp_path / "results", copy / "results")
+    assert open_reflected("sqlite:///db.sqlite3").delete({"id": row.id}, remove_file=True)
+    assert not list((copy / "results").glob("*.json"))
+    assert Path(row.result_file).is_file()
 
 
 @pytest.mark.only_on("sqlite")

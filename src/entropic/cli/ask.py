@@ -9,7 +9,7 @@ from entropic.cli.choices import key_of
 from entropic.cli.command import command
 from entropic.cli.errors import FINE, FOUND
 from entropic.cli.look import Json, failure_record
-from entropic.cli.output import cell, put, put_json, put_json_rows, put_pairs, put_table
+from entropic.cli.output import cell, put, put_json, put_json_rows, put_pairs, put_table, put_traceback
 from entropic.cli.reflect import by_values
 from entropic.cli.values import params
 from entropic.cli.work import Grid, sets
@@ -79,7 +79,7 @@ def failed(store: Store[Any], words: list[str], short: Short = False, as_json: J
             put(f"{cell(failure.id)}  {_said(failure.params)}")
             when, host = cell(failure.started_at), f"{cell(failure.host)} (pid {failure.pid})"
             put(f"begun {when} UTC on {host}, failed after {duration(failure.elapsed_seconds)}")
-            put("\n".join(f"  {line}" for line in failure.traceback.rstrip().split("\n")))
+            put_traceback(failure.error_type, failure.message, failure.traceback)
             put(f"  what it printed: {cell(failure.log_file)}\n" if failure.log_file else "")
         put(f"{len(found):,} failed; `entropic retry` runs them again")
     return FOUND if found else FINE

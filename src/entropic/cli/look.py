@@ -12,7 +12,7 @@ from entropic.ask.runs import Runs
 from entropic.cli.choices import failure_of, key_of, keys_only
 from entropic.cli.command import command
 from entropic.cli.errors import FINE, UsageError, say
-from entropic.cli.output import cell, on_terminal, put, put_json, put_json_rows, put_pairs, put_table
+from entropic.cli.output import cell, on_terminal, put, put_json, put_json_rows, put_pairs, put_table, put_traceback
 from entropic.cli.target import START
 from entropic.cli.values import filters, schema_of
 from entropic.errors import EntropicError
@@ -146,7 +146,7 @@ def show(store: Store[Any], words: list[str], as_json: Json = False) -> int:
     put_pairs([*pairs, *([("log_file", log)] if log else [])])
     if failure is not None:
         put(f"\nits last run failed on {cell(failure.host)} (pid {failure.pid}) at {cell(failure.started_at)} UTC:\n")
-        put("\n".join(f"  {line}" for line in failure.traceback.rstrip().split("\n")))
+        put_traceback(failure.error_type, failure.message, failure.traceback)
     return FINE
 
 

@@ -103,6 +103,12 @@ def cell(value: Any) -> str:
     return one_line(str(plain(value)))
 
 
+def put_traceback(error_type: str, message: str, traceback: str) -> None:
+    """Print why a run failed: its traceback, or, where its process left none, what ended it."""
+    text = traceback.rstrip() or f"{error_type}: {message}"
+    put("\n".join(f"  {line}" for line in text.split("\n")))
+
+
 def put_table(names: Sequence[str], rows: Sequence[Sequence[Any]], right: Iterable[str] = ()) -> None:
     """Print a table: drawn by Rich on a terminal, plain and aligned elsewhere, in a pager if it is long."""
     cells = [[cell(value) for value in row] for row in rows]

@@ -19,6 +19,7 @@ from entropic.params.keys import RESERVED
 from entropic.params.model import Base
 from entropic.store import Store
 from entropic.support import names
+from entropic.upkeep.opening import looks_only
 
 SAMPLE = 100  # claims, among which one may tell the suffix
 _numbers = itertools.count(1)
@@ -133,14 +134,25 @@ def _see_types(connection: sa.Connection, table: str, columns: list[Any]) -> Non
 
 
 def _results(database: Database, uuid: str | None, lies_in: str | None) -> str:
-    """Return the folder of the results: it holds one for what is under way, named after the database."""
+    """Return the folder of the results: it holds one for what is under way, named after the database.
+
+    One beside the database comes first: rows name the folder in which they were made, which of a copied project is the
+    original's. One elsewhere may be looked at, and is changed only if the user names it.
+    """
     beside = [os.getcwd()]
     if database.url.get_backend_name() == "sqlite":
         beside.insert(0, os.path.dirname(os.path.abspath(database.url.database or "")))
     below = [os.path.join(folder, name) for folder in beside for name in sorted(os.listdir(folder))]
-    for folder in [*([lies_in] if lies_in else []), *below, *beside]:
+    for folder in [*below, *beside]:
         if uuid is not None and os.path.isdir(os.path.join(folder, FOLDER, uuid)):
             return folder
+    if uuid is not None and lies_in is not None and os.path.isdir(os.path.join(lies_in, FOLDER, uuid)):
+        if not looks_only():
+            raise StoreError(
+                f"the results of {database} lie in {lies_in}, and not beside it: give --results with that folder to "
+                "change anything there. Nothing was done"
+            )
+        return lies_in
     if uuid is None and lies_in is not None and os.path.isdir(lies_in):
         # That is all that tells it: a folder elsewhere, which anybody may have written into the database, is asked for.
         real = os.path.realpath(lies_in)

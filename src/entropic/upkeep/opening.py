@@ -42,6 +42,11 @@ def only_looking() -> Iterator[None]:
         _only_looking = before
 
 
+def looks_only() -> bool:
+    """Tell whether stores are read-only now, whoever makes them."""
+    return _only_looking
+
+
 @dataclass(frozen=True, slots=True)
 class Opening(Generic[ModelT]):
     """What a store is opened with; the meaning is that of `Store`'s arguments."""
