@@ -6,16 +6,19 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN := -m
 
-.PHONY: demo test test-slow lint bench clean
+.PHONY: demo test test-slow test-long lint bench clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/landscape.py
 
 test: $(VENV)/.test
-	$(BIN)/python $(RUN) pytest -q -m "not slow" -n 2 $(TESTS)
+	$(BIN)/python $(RUN) pytest -q -m "not slow and not long" -n 2 $(TESTS)
 
 test-slow: $(VENV)/.test
-	$(BIN)/python -m pytest -q -m slow -n 2 $(TESTS)
+	$(BIN)/python -m pytest -q -m "slow and not long" -n 2 $(TESTS)
+
+test-long: $(VENV)/.test
+	$(BIN)/python -m pytest -q -m long -n 2 $(TESTS)
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .

@@ -96,6 +96,7 @@ def starts(folder):
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.long
 @pytest.mark.parametrize(("history", "shape"), [("first", "file"), ("again", "file"), ("again", "folder+extra")])
 def test_a_power_cut_at_any_change_of_the_disk_loses_nothing_that_counted(server, disk, case, history, shape):
     """The power goes before each change of the disk and each statement of a run, one after the other."""

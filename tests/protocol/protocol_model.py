@@ -507,7 +507,9 @@ class Model:
 
     def fenced(self, s, p):
         n = s.P[p].n
-        if s.taken(n):
+        if s.by[n] != (p, s.P[p].op):
+            self.again(s, p)  # a helper leaves it to its owner, who may be about to have it back
+        elif s.taken(n):
             self.go(s, p, "clean")  # T was taken: a helper published this attempt
         else:
             self.throw_away(s, n, s.P[p].c)  # superseded: discard, and wait for the winner's row
@@ -616,9 +618,9 @@ class Model:
 
     def repeat(self, s, p, me):
         """Do a transaction again from its lock, not knowing what has become of it."""
-        lock = me.pc if me.pc in self.LOCKS else self.FROM.get(me.pc)
-        if lock is None:  # a publication: of its own attempt, or as a helper, who begins by looking
-            lock = "publish" if s.by[me.n] == (p, me.op) else "lock"
+        lock = me.pc if me.pc in self.LOCKS else self.FROM.get(me.pc, "publish")
+        if lock in ("publish", "reclaim") and s.by[me.n] != (p, me.op):
+            lock = "lock"  # a helper of another's attempt, who begins by looking
         self.unlock(s, p)
         s.P = s.P[:p] + (me._replace(pc=lock, lost=False),) + s.P[p + 1 :]
 
@@ -699,8 +701,9 @@ class Model:
         for n in range(1, len(s.S)):
             gone = not s.by[n] or s.P[s.by[n][0]].op != s.by[n][1]
             over = n != s.att or s.st in (IDLE, FAILED)
-            if over and s.lock == NOBODY and self.reclaims(s, n, broken=self.broken) and self.broken != "no-reclaim":
-                self.take_back(branch(f"collect reclaims for attempt {n}"), n)
+            if over and self.reclaims(s, n, broken=self.broken) and self.broken != "no-reclaim":
+                if s.lock == NOBODY:  # else it waits
+                    self.take_back(branch(f"collect reclaims for attempt {n}"), n)
             elif s.S[n] and (gone or s.S[n] < 0) and over:
                 t = branch(f"collect removes what is left of attempt {n}")
                 if s.done(n) and not s.taken(n):

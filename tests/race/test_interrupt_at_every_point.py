@@ -11,7 +11,8 @@ def plays():
     """Return each case in parts, of which one, or all of a short one, is quick."""
     for case, parts in ALL.items():
         for part in range(parts):
-            marks = () if part in QUICK.get(case, {3}) else pytest.mark.slow
+            # A sample in CI, all of it after a change to what is interrupted.
+            marks = () if part in QUICK.get(case, {3}) else pytest.mark.slow if part % 8 == 0 else pytest.mark.long
             yield pytest.param(case, part, parts, marks=marks, id=f"{case}-{part}")
 
 

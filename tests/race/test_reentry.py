@@ -17,7 +17,7 @@ def test_a_call_and_what_uses_the_store_in_its_midst_both_come_out_right(server,
     assert not said["faults"], "\n".join(said["faults"])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("use", ["reads", "runs another", "runs the same"])
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("part", range(4))

@@ -64,7 +64,7 @@ def ran(log: Path) -> collections.Counter[int]:
     return collections.Counter(int(line.split()[1]) for line in log.read_text().splitlines())
 
 
-SECONDS = [0, 1, 3, pytest.param(8, marks=pytest.mark.slow), pytest.param(60, marks=pytest.mark.slow)]
+SECONDS = [0, 1, 3, pytest.param(8, marks=pytest.mark.slow), pytest.param(60, marks=pytest.mark.long)]
 
 
 @on_servers

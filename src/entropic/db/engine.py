@@ -289,7 +289,7 @@ class Database:
         """
         names, arguments = self.sql.create_connect_args(self.url)
         arguments |= self.dialect.options().get("connect_args", {})
-        plain = {name: value for name, value in arguments.items() if isinstance(value, str | int | float)}
+        plain = {name: value for name, value in arguments.items() if isinstance(value, str | int | float | dict)}
         return self.dialect.told(self.sql.driver, [str(name) for name in names], plain)
 
     @property

@@ -218,6 +218,12 @@ class ServerConnection(Connection):
         if raw is not None:
             self._closing()
 
+    def abandon(self) -> None:
+        """Refuse all further use, after a fork; the session is the parent's, and does not end with this process."""
+        if self._raw is not None:
+            self._closing.detach()
+        super().abandon()
+
     @property
     def is_open(self) -> bool:
         """Whether there is a session of it on the server."""

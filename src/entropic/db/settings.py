@@ -64,12 +64,10 @@ class Settings:
         """Record a lease that is longer than any before: by it others judge which claims cannot be true."""
         if lease <= LEASE:
             return
-        recorded = longest_lease(self._agree(meta, LONGEST_LEASE, repr(float(lease))))
-        if recorded < lease:
-            longer = sa.update(meta).where((meta.c.name == LONGEST_LEASE) & (meta.c.value == sa.bindparam("old")))
-            change = Statement(longer.values(value=sa.bindparam("new")), self._database.sql)
-            new = {"old": repr(recorded), "new": repr(float(lease))}
-            self._database.connection().change(change.sql, change.values(new))
+        longer = sa.update(meta).where((meta.c.name == LONGEST_LEASE) & (meta.c.value == sa.bindparam("old")))
+        change, new = Statement(longer.values(value=sa.bindparam("new")), self._database.sql), repr(float(lease))
+        while longest_lease(recorded := self._agree(meta, LONGEST_LEASE, new)) < lease:  # others may record one, too
+            self._database.connection().change(change.sql, change.values({"old": recorded, "new": new}))
 
     def agree_rounding(self, model: str, rounding: str) -> None:
         """Record how floats of a model's keys are rounded.

@@ -215,8 +215,11 @@ def confirm(context: StoreContext[Any], suspects: Mapping[str, Any]) -> dict[str
     def work(connection: Connection) -> dict[str, Any]:
         standing = {}
         for id in sorted(suspects):  # in the order of the keys: who locks several in another order meets a deadlock
-            found, _ = lock(context, connection, id)
-            raw = context.rows.read_within(connection, id) if undone(context, found) is None else None
+            try:
+                found, _ = lock(context, connection, id)
+                raw = context.rows.read_within(connection, id) if undone(context, found) is None else None
+            except UnreadableError:  # the fault of this one alone, as whoever claims it is told
+                continue
             if raw is not None and not _is_suspect(context, connection, suspects[id], raw):
                 standing[id] = raw
         return standing

@@ -39,7 +39,7 @@ def delete(context: StoreContext[Any], params: Mapping[str, Any], remove_file: b
             context.verify(raw, params)
             is_ours = found is not None and found.published is not None and found.registered is None
             if remove_file and found is not None and is_ours:
-                begun.append(f"{new_attempt(found)}.{call.name}")
+                begun.append(f"{new_attempt(found, over=True)}.{call.name}")
                 return True, begin(context, connection, found, begun[-1])
             drop(context, connection, found, id)
             return True, _removable(context, raw) if remove_file and not is_ours else None

@@ -8,7 +8,6 @@ must not depend on what the runner does: C code that holds the interpreter's loc
 there it is a small process of its own, `lease_process.py`.
 """
 
-import contextlib
 import heapq
 import itertools
 import json
@@ -120,8 +119,10 @@ class Clock:
                     self._thread = threading.current_thread()
             while beats and beats[0][0] <= time.monotonic():
                 keeper = heapq.heappop(beats)[2]
-                with contextlib.suppress(RuntimeError):  # the process ends, and starts no thread any more
+                try:
                     threading.Thread(target=_renew, args=(keeper,), name="entropic-renewal", daemon=True).start()
+                except RuntimeError:  # the process ends, or may have no more threads now
+                    heapq.heappush(beats, (time.monotonic() + 1.0, next(_numbers), keeper))
 
 
 _Beat = tuple[float, int, "weakref.ref[Thread]"]
@@ -236,11 +237,16 @@ class Process:
         command = [sys.executable, "-I", "-S", pulse]
         self._popen = subprocess.Popen(command, stdin=subprocess.PIPE, bufsize=0, start_new_session=True)
         self._end = weakref.finalize(self, _end, self._popen)
-        sql, _ = self._ledger.renewal("", "")
-        self._say({**self._ledger.database.told(), "path": sys.path, "sql": sql, "parent": os.getpid(),
-                   "every": min(self._ledger.lease / 3, LONGEST)})  # fmt: skip
-        for attempt, (values, _) in self._attempts.items():
-            self._say({"add": attempt, "values": values})
+        try:
+            sql, _ = self._ledger.renewal("", "")
+            self._say({**self._ledger.database.told(), "path": sys.path, "sql": sql, "parent": os.getpid(),
+                       "every": min(self._ledger.lease / 3, LONGEST)})  # fmt: skip
+            for attempt, (values, _) in self._attempts.items():
+                self._say({"add": attempt, "values": values})
+        except BaseException:  # half told, it would take the next claim for its instructions
+            self._end()
+            self._popen = None
+            raise
 
 
 def _end(popen: Any) -> None:

@@ -44,7 +44,7 @@ class Terminable:
     __slots__ = ("_counts",)
 
     def __init__(self) -> None:
-        self._counts = False
+        self._counts = 0  # the process in which it counts: none in a child that was forked inside of it
 
     def __enter__(self) -> None:
         global _entered
@@ -54,16 +54,16 @@ class Terminable:
             if getsignal(number) == SIG_DFL:
                 handle(number, _receive)
         _entered += 1
-        self._counts = True
+        self._counts = _pid
 
     def __exit__(self, *_: object) -> None:
         global _entered
-        if not self._counts:
+        if self._counts != _pid:
             return
-        self._counts = False
+        self._counts = 0
         _entered -= 1
         if not _entered and get_ident() == _main:  # a stream may end in another thread than it began in
-            _restore()
+            _restore((_receive,))  # not `leave_to_parent`, which lasts
             if _received:
                 die()
 
@@ -96,10 +96,10 @@ def _receive(number: int, _: FrameType | None) -> None:
 _OURS = (_receive, _pass)
 
 
-def _restore() -> None:
+def _restore(ours: tuple[Any, ...] = _OURS) -> None:
     """Leave the signals as they were found, unless somebody has changed them meanwhile."""
     for number in SIGNALS:
-        if getsignal(number) in _OURS:
+        if getsignal(number) in ours:
             handle(number, SIG_DFL)
 
 

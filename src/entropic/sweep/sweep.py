@@ -203,8 +203,11 @@ def _stored(context: StoreContext[ModelT], planned: Planned[ModelT]) -> Iterator
             raw = found.get(id)
             path = None if raw is None else lookup.classify(context, raw)[1]
             if path is None:  # a newer result may lack just its publication
-                settled(context, id, lambda *_: True)
+                if context.read_only is None:
+                    settled(context, id, lambda *_: True)
                 raw, path = lookup.read(context, id)
+                if raw is not None and path is None and lookup.only_mtime_differs(context, raw):
+                    path = context.rows.file_of(raw)  # as `plan` has found it, or copied since
             if path is None:
                 raise ResultMissingError(
                     f"the result of {context.schema.name} {id} was removed while the sweep went on; call again to "

@@ -345,7 +345,7 @@ def _remove(context: StoreContext[Any], one: _Held) -> str | None:
             reason = _examine(context, one)[1]
             if reason is not None:
                 return reason, None
-            begun.append(f"{new_attempt(found)}.{call.name}")
+            begun.append(f"{new_attempt(found, over=True)}.{call.name}")
             return None, begin(context, connection, found, begun[-1], keep_failure=True)
 
         reason, deleting = act_when_free(context, one.id, act)

@@ -85,6 +85,8 @@ def collect(context: StoreContext[Any]) -> list[str]:
             continue
         try:
             sentence = _take_in(context, left)
+            if sentence is None:
+                continue
         except (EntropicError, OSError) as error:  # its key's next caller meets it, and can tell the user
             log.warning("%s could not be taken in: %s", left.found.name, error)
             continue
@@ -125,7 +127,8 @@ def _give_back(context: StoreContext[Any], claim: Claim, even_without_row: bool,
     return context.ledger.release(connection, claim.id, claim.attempt)
 
 
-def _take_in(context: StoreContext[Any], left: Left) -> str:
+def _take_in(context: StoreContext[Any], left: Left) -> str | None:
+    """Do what is left to do, and say what was done; None if that is its owner's to do."""
     if left.deleting is not None:
         finish_delete(context, left.deleting)
         return f"finished the delete of {left.deleting.id}"
@@ -135,6 +138,8 @@ def _take_in(context: StoreContext[Any], left: Left) -> str:
     if left.current and publish.publish(context, left.finished) is not None:
         publish.clean(context, left.finished)
         return f"recorded the finished run {left.finished.id}"
+    if left.current and process.state(left.finished.owner) != "dead":
+        return None  # it may be about to have its claim back: the model's `fenced` of a helper
     publish.discard(context, left.finished)
     for name in _names_of(left.finished):
         _remove(context, name)  # or say why it is still there
