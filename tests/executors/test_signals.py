@@ -55,6 +55,17 @@ def test_what_runs_have_started_in_workers_ends_with_the_sweep(start, acting, lo
     assert acting().check().ok
 
 
+@BOTH
+@pytest.mark.parametrize("options", [{"workers": 2}, {}], ids=["in workers", "here"])
+def test_a_sweep_that_was_told_to_end_leaves_nothing_to_tidy_up(start, log, tmp_path, name, options):
+    sweeper = start([1, 2], acts={n: ["wait_for", str(tmp_path / "go")] for n in "12"}, options=options)
+    wait_until(lambda: acts.ns_in(log), 60)
+    sweeper.process.send_signal(getattr(signal, name))
+    assert sweeper.status() == -getattr(signal, name)
+    wait_until(lambda: not sweeper.left())
+    assert not list(tmp_path.glob("results/.entropic/*/*.work"))
+
+
 def test_what_a_run_has_started_is_gone_before_anyone_hears_that_its_worker_died(start, log, tmp_path):
     options = {"workers": 1, "on_error": "continue"}
     sweeper = start([1, 2], acts={"1": ["hang_with_a_group", str(tmp_path / "pids")]}, options=options)

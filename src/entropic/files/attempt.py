@@ -24,6 +24,7 @@ from entropic.files.staging import Staging
 from entropic.params.model import now_as_text
 from entropic.support import process
 from entropic.support.compact_json import compact
+from entropic.support.signals import at_death
 
 Runner = Callable[[dict[str, Any]], None]
 RETURNED = "entropic: the runner had returned; what failed was to record its result, which is discarded"
@@ -148,6 +149,7 @@ def retire() -> None:
 
 
 atexit.register(retire)
+at_death(retire)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_free.clear)  # the parent's
 

@@ -15,6 +15,7 @@ import time
 # `signal.signal` makes enums of what it takes and gives, which would be a part of what a short run costs.
 from _signal import SIG_DFL, getsignal  # type: ignore[import-not-found]
 from _signal import signal as handle
+from collections.abc import Callable
 from threading import get_ident
 from types import FrameType
 from typing import Any
@@ -28,6 +29,9 @@ _entered = 0  # times that a `Terminable` of the main thread is entered
 _received = 0  # the signal that the process is to die by
 _received_at = 0.0
 _masks: dict[int, set[Any]] = {}  # those of the threads that are forking
+
+
+_last: list[Callable[[], None]] = []
 
 
 class Terminated(KeyboardInterrupt):
@@ -103,10 +107,18 @@ def _restore(ours: tuple[Any, ...] = _OURS) -> None:
             handle(number, SIG_DFL)
 
 
+def at_death(act: Callable[[], None]) -> None:
+    """Have something done before a signal ends this process, which then never comes to its `atexit`."""
+    _last.append(act)
+
+
 def die() -> None:
     """Die by the signal that was received, if there was one."""
     if not _received:
         return
+    for act in _last:
+        with contextlib.suppress(Exception):  # what is left is taken in by whoever opens the store next
+            act()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):  # there is none, it is closed, or full
             stream.flush()
