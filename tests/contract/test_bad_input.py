@@ -273,6 +273,7 @@ def test_what_cannot_be_copied_is_refused_before_anything_is_claimed(open_store,
     assert store.status().running == {}
 
 
+@pytest.mark.filterwarnings("ignore:The truth value of an empty array:DeprecationWarning")  # of numpy 1
 @pytest.mark.filterwarnings("ignore::scipy.sparse.SparseEfficiencyWarning")
 @pytest.mark.parametrize(
     "value", [np.arange(3), np.zeros((2, 0)), scipy.sparse.eye_array(3).tocsr(), {"a": np.ones(2)}], ids=type
