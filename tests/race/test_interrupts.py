@@ -15,8 +15,23 @@ INTERRUPTS = 150
 
 
 @pytest.mark.slow
+@pytest.mark.only_on("sqlite")
 @pytest.mark.parametrize("operation", ["run_or_retrieve", "run", "sweep"])
 def test_a_store_goes_on_after_any_number_of_interrupts(server, case, operation):
+    bear_interrupts(server, case, operation)
+
+
+# Seen once in some twenty runs on PostgreSQL: the process waited for more than 90 s before it went on. Not understood yet,
+# so this is no part of CI: an interrupted call may have left a session whose transaction the server has to end (120 s).
+@pytest.mark.long
+@pytest.mark.only_on("postgresql", "mariadb")
+@pytest.mark.parametrize("operation", ["run_or_retrieve", "run", "sweep"])
+def test_a_store_on_a_server_goes_on_after_any_number_of_interrupts(server, case, operation):
+    bear_interrupts(server, case, operation)
+
+
+def bear_interrupts(server, case, operation):
+    """Interrupt one call after another, and see that all is in order."""
     end, dice = f"{case}/end", random.Random(operation)
     child = server.start("racers:bear_interrupts", folder=case, operation=operation, until=end)
     asked = Path(case, "asked")
