@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 
 def snapshot(folder: Path) -> dict[str, tuple[object, ...]]:
@@ -22,3 +28,18 @@ def snapshot(folder: Path) -> dict[str, tuple[object, ...]]:
         size = seen.st_size if content else 0
         found[name] = (oct(seen.st_mode), seen.st_uid, seen.st_ino, size, seen.st_mtime_ns, content)
     return found
+
+
+@contextlib.contextmanager
+def open_to_all(folder: Path) -> Iterator[Path]:
+    """Copy a folder to where another user may look at it: not below that of pytest, which is for its user alone."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can be another user")
+    above = Path(tempfile.mkdtemp(prefix="entropic-open-"))
+    above.chmod(0o755)
+    try:
+        shutil.copytree(folder, above / "project")
+        (above / "project").chmod(0o755)
+        yield above / "project"
+    finally:
+        shutil.rmtree(above)

@@ -29,19 +29,17 @@
 """
 
 import contextlib
-import os
 import sys
 from collections.abc import Iterator
 
+from entropic.support.failure import PACKAGE
 from entropic.support.show import visible
-
-_PACKAGE = os.path.dirname(__file__) + os.sep
 
 
 def levels_to_user() -> int:
     """Return the `stacklevel` with which a warning of the caller points to the user's line, not to one of ours."""
     level, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
         level, frame = level + 1, frame.f_back
     return level
 

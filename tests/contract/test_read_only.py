@@ -6,11 +6,9 @@ import contextlib
 import gc
 import os
 import pickle
-import shutil
 import sqlite3
 import subprocess
 import sys
-import tempfile
 import textwrap
 from pathlib import Path
 
@@ -19,7 +17,7 @@ import pytest
 from contract.models import OtherResult, refuse
 from databases import until
 from entropic import ReadOnlyError, ReadOnlyWarning, Store, StoreError
-from snapshots import snapshot
+from snapshots import open_to_all, snapshot
 
 ONE, TWO, NEW = {"n": 1, "dt": 0.1}, {"n": 2, "dt": 0.1}, {"n": 9, "dt": 0.1}
 
@@ -249,17 +247,11 @@ def look_from_outside(folder, uid=0, before=()):
     assert done.stdout == "looked at everything\n", done.stderr
 
 
-@pytest.fixture
-def open_to_all(used):
+@pytest.fixture(name="open_to_all")
+def copied_for_all(used):
     """A copy of the store where another user may look at it."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can be another user")
-    folder = Path(tempfile.mkdtemp(prefix="entropic-open-"))  # not below that of pytest, which is for its user alone
-    folder.chmod(0o755)
-    shutil.copytree(used, folder / "store")
-    (folder / "store").chmod(0o755)
-    yield folder / "store"
-    shutil.rmtree(folder)
+    with open_to_all(used) as folder:
+        yield folder
 
 
 @pytest.mark.only_on("sqlite")

@@ -135,11 +135,12 @@ def _take_in(context: StoreContext[Any], left: Left) -> str | None:
     if left.finished is None:
         _remove(context, left.found.name)
         return f"removed {left.found.name}"
-    if left.current and publish.publish(context, left.finished) is not None:
-        publish.clean(context, left.finished)
-        return f"recorded the finished run {left.finished.id}"
-    if left.current and process.state(left.finished.owner) != "dead":
-        return None  # it may be about to have its claim back: the model's `fenced` of a helper
+    if left.current:
+        if publish.publish(context, left.finished) is not None:
+            publish.clean(context, left.finished)
+            return f"recorded the finished run {left.finished.id}"
+        if process.state(left.finished.owner) != "dead":
+            return None  # it may be about to have its claim back: the model's `fenced` of a helper
     publish.discard(context, left.finished)
     for name in _names_of(left.finished):
         _remove(context, name)  # or say why it is still there
