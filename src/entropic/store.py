@@ -16,7 +16,7 @@ from entropic.files.paths import check_folder, check_lengths, check_suffix
 from entropic.params.fields import is_duration, spelled
 from entropic.params.keys import Hasher
 from entropic.params.model import Schema
-from entropic.protocol import delete, lookup, register, run
+from entropic.protocol import delete, find, register, run
 from entropic.protocol.context import ModelT, StoreContext
 from entropic.support.show import html_table
 from entropic.sweep import plan, sweep
@@ -104,7 +104,7 @@ class Store(Generic[ModelT]):
             raise StoreError(f"results_dir {folder!r} is a file; give the path of a folder")
         opening: Opening[ModelT] = Opening(runner, schema, folder, suffix, db_url, float(lease), hasher, fsync)
         self._context: StoreContext[ModelT] = opening.open(read_only)
-        self._find = lookup.finder(self._context)
+        self._find = find.finder(self._context)
         self._loader = loader
         self._made_of = (runner, result_cls, folder, suffix)
         self._options = {"lease": lease, "float_rounding": float_rounding, "fsync": fsync, "loader": loader}

@@ -18,6 +18,7 @@ from entropic import StoreError, UnreadableError, key
 from entropic.cli.reflect import open_reflected
 from entropic.files import attempt, sidecar
 from entropic.protocol import claim, run
+from entropic.protocol.request import Progress
 from entropic.support import process
 from entropic.upkeep.opening import only_looking
 
@@ -44,7 +45,7 @@ def claimed(store, params):
     """Claim a key, and die."""
     request = run.prepare(store._context, key(params), params, {})
     with (call := process.Call()).under_way:
-        return claim.claim(store._context, request, call.name)
+        return claim.claim(store._context, request, call.name, Progress())
 
 
 def finished(store, params):

@@ -15,6 +15,7 @@ from entropic.db.engine import Database
 from entropic.db.settings import LONGEST_LEASE, Settings
 from entropic.files import attempt
 from entropic.protocol import claim, run
+from entropic.protocol.request import Progress
 from entropic.support.process import Call
 
 ONE = {"n": 1, "dt": 0.5}
@@ -23,9 +24,9 @@ ONE = {"n": 1, "dt": 0.5}
 def abandoned(store):
     """Claim a re-run as a sweep on a cluster does that is interrupted: its worker goes on."""
     context = store._context
-    request = run.prepare(context, key(ONE), ONE, {}, forced=True)
+    request = run.prepare(context, key(ONE), ONE, {})
     attempt.prepare(context.staging)
-    task = claim.claim(context, request, Call().name)
+    task = claim.claim(context, request, Call().name, Progress(forced=True))
     context.database.transact(lambda connection: context.ledger.abandon(connection, task.id, task.attempt))
     return task
 

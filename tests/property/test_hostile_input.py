@@ -28,6 +28,7 @@ from contract.models import SimResult
 from entropic import EntropicError, Store, key
 from entropic.files import attempt, sidecar
 from entropic.protocol import claim, run
+from entropic.protocol.request import Progress
 from entropic.support import process
 from entropic.upkeep import recover
 
@@ -104,7 +105,7 @@ class World:
         context = self.store._context
         request = run.prepare(context, key(PARAMS[name]), PARAMS[name], {})
         with (call := process.Call()).under_way:  # whose call has ended: it is dead
-            return claim.claim(context, request, call.name)
+            return claim.claim(context, request, call.name, Progress())
 
     def key(self, name: str) -> str:
         return self.store._context.key_of(key(PARAMS[name]))

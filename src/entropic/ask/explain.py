@@ -8,11 +8,13 @@ from typing import Any, Literal
 from entropic.ask.failures import Failure, failures
 from entropic.ask.nearest import Nearest, nearest
 from entropic.db.ledger import RUNNING, Claim
+from entropic.db.raw import Recorded
 from entropic.errors import KeyCollisionError
 from entropic.files.measure import measure
 from entropic.params.keys import RESERVED
 from entropic.protocol import lookup
 from entropic.protocol.context import StoreContext
+from entropic.protocol.lookup import Hit, Suspect
 from entropic.protocol.wait import Owner, owner_of, whom
 from entropic.support.show import html_table, named, one_line
 
@@ -122,12 +124,12 @@ def _state(context: StoreContext[Any], raw: Any, claim: Claim | None) -> tuple[S
     runs = claim if claim is not None and claim.state == RUNNING else None
     if runs is not None and context.is_finished(runs.id, runs.attempt):
         return "stored", "its run has ended, and the next call records it"
-    path = None if raw is None else lookup.classify(context, raw)[1]
-    if raw is not None and path is None:
-        seen, path = lookup.look_again(context, {context.rows.id_of(raw): raw})[context.rows.id_of(raw)]
-        raw = seen or raw
+    look = lookup.ABSENT if raw is None else lookup.classify(context, raw)
+    if raw is not None and isinstance(look, Suspect):
+        look = lookup.look_again(context, {context.rows.id_of(raw): raw})[context.rows.id_of(raw)]
+        raw = look.raw or raw
     alive = runs is not None and not runs.dead
-    if path is not None:
+    if isinstance(look, Hit):
         again = f"; it is being run again by {_who(runs)}" if runs is not None and alive else ""
         return "stored", f"its row is there, and its file is as it was recorded{again}"
     if raw is not None and lookup.only_mtime_differs(context, raw):
@@ -152,7 +154,7 @@ def _who(claim: Claim) -> str:
 
 
 def _loss(context: StoreContext[Any], raw: Any) -> str:
-    recorded, path = context.rows.seen_of(raw)[1], context.rows.file_of(raw)
+    recorded, path = Recorded.of(raw).size, context.rows.file_of(raw)
     found = measure(path)
     if found is None:
         return f"its result file {os.path.basename(path)} is gone"

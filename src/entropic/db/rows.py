@@ -20,6 +20,7 @@ from entropic.db.connection import Connection
 from entropic.db.dialects.portable import surely_fits, underlying
 from entropic.db.engine import Database
 from entropic.db.ledger import RUNNING
+from entropic.db.raw import PLACE, Raw
 from entropic.db.statement import ByKeys, Statement, fixed
 from entropic.db.tables import ledger
 from entropic.errors import ParameterError
@@ -30,19 +31,17 @@ _c = ledger.c
 _RUNNING = sa.case((_c.state == fixed(RUNNING), _c.attempt))
 _PLACE = sa.case((_c.registered.is_(None) & _c.published.is_not(None), _c.path), else_=_c.registered)
 _OURS = sa.case((_c.registered.is_(None) & _c.published.is_not(None) & (_c.state != fixed(RUNNING)), _c.path))
-ModelT = TypeVar("ModelT", bound=Base)
+ModelT_co = TypeVar("ModelT_co", bound=Base, covariant=True)
 _Taking = tuple[str, Callable[..., tuple[Any, ...]]]  # a statement, and what takes its values
 _STORED_AS: dict[type, Any] = {int: sa.Integer, float: sa.Float, str: sa.String}  # and given back as what they were
 _AS_IS = {type(None)}  # what every database takes
 
 
-class Rows(Generic[ModelT]):
+class Rows(Generic[ModelT_co]):
     """The rows of one model.
 
-    A raw row is a tuple: the columns of the table, then four of its claim: the attempt that runs, the size, the mtime
-    and the place of its file. It has no more than every hit needs, since a column costs a hit more than a call:
-    `result_file` is None where the ledger has published a place of ours, and a place is absolute only if it was
-    registered.
+    A raw row has no more than every hit needs (`Recorded` names what follows its columns), since a column costs a hit
+    more than a call: `result_file` is None where the ledger has published a place of ours.
     """
 
     def __init__(self, database: Database, schema: Schema, results_dir: str) -> None:
@@ -62,7 +61,7 @@ class Rows(Generic[ModelT]):
         brief = sa.select(*shown, _c.size, _c.mtime_ns, _OURS).select_from(joined)
         self.brief = _reader(database, Statement(brief.where(is_key), sql))
         """Returns of a key as much as most hits need, or None: the key, the other columns without `result_file`, the
-        size, the mtime and the place of its file. The place is None if there is more to know: `read` again."""
+        size, the mtime and the place of its file. The place is None if there is more to know: then `read` it."""
         self.brief_many = ByKeys(database, brief, table.c.id).fetch
         """Returns the same of those keys that have a row, in a few queries, in any order."""
         self._read = Statement(read.where(is_key), sql)
@@ -77,12 +76,12 @@ class Rows(Generic[ModelT]):
 
         # ---- reading
         self._file = names.index("result_file")
-        self.id_of: Callable[[Any], str] = itemgetter(names.index("id"))
+        self.id_of: Callable[[Raw], str] = itemgetter(names.index("id"))
         """Returns the key of a raw row."""
         self.is_direct = is_direct(schema)
-        self.build: Callable[[Any, str], ModelT] = builder(schema, database, columns)
+        self.build: Callable[[Raw, str], ModelT_co] = builder(schema, database, columns)
         """Makes the detached instance of a raw row, given where its file lies."""
-        self.build_brief: Callable[[Any, str], ModelT] = builder(schema, database, shown)
+        self.build_brief: Callable[[Raw, str], ModelT_co] = builder(schema, database, shown)
         """The same of what `brief` returned."""
         self._back = {column.name: result_processor(column, database) for column in columns}
 
@@ -137,20 +136,20 @@ class Rows(Generic[ModelT]):
         return [kinds[name] for name in names]
 
     # ---- reading -----------------------------------------------------------------------------------------------
-    def read_within(self, connection: Connection, id: str) -> Any:
+    def read_within(self, connection: Connection, id: str) -> Raw | None:
         """Return, inside a transaction, the raw row of a key, or None."""
         rows = connection.execute(self._read.sql, self._read.values({"key": id})).fetchall()
         return rows[0] if rows else None
 
-    def read_many(self, ids: Iterable[str]) -> Iterator[Any]:
+    def read_many(self, ids: Iterable[str]) -> Iterator[Raw]:
         """Return the raw rows of those keys that have one, in a few queries, in any order."""
         return self._read_many.fetch(ids)
 
-    def all(self) -> Iterator[Any]:
+    def all(self) -> Iterator[Raw]:
         """Return all raw rows."""
         yield from self._database.connection().fetch(self._all.sql, self._all.values({}))
 
-    def some(self, count: int) -> list[Any]:
+    def some(self, count: int) -> list[Raw]:
         """Return a few raw rows, whichever come first."""
         return self._database.connection().fetch(self._some.sql, self._some.values({"count": count}))
 
@@ -158,17 +157,9 @@ class Rows(Generic[ModelT]):
         """Tell, inside a transaction, whether the key has a row."""
         return bool(connection.fetch(self._exists.sql, (id,)))
 
-    def seen_of(self, raw: Any) -> tuple[str | None, int | None, int | None, str | None, bool]:
-        """Return of a raw row the attempt that runs, the size, mtime and place of its file, and if that is registered.
-
-        None, and not registered, where the ledger does not know the key.
-        """
-        running, size, mtime_ns, place = raw[-4:]
-        return running, size, mtime_ns, place, place is not None and str(place).startswith(os.sep)
-
-    def file_of(self, raw: Any) -> str:
+    def file_of(self, raw: Raw) -> str:
         """Return the absolute path of a raw row's result file, wherever the project has been moved to."""
-        place = raw[-1]
+        place = raw[PLACE]
         if place is not None:
             return place if str(place).startswith(os.sep) else f"{self._dir}{os.sep}{place}"
         # Made before there was a ledger: the path is relative to a working directory of that time.
@@ -176,7 +167,7 @@ class Rows(Generic[ModelT]):
         beside = os.path.join(self._dir, os.path.basename(stored))
         return beside if os.path.lexists(beside) else os.path.abspath(stored)
 
-    def plain(self, raw: Any) -> dict[str, Any]:
+    def plain(self, raw: Raw) -> dict[str, Any]:
         """Return the values of a raw row by attribute, without an instance."""
         values = {}
         for column, value in zip(self._schema.table.c, raw, strict=False):
@@ -194,7 +185,7 @@ class Rows(Generic[ModelT]):
             values[name] = back(bound[column]) if back else bound[column]
         return values
 
-    def checksum(self, raw: Any) -> int:
+    def checksum(self, raw: Raw) -> int:
         """Return a checksum of the user's columns of a raw row."""
         return checksum([raw[i] if i not in self._json else sorted_json(raw[i]) for i in self._own])
 
@@ -345,7 +336,7 @@ class Rows(Generic[ModelT]):
             self._upserts[columns] = found
         return found
 
-    def written(self, values: Mapping[str, Any], size: int, mtime_ns: int, place: str) -> Any:
+    def written(self, values: Mapping[str, Any], size: int, mtime_ns: int, place: str) -> Raw | None:
         """Return the raw row of a run that was recorded just now, without reading it; None if it must be read.
 
         Parameters
@@ -376,11 +367,11 @@ class Rows(Generic[ModelT]):
         return checksum([value if i not in self._json else sorted_json(value) for i, value in named])
 
 
-def _reader(database: Database, statement: Statement) -> Callable[[str], Any]:
+def _reader(database: Database, statement: Statement) -> Callable[[str], Raw | None]:
     """Return the function that reads the raw row of a key; all that it needs is looked up here, once."""
     mine, sql, values = database.mine, statement.sql, statement.taking("key")
 
-    def read(id: str) -> Any:
+    def read(id: str) -> Raw | None:
         connection = mine.connection
         if connection.in_use():
             connection = connection.beside()

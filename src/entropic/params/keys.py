@@ -20,6 +20,7 @@ from typing import Any
 
 from entropic.errors import ParameterError
 
+Params = Mapping[str, object]  # a parameter set, which is only ever read
 RESERVED = ("id", "result_file", "created_at", "custom_data")
 ROUNDINGS = ("decimal", "significant")
 DECIMALS = 12

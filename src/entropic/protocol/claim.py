@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from entropic.db.connection import Connection
 from entropic.db.ledger import DELETING, FAILED, RUNNING, Claim
+from entropic.db.raw import Raw, Recorded
 from entropic.errors import ForeignFileError, ParameterError, ResultMissingError, RunFailed, UnreadableError
 from entropic.files import sidecar as sidecars
 from entropic.files.attempt import Task, inside
@@ -17,46 +18,10 @@ from entropic.params.model import now_as_text
 from entropic.protocol import publish
 from entropic.protocol.clear import finish_delete
 from entropic.protocol.context import StoreContext
+from entropic.protocol.request import Progress, Request
 
 T = TypeVar("T")
 _RESERVED = frozenset(RESERVED)
-
-
-@dataclass(slots=True)
-class Request:
-    """A key that a call wants, with all that is needed to run it.
-
-    Attributes
-    ----------
-    columns, values
-        The user's columns, and their values as the driver stores them.
-    forced
-        Whether the call still owes a run of its own.
-    suspect
-        The raw row whose file was not as recorded.
-    waited
-        The attempt that the call has waited for last.
-    attempt, began
-        The attempt that it has begun last, and when, in seconds since 1970.
-    fresh
-        Whether neither a row nor a claim was seen.
-    """
-
-    id: str
-    params: Mapping[str, Any]
-    columns: tuple[str, ...]
-    values: tuple[Any, ...]
-    custom_data: dict[str, Any]
-    forced: bool = False
-    suspect: Any = None
-    waited: str | None = None
-    attempt: str | None = None
-    began: float | None = None
-    fresh: bool = False
-
-    def row(self) -> dict[str, Any]:
-        """Return the values by column."""
-        return dict(zip(self.columns, self.values, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,15 +96,11 @@ def tidy(context: StoreContext[Any], pending: Pending) -> None:
         publish.clean(context, pending.finished)
 
 
-def claim(context: StoreContext[Any], request: Request, owner: str) -> Task | Busy | None:
+def claim(context: StoreContext[Any], request: Request, owner: str, known: Progress) -> Task | Busy | None:
     """Claim a wanted key: its task, who is at it, or None if its row is to be read again."""
 
-    first = begin_first(context, context.database.connection(), request, owner)
-    if first is not None:
-        return first
-
     def act(connection: Connection, found: Claim | None, taken: set[str]) -> Task | Busy | None:
-        return decide(context, connection, request, owner, found, taken)
+        return decide(context, connection, request, owner, known, found, taken)
 
     return settled(context, request.id, act)
 
@@ -154,6 +115,7 @@ def decide(
     connection: Connection,
     request: Request,
     owner: str,
+    known: Progress,
     found: Claim | None,
     taken: set[str],
 ) -> Task | Busy | None:
@@ -169,11 +131,11 @@ def decide(
     raw = context.rows.read_within(connection, request.id)
     if raw is not None:
         context.verify(raw, request.params)
-        if not request.forced and not _is_suspect(context, connection, request.suspect, raw):
+        if not known.forced and (known.suspect is None or not _is_suspect(context, connection, known.suspect.raw, raw)):
             return None
     if found is not None and is_busy(found, owner):
         return Busy(found)
-    if found is not None and found.state == FAILED and found.attempt == request.waited and not request.forced:
+    if found is not None and found.state == FAILED and found.attempt == known.waited and not known.forced:
         raise failed(context, request, context.ledger.failure(request.id, connection))
     return begin(context, connection, found, taken, request, owner)
 
@@ -198,7 +160,7 @@ def finished_sidecar(context: StoreContext[Any], found: Claim) -> Sidecar | None
     )
 
 
-def confirm(context: StoreContext[Any], suspects: Mapping[str, Any]) -> dict[str, Any]:
+def confirm(context: StoreContext[Any], suspects: Mapping[str, Raw]) -> dict[str, Raw]:
     """Record anew, under the lock, the time of files that only bear another than was recorded.
 
     Parameters
@@ -208,11 +170,11 @@ def confirm(context: StoreContext[Any], suspects: Mapping[str, Any]) -> dict[str
 
     Returns
     -------
-    dict[str, Any]
+    dict[str, Raw]
         The raw rows that stand. Another row, or a run that lacks just its publication, is looked for elsewhere.
     """
 
-    def work(connection: Connection) -> dict[str, Any]:
+    def work(connection: Connection) -> dict[str, Raw]:
         standing = {}
         for id in sorted(suspects):  # in the order of the keys: who locks several in another order meets a deadlock
             try:
@@ -227,17 +189,15 @@ def confirm(context: StoreContext[Any], suspects: Mapping[str, Any]) -> dict[str
     return context.database.transact(work)
 
 
-def _is_suspect(context: StoreContext[Any], connection: Connection, suspect: Any, raw: Any) -> bool:
+def _is_suspect(context: StoreContext[Any], connection: Connection, suspect: Raw, raw: Raw) -> bool:
     """Tell whether the row is still the one whose file was not as recorded."""
-    if suspect is None:
-        return False
-    _, size, _, place, registered = now = context.rows.seen_of(raw)
-    if context.rows.seen_of(suspect)[1:] != now[1:]:
+    recorded = Recorded.of(raw)
+    if Recorded.of(suspect)[1:] != recorded[1:]:  # whatever runs
         return False
     found = measure(context.rows.file_of(raw))
-    if found is None or (size is not None and found.size != size):
+    if found is None or (recorded.size is not None and found.size != recorded.size):
         return True
-    if place is not None and not registered:
+    if recorded.is_ours:
         context.ledger.measured(connection, context.rows.id_of(raw), found.size, found.mtime_ns)  # a copied project
     return False
 
@@ -271,11 +231,8 @@ def begin(
 def begin_first(context: StoreContext[Any], connection: Connection, request: Request, owner: str) -> Task | None:
     """Claim a key that was never claimed, in one statement, which needs no look: there can be no sidecar yet.
 
-    None if it was claimed before, or might be refused; then `settled` decides.
+    None if it was claimed before, or might be refused; then `claim` decides.
     """
-    if not request.fresh:
-        return None
-    request.fresh = False
     place = context.staging.place(request.id)
     if context.rows.must_be_tried(request.columns, request.values) or context.staging.is_taken(place):
         return None
@@ -288,9 +245,8 @@ def begin_first_many(
 ) -> dict[str, Task]:
     """Claim those of many keys that were never claimed, inside a transaction; return their tasks by id."""
     places: dict[str, str] = {}
-    by_id = {request.id: request for request in requests if request.fresh}
+    by_id = {request.id: request for request in requests}
     for id, request in by_id.items():
-        request.fresh = False
         place = context.staging.place(id)
         if not context.rows.must_be_tried(request.columns, request.values) and not context.staging.is_taken(place):
             places[id] = place

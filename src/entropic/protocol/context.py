@@ -17,17 +17,18 @@ from entropic.protocol import verify
 from entropic.protocol.heartbeat import LeaseKeeper
 
 ModelT = TypeVar("ModelT", bound=Base)
+ModelT_co = TypeVar("ModelT_co", bound=Base, covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
-class StoreContext(Generic[ModelT]):
+class StoreContext(Generic[ModelT_co]):
     """The parts of one store."""
 
     schema: Schema
     hasher: Hasher
     database: Database
     ledger: Ledger
-    rows: Rows[ModelT]
+    rows: Rows[ModelT_co]
     staging: Staging
     lease_keeper: LeaseKeeper
     runner: Runner
@@ -60,7 +61,7 @@ class StoreContext(Generic[ModelT]):
         told = sidecars.inspect(self.staging, self.key_of(id), attempt)
         return told.newer if isinstance(told, sidecars.Unreadable) else told is not None
 
-    def row(self, raw: Any, params: Mapping[str, Any], path: str | None = None) -> ModelT:
+    def row(self, raw: Any, params: Mapping[str, Any], path: str | None = None) -> ModelT_co:
         """Return the instance of a raw row, once it is known to be what these params ask for.
 
         `path` is that of its file, if it is known already.

@@ -7,6 +7,7 @@ from typing import Any
 
 from entropic.db.connection import Connection
 from entropic.db.ledger import Claim, new_attempt
+from entropic.db.raw import Raw, Recorded
 from entropic.errors import PublishError
 from entropic.files import logs
 from entropic.files import place as places
@@ -85,17 +86,17 @@ def drop(context: StoreContext[Any], connection: Connection, found: Claim | None
         context.ledger.drop(connection, found, id)
 
 
-def _removable(context: StoreContext[Any], raw: Any) -> str | None:
+def _removable(context: StoreContext[Any], raw: Raw) -> str | None:
     """Return the path of a file that the store did not make, if it is still the one that was recorded.
 
     A row that is older than the ledger has nothing recorded: then the file must lie in the results folder itself,
     since its path is all that such a row says, and a database may be anybody's.
     """
-    _, size, mtime_ns, place, _ = context.rows.seen_of(raw)
+    recorded = Recorded.of(raw)
     path = context.rows.file_of(raw)
     found = measure(path)
     if found is None or found.folder:
         return None
-    if place is None:
+    if recorded.place is None:
         return path if os.path.dirname(path) == context.staging.results_dir else None
-    return path if (size, mtime_ns) == (found.size, found.mtime_ns) else None
+    return path if (recorded.size, recorded.mtime_ns) == (found.size, found.mtime_ns) else None

@@ -14,6 +14,7 @@ from typing import Any, NoReturn, Protocol
 
 from entropic.db.connection import Connection
 from entropic.db.ledger import DELETING, IDLE, RUNNING, Claim, generation
+from entropic.db.raw import Raw
 from entropic.errors import DatabaseBusy, PublishError, ResultMissingError, note
 from entropic.files import place as places
 from entropic.files import sidecar as sidecars
@@ -56,7 +57,7 @@ class Vanished(NotAtOnce):
     """Somebody removed the result before it was published."""
 
 
-def publish(context: StoreContext[Any], sidecar: Sidecar, held: Held | None = None, forced: bool = False) -> Any:
+def publish(context: StoreContext[Any], sidecar: Sidecar, held: Held | None = None, forced: bool = False) -> Raw | None:
     """Publish an attempt and return its raw row; None if another one's result counts, or will.
 
     Parameters
@@ -75,7 +76,7 @@ def publish(context: StoreContext[Any], sidecar: Sidecar, held: Held | None = No
         If an outsider removed the result meanwhile.
     """
 
-    def work(connection: Connection) -> Any:
+    def work(connection: Connection) -> Raw | None:
         raw = publish_locked(context, connection, held or held_claim(context, connection, sidecar), sidecar)
         return raw or context.rows.read_within(connection, sidecar.id)
 
@@ -179,7 +180,7 @@ def _may_reclaim(context: StoreContext[Any], claim: Claim, sidecar: Sidecar, for
     return not (sidecar.folder or os.path.isdir(context.staging.path(claim.path)))  # there is no slot for these
 
 
-def publish_locked(context: StoreContext[Any], connection: Connection, claim: Held, sidecar: Sidecar) -> Any:
+def publish_locked(context: StoreContext[Any], connection: Connection, claim: Held, sidecar: Sidecar) -> Raw | None:
     """Do all of a publication but its COMMIT, under the lock on its claim; return the raw row, if it is known."""
     visible = sidecar.slotted and context.rows.exists(connection, sidecar.id) and _lies_at_place(context, claim)
     raw = record(context, connection, claim, sidecar)
@@ -194,7 +195,7 @@ def _lies_at_place(context: StoreContext[Any], claim: Held) -> bool:
     return claim.published is not None and measure(context.staging.path(claim.path or "")) is not None
 
 
-def record(context: StoreContext[Any], connection: Connection, claim: Held, sidecar: Sidecar) -> Any:
+def record(context: StoreContext[Any], connection: Connection, claim: Held, sidecar: Sidecar) -> Raw | None:
     """Execute every statement of a publication: the fence, then the row; return it raw, if it is known."""
     if not context.ledger.publish(connection, *_result_of(context, sidecar)):
         raise Fenced
@@ -205,7 +206,9 @@ def record(context: StoreContext[Any], connection: Connection, claim: Held, side
     return _raw_of(context, claim, sidecar, row)
 
 
-def record_many(context: StoreContext[Any], connection: Connection, held: list[tuple[Task, Sidecar]]) -> list[Any]:
+def record_many(
+    context: StoreContext[Any], connection: Connection, held: list[tuple[Task, Sidecar]]
+) -> list[Raw | None]:
     """Execute every statement of many publications of our own: the fences, then the rows; return those as `record`."""
     if not context.ledger.publish_many(connection, [_result_of(context, sidecar) for _, sidecar in held]):
         raise Fenced
@@ -234,7 +237,7 @@ def _row_of(context: StoreContext[Any], claim: Held, sidecar: Sidecar) -> dict[s
     }
 
 
-def _raw_of(context: StoreContext[Any], claim: Held, sidecar: Sidecar, row: dict[str, Any]) -> Any:
+def _raw_of(context: StoreContext[Any], claim: Held, sidecar: Sidecar, row: dict[str, Any]) -> Raw | None:
     return context.rows.written(row, sidecar.size, sidecar.mtime_ns, claim.path or "")
 
 
@@ -353,7 +356,7 @@ class Published:
         Why some could not be recorded; what these name is kept.
     """
 
-    raws: dict[str, Any] = field(default_factory=dict)
+    raws: dict[str, Raw | None] = field(default_factory=dict)
     superseded: dict[str, Sidecar] = field(default_factory=dict)
     refused: dict[str, Exception] = field(default_factory=dict)
 
@@ -389,7 +392,7 @@ def publish_many(context: StoreContext[Any], finished: Iterable[tuple[Task, Side
 
 
 def _publish_together(context: StoreContext[Any], ordered: list[tuple[Task, Sidecar]], published: Published) -> None:
-    def work(connection: Connection) -> list[Any]:
+    def work(connection: Connection) -> list[Raw | None]:
         raws = record_many(context, connection, ordered)
         for task, sidecar in ordered:
             move(context, task, sidecar)

@@ -15,8 +15,9 @@ from entropic.files.measure import Measure, measure
 from entropic.files.paths import refuses_path
 from entropic.files.staging import FOLDER
 from entropic.protocol import run
-from entropic.protocol.claim import Busy, Request, is_busy, row_of
+from entropic.protocol.claim import Busy, is_busy, row_of
 from entropic.protocol.context import ModelT, StoreContext
+from entropic.protocol.request import Request
 from entropic.protocol.wait import act_when_free
 from entropic.support.process import Call
 

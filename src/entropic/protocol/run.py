@@ -17,6 +17,7 @@ from typing import Any
 
 from entropic.db.connection import Connection
 from entropic.db.ledger import RUNNING, Claim
+from entropic.db.raw import Raw, Recorded
 from entropic.errors import DatabaseBusy, ResultLostWarning, levels_to_user, note
 from entropic.files import attempt
 from entropic.files import sidecar as sidecars
@@ -25,8 +26,11 @@ from entropic.files.measure import measure
 from entropic.files.sidecar import Sidecar
 from entropic.params.fields import as_custom_data
 from entropic.protocol import lookup, publish
-from entropic.protocol.claim import Busy, Request, claim, confirm, finished_sidecar, lock, without_reserved
+from entropic.protocol.claim import Busy, begin_first, claim, finished_sidecar, lock, without_reserved
 from entropic.protocol.context import ModelT, StoreContext
+from entropic.protocol.find import Found
+from entropic.protocol.lookup import Absent, Hit, Suspect
+from entropic.protocol.request import Progress, Request
 from entropic.protocol.wait import wait
 from entropic.support import process
 from entropic.support.failure import Record, describe
@@ -41,35 +45,29 @@ def run_or_retrieve(
     context: StoreContext[ModelT],
     params: Mapping[str, Any],
     custom_data: Mapping[str, Any],
-    find: Callable[[Mapping[str, Any]], lookup.Found[ModelT]],
+    find: Callable[[Mapping[str, Any]], Found[ModelT]],
 ) -> ModelT:
-    """Return the row of these params, run by whoever came first; `find` is what `lookup.finder` made."""
-    id, row, suspect = find(params)
-    if row is not None:
-        return row
-    if suspect is not None and lookup.only_mtime_differs(context, suspect):
-        if context.read_only is not None:
-            return context.row(suspect, params)
-        standing = confirm(context, {id: suspect})
-        if standing:
-            return context.row(standing[id], params)
-    request = prepare(context, id, params, custom_data)
-    request.suspect, request.fresh = suspect, suspect is None
-    return begin(context, request)
+    """Return the row of these params, run by whoever came first; `find` is what `find.finder` made."""
+    id, found = find(params)
+    if type(found) is Absent:
+        return begin(context, prepare(context, id, params, custom_data), Progress(is_new=True))
+    if type(found) is Suspect:
+        return begin(context, prepare(context, id, params, custom_data), Progress(suspect=found))
+    return found
 
 
 def run(context: StoreContext[ModelT], params: Mapping[str, Any], custom_data: Mapping[str, Any]) -> ModelT:
     """Run these params in any case, and return their new row."""
-    return begin(context, prepare(context, context.hasher(params), params, custom_data, forced=True))
+    return begin(context, prepare(context, context.hasher(params), params, custom_data), Progress(forced=True))
 
 
-def begin(context: StoreContext[ModelT], request: Request) -> ModelT:
+def begin(context: StoreContext[ModelT], request: Request, progress: Progress) -> ModelT:
     """Return the row of a wanted key, which has to be run, by this call or by another."""
     if context.read_only is not None:  # said only then: a description costs more than a look
         context.must_write(f"{context.describe(request.params, request.id)} has to be run")
     attempt.prepare(context.staging)
     with Terminable(), (call := process.Call()).under_way:
-        return obtain_row(context, request, call.name)
+        return obtain_row(context, request, call.name, progress)
 
 
 def retrieve(context: StoreContext[ModelT], params: Mapping[str, Any]) -> ModelT | None:
@@ -88,7 +86,6 @@ def prepare(
     id: str,
     params: Mapping[str, Any],
     custom_data: Mapping[str, Any],
-    forced: bool = False,
 ) -> Request:
     """Check everything that can be checked before anything is claimed, let alone run."""
     rows = context.rows
@@ -97,46 +94,57 @@ def prepare(
         bound = rows.bind(context.schema.fit(params), context.schema.name)
         columns, values = rows.shared(tuple(bound)), tuple(bound.values())
     # Copied here, before the claim: what cannot be copied is refused while nothing is claimed.
-    return Request(id, attempt.copied(params), columns, values, as_custom_data(custom_data), forced)
+    return Request(id, attempt.copied(params), columns, values, as_custom_data(custom_data))
 
 
-def obtain_row(context: StoreContext[ModelT], request: Request, owner: str) -> ModelT:
+def obtain_row(context: StoreContext[ModelT], request: Request, owner: str, progress: Progress) -> ModelT:
     """Run, wait and read until the wanted key has its row; leave nothing claimed behind, whatever happens."""
     try:
         while True:
-            found = claim(context, request, owner)
-            if isinstance(found, Busy):
-                request.waited = wait(context, found)
-            elif isinstance(found, Task):
-                raw = carry_out(context, found, request)
+            claimed = obtain_claim(context, request, owner, progress)
+            if isinstance(claimed, Busy):
+                progress.waited = wait(context, claimed)
+            elif isinstance(claimed, Task):
+                raw = carry_out(context, claimed, request, progress)
                 if raw is not None:
                     return context.row(raw, request.params)
-            if not request.forced:
-                request.suspect, path = lookup.read(context, request.id)
-                if path is not None:
-                    return context.row(request.suspect, request.params, path)
+            if not progress.forced:
+                look = lookup.read(context, request.id)
+                if isinstance(look, Hit):
+                    return context.row(look.raw, request.params, look.path)
+                progress.suspect = look if isinstance(look, Suspect) else None
     except BaseException as error:
-        give_up(context, request, owner, error)
+        give_up(context, request, owner, error, progress.attempt, progress.began)
         raise
 
 
-def carry_out(context: StoreContext[Any], task: Task, request: Request) -> Any:
+def obtain_claim(context: StoreContext[Any], request: Request, owner: str, progress: Progress) -> Task | Busy | None:
+    """Claim a wanted key: at first, if it seems to be new, without a look at what is known of it."""
+    if progress.is_new:
+        progress.is_new = False
+        task = begin_first(context, context.database.connection(), request, owner)
+        if task is not None:
+            return task
+    return claim(context, request, owner, progress)
+
+
+def carry_out(context: StoreContext[Any], task: Task, request: Request, progress: Progress) -> Raw | None:
     """Execute and publish a claimed attempt; return its raw row, or None if there is none to return yet."""
-    if request.suspect is not None:
-        warn_of_loss(context, [request])
-    request.waited, request.attempt, request.began = None, task.attempt, time.time()
+    if progress.suspect is not None:
+        warn_of_loss(context, [(request, progress.suspect)])
+    progress.waited, progress.attempt, progress.began = None, task.attempt, time.time()
     try:
         context.lease_keeper.add(task.id, task.attempt, task.owner)
         finished = execute(context, task)
         if finished is None:
             return None  # torn: its own claim is no reason to wait, the next look claims anew
-        raw = publish.publish(context, finished, task, request.forced)
+        raw = publish.publish(context, finished, task, progress.forced)
     finally:
         context.lease_keeper.drop(task.attempt)
     if raw is None:
         superseded(context, finished)
         # A newer row is the answer. One of an older attempt, which was first, is none for who wants a run in any case.
-        request.forced = request.forced and publish.gave_way(context, finished)
+        progress.forced = progress.forced and publish.gave_way(context, finished)
         return None
     publish.clean(context, finished)
     if log.isEnabledFor(logging.DEBUG):
@@ -182,16 +190,28 @@ def superseded(context: StoreContext[Any], finished: Sidecar) -> None:
         publish.clean(context, finished)
 
 
-def give_up(context: StoreContext[Any], request: Request, owner: str, error: BaseException) -> None:
+def give_up(
+    context: StoreContext[Any],
+    request: Request,
+    owner: str,
+    error: BaseException,
+    attempt: str | None,
+    began: float | None,
+) -> None:
     """Let go of a key on the way out: record a failure, or, after an interrupt, let others run it at once.
 
     A finished attempt is left as it is: whoever asks for its key next publishes it.
+
+    Parameters
+    ----------
+    attempt, began
+        Which attempt was begun last, if one was, and when, in seconds since 1970.
     """
-    if isinstance(error, DatabaseBusy) and request.attempt is None:
+    if isinstance(error, DatabaseBusy) and attempt is None:
         return  # nothing was claimed; asking the locked database again would only take as long again
-    if request.attempt is not None and context.is_finished(request.id, request.attempt):
+    if attempt is not None and context.is_finished(request.id, attempt):
         return
-    failure = describe(error, request.began or time.time()) if isinstance(error, Exception) else None
+    failure = describe(error, began or time.time()) if isinstance(error, Exception) else None
     try:
         end_claim(context, request, lambda found: found.owner == owner, failure)
     except Exception as second:  # noqa: BLE001  (the first error is the one to see)
@@ -239,14 +259,15 @@ def failure_of(context: StoreContext[Any], failure: Record, request: Request, at
     return {**failure, "attempt": attempt, **kept, **({"asked": sidecars.packed(asked)} if asked else {})}
 
 
-def warn_of_loss(context: StoreContext[Any], lost: Sequence[Request]) -> None:
+def warn_of_loss(context: StoreContext[Any], lost: Sequence[tuple[Request, Suspect]]) -> None:
     """Say, once for all of them, that stored results are lost and are run again."""
-    path = context.rows.file_of(lost[0].suspect)
-    recorded, found = context.rows.seen_of(lost[0].suspect)[1], measure(path)
-    what = "is gone" if found is None else lookup.difference(found.size, recorded)
+    request, suspect = lost[0]
+    path = context.rows.file_of(suspect.raw)
+    recorded, found = Recorded.of(suspect.raw), measure(path)
+    what = "is gone" if found is None else lookup.difference(found.size, recorded.size)
     more = f", and {len(lost) - 1} other results are lost as well: they are" if len(lost) > 1 else ": it is"
     warnings.warn(
-        f"the result file {path} of {context.describe(lost[0].params, lost[0].id)} {what}{more} run again",
+        f"the result file {path} of {context.describe(request.params, request.id)} {what}{more} run again",
         ResultLostWarning,
         stacklevel=levels_to_user(),
     )

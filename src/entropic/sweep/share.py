@@ -20,8 +20,11 @@ from entropic.files import sidecar as sidecars
 from entropic.files.attempt import Task
 from entropic.files.sidecar import Sidecar
 from entropic.protocol import lookup, publish, run
-from entropic.protocol.claim import Busy, Request, begin_first_many, claim, decide, failed, lock, undone
+from entropic.protocol.claim import Busy, begin_first_many, claim, decide, failed, lock, undone
 from entropic.protocol.context import StoreContext
+from entropic.protocol.find import find_many
+from entropic.protocol.lookup import Absent, Hit, Suspect
+from entropic.protocol.request import Progress, Request
 from entropic.protocol.wait import LONGEST, Pauses, freed, wait_for_any
 from entropic.support import process
 from entropic.support.failure import describe, message_of
@@ -46,6 +49,8 @@ class Share:
     ----------
     missing
         What is wanted, by key.
+    known
+        What was found of those that are not new.
     owner
         The call that claims.
     on_row
@@ -58,6 +63,7 @@ class Share:
         self,
         context: StoreContext[Any],
         missing: Mapping[str, Request],
+        known: Mapping[str, Suspect | Absent],
         owner: str,
         on_row: Callable[[str, Any], None],
         keep_going: bool = False,
@@ -66,9 +72,10 @@ class Share:
         self._keep_going = keep_going
         self._began, self._pid = time.time(), os.getpid()
         self._todo = deque(missing)
-        self._known_lost = {
-            id for id, request in missing.items() if request.suspect is not None
-        }  # of which the user knows
+        self._suspects = {id: one for id, one in known.items() if type(one) is Suspect}
+        self._known_lost = set(self._suspects)  # of which the user knows
+        self._seen = set(known)  # what is not new any more, or to be run again
+        self._waited: dict[str, str] = {}  # the attempts that this process has waited for
         self._busy: dict[str, Claim] = {}
         self._met: set[str | None] = set()  # owners of sets that the latest chunk could not have
         self._pauses: Pauses | None = None  # while there is nothing to do but to wait for others
@@ -76,7 +83,7 @@ class Share:
         self._claimed: deque[Task] = deque()
         self._last_taken = time.monotonic()
         self.under_way: dict[str, Task] = {}
-        self._here: Task | None = None  # the task that this thread executes
+        self._here: tuple[Task, float] | None = None  # the task that this thread executes, and when it has begun that
         self._finished: list[tuple[Task, Sidecar]] = []
         self._published_at = time.monotonic()
         self.astray: list[Outcome] = []  # what an executor could not bring home
@@ -109,7 +116,7 @@ class Share:
     def goes_on(self, attempt: str) -> bool:
         """Tell whether an attempt of ours ends, or is given back, even if nothing more happens in this thread."""
         busy: bool = self._lock._is_owned()  # type: ignore[attr-defined]
-        return not busy and (self._here is None or self._here.attempt != attempt)
+        return not busy and (self._here is None or self._here[0].attempt != attempt)
 
     # ---- handing out -------------------------------------------------------------------------------------------
     def tasks(self) -> Iterator[Task | None]:
@@ -140,9 +147,8 @@ class Share:
             self.under_way[task.id] = task
             self._claimed.popleft()  # only now, so that an interrupt finds it
             self._last_taken = time.monotonic()
-        request = self._missing[task.id]
-        if request.suspect is not None and task.id not in self._known_lost:
-            run.warn_of_loss(self._context, [request])
+        if (suspect := self._suspects.get(task.id)) is not None and task.id not in self._known_lost:
+            run.warn_of_loss(self._context, [(self._missing[task.id], suspect)])
         return task
 
     def _look_around(self) -> None:
@@ -161,8 +167,12 @@ class Share:
         if free:
             self._pauses = None
         for id in free:
-            self._missing[id].waited = self._busy.pop(id).attempt
-            self._todo.append(id)
+            self._waited[id] = self._busy.pop(id).attempt
+            self._want_again(id)
+
+    def _want_again(self, id: str) -> None:
+        self._seen.add(id)
+        self._todo.append(id)
 
     def _claim_chunk(self) -> None:
         """Claim the next few sets that nobody has."""
@@ -178,7 +188,7 @@ class Share:
 
     def _claim_first(self, ids: list[str]) -> dict[str, Task]:
         """Claim, in one transaction, those sets that nobody has ever claimed."""
-        requests = [request for id in ids if (request := self._missing[id]).fresh]
+        requests = [self._missing[id] for id in ids if id not in self._seen]
         if not requests:
             return {}
         return self._context.database.transact(
@@ -196,7 +206,7 @@ class Share:
         for id, decision in decisions.items():
             if decision == UNDONE:
                 try:
-                    decisions[id] = claim(self._context, self._missing[id], self._owner)
+                    decisions[id] = claim(self._context, self._missing[id], self._owner, self._known_of(id))
                 # It ended just now, and not well, or cannot be recorded, or not be read.
                 except (RunFailed, PublishError, UnreadableError) as error:
                     decisions[id] = error
@@ -211,9 +221,14 @@ class Share:
             return error
         failure = self._failed_meanwhile(connection, found) if found is not None and found.state == FAILED else None
         try:
-            return failure or decide(self._context, connection, self._missing[id], self._owner, found, taken)
+            return failure or decide(
+                self._context, connection, self._missing[id], self._owner, self._known_of(id), found, taken
+            )
         except ForeignFileError as error:  # said before its claim, so the transaction of the others can go on
             return error
+
+    def _known_of(self, id: str) -> Progress:
+        return Progress(suspect=self._suspects.get(id), waited=self._waited.get(id))
 
     def _sort_in(self, id: str, decision: Decision) -> bool:
         """Do with a set what was decided; False if its row is to be read."""
@@ -230,7 +245,7 @@ class Share:
         """Return the failure of a set that failed since this sweep began: all who share a sweep run it once."""
         request, failure = self._missing[found.id], self._context.ledger.failure(found.id, connection)
         ended = failure.get("started_at", 0.0) + failure.get("elapsed_seconds", 0.0)
-        if ended < self._began and found.attempt != request.waited:
+        if ended < self._began and found.attempt != self._waited.get(found.id):
             return None
         return failed(self._context, request, failure)
 
@@ -243,35 +258,35 @@ class Share:
 
     def _hold(self, task: Task) -> None:
         self._claimed.append(task)
-        self._missing[task.id].waited = None
+        self._waited.pop(task.id, None)
         self._context.lease_keeper.add(task.id, task.attempt, task.owner)
 
     def _read(self, ids: list[str]) -> None:
         """Read the rows that somebody has stored meanwhile; what has none after all is wanted again."""
-        wanted = set(ids)
-        read = self._context.rows.read_many(ids)
-        looks = {self._context.rows.id_of(raw): lookup.classify(self._context, raw) for raw in read}
-        lost = {id: raw for id, (raw, path) in looks.items() if raw is not None and path is None}
-        for id, (raw, path) in {**looks, **(lookup.look_again(self._context, lost) if lost else {})}.items():
-            request = self._missing[id]
-            request.suspect = raw
-            if path is not None:
-                self._on_row(id, self._context.row(raw, request.params, path))
-                wanted.discard(id)
-        self._todo.extend(wanted)
+        wanted = dict.fromkeys(ids)
+        for id in ids:
+            self._suspects.pop(id, None)
+        for id, found in find_many(self._context, {id: self._missing[id].params for id in ids}):
+            if type(found) is Suspect:
+                self._suspects[id] = found
+            elif type(found) is not Absent:
+                self._on_row(id, found)
+                del wanted[id]
+        for id in wanted:
+            self._want_again(id)
 
     # ---- executing here ----------------------------------------------------------------------------------------
     def execute(self, task: Task) -> Outcome:
         """Execute a task in this process."""
-        request = self._missing[task.id]
-        self._here, request.attempt, request.began = task, task.attempt, time.time()
+        began = time.time()
+        self._here = task, began
         try:
             finished, error = run.execute(self._context, task), None
         except Exception as raised:  # noqa: BLE001  (whatever a runner raises)
             finished, error = None, raised
         self._here = None  # not after an interrupt: then it is the one that was interrupted
         if error is not None:
-            return Outcome(task, None, message_of(error), describe(error, request.began), error)
+            return Outcome(task, None, message_of(error), describe(error, began), error)
         return Outcome(task, finished, TORN)
 
     # ---- taking home -------------------------------------------------------------------------------------------
@@ -301,7 +316,7 @@ class Share:
                 )
                 self.astray.append(outcome)
             else:
-                self._todo.append(task.id)  # its claim is ours, so it is claimed anew
+                self._want_again(task.id)  # its claim is ours, so it is claimed anew
             self.publish_if_due()
 
     def _fail(self, outcome: Outcome) -> None:
@@ -316,7 +331,7 @@ class Share:
             note(error, f"entropic: and its failure could not be recorded: {second}")
             recorded = True
         if not recorded:
-            self._todo.append(task.id)  # it is finished all the same, or somebody else has it
+            self._want_again(task.id)  # it is finished all the same, or somebody else has it
             return
         run.note_params(self._context, error, task)
         if self._keep_going:  # its frames hold whatever the run has made, and nobody will raise it
@@ -366,7 +381,7 @@ class Share:
         wanted = dict.fromkeys(ids)
         known = {id: raw for id in wanted if (raw := raws.get(id)) is not None}
         read = self._context.rows.read_many(wanted.keys() - known.keys())
-        for raw in (*known.values(), *(raw for raw in read if lookup.classify(self._context, raw)[1] is not None)):
+        for raw in (*known.values(), *(raw for raw in read if isinstance(lookup.classify(self._context, raw), Hit))):
             id = self._context.rows.id_of(raw)
             params = self._missing[id].params
             row = self._context.row(raw, params)
@@ -375,7 +390,8 @@ class Share:
             if log.isEnabledFor(logging.DEBUG):
                 log.debug("ran %s in %s s", self._context.describe(params, id), row.custom_data.get("elapsed_seconds"))
             self.ran += 1
-        self._todo.extend(wanted)
+        for id in wanted:
+            self._want_again(id)
 
     def bring_home(self) -> None:
         """Want again, in this process, what an executor could not bring home; say which sets, and why."""
@@ -387,7 +403,8 @@ class Share:
             "%d sets did not come home and run in this process: %s. Why: %s",
             *(len(astray), sets, "; ".join(sorted(reasons)[:5])),
         )
-        self._todo.extend(outcome.task.id for outcome in astray)
+        for outcome in astray:
+            self._want_again(outcome.task.id)
 
     # ---- keeping time, and ending ------------------------------------------------------------------------------
     def _tick(self) -> None:
@@ -418,6 +435,7 @@ class Share:
         while tasks:
             task = tasks.pop()
             self._context.lease_keeper.drop(task.attempt)
+            self._seen.add(task.id)
             self._todo.appendleft(task.id)
         self._chunk = 1
 
@@ -454,8 +472,9 @@ class Share:
                     note(error, f"entropic: and on the way out: {self.failures[id]}")
             finally:
                 here, self._here = self._here, None
-                if here is not None and self.under_way.pop(here.id, None) is not None:
-                    run.give_up(self._context, self._missing[here.id], self._owner, error)
+                if here is not None and self.under_way.pop(here[0].id, None) is not None:
+                    task, began = here
+                    run.give_up(self._context, self._missing[task.id], self._owner, error, task.attempt, began)
                 # A worker that goes on may still finish its task; then it is taken in when it is next asked for.
                 end = self._context.ledger.release if ended else self._context.ledger.abandon
                 self._let_go(self.under_way.values(), end)

@@ -33,8 +33,11 @@ from entropic.params.fields import is_duration, spelled
 from entropic.params.keys import RESERVED
 from entropic.params.same import same
 from entropic.protocol import lookup, run, verify
-from entropic.protocol.claim import Request, confirm, rehearsal, rehearse, settled
+from entropic.protocol.claim import rehearsal, rehearse, settled
 from entropic.protocol.context import ModelT, StoreContext
+from entropic.protocol.find import accept_touched, find_many
+from entropic.protocol.lookup import ABSENT, Absent, Hit, Suspect
+from entropic.protocol.request import Request
 from entropic.support.collector import paused
 from entropic.support.process import Call
 from entropic.support.signals import Terminable
@@ -123,12 +126,15 @@ class Planned(Generic[ModelT]):
         Every key in the order in which it was first seen: its row, if rows are kept and it is stored.
     missing
         What has to be run, by key.
+    known
+        What is there, by key, of those that are not new: a row whose file is not as recorded, or about to be replaced.
     left_out
         The keys of sets that failed before and are not to be run again.
     """
 
     rows: dict[str, ModelT | None] = field(default_factory=dict)
     missing: dict[str, Request] = field(default_factory=dict)
+    known: dict[str, Suspect | Absent] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
 
 
@@ -198,22 +204,21 @@ def _stored(context: StoreContext[ModelT], planned: Planned[ModelT]) -> Iterator
     without = {*planned.missing, *planned.left_out}
     ids = (id for id in planned.rows if id not in without)
     while batch := list(itertools.islice(ids, PLANNED_TOGETHER // 10)):
-        found = {context.rows.id_of(raw): raw for raw in context.rows.read_many(batch)}
+        looks = dict(lookup.read_many(context, batch))
         for id in batch:
-            raw = found.get(id)
-            path = None if raw is None else lookup.classify(context, raw)[1]
-            if path is None:  # a newer result may lack just its publication
+            look = looks.get(id, ABSENT)
+            if not isinstance(look, Hit):  # a newer result may lack just its publication
                 if context.read_only is None:
                     settled(context, id, lambda *_: True)
-                raw, path = lookup.read(context, id)
-                if raw is not None and path is None and lookup.only_mtime_differs(context, raw):
-                    path = context.rows.file_of(raw)  # as `plan` has found it, or copied since
-            if path is None:
+                look = lookup.read(context, id)
+            if isinstance(look, Suspect):  # as `plan` has found it, or copied since
+                look = accept_touched(context, {id: look}).get(id, look)
+            if not isinstance(look, Hit):
                 raise ResultMissingError(
                     f"the result of {context.schema.name} {id} was removed while the sweep went on; call again to "
                     "run it"
                 )
-            yield context.rows.build(raw, path)
+            yield context.rows.build(look.raw, look.path)
 
 
 def carry_out(
@@ -227,14 +232,16 @@ def carry_out(
     bar = Bar(wanted, context.schema.name, len(planned.rows) - len(planned.left_out), stored)
     with Terminable(), bar, (call := Call()).under_way:
         if missing:
-            lost = [request for request in missing.values() if request.suspect is not None]
+            lost = [(missing[id], one) for id, one in planned.known.items() if type(one) is Suspect]
             if lost:
                 run.warn_of_loss(context, lost)
             rehearse_together(context, missing)
             attempt.prepare(context.staging)
             coming: deque[tuple[str, ModelT]] = deque()
             keep_going = options.on_error == "continue"
-            share = Share(context, missing, call.name, lambda id, row: coming.append((id, row)), keep_going)
+            share = Share(
+                context, missing, planned.known, call.name, lambda id, row: coming.append((id, row)), keep_going
+            )
             call.ends_without_us = share.goes_on
             used = executor or Serial(share.execute)
             steps = drive(share, used)
@@ -332,6 +339,7 @@ def plan(
         planned.left_out = [id for id in planned.missing if id in failed]
         for id in planned.left_out:
             del planned.missing[id]
+            planned.known.pop(id, None)
     return planned
 
 
@@ -351,51 +359,17 @@ def _plan_batch(
             fresh[id] = one
         else:
             _check_repeated(context, id, one, rows[id], fresh, missing)
-    suspects: dict[str, Any] = {}
-    absent = dict(fresh)
-    for id, row in _find(context, fresh, suspects, changes):
+    absent, known = dict(fresh), planned.known
+    for id, found in find_many(context, fresh, changes):
+        if type(found) is Suspect or type(found) is Absent:
+            known[id] = found
+            continue
         del absent[id]
         if keep_rows:
-            rows[id] = row
+            rows[id] = found
     for id, one in absent.items():
         missing[id] = run.prepare(context, id, one, {})
-        missing[id].suspect, missing[id].fresh = suspects.get(id), id not in suspects
     return fresh
-
-
-def _find(
-    context: StoreContext[ModelT], wanted: Mapping[str, Mapping[str, Any]], suspects: dict[str, Any], changes: bool
-) -> Iterator[tuple[str, ModelT]]:
-    """Yield the key and the row of each wanted set that is stored; the others that have a row go to `suspects`."""
-    unclear = list(wanted)
-    if context.rows.is_direct:
-        plain_hit, unclear = lookup.fast_check(context), []
-        for raw in context.rows.brief_many(wanted):
-            row = plain_hit(raw, wanted[raw[0]])
-            if row is None:
-                unclear.append(raw[0])
-            else:
-                yield raw[0], row
-    for raw in context.rows.read_many(unclear):
-        id = context.rows.id_of(raw)
-        suspect, path = lookup.classify(context, raw)
-        if path is None:
-            context.verify(raw, wanted[id])
-            suspects[id] = suspect
-        else:
-            yield id, context.row(raw, wanted[id], path)
-    lost = {id: raw for id, raw in suspects.items() if raw is not None}
-    for id, (suspect, path) in (lookup.look_again(context, lost) if lost else {}).items():
-        suspects[id] = suspect
-        if path is not None:
-            del suspects[id]
-            yield id, context.row(suspect, wanted[id], path)
-    touched = {id: raw for id, raw in suspects.items() if raw is not None and lookup.only_mtime_differs(context, raw)}
-    for id, raw in (
-        confirm(context, touched) if touched and changes and context.read_only is None else touched
-    ).items():
-        del suspects[id]
-        yield id, context.row(raw, wanted[id])
 
 
 def _check_repeated(

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from entropic.db.ledger import RUNNING, Claim
+from entropic.db.raw import Raw, Recorded
 from entropic.files.measure import measure
 from entropic.params.keys import Hasher
 from entropic.protocol import lookup
 from entropic.protocol.context import StoreContext
-from entropic.protocol.lookup import difference
+from entropic.protocol.lookup import Suspect, difference
 from entropic.support.show import html_table, one_line
 from entropic.upkeep.recover import collect, release_dead, survey
 
@@ -117,17 +118,17 @@ def check(context: StoreContext[Any]) -> Report:
     report = Report()
     checksums = context.ledger.checksums()
     with_row: dict[str, str] = {}
-    lost: dict[str, Any] = {}
+    lost: dict[str, Raw] = {}
     for raw in context.rows.all():
         report.rows += 1
         id, path = context.rows.id_of(raw), context.rows.file_of(raw)
         with_row[id] = path
-        if not _is_as_recorded(context, raw, path):
+        if not _is_as_recorded(raw, path):
             lost[id] = raw
         _check_values(context, report, raw, id, path, checksums.get(id))
-    for id, (raw, seen) in lookup.look_again(context, lost).items():
-        if raw is not None and seen is None:
-            _check_file(context, report, raw, id, context.rows.file_of(raw))
+    for id, look in lookup.look_again(context, lost).items():
+        if isinstance(look, Suspect):
+            _check_file(context, report, look.raw, id, context.rows.file_of(look.raw))
     for claim in context.ledger.all():
         _check_claim(context, report, claim, with_row)
     for flawed, what in context.ledger.flawed():
@@ -141,13 +142,13 @@ def check(context: StoreContext[Any]) -> Report:
     return report
 
 
-def _is_as_recorded(context: StoreContext[Any], raw: Any, path: str) -> bool:
-    size, found = context.rows.seen_of(raw)[1], measure(path)
+def _is_as_recorded(raw: Raw, path: str) -> bool:
+    size, found = Recorded.of(raw).size, measure(path)
     return found is not None and size in (None, found.size)
 
 
 def _check_file(context: StoreContext[Any], report: Report, raw: Any, id: str, path: str) -> None:
-    size, found = context.rows.seen_of(raw)[1], measure(path)
+    size, found = Recorded.of(raw).size, measure(path)
     if found is None:
         report.missing.append(Finding(id, path, f"{id}: its result file {path} is gone; it runs again when asked for"))
     elif size is not None and found.size != size:

@@ -1,0 +1,44 @@
+"""A raw row: what one statement returns of a key, before an instance of the user's model is made of it."""
+
+import os
+from typing import Any, NamedTuple
+
+# The columns of the table, as the driver gives them, then what `Recorded` names.
+Raw = tuple[Any, ...]
+# What `Rows.brief` returns: the key, the other columns without `result_file`, then the size, the mtime and the place.
+BRIEF_TAIL = slice(-3, None)
+PLACE = -1
+
+
+class Recorded(NamedTuple):
+    """What the ledger says of a raw row: its last four values; all None where it does not know the key.
+
+    Attributes
+    ----------
+    running
+        The attempt that runs.
+    size, mtime_ns
+        Those that the result file had.
+    place
+        Where that lies: below the folder of the results, or absolute if it was registered.
+    """
+
+    running: str | None
+    size: int | None
+    mtime_ns: int | None
+    place: str | None
+
+    @classmethod
+    def of(cls, raw: Raw) -> "Recorded":
+        """Return what is recorded of a raw row."""
+        return cls._make(raw[-4:])
+
+    @property
+    def is_registered(self) -> bool:
+        """Whether the file was made elsewhere, and lies where the user has put it."""
+        return self.place is not None and str(self.place).startswith(os.sep)
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether the file is one that the store has brought to its place."""
+        return self.place is not None and not self.is_registered

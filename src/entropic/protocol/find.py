@@ -1,0 +1,124 @@
+"""From params to their rows, for one set and for many: all that asks for a stored result comes through here.
+
+A hit is its row by then; whatever is none is a `Suspect` or `Absent`.
+"""
+
+import os
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from typing import TypeVar
+
+from entropic.db.raw import BRIEF_TAIL, Raw
+from entropic.params.keys import Params
+from entropic.params.model import Base
+from entropic.protocol import lookup, verify
+from entropic.protocol.claim import confirm
+from entropic.protocol.context import ModelT, StoreContext
+from entropic.protocol.lookup import ABSENT, Absent, Hit, Look, Suspect
+
+# The key of some params, and their row, or why that is no hit.
+Found = tuple[str, ModelT | Suspect | Absent]
+T = TypeVar("T")
+
+
+def finder(context: StoreContext[ModelT]) -> Callable[[Params], Found[ModelT]]:
+    """Return the function that finds the row of some params, made once for a store: all of a hit is in it.
+
+    A call for each step, and looking up what the step needs, would be a tenth of a hit. It knows only what most hits
+    are; everything else is looked at `slowly`.
+    """
+    key_of, brief, plain_hit = context.hasher.__call__, context.rows.brief, fast_check(context)
+
+    def find(params: Params) -> Found[ModelT]:
+        id = key_of(params)
+        raw = brief(id)
+        if raw is None:
+            return id, ABSENT
+        row = plain_hit(raw, params)
+        return id, find_slowly(context, id, params) if row is None else row
+
+    def slowly(params: Params) -> Found[ModelT]:
+        id = key_of(params)
+        return id, find_slowly(context, id, params)
+
+    return find if context.rows.is_direct else slowly
+
+
+def find_many(
+    context: StoreContext[ModelT], wanted: Mapping[str, Params], changes: bool = True
+) -> Iterator[Found[ModelT]]:
+    """Find the rows of many sets, given by key, in a few queries; what is not yielded was never stored.
+
+    Parameters
+    ----------
+    changes
+        Whether the time of a file that was copied may be recorded anew.
+    """
+    unclear = list(wanted)
+    if context.rows.is_direct:
+        plain_hit, unclear = fast_check(context), []
+        for raw in context.rows.brief_many(wanted):
+            row = plain_hit(raw, wanted[raw[0]])
+            if row is None:
+                unclear.append(raw[0])
+            else:
+                yield raw[0], row
+    suspects: dict[str, Suspect] = {}
+    for id, look in lookup.read_many(context, unclear):
+        if isinstance(look, Hit):
+            yield id, context.row(look.raw, wanted[id], look.path)
+            continue
+        if look.raw is not None:
+            context.verify(look.raw, wanted[id])
+        if isinstance(look, Suspect):
+            suspects[id] = look
+        else:
+            yield id, look
+    touched = accept_touched(context, suspects, changes)
+    for id, suspect in suspects.items():
+        hit = touched.get(id)
+        yield id, suspect if hit is None else context.row(hit.raw, wanted[id], hit.path)
+
+
+def fast_check(context: StoreContext[ModelT]) -> Callable[[Raw, Params], ModelT | None]:
+    """Return the function that makes a row of what `rows.brief` returned, if it surely is the hit of some params."""
+    rows, schema, folder, is_folder = context.rows, context.schema, context.staging.results_dir + os.sep, stat.S_IFDIR
+    build, check, tail = rows.build_brief, verify.verify, BRIEF_TAIL
+
+    def plain_hit(raw: Raw, params: Params) -> ModelT | None:
+        size, mtime_ns, place = raw[tail]
+        if place is None:
+            return None
+        try:
+            path = folder + place
+            seen = os.stat(path)
+        except (OSError, ValueError, TypeError):  # not there, or no name of a file: whoever locks it says so
+            return None
+        if seen.st_mtime_ns != mtime_ns or seen.st_size != size or seen.st_mode & is_folder:
+            return None
+        row = build(raw, path)
+        check(schema, rows, row.__dict__, params)
+        return row
+
+    return plain_hit
+
+
+def find_slowly(context: StoreContext[ModelT], id: str, params: Params) -> ModelT | Suspect | Absent:
+    """Find a row that may be running, registered, a folder, suspect, or not made of plain columns."""
+    look: Look = lookup.read(context, id)
+    if isinstance(look, Suspect):
+        look = accept_touched(context, {id: look}).get(id, look)
+    return context.row(look.raw, params, look.path) if isinstance(look, Hit) else look
+
+
+def accept_touched(
+    context: StoreContext[Base], suspects: Mapping[str, Suspect], changes: bool = True
+) -> dict[str, Hit]:
+    """Return those of some suspects whose files only bear another time than recorded, as the hits that they are.
+
+    That time is recorded anew, under the lock, unless nothing may be changed.
+    """
+    touched = {id: one.raw for id, one in suspects.items() if lookup.only_mtime_differs(context, one.raw)}
+    if touched and changes and context.read_only is None:
+        touched = confirm(context, touched)
+    return {id: Hit(raw, context.rows.file_of(raw)) for id, raw in touched.items()}

@@ -1,0 +1,53 @@
+"""What a call wants, which never changes, and how far it has come with that."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from entropic.protocol.lookup import Suspect
+
+
+class Request(NamedTuple):
+    """A key that a call wants, with all that is needed to run it.
+
+    Attributes
+    ----------
+    columns, values
+        The user's columns, and their values as the driver stores them.
+    """
+
+    id: str
+    params: Mapping[str, Any]
+    columns: tuple[str, ...]
+    values: tuple[Any, ...]
+    custom_data: dict[str, Any]
+
+    def row(self) -> dict[str, Any]:
+        """Return the values by column."""
+        return dict(zip(self.columns, self.values, strict=True))
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a call has come with what it wants. Only the call itself writes it; to whom it asks it is what is known.
+
+    Attributes
+    ----------
+    forced
+        Whether the call still owes a run of its own.
+    is_new
+        Whether neither a row nor a claim was seen, nor has this call tried to claim it.
+    suspect
+        The row whose file was not as recorded.
+    waited
+        The attempt that the call has waited for last.
+    attempt, began
+        The attempt that it has begun last, and when, in seconds since 1970.
+    """
+
+    forced: bool = False
+    is_new: bool = False
+    suspect: Suspect | None = None
+    waited: str | None = None
+    attempt: str | None = None
+    began: float | None = None
