@@ -44,7 +44,7 @@ with _paused():  # what is made here lives as long as the process; collections a
     from entropic.protocol.wait import Owner
     from entropic.store import Store
     from entropic.sweep.plan import Plan
-    from entropic.upkeep.gc import Disposal, Removal
+    from entropic.upkeep.disposal import Disposal, Removal
     from entropic.upkeep.repair import Finding, Repair, Report
 
 __version__ = "3.0.0.dev0"

@@ -20,8 +20,10 @@ from entropic.protocol import delete, find, register, run
 from entropic.protocol.context import ModelT, StoreContext
 from entropic.support.show import html_table
 from entropic.sweep import plan, sweep
+from entropic.sweep.options import Options
 from entropic.upkeep import copy, gc, recover, repair
-from entropic.upkeep.gc import Disposal, Limits
+from entropic.upkeep.disposal import Disposal
+from entropic.upkeep.gc import Limits
 from entropic.upkeep.opening import Opening
 from entropic.upkeep.repair import Repair, Report
 
@@ -206,7 +208,7 @@ class Store(Generic[ModelT]):
         progress
             Whether to show a progress bar; None for only in a terminal or a notebook.
         """
-        options = sweep.Options(client, workers, on_error, retry_failed, timeout, progress)
+        options = Options(client, workers, on_error, retry_failed, timeout, progress)
         recover.collect(self._context)
         return self._runs(sweep.sweep(self._context, params, options))
 
@@ -227,7 +229,7 @@ class Store(Generic[ModelT]):
         Rows are not kept, so a million of them need no more memory than their keys. Closing the iterator ends the
         sweep as an interrupt does.
         """
-        options = sweep.Options(client, workers, on_error, retry_failed, timeout, progress)
+        options = Options(client, workers, on_error, retry_failed, timeout, progress)
         recover.collect(self._context)
         return sweep.stream(self._context, params, options)
 

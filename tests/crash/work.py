@@ -14,7 +14,7 @@ from databases import until
 from entropic import Base, Mapped, ResultLostWarning, Store
 from entropic.files import attempt
 from entropic.support import process
-from entropic.sweep import share
+from entropic.sweep import claims, outbox
 from entropic.upkeep.recover import collect
 
 warnings.simplefilter("ignore", ResultLostWarning)  # results are lost on purpose
@@ -183,7 +183,7 @@ def do(made, operation, folder):
 
 def steadily():
     """Let a sweep pass the same steps however slow the machine is: only its end publishes, nothing is given back."""
-    share.CHUNK_SECONDS = share.PUBLISH_SECONDS = share.GIVE_BACK_SECONDS = 300.0
+    claims.CHUNK_SECONDS = outbox.PUBLISH_SECONDS = claims.GIVE_BACK_SECONDS = 300.0
 
 
 def suffer(folder, operation, shape, fault=None, trace=None, elsewhere=None, then=(), **options):

@@ -15,7 +15,7 @@ from entropic.cli.values import params
 from entropic.cli.work import Grid, sets
 from entropic.store import Store
 from entropic.sweep.plan import duration
-from entropic.upkeep.gc import amount
+from entropic.upkeep.disposal import amount
 
 
 @command("status", "[STORE]", "entropic status model.py:store", looks=True)

@@ -14,7 +14,7 @@ from entropic.cli.output import cell, put, put_json
 from entropic.cli.values import filters, seconds, size
 from entropic.files.measure import measure
 from entropic.store import Store
-from entropic.upkeep.gc import Disposal, amount
+from entropic.upkeep.disposal import Disposal, amount
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
 

@@ -21,7 +21,7 @@ from entropic.params.fields import unknown_key
 from entropic.params.keys import RESERVED
 from entropic.store import Store
 from entropic.support.passwords import without_passwords
-from entropic.upkeep.gc import amount
+from entropic.upkeep.disposal import amount
 
 PAGE = 50  # rows on a terminal, if nobody says
 _SECONDS = "elapsed_seconds"

@@ -61,7 +61,7 @@ class Database:
         """What a driver raises for a row that breaks a rule."""
         self.failures: tuple[type[Exception], ...] = (driver.OperationalError, driver.InternalError)
         """What a driver raises for a database that is not well."""
-        self.types: Mapping[str, Any] = {}
+        self.types: Mapping[str, object] = {}
         """Those of the columns of the store's table, as they are in the database, by name."""
         self.absent = Absent(self.engine, self.dialect)
         self.kind = self._kind_of_connection()
@@ -191,7 +191,7 @@ class Database:
         if (reason := self.dialect.locked_up()) is not None:
             raise ReadOnlyError(reason)
 
-        def action() -> Mapping[str, Any]:
+        def action() -> Mapping[str, object]:
             self.dialect.create()
             with self.engine.connect() as connection:
                 self.dialect.check(self.engine)
@@ -205,7 +205,7 @@ class Database:
         check_width(table, model, self.dialect)
         self.types = self._explained(action)
 
-    def _look_at(self, table: sa.Table, model: str) -> Mapping[str, Any]:
+    def _look_at(self, table: sa.Table, model: str) -> Mapping[str, object]:
         with self.engine.connect() as connection:
             self.dialect.check(self.engine)
             self.absent.look(connection, [table, *own.tables.values()])

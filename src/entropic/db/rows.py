@@ -176,7 +176,7 @@ class Rows(Generic[ModelT_co]):
                 values[self._schema.attributes[column.name]] = back(value) if back else value
         return values
 
-    def values_of(self, bound: Mapping[str, Any], attributes: Iterable[str]) -> dict[str, Any]:
+    def values_of(self, bound: Mapping[str, object], attributes: Iterable[str]) -> dict[str, Any]:
         """Return the values of some of the user's columns, by attribute, from what `bind` returned by column."""
         values = {}
         for name in attributes:
@@ -190,7 +190,7 @@ class Rows(Generic[ModelT_co]):
         return checksum([raw[i] if i not in self._json else sorted_json(raw[i]) for i in self._own])
 
     # ---- writing -----------------------------------------------------------------------------------------------
-    def bind_plain(self, params: Mapping[str, Any]) -> tuple[Any, ...] | None:
+    def bind_plain(self, params: Mapping[str, object]) -> tuple[Any, ...] | None:
         """Return what `bind` would return of a set of plain values for all of the user's columns; else None."""
         plain = self._plain
         if plain is None or len(params) != len(plain):
@@ -206,7 +206,7 @@ class Rows(Generic[ModelT_co]):
             return None
         return tuple(bound)
 
-    def bind(self, values: Mapping[str, Any], name: str) -> dict[str, Any]:
+    def bind(self, values: Mapping[str, object], name: str) -> dict[str, Any]:
         """Return the values of the user's columns as the driver stores them, defaults included.
 
         Parameters
@@ -269,9 +269,11 @@ class Rows(Generic[ModelT_co]):
             for column, value in zip(columns, values, strict=True)
         )
 
-    def altered(self, connection: Connection, values: Mapping[str, Any]) -> str | None:
+    def altered(self, connection: Connection, values: Mapping[str, object]) -> str | None:
         """Return a column that does not hold what the transaction has just inserted into it; None if there is none."""
-        raw: Any = self.read_within(connection, values["id"]) if self._doubtful else None
+        raw = self.read_within(connection, str(values["id"])) if self._doubtful else None
+        if raw is None:
+            return None
         for name, (place, _) in self._doubtful.items():
             if name in values and canonical(raw[place]) != canonical(values[name]):
                 return name
@@ -307,15 +309,15 @@ class Rows(Generic[ModelT_co]):
         """Return a value of one of the user's columns as the driver stores it."""
         return self._bound(self._columns[key], value, key)
 
-    def upsert(self, connection: Connection, values: Mapping[str, Any]) -> None:
+    def upsert(self, connection: Connection, values: Mapping[str, object]) -> None:
         """Insert or overwrite a row, given by column name as the driver stores it."""
         for sql, in_order in self._upsert(tuple(values)):
             if connection.execute(sql, in_order(*values.values())).rowcount:
                 return
 
-    def upsert_many(self, connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
+    def upsert_many(self, connection: Connection, rows: Iterable[Mapping[str, object]]) -> None:
         """Insert or overwrite many rows."""
-        alike: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+        alike: dict[tuple[str, ...], list[Mapping[str, object]]] = {}
         for values in rows:
             alike.setdefault(tuple(values), []).append(values)
         for columns, several in alike.items():
@@ -336,7 +338,7 @@ class Rows(Generic[ModelT_co]):
             self._upserts[columns] = found
         return found
 
-    def written(self, values: Mapping[str, Any], size: int, mtime_ns: int, place: str) -> Raw | None:
+    def written(self, values: Mapping[str, object], size: int, mtime_ns: int, place: str) -> Raw | None:
         """Return the raw row of a run that was recorded just now, without reading it; None if it must be read.
 
         Parameters
@@ -359,7 +361,7 @@ class Rows(Generic[ModelT_co]):
         """Delete a row."""
         connection.execute(self._delete.sql, (id,))
 
-    def own_checksum(self, bound: Mapping[str, Any]) -> int:
+    def own_checksum(self, bound: Mapping[str, object]) -> int:
         """Return the checksum that a row will have, from what `bind` returned."""
         if not self._json:
             return checksum(map(bound.get, self._own_names))
@@ -402,13 +404,13 @@ def _is_made_here(column: sa.Column[Any]) -> bool:
 class _Context:
     """What a column default that takes a context may ask for."""
 
-    def __init__(self, values: Mapping[str, Any]) -> None:
+    def __init__(self, values: Mapping[str, object]) -> None:
         self.current_parameters = dict(values)
 
     def get_current_parameters(self, isolate_multiinsert_groups: bool = True) -> dict[str, Any]:
         return self.current_parameters
 
 
-def _default(column: sa.Column[Any], values: Mapping[str, Any]) -> Any:
+def _default(column: sa.Column[Any], values: Mapping[str, object]) -> Any:
     default: Any = column.default
     return default.arg(_Context(values)) if default.is_callable else default.arg

@@ -30,7 +30,7 @@ class Statement:
         self._names: tuple[str, ...] = tuple(compiled.positiontup or ())
         self._fixed = {name: value for name, value in compiled.params.items() if value is not None}
 
-    def values(self, given: Mapping[str, Any]) -> tuple[Any, ...]:
+    def values(self, given: Mapping[str, object]) -> tuple[Any, ...]:
         """Return the values in the order of the text; constants of the statement need not be given."""
         return tuple(map({**self._fixed, **given}.__getitem__, self._names))
 

@@ -225,7 +225,7 @@ def execute(task: Task, runner: Runner, target: str) -> float:
 _IMMUTABLE = {int, float, str, bool, type(None)}
 
 
-def copied(params: Mapping[str, Any]) -> dict[str, Any]:
+def copied(params: Mapping[str, object]) -> dict[str, Any]:
     """Return params that nobody else can change.
 
     Raises

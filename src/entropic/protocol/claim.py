@@ -14,7 +14,7 @@ from entropic.files.attempt import Task, inside
 from entropic.files.measure import measure
 from entropic.files.sidecar import Sidecar, Unreadable
 from entropic.params.keys import RESERVED
-from entropic.params.model import now_as_text
+from entropic.params.model import Base, now_as_text
 from entropic.protocol import publish
 from entropic.protocol.clear import finish_delete
 from entropic.protocol.context import StoreContext
@@ -42,7 +42,7 @@ class Pending:
 Act = Callable[[Connection, Claim | None, set[str]], T]
 
 
-def settled(context: StoreContext[Any], id: str, act: Act[T]) -> T | None:
+def settled(context: StoreContext[Base], id: str, act: Act[T]) -> T | None:
     """Lock the claim of a key, look, and act under the lock; None if something half done was finished instead.
 
     What somebody else has left half done lacks only what anyone can do, whether its owner lives or not: a finished
@@ -75,12 +75,12 @@ def settled(context: StoreContext[Any], id: str, act: Act[T]) -> T | None:
     return result
 
 
-def lock(context: StoreContext[Any], connection: Connection, id: str) -> tuple[Claim | None, set[str]]:
+def lock(context: StoreContext[Base], connection: Connection, id: str) -> tuple[Claim | None, set[str]]:
     """Read the claim under the lock, and the places that other models hold for the same id."""
     return context.ledger.lock(connection, id)
 
 
-def undone(context: StoreContext[Any], found: Claim | None) -> Pending | None:
+def undone(context: StoreContext[Base], found: Claim | None) -> Pending | None:
     """Look whether the claim lacks only what anyone can do."""
     if found is None or found.state not in (RUNNING, DELETING):
         return None
@@ -88,7 +88,7 @@ def undone(context: StoreContext[Any], found: Claim | None) -> Pending | None:
     return Pending(found, finished) if finished is not None or found.state == DELETING else None
 
 
-def tidy(context: StoreContext[Any], pending: Pending) -> None:
+def tidy(context: StoreContext[Base], pending: Pending) -> None:
     """Do what is left after somebody else's transaction was finished."""
     if pending.finished is None:
         finish_delete(context, pending.claim)
@@ -96,7 +96,7 @@ def tidy(context: StoreContext[Any], pending: Pending) -> None:
         publish.clean(context, pending.finished)
 
 
-def claim(context: StoreContext[Any], request: Request, owner: str, known: Progress) -> Task | Busy | None:
+def claim(context: StoreContext[Base], request: Request, owner: str, known: Progress) -> Task | Busy | None:
     """Claim a wanted key: its task, who is at it, or None if its row is to be read again."""
 
     def act(connection: Connection, found: Claim | None, taken: set[str]) -> Task | Busy | None:
@@ -105,13 +105,13 @@ def claim(context: StoreContext[Any], request: Request, owner: str, known: Progr
     return settled(context, request.id, act)
 
 
-def is_busy(found: Claim | None, owner: str) -> bool:
+def is_busy(found: Claim | None, owner: str | None = None) -> bool:
     """Tell whether somebody else runs the key and lives."""
     return found is not None and found.state == RUNNING and found.owner != owner and not found.dead
 
 
 def decide(
-    context: StoreContext[Any],
+    context: StoreContext[Base],
     connection: Connection,
     request: Request,
     owner: str,
@@ -140,7 +140,7 @@ def decide(
     return begin(context, connection, found, taken, request, owner)
 
 
-def finished_sidecar(context: StoreContext[Any], found: Claim) -> Sidecar | None:
+def finished_sidecar(context: StoreContext[Base], found: Claim) -> Sidecar | None:
     """Return the sidecar of a running claim, if its attempt is finished.
 
     Raises
@@ -160,7 +160,7 @@ def finished_sidecar(context: StoreContext[Any], found: Claim) -> Sidecar | None
     )
 
 
-def confirm(context: StoreContext[Any], suspects: Mapping[str, Raw]) -> dict[str, Raw]:
+def confirm(context: StoreContext[Base], suspects: Mapping[str, Raw]) -> dict[str, Raw]:
     """Record anew, under the lock, the time of files that only bear another than was recorded.
 
     Parameters
@@ -189,7 +189,7 @@ def confirm(context: StoreContext[Any], suspects: Mapping[str, Raw]) -> dict[str
     return context.database.transact(work)
 
 
-def _is_suspect(context: StoreContext[Any], connection: Connection, suspect: Raw, raw: Raw) -> bool:
+def _is_suspect(context: StoreContext[Base], connection: Connection, suspect: Raw, raw: Raw) -> bool:
     """Tell whether the row is still the one whose file was not as recorded."""
     recorded = Recorded.of(raw)
     if Recorded.of(suspect)[1:] != recorded[1:]:  # whatever runs
@@ -203,7 +203,7 @@ def _is_suspect(context: StoreContext[Any], connection: Connection, suspect: Raw
 
 
 def begin(
-    context: StoreContext[Any],
+    context: StoreContext[Base],
     connection: Connection,
     found: Claim | None,
     taken: set[str],
@@ -228,7 +228,7 @@ def begin(
     return _task(context, request, owner, attempt, place, old)
 
 
-def begin_first(context: StoreContext[Any], connection: Connection, request: Request, owner: str) -> Task | None:
+def begin_first(context: StoreContext[Base], connection: Connection, request: Request, owner: str) -> Task | None:
     """Claim a key that was never claimed, in one statement, which needs no look: there can be no sidecar yet.
 
     None if it was claimed before, or might be refused; then `claim` decides.
@@ -241,7 +241,7 @@ def begin_first(context: StoreContext[Any], connection: Connection, request: Req
 
 
 def begin_first_many(
-    context: StoreContext[Any], connection: Connection, requests: Iterable[Request], owner: str
+    context: StoreContext[Base], connection: Connection, requests: Iterable[Request], owner: str
 ) -> dict[str, Task]:
     """Claim those of many keys that were never claimed, inside a transaction; return their tasks by id."""
     places: dict[str, str] = {}
@@ -257,7 +257,7 @@ def begin_first_many(
 
 
 def _task(
-    context: StoreContext[Any], request: Request, owner: str, attempt: str, place: str, old: Claim | None
+    context: StoreContext[Base], request: Request, owner: str, attempt: str, place: str, old: Claim | None
 ) -> Task:
     return Task(
         staging=context.staging,
@@ -277,7 +277,7 @@ def _task(
     )
 
 
-def without_reserved(params: Mapping[str, Any]) -> dict[str, Any]:
+def without_reserved(params: Mapping[str, object]) -> dict[str, Any]:
     """Return the params without the reserved keys."""
     if _RESERVED.isdisjoint(params):
         return dict(params)
@@ -302,7 +302,7 @@ def _take_back(connection: Connection) -> None:
     connection.execute("RELEASE SAVEPOINT rehearsal")
 
 
-def row_of(context: StoreContext[Any], request: Request, result_file: str) -> dict[str, Any]:
+def row_of(context: StoreContext[Base], request: Request, result_file: str) -> dict[str, Any]:
     """Return the whole row of a wanted key, made now, by column as the driver stores it."""
     return {
         "id": request.id,
@@ -313,7 +313,7 @@ def row_of(context: StoreContext[Any], request: Request, result_file: str) -> di
     }
 
 
-def rehearse(context: StoreContext[Any], connection: Connection, request: Request) -> None:
+def rehearse(context: StoreContext[Base], connection: Connection, request: Request) -> None:
     """Insert the row, to be taken back: what the table refuses, or would change, is refused before the run.
 
     Raises
@@ -337,7 +337,7 @@ def rehearse(context: StoreContext[Any], connection: Connection, request: Reques
         )
 
 
-def _free_place(context: StoreContext[Any], request: Request, taken: set[str]) -> str:
+def _free_place(context: StoreContext[Base], request: Request, taken: set[str]) -> str:
     first = ""
     for place in context.staging.places(request.id):
         first = first or place
@@ -350,7 +350,7 @@ def _free_place(context: StoreContext[Any], request: Request, taken: set[str]) -
     )
 
 
-def failed(context: StoreContext[Any], request: Request, failure: dict[str, Any]) -> RunFailed:
+def failed(context: StoreContext[Base], request: Request, failure: dict[str, Any]) -> RunFailed:
     """Return the error for a call that waited for an attempt which failed."""
     return RunFailed(
         f"the attempt that this call waited for failed: {context.describe(request.params, request.id)} raised "

@@ -1,20 +1,20 @@
 """What is left to do once a row is deleted: its file goes into a slot, which is spent before the claim moves on."""
 
 import os
-from typing import Any
 
 from entropic.db.ledger import Claim
 from entropic.files import place as places
 from entropic.files.durable import sync_names
+from entropic.params.model import Base
 from entropic.protocol.context import StoreContext
 
 
-def slot_of(context: StoreContext[Any], id: str, attempt: str) -> str:
+def slot_of(context: StoreContext[Base], id: str, attempt: str) -> str:
     """Return the name of the slot of a delete."""
     return f"{context.key_of(id)}.{attempt}.slot"
 
 
-def finish_delete(context: StoreContext[Any], deleting: Claim) -> bool:
+def finish_delete(context: StoreContext[Base], deleting: Claim) -> bool:
     """Remove a deleted row's file; the deleter does it, and anyone who finds it half done.
 
     False if something of it is left in the staging folder.
@@ -30,17 +30,17 @@ def finish_delete(context: StoreContext[Any], deleting: Claim) -> bool:
     return not os.path.lexists(left)
 
 
-def clear(context: StoreContext[Any], deleting: Claim, slot: str) -> None:
+def clear(context: StoreContext[Base], deleting: Claim, slot: str) -> None:
     """Move the file into the slot, which works once."""
     if deleting.published is not None and deleting.path is not None:
         places.clear(context.staging, slot, deleting.path, deleting.published, bool(deleting.extra))
 
 
-def spend(context: StoreContext[Any], slot: str) -> None:
+def spend(context: StoreContext[Base], slot: str) -> None:
     """End the time in which the file can be moved."""
     places.spend(context.staging, slot)
 
 
-def release(context: StoreContext[Any], deleting: Claim) -> None:
+def release(context: StoreContext[Base], deleting: Claim) -> None:
     """Let the claim move on: nothing of ours is left at its place."""
     context.database.transact(lambda connection: context.ledger.cleared(connection, deleting.id, deleting.attempt))

@@ -6,6 +6,7 @@ from typing import Any, Generic, TypeVar
 
 from entropic.db.engine import Database
 from entropic.db.ledger import Ledger
+from entropic.db.raw import Raw
 from entropic.db.rows import Rows
 from entropic.errors import ReadOnlyError
 from entropic.files import sidecar as sidecars
@@ -61,7 +62,7 @@ class StoreContext(Generic[ModelT_co]):
         told = sidecars.inspect(self.staging, self.key_of(id), attempt)
         return told.newer if isinstance(told, sidecars.Unreadable) else told is not None
 
-    def row(self, raw: Any, params: Mapping[str, Any], path: str | None = None) -> ModelT_co:
+    def row(self, raw: Raw, params: Mapping[str, object], path: str | None = None) -> ModelT_co:
         """Return the instance of a raw row, once it is known to be what these params ask for.
 
         `path` is that of its file, if it is known already.
@@ -74,7 +75,7 @@ class StoreContext(Generic[ModelT_co]):
         verify.verify(self.schema, self.rows, row.__dict__, params)
         return row
 
-    def verify(self, raw: Any, params: Mapping[str, Any]) -> None:
+    def verify(self, raw: Raw, params: Mapping[str, object]) -> None:
         """Compare a raw row with the params that were asked for under its key.
 
         Raises
@@ -84,7 +85,7 @@ class StoreContext(Generic[ModelT_co]):
         """
         verify.verify(self.schema, self.rows, self.rows.plain(raw), params)
 
-    def average_seconds(self, raws: Iterable[Any]) -> float | None:
+    def average_seconds(self, raws: Iterable[Raw]) -> float | None:
         """Return how long runs took on average, by some of their raw rows; None if none of them says so."""
         found = [(self.rows.plain(raw)["custom_data"] or {}).get("elapsed_seconds") for raw in raws]
         times = [seconds for seconds in found if isinstance(seconds, int | float)]

@@ -2,8 +2,8 @@
 
 import contextlib
 import os
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Generic, NamedTuple, TypeVar
 
 from entropic.db.connection import Connection
 from entropic.db.ledger import Claim, new_attempt
@@ -12,6 +12,7 @@ from entropic.errors import PublishError
 from entropic.files import logs
 from entropic.files import place as places
 from entropic.files.measure import measure
+from entropic.params.model import Base
 from entropic.protocol import publish
 from entropic.protocol.claim import Busy, is_busy
 from entropic.protocol.clear import finish_delete, slot_of
@@ -19,52 +20,108 @@ from entropic.protocol.context import StoreContext
 from entropic.protocol.wait import act_when_free
 from entropic.support.process import Call
 
-# What a transaction has left to do with files, once it is committed.
-Rest = Claim | str | None
+T = TypeVar("T")
 
 
-def delete(context: StoreContext[Any], params: Mapping[str, Any], remove_file: bool) -> bool:
+class Verdict(NamedTuple, Generic[T]):
+    """What is to become of a key that nobody runs, judged under the lock on its claim.
+
+    Attributes
+    ----------
+    said
+        What the caller wants to know.
+    goes
+        Whether its row, if it has one, and its file are to go.
+    """
+
+    said: T
+    goes: bool = False
+
+
+class Gone(NamedTuple, Generic[T]):
+    """What was said of a key, its claim if its file was to go, and whether nothing of that file is left."""
+
+    said: T
+    claim: Claim | None
+    is_clean: bool
+
+
+def delete(context: StoreContext[Base], params: Mapping[str, object], remove_file: bool) -> bool:
     """Delete the row of these params, and its file if asked; tell whether there was one."""
     context.must_write("delete() has to remove a row")
     id = context.hasher(params)
     context.schema.fit(params, complete=False)
-    begun: list[str] = []  # more than one only if a connection broke, or another transaction went first
-    with (call := Call()).under_way:
 
-        def act(connection: Connection, found: Claim | None, _: set[str]) -> Busy | tuple[bool, Rest]:
-            if found is not None and is_busy(found, call.name):
-                return Busy(found)
-            raw = context.rows.read_within(connection, id)
-            if raw is None:
-                return bool(begun), None  # what was begun was committed, and has been finished by now
-            context.verify(raw, params)
-            is_ours = found is not None and found.published is not None and found.registered is None
-            if remove_file and found is not None and is_ours:
-                begun.append(f"{new_attempt(found, over=True)}.{call.name}")
-                return True, begin(context, connection, found, begun[-1])
-            drop(context, connection, found, id)
-            return True, _removable(context, raw) if remove_file and not is_ours else None
+    def judge(connection: Connection, found: Claim | None, begun: bool) -> Busy | Verdict[tuple[bool, str | None]]:
+        if found is not None and is_busy(found):
+            return Busy(found)
+        raw = context.rows.read_within(connection, id)
+        if raw is None:
+            return Verdict((begun, None))  # what was begun was committed, and has been finished by now
+        context.verify(raw, params)
+        is_ours = found is not None and found.published is not None and found.registered is None
+        if remove_file and is_ours:
+            return Verdict((True, None), goes=True)
+        drop(context, connection, found, id)
+        return Verdict((True, _removable(context, raw) if remove_file else None))
 
-        while True:
-            try:
-                deleted, rest = act_when_free(context, id, act)
-                break
-            except PublishError:  # a finished run that cannot be recorded goes too
-                publish.discard_finished(context, id)
-        if isinstance(rest, Claim):
-            finish_delete(context, rest)
-        elif rest is not None:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(rest)
-        for attempt in begun[:-1]:  # their transactions were rolled back, or all is done
-            places.remove(context.staging.inside(slot_of(context, id, attempt)))
-        if deleted:
-            logs.discard(context.staging, context.key_of(id))
+    deleted, file = delete_when_free(context, id, judge, discards=True).said
+    if file is not None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(file)
+    if deleted:
+        logs.discard(context.staging, context.key_of(id))
     return deleted
 
 
+def delete_when_free(
+    context: StoreContext[Base],
+    id: str,
+    judge: Callable[[Connection, Claim | None, bool], Busy | Verdict[T]],
+    *,
+    keep_failure: bool = False,
+    discards: bool = False,
+) -> Gone[T]:
+    """Let a result go, once nobody runs its key, if it is judged to: lock, look, delete the row, then its file.
+
+    Parameters
+    ----------
+    judge
+        Called under the lock with the claim, and with whether this call has begun to delete before: more than once
+        only if a connection broke, or another transaction went first.
+    keep_failure
+        Whether only an old result goes: a failure recorded since then is still worth knowing.
+    discards
+        Whether a finished run that cannot be recorded goes, too; else that comes out as an error.
+    """
+    begun: list[str] = []
+    with (call := Call()).under_way:
+
+        def act(connection: Connection, found: Claim | None, _: set[str]) -> Busy | tuple[T, Claim | None]:
+            verdict = judge(connection, found, bool(begun))
+            if isinstance(verdict, Busy):
+                return verdict
+            if not verdict.goes or found is None:
+                return verdict.said, None
+            begun.append(f"{new_attempt(found, over=True)}.{call.name}")
+            return verdict.said, begin(context, connection, found, begun[-1], keep_failure)
+
+        while True:
+            try:
+                said, deleting = act_when_free(context, id, act)
+                break
+            except PublishError:
+                if not discards:
+                    raise
+                publish.discard_finished(context, id)
+        is_clean = deleting is None or finish_delete(context, deleting)
+        for attempt in begun[:-1]:  # their transactions were rolled back, or all is done
+            places.remove(context.staging.inside(slot_of(context, id, attempt)))
+    return Gone(said, deleting, is_clean)
+
+
 def begin(
-    context: StoreContext[Any], connection: Connection, found: Claim, attempt: str, keep_failure: bool = False
+    context: StoreContext[Base], connection: Connection, found: Claim, attempt: str, keep_failure: bool = False
 ) -> Claim:
     """Make the slot, delete the row if there is one, and mark the claim: from here on anyone can finish the delete."""
     slot(context, found.id, attempt)
@@ -74,19 +131,19 @@ def begin(
     return found
 
 
-def slot(context: StoreContext[Any], id: str, attempt: str) -> None:
+def slot(context: StoreContext[Base], id: str, attempt: str) -> None:
     """Make the folder into which the file can be moved, once."""
     os.mkdir(context.staging.inside(slot_of(context, id, attempt)))
 
 
-def drop(context: StoreContext[Any], connection: Connection, found: Claim | None, id: str) -> None:
+def drop(context: StoreContext[Base], connection: Connection, found: Claim | None, id: str) -> None:
     """Delete the row alone; its file, if it is ours, stays ours."""
     context.rows.delete(connection, id)
     if found is not None:
         context.ledger.drop(connection, found, id)
 
 
-def _removable(context: StoreContext[Any], raw: Raw) -> str | None:
+def _removable(context: StoreContext[Base], raw: Raw) -> str | None:
     """Return the path of a file that the store did not make, if it is still the one that was recorded.
 
     A row that is older than the ledger has nothing recorded: then the file must lie in the results folder itself,

@@ -23,6 +23,7 @@ from entropic.files.durable import sync_names
 from entropic.files.measure import measure
 from entropic.files.patience import REMEMBERED, looks
 from entropic.files.sidecar import Sidecar
+from entropic.params.model import Base
 from entropic.protocol.context import StoreContext
 from entropic.support.failure import record as record_of
 
@@ -57,7 +58,9 @@ class Vanished(NotAtOnce):
     """Somebody removed the result before it was published."""
 
 
-def publish(context: StoreContext[Any], sidecar: Sidecar, held: Held | None = None, forced: bool = False) -> Raw | None:
+def publish(
+    context: StoreContext[Base], sidecar: Sidecar, held: Held | None = None, forced: bool = False
+) -> Raw | None:
     """Publish an attempt and return its raw row; None if another one's result counts, or will.
 
     Parameters
@@ -101,7 +104,7 @@ def publish(context: StoreContext[Any], sidecar: Sidecar, held: Held | None = No
             raise_explained(context, sidecar, error)
 
 
-def raise_explained(context: StoreContext[Any], sidecar: Sidecar, error: Exception) -> NoReturn:
+def raise_explained(context: StoreContext[Base], sidecar: Sidecar, error: Exception) -> NoReturn:
     """Raise what the database or the disk refused, with the word that the finished run is kept."""
     if isinstance(error, DatabaseBusy):
         note(error, f"entropic: {sidecar.id} ran, and its result is kept; the next call for it records it")
@@ -113,7 +116,7 @@ def raise_explained(context: StoreContext[Any], sidecar: Sidecar, error: Excepti
     ) from error
 
 
-def held_claim(context: StoreContext[Any], connection: Connection, sidecar: Sidecar) -> Claim:
+def held_claim(context: StoreContext[Base], connection: Connection, sidecar: Sidecar) -> Claim:
     """Return the claim that an attempt holds, read under the lock."""
     claim, _ = context.ledger.lock(connection, sidecar.id)
     if claim is None or claim.attempt != sidecar.attempt or claim.state != RUNNING:
@@ -121,7 +124,7 @@ def held_claim(context: StoreContext[Any], connection: Connection, sidecar: Side
     return claim
 
 
-def reclaim(context: StoreContext[Any], sidecar: Sidecar, forced: bool = False) -> bool:
+def reclaim(context: StoreContext[Base], sidecar: Sidecar, forced: bool = False) -> bool:
     """Let a finished attempt whose claim was taken over have it back, if nothing has come of that: the first one wins.
 
     Else two containers whose leases are too short would throw each other's results away, again and again. Nothing
@@ -143,13 +146,13 @@ def reclaim(context: StoreContext[Any], sidecar: Sidecar, forced: bool = False) 
     return context.database.transact(work)
 
 
-def is_wanted(context: StoreContext[Any], sidecar: Sidecar) -> bool:
+def is_wanted(context: StoreContext[Base], sidecar: Sidecar) -> bool:
     """Tell, without a lock, whether a finished attempt of any model that does not hold its claim may have it back."""
     claim = context.ledger.of(sidecar.model).find(sidecar.id)
     return claim is not None and _may_reclaim(context, claim, sidecar, forced=False)
 
 
-def gave_way(context: StoreContext[Any], sidecar: Sidecar) -> bool:
+def gave_way(context: StoreContext[Base], sidecar: Sidecar) -> bool:
     """Tell whether a result counts in place of this one that is of an attempt from which this one had taken over."""
     claim = context.ledger.find(sidecar.id)
     return claim is not None and claim.published is not None and _is_before(claim.published, sidecar.attempt)
@@ -160,7 +163,7 @@ def _is_before(one: str, other: str) -> bool:
     return generation(one) == generation(other) and one < other
 
 
-def _may_reclaim(context: StoreContext[Any], claim: Claim, sidecar: Sidecar, forced: bool) -> bool:
+def _may_reclaim(context: StoreContext[Base], claim: Claim, sidecar: Sidecar, forced: bool) -> bool:
     ours = generation(sidecar.attempt)
     if claim.state == DELETING or claim.path is None or generation(claim.attempt) != ours:
         return False
@@ -180,7 +183,7 @@ def _may_reclaim(context: StoreContext[Any], claim: Claim, sidecar: Sidecar, for
     return not (sidecar.folder or os.path.isdir(context.staging.path(claim.path)))  # there is no slot for these
 
 
-def publish_locked(context: StoreContext[Any], connection: Connection, claim: Held, sidecar: Sidecar) -> Raw | None:
+def publish_locked(context: StoreContext[Base], connection: Connection, claim: Held, sidecar: Sidecar) -> Raw | None:
     """Do all of a publication but its COMMIT, under the lock on its claim; return the raw row, if it is known."""
     visible = sidecar.slotted and context.rows.exists(connection, sidecar.id) and _lies_at_place(context, claim)
     raw = record(context, connection, claim, sidecar)
@@ -191,11 +194,11 @@ def publish_locked(context: StoreContext[Any], connection: Connection, claim: He
     return raw
 
 
-def _lies_at_place(context: StoreContext[Any], claim: Held) -> bool:
+def _lies_at_place(context: StoreContext[Base], claim: Held) -> bool:
     return claim.published is not None and measure(context.staging.path(claim.path or "")) is not None
 
 
-def record(context: StoreContext[Any], connection: Connection, claim: Held, sidecar: Sidecar) -> Raw | None:
+def record(context: StoreContext[Base], connection: Connection, claim: Held, sidecar: Sidecar) -> Raw | None:
     """Execute every statement of a publication: the fence, then the row; return it raw, if it is known."""
     if not context.ledger.publish(connection, *_result_of(context, sidecar)):
         raise Fenced
@@ -207,7 +210,7 @@ def record(context: StoreContext[Any], connection: Connection, claim: Held, side
 
 
 def record_many(
-    context: StoreContext[Any], connection: Connection, held: list[tuple[Task, Sidecar]]
+    context: StoreContext[Base], connection: Connection, held: list[tuple[Task, Sidecar]]
 ) -> list[Raw | None]:
     """Execute every statement of many publications of our own: the fences, then the rows; return those as `record`."""
     if not context.ledger.publish_many(connection, [_result_of(context, sidecar) for _, sidecar in held]):
@@ -220,13 +223,13 @@ def record_many(
     return [_raw_of(context, task, sidecar, row) for (task, sidecar), row in zip(held, rows, strict=True)]
 
 
-def _result_of(context: StoreContext[Any], sidecar: Sidecar) -> tuple[Any, ...]:
+def _result_of(context: StoreContext[Base], sidecar: Sidecar) -> tuple[Any, ...]:
     """Return what the ledger records of a result, as `Ledger.publish` takes it."""
     checksum = context.rows.own_checksum(sidecar.values)
     return sidecar.id, sidecar.attempt, sidecar.size, sidecar.mtime_ns, sidecar.extra, checksum
 
 
-def _row_of(context: StoreContext[Any], claim: Held, sidecar: Sidecar) -> dict[str, Any]:
+def _row_of(context: StoreContext[Base], claim: Held, sidecar: Sidecar) -> dict[str, Any]:
     """Return the row of a result, as the driver stores it."""
     return {
         "id": sidecar.id,
@@ -237,11 +240,11 @@ def _row_of(context: StoreContext[Any], claim: Held, sidecar: Sidecar) -> dict[s
     }
 
 
-def _raw_of(context: StoreContext[Any], claim: Held, sidecar: Sidecar, row: dict[str, Any]) -> Raw | None:
+def _raw_of(context: StoreContext[Base], claim: Held, sidecar: Sidecar, row: dict[str, Any]) -> Raw | None:
     return context.rows.written(row, sidecar.size, sidecar.mtime_ns, claim.path or "")
 
 
-def move(context: StoreContext[Any], claim: Held, sidecar: Sidecar) -> None:
+def move(context: StoreContext[Base], claim: Held, sidecar: Sidecar) -> None:
     """Bring the result, and what else the runner left, to their place."""
     staging, where = context.staging, claim.path or ""
     if sidecar.slotted:
@@ -255,13 +258,13 @@ def move(context: StoreContext[Any], claim: Held, sidecar: Sidecar) -> None:
         places.keep(staging, sidecar, where, claim.published if claim.extra else None)
 
 
-def sync_places(context: StoreContext[Any]) -> None:
+def sync_places(context: StoreContext[Base]) -> None:
     """Return when what was moved to its place is there after a power cut too, if the store asks for that."""
     if context.fsync:
         sync_names(context.staging.results_dir)
 
 
-def unpublish(context: StoreContext[Any], sidecar: Sidecar) -> None:
+def unpublish(context: StoreContext[Base], sidecar: Sidecar) -> None:
     """Delete the row of a result that a folder replaces: no reader may see it while its file is on the way."""
 
     def work(connection: Connection) -> None:
@@ -272,14 +275,14 @@ def unpublish(context: StoreContext[Any], sidecar: Sidecar) -> None:
     context.database.transact(work)
 
 
-def clean(context: StoreContext[Any], sidecar: Sidecar) -> None:
+def clean(context: StoreContext[Base], sidecar: Sidecar) -> None:
     """Remove what is left of a published attempt: its sidecar, and the old folder that it moved aside."""
     if sidecar.slotted:
         places.remove(context.staging.inside(places.spent(sidecar.slot)))
     sidecars.discard(context.staging, sidecar.key, sidecar.attempt)
 
 
-def discard(context: StoreContext[Any], sidecar: Sidecar) -> None:
+def discard(context: StoreContext[Base], sidecar: Sidecar) -> None:
     """Remove all of an attempt that was superseded: the result before the sidecar that names it.
 
     A sidecar of another execution stays, with what it names: that was written after ours was removed while torn.
@@ -291,7 +294,7 @@ def discard(context: StoreContext[Any], sidecar: Sidecar) -> None:
         sidecars.discard(context.staging, sidecar.key, sidecar.attempt)
 
 
-def discard_finished(context: StoreContext[Any], id: str) -> None:
+def discard_finished(context: StoreContext[Base], id: str) -> None:
     """Discard the finished attempt that a key has and the database refuses, because the user says so."""
 
     def work(connection: Connection) -> Sidecar | None:
@@ -308,7 +311,7 @@ def discard_finished(context: StoreContext[Any], id: str) -> None:
         discard(context, finished)
 
 
-def _turns_up(context: StoreContext[Any], sidecar: Sidecar) -> bool:
+def _turns_up(context: StoreContext[Base], sidecar: Sidecar) -> bool:
     """Tell whether a result that is neither in staging nor at its place lies there after all, and is seen late.
 
     Another host that died before its COMMIT may have placed it.
@@ -328,7 +331,7 @@ def _turns_up(context: StoreContext[Any], sidecar: Sidecar) -> bool:
     return False
 
 
-def vanished(context: StoreContext[Any], sidecar: Sidecar) -> None:
+def vanished(context: StoreContext[Base], sidecar: Sidecar) -> None:
     """Record that an outsider removed a result before its row was there; a later call runs it again."""
     message = f"the finished result was removed from {context.staging.results_dir} before it was recorded"
     failure = {**record_of("ResultMissingError", message, "", time.time()), "attempt": sidecar.attempt}
@@ -361,7 +364,7 @@ class Published:
     refused: dict[str, Exception] = field(default_factory=dict)
 
 
-def publish_many(context: StoreContext[Any], finished: Iterable[tuple[Task, Sidecar]], published: Published) -> None:
+def publish_many(context: StoreContext[Base], finished: Iterable[tuple[Task, Sidecar]], published: Published) -> None:
     """Publish many attempts of our own, in one transaction where that is possible.
 
     Parameters
@@ -391,7 +394,7 @@ def publish_many(context: StoreContext[Any], finished: Iterable[tuple[Task, Side
             published.refused[task.id] = error
 
 
-def _publish_together(context: StoreContext[Any], ordered: list[tuple[Task, Sidecar]], published: Published) -> None:
+def _publish_together(context: StoreContext[Base], ordered: list[tuple[Task, Sidecar]], published: Published) -> None:
     def work(connection: Connection) -> list[Raw | None]:
         raws = record_many(context, connection, ordered)
         for task, sidecar in ordered:

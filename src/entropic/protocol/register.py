@@ -9,11 +9,13 @@ from typing import Any
 
 from entropic.db.connection import Connection
 from entropic.db.ledger import Claim
+from entropic.db.raw import Raw
 from entropic.errors import ParameterError, RegisterError, ResultMissingError
 from entropic.files.durable import sync_content, sync_names
 from entropic.files.measure import Measure, measure
 from entropic.files.paths import refuses_path
 from entropic.files.staging import FOLDER
+from entropic.params.model import Base
 from entropic.protocol import run
 from entropic.protocol.claim import Busy, is_busy, row_of
 from entropic.protocol.context import ModelT, StoreContext
@@ -24,9 +26,9 @@ from entropic.support.process import Call
 
 def register(
     context: StoreContext[ModelT],
-    params: Mapping[str, Any],
+    params: Mapping[str, object],
     result_file: str | os.PathLike[str],
-    custom: Mapping[str, Any],
+    custom: Mapping[str, object],
 ) -> ModelT:
     """Return the row for a file that exists already."""
     context.must_write("register() has to add a row")
@@ -75,7 +77,7 @@ def _path_of(given: Any) -> str:
     return path
 
 
-def check_same(context: StoreContext[Any], raw: Any, params: Mapping[str, Any], path: str) -> None:
+def check_same(context: StoreContext[Base], raw: Raw, params: Mapping[str, object], path: str) -> None:
     """Refuse another file than the one that the row has."""
     context.verify(raw, params)
     stored = context.rows.file_of(raw)
@@ -87,7 +89,7 @@ def check_same(context: StoreContext[Any], raw: Any, params: Mapping[str, Any], 
     )
 
 
-def refuse_own(context: StoreContext[Any], id: str, path: str) -> None:
+def refuse_own(context: StoreContext[Base], id: str, path: str) -> None:
     """Refuse a file that a run of another key made: that run's next result would replace it.
 
     Raises
@@ -107,7 +109,7 @@ def refuse_own(context: StoreContext[Any], id: str, path: str) -> None:
 
 
 def insert(
-    context: StoreContext[Any], connection: Connection, found: Claim | None, request: Request, path: str, file: Measure
+    context: StoreContext[Base], connection: Connection, found: Claim | None, request: Request, path: str, file: Measure
 ) -> None:
     """Insert the row and record its file."""
     recorded = context.staging.relative(path)

@@ -17,7 +17,7 @@ class Request(NamedTuple):
     """
 
     id: str
-    params: Mapping[str, Any]
+    params: Mapping[str, object]
     columns: tuple[str, ...]
     values: tuple[Any, ...]
     custom_data: dict[str, Any]

@@ -13,7 +13,6 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
-from typing import Any
 
 from entropic.db.connection import Connection
 from entropic.db.ledger import RUNNING, Claim
@@ -25,6 +24,7 @@ from entropic.files.attempt import Task, Torn
 from entropic.files.measure import measure
 from entropic.files.sidecar import Sidecar
 from entropic.params.fields import as_custom_data
+from entropic.params.model import Base
 from entropic.protocol import lookup, publish
 from entropic.protocol.claim import Busy, begin_first, claim, finished_sidecar, lock, without_reserved
 from entropic.protocol.context import ModelT, StoreContext
@@ -43,9 +43,9 @@ TORN_SECONDS = 1.0  # how long another execution may take between creating its s
 
 def run_or_retrieve(
     context: StoreContext[ModelT],
-    params: Mapping[str, Any],
-    custom_data: Mapping[str, Any],
-    find: Callable[[Mapping[str, Any]], Found[ModelT]],
+    params: Mapping[str, object],
+    custom_data: Mapping[str, object],
+    find: Callable[[Mapping[str, object]], Found[ModelT]],
 ) -> ModelT:
     """Return the row of these params, run by whoever came first; `find` is what `find.finder` made."""
     id, found = find(params)
@@ -56,7 +56,7 @@ def run_or_retrieve(
     return found
 
 
-def run(context: StoreContext[ModelT], params: Mapping[str, Any], custom_data: Mapping[str, Any]) -> ModelT:
+def run(context: StoreContext[ModelT], params: Mapping[str, object], custom_data: Mapping[str, object]) -> ModelT:
     """Run these params in any case, and return their new row."""
     return begin(context, prepare(context, context.hasher(params), params, custom_data), Progress(forced=True))
 
@@ -70,7 +70,7 @@ def begin(context: StoreContext[ModelT], request: Request, progress: Progress) -
         return obtain_row(context, request, call.name, progress)
 
 
-def retrieve(context: StoreContext[ModelT], params: Mapping[str, Any]) -> ModelT | None:
+def retrieve(context: StoreContext[ModelT], params: Mapping[str, object]) -> ModelT | None:
     """Return the row as it stands; a set that lacks a column merely has none."""
     id = context.hasher(params)
     raw = context.rows.read(id)
@@ -82,10 +82,10 @@ def retrieve(context: StoreContext[ModelT], params: Mapping[str, Any]) -> ModelT
 
 
 def prepare(
-    context: StoreContext[Any],
+    context: StoreContext[Base],
     id: str,
-    params: Mapping[str, Any],
-    custom_data: Mapping[str, Any],
+    params: Mapping[str, object],
+    custom_data: Mapping[str, object],
 ) -> Request:
     """Check everything that can be checked before anything is claimed, let alone run."""
     rows = context.rows
@@ -118,7 +118,7 @@ def obtain_row(context: StoreContext[ModelT], request: Request, owner: str, prog
         raise
 
 
-def obtain_claim(context: StoreContext[Any], request: Request, owner: str, progress: Progress) -> Task | Busy | None:
+def obtain_claim(context: StoreContext[Base], request: Request, owner: str, progress: Progress) -> Task | Busy | None:
     """Claim a wanted key: at first, if it seems to be new, without a look at what is known of it."""
     if progress.is_new:
         progress.is_new = False
@@ -128,7 +128,7 @@ def obtain_claim(context: StoreContext[Any], request: Request, owner: str, progr
     return claim(context, request, owner, progress)
 
 
-def carry_out(context: StoreContext[Any], task: Task, request: Request, progress: Progress) -> Raw | None:
+def carry_out(context: StoreContext[Base], task: Task, request: Request, progress: Progress) -> Raw | None:
     """Execute and publish a claimed attempt; return its raw row, or None if there is none to return yet."""
     if progress.suspect is not None:
         warn_of_loss(context, [(request, progress.suspect)])
@@ -154,7 +154,7 @@ def carry_out(context: StoreContext[Any], task: Task, request: Request, progress
     return raw
 
 
-def execute(context: StoreContext[Any], task: Task) -> Sidecar | None:
+def execute(context: StoreContext[Base], task: Task) -> Sidecar | None:
     """Execute a claimed attempt; what its runner raises comes out with a note that says which params it was."""
     try:
         return attempt.run(task, context.runner)
@@ -165,7 +165,7 @@ def execute(context: StoreContext[Any], task: Task) -> Sidecar | None:
         raise
 
 
-def note_params(context: StoreContext[Any], error: BaseException, task: Task) -> None:
+def note_params(context: StoreContext[Base], error: BaseException, task: Task) -> None:
     """Add to what a runner raised, once, which params it was."""
     notes = getattr(error, "__notes__", ())
     doing = "recording" if attempt.RETURNED in notes else "running"
@@ -182,7 +182,7 @@ def await_sidecar(task: Task) -> Sidecar | None:
     return found
 
 
-def superseded(context: StoreContext[Any], finished: Sidecar) -> None:
+def superseded(context: StoreContext[Base], finished: Sidecar) -> None:
     """Clear up after an attempt that does not hold its claim: a helper has published it, or a later one replaced it."""
     if os.path.lexists(context.staging.inside(finished.result)):
         publish.discard(context, finished)
@@ -191,7 +191,7 @@ def superseded(context: StoreContext[Any], finished: Sidecar) -> None:
 
 
 def give_up(
-    context: StoreContext[Any],
+    context: StoreContext[Base],
     request: Request,
     owner: str,
     error: BaseException,
@@ -219,7 +219,7 @@ def give_up(
 
 
 def end_claim(
-    context: StoreContext[Any], request: Request, is_mine: Callable[[Claim], bool], failure: Record | None
+    context: StoreContext[Base], request: Request, is_mine: Callable[[Claim], bool], failure: Record | None
 ) -> bool:
     """End a claim of ours without a result: record its failure, or, if there is none, let others run it at once.
 
@@ -249,7 +249,7 @@ def end_claim(
     return ended is not None
 
 
-def failure_of(context: StoreContext[Any], failure: Record, request: Request, attempt: str) -> Record:
+def failure_of(context: StoreContext[Base], failure: Record, request: Request, attempt: str) -> Record:
     """Return what the ledger keeps of a failure: how it went, and of which params."""
     values, given = request.row(), without_reserved(request.params)
     kept = {"values": sidecars.packed(values), "given": list(request.params)}
@@ -259,7 +259,7 @@ def failure_of(context: StoreContext[Any], failure: Record, request: Request, at
     return {**failure, "attempt": attempt, **kept, **({"asked": sidecars.packed(asked)} if asked else {})}
 
 
-def warn_of_loss(context: StoreContext[Any], lost: Sequence[tuple[Request, Suspect]]) -> None:
+def warn_of_loss(context: StoreContext[Base], lost: Sequence[tuple[Request, Suspect]]) -> None:
     """Say, once for all of them, that stored results are lost and are run again."""
     request, suspect = lost[0]
     path = context.rows.file_of(suspect.raw)

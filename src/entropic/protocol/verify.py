@@ -4,16 +4,15 @@ Keys round floats and have 64 bits, so two different sets can share one.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 from entropic.db.rows import Rows
 from entropic.errors import KeyCollisionError, ParameterError
 from entropic.params.keys import RESERVED
-from entropic.params.model import Schema
+from entropic.params.model import Base, Schema
 from entropic.params.same import same
 
 
-def verify(schema: Schema, rows: Rows[Any], stored: Mapping[str, Any], params: Mapping[str, Any]) -> None:
+def verify(schema: Schema, rows: Rows[Base], stored: Mapping[str, object], params: Mapping[str, object]) -> None:
     """Compare the values of a row with the params that were asked for under its key.
 
     Raises
@@ -39,16 +38,16 @@ def verify(schema: Schema, rows: Rows[Any], stored: Mapping[str, Any], params: M
 
 
 def _verify_closely(
-    schema: Schema, rows: Rows[Any], stored: Mapping[str, Any], params: Mapping[str, Any], name: str
+    schema: Schema, rows: Rows[Base], stored: Mapping[str, object], params: Mapping[str, object], name: str
 ) -> None:
     values = schema.fit({name: params[name]}, complete=False)
     got = stored[name]
     if same(got, params[name]) or _stored_alike(schema, rows, name, got, values[name]):
         return
-    raise collision(schema, stored["id"], {key: stored[key] for key in schema.fields}, params, name)
+    raise collision(schema, str(stored["id"]), {key: stored[key] for key in schema.fields}, params, name)
 
 
-def _stored_alike(schema: Schema, rows: Rows[Any], name: str, got: Any, asked: Any) -> bool:
+def _stored_alike(schema: Schema, rows: Rows[Base], name: str, got: object, asked: object) -> bool:
     """Tell whether the database holds both alike: it may have less than Python, such as no time zones."""
     try:
         return bool(rows.bound(name, got) == rows.bound(name, asked))
@@ -56,7 +55,9 @@ def _stored_alike(schema: Schema, rows: Rows[Any], name: str, got: Any, asked: A
         return False
 
 
-def collision(schema: Schema, id: str, stored: Mapping[str, Any], asked: Mapping[str, Any], name: str) -> Any:
+def collision(
+    schema: Schema, id: str, stored: Mapping[str, object], asked: Mapping[str, object], name: str
+) -> KeyCollisionError:
     """Return the error that shows two sets with one key, and the ways out."""
     return KeyCollisionError(
         f"two different sets of {schema.name} share the key {id!r}: they differ in {name!r}. Stored: "

@@ -7,12 +7,12 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from entropic.db.ledger import RUNNING, Claim
 from entropic.errors import CycleError
 from entropic.files.attempt import Inside, inside
-from entropic.params.model import naive_utc
+from entropic.params.model import Base, naive_utc
 from entropic.protocol.claim import Act, Busy, T, settled
 from entropic.protocol.context import StoreContext
 from entropic.support import process
@@ -31,7 +31,7 @@ class Pauses:
     `tests/servers/test_crowds.py`.
     """
 
-    def __init__(self, context: StoreContext[Any]) -> None:
+    def __init__(self, context: StoreContext[Base]) -> None:
         self._database, self._seconds = context.database, SHORTEST
         self._longest = AWAY if context.database.is_shared else LONGEST
 
@@ -43,7 +43,7 @@ class Pauses:
         self._seconds = min(self._seconds * 1.5, self._longest)
 
 
-def act_when_free(context: StoreContext[Any], id: str, act: Act[T | Busy]) -> T:
+def act_when_free(context: StoreContext[Base], id: str, act: Act[T | Busy]) -> T:
     """Act on a key under the lock, as `settled` does, once nothing is half done and nobody runs it."""
     while True:
         done = settled(context, id, act)
@@ -53,7 +53,7 @@ def act_when_free(context: StoreContext[Any], id: str, act: Act[T | Busy]) -> T:
             return done
 
 
-def wait(context: StoreContext[Any], busy: Busy) -> str:
+def wait(context: StoreContext[Base], busy: Busy) -> str:
     """Return when the attempt has ended, is finished, or has lost its owner; return its name.
 
     Raises
@@ -66,7 +66,7 @@ def wait(context: StoreContext[Any], busy: Busy) -> str:
 
 
 def wait_for_any(
-    context: StoreContext[Any], busy: Mapping[str, Claim], seconds: float = float("inf"), pauses: Pauses | None = None
+    context: StoreContext[Base], busy: Mapping[str, Claim], seconds: float = float("inf"), pauses: Pauses | None = None
 ) -> list[str]:
     """Return, as soon as there are some, the ids of those claims that are worth another look; none after some time.
 
@@ -99,13 +99,13 @@ def _refuse_own(busy: Iterable[Claim]) -> None:
             )
 
 
-def freed(context: StoreContext[Any], busy: Mapping[str, Claim]) -> list[str]:
+def freed(context: StoreContext[Base], busy: Mapping[str, Claim]) -> list[str]:
     """Return the ids of those claims that are worth another look now."""
     now = {found.id: found for found in context.ledger.find_many(busy)}
     return [id for id, found in busy.items() if not _is_under_way(context, now.get(id), found.attempt)]
 
 
-def _is_under_way(context: StoreContext[Any], now: Claim | None, attempt: str) -> bool:
+def _is_under_way(context: StoreContext[Base], now: Claim | None, attempt: str) -> bool:
     if now is None or now.state != RUNNING or now.attempt != attempt or now.dead:
         return False
     return not context.is_finished(now.id, now.attempt)
@@ -132,7 +132,7 @@ def whom(found: Claim) -> str:
 
 
 @contextlib.contextmanager
-def _announced(context: StoreContext[Any], ids: list[str]) -> Iterator[None]:
+def _announced(context: StoreContext[Base], ids: list[str]) -> Iterator[None]:
     """Let the ledger say what a run waits for, while it waits: two runs that wait for each other would never end."""
     # Runs in other folders of the same database count too: a staging folder is named by its database.
     around = [run for run in inside.get() if os.path.basename(run.staging) == os.path.basename(context.staging.root)]
@@ -149,7 +149,7 @@ def _announced(context: StoreContext[Any], ids: list[str]) -> Iterator[None]:
         ledger.wait_for(innermost.id, innermost.attempt, None)
 
 
-def check_cycle(context: StoreContext[Any], around: list[Inside], ids: list[str]) -> None:
+def check_cycle(context: StoreContext[Base], around: list[Inside], ids: list[str]) -> None:
     """Follow who waits for whom, starting with some keys; raise if that leads to a run that this call is inside of."""
     ours = {(run.model, run.id) for run in around}
     chains = [[(context.model, id)] for id in ids]

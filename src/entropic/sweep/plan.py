@@ -1,17 +1,17 @@
 """`Store.plan`: what a sweep would find and do, without doing it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from entropic.db.ledger import RUNNING, Claim
+from entropic.params.keys import Params
+from entropic.params.model import Base
 from entropic.protocol.context import StoreContext
 from entropic.protocol.wait import Owner, owner_of
 from entropic.support.show import html_table, one_line
-from entropic.sweep import sweep
+from entropic.sweep import missing
 
 SAMPLE = 1_000  # rows whose times are looked at for the estimate
-Params = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -63,10 +63,10 @@ class Plan:
         return html_table(counts, title=title, after=last.strip() if "about" in last else "")
 
 
-def plan(context: StoreContext[Any], params: Iterable[Params]) -> Plan:
+def plan(context: StoreContext[Base], params: Iterable[Params]) -> Plan:
     """Check every set, and sort them; run nothing, change nothing."""
     given: dict[str, Params] = {}
-    planned = sweep.plan(context, params, sweep.Options(), keep_rows=False, given=given, changes=False)
+    planned = missing.plan(context, params, keep_rows=False, given=given, changes=False)
     found = {claim.id: claim for claim in context.ledger.find_many(planned.missing)} if planned.missing else {}
     made = Plan()
     for id in planned.rows:
@@ -84,12 +84,12 @@ def plan(context: StoreContext[Any], params: Iterable[Params]) -> Plan:
     return _with_estimate(context, made, stored)
 
 
-def _is_finished(context: StoreContext[Any], claim: Claim) -> bool:
+def _is_finished(context: StoreContext[Base], claim: Claim) -> bool:
     """Tell whether a set lacks just the publication of its result."""
     return claim.state == RUNNING and context.is_finished(claim.id, claim.attempt)
 
 
-def _with_estimate(context: StoreContext[Any], made: Plan, stored: list[str]) -> Plan:
+def _with_estimate(context: StoreContext[Base], made: Plan, stored: list[str]) -> Plan:
     step = max(1, len(stored) // SAMPLE)
     raws = context.rows.read_many(stored[::step][:SAMPLE]) if stored else context.rows.some(SAMPLE)
     each = context.average_seconds(raws)

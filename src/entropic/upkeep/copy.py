@@ -11,13 +11,14 @@ import sqlalchemy as sa
 
 from entropic.db.tables import ledger
 from entropic.errors import ParameterError, StoreError
+from entropic.params.model import Base
 from entropic.protocol.context import StoreContext
 from entropic.upkeep import recover
 
 TOGETHER = 1_000  # rows in one statement
 
 
-def refuse_busy(context: StoreContext[Any]) -> None:
+def refuse_busy(context: StoreContext[Base]) -> None:
     """Take in what is finished, and refuse to copy what somebody is changing.
 
     Raises
@@ -35,7 +36,7 @@ def refuse_busy(context: StoreContext[Any]) -> None:
         )
 
 
-def copy(context: StoreContext[Any], target: StoreContext[Any]) -> None:
+def copy(context: StoreContext[Base], target: StoreContext[Base]) -> None:
     """Copy rows and claims of one model into a database that has none of it, as one transaction.
 
     Raises
@@ -63,7 +64,7 @@ def copy(context: StoreContext[Any], target: StoreContext[Any]) -> None:
         raise StoreError(f"{target.database} does not take all of it: {error.orig}. Nothing was copied") from error
 
 
-def _checksums(context: StoreContext[Any], target: StoreContext[Any]) -> dict[str, int]:
+def _checksums(context: StoreContext[Base], target: StoreContext[Base]) -> dict[str, int]:
     """Return what the other database has to expect of each row: it may store the same values in another form.
 
     A row that is not as it was stored gets none, so that it is found there, too.
@@ -86,7 +87,7 @@ def _checksums(context: StoreContext[Any], target: StoreContext[Any]) -> dict[st
     return made
 
 
-def _refuse_used(target: StoreContext[Any], connection: sa.Connection) -> None:
+def _refuse_used(target: StoreContext[Base], connection: sa.Connection) -> None:
     rows = sa.select(sa.literal(1)).select_from(target.schema.table).limit(1)
     claims = sa.select(ledger.c.id).where(ledger.c.model == target.model).limit(1)
     if connection.execute(rows).first() or connection.execute(claims).first():

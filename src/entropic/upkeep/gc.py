@@ -6,16 +6,16 @@ is judged here without a lock is judged again under it, so whoever runs, replace
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any
 
 import sqlalchemy as sa
 
 from entropic.ask.select import matching
 from entropic.db.connection import Connection
 from entropic.db.flaws import claims_place
-from entropic.db.ledger import DISTRUSTED, FAILED, IDLE, RUNNING, Claim, new_attempt
+from entropic.db.ledger import DISTRUSTED, FAILED, IDLE, RUNNING, Claim
 from entropic.db.query import fetch
 from entropic.db.tables import ledger
 from entropic.errors import ParameterError, PublishError, StoreError, UnreadableError
@@ -24,89 +24,16 @@ from entropic.files import place as places
 from entropic.files.measure import measure
 from entropic.files.staging import FOLDER
 from entropic.params.fields import spelled
-from entropic.params.model import utcnow
-from entropic.protocol.clear import finish_delete, slot_of
+from entropic.params.model import Base, utcnow
 from entropic.protocol.context import StoreContext
-from entropic.protocol.delete import begin
+from entropic.protocol.delete import Verdict, delete_when_free
 from entropic.protocol.wait import act_when_free
-from entropic.support.process import Call
-from entropic.support.show import one_line
+from entropic.upkeep.disposal import Disposal, Kind, Removal, amount
 from entropic.upkeep.recover import Left, collect, survey
 from entropic.upkeep.repair import stray_extras
 
-_SHOWN = 10
 EPOCH = datetime(1970, 1, 1)
 _c = ledger.c
-Kind = Literal["result", "orphan", "leftover"]
-
-
-@dataclass(frozen=True, slots=True)
-class Removal:
-    """Something that `Store.gc` removed, or would remove, or kept.
-
-    Attributes
-    ----------
-    kind : str
-        `"result"` (a row and its file), `"orphan"` (a file without a row) or `"leftover"` (of an attempt that died).
-    id : str
-        The key that it belongs to, if known.
-    path : str
-        Where it lies.
-    size : int
-        Bytes on the disk.
-    text : str
-        All that in a sentence; of what was kept, with the reason.
-    """
-
-    kind: Kind
-    id: str
-    path: str
-    size: int
-    text: str
-
-    def __str__(self) -> str:
-        return one_line(self.text)
-
-
-@dataclass
-class Disposal:
-    """What `Store.gc` removed (or, in a dry run, would remove), and what it kept although it was asked for.
-
-    Attributes
-    ----------
-    removed, kept : list of Removal
-        Kept is what somebody changed, replaced or runs again, each with the reason.
-    dry_run : bool
-        Whether nothing was done.
-    """
-
-    removed: list[Removal] = field(default_factory=list)
-    kept: list[Removal] = field(default_factory=list)
-    dry_run: bool = False
-
-    @property
-    def size(self) -> int:
-        """How many bytes were, or would be, freed."""
-        return sum(one.size for one in self.removed)
-
-    def counts(self) -> dict[str, int]:
-        """Return how many were removed of each kind."""
-        kinds: tuple[Kind, ...] = ("result", "orphan", "leftover")
-        return {kind: sum(one.kind == kind for one in self.removed) for kind in kinds}
-
-    def __str__(self) -> str:
-        verb = "would be removed" if self.dry_run else "removed"
-        counts = ", ".join(f"{count:,} {kind}{'s' * (count != 1)}" for kind, count in self.counts().items() if count)
-        lines = [f"{counts or 'nothing'} {verb}" + (f", {amount(self.size)}" if self.removed else "")]
-        lines += _some(self.removed)
-        if self.kept:
-            lines += [f"{len(self.kept):,} kept", *_some(self.kept)]
-        return "\n".join(lines)
-
-
-def _some(found: Sequence[Removal]) -> list[str]:
-    more = [f"  ... and {len(found) - _SHOWN:,} more"] if len(found) > _SHOWN else []
-    return [*(f"  {one}" for one in found[:_SHOWN]), *more]
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,9 +82,9 @@ class _Held:
 
 
 def gc(
-    context: StoreContext[Any],
+    context: StoreContext[Base],
     where: Sequence[Any],
-    equal: Mapping[str, Any],
+    equal: Mapping[str, object],
     limits: Limits,
     orphans: bool,
     leftovers: bool,
@@ -184,7 +111,7 @@ def gc(
 
 
 # ---- results -----------------------------------------------------------------------------------------------------
-def _doomed(context: StoreContext[Any], report: Disposal, query: "sa.Select[Any]", limits: Limits) -> Iterator[_Held]:
+def _doomed(context: StoreContext[Base], report: Disposal, query: "sa.Select[Any]", limits: Limits) -> Iterator[_Held]:
     """Yield the results that break a limit, newest first; all that match, if there is no limit."""
     c, before, room = context.schema.table.c, limits.before, limits.total_size
     all_go = before is None and room is None
@@ -207,7 +134,7 @@ def _doomed(context: StoreContext[Any], report: Disposal, query: "sa.Select[Any]
 
 
 # ---- files without a row -----------------------------------------------------------------------------------------
-def _orphans(context: StoreContext[Any], report: Disposal, before: datetime | None) -> Iterator[_Held]:
+def _orphans(context: StoreContext[Base], report: Disposal, before: datetime | None) -> Iterator[_Held]:
     """Yield the files of ours that no row points to."""
     has_row = sa.exists().where(context.schema.table.c.id == _c.id)
     query = sa.select(_c.id, _c.published, _c.path, _c.size, _c.extra, _c.registered).where(
@@ -229,7 +156,7 @@ def _orphans(context: StoreContext[Any], report: Disposal, before: datetime | No
             )
 
 
-def _stray_extras(context: StoreContext[Any], report: Disposal, before: datetime | None) -> None:
+def _stray_extras(context: StoreContext[Base], report: Disposal, before: datetime | None) -> None:
     """Remove extra files whose result was replaced; a crash cannot leave them, but an outsider's hand can."""
     found = [(path, claim) for path, claim in stray_extras(context) if _is_older(path, before)]
     if not found:
@@ -261,7 +188,7 @@ def _stray_extras(context: StoreContext[Any], report: Disposal, before: datetime
                 report.removed.append(Removal("orphan", claim.id, path, size, text))
 
 
-def _is_over(context: StoreContext[Any], id: str, attempt: str) -> bool:
+def _is_over(context: StoreContext[Base], id: str, attempt: str) -> bool:
     """Tell, by a look under the lock, whether an attempt's files are needed by nobody, and never will be."""
 
     def act(_: Connection, found: Claim | None, __: set[str]) -> bool:
@@ -271,7 +198,7 @@ def _is_over(context: StoreContext[Any], id: str, attempt: str) -> bool:
 
 
 # ---- what dead attempts left -------------------------------------------------------------------------------------
-def _leftovers(context: StoreContext[Any], report: Disposal) -> None:
+def _leftovers(context: StoreContext[Base], report: Disposal) -> None:
     """Do what opening the store does: finished runs are recorded, the rest of the dead goes."""
     found = [
         _leftover(context, left)
@@ -284,7 +211,7 @@ def _leftovers(context: StoreContext[Any], report: Disposal) -> None:
     report.removed += found
 
 
-def _leftover(context: StoreContext[Any], left: Left) -> Removal:
+def _leftover(context: StoreContext[Base], left: Left) -> Removal:
     names = [left.found.name]
     if left.finished is not None:
         names += [left.finished.result, left.finished.files, left.finished.slot]
@@ -294,7 +221,7 @@ def _leftover(context: StoreContext[Any], left: Left) -> Removal:
 
 
 # ---- one file ----------------------------------------------------------------------------------------------------
-def _dispose(context: StoreContext[Any], report: Disposal, doomed: Iterable[_Held]) -> None:
+def _dispose(context: StoreContext[Base], report: Disposal, doomed: Iterable[_Held]) -> None:
     for one in list(doomed):
         size, reason = _examine(context, one)
         if reason is None and not report.dry_run:
@@ -310,12 +237,12 @@ def _dispose(context: StoreContext[Any], report: Disposal, doomed: Iterable[_Hel
             _keep(context, report, one, reason)
 
 
-def _keep(context: StoreContext[Any], report: Disposal, one: _Held, reason: str) -> None:
+def _keep(context: StoreContext[Base], report: Disposal, one: _Held, reason: str) -> None:
     path = context.staging.path(one.path)
     report.kept.append(Removal(one.kind, one.id, path, 0, f"{one.id}: {path} stays: {reason}"))
 
 
-def _examine(context: StoreContext[Any], one: _Held) -> tuple[int, str | None]:
+def _examine(context: StoreContext[Base], one: _Held) -> tuple[int, str | None]:
     """Return how many bytes a file of ours takes, and why it may be none of ours any more."""
     path = context.staging.path(one.path)
     if os.path.islink(path):
@@ -327,34 +254,26 @@ def _examine(context: StoreContext[Any], one: _Held) -> tuple[int, str | None]:
     return (found.size if found else 0) + beside, None
 
 
-def _remove(context: StoreContext[Any], one: _Held) -> str | None:
+def _remove(context: StoreContext[Base], one: _Held) -> str | None:
     """Remove a row, if it has one, and its file; return why not, or nothing to say of what is gone already."""
-    begun: list[str] = []  # more than one only if a connection broke, or another transaction went first
-    with (call := Call()).under_way:
 
-        def act(connection: Connection, found: Claim | None, _: set[str]) -> tuple[str | None, Claim | None]:
-            if begun and (found is None or found.published is None):
-                return None, None  # what was begun was committed, and has been finished by now
-            if found is None or found.published != one.attempt or found.registered is not None:
-                return "", None  # replaced, or gone
-            if found.state == RUNNING:
-                return "a run of it is under way, or died (repair() gives it back)", None
-            has_row = context.rows.exists(connection, one.id)
-            if has_row != (one.kind == "result"):
-                return "", None
-            reason = _examine(context, one)[1]
-            if reason is not None:
-                return reason, None
-            begun.append(f"{new_attempt(found, over=True)}.{call.name}")
-            return None, begin(context, connection, found, begun[-1], keep_failure=True)
+    def judge(connection: Connection, found: Claim | None, begun: bool) -> Verdict[str | None]:
+        if begun and (found is None or found.published is None):
+            return Verdict(None)  # what was begun was committed, and has been finished by now
+        if found is None or found.published != one.attempt or found.registered is not None:
+            return Verdict("")  # replaced, or gone
+        if found.state == RUNNING:
+            return Verdict("a run of it is under way, or died (repair() gives it back)")
+        if context.rows.exists(connection, one.id) != (one.kind == "result"):
+            return Verdict("")
+        reason = _examine(context, one)[1]
+        return Verdict(reason, goes=reason is None)
 
-        reason, deleting = act_when_free(context, one.id, act)
-        if deleting is not None and not finish_delete(context, deleting):
-            reason = f"its row is gone, and of its files something could not be removed from {context.staging.root}"
-        for attempt in begun[:-1]:  # their transactions were rolled back, or all is done
-            places.remove(context.staging.inside(slot_of(context, one.id, attempt)))
-        if deleting is not None and not deleting.failed:
-            logs.discard(context.staging, context.key_of(one.id))
+    reason, deleted, is_clean = delete_when_free(context, one.id, judge, keep_failure=True)
+    if not is_clean:
+        reason = f"its row is gone, and of its files something could not be removed from {context.staging.root}"
+    if deleted is not None and not deleted.failed:
+        logs.discard(context.staging, context.key_of(one.id))
     return reason
 
 
@@ -365,14 +284,6 @@ def _is_older(path: str, before: datetime | None) -> bool:
         return os.lstat(path).st_mtime < (before - EPOCH).total_seconds()
     except FileNotFoundError:
         return False
-
-
-def amount(size: int) -> str:
-    """Return a number of bytes as a person would say it."""
-    for factor, unit in ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
-        if size >= factor:
-            return f"{size / factor:.3g} {unit}" if size < 999.5 * factor else f"{size / factor:,.0f} {unit}"
-    return f"{size} bytes"
 
 
 def _size(path: str) -> int:

@@ -22,7 +22,7 @@ from entropic.db.ledger import DISTRUSTED, RUNNING, Claim
 from entropic.db.query import fetch
 from entropic.errors import ResultLostWarning, levels_to_user
 from entropic.files.durable import files_below, is_cheap
-from entropic.params.model import utcnow
+from entropic.params.model import Base, utcnow
 from entropic.protocol.context import StoreContext
 from entropic.support import process
 
@@ -31,7 +31,7 @@ WINDOW = timedelta(minutes=10)
 KEPT_SECONDS = 60 * 86400.0  # how long it is remembered which start of the machine was looked at
 
 
-def look_back(context: StoreContext[Any], is_new: bool) -> None:
+def look_back(context: StoreContext[Base], is_new: bool) -> None:
     """Distrust what a power cut may have damaged, once for each start of the machine.
 
     Parameters
@@ -50,7 +50,7 @@ def look_back(context: StoreContext[Any], is_new: bool) -> None:
     os.close(os.open(mark, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW, 0o666))
 
 
-def _distrust_latest(context: StoreContext[Any]) -> None:
+def _distrust_latest(context: StoreContext[Base]) -> None:
     created = context.schema.table.c.created_at
     newest = fetch(context.database, sa.select(sa.func.max(created)).where(created <= utcnow()))[0][0]
     if newest is None:
@@ -80,7 +80,7 @@ def _is_settled(claim: Claim) -> bool:
     return claim.published is not None and claim.registered is None and claim.state != RUNNING
 
 
-def _distrust(context: StoreContext[Any], seen: Claim, connection: Connection) -> bool:
+def _distrust(context: StoreContext[Base], seen: Claim, connection: Connection) -> bool:
     found, _ = context.ledger.lock(connection, seen.id)
     if found is None or not _is_settled(found) or found.published != seen.published:
         return False
@@ -88,7 +88,7 @@ def _distrust(context: StoreContext[Any], seen: Claim, connection: Connection) -
     return True
 
 
-def _may_be_damaged(context: StoreContext[Any], claim: Claim, seconds: Any) -> bool:
+def _may_be_damaged(context: StoreContext[Base], claim: Claim, seconds: Any) -> bool:
     """Tell whether a result was not waited for, as its run took too short, and has a hole."""
     path = context.staging.path(claim.path or "")
     beside = [context.staging.extra(claim.path or "", claim.published or "")] if claim.extra else []

@@ -11,7 +11,6 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from entropic.db.connection import Connection
 from entropic.db.ledger import DELETING, RUNNING, Claim
@@ -21,6 +20,7 @@ from entropic.files import sidecar as sidecars
 from entropic.files.place import remove, spent
 from entropic.files.sidecar import Sidecar, Unreadable
 from entropic.files.staging import Found, key_of
+from entropic.params.model import Base
 from entropic.protocol import publish
 from entropic.protocol.clear import finish_delete
 from entropic.protocol.context import StoreContext
@@ -55,7 +55,7 @@ class Left:
         return f"{self.found.name}: left by an attempt that is over, or a worker that is gone"
 
 
-def look_at_folder(context: StoreContext[Any]) -> None:
+def look_at_folder(context: StoreContext[Base]) -> None:
     """Warn where a database has results, and none of them lies in a folder that was never used with it before."""
     if not context.staging.is_strange:
         return
@@ -73,7 +73,7 @@ def look_at_folder(context: StoreContext[Any]) -> None:
         )
 
 
-def collect(context: StoreContext[Any]) -> list[str]:
+def collect(context: StoreContext[Base]) -> list[str]:
     """Do with everything that is left what should be done with it; return that as sentences."""
     found = suspects(context) if context.read_only is None else []
     if not found:
@@ -101,7 +101,7 @@ def _say(path: str, text: str) -> None:
     log.warning("recovery: %s (%s)", text, os.path.dirname(path))
 
 
-def release_dead(context: StoreContext[Any], even_without_row: bool = False) -> list[str]:
+def release_dead(context: StoreContext[Base], even_without_row: bool = False) -> list[str]:
     """Give back the claims of dead owners that left nothing finished; return what was done, as sentences.
 
     By itself this happens only to re-runs, whose row is still served: a first run's claim does no harm until its key
@@ -118,7 +118,7 @@ def release_dead(context: StoreContext[Any], even_without_row: bool = False) -> 
     return done
 
 
-def _give_back(context: StoreContext[Any], claim: Claim, even_without_row: bool, connection: Connection) -> bool:
+def _give_back(context: StoreContext[Base], claim: Claim, even_without_row: bool, connection: Connection) -> bool:
     locked, _ = context.ledger.lock(connection, claim.id)
     if locked is None or locked.attempt != claim.attempt or context.is_finished(claim.id, claim.attempt):
         return False
@@ -127,7 +127,7 @@ def _give_back(context: StoreContext[Any], claim: Claim, even_without_row: bool,
     return context.ledger.release(connection, claim.id, claim.attempt)
 
 
-def _take_in(context: StoreContext[Any], left: Left) -> str | None:
+def _take_in(context: StoreContext[Base], left: Left) -> str | None:
     """Do what is left to do, and say what was done; None if that is its owner's to do."""
     if left.deleting is not None:
         finish_delete(context, left.deleting)
@@ -147,25 +147,25 @@ def _take_in(context: StoreContext[Any], left: Left) -> str | None:
     return f"removed {left.found.name} and its result, which a newer one replaced"
 
 
-def _remove(context: StoreContext[Any], name: str) -> None:
+def _remove(context: StoreContext[Base], name: str) -> None:
     path = context.staging.inside(name)
     remove(path)
     if os.path.lexists(path):
         raise StoreError(f"{path} could not be removed, or not whole: something in it may belong to another user")
 
 
-def survey(context: StoreContext[Any]) -> list[Left]:
+def survey(context: StoreContext[Base]) -> list[Left]:
     """Return what lies in the staging folder and belongs to nobody who lives, or tells nothing; change nothing."""
     found = suspects(context)
     return sort_out(context, found) if found else []
 
 
-def suspects(context: StoreContext[Any]) -> list[Found]:
+def suspects(context: StoreContext[Base]) -> list[Found]:
     """Return what lies in staging and whose worker or owner is not known to live: nothing, when all is well."""
     return [found for found in context.staging.listing() if _is_suspect(context, found)]
 
 
-def sort_out(context: StoreContext[Any], suspects: list[Found]) -> list[Left]:
+def sort_out(context: StoreContext[Base], suspects: list[Found]) -> list[Left]:
     """Return which suspects belong to nobody.
 
     That their workers are dead was seen before; what their claims and sidecars say is read now. The order matters.
@@ -176,14 +176,14 @@ def sort_out(context: StoreContext[Any], suspects: list[Found]) -> list[Left]:
     return [left for left in sorted_out if left is not None]
 
 
-def _is_suspect(context: StoreContext[Any], found: Found) -> bool:
+def _is_suspect(context: StoreContext[Base], found: Found) -> bool:
     if not found.sidecar:
         return process.state(found.worker) == "dead"
     finished = sidecars.read(context.staging, found.key, found.attempt)
     return finished is None or process.state(finished.owner) != "alive"
 
 
-def _sort_out_one(context: StoreContext[Any], found: Found, claim: Claim | None) -> Left | None:
+def _sort_out_one(context: StoreContext[Base], found: Found, claim: Claim | None) -> Left | None:
     """Say what is left of an attempt, whose claim is given if the attempt is its current one."""
     finished = sidecars.inspect(context.staging, found.key, found.attempt) if not found.work else None
     if isinstance(finished, Unreadable):  # and what lies beside it may be what it names
@@ -198,7 +198,7 @@ def _sort_out_one(context: StoreContext[Any], found: Found, claim: Claim | None)
 
 
 def _sort_out_sidecar(
-    context: StoreContext[Any], found: Found, claim: Claim | None, finished: Sidecar | None
+    context: StoreContext[Base], found: Found, claim: Claim | None, finished: Sidecar | None
 ) -> Left | None:
     if finished is None:
         return Left(found) if claim is None else None  # torn; being written, or burnt once its claim has moved on

@@ -4,12 +4,12 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
-from typing import Any
 
 from entropic.db.ledger import RUNNING, Claim
 from entropic.db.raw import Raw, Recorded
 from entropic.files.measure import measure
 from entropic.params.keys import Hasher
+from entropic.params.model import Base
 from entropic.protocol import lookup
 from entropic.protocol.context import StoreContext
 from entropic.protocol.lookup import Suspect, difference
@@ -113,7 +113,7 @@ class Repair:
         return html_table([(sentence,) for sentence in self.done], title=title) + self.left._repr_html_()
 
 
-def check(context: StoreContext[Any]) -> Report:
+def check(context: StoreContext[Base]) -> Report:
     """Compare rows, claims and files; change nothing."""
     report = Report()
     checksums = context.ledger.checksums()
@@ -147,7 +147,7 @@ def _is_as_recorded(raw: Raw, path: str) -> bool:
     return found is not None and size in (None, found.size)
 
 
-def _check_file(context: StoreContext[Any], report: Report, raw: Any, id: str, path: str) -> None:
+def _check_file(context: StoreContext[Base], report: Report, raw: Raw, id: str, path: str) -> None:
     size, found = Recorded.of(raw).size, measure(path)
     if found is None:
         report.missing.append(Finding(id, path, f"{id}: its result file {path} is gone; it runs again when asked for"))
@@ -157,7 +157,7 @@ def _check_file(context: StoreContext[Any], report: Report, raw: Any, id: str, p
 
 
 def _check_values(
-    context: StoreContext[Any], report: Report, raw: Any, id: str, path: str, recorded: int | None
+    context: StoreContext[Base], report: Report, raw: Raw, id: str, path: str, recorded: int | None
 ) -> None:
     if recorded is not None:
         right = context.rows.checksum(raw) == recorded
@@ -168,7 +168,7 @@ def _check_values(
         report.mismatched.append(Finding(id, path, text))
 
 
-def _possible_keys(context: StoreContext[Any], raw: Any) -> set[str]:
+def _possible_keys(context: StoreContext[Base], raw: Raw) -> set[str]:
     """Return the keys that a row without a ledger entry may have: stored values do not tell 1 from 1.0."""
     stored = context.rows.plain(raw)
     values = {name: stored[name] for name in context.schema.fields}
@@ -178,7 +178,7 @@ def _possible_keys(context: StoreContext[Any], raw: Any) -> set[str]:
     return {hasher(candidate) for candidate in (values, given, whole, {**values, **whole})}
 
 
-def _check_claim(context: StoreContext[Any], report: Report, claim: Claim, with_row: dict[str, str]) -> None:
+def _check_claim(context: StoreContext[Base], report: Report, claim: Claim, with_row: dict[str, str]) -> None:
     if claim.state == RUNNING and claim.gone and not context.is_finished(claim.id, claim.attempt):
         owner = claim.owner or "a call that gave up"
         text = f"{claim.id}: claimed by {owner}, which is gone; it runs again when asked for"
@@ -195,13 +195,13 @@ def _check_claim(context: StoreContext[Any], report: Report, claim: Claim, with_
         report.orphans.append(Finding(claim.id, path, f"{claim.id}: {path} is a result of this store without a row"))
 
 
-def _check_extra_files(context: StoreContext[Any], report: Report) -> None:
+def _check_extra_files(context: StoreContext[Base], report: Report) -> None:
     for path, claim in stray_extras(context):
         text = f"{claim.id}: {path} holds extra files of a result that was replaced"
         report.orphans.append(Finding(claim.id, path, text))
 
 
-def stray_extras(context: StoreContext[Any]) -> Iterator[tuple[str, Claim]]:
+def stray_extras(context: StoreContext[Base]) -> Iterator[tuple[str, Claim]]:
     """Return the folders of extra files that belong to no result any more, each with the claim on its place."""
     pattern = re.compile(r"(?P<place>.+)\.(?P<attempt>\d+-[0-9a-f]{8})\.files", re.DOTALL)
     found = [match for name in context.staging.results() if (match := pattern.fullmatch(name))]
@@ -214,7 +214,7 @@ def stray_extras(context: StoreContext[Any]) -> Iterator[tuple[str, Claim]]:
             yield context.staging.path(match[0]), claim
 
 
-def repair(context: StoreContext[Any], dry_run: bool) -> Repair:
+def repair(context: StoreContext[Base], dry_run: bool) -> Repair:
     """Mend what can be mended without a run: record, finish, remove, give back."""
     if not dry_run:
         context.must_write("repair() has to change what it finds")

@@ -220,11 +220,11 @@ class MySQL(Dialect):
                 piece, size = [], 0
         return changed + (_together(cursor, piece) if piece else 0)
 
-    def insert_new(self, table: sa.Table, values: Mapping[str, Any]) -> Any:
+    def insert_new(self, table: sa.Table, values: Mapping[str, object]) -> Any:
         """Return the statement that inserts a row unless one with its key, or another unique value of it, exists."""
         return sa.insert(table).values(dict(values)).prefix_with("IGNORE")
 
-    def ensure(self, table: sa.Table, values: Mapping[str, Any]) -> Any:
+    def ensure(self, table: sa.Table, values: Mapping[str, object]) -> Any:
         """Return the statement that makes sure that there is a row, and locks it at once.
 
         `IGNORE` would take a shared lock on a row that is there, and two who then want it for themselves a deadlock.

@@ -17,7 +17,7 @@ from entropic.errors import StoreError
 Trouble = Literal["again", "lost", "busy"] | None
 Processor = Callable[[Any], Any] | None
 T = TypeVar("T")
-Condition = tuple[Any, Callable[[Sequence[str]], Mapping[str, Any]]]
+Condition = tuple[Any, Callable[[Sequence[str]], Mapping[str, object]]]
 
 SILENCE = 5.0  # s beyond the wait for a lock, after which a server that does not answer is given up
 INDEXED = 600  # characters that surely fit into an index
@@ -168,14 +168,14 @@ class Dialect:
         """Return a query that locks the rows it finds until the transaction ends."""
         return select.with_for_update()
 
-    def insert_new(self, table: sa.Table, values: Mapping[str, Any]) -> Any:
+    def insert_new(self, table: sa.Table, values: Mapping[str, object]) -> Any:
         """Return the statement that inserts a row unless one with its key, or another unique value of it, exists."""
         key = [column for column in table.primary_key if column.name in values]
         there = sa.exists().where(*(column == _typed(values[column.name], column) for column in key))
         chosen = [_typed(value, table.c[name]) for name, value in values.items()]
         return sa.insert(table).from_select(list(values), sa.select(*chosen).where(~there))
 
-    def ensure(self, table: sa.Table, values: Mapping[str, Any]) -> Any:
+    def ensure(self, table: sa.Table, values: Mapping[str, object]) -> Any:
         """Return the statement that makes sure that there is a row, which is locked next."""
         return self.insert_new(table, values)
 

@@ -169,7 +169,7 @@ class PostgreSQL(Dialect):
         changed: int = cursor.rowcount
         return changed
 
-    def insert_new(self, table: sa.Table, values: Mapping[str, Any]) -> Any:
+    def insert_new(self, table: sa.Table, values: Mapping[str, object]) -> Any:
         """Return the statement that inserts a row unless one with its key, or another unique value of it, exists."""
         return postgresql.insert(table).values(dict(values)).on_conflict_do_nothing()
 

@@ -198,7 +198,7 @@ class SQLite(Dialect):
         """The transaction's begin was the lock."""
         return select
 
-    def insert_new(self, table: sa.Table, values: Mapping[str, Any]) -> Any:
+    def insert_new(self, table: sa.Table, values: Mapping[str, object]) -> Any:
         """Return the statement that inserts a row unless one with its key exists."""
         return sqlite.insert(table).values(dict(values)).on_conflict_do_nothing()
 

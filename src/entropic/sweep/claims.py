@@ -1,0 +1,285 @@
+"""What one process has claimed of a sweep, and what it may still claim: a few at a time, so that others get some, too.
+
+How many is measured by time. What is claimed but held up behind a long run is given back to the others.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from typing import Generic, Literal, NamedTuple
+
+from entropic.db.connection import Connection
+from entropic.db.ledger import FAILED, Claim
+from entropic.errors import ForeignFileError, PublishError, RunFailed, UnreadableError
+from entropic.files.attempt import Task
+from entropic.protocol import run
+from entropic.protocol.claim import Busy, begin_first_many, claim, decide, failed, lock, undone
+from entropic.protocol.context import ModelT, StoreContext
+from entropic.protocol.find import find_many
+from entropic.protocol.lookup import Absent, Suspect
+from entropic.protocol.request import Progress, Request
+from entropic.protocol.wait import LONGEST, Pauses, freed, wait_for_any
+
+UNDONE: Literal["undone"] = "undone"  # what somebody has left half done comes first
+# What becomes of a set: its task, who runs it, why it can have no row now; None: its row is to be read.
+Decision = Task | Busy | RunFailed | PublishError | UnreadableError | Literal["undone"] | None
+
+MOST_CLAIMED = 200  # in one transaction
+CHUNK_SECONDS = 0.2  # a chunk of claims should last this long
+WAIT_SECONDS = 0.3  # for others, before the sweep is told that there is nothing to do
+GIVE_BACK_SECONDS = 0.5  # claims that nobody has begun for this long go back
+
+
+class Settled(NamedTuple, Generic[ModelT]):
+    """Those of a chunk that need no run of ours: the rows that others have stored, and why some can have none."""
+
+    rows: list[tuple[str, ModelT]]
+    failures: dict[str, BaseException]
+
+
+class Claims(Generic[ModelT]):
+    """The sets of a sweep that have no row yet, by what is known of them; for one thread at a time.
+
+    Parameters
+    ----------
+    missing
+        What is wanted, by key.
+    known
+        What was found of those that are not new.
+    owner
+        The call that claims.
+    """
+
+    def __init__(
+        self,
+        context: StoreContext[ModelT],
+        missing: Mapping[str, Request],
+        known: Mapping[str, Suspect | Absent],
+        owner: str,
+    ) -> None:
+        self._context, self._missing, self._owner = context, missing, owner
+        self._began = time.time()
+        self._todo = deque(missing)
+        self._seen = set(known)  # what is not new any more, or to be run again
+        self._suspects = {id: one for id, one in known.items() if type(one) is Suspect}
+        self._known_lost = set(self._suspects)  # of which the user knows
+        self._waited: dict[str, str] = {}  # the attempts that this process has waited for
+        self._busy: dict[str, Claim] = {}
+        self._met: set[str | None] = set()  # owners of sets that the latest chunk could not have
+        self._pauses: Pauses | None = None  # while there is nothing to do but to wait for others
+        self._look_again = 0.0  # when to look at the busy ones again
+        self._claimed: deque[Task] = deque()
+        self._last_taken = time.monotonic()
+        self._chunk, self._chunk_began = 1, 0.0
+        self.under_way: dict[str, Task] = {}
+        """What is handed out and has not come home."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there are sets that may still get a row."""
+        return bool(self._todo or self._busy or self._claimed)
+
+    @property
+    def has_claimed(self) -> bool:
+        """Whether there is a task to hand out."""
+        return bool(self._claimed)
+
+    @property
+    def has_unclaimed(self) -> bool:
+        """Whether there are sets to be claimed, as far as is known."""
+        return bool(self._todo)
+
+    @property
+    def elsewhere(self) -> int:
+        """How many sets others run."""
+        return len(self._busy)
+
+    # ---- claiming ----------------------------------------------------------------------------------------------
+    def claim_chunk(self) -> Settled[ModelT]:
+        """Claim the next few sets that nobody has; return what there is to say of those that are not to be run."""
+        self._resize()
+        members, self._met = 1 + len(self._met), set()
+        count = min(self._chunk, -(-len(self._todo) // (2 * members)))  # less and less, so that all end together
+        ids = [self._todo.popleft() for _ in range(count)]
+        decisions: dict[str, Decision] = {**self._claim_first(ids)}
+        rest = [id for id in ids if id not in decisions]
+        if rest:
+            decisions |= self._claim_rest(rest)
+        failures: dict[str, BaseException] = {}
+        to_read = []
+        for id in ids:
+            decision = decisions[id]
+            if isinstance(decision, Task):
+                self._hold(decision)
+            elif isinstance(decision, Busy):
+                self._busy[id] = decision.claim
+                self._met.add(decision.claim.owner)
+            elif isinstance(decision, RunFailed | PublishError | UnreadableError):
+                failures[id] = decision
+            else:
+                to_read.append(id)
+        return Settled(self._read(to_read), failures)
+
+    def _claim_first(self, ids: list[str]) -> dict[str, Task]:
+        """Claim, in one transaction, those sets that nobody has ever claimed."""
+        requests = [self._missing[id] for id in ids if id not in self._seen]
+        if not requests:
+            return {}
+        return self._context.database.transact(
+            lambda connection: begin_first_many(self._context, connection, requests, self._owner)
+        )
+
+    def _claim_rest(self, ids: list[str]) -> dict[str, Decision]:
+        """Look, in one transaction, at sets that were claimed before, and claim those that nobody runs."""
+
+        def work(connection: Connection) -> dict[str, Decision]:
+            # Locked in the order of the keys: who locks several in another order meets a deadlock.
+            return {id: self._decide(connection, id) for id in sorted(ids)}
+
+        decisions = self._context.database.transact(work)
+        for id, decision in decisions.items():
+            if decision == UNDONE:
+                try:
+                    decisions[id] = claim(self._context, self._missing[id], self._owner, self._known_of(id))
+                # It ended just now, and not well, or cannot be recorded, or not be read.
+                except (RunFailed, PublishError, UnreadableError) as error:
+                    decisions[id] = error
+        return decisions
+
+    def _decide(self, connection: Connection, id: str) -> Decision:
+        try:
+            found, taken = lock(self._context, connection, id)
+            if undone(self._context, found) is not None:
+                return UNDONE
+        except UnreadableError as error:  # the fault of this one alone
+            return error
+        failure = self._failed_meanwhile(connection, found) if found is not None and found.state == FAILED else None
+        if failure is not None:
+            return failure
+        request, known = self._missing[id], self._known_of(id)
+        try:
+            return decide(self._context, connection, request, self._owner, known, found, taken)
+        except ForeignFileError as error:  # said before its claim, so the transaction of the others can go on
+            return error
+
+    def _known_of(self, id: str) -> Progress:
+        return Progress(suspect=self._suspects.get(id), waited=self._waited.get(id))
+
+    def _failed_meanwhile(self, connection: Connection, found: Claim) -> RunFailed | None:
+        """Return the failure of a set that failed since this sweep began: all who share a sweep run it once."""
+        failure = self._context.ledger.failure(found.id, connection)
+        ended = failure.get("started_at", 0.0) + failure.get("elapsed_seconds", 0.0)
+        if ended < self._began and found.attempt != self._waited.get(found.id):
+            return None
+        return failed(self._context, self._missing[found.id], failure)
+
+    def _resize(self) -> None:
+        now = time.monotonic()
+        if self._chunk_began:
+            quick = now - self._chunk_began < CHUNK_SECONDS
+            self._chunk = min(self._chunk * 2, MOST_CLAIMED) if quick else max(self._chunk // 2, 1)
+        self._chunk_began = now
+
+    def _hold(self, task: Task) -> None:
+        self._claimed.append(task)
+        self._waited.pop(task.id, None)
+        self._context.lease_keeper.add(task.id, task.attempt, task.owner)
+
+    def _read(self, ids: list[str]) -> list[tuple[str, ModelT]]:
+        """Read the rows that somebody has stored meanwhile; what has none after all is wanted again."""
+        if not ids:
+            return []
+        wanted, rows = dict.fromkeys(ids), []
+        for id in ids:
+            self._suspects.pop(id, None)
+        for id, found in find_many(self._context, {id: self._missing[id].params for id in ids}):
+            if type(found) is Suspect:
+                self._suspects[id] = found
+            elif type(found) is not Absent:
+                rows.append((id, found))
+                del wanted[id]
+        self.want_again(wanted)
+        return rows
+
+    def want_again(self, ids: Iterable[str]) -> None:
+        """Claim some sets once more: they are not new any more, so what is known of them is looked at first."""
+        for id in ids:
+            self._seen.add(id)
+            self._todo.append(id)
+
+    # ---- what others run ---------------------------------------------------------------------------------------
+    def look_around(self) -> None:
+        """Want again what others have ended, if it is time to look."""
+        began = time.monotonic()
+        if began < self._look_again:
+            return
+        self._free(freed(self._context, self._busy))
+        took = time.monotonic() - began
+        self._look_again = time.monotonic() + max(LONGEST, 5 * took)  # a million of them take a while
+
+    def wait_for_others(self) -> None:
+        """Wait a moment for what others run, and want again what they have ended."""
+        self._pauses = self._pauses or Pauses(self._context)
+        self._free(wait_for_any(self._context, self._busy, WAIT_SECONDS, self._pauses))
+
+    def _free(self, ids: list[str]) -> None:
+        if ids:
+            self._pauses = None
+        for id in ids:
+            self._waited[id] = self._busy.pop(id).attempt
+        self.want_again(ids)
+
+    # ---- handing out, and giving back --------------------------------------------------------------------------
+    def hand_out(self) -> Task:
+        """Return the next claimed task, which is under way from here on."""
+        task = self._claimed[0]
+        self.under_way[task.id] = task
+        self._claimed.popleft()  # only now, so that an interrupt finds it
+        self._last_taken = time.monotonic()
+        return task
+
+    def warn_of_loss(self, task: Task) -> None:
+        """Say that the result that was stored of a task is lost, unless that was said when the sweep began."""
+        suspect = self._suspects.get(task.id)
+        if suspect is not None and task.id not in self._known_lost:
+            run.warn_of_loss(self._context, [(self._missing[task.id], suspect)])
+
+    def take_back(self, task: Task) -> None:
+        """Take back a task that has not begun, to be handed out again."""
+        self._claimed.append(task)
+
+    def give_back_if_idle(self) -> None:
+        """Let others run what is claimed, and has not begun for a while."""
+        if self._claimed and time.monotonic() - self._last_taken > GIVE_BACK_SECONDS:
+            self._give_back()
+
+    def _give_back(self) -> None:
+        if not self._claimed:
+            return
+        self._end(self._claimed, self._context.ledger.release)
+        while self._claimed:
+            task = self._claimed.pop()
+            self._context.lease_keeper.drop(task.attempt)
+            self._seen.add(task.id)
+            self._todo.appendleft(task.id)
+        self._chunk = 1
+
+    def give_up(self, ended: bool) -> None:
+        """Let others have all that is claimed; what still goes on elsewhere, unless it has `ended`, may be finished."""
+        self._end(self.under_way.values(), self._context.ledger.release if ended else self._context.ledger.abandon)
+        self._give_back()
+
+    def _end(self, tasks: Iterable[Task], end: Callable[[Connection, str, str], bool]) -> None:
+        """End the claims on some tasks, in the order of their keys."""
+        claims = sorted((task.id, task.attempt) for task in tasks)
+
+        def work(connection: Connection) -> None:
+            for id, attempt in claims:
+                end(connection, id, attempt)
+
+        self._context.database.transact(work)
+
+    def close(self) -> None:
+        """Renew no leases any more."""
+        for task in [*self.under_way.values(), *self._claimed]:
+            self._context.lease_keeper.drop(task.attempt)

@@ -1,0 +1,154 @@
+"""The sets of a sweep before anything runs: each is checked, and is stored, or is missing."""
+
+import itertools
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic
+
+from entropic.db.connection import Connection
+from entropic.params.keys import RESERVED
+from entropic.params.model import Base
+from entropic.params.same import same
+from entropic.protocol import run, verify
+from entropic.protocol.claim import rehearsal, rehearse
+from entropic.protocol.context import ModelT, StoreContext
+from entropic.protocol.find import find_many
+from entropic.protocol.lookup import Absent, Suspect
+from entropic.protocol.request import Request
+from entropic.support.collector import paused
+
+PLANNED_TOGETHER = 5_000  # sets whose rows are looked up in one go
+
+
+@dataclass(slots=True)
+class Planned(Generic[ModelT]):
+    """The distinct sets of a sweep, checked.
+
+    Attributes
+    ----------
+    rows
+        Every key in the order in which it was first seen: its row, if rows are kept and it is stored.
+    missing
+        What has to be run, by key.
+    known
+        What is there, by key, of those that are not new: a row whose file is not as recorded, or about to be replaced.
+    left_out
+        The keys of sets that failed before and are not to be run again.
+    """
+
+    rows: dict[str, ModelT | None] = field(default_factory=dict)
+    missing: dict[str, Request] = field(default_factory=dict)
+    known: dict[str, Suspect | Absent] = field(default_factory=dict)
+    left_out: list[str] = field(default_factory=list)
+
+
+def check_allowed(context: StoreContext[ModelT], planned: Planned[ModelT]) -> None:
+    """Refuse to run anything in a store that is read-only."""
+    if planned.missing and context.read_only is not None:
+        first = next(iter(planned.missing.values()))
+        more = f" and {len(planned.missing) - 1:,} more" if len(planned.missing) > 1 else ""
+        what = f"{context.describe(first.params, first.id)}{more}"
+        context.must_write(f"{what} {'have' if more else 'has'} to be run")
+
+
+def rehearse_together(context: StoreContext[Base], missing: Mapping[str, Request]) -> None:
+    """Insert all missing rows and take them back: sets that break a constraint against each other run neither."""
+    if context.rows.is_constrained and len(missing) > 1:
+
+        def work(connection: Connection) -> None:
+            with rehearsal(connection):
+                for request in missing.values():
+                    rehearse(context, connection, request)
+
+        context.database.transact(work)
+
+
+def plan(
+    context: StoreContext[ModelT],
+    params: Iterable[Mapping[str, object]],
+    retry_failed: bool = True,
+    keep_rows: bool = True,
+    given: dict[str, Mapping[str, object]] | None = None,
+    changes: bool = True,
+) -> Planned[ModelT]:
+    """Check every set, and find the rows that are there, in a few queries.
+
+    Parameters
+    ----------
+    retry_failed
+        Whether those that failed before are missing, too; else they are left out.
+    given
+        Gets the first set of each key, if the caller wants to have them.
+    changes
+        Whether the time of a file that was copied may be recorded anew.
+    """
+    planned: Planned[ModelT] = Planned()
+    coming = iter(params)
+    while batch := list(itertools.islice(coming, PLANNED_TOGETHER)):
+        with paused():
+            fresh = _plan_batch(context, batch, planned, keep_rows, changes)
+        if given is not None:
+            given.update(fresh)
+    if not retry_failed:
+        failed = {found.id for found in context.ledger.find_many(planned.missing) if found.failed}
+        planned.left_out = [id for id in planned.missing if id in failed]
+        for id in planned.left_out:
+            del planned.missing[id]
+            planned.known.pop(id, None)
+    return planned
+
+
+def _plan_batch(
+    context: StoreContext[ModelT],
+    batch: list[Mapping[str, object]],
+    planned: Planned[ModelT],
+    keep_rows: bool,
+    changes: bool,
+) -> dict[str, Mapping[str, object]]:
+    """Plan some sets; return those that were not seen before, by key."""
+    rows, missing = planned.rows, planned.missing
+    fresh: dict[str, Mapping[str, object]] = {}
+    for id, one in zip(context.hasher.many(batch), batch, strict=True):
+        if id not in rows:
+            rows[id] = None
+            fresh[id] = one
+        else:
+            _check_repeated(context, id, one, rows[id], fresh, missing)
+    absent, known = dict(fresh), planned.known
+    for id, found in find_many(context, fresh, changes):
+        if type(found) is Suspect or type(found) is Absent:
+            known[id] = found
+            continue
+        del absent[id]
+        if keep_rows:
+            rows[id] = found
+    for id, one in absent.items():
+        missing[id] = run.prepare(context, id, one, {})
+    return fresh
+
+
+def _check_repeated(
+    context: StoreContext[Base],
+    id: str,
+    one: Mapping[str, object],
+    row: Any,
+    fresh: Mapping[str, Mapping[str, object]],
+    missing: Mapping[str, Request],
+) -> None:
+    """Compare a set with the earlier one of the same key."""
+    if row is not None:
+        verify.verify(
+            context.schema, context.rows, {name: getattr(row, name) for name in context.schema.attributes.values()}, one
+        )
+        return
+    if id not in fresh and id not in missing:  # its row was seen, and is not kept
+        raw = context.rows.read(id)
+        if raw is not None:
+            context.verify(raw, one)
+        return
+    earlier = fresh[id] if id in fresh else missing[id].params
+    for name in {**earlier, **one}:
+        if name in RESERVED:
+            continue
+        if name not in earlier or name not in one or not same(earlier[name], one[name]):
+            raise verify.collision(context.schema, id, earlier, one, name)

@@ -1,0 +1,71 @@
+"""How a sweep is carried out: what the user may say of it, and what executes it."""
+
+import concurrent.futures
+from dataclasses import dataclass
+from typing import Any
+
+from entropic.errors import ParameterError
+from entropic.executors.contract import Executor
+from entropic.params.fields import is_duration, spelled
+from entropic.params.model import Base
+from entropic.protocol.context import StoreContext
+
+MOST_WORKERS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a sweep is carried out; checked before anything else.
+
+    Raises
+    ------
+    ParameterError
+        If they cannot be met, or contradict each other.
+    """
+
+    client: Any = None
+    workers: int | None = None
+    on_error: str = "raise"
+    retry_failed: bool = True
+    timeout: float | None = None
+    progress: bool | None = None
+
+    def __post_init__(self) -> None:
+        workers, timeout = self.workers, self.timeout
+        if workers is not None and self.client is not None:
+            raise ParameterError("give workers or client, not both: they are two ways of executing the same sweep")
+        if workers is not None and (type(workers) is not int or not -1 <= workers <= MOST_WORKERS or workers == 0):
+            raise ParameterError(
+                f"workers is a number of processes, at most {MOST_WORKERS:,}, or -1 for one for each core, not "
+                f"{spelled(workers)}"
+            )
+        if timeout is not None:
+            if not is_duration(timeout):
+                raise ParameterError(f"timeout is a number of seconds above 0, not {spelled(timeout)}")
+            if workers is None:
+                raise ParameterError(
+                    "timeout needs processes that can be ended; use workers=1 (or more) to run the sets in such"
+                )
+        if self.on_error not in ("raise", "continue"):
+            raise ParameterError(f"on_error is 'raise' or 'continue', not {self.on_error!r}")
+
+    def executor(self, context: StoreContext[Base]) -> Executor | None:
+        """Return what executes the sweep; None for this process itself."""
+        if self.workers is not None:
+            from entropic.executors.workers import Workers
+
+            return Workers(self.workers, context.runner, self.timeout)
+        if self.client is None:
+            return None
+        if isinstance(self.client, concurrent.futures.Executor):
+            from entropic.executors.futures import Futures
+
+            return Futures(self.client, context.runner)
+        if all(hasattr(self.client, name) for name in ("map", "status", "nthreads", "cancel")):
+            from entropic.executors.dask import Dask
+
+            return Dask(self.client, context.runner)
+        raise ParameterError(
+            "client must be a dask.distributed Client or a concurrent.futures.Executor, not "
+            f"{type(self.client).__name__}"
+        )

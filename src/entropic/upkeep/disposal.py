@@ -1,0 +1,87 @@
+"""What `Store.gc` says of what it removed, and of what it kept."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from entropic.support.show import one_line
+
+_SHOWN = 10
+Kind = Literal["result", "orphan", "leftover"]
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """Something that `Store.gc` removed, or would remove, or kept.
+
+    Attributes
+    ----------
+    kind : str
+        `"result"` (a row and its file), `"orphan"` (a file without a row) or `"leftover"` (of an attempt that died).
+    id : str
+        The key that it belongs to, if known.
+    path : str
+        Where it lies.
+    size : int
+        Bytes on the disk.
+    text : str
+        All that in a sentence; of what was kept, with the reason.
+    """
+
+    kind: Kind
+    id: str
+    path: str
+    size: int
+    text: str
+
+    def __str__(self) -> str:
+        return one_line(self.text)
+
+
+@dataclass
+class Disposal:
+    """What `Store.gc` removed (or, in a dry run, would remove), and what it kept although it was asked for.
+
+    Attributes
+    ----------
+    removed, kept : list of Removal
+        Kept is what somebody changed, replaced or runs again, each with the reason.
+    dry_run : bool
+        Whether nothing was done.
+    """
+
+    removed: list[Removal] = field(default_factory=list)
+    kept: list[Removal] = field(default_factory=list)
+    dry_run: bool = False
+
+    @property
+    def size(self) -> int:
+        """How many bytes were, or would be, freed."""
+        return sum(one.size for one in self.removed)
+
+    def counts(self) -> dict[str, int]:
+        """Return how many were removed of each kind."""
+        kinds: tuple[Kind, ...] = ("result", "orphan", "leftover")
+        return {kind: sum(one.kind == kind for one in self.removed) for kind in kinds}
+
+    def __str__(self) -> str:
+        verb = "would be removed" if self.dry_run else "removed"
+        counts = ", ".join(f"{count:,} {kind}{'s' * (count != 1)}" for kind, count in self.counts().items() if count)
+        lines = [f"{counts or 'nothing'} {verb}" + (f", {amount(self.size)}" if self.removed else "")]
+        lines += _some(self.removed)
+        if self.kept:
+            lines += [f"{len(self.kept):,} kept", *_some(self.kept)]
+        return "\n".join(lines)
+
+
+def _some(found: Sequence[Removal]) -> list[str]:
+    more = [f"  ... and {len(found) - _SHOWN:,} more"] if len(found) > _SHOWN else []
+    return [*(f"  {one}" for one in found[:_SHOWN]), *more]
+
+
+def amount(size: int) -> str:
+    """Return a number of bytes as a person would say it."""
+    for factor, unit in ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
+        if size >= factor:
+            return f"{size / factor:.3g} {unit}" if size < 999.5 * factor else f"{size / factor:,.0f} {unit}"
+    return f"{size} bytes"
