@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from entropic.db.ledger import longest_lease
+from entropic.db.claim import longest_lease
 from entropic.support import process
 
 ONE = {"n": 1, "dt": 0.5}

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from entropic.ask.failures import Failure, failures
 from entropic.ask.nearest import Nearest, nearest
-from entropic.db.ledger import RUNNING, Claim
+from entropic.db.claim import RUNNING, Claim
 from entropic.db.raw import Recorded
 from entropic.errors import KeyCollisionError
 from entropic.files.measure import measure

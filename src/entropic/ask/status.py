@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from entropic.ask.select import matching
-from entropic.db.ledger import RUNNING
+from entropic.db.claim import RUNNING
 from entropic.db.query import fetch
 from entropic.db.tables import ledger
 from entropic.params.model import utcnow

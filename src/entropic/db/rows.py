@@ -16,10 +16,10 @@ from sqlalchemy import bindparam
 
 from entropic.db.build import bind_processor, builder, is_direct, is_plain, result_processor
 from entropic.db.checksum import canonical, checksum, sorted_json
+from entropic.db.claim import RUNNING
 from entropic.db.connection import Connection
 from entropic.db.dialects.portable import surely_fits, underlying
 from entropic.db.engine import Database
-from entropic.db.ledger import RUNNING
 from entropic.db.raw import PLACE, Raw
 from entropic.db.statement import ByKeys, Statement, fixed
 from entropic.db.tables import ledger

@@ -5,8 +5,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from entropic.db.claim import LEASE, LONGEST_LEASE, longest_lease
 from entropic.db.engine import Database
-from entropic.db.ledger import LEASE, LONGEST_LEASE, longest_lease
 from entropic.db.statement import Statement
 from entropic.db.tables import SCHEMA_VERSION, meta, models
 from entropic.errors import StoreError

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from entropic.db.claim import DELETING, FAILED, RUNNING, Claim
 from entropic.db.connection import Connection
-from entropic.db.ledger import DELETING, FAILED, RUNNING, Claim
 from entropic.db.raw import Raw, Recorded
 from entropic.errors import ForeignFileError, ParameterError, ResultMissingError, RunFailed, UnreadableError
 from entropic.files import sidecar as sidecars

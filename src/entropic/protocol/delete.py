@@ -5,8 +5,8 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Generic, NamedTuple, TypeVar
 
+from entropic.db.claim import Claim, new_attempt
 from entropic.db.connection import Connection
-from entropic.db.ledger import Claim, new_attempt
 from entropic.db.raw import Raw, Recorded
 from entropic.errors import PublishError
 from entropic.files import logs

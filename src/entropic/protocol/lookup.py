@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import final
 
-from entropic.db.ledger import DISTRUSTED
+from entropic.db.claim import DISTRUSTED
 from entropic.db.raw import Raw, Recorded
 from entropic.files.measure import measure
 from entropic.files.patience import REMEMBERED, UNLISTED, looks

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NoReturn, Protocol
 
+from entropic.db.claim import DELETING, IDLE, RUNNING, Claim, generation
 from entropic.db.connection import Connection
-from entropic.db.ledger import DELETING, IDLE, RUNNING, Claim, generation
 from entropic.db.raw import Raw
 from entropic.errors import DatabaseBusy, PublishError, ResultMissingError, note
 from entropic.files import place as places

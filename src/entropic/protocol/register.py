@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from entropic.db.claim import Claim
 from entropic.db.connection import Connection
-from entropic.db.ledger import Claim
 from entropic.db.raw import Raw
 from entropic.errors import ParameterError, RegisterError, ResultMissingError
 from entropic.files.durable import sync_content, sync_names

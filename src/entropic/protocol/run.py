@@ -14,8 +14,8 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 
+from entropic.db.claim import RUNNING, Claim
 from entropic.db.connection import Connection
-from entropic.db.ledger import RUNNING, Claim
 from entropic.db.raw import Raw, Recorded
 from entropic.errors import DatabaseBusy, ResultLostWarning, levels_to_user, note
 from entropic.files import attempt

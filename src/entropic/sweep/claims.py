@@ -8,8 +8,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Generic, Literal, NamedTuple
 
+from entropic.db.claim import FAILED, Claim
 from entropic.db.connection import Connection
-from entropic.db.ledger import FAILED, Claim
 from entropic.errors import ForeignFileError, PublishError, RunFailed, UnreadableError
 from entropic.files.attempt import Task
 from entropic.protocol import run

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from entropic.db.ledger import RUNNING, Claim
+from entropic.db.claim import RUNNING, Claim
 from entropic.params.keys import Params
 from entropic.params.model import Base
 from entropic.protocol.context import StoreContext

@@ -13,9 +13,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from entropic.ask.select import matching
+from entropic.db.claim import DISTRUSTED, FAILED, IDLE, RUNNING, Claim
 from entropic.db.connection import Connection
 from entropic.db.flaws import claims_place
-from entropic.db.ledger import DISTRUSTED, FAILED, IDLE, RUNNING, Claim
 from entropic.db.query import fetch
 from entropic.db.tables import ledger
 from entropic.errors import ParameterError, PublishError, StoreError, UnreadableError

@@ -17,8 +17,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from entropic.db.claim import DISTRUSTED, RUNNING, Claim
 from entropic.db.connection import Connection
-from entropic.db.ledger import DISTRUSTED, RUNNING, Claim
 from entropic.db.query import fetch
 from entropic.errors import ResultLostWarning, levels_to_user
 from entropic.files.durable import files_below, is_cheap

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
+from entropic.db.claim import DELETING, RUNNING, Claim
 from entropic.db.connection import Connection
-from entropic.db.ledger import DELETING, RUNNING, Claim
 from entropic.errors import EntropicError, ResultLostWarning, StoreError, UnreadableError, levels_to_user
 from entropic.files import attempt
 from entropic.files import sidecar as sidecars

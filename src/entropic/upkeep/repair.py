@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 
-from entropic.db.ledger import RUNNING, Claim
+from entropic.db.claim import RUNNING, Claim
 from entropic.db.raw import Raw, Recorded
 from entropic.files.measure import measure
 from entropic.params.keys import Hasher

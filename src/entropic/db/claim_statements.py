@@ -1,0 +1,168 @@
+"""The statements of a ledger, compiled once for a model and its database."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import bindparam
+
+from entropic.db.claim import DELETING, FAILED, IDLE, LONGEST_LEASE, RUNNING, UNUSED
+from entropic.db.dialects.portable import Dialect
+from entropic.db.engine import Database
+from entropic.db.statement import ByKeys, Statement, fixed
+from entropic.db.tables import ledger, meta
+
+_c = ledger.c
+_COLUMNS = (
+    *(_c.id, _c.model, _c.attempt, _c.state, _c.owner, _c.since, _c.lease_until, _c.waits_for, _c.path),
+    *(_c.published, _c.size, _c.mtime_ns, _c.extra, _c.registered, _c.failure.is_not(None)),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimStatements:
+    """All of them; the methods of `Ledger` say what each is for."""
+
+    lock: Statement
+    add: Statement | None
+    find: Statement
+    find_many: ByKeys
+    all: Statement
+    registered: Statement
+    pending: Statement
+    at: Statement
+    at_any: Statement
+    insert: Statement
+    first: Statement
+    first_values: Callable[..., tuple[object, ...]]
+    claim: Statement
+    publish: Statement
+    publish_values: Callable[..., tuple[object, ...]]
+    fail: Statement
+    vanished: Statement
+    release: Statement
+    abandon: Statement
+    deleting: Statement
+    discarding: Statement
+    cleared: Statement
+    register_new: Statement
+    register: Statement
+    drop: Statement
+    renew: Statement
+    wait_for: Statement
+    measured: Statement
+    failure: Statement
+    failures: Statement
+    failures_of: ByKeys
+    checksums: Statement
+
+
+def claim_statements(database: Database, model: str, lease: float) -> ClaimStatements:
+    """Make the statements on the claims of one model."""
+
+    def compiled(statement: Any) -> Statement:
+        return Statement(statement, database.sql)
+
+    dialect, now = database.dialect, database.dialect.now
+    mine = (_c.id == bindparam("key")) & (_c.model == model)
+    held = mine & (_c.attempt == bindparam("held")) & (_c.state == bindparam("held_state"))
+    longest = sa.select(meta.c.value).where(meta.c.name == fixed(LONGEST_LEASE)).scalar_subquery()
+    claims = sa.select(*_COLUMNS, now, longest)
+    set_ = sa.update(ledger).where(mine).values
+    fenced = sa.update(ledger).where(held).values
+    nobody = {"owner": sa.null(), "since": sa.null(), "lease_until": sa.null(), "waits_for": sa.null()}
+    until = now + bindparam("lease_", lease)
+    running = {
+        "attempt": bindparam("attempt_"),
+        "state": RUNNING,
+        "owner": bindparam("owner_"),
+        "since": now,
+        "lease_until": until,
+        "waits_for": sa.null(),
+        "path": bindparam("path_"),
+    }
+    recorded: dict[str, Any] = {"size": bindparam("size_"), "mtime_ns": bindparam("mtime_")}
+    key = {"id": bindparam("key"), "model": sa.literal(model)}
+    moved = {"attempt": bindparam("attempt_"), "state": bindparam("state_"), **nobody}
+    unregistered = {"registered": sa.null(), "checksum": sa.null(), "failure": sa.null()}
+
+    nothing = {"attempt": sa.literal(UNUSED), "state": sa.literal(IDLE)}
+    at = sa.select(_c.model, _c.id).where((_c.path == bindparam("path_")) & _c.published.is_not(None))
+    # On a server it stays recorded who placed the file, and when: other hosts may see it a little later.
+    placed = nobody if dialect.one_writer else {**nobody, "owner": bindparam("owner_"), "since": now}
+    registered = {
+        "registered": bindparam("registered_"),
+        "checksum": bindparam("checksum_"),
+        "failure": sa.null(),
+        **recorded,
+        "published": bindparam("published_"),
+    }
+    failures = sa.select(_c.id, _c.failure).where(_c.model == model, _c.failure.is_not(None))
+    first = compiled(_insert_first(dialect, {**key, **running}))
+    publish = compiled(
+        fenced(
+            state=IDLE,
+            published=bindparam("held"),
+            extra=bindparam("extra_"),
+            checksum=bindparam("checksum_"),
+            failure=sa.null(),
+            registered=sa.null(),
+            **placed,
+            **recorded,
+        )
+    )
+    return ClaimStatements(
+        lock=compiled(dialect.locked(claims.where(_c.id == bindparam("key")))),
+        add=None if dialect.one_writer else compiled(dialect.ensure(ledger, {**key, **nothing})),
+        find=compiled(claims.where(mine)),
+        find_many=ByKeys(database, claims.where(_c.model == model), _c.id),
+        all=compiled(claims.where(_c.model == model)),
+        registered=compiled(sa.select(_c.registered).where(_c.registered.is_not(None))),
+        pending=compiled(claims.where(_c.state.in_([sa.literal(RUNNING), sa.literal(DELETING)]))),
+        at=compiled(at.where(_c.id == bindparam("key"))),
+        at_any=compiled(at),
+        insert=compiled(sa.insert(ledger).values(**key, **running)),
+        first=first,
+        first_values=first.taking("key", "attempt_", "owner_", "path_"),
+        claim=compiled(set_(**running)),
+        publish=publish,
+        publish_values=publish.taking(
+            *("key", "held", "size_", "mtime_", "extra_", "checksum_", "held_state"),
+            *(() if dialect.one_writer else ("owner_",)),
+        ),
+        fail=compiled(fenced(state=FAILED, failure=bindparam("failure_"), **nobody)),
+        vanished=compiled(
+            fenced(state=FAILED, failure=bindparam("failure_"), published=sa.null(), extra=sa.null(), **nobody)
+        ),
+        release=compiled(fenced(state=IDLE, **nobody)),
+        abandon=compiled(fenced(owner=sa.null(), waits_for=sa.null())),
+        deleting=compiled(set_(**moved, **unregistered)),
+        discarding=compiled(set_(**moved)),
+        cleared=compiled(fenced(state=IDLE, published=sa.null(), extra=sa.null(), size=sa.null(), mtime_ns=sa.null())),
+        register_new=compiled(
+            sa.insert(ledger).values(**key, attempt=bindparam("attempt_"), state=bindparam("state_"), **registered)
+        ),
+        register=compiled(set_(**moved, **registered)),
+        drop=compiled(set_(**moved, **unregistered)),
+        renew=compiled(fenced(lease_until=until)),
+        wait_for=compiled(fenced(waits_for=bindparam("other"))),
+        measured=compiled(set_(**recorded)),
+        failure=compiled(sa.select(_c.failure).where(mine)),
+        failures=compiled(failures),
+        failures_of=ByKeys(database, failures, _c.id),
+        checksums=compiled(sa.select(_c.id, _c.checksum).where(_c.model == model)),
+    )
+
+
+def _insert_first(dialect: Dialect, values: dict[str, Any]) -> Any:
+    """Return the statement that inserts the first claim of an id that no model has claimed.
+
+    On a server the unique index of places tells of another model's, also of one that is not committed yet.
+    """
+    if not dialect.one_writer:
+        return dialect.insert_new(ledger, values)
+    # Any claim of the id leaves the new one without an attempt, which is NOT NULL, so it is ignored. An INSERT from a
+    # SELECT of the same table would say it more plainly, and take a third longer: it needs a temporary table.
+    unseen = sa.case((~sa.exists().where(_c.id == bindparam("key")), values["attempt"]))
+    return sa.insert(ledger).prefix_with("OR IGNORE").values({**values, "attempt": unseen})
