@@ -163,11 +163,12 @@ def test_a_results_folder_that_is_not_the_databases_is_warned_of_when_the_store_
     open_project(project)  # which is its folder by now
 
 
-def test_a_results_folder_that_is_removed_under_a_store_is_named_and_made_anew(project, open_project):
+def test_a_results_folder_that_is_removed_during_a_run_is_named_and_made_anew(project, open_project, runner):
     store = open_project(project)
-    shutil.rmtree(project / "results")
+    runner.during = lambda params: shutil.rmtree(project / "results")
     with pytest.raises(OSError) as caught:
         store.run(TWO)
+    runner.during = None
     assert any("was removed" in one and str(project / "results") in one for one in caught.value.__notes__)
     assert store.run(TWO).n == 2
     assert store.run_or_retrieve(TWO).n == 2

@@ -44,6 +44,7 @@ class Connection:
         self._pooled: Any = None
         self._raw: Any = None
         self._cursor: Any = None
+        self._file: tuple[int, int] | None = None  # the one that is open
         self._dead = False
         self._error: Any = database.driver_error
         self.unlock()
@@ -119,6 +120,7 @@ class Connection:
         if self._outer is not None:
             self.refuse_inside()
         with self.lock:
+            self.stay_current()
             return int(self.execute(sql, values).rowcount)
 
     def persist(self, act: Callable[[], T]) -> T:
@@ -130,9 +132,18 @@ class Connection:
         """Return what ends an open transaction when it is left, whatever interrupts that; for a `with`."""
         if self._outer is not None:
             self.refuse_inside()
+        self.stay_current()
         if self._cursor is None:
             self._connect()
         return self._raw  # the driver's own, in C
+
+    def stay_current(self) -> None:
+        """Let go of a file that lies there no more: what went into it would be lost (`test_removed_files.py`).
+
+        Asked before whatever is written, and not before a hit, which needs only what it has read.
+        """
+        if self._file is not None and self._database.dialect.file_there() != self._file:
+            self.close()
 
     def begin(self) -> None:
         """Begin a transaction, where there is only one writer with the lock that makes it that.
@@ -206,6 +217,7 @@ class Connection:
                 "do not fork in a signal handler"
             )
         self._pooled, self._raw = self._database.connect()
+        self._file = self._database.dialect.file_there()
         self._cursor = self._raw.cursor()
         return self._cursor
 

@@ -8,12 +8,13 @@ import contextvars
 import copy
 import os
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from entropic.errors import ParameterError, ResultMissingError, StoreError, note
+from entropic.errors import ParameterError, ResultLostWarning, ResultMissingError, StoreError, levels_to_user, note
 from entropic.files import sidecar as sidecars
 from entropic.files.durable import is_cheap, sync_content, sync_names
 from entropic.files.measure import measure
@@ -103,11 +104,26 @@ _free: dict[str, list[Workspace]] = {}  # by staging folder
 
 
 def workspace(staging: Staging) -> Workspace:
-    """Return an empty workspace that nobody uses; give it back by `free` or `Workspace.close`."""
+    """Return an empty workspace that nobody uses; give it back by `free` or `Workspace.close`.
+
+    One that somebody has removed, with all that lay around it, is told here, before anything is computed.
+    """
     try:
-        return _free[staging.root].pop()  # one step, so that no two threads get the same
+        found = _free[staging.root].pop()  # one step, so that no two threads get the same
     except (KeyError, IndexError):
         return _new_workspace(staging)
+    if os.path.isdir(found.path):
+        return found
+    found.close()
+    forget(staging)
+    if not os.path.isdir(staging.root):
+        warnings.warn(
+            f"{staging.root} was removed while this store was open, and is made anew; if results went with it, they "
+            "run again when they are asked for. (Was a disk unmounted? Then stop here, and mount it)",
+            ResultLostWarning,
+            stacklevel=levels_to_user(),
+        )
+    return _new_workspace(staging)
 
 
 def prepare(staging: Staging) -> None:
@@ -115,8 +131,7 @@ def prepare(staging: Staging) -> None:
 
     If it dies, its workspace is what shows the next one that there may be claims to look for.
     """
-    if staging.root not in _free:
-        free(staging, workspace(staging))
+    free(staging, workspace(staging))
 
 
 def free(staging: Staging, space: Workspace) -> None:

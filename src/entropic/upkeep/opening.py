@@ -103,7 +103,9 @@ class Opening(Generic[ModelT]):
         settings.agree_rounding(schema.table_name, hasher.rounding)
         if not looks:
             settings.agree_lease(self.lease)
-        staging = Staging(self.folder, settings.uuid(), self.suffix, looks)
+        uuid = settings.uuid()
+        database.dialect.remember(uuid)
+        staging = Staging(self.folder, uuid, self.suffix, looks)
         if self.fsync and not looks:
             sync_way(staging.root)
         ledger = Ledger(database, schema.table_name, self.lease)

@@ -116,6 +116,7 @@ class Repair:
 def check(context: StoreContext[Base]) -> Report:
     """Compare rows, claims and files; change nothing."""
     report = Report()
+    context.database.connection().stay_current()  # else it would find all in order in a file that is gone
     checksums = context.ledger.checksums()
     with_row: dict[str, str] = {}
     lost: dict[str, Raw] = {}

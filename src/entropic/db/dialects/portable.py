@@ -73,6 +73,13 @@ class Dialect:
     def listen(self, engine: sa.Engine) -> None:
         """Change how the engine makes connections."""
 
+    def remember(self, uuid: str) -> None:
+        """Know the database of an opened store again: by its file, where it is one, and by its uuid."""
+
+    def file_there(self) -> tuple[int, int] | None:
+        """Return what tells the file that lies there now from any other; None if there is none to look at."""
+        return None
+
     def configure_own(self, raw: Any) -> None:
         """Prepare a driver connection for being ours: transactions begin and end where we say so."""
         raw.autocommit = True

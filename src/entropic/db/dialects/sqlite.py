@@ -57,6 +57,8 @@ class SQLite(Dialect):
             url = url.set(database=os.path.abspath(name))
         super().__init__(url, wait, fsync, read_only and not self.in_memory)
         self._file = LookedAt(os.path.abspath(path_in(url.database or "")), wait)
+        self._known: tuple[int, int] | None = None  # the file of a store that is open, and the uuid in it
+        self._uuid = ""
         if not self.in_memory and not self.read_only:
             self.network = file_system(os.path.dirname(url.database or "") or ".")
             if self.network:
@@ -89,6 +91,8 @@ class SQLite(Dialect):
     def configure(self, raw: Any) -> None:
         """Use the write-ahead log, unless the file lies where its memory cannot be shared."""
         raw.isolation_level = None  # transactions begin where we say so, not where the driver guesses
+        if self._known is not None and (found := self.file_there()) != self._known:
+            self._adopt(raw, found)
         if self.read_only:
             raw.execute("PRAGMA query_only=ON")
         if self.in_memory or self.read_only or self.network:
@@ -125,10 +129,51 @@ class SQLite(Dialect):
     def check(self, engine: sa.Engine) -> None:
         """Every SQLite will do."""
 
+    # ---- removed, or replaced, while a store is open ---------------------------------------------------------------
+    def remember(self, uuid: str) -> None:
+        """Know the file of an opened store again: what is written after somebody has removed it would be lost."""
+        self._known, self._uuid = self.file_there(), uuid
+
+    def file_there(self) -> tuple[int, int] | None:
+        """Return what tells the file that lies there now from any other; None if there is none."""
+        if self.in_memory or self.read_only:
+            return None
+        try:
+            found = os.stat(self._file.path)
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def _refuse_removed(self, *_: Any) -> None:
+        """Refuse to make an empty file in the place of one that held a store."""
+        if self._known is not None and self.file_there() is None:
+            raise StoreError(
+                f"the database {self._file.path} was removed or moved while this store was open, so nothing can be "
+                "recorded; put it back and call again, or open the store anew, which makes an empty one (rebuild() "
+                "then makes its rows from the results)"
+            )
+
+    def _adopt(self, raw: Any, found: tuple[int, int] | None) -> None:
+        """Go on with another file if it holds the same database: one that was put back, or a backup of it."""
+        try:
+            told = raw.execute("SELECT value FROM entropic_meta WHERE name = 'uuid'").fetchone()
+        except sqlite3.DatabaseError as error:
+            if self.trouble(error) is not None:
+                raise
+            told = None
+        if told != (self._uuid,):
+            raise StoreError(
+                f"the database {self._file.path} was replaced by another one while this store was open, so nothing "
+                "was done; open the store anew to work with what lies there now, or put the first one back"
+            )
+        self._known = found
+
     # ---- looking only --------------------------------------------------------------------------------------------
     def listen(self, engine: sa.Engine) -> None:
         """Let the engine make connections that change nothing, if that is wanted."""
-        if self.read_only:
+        if not self.read_only:
+            sa.event.listen(engine, "do_connect", self._refuse_removed)
+        else:
 
             def connect(dialect: Any, record: Any, given: Any, options: dict[str, Any]) -> Any:
                 return self._file.connect(**{name: one for name, one in options.items() if name != "uri"})
