@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from entropic.ask.axes import Grid, grid, refuse_large
 from entropic.ask.columns import Column
+from entropic.ask.common_type import calendar, convert, missing_type
 from entropic.ask.libraries import library
 from entropic.ask.load import load_row
 from entropic.ask.read import Loader
-from entropic.ask.stack import Stack, missing_type
+from entropic.ask.stack import Stack
 from entropic.ask.variables import UNDECLARED, Variable, variables
 from entropic.errors import LoadError, ParameterError
 from entropic.params.model import Base, Schema
@@ -165,7 +166,7 @@ def _lazily(
         type_ = np.dtype(float) if undeclared and one.values.dtype.kind in "iub" else one.values.dtype
         if len(rows) < found.cells or type_.kind in "US":  # the first text may be the shortest
             type_ = missing_type(np, type_)
-        cells = Cells(by_place, partial(_only, results, name), name, found.shape, one.values.shape, type_)
+        cells = Cells(by_place, partial(_only, results, name), name, found.shape, one.values, type_)
         chunks = (1,) * len(found.shape) + one.values.shape
         dims = (*found.dims, *one.dims)
         made[name] = Variable(dims, array.from_array(cells, chunks, name=False, asarray=False), one.attrs)
@@ -188,12 +189,12 @@ class Cells:
         one_of: Callable[[Base], Variable | None],
         name: str,
         grid: tuple[int, ...],
-        inner: tuple[int, ...],
+        first: Any,
         dtype: Any,
     ) -> None:
         self._rows, self._one_of, self._name = rows, one_of, name
-        self._grid, self._inner = len(grid), inner
-        self.shape, self.dtype, self.ndim = (*grid, *inner), dtype, len(grid) + len(inner)
+        self._grid, self._inner, self._calendar = len(grid), first.shape, calendar(first)
+        self.shape, self.dtype, self.ndim = (*grid, *first.shape), dtype, len(grid) + first.ndim
 
     def __getitem__(self, index: Any) -> Any:
         np = library("numpy", "xarray", "to_xarray")
@@ -212,12 +213,20 @@ class Cells:
         if one is None or one.values.shape != self._inner:
             shape = "no such variable" if one is None else f"the shape {one.values.shape}"
             raise LoadError(f"{self._name!r} of {row.id} has {shape}, and that of the first run {self._inner}")
-        if not np.can_cast(one.values.dtype, self.dtype, "safe"):
+        values = self._converted(np, one.values)
+        if values is None:
             raise LoadError(
-                f"{self._name!r} of {row.id} is {one.values.dtype}, and that of the first run became {self.dtype}; "
-                "write one type in all results, or leave lazy=True out"
+                f"{self._name!r} of {row.id} is {one.values.dtype}, and that of the first run became {self.dtype}, "
+                "which does not hold it as it is; write one type in all results, or leave lazy=True out"
             )
-        return one.values
+        return values
+
+    def _converted(self, np: Any, values: Any) -> Any:
+        kinds = values.dtype.kind + self.dtype.kind
+        if kinds in ("MM", "mm") or np.can_cast(values.dtype, self.dtype, "safe"):
+            is_other = kinds in ("MO", "mO") or (kinds == "OO" and calendar(values) != self._calendar)
+            return None if is_other else convert(np, values, self.dtype)
+        return None
 
 
 def _positions(one: Any, size: int) -> Any:

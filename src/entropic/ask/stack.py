@@ -3,6 +3,7 @@
 from typing import Any
 
 from entropic.ask.axes import Grid
+from entropic.ask.common_type import NoCommonTypeError, calendar, convert, equal, missing_type, unite
 from entropic.ask.variables import Variable
 from entropic.errors import LoadError
 from entropic.params.model import Base
@@ -17,6 +18,7 @@ class Stack:
     def __init__(self, np: Any, name: str, first: Variable, grid: Grid, row: Base) -> None:
         self._np, self._name, self._first, self._grid, self._id = np, name, first, grid, row.id
         self._filled = np.zeros(grid.shape, bool)
+        self._calendar = calendar(first.values)  # of dates that are objects
         self._values: Any = None if first.is_coord else self._empty()
 
     def _empty(self) -> Any:
@@ -29,7 +31,7 @@ class Stack:
         Raises
         ------
         LoadError
-            If its shape is another than that of the first.
+            If its shape is another than that of the first, or if no type holds its values beside those before.
         """
         np, first = self._np, self._first
         if one.values.shape != first.values.shape or one.dims != first.dims:
@@ -39,20 +41,35 @@ class Stack:
                 "Store(..., loader=...)) pad or cut them to one shape, or go through load() one by one"
             )
         if self._values is None:
-            if _equal(np, one.values, first.values):
+            if equal(np, one.values, first.values):
                 self._filled[place] = True
                 return
             self._values = self._empty()
             self._values[self._filled] = first.values
-        type_ = np.result_type(self._values.dtype, one.values.dtype) if self._mixes(one) else np.dtype(object)
-        if type_ != self._values.dtype:
-            self._values = self._values.astype(type_)
-        self._values[place] = one.values[()]  # not an array of one value, which a cell of objects would keep
+        values = one.values
+        if values.dtype != self._values.dtype or values.dtype.kind == "O":
+            values = self._united(values, row)
+        self._values[place] = values[()]  # not an array of one value, which a cell of objects would keep
         self._filled[place] = True
 
-    def _mixes(self, one: Variable) -> bool:
-        kinds = {self._values.dtype.kind, one.values.dtype.kind}
-        return len(kinds) == 1 or kinds <= set("biufc")
+    def _united(self, values: Any, row: Base) -> Any:
+        """Return an array in the type that holds it and all before it, which these get too."""
+        among_objects = values.dtype.kind == self._values.dtype.kind == "O"
+        try:
+            if among_objects and calendar(values) == self._calendar:
+                return values
+            mine, values = unite(self._np, self._values[self._filled], values)
+        except NoCommonTypeError as error:
+            raise LoadError(
+                f"{self._name!r} of the run {row.id} cannot be in one array with that of {self._id} and others: "
+                f"{error}; choose other variables with variables=[...], let the runner (or Store(..., loader=...)) "
+                "write them alike, or go through load() one by one"
+            ) from error
+        if mine.dtype != self._values.dtype:
+            self._values = self._np.empty(self._values.shape, mine.dtype)
+            self._values[self._filled] = mine
+        self._calendar = calendar(values)
+        return values
 
     def variable(self) -> dict[str, Variable]:
         """Return what has become of it, by its name, with NaN where there is no run."""
@@ -61,24 +78,22 @@ class Stack:
             return {self._name: first}
         values = self._values
         if not self._filled.all():
-            values = values.astype(missing_type(self._np, values.dtype), copy=False)
-            values[~self._filled] = self._np.array("NaT", values.dtype) if values.dtype.kind in "mM" else self._np.nan
+            values = self._with_nan(values)
         name = self._name
         if first.is_coord and name in first.dims:
             name += "_values"  # the coordinate of a dimension lies along that alone
         return {name: Variable((*self._grid.dims, *first.dims), values, first.attrs, first.is_coord)}
 
-
-def missing_type(np: Any, dtype: Any) -> Any:
-    """Return the type that holds what this one does, and NaN: whole numbers, True and False become floats."""
-    if dtype.kind in "fcmMO":
-        return dtype
-    return np.dtype(float) if dtype.kind in "biu" else np.dtype(object)
+    def _with_nan(self, values: Any) -> Any:
+        np, dtype = self._np, missing_type(self._np, values.dtype)
+        mine = values[self._filled]
+        held = convert(np, mine, dtype)
+        if held is None:  # whole numbers that no float is
+            dtype, held = np.dtype(object), mine.astype(object)
+        made = np.full(values.shape, np.array("NaT", dtype) if dtype.kind in "mM" else np.nan, dtype)
+        made[self._filled] = held
+        return made
 
 
 def _shape(one: Variable) -> str:
     return f"({', '.join(f'{dim}: {size}' for dim, size in zip(one.dims, one.values.shape, strict=True))})"
-
-
-def _equal(np: Any, one: Any, other: Any) -> bool:
-    return one.dtype.kind == other.dtype.kind and bool(np.array_equal(one, other, equal_nan=one.dtype.kind in "fc"))

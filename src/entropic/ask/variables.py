@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from entropic.ask.common_type import NoCommonTypeError, in_unit_of_xarray
 from entropic.ask.libraries import library
 from entropic.errors import LoadError
 
@@ -45,8 +46,22 @@ def variables(loaded: Any, only: Sequence[str] | None, path: str) -> dict[str, V
         one = value if isinstance(value, Variable) else None
         if only is not None and name not in only and not (one and one.is_coord):
             continue
-        found[name] = one or _array(np, name, value, path)
+        if name in found:
+            raise LoadError(
+                f"{path} holds two values that are both called {name!r}, so one would hide the other; give them other "
+                "names in the runner, or let Store(..., loader=...) return them under others"
+            )
+        found[name] = _with_times(np, name, one or _array(np, name, value, path), path)
     return found
+
+
+def _with_times(np: Any, name: str, one: Variable, path: str) -> Variable:
+    if one.values.dtype.kind in "mM":
+        try:
+            one.values = in_unit_of_xarray(np, one.values)
+        except NoCommonTypeError as error:
+            raise LoadError(_no_array(name, path, str(error))) from error
+    return one
 
 
 def _context(loaded: Any, path: str) -> Iterator[tuple[str, Any]]:
