@@ -19,11 +19,13 @@
     ├── RunFailed                                      a run failed elsewhere, and its exception cannot come out here
     │   ├── RunTimeout            (TimeoutError)       a run took longer than it was allowed
     │   └── WorkerDied                                 the process of a run ended: a crash, a kill, os._exit
-    └── CycleError                                     a run needs its own result
+    ├── CycleError                                     a run needs its own result
+    └── UnguardedError                                 a script that is only imported would run something
 
     EntropicWarning               (UserWarning)
     ├── ResultLostWarning                              a stored result file is gone or changed; the set runs again
     ├── RunsFailedWarning                              some sets of a sweep have no row
+    ├── FellBackWarning                                what a pool or a cluster did not run is run in this process
     ├── NetworkFileSystemWarning                       a SQLite database on a network file system
     └── ReadOnlyWarning                                a store cannot be written, and was opened only to look at it
 """
@@ -144,6 +146,10 @@ class CycleError(EntropicError):
     """A run needs, directly or through others, its own result."""
 
 
+class UnguardedError(EntropicError):
+    """A script is imported only for its store or its runner, and would run something: that needs a main guard."""
+
+
 class EntropicWarning(UserWarning):
     """The root of all warnings of entropic."""
 
@@ -157,6 +163,10 @@ class ResultLostWarning(EntropicWarning):
 
 class RunsFailedWarning(EntropicWarning):
     """Some sets of a sweep have no row; `Store.failures` says why."""
+
+
+class FellBackWarning(EntropicWarning):
+    """What a pool or a cluster did not bring home is run in this process, and may take longer there."""
 
 
 class NetworkFileSystemWarning(EntropicWarning):

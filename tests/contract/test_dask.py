@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import asyncio
 import os
 import threading
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from contract.models import LoggingRunner, content
-from entropic import ParameterError, expand_grid
+from entropic import FellBackWarning, ParameterError, expand_grid
 
 distributed = pytest.importorskip("distributed")
 pytestmark = [
@@ -140,7 +140,8 @@ def test_every_set_is_checked_before_the_first_one_is_sent(store, client, log):
 def test_a_client_that_is_closed_falls_back_to_this_process(store, cluster, log):
     client = distributed.Client(cluster, set_as_default=False)
     client.close()
-    assert [row.n for row in store.sweep(sets(1, 2, 3), client=client)] == [1, 2, 3]
+    with pytest.warns(FellBackWarning, match="closed"):
+        assert [row.n for row in store.sweep(sets(1, 2, 3), client=client)] == [1, 2, 3]
     assert log.lines() == [(os.getpid(), n) for n in (1, 2, 3)]
 
 
@@ -149,7 +150,8 @@ def test_a_client_whose_map_raises_falls_back_to_this_process(store, client, log
         raise RuntimeError("the scheduler is gone")
 
     monkeypatch.setattr(client, "map", broken)
-    assert [row.n for row in store.sweep(sets(1, 2, 3), client=client)] == [1, 2, 3]
+    with pytest.warns(FellBackWarning, match="the scheduler is gone"):
+        assert [row.n for row in store.sweep(sets(1, 2, 3), client=client)] == [1, 2, 3]
     assert {pid for pid, _ in log.lines()} == {os.getpid()}
 
 
@@ -160,28 +162,26 @@ def test_a_runner_that_cannot_be_pickled_falls_back_to_this_process(open_store, 
         with lock:
             log(params)
 
-    assert [row.n for row in open_store(run=run).sweep(sets(1, 2), client=client)] == [1, 2]
+    with pytest.warns(FellBackWarning, match="cannot be sent to workers"):
+        assert [row.n for row in open_store(run=run).sweep(sets(1, 2), client=client)] == [1, 2]
     assert log.lines() == [(os.getpid(), 1), (os.getpid(), 2)]
 
 
-def test_a_set_that_the_runner_refused_on_a_worker_is_run_here(open_store, client, tmp_path, caplog):
+def test_a_set_that_the_runner_refused_on_a_worker_is_run_here(open_store, client, tmp_path):
     runner = PickyRunner(tmp_path / "log", bad={2})
     store = open_store(run=runner)
-    with caplog.at_level(logging.DEBUG):
+    with pytest.warns(FellBackWarning, match="'n': 2.*refused 2"):
         rows = store.sweep(sets(1, 2, 3), client=client)
     assert [content(row)["n"] for row in rows] == [1, 2, 3]
     tries = [pid for pid, n in runner.lines() if n == 2]
     assert len(tries) == 2
     assert tries[0] != os.getpid() == tries[1]
     assert [n for pid, n in runner.lines() if pid == os.getpid()] == [2]
-    said = "\n".join(record.getMessage() for record in caplog.records if record.name.startswith("entropic"))
-    assert "refused 2" in said
-    assert rows[1].id in said or "2" in said
 
 
 def test_if_it_raises_here_too_that_exception_comes_out_and_the_others_are_kept(open_store, client, tmp_path):
     store = open_store(run=PickyRunner(tmp_path / "log", bad={2}, everywhere=True))
-    with pytest.raises(Boom, match="refused 2"):
+    with pytest.warns(FellBackWarning), pytest.raises(Boom, match="refused 2"):
         store.sweep(sets(1, 2, 3), client=client)
     assert [store.retrieve(params) is not None for params in sets(1, 2, 3)] == [True, False, True]
     assert store.check().ok
@@ -192,7 +192,8 @@ def killed(open_store, client, tmp_path):
     """The runner and the rows of a sweep in which one set killed every worker that it met."""
     runner = PickyRunner(tmp_path / "log", bad={2}, die=True)
     store = open_store(run=runner)
-    return runner, store.sweep(sets(1, 2, 3, 4), client=client), store
+    with pytest.warns(FellBackWarning):
+        return runner, store.sweep(sets(1, 2, 3, 4), client=client), store
 
 
 def test_a_set_that_kills_every_worker_it_meets_runs_here(killed):
@@ -205,6 +206,38 @@ def test_a_set_that_kills_every_worker_it_meets_runs_here(killed):
 def test_what_a_worker_finished_before_it_was_lost_is_not_run_again(killed):
     runner, _, _ = killed
     assert sorted(n for _, n in runner.lines()) == [1, 2, 3, 4]
+
+
+def test_a_runner_of_any_size_goes_to_the_workers_once_each(open_store, client, tmp_path):
+    class Heavy(LoggingRunner):
+        def __init__(self, log):
+            super().__init__(log)
+            self.weight, self.loads = os.urandom(1_000_000), tmp_path / "loads"
+
+        def __setstate__(self, state):
+            self.__dict__.update(state)
+            with self.loads.open("a") as loads:
+                loads.write(f"{os.getpid()}\n")
+
+    runner = Heavy(tmp_path / "log")
+    store = open_store(run=runner)
+    for ns in (range(40), range(40, 50)):
+        assert len(store.sweep(sets(*ns), client=client)) == len(ns)
+    pids = {pid for pid, _ in runner.lines()}
+    assert os.getpid() not in pids
+    loads = runner.loads.read_text().split()
+    assert len(loads) <= 2 * len(pids)  # for each of the two sweeps
+    assert store.check().ok
+
+
+def test_a_client_for_coroutines_is_refused_with_a_sentence(store, log):
+    async def sweep():
+        async with distributed.Client(processes=False, asynchronous=True, dashboard_address=None) as client:
+            store.sweep(sets(1), client)
+
+    with pytest.raises(ParameterError, match="asynchronous"):
+        asyncio.run(sweep())
+    assert log.lines() == []
 
 
 def test_a_full_grid_comes_home_in_order_and_in_order_on_disk(store, client, log):

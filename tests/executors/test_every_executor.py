@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from contract.models import ActingRunner, Refused, content, refuse, wait_until
-from entropic import ParameterError, RunsFailedWarning
+from entropic import FellBackWarning, ParameterError, RunsFailedWarning
 from executors import acts
 
 SERIAL, WORKERS, THREADS, PROCESSES = "serial", "workers", "thread pool", "process pool"
@@ -47,6 +47,9 @@ only = {
         "pools": (THREADS, PROCESSES, OWN, LOKY, DASK),
     }.items()
 }
+
+
+may_fall_back = pytest.mark.filterwarnings("ignore::entropic.FellBackWarning")
 
 
 def sets(*ns: int) -> list[dict[str, Any]]:
@@ -199,6 +202,7 @@ def test_the_order_is_kept_where_the_first_set_ends_last(acting, log, options):
     assert ran(log) == [1, 3]
 
 
+@may_fall_back
 @only["pools"]
 def test_the_pool_that_was_lent_still_works_after_a_sweep(acting, options):
     acting().sweep(sets(1, 2), **options)
@@ -208,6 +212,7 @@ def test_the_pool_that_was_lent_still_works_after_a_sweep(acting, options):
     assert options["client"].submit(abs, -4).result() == 4
 
 
+@may_fall_back
 # ---- failures ----------------------------------------------------------------------------------------------------
 def test_a_failing_set_raises_its_own_exception_and_keeps_what_had_finished(acting, log, name, options):
     store = acting({4711: refuse})
@@ -311,6 +316,7 @@ def test_a_runner_that_cannot_be_pickled_is_refused_for_workers(open_store, log,
     assert ran(log) == []
 
 
+@may_fall_back
 @only["here"]
 def test_a_runner_that_cannot_be_pickled_runs_in_this_process_as_any_other(open_store, log, options):
     store = open_store(run=acts.Untransportable(log, threading.Lock()))
@@ -321,7 +327,8 @@ def test_a_runner_that_cannot_be_pickled_runs_in_this_process_as_any_other(open_
 @only["clients elsewhere"]
 def test_a_runner_that_cannot_be_pickled_runs_here_instead_of_on_a_client(open_store, log, options):
     store = open_store(run=acts.Untransportable(log, threading.Lock()))
-    assert [row.n for row in store.sweep(sets(1, 2), **options)] == [1, 2]
+    with pytest.warns(FellBackWarning, match="cannot be sent to workers"):
+        assert [row.n for row in store.sweep(sets(1, 2), **options)] == [1, 2]
     assert ran(log) == [1, 2]
     assert pids(log) == {os.getpid()}
 
@@ -464,13 +471,11 @@ def other_pool() -> Executor:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("make", [standard_pool, other_pool])
-def test_what_a_broken_pool_does_not_bring_home_runs_in_this_process(acting, log, caplog, make):
-    caplog.set_level(logging.WARNING, "entropic")
+def test_what_a_broken_pool_does_not_bring_home_runs_in_this_process(acting, log, make):
     store = acting({3: partial(acts.be_killed_elsewhere, os.getpid())})
-    with make() as pool:
+    with make() as pool, pytest.warns(FellBackWarning, match="run in this process"):
         rows = store.sweep(sets(*range(8)), pool)
     assert [row.n for row in rows] == list(range(8))
-    assert "run in this process" in caplog.text
     assert {pid for pid, n in ActingRunner(log, {}).lines() if n == 3} >= {os.getpid()}
     assert Counter(acts.ns_in(log))[3] >= 2
     # A pool may kill its workers after the sweep; the next store that opens removes what they leave.

@@ -12,6 +12,7 @@ from typer.core import TyperCommand
 
 from entropic.cli.errors import FINE, errors_as_sentences
 from entropic.cli.target import Target
+from entropic.support.importing import importing
 from entropic.support.signals import Terminable
 from entropic.upkeep.opening import only_looking
 
@@ -50,7 +51,7 @@ def _parameter(name: str, kind: Any, default: Any = None) -> inspect.Parameter:
 
 
 def command(
-    name: str, words: str, example: str, looks: bool = False
+    name: str, words: str, example: str, looks: bool = False, runs: bool = False
 ) -> Callable[[Callable[..., int | None]], Callable[..., int | None]]:
     """Make a command of a function of a store, the words that were typed, and options of its own.
 
@@ -64,6 +65,8 @@ def command(
         A line, or some, for the help.
     looks
         Whether it only looks, and changes nothing; with `--dry-run` every command does.
+    runs
+        Whether it may run something, and so may what it imports.
     """
 
     def register(function: Callable[..., int | None]) -> Callable[..., int | None]:
@@ -78,7 +81,8 @@ def command(
             looking = leaving_no_trace() if looks or given.get("dry_run") else nullcontext()
             with Terminable(), errors_as_sentences(), looking:  # a signal is told as Ctrl-C is, before it ends us
                 target = Target(*(given.pop(option) for option in _COMMON))
-                store, rest = target.open(given.pop("words") or [])
+                with nullcontext() if runs else importing(f"`entropic {name}`"):
+                    store, rest = target.open(given.pop("words") or [])
                 code = function(store, rest, **given) or FINE
                 sys.stdout.flush()  # here, where it may fail in a sentence
                 raise typer.Exit(code)

@@ -114,8 +114,8 @@ def _script(where: str) -> ModuleType:
     sys.path.insert(0, str(path.parent))
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     loader = spec.loader
-    _importing(where, lambda: loader.exec_module(module), [str(path)])
     cloudpickle.register_pickle_by_value(module)  # as a script's own, so that no worker imports it again
+    _importing(where, lambda: loader.exec_module(module), [str(path)])
     return module
 
 

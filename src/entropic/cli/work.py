@@ -44,6 +44,7 @@ def sets(store: Store[Any], words: list[str], grid: list[str] | None) -> list[di
     "sweep",
     "[STORE] [NAME=VALUE]...",
     "entropic sweep model.py:store --grid alpha=1,2,3 --grid beta=0.1:0.5:5 --workers 4",
+    runs=True,
 )
 def sweep(
     store: Store[Any],
@@ -64,7 +65,7 @@ def sweep(
     return _run(store, wanted, before, as_json, workers, timeout, on_error, not no_retry)
 
 
-@command("retry", "[STORE] [KEY]...", "entropic retry model.py:store --workers 4")
+@command("retry", "[STORE] [KEY]...", "entropic retry model.py:store --workers 4", runs=True)
 def retry(
     store: Store[Any],
     words: list[str],

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 
 from entropic.executors.contract import Outcome
-from entropic.executors.work import BUNDLE_SECONDS, Report, outcome
+from entropic.executors.work import BUNDLE_SECONDS, Report, Reports, outcome
 from entropic.files.attempt import Task
 
 MOST = 100  # runs in a bundle
@@ -53,8 +53,10 @@ class Bundles:
             return 1
         return max(1, min(MOST, int(BUNDLE_SECONDS / max(max(self._seconds), BUNDLE_SECONDS / MOST))))
 
-    def outcomes(self, bundle: list[Task], reports: Iterable[Report | None]) -> Iterator[Outcome]:
-        """Return what has become of each task of a bundle."""
+    def outcomes(self, bundle: list[Task], reports: Reports) -> Iterator[Outcome]:
+        """Return what has become of each task of a bundle; a reason in place of reports is that of all."""
+        if isinstance(reports, str):
+            reports = [Report(reason=reports)] * len(bundle)
         for task, report in zip(bundle, reports, strict=True):
             if report is None:
                 yield Outcome(task, None, unbegun=True)

@@ -5,10 +5,12 @@ import time
 from collections.abc import Generator, Iterable, Iterator
 from typing import Any
 
+from entropic.errors import ParameterError, UnguardedError
 from entropic.executors.bundles import Bundles
 from entropic.executors.contract import TICK, ExecutorLost, Outcome
-from entropic.executors.travel import pickled
-from entropic.executors.work import Report, work_pickled
+from entropic.executors.luggage import Luggage
+from entropic.executors.travel import packed, pickled
+from entropic.executors.work import Reports, work_packed
 from entropic.files.attempt import Runner, Task
 
 log = logging.getLogger("entropic")
@@ -16,8 +18,6 @@ TASKS_PER_THREAD = 4  # handed over ahead, so that no worker waits for us
 WAVE_SECONDS = 0.5  # waves that come home sooner grow, since each costs a trip to the scheduler
 COUNT_SECONDS = 1.0  # between two looks at how many threads there are
 MOST_AHEAD = 2_000  # tasks claimed and not yet home: others could have run them
-
-Reports = list[Report | None] | str  # of a bundle, or why there are none
 
 
 class Dask:
@@ -29,14 +29,26 @@ class Dask:
         A `distributed.Client`.
     runner
         The store's; pickled once here, and unpickled once on each worker.
+
+    Raises
+    ------
+    ParameterError
+        If the client is asynchronous, and gives coroutines in place of answers.
     """
 
     falls_back = True
     ends = False
 
     def __init__(self, client: Any, runner: Runner) -> None:
+        if getattr(client, "asynchronous", False) is True:
+            raise ParameterError(
+                "the Dask client is asynchronous, and a sweep waits for its runs; give a client that is made outside "
+                "of coroutines, without asynchronous=True (in a coroutine: await asyncio.to_thread(store.sweep, ...) "
+                "with such a client)"
+            )
         self._client = client
         self._runner = runner
+        self._luggage: Luggage | None = None
 
     def run(self, tasks: Iterable[Task | None]) -> Generator[Outcome | None, None, None]:
         """Keep the workers busy, and yield what comes home."""
@@ -48,7 +60,7 @@ class Dask:
             if self._client.status != "running":
                 raise ConnectionError(f"it is {self._client.status}")
             _check_versions(self._client)
-            data = pickled(self._runner)
+            self._luggage = Luggage(pickled(self._runner))
             threads, room, counted = 1, 0, -COUNT_SECONDS
             coming: Any = as_completed(loop=self._client.loop)  # type: ignore[no-untyped-call]
             handed = time.monotonic()
@@ -63,7 +75,9 @@ class Dask:
                     handed = time.monotonic()
                     wave = bundles.take(room - count, threads)
                     if wave:
-                        futures = self._client.map(work_pickled, wave, data=data, pure=False, key="entropic")
+                        packs = [packed(bundle) for bundle in wave]
+                        parcel = self._luggage.parcel(wave[0][0].staging)
+                        futures = self._client.map(work_packed, packs, parcel=parcel, pure=False, key="entropic")
                         under_way.update(zip(futures, wave, strict=True))
                         coming.update(futures)
                 if not under_way:
@@ -76,9 +90,8 @@ class Dask:
                     yield None
                 for future, reports in self._reports(batch):
                     bundle = under_way.pop(future)
-                    lost = [Report(reason=reports)] * len(bundle) if isinstance(reports, str) else reports
-                    yield from bundles.outcomes(bundle, lost)
-        except GeneratorExit:
+                    yield from bundles.outcomes(bundle, reports)
+        except (GeneratorExit, UnguardedError):
             raise
         except Exception as error:
             raise ExecutorLost(f"the Dask client failed: {type(error).__qualname__}: {error}") from error
@@ -94,6 +107,8 @@ class Dask:
 
     def close(self) -> None:
         """Leave the cluster to its owner."""
+        if self._luggage is not None:
+            self._luggage.close()
 
     def _reports(self, futures: list[Any]) -> Iterator[tuple[Any, Reports]]:
         """Fetch what has come home: in one trip, or one by one where something was lost."""

@@ -1,15 +1,16 @@
 """The executor that hands tasks to any `concurrent.futures.Executor`: pools, MPI, batch systems."""
 
 import concurrent.futures as cf
+import os
 import time
 from collections.abc import Generator, Iterable
-from typing import Any
 
-from entropic.errors import ParameterError
+from entropic.errors import ParameterError, UnguardedError
 from entropic.executors.bundles import Bundles
 from entropic.executors.contract import TICK, ExecutorLost, Outcome
-from entropic.executors.travel import pickled
-from entropic.executors.work import Report, work_many, work_pickled
+from entropic.executors.luggage import Luggage
+from entropic.executors.travel import packed, pickled
+from entropic.executors.work import Reports, work_many, work_packed
 from entropic.files.attempt import Runner, Task
 from entropic.support import process
 
@@ -34,7 +35,7 @@ class Futures:
     def __init__(self, executor: cf.Executor, runner: Runner) -> None:
         self._executor = executor
         self._runner = runner
-        self._call: tuple[Any, Any] = work_many, runner
+        self._luggage: Luggage | None = None  # for threads, which share the runner
         size = getattr(executor, "_max_workers", None)
         self._may_be_larger = not isinstance(size, int)
         self._least = 2 * (size if isinstance(size, int) else process.cores())
@@ -43,11 +44,12 @@ class Futures:
         """Keep the executor busy, and yield what comes home."""
         if type(self._executor) is not cf.ThreadPoolExecutor:
             try:
-                self._call = work_pickled, pickled(self._runner)
+                self._luggage = Luggage(pickled(self._runner))
             except ParameterError as error:
                 raise ExecutorLost(str(error)) from error
+            yield from self._begin()
         bundles = Bundles(tasks)
-        under_way: dict[cf.Future[list[Report | None]], list[Task]] = {}
+        under_way: dict[cf.Future[Reports], list[Task]] = {}
         ahead, handed = self._least, time.monotonic()
         try:
             while True:
@@ -70,24 +72,67 @@ class Futures:
                     yield None
                 for future in done:
                     bundle = under_way.pop(future)
-                    yield from bundles.outcomes(bundle, _reports(future, len(bundle)))
+                    yield from bundles.outcomes(bundle, _reports(future))
         finally:
             for future in under_way:
                 future.cancel()
 
-    def _submit(self, bundle: list[Task]) -> "cf.Future[list[Report | None]]":
-        function, argument = self._call
+    def _begin(self) -> Generator[None, None, None]:
+        """Wait until a process of a pool has begun, where it imports the script again before it does.
+
+        If the script has no guard, the import comes upon this sweep once more. Then nothing is handed over, and nothing
+        claimed: `test_a_pool_whose_processes_come_upon_the_sweep_again_is_an_error`.
+
+        Raises
+        ------
+        UnguardedError
+            If it ends before it can begin.
+        """
+        kind = getattr(getattr(self._executor, "_mp_context", None), "get_start_method", str)()
+        if not isinstance(self._executor, cf.ProcessPoolExecutor) or kind not in ("spawn", "forkserver"):
+            return
         try:
-            return self._executor.submit(function, bundle, argument)
+            first = self._executor.submit(os.getpid)
         except Exception as error:
-            raise ExecutorLost(f"{type(self._executor).__name__} takes no tasks: {error}") from error
+            raise self._takes_none(error) from error
+        while not cf.wait([first], TICK).done:
+            yield None
+        if isinstance(first.exception(), cf.BrokenExecutor):
+            raise UnguardedError(
+                f"the processes of this pool, which are started by {kind}, end before they can begin; what stopped "
+                "them is printed above. They import the script again, so what it runs belongs under `if __name__ == "
+                "'__main__':`. Nothing was run"
+            )
+
+    def _submit(self, bundle: list[Task]) -> "cf.Future[Reports]":
+        try:
+            if self._luggage is None:
+                return self._executor.submit(work_many, bundle, self._runner)
+            try:
+                data, parcel = packed(bundle), self._luggage.parcel(bundle[0].staging)
+            except Exception as error:  # noqa: BLE001  (a fault of these params: the others can go on)
+                return _failed(error)
+            return self._executor.submit(work_packed, data, parcel)
+        except Exception as error:
+            raise self._takes_none(error) from error
+
+    def _takes_none(self, error: Exception) -> ExecutorLost:
+        return ExecutorLost(f"{type(self._executor).__name__} takes no tasks: {error}")
 
     def close(self) -> None:
         """Leave the executor to its owner."""
+        if self._luggage is not None:
+            self._luggage.close()
 
 
-def _reports(future: "cf.Future[list[Report | None]]", count: int) -> list[Report | None]:
+def _failed(error: Exception) -> "cf.Future[Reports]":
+    future: cf.Future[Reports] = cf.Future()
+    future.set_exception(error)
+    return future
+
+
+def _reports(future: "cf.Future[Reports]") -> Reports:
     try:
         return future.result()
     except (Exception, cf.CancelledError) as error:  # noqa: BLE001  (a broken pool, a task that does not unpickle ...)
-        return [Report(reason=f"the executor could not run it: {type(error).__qualname__}: {error}")] * count
+        return f"the executor could not run it: {type(error).__qualname__}: {error}"

@@ -19,9 +19,10 @@ import cloudpickle
 import sqlalchemy as sa
 from sqlalchemy.orm import QueryableAttribute
 
-from entropic.errors import ParameterError
-from entropic.files.attempt import Runner
+from entropic.errors import ParameterError, UnguardedError
+from entropic.files.attempt import Runner, Task
 from entropic.params.model import Base
+from entropic.support.importing import importing, is_being_imported
 from entropic.support.passwords import withheld
 
 # The models that have travelled, and their names on the way: one that comes twice is one class.
@@ -41,23 +42,48 @@ def pickled(runner: Runner, places: set[str] | None = None) -> bytes:
     ------
     ParameterError
         If it cannot travel.
+    UnguardedError
+        If a worker would import what this process is importing just now, and so begin this sweep again.
     """
-    file = io.BytesIO()
     try:
         with withheld(set() if places is None else places):
-            _Pickler(file).dump(runner)
+            return _dumped(runner)
+    except UnguardedError:
+        raise
     except Exception as error:
         raise ParameterError(
             f"the runner {runner!r:.80} cannot be sent to workers: {error}; open files, locks and connections inside "
             "of the runner, or sweep without workers"
         ) from error
+
+
+def packed(bundle: list[Task]) -> bytes:
+    """Return tasks as they travel: as the runner does, since params may be of classes of the script.
+
+    By the pickle of a pool they would be of classes that the pool has imported, and the runner of those of the script:
+    `test_params_of_classes_of_the_script_are_of_those_that_the_runner_knows`.
+    """
+    return _dumped(bundle)
+
+
+def unpacked(data: bytes) -> list[Task]:
+    """Return tasks that have travelled."""
+    with importing("a worker"):
+        bundle: list[Task] = pickle.loads(data)
+    return bundle
+
+
+def _dumped(obj: Any) -> bytes:
+    file = io.BytesIO()
+    _Pickler(file).dump(obj)
     return file.getvalue()
 
 
 @functools.lru_cache(maxsize=4)
 def unpickled(data: bytes) -> Runner:
     """Return a runner that has travelled; unpickled once per process."""
-    runner: Runner = pickle.loads(data)
+    with importing("a worker"):
+        runner: Runner = pickle.loads(data)
     return runner
 
 
@@ -69,7 +95,19 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
             return _taken_apart(obj)
         if _is_wrapped_default(obj):
             return _with_context, (obj.__closure__[0].cell_contents,)
-        return super().reducer_override(obj)
+        reduced = super().reducer_override(obj)
+        if reduced is NotImplemented and isinstance(obj, type | types.FunctionType):
+            _check_has_come_to_its_end(obj.__module__)
+        return reduced
+
+
+def _check_has_come_to_its_end(name: str) -> None:
+    """Refuse what a worker would find by importing a module whose code goes on in this process."""
+    if is_being_imported(sys.modules.get(name)):
+        raise UnguardedError(
+            f"the workers of this sweep would import {name}, whose own code begins it: put what {name} runs under "
+            "`if __name__ == '__main__':`, or run it as a script. Nothing was run"
+        )
 
 
 def _is_wrapped_default(obj: Any) -> bool:

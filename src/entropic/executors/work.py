@@ -10,13 +10,15 @@ import cloudpickle
 
 from entropic.errors import RunFailed, note
 from entropic.executors.contract import TORN, Outcome, outcome_on_disk
-from entropic.executors.travel import unpickled
+from entropic.executors.luggage import Parcel, runner_of
+from entropic.executors.travel import unpacked
 from entropic.files import attempt
 from entropic.files import sidecar as sidecars
 from entropic.files.attempt import Runner, Task, Torn
 from entropic.support.failure import Record, describe, message_of
 
 BUNDLE_SECONDS = 0.2  # of work that travels together
+NOT_SEEN = "the worker does not see the results folder {}, which it must share with this process under the same path"
 
 
 class Report(NamedTuple):
@@ -38,13 +40,21 @@ class Report(NamedTuple):
     error: bytes | None = None
 
 
-def work_pickled(bundle: list[Task], data: bytes) -> list[Report | None]:
-    """Execute a bundle of tasks with a runner that has travelled."""
+Reports = list[Report | None] | str  # of a bundle, or why there are none
+
+
+def work_packed(data: bytes, parcel: Parcel) -> Reports:
+    """Execute a bundle of tasks, with a runner, that have travelled; return why not, if they cannot be loaded."""
     try:
-        runner = unpickled(data)
+        bundle = unpacked(data)
     except Exception as error:  # noqa: BLE001  (whatever an import may raise)
-        reason = f"the runner cannot be loaded on the worker: {type(error).__qualname__}: {error}"
-        return [Report(reason=reason) for _ in bundle]
+        return f"params cannot be loaded on the worker: {type(error).__qualname__}: {error}"
+    if not os.path.isdir(bundle[0].staging.root):
+        return NOT_SEEN.format(bundle[0].staging.results_dir)
+    try:
+        runner = runner_of(parcel)
+    except Exception as error:  # noqa: BLE001  (whatever an import may raise)
+        return f"the runner cannot be loaded on the worker: {type(error).__qualname__}: {error}"
     return work_many(bundle, runner)
 
 
@@ -60,10 +70,7 @@ def work_many(bundle: list[Task], runner: Runner) -> list[Report | None]:
 def work(task: Task, runner: Runner) -> Report:
     """Execute a task; never raises what a runner raises, since an exception might not survive the way home."""
     if not os.path.isdir(task.staging.root):
-        return Report(
-            reason=f"the worker does not see the results folder {task.staging.results_dir}, which it must share with "
-            "this process under the same path"
-        )
+        return Report(reason=NOT_SEEN.format(task.staging.results_dir))
     before = sidecars.read(task.staging, task.key, task.attempt)
     if before is not None:  # Dask runs a task again if the worker that holds its answer is lost
         return Report(sidecars.encode(before))

@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 
-from entropic.executors.travel import unpickled
+from entropic.executors.travel import unpacked, unpickled
 from entropic.executors.work import work
 from entropic.files import logs
 from entropic.files.attempt import Task
@@ -53,7 +53,7 @@ def main() -> None:
     pipe.send("ready")
     while (data := _next(pipe)) is not None:
         try:
-            bundle: list[Task] = pickle.loads(data)
+            bundle = unpacked(data)
         except BaseException as error:  # noqa: BLE001  (classes of theirs that cannot be imported here)
             pipe.send(f"params cannot be loaded in a worker process: {type(error).__qualname__}: {error}")
             return

@@ -21,14 +21,12 @@ from collections.abc import Generator, Iterable, Iterator
 from multiprocessing.connection import Pipe, wait
 from typing import Any
 
-import cloudpickle
-
-from entropic.errors import RunFailed, RunTimeout, WorkerDied
+from entropic.errors import RunFailed, RunTimeout, UnguardedError, WorkerDied
 from entropic.executors import guardian
 from entropic.executors.bundles import Bundles
 from entropic.executors.contract import TICK, Outcome, outcome_on_disk
 from entropic.executors.guardian import end_session
-from entropic.executors.travel import pickled
+from entropic.executors.travel import packed, pickled
 from entropic.executors.work import BUNDLE_SECONDS, Report, outcome
 from entropic.files import logs
 from entropic.files.attempt import Runner, Task
@@ -66,7 +64,11 @@ class Workers:
     def __init__(self, count: int, runner: Runner, timeout: float | None) -> None:
         self._count = process.cores() if count == -1 else count
         places: set[str] = set()
-        self._runner = pickled(runner, places)
+        self._runner, self._refusal = b"", None
+        try:
+            self._runner = pickled(runner, places)
+        except UnguardedError as error:  # nothing is wrong where all is stored
+            self._refusal = error
         self._passwords = pickle.dumps(known(places))
         self._timeout = timeout
         self._workers: list[_Worker] = []
@@ -76,6 +78,8 @@ class Workers:
 
     def run(self, tasks: Iterable[Task | None]) -> Generator[Outcome | None, None, None]:
         """Give each worker a bundle at a time, and yield what has become of each task."""
+        if self._refusal is not None:
+            raise self._refusal
         bundles = Bundles(tasks)
         while True:
             free = self._count - sum(worker.at_work for worker in self._workers)
@@ -299,7 +303,7 @@ class _Worker:
         if self._is_ready:
             self.begin()
         with contextlib.suppress(OSError):  # it has just died: the pipe says so
-            self.pipe.send_bytes(cloudpickle.dumps(bundle))  # params may be of classes of the script
+            self.pipe.send_bytes(packed(bundle))
 
     def withdraw(self) -> list[Task]:
         """Take back the tasks that it has not begun, and now will not begin."""

@@ -8,7 +8,7 @@ from entropic.db.engine import Database
 from entropic.db.ledger import Ledger
 from entropic.db.raw import Raw
 from entropic.db.rows import Rows
-from entropic.errors import ReadOnlyError
+from entropic.errors import ReadOnlyError, UnguardedError
 from entropic.files import sidecar as sidecars
 from entropic.files.attempt import Runner
 from entropic.files.staging import Staging, key_of
@@ -16,6 +16,7 @@ from entropic.params.keys import Hasher
 from entropic.params.model import Base, Schema
 from entropic.protocol import verify
 from entropic.protocol.heartbeat import LeaseKeeper
+from entropic.support.importing import importer
 
 ModelT = TypeVar("ModelT", bound=Base)
 ModelT_co = TypeVar("ModelT_co", bound=Base, covariant=True)
@@ -47,6 +48,23 @@ class StoreContext(Generic[ModelT_co]):
         """
         if self.read_only is not None:
             raise ReadOnlyError(f"{what}, and this store is read-only: {self.read_only}")
+
+    def must_run(self, what: str) -> None:
+        """Refuse, before anything is claimed, what would run: the store is read-only, or a script is only imported.
+
+        Raises
+        ------
+        ReadOnlyError
+            As `must_write`.
+        UnguardedError
+            If a worker, or a command, imports the script whose code this is.
+        """
+        self.must_write(what)
+        if (by := importer()) is not None:
+            raise UnguardedError(
+                f"{what}, while {by} imports this script: put what the script runs under `if __name__ == "
+                "'__main__':`. Nothing was run"
+            )
 
     @property
     def model(self) -> str:

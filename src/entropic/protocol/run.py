@@ -34,6 +34,7 @@ from entropic.protocol.request import Progress, Request
 from entropic.protocol.wait import wait
 from entropic.support import process
 from entropic.support.failure import Record, describe
+from entropic.support.importing import importer
 from entropic.support.signals import Terminable
 
 log = logging.getLogger("entropic")
@@ -63,8 +64,8 @@ def run(context: StoreContext[ModelT], params: Mapping[str, object], custom_data
 
 def begin(context: StoreContext[ModelT], request: Request, progress: Progress) -> ModelT:
     """Return the row of a wanted key, which has to be run, by this call or by another."""
-    if context.read_only is not None:  # said only then: a description costs more than a look
-        context.must_write(f"{context.describe(request.params, request.id)} has to be run")
+    if context.read_only is not None or importer() is not None:  # said only then: a description costs more than a look
+        context.must_run(f"{context.describe(request.params, request.id)} has to be run")
     attempt.prepare(context.staging)
     with Terminable(), (call := process.Call()).under_way:
         return obtain_row(context, request, call.name, progress)

@@ -16,6 +16,7 @@ from entropic.protocol.find import find_many
 from entropic.protocol.lookup import Absent, Suspect
 from entropic.protocol.request import Request
 from entropic.support.collector import paused
+from entropic.support.importing import importer
 
 PLANNED_TOGETHER = 5_000  # sets whose rows are looked up in one go
 
@@ -43,12 +44,12 @@ class Planned(Generic[ModelT]):
 
 
 def check_allowed(context: StoreContext[ModelT], planned: Planned[ModelT]) -> None:
-    """Refuse to run anything in a store that is read-only."""
-    if planned.missing and context.read_only is not None:
+    """Refuse to run anything in a store that is read-only, or while a script is only imported."""
+    if planned.missing and (context.read_only is not None or importer() is not None):
         first = next(iter(planned.missing.values()))
         more = f" and {len(planned.missing) - 1:,} more" if len(planned.missing) > 1 else ""
         what = f"{context.describe(first.params, first.id)}{more}"
-        context.must_write(f"{what} {'have' if more else 'has'} to be run")
+        context.must_run(f"{what} {'have' if more else 'has'} to be run")
 
 
 def rehearse_together(context: StoreContext[Base], missing: Mapping[str, Request]) -> None:

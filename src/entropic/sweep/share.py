@@ -7,11 +7,12 @@ import logging
 import os
 import threading
 import time
+import warnings
 from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Generic
 
-from entropic.errors import note, noting
+from entropic.errors import FellBackWarning, levels_to_user, note, noting
 from entropic.executors.contract import TORN, Outcome, outcome_on_disk
 from entropic.files import sidecar as sidecars
 from entropic.files.attempt import Task
@@ -222,9 +223,11 @@ class Share(Generic[ModelT]):
         self.went_astray = True
         reasons = {outcome.reason for outcome in astray}
         sets = "; ".join(str(outcome.task.params) for outcome in astray[:5]) + ("; ..." if len(astray) > 5 else "")
-        log.warning(
-            "%d sets did not come home and run in this process: %s. Why: %s",
-            *(len(astray), sets, "; ".join(sorted(reasons)[:5])),
+        warnings.warn(
+            f"{len(astray)} sets did not come home and run in this process: {sets}. Why: "
+            + "; ".join(sorted(reasons)[:5]),
+            FellBackWarning,
+            stacklevel=levels_to_user(),
         )
         self._claims.want_again(outcome.task.id for outcome in astray)
 

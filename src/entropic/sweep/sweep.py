@@ -16,6 +16,7 @@ from collections.abc import Generator, Iterable, Iterator, Mapping
 from typing import Any
 
 from entropic.errors import (
+    FellBackWarning,
     PublishError,
     ResultMissingError,
     RunsFailedWarning,
@@ -213,7 +214,9 @@ def drive(share: Share[ModelT], executor: Executor) -> Generator[None, None, Non
                         share.take(outcome, executor.falls_back)
                     yield
         except ExecutorLost as lost:
-            log.warning("the rest of the sweep runs in this process: %s", lost)
+            warnings.warn(
+                f"the rest of the sweep runs in this process: {lost}", FellBackWarning, stacklevel=levels_to_user()
+            )
             share.miss(str(lost))
             executor = serial
         if share.stops:

@@ -1,0 +1,36 @@
+"""While a script is imported only for its store or its runner, what it would run is refused.
+
+A worker that imports the script which started it would wait for its own parent, and a command would run whatever the
+script runs before it looks at anything: `tests/executors/test_unguarded.py`.
+"""
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import Any
+
+_by: ContextVar[str | None] = ContextVar("by", default=None)
+
+
+@contextlib.contextmanager
+def importing(by: str) -> Iterator[None]:
+    """Refuse, in this thread, all that would run while somebody imports what may be a script."""
+    token = _by.set(by)
+    try:
+        yield
+    finally:
+        _by.reset(token)
+
+
+def importer() -> str | None:
+    """Return who imports a script just now; None if nobody does."""
+    multiprocessing = sys.modules.get("multiprocessing.process")  # which takes a while to be imported
+    if multiprocessing is not None and hasattr(multiprocessing.current_process(), "_inheriting"):  # a script, again
+        return "a process of a pool, which was started by spawn or forkserver,"
+    return _by.get()
+
+
+def is_being_imported(module: Any) -> bool:
+    """Tell whether a module's own code has not come to its end."""
+    return bool(getattr(getattr(module, "__spec__", None), "_initializing", False))
