@@ -25,6 +25,7 @@
     EntropicWarning               (UserWarning)
     ├── ResultLostWarning                              a stored result file is gone or changed; the set runs again
     ├── RunsFailedWarning                              some sets of a sweep have no row
+    ├── SharedGeneratorWarning                         a random generator draws the same numbers in every worker
     ├── FellBackWarning                                what a pool or a cluster did not run is run in this process
     ├── NetworkFileSystemWarning                       a SQLite database on a network file system
     └── ReadOnlyWarning                                a store cannot be written, and was opened only to look at it
@@ -163,6 +164,10 @@ class ResultLostWarning(EntropicWarning):
 
 class RunsFailedWarning(EntropicWarning):
     """Some sets of a sweep have no row; `Store.failures` says why."""
+
+
+class SharedGeneratorWarning(EntropicWarning):
+    """A runner uses a random generator that begins in the same state in every worker, and repeats there."""
 
 
 class FellBackWarning(EntropicWarning):

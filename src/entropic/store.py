@@ -1,7 +1,7 @@
 """`Store`: argument checks and wiring; the work is done below."""
 
 import os
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal
@@ -182,6 +182,8 @@ class Store(Generic[ModelT]):
         retry_failed: bool = True,
         timeout: float | None = None,
         progress: bool | None = None,
+        worker_setup: Callable[[], object] | None = None,
+        **custom_data: Any,
     ) -> Runs[ModelT]:
         """Return a row for each distinct set, in the order of the sets; run those that are missing.
 
@@ -207,10 +209,15 @@ class Store(Generic[ModelT]):
             Seconds that a run may take; its process is ended then. Needs `workers`.
         progress
             Whether to show a progress bar; None for only in a terminal or a notebook.
+        worker_setup
+            Called once in each worker, before its first run: for what a script sets up and a worker would lack.
+        **custom_data
+            Given to the runner and stored with the row of each set that is run; a set may hold `custom_data` of its
+            own, whose names win.
         """
-        options = Options(client, workers, on_error, retry_failed, timeout, progress)
+        options = Options(client, workers, on_error, retry_failed, timeout, progress, worker_setup)
         recover.collect(self._context)
-        return self._runs(sweep.sweep(self._context, params, options))
+        return self._runs(sweep.sweep(self._context, params, options, custom_data))
 
     def stream(
         self,
@@ -222,6 +229,8 @@ class Store(Generic[ModelT]):
         retry_failed: bool = True,
         timeout: float | None = None,
         progress: bool | None = None,
+        worker_setup: Callable[[], object] | None = None,
+        **custom_data: Any,
     ) -> Generator[ModelT, None, None]:
         """Yield the row of each distinct set as soon as it is there: first those that are stored.
 
@@ -229,9 +238,9 @@ class Store(Generic[ModelT]):
         Rows are not kept, so a million of them need no more memory than their keys. Closing the iterator ends the
         sweep as an interrupt does.
         """
-        options = Options(client, workers, on_error, retry_failed, timeout, progress)
+        options = Options(client, workers, on_error, retry_failed, timeout, progress, worker_setup)
         recover.collect(self._context)
-        return sweep.stream(self._context, params, options)
+        return sweep.stream(self._context, params, options, custom_data)
 
     def select(self, *where: Any, order_by: Any = None, limit: int | None = None, **equal: Any) -> Runs[ModelT]:
         """Return the rows that meet all conditions, as they stand: one query, whatever their number.

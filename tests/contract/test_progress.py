@@ -17,6 +17,7 @@ import pytest
 
 from contract.models import LoggingRunner
 from entropic import RunsFailedWarning
+from entropic.sweep import progress
 
 pytestmark = pytest.mark.only_on("sqlite")  # the database has no part in it
 needs_tqdm = pytest.mark.skipif(importlib.util.find_spec("tqdm") is None, reason="the bar is one of tqdm")
@@ -51,6 +52,23 @@ def test_a_bar_that_is_asked_for_ends_with_all_done(store, capfd, options, metho
     assert out == ""
     assert "7/7" in err
     assert "100%" in err
+
+
+def test_a_log_file_gets_few_lines_and_only_where_something_has_changed(store, capfd, monkeypatch):
+    store.sweep(sets(*range(300)), progress=True)
+    lines = capfd.readouterr().err.splitlines()
+    assert len(lines) <= 3
+    assert lines[-1].startswith("SimResult: 300/300 sets (100%)")
+    assert not any("\r" in line for line in lines)
+    bar = progress.Bar(True, "SimResult", 10, 0)
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
+    with bar:
+        for _ in range(50):
+            bar.show(0, 2, 0, 0)
+        bar.show(5, 2, 1, 0)
+    first, second = capfd.readouterr().err.splitlines()
+    assert first == "SimResult: 0/10 sets (0%), running 2"
+    assert second.startswith("SimResult: 5/10 sets (50%), running 2, failed 1, ")
 
 
 @needs_tqdm

@@ -9,7 +9,7 @@ from entropic.errors import ParameterError, UnguardedError
 from entropic.executors.bundles import Bundles
 from entropic.executors.contract import TICK, ExecutorLost, Outcome
 from entropic.executors.luggage import Luggage
-from entropic.executors.travel import packed, pickled
+from entropic.executors.travel import Setup, packed, pickled
 from entropic.executors.work import Reports, work_packed
 from entropic.files.attempt import Runner, Task
 
@@ -29,6 +29,8 @@ class Dask:
         A `distributed.Client`.
     runner
         The store's; pickled once here, and unpickled once on each worker.
+    setup
+        What each worker calls before its first run.
 
     Raises
     ------
@@ -39,7 +41,7 @@ class Dask:
     falls_back = True
     ends = False
 
-    def __init__(self, client: Any, runner: Runner) -> None:
+    def __init__(self, client: Any, runner: Runner, setup: Setup | None = None) -> None:
         if getattr(client, "asynchronous", False) is True:
             raise ParameterError(
                 "the Dask client is asynchronous, and a sweep waits for its runs; give a client that is made outside "
@@ -47,7 +49,7 @@ class Dask:
                 "with such a client)"
             )
         self._client = client
-        self._runner = runner
+        self._runner, self._setup = runner, setup
         self._luggage: Luggage | None = None
 
     def run(self, tasks: Iterable[Task | None]) -> Generator[Outcome | None, None, None]:
@@ -60,7 +62,7 @@ class Dask:
             if self._client.status != "running":
                 raise ConnectionError(f"it is {self._client.status}")
             _check_versions(self._client)
-            self._luggage = Luggage(pickled(self._runner))
+            self._luggage = Luggage(pickled(self._runner, setup=self._setup))
             threads, room, counted = 1, 0, -COUNT_SECONDS
             coming: Any = as_completed(loop=self._client.loop)  # type: ignore[no-untyped-call]
             handed = time.monotonic()

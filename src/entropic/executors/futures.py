@@ -9,7 +9,7 @@ from entropic.errors import ParameterError, UnguardedError
 from entropic.executors.bundles import Bundles
 from entropic.executors.contract import TICK, ExecutorLost, Outcome
 from entropic.executors.luggage import Luggage
-from entropic.executors.travel import packed, pickled
+from entropic.executors.travel import Setup, packed, pickled
 from entropic.executors.work import Reports, work_many, work_packed
 from entropic.files.attempt import Runner, Task
 from entropic.support import process
@@ -27,14 +27,16 @@ class Futures:
         Stays the user's: it is not shut down.
     runner
         The store's. Threads share it; for everything else it is pickled once.
+    setup
+        What each worker calls before its first run; threads of this process do not.
     """
 
     falls_back = True
     ends = False
 
-    def __init__(self, executor: cf.Executor, runner: Runner) -> None:
+    def __init__(self, executor: cf.Executor, runner: Runner, setup: Setup | None = None) -> None:
         self._executor = executor
-        self._runner = runner
+        self._runner, self._setup = runner, setup
         self._luggage: Luggage | None = None  # for threads, which share the runner
         size = getattr(executor, "_max_workers", None)
         self._may_be_larger = not isinstance(size, int)
@@ -44,7 +46,7 @@ class Futures:
         """Keep the executor busy, and yield what comes home."""
         if type(self._executor) is not cf.ThreadPoolExecutor:
             try:
-                self._luggage = Luggage(pickled(self._runner))
+                self._luggage = Luggage(pickled(self._runner, setup=self._setup))
             except ParameterError as error:
                 raise ExecutorLost(str(error)) from error
             yield from self._begin()

@@ -6,12 +6,14 @@ and together again by themselves, so a model goes as its table and what else its
 
 import functools
 import io
+import linecache
 import pickle
 import sys
 import types
 import uuid
+import warnings
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from operator import attrgetter
 from typing import Any
 
@@ -19,11 +21,15 @@ import cloudpickle
 import sqlalchemy as sa
 from sqlalchemy.orm import QueryableAttribute
 
-from entropic.errors import ParameterError, UnguardedError
+from entropic.errors import ParameterError, SharedGeneratorWarning, UnguardedError, levels_to_user
+from entropic.executors import generators, main_module
 from entropic.files.attempt import Runner, Task
 from entropic.params.model import Base
 from entropic.support.importing import importing, is_being_imported
 from entropic.support.passwords import withheld
+
+Setup = Callable[[], object]
+NOWHERE = "<dynamic-code>"  # what cloudpickle says of a file
 
 # The models that have travelled, and their names on the way: one that comes twice is one class.
 _names: "weakref.WeakKeyDictionary[type, str]" = weakref.WeakKeyDictionary()
@@ -33,10 +39,11 @@ _MADE = {"__table__", "__table_args__", "__mapper__", "__mapper_args__", "__anno
 _MADE |= {"__dict__", "__weakref__", "__module__", "__doc__"}
 
 
-def pickled(runner: Runner, places: set[str] | None = None) -> bytes:
-    """Return the runner as it travels.
+def pickled(runner: Runner, places: set[str] | None = None, setup: Setup | None = None) -> bytes:
+    """Return the runner as it travels; warn of random generators that would come to every worker in one state.
 
-    It may refer to a store: passwords do not travel, and `places` gets the databases that lack theirs.
+    It may refer to a store: passwords do not travel, and `places` gets the databases that lack theirs. `setup` is
+    called once where it arrives, before it is used.
 
     Raises
     ------
@@ -47,7 +54,8 @@ def pickled(runner: Runner, places: set[str] | None = None) -> bytes:
     """
     try:
         with withheld(set() if places is None else places):
-            return _dumped(runner)
+            shared: dict[int, str] = {}
+            data = dumped((runner, setup), shared)
     except UnguardedError:
         raise
     except Exception as error:
@@ -55,6 +63,15 @@ def pickled(runner: Runner, places: set[str] | None = None) -> bytes:
             f"the runner {runner!r:.80} cannot be sent to workers: {error}; open files, locks and connections inside "
             "of the runner, or sweep without workers"
         ) from error
+    if shared:
+        warnings.warn(
+            f"the runner {runner!r:.80} uses the random generator {', '.join(sorted(set(shared.values())))}, which "
+            "begins in one and the same state in each worker, so that runs draw the same numbers there; make one "
+            "inside of the runner, seeded by its params",
+            SharedGeneratorWarning,
+            stacklevel=levels_to_user(),
+        )
+    return data
 
 
 def packed(bundle: list[Task]) -> bytes:
@@ -63,7 +80,7 @@ def packed(bundle: list[Task]) -> bytes:
     By the pickle of a pool they would be of classes that the pool has imported, and the runner of those of the script:
     `test_params_of_classes_of_the_script_are_of_those_that_the_runner_knows`.
     """
-    return _dumped(bundle)
+    return dumped(bundle)
 
 
 def unpacked(data: bytes) -> list[Task]:
@@ -73,32 +90,91 @@ def unpacked(data: bytes) -> list[Task]:
     return bundle
 
 
-def _dumped(obj: Any) -> bytes:
+def dumped(obj: Any, shared: dict[int, str] | None = None) -> bytes:
+    """Pickle something; `shared` gets the random generators in it, and leaves the global ones where they are."""
     file = io.BytesIO()
-    _Pickler(file).dump(obj)
+    _Pickler(file, shared).dump(obj)
     return file.getvalue()
 
 
 @functools.lru_cache(maxsize=4)
 def unpickled(data: bytes) -> Runner:
-    """Return a runner that has travelled; unpickled once per process."""
+    """Return a runner that has travelled; unpickled, and what goes with it called, once per process."""
     with importing("a worker"):
-        runner: Runner = pickle.loads(data)
+        arrived: tuple[Runner, Setup | None] = pickle.loads(data)
+    runner, setup = arrived
+    if setup is not None:
+        setup()
     return runner
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
-    """cloudpickle's, which also takes models apart."""
+    """cloudpickle's, which also takes models apart, and says of code where it was written."""
+
+    def __init__(self, file: io.BytesIO, shared: dict[int, str] | None) -> None:
+        super().__init__(file)
+        self._shared = shared
+        self._sources: dict[str, str] = {}
+        self._globals: list[dict[str, Any]] = []
 
     def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, types.CodeType):
+            return self._with_source(obj)
+        if self._shared is not None and generators.is_generator(obj):
+            if (library := generators.global_one(obj)) is not None:
+                return generators.own_of, (library,)
+            named = (name for known in self._globals for name, value in known.items() if value is obj)
+            self._shared[id(obj)] = next(named, type(obj).__name__)
         if isinstance(obj, type) and issubclass(obj, Base) and obj is not Base and not _is_importable(obj):
-            return _taken_apart(obj)
+            return self._kept(obj, _taken_apart(obj))
         if _is_wrapped_default(obj):
             return _with_context, (obj.__closure__[0].cell_contents,)
         reduced = super().reducer_override(obj)
         if reduced is NotImplemented and isinstance(obj, type | types.FunctionType):
             _check_has_come_to_its_end(obj.__module__)
-        return reduced
+        if self._shared is not None and isinstance(obj, types.FunctionType):
+            self._globals.append(obj.__globals__)
+            if reduced is NotImplemented:
+                self._shared.update({id(name): name for name in generators.reached(obj)})
+        return self._kept(obj, reduced)
+
+    def _kept(self, obj: Any, reduced: Any) -> Any:
+        """Have what is of the main module be found by its name where it arrives."""
+        if not isinstance(reduced, tuple) or len(reduced) < 6 or obj.__module__ != main_module.MAIN:
+            return reduced
+        return *reduced[:5], functools.partial(main_module.keep, reduced[5])
+
+    def _with_source(self, code: types.CodeType) -> Any:
+        """Return how code is pickled: with its file, and its text, which a worker may not see, or see otherwise."""
+        make, parts = self.dispatch_table[types.CodeType](code)
+        name = code.co_filename
+        if name not in self._sources:
+            self._sources[name] = "".join(linecache.getlines(name))
+        return _written_in, (
+            make,
+            tuple(name if part == NOWHERE else part for part in parts),
+            name,
+            self._sources[name],
+        )
+
+
+def _written_in(make: Any, parts: tuple[Any, ...], name: str, source: str) -> types.CodeType:
+    """Make code that has travelled; keep its text for tracebacks, also where no such file is."""
+    if source and name not in linecache.cache:
+        linecache.cache[name] = len(source), None, source.splitlines(keepends=True), name
+    made: types.CodeType = make(*parts)
+    return made
+
+
+def stand_in() -> None:
+    """Let what has arrived of a script's main module be pickled in this process, as it is at home."""
+    main_module.stand_in(lambda obj: (_arrived_in_child, (dumped(obj),)))
+
+
+def _arrived_in_child(data: bytes) -> Any:
+    """Return what a run has sent to a process that it has started, and which may send it back."""
+    stand_in()
+    return pickle.loads(data)
 
 
 def _check_has_come_to_its_end(name: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import cloudpickle
 
 from entropic.errors import RunFailed, note
+from entropic.executors import generators
 from entropic.executors.contract import TORN, Outcome, outcome_on_disk
 from entropic.executors.luggage import Parcel, runner_of
 from entropic.executors.travel import unpacked
@@ -51,6 +52,7 @@ def work_packed(data: bytes, parcel: Parcel) -> Reports:
         return f"params cannot be loaded on the worker: {type(error).__qualname__}: {error}"
     if not os.path.isdir(bundle[0].staging.root):
         return NOT_SEEN.format(bundle[0].staging.results_dir)
+    generators.part()
     try:
         runner = runner_of(parcel)
     except Exception as error:  # noqa: BLE001  (whatever an import may raise)
@@ -67,8 +69,14 @@ def work_many(bundle: list[Task], runner: Runner) -> list[Report | None]:
     return reports
 
 
-def work(task: Task, runner: Runner) -> Report:
-    """Execute a task; never raises what a runner raises, since an exception might not survive the way home."""
+def work(task: Task, runner: Runner, interrupts: bool = True) -> Report:
+    """Execute a task; never raises what a runner raises, since an exception might not survive the way home.
+
+    Parameters
+    ----------
+    interrupts
+        Whether a KeyboardInterrupt is for this process; else the runner itself has raised it, as any other.
+    """
     if not os.path.isdir(task.staging.root):
         return Report(reason=NOT_SEEN.format(task.staging.results_dir))
     before = sidecars.read(task.staging, task.key, task.attempt)
@@ -79,9 +87,9 @@ def work(task: Task, runner: Runner) -> Report:
         return Report(sidecars.encode(attempt.run(task, runner)))
     except Torn:
         return Report(reason=TORN)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # noqa: BLE001  (SystemExit too: it is the run that ends here, not the program)
+    except BaseException as error:  # (SystemExit too: it is the run that ends here, not the program)
+        if interrupts and isinstance(error, KeyboardInterrupt):
+            raise
         reason = f"it raised {type(error).__qualname__} on the worker: {message_of(error)}"
         return Report(None, reason, describe(error, began), _travelling(error))
 

@@ -16,7 +16,8 @@ import time
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 
-from entropic.executors.travel import unpacked, unpickled
+from entropic.executors.surroundings import Surroundings
+from entropic.executors.travel import stand_in, unpacked, unpickled
 from entropic.executors.work import work
 from entropic.files import logs
 from entropic.files.attempt import Task
@@ -34,11 +35,13 @@ def main() -> None:
     for mine in (handle, permits):
         os.set_inheritable(mine, False)  # what a run starts must not keep the pipe open
     pipe = Connection(handle)
-    sys.argv = sys.argv[:1]
     _end_with(parent, bool(by_kernel))
     nowhere = os.open(os.devnull, os.O_RDWR)
     try:
         tell(pickle.loads(pipe.recv_bytes()))
+        surroundings: Surroundings = pickle.loads(pipe.recv_bytes())
+        surroundings.settle()
+        stand_in()
         runner = unpickled(pipe.recv_bytes())
     except (EOFError, OSError):
         return  # not wanted any more
@@ -60,7 +63,7 @@ def main() -> None:
         try:
             for task in _permitted(bundle, permits):
                 with _Log(task, nowhere):
-                    report = work(task, runner)
+                    report = work(task, runner, interrupts=False)  # Ctrl-C does not reach this session
                 pipe.send((tuple(report), _withdraw(permits, len(bundle)) if report.finished is None else 0))
             pipe.send("done")
         except OSError:

@@ -26,7 +26,8 @@ from entropic.executors import guardian
 from entropic.executors.bundles import Bundles
 from entropic.executors.contract import TICK, Outcome, outcome_on_disk
 from entropic.executors.guardian import end_session
-from entropic.executors.travel import packed, pickled
+from entropic.executors.surroundings import Surroundings, flags
+from entropic.executors.travel import Setup, packed, pickled
 from entropic.executors.work import BUNDLE_SECONDS, Report, outcome
 from entropic.files import logs
 from entropic.files.attempt import Runner, Task
@@ -56,20 +57,23 @@ class Workers:
         The store's; pickled once.
     timeout
         Seconds that a run may take, or None.
+    setup
+        What each worker calls before its first run.
     """
 
     falls_back = False
     ends = True
 
-    def __init__(self, count: int, runner: Runner, timeout: float | None) -> None:
+    def __init__(self, count: int, runner: Runner, timeout: float | None, setup: Setup | None = None) -> None:
         self._count = process.cores() if count == -1 else count
         places: set[str] = set()
         self._runner, self._refusal = b"", None
         try:
-            self._runner = pickled(runner, places)
+            self._runner = pickled(runner, places, setup)
         except UnguardedError as error:  # nothing is wrong where all is stored
             self._refusal = error
         self._passwords = pickle.dumps(known(places))
+        self._surroundings = pickle.dumps(Surroundings.here())
         self._timeout = timeout
         self._workers: list[_Worker] = []
         self._guardian: _Guardian | None = None
@@ -108,7 +112,7 @@ class Workers:
         if self._guardian is None:
             open_standard_files()
             self._guardian = _Guardian()
-        self._workers.append(_Worker(self._passwords, self._runner, self._count))
+        self._workers.append(_Worker([self._passwords, self._surroundings, self._runner], self._count))
         self._guardian.tell("+", self._workers[-1].pid, self._workers)
         return self._workers[-1]
 
@@ -259,7 +263,7 @@ if hasattr(os, "register_at_fork"):
 class _Worker:
     """A process, the pipe to it, and the tasks that it has: it runs the first of them."""
 
-    def __init__(self, passwords: bytes, runner: bytes, count: int) -> None:
+    def __init__(self, told: list[bytes], count: int) -> None:
         self._permits = self._permit = -1
         self.pipe, theirs = Pipe()
         # A byte for each task that may begin. To take one out is the one step by which the worker begins a task, or
@@ -271,7 +275,7 @@ class _Worker:
         # The kernel ends a child with the thread that started it, so only the main thread may ask for that.
         by_kernel = threading.current_thread() is threading.main_thread()
         handles = [theirs.fileno(), self._permits]
-        command = [sys.executable, "-c", start, *map(str, handles), str(os.getpid()), str(int(by_kernel))]
+        command = [sys.executable, *flags(), "-c", start, *map(str, handles), str(os.getpid()), str(int(by_kernel))]
         with theirs:
             self._process = subprocess.Popen(
                 command,
@@ -288,8 +292,8 @@ class _Worker:
         self.began_at = time.time()
         self._is_ready = False
         with contextlib.suppress(OSError):  # it ends as soon as it begins: the pipe says so
-            self.pipe.send_bytes(passwords)  # for a runner that asks its store; nobody else hears it
-            self.pipe.send_bytes(runner)
+            for one in told:  # among it passwords, for a runner that asks its store; nobody else hears them
+                self.pipe.send_bytes(one)
 
     def take(self, bundle: list[Task]) -> None:
         """Have tasks executed, as soon as the process is ready, whether anybody listens or not.

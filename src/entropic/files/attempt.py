@@ -191,10 +191,14 @@ def run(task: Task, runner: Runner) -> Sidecar:
     except BaseException as error:
         if returned and isinstance(error, OSError) and not isinstance(error, ResultMissingError):
             note(error, RETURNED)
-        if not os.path.isdir(space.path):
+        left = _left_in(space)
+        if left is None:
             note(error, f"entropic: {space.path}, where the run was to write, was removed by somebody; call again")
             forget(task.staging)
-        space.close()
+        if left or left is None or space.reserve.spent or not isinstance(error, Exception):
+            space.close()
+        else:  # to make another takes longer than many a run
+            free(task.staging, space)
         # An interrupt may come when all is done: a finished attempt keeps its result.
         if sidecars.read(task.staging, task.key, task.attempt) is None:
             discard(task, execution)
@@ -204,6 +208,14 @@ def run(task: Task, runner: Runner) -> Sidecar:
     else:
         free(task.staging, space)
     return finished
+
+
+def _left_in(space: Workspace) -> list[str] | None:
+    """Return what a run has left there; None if the folder is gone."""
+    try:
+        return os.listdir(space.path)
+    except OSError:
+        return None
 
 
 def start(task: Task, space: Workspace) -> str:
@@ -227,12 +239,14 @@ def execute(task: Task, runner: Runner, target: str) -> float:
     """Call the runner with a copy of the params; return how long it took, in seconds."""
     params = copied(task.params)
     params.update(id=task.id, result_file=target, custom_data=_copy(task.custom_data))
-    around = inside.get()
+    around, forks = inside.get(), process.forks
     try:  # an interrupt as soon as it is set would leave it set, and the next call for this key seem to be a circle
         inside.set((*task.inside, Inside(task.staging.root, task.model, task.id, task.attempt)))
         began = time.perf_counter()
         runner(params)
     finally:
+        if process.forks != forks:  # a child that the runner has forked, and that should have ended in there
+            process.end_fork()
         inside.set(around)
     return time.perf_counter() - began
 

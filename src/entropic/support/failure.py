@@ -11,6 +11,7 @@ from typing import Any
 from entropic.support import process
 from entropic.support.passwords import without_passwords
 
+MOST_MESSAGE, MOST_NOTES = 2_000, 10  # characters of each message in a traceback, and notes
 MOST_TEXT = 20_000  # characters of a traceback: its beginning and its end
 PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
 Record = dict[str, Any]  # type, message, traceback, host, pid, started_at (seconds since 1970), elapsed_seconds
@@ -20,10 +21,30 @@ def describe(error: BaseException, began: float) -> Record:
     """Return the record of an exception that ended a run of this process."""
     begin = _first_of_runner(error.__traceback__)
     try:
-        text = "".join(traceback.format_exception(type(error), error, begin))
+        told = traceback.TracebackException(type(error), error, begin)
+        _shorten_messages(told)
+        text = "".join(told.format())
     except Exception:  # noqa: BLE001  (as `message_of`)
         text = "".join(traceback.format_tb(begin))
     return record(type(error).__qualname__, message_of(error), text, began)
+
+
+def _shorten_messages(told: traceback.TracebackException) -> None:
+    """Cut long messages, of causes and members of groups, too: the frames are what a traceback is for."""
+    todo, seen = [told], set[int]()
+    while todo:
+        one = todo.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        text = str(one)
+        if len(text) > MOST_MESSAGE:
+            one._str = _cut(text, MOST_MESSAGE)  # type: ignore[attr-defined]
+        notes = getattr(one, "__notes__", None)
+        if isinstance(notes, list):
+            one.__notes__ = [_cut(str(text), MOST_MESSAGE) for text in notes[:MOST_NOTES]]
+        more = (one.__cause__, one.__context__, *(getattr(one, "exceptions", None) or ()))
+        todo += [other for other in more if other is not None]
 
 
 def _first_of_runner(begin: TracebackType | None) -> TracebackType | None:
@@ -62,9 +83,13 @@ def record(kind: str, message: str, text: str, began: float, pid: int | None = N
 
 def _shortened(text: str) -> str:
     """Return a text with its middle left out if it is too long: its frames come first, its message last."""
-    if len(text) <= MOST_TEXT:
+    return _cut(text, MOST_TEXT)
+
+
+def _cut(text: str, most: int) -> str:
+    if len(text) <= most:
         return text
-    half = MOST_TEXT // 2
+    half = most // 2
     return f"{text[:half]}\n... {len(text) - 2 * half:,} characters left out ...\n{text[-half:]}"
 
 

@@ -15,9 +15,10 @@ import re
 import sys
 import threading
 import time
+import traceback
 import weakref
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, NoReturn
 
 State = Literal["alive", "dead", "elsewhere"]
 
@@ -182,8 +183,32 @@ def waits_in_vain(who: str | None, attempt: str) -> bool:
     return not call.ends_without_us(attempt)
 
 
+forks = 0  # how many times what is now this process was forked
+
+
+def end_fork() -> NoReturn:
+    """End a child that a runner has forked, and that has come back from the runner: nothing here is its own.
+
+    What it was about to do, its parent does: publish, record a failure, go on with the sweep. It ends as Python would
+    end it, but for what runs at exit.
+    """
+    error, code = sys.exc_info()[1], 0
+    try:
+        if isinstance(error, SystemExit) and (error.code is None or isinstance(error.code, int)):
+            code = error.code or 0
+        elif error is not None:
+            code = 1
+            traceback.print_exception(error)
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+    finally:
+        os._exit(code & 0xFF)
+
+
 def _forked() -> None:
-    global _identity, _calls
+    global _identity, _calls, forks
+    forks += 1
     _identity, _calls = "", weakref.WeakValueDictionary()
 
 

@@ -3,9 +3,12 @@
 import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Generic
 
 from entropic.db.connection import Connection
+from entropic.errors import ParameterError
+from entropic.params.fields import spelled
 from entropic.params.keys import RESERVED
 from entropic.params.model import Base
 from entropic.params.same import same
@@ -18,6 +21,7 @@ from entropic.protocol.request import Request
 from entropic.support.collector import paused
 from entropic.support.importing import importer
 
+NOTHING: Mapping[str, object] = MappingProxyType({})
 PLANNED_TOGETHER = 5_000  # sets whose rows are looked up in one go
 
 
@@ -71,6 +75,7 @@ def plan(
     keep_rows: bool = True,
     given: dict[str, Mapping[str, object]] | None = None,
     changes: bool = True,
+    custom_data: Mapping[str, object] = NOTHING,
 ) -> Planned[ModelT]:
     """Check every set, and find the rows that are there, in a few queries.
 
@@ -82,12 +87,14 @@ def plan(
         Gets the first set of each key, if the caller wants to have them.
     changes
         Whether the time of a file that was copied may be recorded anew.
+    custom_data
+        What is stored with each set that is run, beside its own.
     """
     planned: Planned[ModelT] = Planned()
     coming = iter(params)
     while batch := list(itertools.islice(coming, PLANNED_TOGETHER)):
         with paused():
-            fresh = _plan_batch(context, batch, planned, keep_rows, changes)
+            fresh = _plan_batch(context, batch, planned, keep_rows, changes, custom_data)
         if given is not None:
             given.update(fresh)
     if not retry_failed:
@@ -105,6 +112,7 @@ def _plan_batch(
     planned: Planned[ModelT],
     keep_rows: bool,
     changes: bool,
+    custom_data: Mapping[str, object],
 ) -> dict[str, Mapping[str, object]]:
     """Plan some sets; return those that were not seen before, by key."""
     rows, missing = planned.rows, planned.missing
@@ -124,8 +132,18 @@ def _plan_batch(
         if keep_rows:
             rows[id] = found
     for id, one in absent.items():
-        missing[id] = run.prepare(context, id, one, {})
+        missing[id] = run.prepare(context, id, one, _with_own(custom_data, one))
     return fresh
+
+
+def _with_own(custom_data: Mapping[str, object], one: Mapping[str, object]) -> Mapping[str, object]:
+    """Return the custom data of a sweep with those of one of its sets."""
+    own = one.get("custom_data")
+    if own is None:
+        return custom_data
+    if not isinstance(own, Mapping):
+        raise ParameterError(f"custom_data of a set is a dict, not {spelled(own)}")
+    return {**custom_data, **own}
 
 
 def _check_repeated(

@@ -1,6 +1,7 @@
 """How a sweep is carried out: what the user may say of it, and what executes it."""
 
 import concurrent.futures
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +30,7 @@ class Options:
     retry_failed: bool = True
     timeout: float | None = None
     progress: bool | None = None
+    worker_setup: Callable[[], object] | None = None
 
     def __post_init__(self) -> None:
         workers, timeout = self.workers, self.timeout
@@ -46,6 +48,11 @@ class Options:
                 raise ParameterError(
                     "timeout needs processes that can be ended; use workers=1 (or more) to run the sets in such"
                 )
+        if self.worker_setup is not None:
+            if not callable(self.worker_setup):
+                raise ParameterError(f"worker_setup is a function without arguments, not {spelled(self.worker_setup)}")
+            if workers is None and self.client is None:
+                raise ParameterError("worker_setup is for workers or a client; this process sets itself up")
         if self.on_error not in ("raise", "continue"):
             raise ParameterError(f"on_error is 'raise' or 'continue', not {self.on_error!r}")
 
@@ -54,17 +61,17 @@ class Options:
         if self.workers is not None:
             from entropic.executors.workers import Workers
 
-            return Workers(self.workers, context.runner, self.timeout)
+            return Workers(self.workers, context.runner, self.timeout, self.worker_setup)
         if self.client is None:
             return None
         if isinstance(self.client, concurrent.futures.Executor):
             from entropic.executors.futures import Futures
 
-            return Futures(self.client, context.runner)
+            return Futures(self.client, context.runner, self.worker_setup)
         if all(hasattr(self.client, name) for name in ("map", "status", "nthreads", "cancel")):
             from entropic.executors.dask import Dask
 
-            return Dask(self.client, context.runner)
+            return Dask(self.client, context.runner, self.worker_setup)
         raise ParameterError(
             "client must be a dask.distributed Client or a concurrent.futures.Executor, not "
             f"{type(self.client).__name__}"

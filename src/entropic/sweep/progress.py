@@ -1,13 +1,22 @@
-"""The progress bar of a sweep: tqdm's, in a terminal or a notebook, silent elsewhere."""
+"""How far a sweep is: tqdm's bar in a terminal or a notebook, elsewhere, if asked for, now and then a line."""
 
+import importlib
+import importlib.util
 import os
 import sys
+import time
 import warnings
+from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
+
+LINE_SECONDS = 5.0  # between two lines where nobody watches
 
 
 class Bar:
     """Shows how far a sweep is: done of total, what runs, what failed, and the time left, from its own runs alone.
+
+    What cannot be shown, since stderr is closed, or nobody's file, ends no sweep.
 
     Parameters
     ----------
@@ -18,37 +27,109 @@ class Bar:
     """
 
     def __init__(self, wanted: bool | None, name: str, total: int, stored: int) -> None:
-        self._bar: Any = None
-        if not (_is_watched() if wanted is None else wanted):
-            return
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a notebook without widgets gets the plain bar
-            from tqdm.auto import tqdm
-
-            width: dict[str, Any] = {"dynamic_ncols": True} if _has_width() else {"ncols": 80, "nrows": 24}
-            self._bar = tqdm(total=total, initial=stored, desc=name, unit="set", **width)
+        self._shown: _Tqdm | _Lines | None = None
+        if _is_watched() if wanted is None else wanted:
+            self._try(lambda: self._show(name, total, stored))
         self._stored = stored
         self._counted: tuple[int, ...] = ()
 
+    def _show(self, name: str, total: int, stored: int) -> None:
+        if _is_watched() and (not _in_notebook() or importlib.util.find_spec("ipywidgets") is not None):
+            self._shown = _Tqdm(name, total, stored)
+        elif sys.stderr is not None:
+            self._shown = _Lines(name, total, stored)
+
+    def _try(self, do: Callable[[], None]) -> None:
+        try:
+            do()
+        except Exception:  # noqa: BLE001  (whatever stands in for stderr)
+            self._shown = None
+
     def show(self, new: int, running: int, failed: int, elsewhere: int) -> None:
         """Add new rows, and say what else goes on."""
-        if self._bar is None:
+        shown = self._shown
+        if shown is None:
             return
-        counted = (running, failed, elsewhere)
+        counted, text = (running, failed, elsewhere), None
         if counted != self._counted:
             self._counted = counted
             parts = [f"running {running}", f"failed {failed}", f"elsewhere {elsewhere}", f"reused {self._stored}"]
             counts = [running, failed, elsewhere, self._stored]
             text = ", ".join(part for part, count in zip(parts, counts, strict=True) if count)
-            self._bar.set_postfix_str(text, refresh=False)
-        self._bar.update(new)
+        self._try(lambda: shown.update(new, text))
 
     def __enter__(self) -> "Bar":
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
+        if self._shown is not None:
+            self._try(self._shown.close)
+
+
+class _Tqdm:
+    """A bar that is drawn again and again."""
+
+    def __init__(self, name: str, total: int, stored: int) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from tqdm.auto import tqdm
+
+            width: dict[str, Any] = {"ncols": 80, "nrows": 24}
+            if _in_notebook() or _has_width():
+                width = {"dynamic_ncols": True}
+            self._bar: Any = tqdm(total=total, initial=stored, desc=name, unit="set", **width)
+
+    def update(self, new: int, text: str | None) -> None:
+        if text is not None:
+            self._bar.set_postfix_str(text, refresh=False)
+        self._bar.update(new)
+
+    def close(self) -> None:
+        self._bar.close()
+
+
+class _Lines:
+    """A line at most every few seconds, and only if something has changed; in a notebook it replaces the one before."""
+
+    def __init__(self, name: str, total: int, stored: int) -> None:
+        self._name, self._total, self._done, self._stored = name, total, stored, stored
+        self._began = self._said_at = time.monotonic()
+        self._text = ""
+        self._said: tuple[int, str] | None = None
+        self._display: Any = None
+
+    def update(self, new: int, text: str | None) -> None:
+        self._done += new
+        if text is not None:
+            self._text = text
+        if time.monotonic() - self._said_at >= LINE_SECONDS:
+            self._say()
+
+    def close(self) -> None:
+        self._say()
+
+    def _say(self) -> None:
+        if self._said == (self._done, self._text):
+            return
+        self._said, self._said_at = (self._done, self._text), time.monotonic()
+        percent = 100 * self._done // self._total if self._total else 100
+        parts = [f"{self._name}: {self._done}/{self._total} sets ({percent}%)", self._text, self._left()]
+        line = ", ".join(part for part in parts if part)
+        if not _in_notebook():
+            print(line, file=sys.stderr, flush=True)
+            return
+        if self._display is None:
+            display = importlib.import_module("IPython.display").display
+            self._display = display({"text/plain": line}, raw=True, display_id=True)
+        else:
+            self._display.update({"text/plain": line}, raw=True)
+
+    def _left(self) -> str:
+        own = self._done - self._stored
+        if own <= 0 or self._done >= self._total:
+            return ""
+        seconds = (time.monotonic() - self._began) / own * (self._total - self._done)
+        return f"{timedelta(seconds=round(seconds))} left"
 
 
 def _has_width() -> bool:
@@ -59,5 +140,12 @@ def _has_width() -> bool:
         return False
 
 
+def _in_notebook() -> bool:
+    return "ipykernel" in sys.modules
+
+
 def _is_watched() -> bool:
-    return "ipykernel" in sys.modules or (sys.stderr is not None and sys.stderr.isatty())
+    try:
+        return _in_notebook() or bool(sys.stderr.isatty())
+    except Exception:  # noqa: BLE001  (it may be closed, None, or a stand-in that only writes)
+        return False

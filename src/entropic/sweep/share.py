@@ -190,8 +190,8 @@ class Share(Generic[ModelT]):
             return
         run.note_params(self._context, error, task)
         if self._keep_going:  # its frames hold whatever the run has made, and nobody will raise it
-            error = error.with_traceback(None)
-            error.__cause__ = error.__context__ = None
+            for name in ("__traceback__", "__cause__", "__context__"):
+                object.__setattr__(error, name, None)  # its own `__setattr__` may refuse: an exception may be frozen
         self.failures[task.id] = error
         log.debug("failed: %s: %s", self._context.describe(task.params, task.id), error)
         if not self._keep_going and self.under_way:

@@ -52,10 +52,15 @@ class Stopped(Exception):
         self.first = first
 
 
-def sweep(context: StoreContext[ModelT], params: Iterable[Mapping[str, object]], options: Options) -> list[ModelT]:
+def sweep(
+    context: StoreContext[ModelT],
+    params: Iterable[Mapping[str, object]],
+    options: Options,
+    custom_data: Mapping[str, object],
+) -> list[ModelT]:
     """Return one row for each distinct set, in the order in which they were first seen; run those that are missing."""
     executor = options.executor(context)
-    planned = plan(context, params, options.retry_failed)
+    planned = plan(context, params, options.retry_failed, custom_data=custom_data)
     check_allowed(context, planned)
     rows = planned.rows
     try:
@@ -68,11 +73,14 @@ def sweep(context: StoreContext[ModelT], params: Iterable[Mapping[str, object]],
 
 
 def stream(
-    context: StoreContext[ModelT], params: Iterable[Mapping[str, object]], options: Options
+    context: StoreContext[ModelT],
+    params: Iterable[Mapping[str, object]],
+    options: Options,
+    custom_data: Mapping[str, object],
 ) -> Generator[ModelT, None, None]:
     """Yield the row of each distinct set as soon as it is there: first those that are stored."""
     executor = options.executor(context)
-    planned = plan(context, params, options.retry_failed, keep_rows=False)
+    planned = plan(context, params, options.retry_failed, keep_rows=False, custom_data=custom_data)
     check_allowed(context, planned)
 
     def rows() -> Generator[ModelT, None, None]:
