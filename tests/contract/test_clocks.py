@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
+
 import pytest
 
+from entropic import RunsFailedWarning
 from entropic.db.claim import longest_lease
 from entropic.support import process
 
@@ -93,3 +97,42 @@ def test_repair_leaves_claims_that_may_be_alive(store, open_store, place, monkey
 
 def test_the_time_since_this_machine_was_started_goes_on():
     assert 0 < process.uptime() <= process.uptime()
+
+
+@pytest.mark.parametrize("options", [{}, pytest.param({"workers": 1}, marks=pytest.mark.slow)], ids=str)
+def test_what_failed_while_a_clock_was_ahead_is_tried_again(open_store, monkeypatch, options):
+    def refuse(params):
+        raise ValueError("refused")
+
+    true = time.time
+    with monkeypatch.context() as ahead:
+        ahead.setattr(time, "time", lambda: true() + 3600.0)
+        with pytest.raises(ValueError, match="refused"):
+            open_store(run=refuse).run(ONE)
+    store = open_store()
+    assert [row.n for row in store.sweep([ONE], on_error="continue", **options)] == [1]
+    assert store.failures() == []
+
+
+def test_what_fails_while_a_sweep_goes_on_is_not_tried_again_by_it_though_a_clock_is_behind(open_store, monkeypatch):
+    """As another process runs it: while the first set runs here, the second one fails there."""
+    tries = []
+
+    def refuse(params):
+        raise ValueError("refused")
+
+    def run(params):
+        tries.append(params["n"])
+        if params["n"] == 1:
+            true = time.time
+            with monkeypatch.context() as behind:
+                behind.setattr(time, "time", lambda: true() - 3600.0)
+                with pytest.raises(ValueError, match="refused"):
+                    open_store(run=refuse).run({**ONE, "n": 2})
+        Path(params["result_file"]).write_text("x")
+
+    store = open_store(run=run)
+    with pytest.warns(RunsFailedWarning, match="1 of 2"):
+        rows = store.sweep([ONE, {**ONE, "n": 2}], on_error="continue")
+    assert [row.n for row in rows] == [1]
+    assert tries == [1]

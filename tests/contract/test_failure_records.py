@@ -607,3 +607,19 @@ def test_a_long_message_leaves_the_frames_of_a_traceback_and_the_end_of_the_mess
     assert "xxx end" in failure.traceback
     assert "characters left out" in failure.traceback
     assert len(failure.traceback) < 25_000
+
+
+def test_failures_and_the_status_are_tables_in_a_notebook(open_store):
+    def refuse(params):
+        raise ValueError("<refused>")
+
+    store = open_store(run=refuse)
+    with pytest.warns(RunsFailedWarning):
+        store.sweep([{**{"n": 1, "dt": 0.5}, "n": n} for n in range(60)], on_error="continue")
+    shown = store.failures()._repr_html_()
+    assert "60 failed" in shown
+    assert "ValueError: &lt;refused&gt;" in shown
+    assert "and 10 more" in shown
+    assert "<td>failed</td><td>60</td>" in store.status()._repr_html_()
+    store.register({"n": 1, "dt": 0.5}, __file__)
+    assert " UTC</td>" in store.status()._repr_html_()

@@ -12,8 +12,9 @@ from entropic.files import logs
 from entropic.files.sidecar import BROKEN, unpacked
 from entropic.params.model import naive_utc
 from entropic.protocol.context import StoreContext
-from entropic.support.show import one_line, visible
+from entropic.support.show import html_table, one_line, visible
 
+MOST_SHOWN = 50  # in a notebook
 Sets = Mapping[str, Any] | Iterable[Mapping[str, Any]]
 
 
@@ -63,14 +64,24 @@ class Failure:
         return f"<Failure: {str(self).partition(chr(10))[0]:.300}>"
 
 
-def failures(context: StoreContext[Any], params: Sets | None = None) -> list[Failure]:
+class Failures(list[Failure]):
+    """Failures, which a notebook shows as a table."""
+
+    def _repr_html_(self) -> str:
+        rows = [(one.id, one.params, f"{one.error_type}: {one.message}", one.host, one.started_at) for one in self]
+        shown = rows[:MOST_SHOWN]
+        after = f"and {len(rows) - len(shown):,} more" if len(rows) > len(shown) else ""
+        return html_table(shown, ["id", "params", "error", "host", "begun (UTC)"], f"{len(rows):,} failed", after)
+
+
+def failures(context: StoreContext[Any], params: Sets | None = None) -> Failures:
     """Return what is recorded of failed runs, oldest first."""
     ids = None
     if params is not None:
         sets = [params] if isinstance(params, Mapping) else params
         ids = {context.hasher(one) for one in sets}
     found = [_failure(context, id, record) for id, record in context.ledger.failures(ids)]
-    return sorted(found, key=lambda failure: (failure.started_at, failure.id))
+    return Failures(sorted(found, key=lambda failure: (failure.started_at, failure.id)))
 
 
 def _failure(context: StoreContext[Any], id: str, record: Mapping[str, Any]) -> Failure:

@@ -13,7 +13,9 @@ from entropic.db.tables import ledger
 from entropic.params.model import utcnow
 from entropic.protocol.context import StoreContext
 from entropic.protocol.wait import Owner, owner_of
+from entropic.support.show import html_table
 
+MOST_SHOWN = 50  # runs, in a notebook
 SAMPLE = 1_000  # newest rows whose times are looked at
 
 
@@ -54,6 +56,22 @@ class Status:
     last_minute: int = 0
     last_hour: int = 0
     seconds: float | None = None
+
+    def _repr_html_(self) -> str:
+        rows: list[tuple[str, Any]] = [("stored", self.stored), ("bytes", self.size), ("failed", self.failed)]
+        rows += [("made", f"{self.first:%Y-%m-%d %H:%M:%S} to {self.last:%Y-%m-%d %H:%M:%S} UTC")] if self.last else []
+        rows += [("in the last hour", self.last_hour)]
+        rows += [("a run takes", f"{self.seconds:.3g} s")] if self.seconds is not None else []
+        rows += [("running", len(self.running)), ("of dead processes", len(self.dead))]
+        return html_table(rows, title=self.model) + self._running_html()
+
+    def _running_html(self) -> str:
+        if not self.running:
+            return ""
+        owners = list(self.running.items())[:MOST_SHOWN]
+        rows = [(id, owner.host, owner.pid, owner.since) for id, owner in owners]
+        after = f"and {len(self.running) - len(rows):,} more" if len(self.running) > len(rows) else ""
+        return html_table(rows, ["running", "host", "pid", "since (UTC)"], after=after)
 
 
 def status(context: StoreContext[Any]) -> Status:

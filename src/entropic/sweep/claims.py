@@ -58,7 +58,9 @@ class Claims(Generic[ModelT]):
         owner: str,
     ) -> None:
         self._context, self._missing, self._owner = context, missing, owner
-        self._began = time.time()
+        # By attempts and not by times, since clocks of two machines differ:
+        # `test_what_failed_while_a_clock_was_ahead_is_tried_again`.
+        self._failed_before = {one.id: one.attempt for one in context.ledger.find_many(missing) if one.state == FAILED}
         self._todo = deque(missing)
         self._seen = set(known)  # what is not new any more, or to be run again
         self._suspects = {id: one for id, one in known.items() if type(one) is Suspect}
@@ -153,9 +155,8 @@ class Claims(Generic[ModelT]):
                 return UNDONE
         except UnreadableError as error:  # the fault of this one alone
             return error
-        failure = self._failed_meanwhile(connection, found) if found is not None and found.state == FAILED else None
-        if failure is not None:
-            return failure
+        if found is not None and found.state == FAILED and self._failed_meanwhile(found):
+            return failed(self._context, self._missing[id], self._context.ledger.failure(id, connection))
         request, known = self._missing[id], self._known_of(id)
         try:
             return decide(self._context, connection, request, self._owner, known, found, taken)
@@ -165,13 +166,9 @@ class Claims(Generic[ModelT]):
     def _known_of(self, id: str) -> Progress:
         return Progress(suspect=self._suspects.get(id), waited=self._waited.get(id))
 
-    def _failed_meanwhile(self, connection: Connection, found: Claim) -> RunFailed | None:
-        """Return the failure of a set that failed since this sweep began: all who share a sweep run it once."""
-        failure = self._context.ledger.failure(found.id, connection)
-        ended = failure.get("started_at", 0.0) + failure.get("elapsed_seconds", 0.0)
-        if ended < self._began and found.attempt != self._waited.get(found.id):
-            return None
-        return failed(self._context, self._missing[found.id], failure)
+    def _failed_meanwhile(self, found: Claim) -> bool:
+        """Tell whether a set failed since this sweep began: all who share a sweep run it once."""
+        return found.attempt != self._failed_before.get(found.id) or found.attempt == self._waited.get(found.id)
 
     def _resize(self) -> None:
         now = time.monotonic()
