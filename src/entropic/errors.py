@@ -47,6 +47,23 @@ def levels_to_user() -> int:
     return level
 
 
+def hide_ours(error: BaseException) -> BaseException:
+    """Leave out of a traceback what entropic did between the user's call and the user's runner.
+
+    Only for what a user can do something about: an error that comes of our own code is shown whole.
+    """
+    notes = getattr(error, "__notes__", ())
+    is_runners = isinstance(notes, list) and any(str(one).startswith("entropic: raised ") for one in notes)
+    if not is_runners and not isinstance(error, EntropicError | KeyboardInterrupt):
+        return error
+    begin = error.__traceback__
+    while begin is not None and begin.tb_frame.f_code.co_name != "execute":
+        begin = begin.tb_next
+    while begin is not None and begin.tb_frame.f_code.co_filename.startswith(PACKAGE):
+        begin = begin.tb_next
+    return error.with_traceback(begin)
+
+
 def note(error: BaseException, text: str) -> None:
     """Add a note to an exception, if it takes any: an exception may be frozen."""
     with contextlib.suppress(Exception):

@@ -10,7 +10,7 @@ from entropic.ask import explain, failures, load, select, status
 from entropic.ask.failures import Failure
 from entropic.ask.read import Loader
 from entropic.ask.runs import Runs
-from entropic.errors import ParameterError, StoreError
+from entropic.errors import ParameterError, StoreError, hide_ours
 from entropic.files.attempt import Runner
 from entropic.files.paths import check_folder, check_lengths, check_suffix
 from entropic.params.fields import is_duration, spelled
@@ -140,7 +140,10 @@ class Store(Generic[ModelT]):
         ResultMissingError
             If the runner wrote no result.
         """
-        return run.run_or_retrieve(self._context, params, custom_data, self._find)
+        try:
+            return run.run_or_retrieve(self._context, params, custom_data, self._find)
+        except BaseException as error:  # noqa: BLE001  (raised again)
+            raise hide_ours(error)  # noqa: B904
 
     def run(self, params: dict[str, Any], **custom_data: Any) -> ModelT:
         """Run these params in any case, and return their new row.
@@ -148,7 +151,10 @@ class Store(Generic[ModelT]):
         An earlier row, and the file at the same path, are replaced once the run has succeeded, and not before.
         Parameters, result and errors are those of `run_or_retrieve`.
         """
-        return run.run(self._context, params, custom_data)
+        try:
+            return run.run(self._context, params, custom_data)
+        except BaseException as error:  # noqa: BLE001  (raised again)
+            raise hide_ours(error)  # noqa: B904
 
     def retrieve(self, params: dict[str, Any]) -> ModelT | None:
         """Return the row of these params as it stands, or None.
@@ -217,7 +223,10 @@ class Store(Generic[ModelT]):
         """
         options = Options(client, workers, on_error, retry_failed, timeout, progress, worker_setup)
         recover.collect(self._context)
-        return self._runs(sweep.sweep(self._context, params, options, custom_data))
+        try:
+            return self._runs(sweep.sweep(self._context, params, options, custom_data))
+        except BaseException as error:  # noqa: BLE001  (raised again)
+            raise hide_ours(error)  # noqa: B904
 
     def stream(
         self,

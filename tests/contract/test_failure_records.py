@@ -615,7 +615,7 @@ def test_failures_and_the_status_are_tables_in_a_notebook(open_store):
 
     store = open_store(run=refuse)
     with pytest.warns(RunsFailedWarning):
-        store.sweep([{**{"n": 1, "dt": 0.5}, "n": n} for n in range(60)], on_error="continue")
+        store.sweep([{"n": n, "dt": 0.5} for n in range(60)], on_error="continue")
     shown = store.failures()._repr_html_()
     assert "60 failed" in shown
     assert "ValueError: &lt;refused&gt;" in shown

@@ -92,3 +92,52 @@ def test_leases_of_several_stores_are_renewed_though_the_database_of_one_is_lock
     assert len(moved) == 3
     assert locked.check().ok
     assert free.check().ok
+
+
+AT_EXIT = """
+import atexit
+store = open_one(lease=0.6)
+later = open_one(1, lease=0.6)
+
+def moves(params):
+    before = until()
+    wait_until(lambda: until() > before)
+    CountingRunner()(params)
+
+def until():
+    return renewing._context.ledger.find(renewing._context.hasher(ONE)).lease_until
+
+renewing = Store(moves, SimResult, f"{sys.argv[1]}/2", ".json", f"sqlite:///{sys.argv[1]}/2.sqlite3", lease=0.6)
+start = threading.Thread.start
+
+def refuse(self):  # as Python 3.12 does while it ends
+    if self.name.startswith("entropic-"):
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+    start(self)
+
+def late():
+    threading.Thread.start = refuse
+    calls = (store.run, store.run_or_retrieve, lambda one: store.sweep([one]), lambda one: list(store.stream([one])))
+    for method in calls:
+        method({"n": next(numbers), "dt": 0.5})
+    store.sweep([{"n": next(numbers), "dt": 0.5}], workers=1)
+    assert len(store.select()) == 5
+    assert store.check().ok
+    threading.Thread.start = start
+    renewing.run(ONE)
+    print("done")
+
+import itertools
+numbers = itertools.count()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("when", ["late()", "atexit.register(late)"])
+def test_what_runs_where_no_thread_can_begin_runs_and_later_leases_are_renewed_again(tmp_path, when):
+    if when != "late()":  # a thread that renews may really be refused by then
+        when = "renewing = None\n" + when
+        code = ALONE + AT_EXIT.replace("    renewing.run(ONE)\n", "") + when
+    else:
+        code = ALONE + AT_EXIT + when
+    assert run_python(code, tmp_path).endswith("done\n")

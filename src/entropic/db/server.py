@@ -4,6 +4,7 @@ What a lost connection, a deadlock or a full server has interrupted is done agai
 store waits; runners are never part of it. `tests/servers` cuts, kills and restarts real servers.
 """
 
+import contextlib
 import logging
 import os
 import random
@@ -277,7 +278,8 @@ class Keeper:
             self._watched.add(connection)
             if self._thread is None or not self._thread.is_alive():  # an interrupt may have come before its start
                 self._thread = threading.Thread(target=self._keep, name="entropic-connections", daemon=True)
-                self._thread.start()
+                with contextlib.suppress(RuntimeError):  # the interpreter ends, and closes it soon enough
+                    self._thread.start()
 
     def _keep(self) -> None:
         while not self._is_done():  # which holds none of them while this sleeps

@@ -98,13 +98,23 @@ class Clock:
         self._coming: SimpleQueue[_Beat] = SimpleQueue()
         self._thread: threading.Thread | None = None
 
-    def call(self, keeper: "Thread", pause: float) -> None:
-        """Have a store renew its leases after a pause, if it is still there then."""
+    def call(self, keeper: "Thread", pause: float) -> bool:
+        """Have a store renew its leases after a pause, if it is still there then; False if there can be no thread.
+
+        So it is while the interpreter ends, from Python 3.12 on. A run goes on all the same: whether its owner lives is
+        asked of the system, and the lease, for other machines, is long enough for what runs at exit.
+        """
         self._coming.put((time.monotonic() + pause, next(_numbers), weakref.ref(keeper)))
         if self._thread is None:
             thread = threading.Thread(target=self._tick, args=(self._coming,), name="entropic-heartbeat", daemon=True)
-            thread.start()
+            try:
+                thread.start()
+            except RuntimeError as error:
+                self._coming = SimpleQueue()  # nobody would take it, and the next one is put again
+                log.info("leases are not renewed: %s", error)
+                return False
             self._thread = thread
+        return True
 
     def _tick(self, coming: "SimpleQueue[_Beat]") -> None:
         beats: list[_Beat] = []
@@ -133,8 +143,8 @@ _clock = Clock()
 def _renew(keeper: "weakref.ref[Thread]") -> None:
     """Renew, and come again until there is nothing to renew; a store that nobody has any more is not kept for it."""
     living = keeper()
-    if living is not None and living.renew():
-        _clock.call(living, living.pause)
+    if living is not None and living.renew() and not _clock.call(living, living.pause):
+        living.rest()
 
 
 class Thread:
@@ -157,13 +167,17 @@ class Thread:
         with self._lock:
             self._attempts[attempt] = id, owner
             if not self._beats:
-                _clock.call(self, self.pause)
-                self._beats = True
+                self._beats = _clock.call(self, self.pause)
 
     def drop(self, attempt: str) -> None:
         """Renew the lease of an attempt no more."""
         with self._lock:
             self._attempts.pop(attempt, None)
+
+    def rest(self) -> None:
+        """Wait for the next claim to begin again."""
+        with self._lock:
+            self._beats = False
 
     def renew(self) -> bool:
         """Renew all leases; False if there is none, and nothing to come again for."""

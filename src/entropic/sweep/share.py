@@ -3,6 +3,7 @@
 Others see what is finished within half a second, however long the runner takes with the next one.
 """
 
+import contextlib
 import logging
 import os
 import threading
@@ -67,7 +68,8 @@ class Share(Generic[ModelT]):
         self._open = threading.Lock()  # until it is released: an `Event` that an interrupt sets may never be set
         self._open.acquire()
         self._clock = threading.Thread(target=self._tick, name="entropic-sweep", daemon=True)
-        self._clock.start()
+        with contextlib.suppress(RuntimeError):  # none while the interpreter ends: then `take` publishes what is due
+            self._clock.start()
 
     @property
     def is_open(self) -> bool:
@@ -285,5 +287,6 @@ class Share(Generic[ModelT]):
         """Stop the clock."""
         if self._open.locked():
             self._open.release()
-        self._clock.join()
+        if self._clock.ident is not None:
+            self._clock.join()
         self._claims.close()

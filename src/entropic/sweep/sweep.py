@@ -16,11 +16,14 @@ from collections.abc import Generator, Iterable, Iterator, Mapping
 from typing import Any
 
 from entropic.errors import (
+    EntropicError,
     FellBackWarning,
     PublishError,
     ResultMissingError,
     RunsFailedWarning,
+    hide_ours,
     levels_to_user,
+    note,
     noting,
 )
 from entropic.executors.contract import Executor, ExecutorLost
@@ -84,14 +87,16 @@ def stream(
     check_allowed(context, planned)
 
     def rows() -> Generator[ModelT, None, None]:
-        yield from _stored(context, planned)
         try:
+            yield from _stored(context, planned)
             with contextlib.closing(carry_out(context, planned, options, executor)) as coming:
                 for _, row in coming:
                     yield row
             return
         except Stopped as stopped:
-            first = stopped.first
+            first = hide_ours(stopped.first)
+        except (KeyboardInterrupt, EntropicError) as error:
+            raise hide_ours(error)  # noqa: B904
         raise first
 
     made = rows()
@@ -167,6 +172,9 @@ def carry_out(
                 share.give_up(error.first if isinstance(error, Stopped) else error, used.ends)
                 if options.workers is not None:
                     tidy(context)
+                if isinstance(error, KeyboardInterrupt):
+                    kept = f"{stored + share.ran:,} of {len(planned.rows):,} sets are stored"
+                    note(error, f"entropic: interrupted; {kept}, and the same call goes on with the rest")
                 raise
             finally:
                 try:
