@@ -6,12 +6,13 @@ it finds there what has arrived; what a run starts by `multiprocessing` gets it 
 
 import sys
 import types
+import weakref
 from collections.abc import Callable
 from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 MAIN = "__main__"
-_arrived: dict[str, Any] = {}  # by qualified name
+_arrived: "weakref.WeakValueDictionary[str, Any]" = weakref.WeakValueDictionary()  # by qualified name
 
 
 def keep(complete: Callable[[Any, Any], Any], obj: Any, state: Any) -> Any:

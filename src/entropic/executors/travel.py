@@ -148,7 +148,9 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
         """Return how code is pickled: with its file, and its text, which a worker may not see, or see otherwise."""
         make, parts = self.dispatch_table[types.CodeType](code)
         name = code.co_filename
-        if name not in self._sources:
+        if self._shared is None:  # of a bundle: what raises is the runner's
+            self._sources[name] = ""
+        elif name not in self._sources:
             self._sources[name] = "".join(linecache.getlines(name))
         return _written_in, (
             make,
@@ -160,7 +162,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
 
 def _written_in(make: Any, parts: tuple[Any, ...], name: str, source: str) -> types.CodeType:
     """Make code that has travelled; keep its text for tracebacks, also where no such file is."""
-    if source and name not in linecache.cache:
+    known = linecache.cache.get(name)
+    if source and (known is None or len(known) == 1 or known[1] is None):  # else it was read from its file
         linecache.cache[name] = len(source), None, source.splitlines(keepends=True), name
     made: types.CodeType = make(*parts)
     return made
