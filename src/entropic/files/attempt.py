@@ -248,6 +248,8 @@ def copied(params: Mapping[str, object]) -> dict[str, Any]:
     ParameterError
         If a value cannot be copied.
     """
+    if _IMMUTABLE.issuperset(map(type, params.values())):
+        return dict(params)  # most params
     return {name: value if type(value) in _IMMUTABLE else _copy_of(name, value) for name, value in params.items()}
 
 

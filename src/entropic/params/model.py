@@ -1,6 +1,7 @@
 """Base, the reserved columns, and the question whether some params fit a model."""
 
 import inspect
+import time
 import warnings
 import weakref
 from collections.abc import Mapping
@@ -26,9 +27,18 @@ def utcnow() -> datetime:
     return datetime.now(UTC).replace(tzinfo=None)
 
 
+_second = 0, ""  # the latest second since 1970 that was asked for, and its text
+
+
 def now_as_text() -> str:
-    """Return `utcnow` as ISO 8601, with microseconds."""
-    return datetime.now(UTC).isoformat("T", "microseconds")[:26]  # sooner than without a zone
+    """Return `utcnow` as ISO 8601, with microseconds: in a tenth of the time where the second was asked for before."""
+    global _second
+    second, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
+    latest, text = _second
+    if second != latest:
+        text = datetime.fromtimestamp(second, UTC).isoformat("T", "seconds")[:19]
+        _second = second, text
+    return f"{text}.{nanoseconds // 1000:06d}"
 
 
 def naive_utc(seconds: float) -> datetime:

@@ -277,10 +277,10 @@ def _task(
     )
 
 
-def without_reserved(params: Mapping[str, object]) -> dict[str, Any]:
-    """Return the params without the reserved keys."""
+def without_reserved(params: dict[str, Any]) -> dict[str, Any]:
+    """Return the params without the reserved keys: themselves, if there is none among them."""
     if _RESERVED.isdisjoint(params):
-        return dict(params)
+        return params
     return {name: value for name, value in params.items() if name not in RESERVED}
 
 
