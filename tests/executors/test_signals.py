@@ -301,5 +301,5 @@ def test_the_command_line_says_so_and_dies_by_the_signal(tmp_path, name):
     process.send_signal(getattr(signal, name))
     said = process.communicate(timeout=60)[1]
     assert process.returncode == -getattr(signal, name), said
-    assert b"what is finished is stored" in said
+    assert b"finished runs are stored" in said
     assert running(tmp_path) == 0
