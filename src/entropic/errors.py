@@ -56,7 +56,7 @@ def noting(error: BaseException) -> Iterator[None]:
     try:
         yield
     except Exception as second:  # noqa: BLE001  (the first error is the one to see)
-        note(error, f"entropic: and on the way out: {second}")
+        note(error, f"entropic: while this ended, another error occurred: {second}")
 
 
 class EntropicError(Exception):
@@ -160,7 +160,7 @@ class RunsFailedWarning(EntropicWarning):
 
 
 class NetworkFileSystemWarning(EntropicWarning):
-    """A SQLite database lies on a network file system, where its locks cannot be trusted."""
+    """A SQLite database is on a network file system, where its locks cannot be trusted."""
 
 
 class ReadOnlyWarning(EntropicWarning):

@@ -92,11 +92,11 @@ class Store(Generic[ModelT]):
         if not callable(runner):
             raise ParameterError(f"runner must be callable as runner(params), not {runner!r:.80}")
         if not is_duration(lease):
-            raise ParameterError(f"lease is a number of seconds above 0, not {spelled(lease)}")
+            raise ParameterError(f"lease must be a number of seconds above 0, not {spelled(lease)}")
         if loader is not None and not callable(loader):
             raise ParameterError(f"loader must be callable as loader(path), not {loader!r:.80}")
         if read_only not in (True, False, None):
-            raise ParameterError(f"read_only is True, False or None, not {read_only!r:.80}")
+            raise ParameterError(f"read_only must be True, False or None, not {read_only!r:.80}")
         hasher = Hasher(float_rounding)
         schema = Schema(result_cls)
         suffix = check_suffix(file_suffix)

@@ -288,7 +288,7 @@ def test_a_copied_database_alone_works_in_its_own_folder_and_not_in_the_original
         contextlib.closing(sqlite3.connect(copy / "db.sqlite3")) as copied,
     ):
         original.backup(copied)
-    with pytest.raises(StoreError, match="give --results"):
+    with pytest.raises(StoreError, match="name that folder with --results"):
         open_reflected("sqlite:///db.sqlite3")
     with only_looking():
         assert [one.id for one in open_reflected("sqlite:///db.sqlite3").select()] == [row.id]

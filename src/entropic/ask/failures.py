@@ -12,7 +12,7 @@ from entropic.files import logs
 from entropic.files.sidecar import BROKEN, unpacked
 from entropic.params.model import naive_utc
 from entropic.protocol.context import StoreContext
-from entropic.support.show import one_line, visible
+from entropic.support.show import duration, one_line, visible
 
 Sets = Mapping[str, Any] | Iterable[Mapping[str, Any]]
 
@@ -54,9 +54,9 @@ class Failure:
 
     def __str__(self) -> str:
         when = f"{self.started_at:%Y-%m-%d %H:%M:%S} UTC"
-        log = f"; it printed to {self.log_file}" if self.log_file and str(self.log_file) not in self.message else ""
-        how = f"{self.error_type}: {self.message} after {self.elapsed_seconds:.3g} s"
-        where = f"{self.host} (pid {self.pid}), begun {when}{log}"
+        log = f"; its output is in {self.log_file}" if self.log_file and str(self.log_file) not in self.message else ""
+        how = f"{self.error_type}: {self.message} after {duration(self.elapsed_seconds)}"
+        where = f"{self.host} (pid {self.pid}), started {when}{log}"
         return visible(f"{one_line(self.id)} {self.params!r:.200} raised {how} on {where}")
 
     def __repr__(self) -> str:

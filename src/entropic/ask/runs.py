@@ -56,10 +56,10 @@ class Runs(list[ModelT], Generic[ModelT]):
         kinds = {type(row) for row in self}
         if len(kinds) > 1:
             names = ", ".join(sorted(kind.__name__ for kind in kinds))
-            raise ParameterError(f"these rows are of several models ({names}); take those of one")
+            raise ParameterError(f"these rows belong to several models ({names}); take those of one")
         found = next(iter(kinds), self._model)
         if found is None:
-            raise ParameterError("there are no rows, so nothing says which model they are of: Runs(rows, model=...)")
+            raise ParameterError("there are no rows that tell the model; name it: Runs(rows, model=...)")
         return found
 
     # ---- results -----------------------------------------------------------------------------------------------

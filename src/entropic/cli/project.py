@@ -32,8 +32,8 @@ def project(start: Path) -> tuple[Path, dict[str, str]]:
         for path in (folder, file):
             if (owner := stranger(path)) is not None:
                 raise UsageError(
-                    f"no store is named, and the search for {PROJECT} ended at {path}, which {owner}: what it "
-                    "names would be run. If you trust it, give the store: file.py:store first, --store or ENTROPIC_STORE"
+                    f"no store is named, and the search for {PROJECT} ended at {path}, which {owner}: what it names "
+                    "would be run. If you trust it, give the store: file.py:store first, --store or ENTROPIC_STORE"
                 )
         if not os.path.isfile(file):
             continue

@@ -95,8 +95,8 @@ class Ledger:
         if found is None:
             return claim
         raise UnreadableError(
-            f"what the ledger in {self.database} says of {claim.id!r:.80} was not made by entropic: {found}; nothing "
-            "is done with this key. Restore its line of entropic_ledger from a backup, or delete that line"
+            f"the entry for {claim.id!r:.80} in the ledger of {self.database} was not written by entropic: {found}. "
+            "Nothing was done with this key; restore its line of entropic_ledger from a backup, or delete that line"
         )
 
     def failure(self, id: str, within: Connection | None = None) -> Record:

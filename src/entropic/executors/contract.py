@@ -10,7 +10,7 @@ from entropic.files.sidecar import Sidecar
 from entropic.support.failure import Record
 
 TICK = 0.1  # s between two looks at what else there is to do
-TORN = "another execution of it did not come to an end"
+TORN = "another execution of it did not finish"
 
 
 @dataclass(slots=True)  # not frozen, as `Task`: every run of a sweep has one

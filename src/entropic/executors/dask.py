@@ -101,7 +101,7 @@ class Dask:
         try:
             reports = dict(zip(done, self._client.gather(done), strict=True)) if done else {}
         except Exception as error:  # noqa: BLE001  (lost between the scheduler's word and the fetch)
-            log.debug("a batch could not be fetched (%s); one by one", error)
+            log.debug("a batch could not be fetched (%s); fetching its reports one by one", error)
             reports = {}
         for future in futures:
             report = reports[future] if future in reports else _report(future)
@@ -124,7 +124,7 @@ def _check_versions(client: Any) -> None:
         theirs = _versions(worker)
         if theirs != ours:
             raise RuntimeError(
-                f"its worker {address} has {_spell(theirs)}, and this process {_spell(ours)}; install the same there"
+                f"its worker {address} has {_spell(theirs)}, but this process has {_spell(ours)}; install these there"
             )
 
 

@@ -80,7 +80,7 @@ class Futures:
         try:
             return self._executor.submit(function, bundle, argument)
         except Exception as error:
-            raise ExecutorLost(f"{type(self._executor).__name__} takes no tasks: {error}") from error
+            raise ExecutorLost(f"{type(self._executor).__name__} accepts no tasks: {error}") from error
 
     def close(self) -> None:
         """Leave the executor to its owner."""

@@ -61,7 +61,7 @@ def work(task: Task, runner: Runner) -> Report:
     """Execute a task; never raises what a runner raises, since an exception might not survive the way home."""
     if not os.path.isdir(task.staging.root):
         return Report(
-            reason=f"the worker does not see the results folder {task.staging.results_dir}, which it must share with "
+            reason=f"the worker cannot see the results folder {task.staging.results_dir}, which it must share with "
             "this process under the same path"
         )
     before = sidecars.read(task.staging, task.key, task.attempt)
@@ -96,7 +96,7 @@ def outcome(task: Task, report: Report) -> Outcome:
     if report.finished is None:
         return outcome_on_disk(task, report.reason)
     if not sidecars.exists(task.staging, task.key, task.attempt):
-        return Outcome(task, None, "the worker wrote its result to a folder that this process does not see")
+        return Outcome(task, None, "the worker wrote its result to a folder that this process cannot see")
     return Outcome(task, sidecars.decode(report.finished), report.reason)
 
 

@@ -28,7 +28,7 @@ from entropic.support.compact_json import compact
 from entropic.support.signals import at_death
 
 Runner = Callable[[dict[str, Any]], None]
-RETURNED = "entropic: the runner had returned; what failed was to record its result, which is discarded"
+RETURNED = "entropic: the runner had returned; recording its result failed, and the result was discarded"
 LONG = 1.0  # seconds from which on a run may wait for its data to be on the disk, `fsync` or not
 MOST_ELSE = 16 * 1024  # bytes of a sidecar beside the custom data
 
@@ -192,7 +192,7 @@ def run(task: Task, runner: Runner) -> Sidecar:
         if returned and isinstance(error, OSError) and not isinstance(error, ResultMissingError):
             note(error, RETURNED)
         if not os.path.isdir(space.path):
-            note(error, f"entropic: {space.path}, where the run was to write, was removed by somebody; call again")
+            note(error, f"entropic: somebody removed {space.path}, where the run was to write; call again")
             forget(task.staging)
         space.close()
         # An interrupt may come when all is done: a finished attempt keeps its result.
@@ -314,7 +314,7 @@ def describe(task: Task, space: Workspace, execution: str, elapsed: float, extra
         _wait_for_disk(task, [path, *([f"{path.removesuffix(task.staging.suffix)}.files"] if extra else [])], elapsed)
     found = measure(path)
     if found is None:
-        raise ResultMissingError(f"the runner left a link that leads nowhere as params['result_file'] ({task.path})")
+        raise ResultMissingError(f"the runner left a broken link as params['result_file'] ({task.path})")
     slotted = task.published is not None and (found.folder or os.path.isdir(task.staging.path(task.path)))
     if slotted:
         space.reserve.make_folder(task.staging.inside(f"{task.key}.{task.attempt}.{execution}.slot"))

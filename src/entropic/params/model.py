@@ -220,7 +220,9 @@ class Schema:
             if column.key != column.name:
                 raise ModelError(f"{self.name} gives its column {column.name!r} the key {column.key!r}; leave key= out")
         if table.name.startswith("entropic_"):
-            raise ModelError(f"the table {table.name!r} of {self.name} has a name that the ledger uses; take another")
+            raise ModelError(
+                f"the table {table.name!r} of {self.name} has a name that is reserved for the ledger; choose another"
+            )
         return mapper
 
     def fit(self, params: Mapping[str, Any], complete: bool = True) -> dict[str, Any]:
@@ -248,8 +250,8 @@ class Schema:
         missing = [name for name in self.required if name not in values]
         if complete and missing:
             raise ParameterError(
-                f"params lack {', '.join(map(repr, missing))}, which {self.name} requires; "
-                f"given were {', '.join(map(repr, values)) or 'none'}"
+                f"params are missing {', '.join(map(repr, missing))}, which {self.name} requires; "
+                f"given: {', '.join(map(repr, values)) or 'nothing'}"
             )
         return values
 

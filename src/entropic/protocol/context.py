@@ -46,7 +46,7 @@ class StoreContext(Generic[ModelT_co]):
             With the reason, and what to do.
         """
         if self.read_only is not None:
-            raise ReadOnlyError(f"{what}, and this store is read-only: {self.read_only}")
+            raise ReadOnlyError(f"{what}, but this store is read-only: {self.read_only}")
 
     @property
     def model(self) -> str:

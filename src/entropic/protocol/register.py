@@ -31,7 +31,7 @@ def register(
     custom: Mapping[str, object],
 ) -> ModelT:
     """Return the row for a file that exists already."""
-    context.must_write("register() has to add a row")
+    context.must_write("register() would have to add a row")
     id = context.hasher(params)
     request = run.prepare(context, id, params, custom)
     path = _path_of(result_file)

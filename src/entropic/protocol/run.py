@@ -64,7 +64,7 @@ def run(context: StoreContext[ModelT], params: Mapping[str, object], custom_data
 def begin(context: StoreContext[ModelT], request: Request, progress: Progress) -> ModelT:
     """Return the row of a wanted key, which has to be run, by this call or by another."""
     if context.read_only is not None:  # said only then: a description costs more than a look
-        context.must_write(f"{context.describe(request.params, request.id)} has to be run")
+        context.must_write(f"{context.describe(request.params, request.id)} would have to run")
     attempt.prepare(context.staging)
     with Terminable(), (call := process.Call()).under_way:
         return obtain_row(context, request, call.name, progress)

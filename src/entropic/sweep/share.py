@@ -21,6 +21,7 @@ from entropic.protocol.lookup import Absent, Suspect
 from entropic.protocol.request import Request
 from entropic.support import process
 from entropic.support.failure import describe, message_of
+from entropic.support.show import counted
 from entropic.sweep import outbox
 from entropic.sweep.claims import Claims
 from entropic.sweep.outbox import Outbox
@@ -182,7 +183,7 @@ class Share(Generic[ModelT]):
                 self._context, self._missing[task.id], lambda found: found.attempt == task.attempt, failure
             )
         except Exception as second:  # noqa: BLE001  (what the run raised is the one to see)
-            note(error, f"entropic: and its failure could not be recorded: {second}")
+            note(error, f"entropic: this failure could not be recorded: {second}")
             recorded = True
         if not recorded:
             self._claims.want_again([task.id])  # it is finished all the same, or somebody else has it
@@ -194,7 +195,7 @@ class Share(Generic[ModelT]):
         self.failures[task.id] = error
         log.debug("failed: %s: %s", self._context.describe(task.params, task.id), error)
         if not self._keep_going and self.under_way:
-            log.warning("%s failed; %d runs are under way and end first", task.id, self.under_way)
+            log.warning("%s failed; %s under way will end first", task.id, counted(self.under_way, "run"))
 
     def miss(self, reason: str) -> None:
         """Take in what was handed out and will not come home: what is finished lies on the disk."""
@@ -223,8 +224,8 @@ class Share(Generic[ModelT]):
         reasons = {outcome.reason for outcome in astray}
         sets = "; ".join(str(outcome.task.params) for outcome in astray[:5]) + ("; ..." if len(astray) > 5 else "")
         log.warning(
-            "%d sets did not come home and run in this process: %s. Why: %s",
-            *(len(astray), sets, "; ".join(sorted(reasons)[:5])),
+            "%s did not come back from the executor and will run in this process: %s. Why: %s",
+            *(counted(len(astray), "set"), sets, "; ".join(sorted(reasons)[:5])),
         )
         self._claims.want_again(outcome.task.id for outcome in astray)
 
@@ -269,7 +270,7 @@ class Share(Generic[ModelT]):
                 known = set(self.failures)
                 self.publish()
                 for id in self.failures.keys() - known:
-                    note(error, f"entropic: and on the way out: {self.failures[id]}")
+                    note(error, f"entropic: while this ended, another error occurred: {self.failures[id]}")
             finally:
                 here, self._here = self._here, None
                 if here is not None and under_way.pop(here[0].id, None) is not None:

@@ -117,8 +117,8 @@ class LookedAt:
                     raise failed
             elif waited > self._wait:
                 raise DatabaseBusy(
-                    f"{self.path} was changed again and again for {self._wait:g} s, and could not be read in between; "
-                    "call again when less is written, or wait longer with ?timeout=SECONDS in db_url"
+                    f"{self.path} kept changing for {self._wait:g} s, and could not be read in between; "
+                    "call again when less is written to it, or wait longer with ?timeout=SECONDS in db_url"
                 ) from failed
             time.sleep(PAUSE)
 
