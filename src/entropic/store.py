@@ -194,7 +194,7 @@ class Store(Generic[ModelT]):
             Any iterable of parameter sets; read once, to its end, at the call.
         client
             A Dask client, or any `concurrent.futures.Executor`. Its workers need the results folder under the same
-            path, and no database. What they do not bring home runs in this process.
+            path, and no database. Sets that do not come back run in this process.
         workers
             How many processes of this machine to run the sets in; -1 for one for each core that may be used. A run
             that crashes its process fails, and no other.

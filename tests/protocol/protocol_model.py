@@ -48,7 +48,7 @@ BROKEN = {
     "glance-exists": "glance asks only whether S exists, not whether it is complete",
     "torn-replaced": "a second execution that meets a torn S unlinks it and writes its own",
     "failure-unlooked": "a failure is recorded without looking for the S of another execution",
-    "let-go-unlooked": "an interrupted call lets its claim go without looking whether its attempt is finished",
+    "release-unlooked": "an interrupted call releases its claim without looking whether its attempt is finished",
     "files-late": "extra files are moved after COMMIT",
     "no-stat": "a hit is returned without comparing the file with the row",
     "gc-unlooked": "gc removes a result without seeing under the lock that it is still the one that it chose",
@@ -351,20 +351,24 @@ class Model:
         self.go(s, p, "publish" if self.held(s, p, RUNNING) else "fenced")
 
     def record_failure(self, s, p):
-        self.give_up(s, p, "commit_failure")
+        self.end_early(s, p, "commit_failure")
 
-    def let_go(self, s, p):
+    def release(self, s, p):
         """After an interrupt: nothing failed, and whoever waits may run it at once."""
-        self.give_up(s, p, "commit_let_go")
+        self.end_early(s, p, "commit_release")
 
-    def give_up(self, s, p, step):
+    def end_early(self, s, p, step):
         s.lock = p
-        if self.held(s, p, RUNNING) and s.done(s.P[p].n) and self.broken not in ("failure-unlooked", "let-go-unlooked"):
+        if (
+            self.held(s, p, RUNNING)
+            and s.done(s.P[p].n)
+            and self.broken not in ("failure-unlooked", "release-unlooked")
+        ):
             self.end(s, p)  # another execution succeeded, or ours did: whoever asks next publishes it
         else:
             self.go(s, p, step) if self.held(s, p, RUNNING) else self.end(s, p)
 
-    def commit_let_go(self, s, p):
+    def commit_release(self, s, p):
         self.move_claim(s, s.att, IDLE)
         self.end(s, p)
 
@@ -566,17 +570,17 @@ class Model:
     def spend(self, s, p):
         if s.S[s.P[p].n] == SLOT:
             s.put(s.P[p].n, SPENT)
-        self.go(s, p, "release")
+        self.go(s, p, "vacate")
 
-    def release(self, s, p):
+    def vacate(self, s, p):
         s.lock = p
-        self.go(s, p, "commit_release") if self.held(s, p, DELETING) else self.released(s, p)
+        self.go(s, p, "commit_vacate") if self.held(s, p, DELETING) else self.vacated(s, p)
 
-    def commit_release(self, s, p):
+    def commit_vacate(self, s, p):
         s.st, s.pub = IDLE, 0
-        self.released(s, p)
+        self.vacated(s, p)
 
-    def released(self, s, p):
+    def vacated(self, s, p):
         self.end(s, p) if s.P[p].forced and self.kind(s, p) in ("delete", "gc") else self.again(s, p)
 
     def drop(self, s, p):
@@ -596,23 +600,23 @@ class Model:
         self.again(s, p)
 
     # ---- everything that may happen next ------------------------------------------------------------------------
-    LOCKS = {"lock", "relock", "publish", "reclaim", "record_failure", "let_go", "release"}
+    LOCKS = {"lock", "relock", "publish", "reclaim", "record_failure", "release", "vacate"}
     COMMITS = {
         "claim",
         "commit",
         "commit_failure",
-        "commit_let_go",
-        "commit_delete",
         "commit_release",
+        "commit_delete",
+        "commit_vacate",
         "drop",
         "register",
         "commit_reclaim",
         "unpublish",
     }
-    DECIDED = {"claim", "drop", "register", "slot", "commit_delete", "commit_failure", "commit_let_go"}
+    DECIDED = {"claim", "drop", "register", "slot", "commit_delete", "commit_failure", "commit_release"}
     DECIDED |= {"commit_reclaim"}
 
-    FROM = {"commit_failure": "record_failure", "commit_let_go": "let_go", "commit_release": "release"}
+    FROM = {"commit_failure": "record_failure", "commit_release": "release", "commit_vacate": "vacate"}
     FROM |= {"commit_reclaim": "reclaim"}
     FROM |= dict.fromkeys(("claim", "drop", "register", "slot", "commit_delete"), "lock")
 
@@ -668,7 +672,7 @@ class Model:
                 t = branch(f"{who}: interrupted before it", intr=s.intr - 1, credit=s.credit + (not s.done(me.n)))
                 if me.pc in ("create", "write") and not s.done(me.n):
                     self.discard(t, me.c)
-                self.go(t, p, "let_go")
+                self.go(t, p, "release")
             if s.crash:
                 unfinished = self.mine(s, p) and s.st == RUNNING and not s.done(s.att) and s.started >> s.att & 1
                 t = branch(f"{who}: CRASH before it", crash=s.crash - 1, credit=s.credit + unfinished)

@@ -146,7 +146,7 @@ class Database:
         found: Connection = self.mine.connection
         return found.beside() if found.in_use() else found
 
-    def let_go(self) -> None:
+    def free_connection(self) -> None:
         """Close this thread's connection to a server: others may need it more than who is going to wait."""
         connection = self.connection()
         if self.is_shared:

@@ -13,7 +13,7 @@ from entropic.executors.work import Report, work_many, work_pickled
 from entropic.files.attempt import Runner, Task
 from entropic.support import process
 
-QUICK = 0.5  # s; what comes home sooner is handed over further ahead
+QUICK = 0.5  # s; what comes back sooner is handed over further ahead
 MOST_AHEAD = 1_000  # tasks claimed and not yet home: others could have run them
 
 
@@ -40,7 +40,7 @@ class Futures:
         self._least = 2 * (size if isinstance(size, int) else process.cores())
 
     def run(self, tasks: Iterable[Task | None]) -> Generator[Outcome | None, None, None]:
-        """Keep the executor busy, and yield what comes home."""
+        """Keep the executor busy, and yield what comes back."""
         if type(self._executor) is not cf.ThreadPoolExecutor:
             try:
                 self._call = work_pickled, pickled(self._runner)

@@ -319,7 +319,7 @@ def _turns_up(context: StoreContext[Base], sidecar: Sidecar) -> bool:
     age = time.time() - datetime.fromisoformat(sidecar.created_at).replace(tzinfo=UTC).timestamp()
     if not context.database.is_shared or age > REMEMBERED:
         return False
-    context.database.let_go()
+    context.database.free_connection()
     for names in looks(context.staging.results_dir, REMEMBERED - max(0.0, age)):
         claim = context.ledger.find(sidecar.id)
         if claim is None or claim.path is None or claim.attempt != sidecar.attempt:

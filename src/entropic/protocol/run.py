@@ -114,7 +114,7 @@ def obtain_row(context: StoreContext[ModelT], request: Request, owner: str, prog
                     return context.row(look.raw, request.params, look.path)
                 progress.suspect = look if isinstance(look, Suspect) else None
     except BaseException as error:
-        give_up(context, request, owner, error, progress.attempt, progress.began)
+        end_early(context, request, owner, error, progress.attempt, progress.began)
         raise
 
 
@@ -140,7 +140,7 @@ def carry_out(context: StoreContext[Base], task: Task, request: Request, progres
             return None  # torn: its own claim is no reason to wait, the next look claims anew
         raw = publish.publish(context, finished, task, progress.forced)
     finally:
-        context.lease_keeper.drop(task.attempt)
+        context.lease_keeper.stop(task.attempt)
     if raw is None:
         superseded(context, finished)
         # A newer row is the answer. One of an older attempt, which was first, is none for who wants a run in any case.
@@ -190,7 +190,7 @@ def superseded(context: StoreContext[Base], finished: Sidecar) -> None:
         publish.clean(context, finished)
 
 
-def give_up(
+def end_early(
     context: StoreContext[Base],
     request: Request,
     owner: str,
@@ -198,7 +198,7 @@ def give_up(
     attempt: str | None,
     began: float | None,
 ) -> None:
-    """Let go of a key on the way out: record a failure, or, after an interrupt, let others run it at once.
+    """End the claim on a key on the way out: record a failure, or, after an interrupt, release it.
 
     A finished attempt is left as it is: whoever asks for its key next publishes it.
 
@@ -215,13 +215,13 @@ def give_up(
     try:
         end_claim(context, request, lambda found: found.owner == owner, failure)
     except Exception as second:  # noqa: BLE001  (the first error is the one to see)
-        note(error, f"entropic: and its claim could not be given back: {second}")
+        note(error, f"entropic: its claim could not be ended either: {second}")
 
 
 def end_claim(
     context: StoreContext[Base], request: Request, is_mine: Callable[[Claim], bool], failure: Record | None
 ) -> bool:
-    """End a claim of ours without a result: record its failure, or, if there is none, let others run it at once.
+    """End a claim of ours without a result: record its failure, or, if there is none, release it.
 
     False if the attempt is finished all the same, or holds its claim no longer.
     """

@@ -38,7 +38,7 @@ class Pauses:
     def sleep(self, least: float) -> None:
         """Pause, for some time at least, and longer the next time."""
         if self._seconds >= LONGEST:
-            self._database.let_go()
+            self._database.free_connection()
         time.sleep(max(self._seconds, least))
         self._seconds = min(self._seconds * 1.5, self._longest)
 

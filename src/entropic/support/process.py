@@ -132,7 +132,7 @@ def state(who: str | None) -> State:
     """Tell whether a call or worker is alive, dead, or of another machine, where only its lease can tell.
 
     A process of this machine is dead when it is gone (or a zombie, or its pid belongs to a later process), and
-    only then: stopped, swapped out or deep in C code it is alive. `None` stands for an owner that gave up.
+    only then: stopped, swapped out or deep in C code it is alive. `None` stands for an abandoned claim.
     """
     if not who:
         return "dead"

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGHUP as a Ctrl-C, while runs are under way: claims are let go, and then the process dies by the signal.
+"""SIGTERM and SIGHUP as a Ctrl-C, while runs are under way: claims are released; then the process dies by the signal.
 
 Only where nobody else has said what these signals do: a handler of the script's stays, and so does what `nohup`
 ignores. And only in the main thread, the only one that Python lets handle signals.
@@ -35,7 +35,7 @@ _last: list[Callable[[], None]] = []
 
 
 class Terminated(KeyboardInterrupt):
-    """The process was asked to end, and does so once what is under way is let go."""
+    """The process was asked to end, and does so once what is under way is recorded or released."""
 
 
 class Terminable:

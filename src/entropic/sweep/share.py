@@ -58,7 +58,7 @@ class Share(Generic[ModelT]):
         self.arrived: deque[tuple[str, ModelT]] = deque()
         """The keys and rows of sets that have got one, for whoever takes them from here."""
         self._here: tuple[Task, float] | None = None  # the task that this thread executes, and when it has begun that
-        self.astray: list[Outcome] = []  # what an executor could not bring home
+        self.astray: list[Outcome] = []  # what did not come back from an executor
         self.went_astray = False
         self.ran = 0
         self.failures: dict[str, BaseException] = {}
@@ -81,7 +81,7 @@ class Share(Generic[ModelT]):
 
     @property
     def under_way(self) -> int:
-        """How many sets are handed out and have not come home."""
+        """How many sets are handed out and have not come back."""
         return len(self._claims.under_way)
 
     @property
@@ -90,7 +90,7 @@ class Share(Generic[ModelT]):
         return self._claims.elsewhere
 
     def goes_on(self, attempt: str) -> bool:
-        """Tell whether an attempt of ours ends, or is given back, even if nothing more happens in this thread."""
+        """Tell whether an attempt of ours ends, or is released, even if nothing more happens in this thread."""
         busy: bool = self._lock._is_owned()  # type: ignore[attr-defined]
         return not busy and (self._here is None or self._here[0].attempt != attempt)
 
@@ -160,7 +160,7 @@ class Share(Generic[ModelT]):
             if outcome.unbegun:
                 self._claims.take_back(task)
                 return
-            self._context.lease_keeper.drop(task.attempt)
+            self._context.lease_keeper.stop(task.attempt)
             if outcome.finished is not None:
                 self._outbox.add(task, outcome.finished)
             elif outcome.failure is not None and (self._keep_going or not falls_back):
@@ -198,7 +198,7 @@ class Share(Generic[ModelT]):
             log.warning("%s failed; %s under way will end first", task.id, counted(self.under_way, "run"))
 
     def miss(self, reason: str) -> None:
-        """Take in what was handed out and will not come home: what is finished lies on the disk."""
+        """Take in what was handed out and will not come back: what is finished lies on the disk."""
         for task in list(self._claims.under_way.values()):
             self.take(outcome_on_disk(task, reason), falls_back=True)
 
@@ -218,7 +218,7 @@ class Share(Generic[ModelT]):
             self._claims.want_again(wanted)
 
     def bring_home(self) -> None:
-        """Want again, in this process, what an executor could not bring home; say which sets, and why."""
+        """Want again, in this process, what did not come back from an executor; say which sets, and why."""
         astray, self.astray = self.astray, []
         self.went_astray = True
         reasons = {outcome.reason for outcome in astray}
@@ -236,7 +236,7 @@ class Share(Generic[ModelT]):
             with self._lock:
                 try:
                     self.publish_if_due()
-                    self._claims.give_back_if_idle()
+                    self._claims.release_if_idle()
                 except Exception as error:  # noqa: BLE001  (raised where the user can see it)
                     self._error = error
 
@@ -249,7 +249,7 @@ class Share(Generic[ModelT]):
         if error is not None:
             raise error
 
-    def give_up(self, error: BaseException, ended: bool) -> None:
+    def end_early(self, error: BaseException, ended: bool) -> None:
         """End early: publish what is finished, record what was interrupted, and let others have the rest.
 
         Parameters
@@ -275,9 +275,9 @@ class Share(Generic[ModelT]):
                 here, self._here = self._here, None
                 if here is not None and under_way.pop(here[0].id, None) is not None:
                     task, began = here
-                    run.give_up(self._context, self._missing[task.id], self._owner, error, task.attempt, began)
+                    run.end_early(self._context, self._missing[task.id], self._owner, error, task.attempt, began)
                 # A worker that goes on may still finish its task; then it is taken in when it is next asked for.
-                self._claims.give_up(ended)
+                self._claims.end_all(ended)
 
     def close(self) -> None:
         """Stop the clock."""

@@ -156,7 +156,7 @@ def carry_out(
             except BaseException as error:
                 steps.close()
                 used.close()
-                share.give_up(error.first if isinstance(error, Stopped) else error, used.ends)
+                share.end_early(error.first if isinstance(error, Stopped) else error, used.ends)
                 if options.workers is not None:
                     tidy(context)
                 raise
@@ -178,7 +178,7 @@ def carry_out(
 
 
 def tidy(context: StoreContext[Base]) -> None:
-    """Remove what runs that were ended, or given up elsewhere, have left behind; a later sweep can do it as well."""
+    """Remove what runs that were ended, or abandoned elsewhere, have left behind; a later sweep can do it as well."""
     try:
         collect(context)
     except Exception as error:  # noqa: BLE001

@@ -102,7 +102,7 @@ def _say(path: str, text: str) -> None:
 
 
 def release_dead(context: StoreContext[Base], even_without_row: bool = False) -> list[str]:
-    """Give back the claims of dead owners that left nothing finished; return what was done, as sentences.
+    """Release the claims of dead owners that left nothing finished; return what was done, as sentences.
 
     By itself this happens only to re-runs, whose row is still served: a first run's claim does no harm until its key
     is asked for, and a worker of a cluster may still finish it. `even_without_row`, if the user asks for a repair.
@@ -113,12 +113,12 @@ def release_dead(context: StoreContext[Base], even_without_row: bool = False) ->
             continue
         if not (claim.gone if even_without_row else claim.dead):
             continue
-        if context.database.transact(partial(_give_back, context, claim, even_without_row)):
+        if context.database.transact(partial(_release, context, claim, even_without_row)):
             done.append(f"released the claim on {claim.id}, whose owner is gone")
     return done
 
 
-def _give_back(context: StoreContext[Base], claim: Claim, even_without_row: bool, connection: Connection) -> bool:
+def _release(context: StoreContext[Base], claim: Claim, even_without_row: bool, connection: Connection) -> bool:
     locked, _ = context.ledger.lock(connection, claim.id)
     if locked is None or locked.attempt != claim.attempt or context.is_finished(claim.id, claim.attempt):
         return False
