@@ -217,7 +217,7 @@ class Cells:
         if values is None:
             raise LoadError(
                 f"{self._name!r} is {one.values.dtype} in the run {row.id}, but became {self.dtype} by the first run, "
-                "which cannot hold it unchanged; write one type in all results, or leave lazy=True out"
+                "which does not hold it unchanged; write one type in all results, or leave lazy=True out"
             )
         return values
 

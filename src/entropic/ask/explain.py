@@ -40,18 +40,18 @@ class Explanation:
     id, canonical : str
         The key, and the text that it was made from; empty if the params gave the key themselves.
     state : str
-        `"stored"`: a hit. `"missing"`, `"failed"` (the last time) or `"lost"` (the result file is gone, or has been
-        changed): it would run. `"running"`: it would be waited for. `"collision"`: another set has this key.
+        `"stored"`: a hit. `"missing"`, `"failed"` (the last time) or `"lost"` (the result file is gone or was changed):
+        the set would run. `"running"`: the call would wait for it. `"collision"`: another set has this key.
     reason : str
         A sentence.
     result_file : str or None
-        Where the result lies, or should.
+        Where the result is, or should be.
     owner : Owner or None
         Who runs it now.
     failure : Failure or None
-        What is recorded of its last failure.
+        Its last failure, if that is recorded.
     nearest : list of Nearest
-        On a miss, the stored sets that differ the least, and in what.
+        On a miss, the most similar stored sets, and how they differ.
     """
 
     model: str

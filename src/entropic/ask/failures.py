@@ -24,10 +24,10 @@ class Failure:
     Attributes
     ----------
     id, params : str, dict
-        Which one. Where what is known of its values would be another key, `params` holds the `id`, too: what is run
-        again is in any case what failed.
+        Which set failed. If its values alone would make another key, `params` contains the `id`, too, so that running
+        `params` again always runs what failed.
     error_type, message, traceback : str
-        What it raised; `WorkerDied` or `RunTimeout` if its process ended or was ended.
+        What it raised; `WorkerDied` or `RunTimeout` if its process died or was killed.
     host, pid : str, int
         Where it ran.
     started_at : datetime
@@ -37,7 +37,7 @@ class Failure:
     attempt : str
         The name of the attempt.
     log_file : Path or None
-        What it printed, if it ran in a worker process and printed anything.
+        The file with its output, if it ran in a process of `workers` and printed anything.
     """
 
     id: str
@@ -105,6 +105,6 @@ def _is_key_of(context: StoreContext[Any], params: Mapping[str, Any], id: str) -
 
 
 def log_file(context: StoreContext[Any], id: str) -> Path | None:
-    """Return the file of what the last run of a key printed in a worker process, if it did."""
+    """Return the file with what the last run of a key printed in a process of `workers`, if there is one."""
     found = logs.find(context.staging, context.key_of(id))
     return None if found is None else Path(found)

@@ -26,7 +26,7 @@ _ABSENT = object()
 
 @dataclass(frozen=True, slots=True)
 class Nearest:
-    """A stored set: its key, its values, and in what it differs from the one that was asked for."""
+    """A stored set: its key, its values, and how it differs from the one that was asked for."""
 
     id: str
     params: dict[str, Any]

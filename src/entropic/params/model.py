@@ -86,11 +86,11 @@ class Base(DeclarativeBase):
     id : str
         Primary key: 16 hex digits made from the params, or the `id` that the user gave.
     result_file : str
-        Where the result lies; absolute in every row that a store returns.
+        Where the result is; absolute in every row that a store returns.
     created_at : datetime
         When the run ended, naive UTC.
     custom_data : dict
-        Anything JSON that belongs to the run; `elapsed_seconds` is added. Changes in place are tracked.
+        Anything that JSON can hold; `elapsed_seconds` is added. Changes in place are tracked.
     """
 
     # Rows are found by key and by nothing else, so SQLite needs no second tree for row numbers (and a quarter less
@@ -134,7 +134,7 @@ class Base(DeclarativeBase):
         Raises
         ------
         ParameterError
-            If a name is no column of this model; nothing is changed then.
+            If this model has no column of a name; nothing is changed then.
         """
         known = sa.inspect(type(self)).column_attrs.keys()
         for name in data:

@@ -378,7 +378,11 @@ def publish_many(context: StoreContext[Base], finished: Iterable[tuple[Task, Sid
             _publish_together(context, ordered, published)
             return
         except Exception as error:  # noqa: BLE001  (one by one shows which of them it was)
-            log.debug("a batch of %d could not be published together (%s); one by one", len(ordered), error)
+            log.debug(
+                "a batch of %d could not be published together (%s); publishing its runs one by one",
+                len(ordered),
+                error,
+            )
     for task, sidecar in ordered:
         if task.id in published.raws:  # only what is left of it could not be removed
             clean(context, sidecar)

@@ -70,7 +70,7 @@ def _path_of(given: Any) -> str:
     try:
         path = os.path.abspath(os.fsdecode(given))
     except TypeError:
-        raise ParameterError(f"result_file is a path, not {given!r:.80}") from None
+        raise ParameterError(f"result_file must be a path, not {given!r:.80}") from None
     refusal = refuses_path(path)
     if refusal is not None:
         raise ParameterError(f"result_file {path!a:.200} cannot be registered: it {refusal}; rename it first")

@@ -34,6 +34,7 @@ from entropic.protocol.request import Progress, Request
 from entropic.protocol.wait import wait
 from entropic.support import process
 from entropic.support.failure import Record, describe
+from entropic.support.show import counted
 from entropic.support.signals import Terminable
 
 log = logging.getLogger("entropic")
@@ -265,9 +266,11 @@ def warn_of_loss(context: StoreContext[Base], lost: Sequence[tuple[Request, Susp
     path = context.rows.file_of(suspect.raw)
     recorded, found = Recorded.of(suspect.raw), measure(path)
     what = "is gone" if found is None else lookup.difference(found.size, recorded.size)
-    more = f", and {len(lost) - 1} other results are lost as well: they are" if len(lost) > 1 else ": it is"
+    more = (
+        f", and {counted(len(lost) - 1, 'other result')} as well; these sets run" if len(lost) > 1 else "; the set runs"
+    )
     warnings.warn(
-        f"the result file {path} of {context.describe(request.params, request.id)} {what}{more} run again",
+        f"the result file {path} of {context.describe(request.params, request.id)} {what}{more} again",
         ResultLostWarning,
         stacklevel=levels_to_user(),
     )

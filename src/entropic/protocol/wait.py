@@ -128,7 +128,7 @@ def owner_of(found: Claim) -> Owner:
 def whom(found: Claim) -> str:
     """Say who runs a claim, and since when."""
     owner = owner_of(found)
-    return f"which runs on {owner.host} (pid {owner.pid}) since {owner.since:%Y-%m-%d %H:%M:%S} UTC"
+    return f"which has been running on {owner.host} (pid {owner.pid}) since {owner.since:%Y-%m-%d %H:%M:%S} UTC"
 
 
 @contextlib.contextmanager
