@@ -206,6 +206,7 @@ def test_a_collision_of_keys_is_said(store):
     assert "float_rounding" in found.reason
 
 
+@pytest.mark.each
 @pytest.mark.parametrize(
     "bad", [{"n": 1}, {"n": 1, "dt": 0.5, "m": 1}, {"n": "x", "dt": 0.5}, {"n": {1}, "dt": 0.5}, None]
 )

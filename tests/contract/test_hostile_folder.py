@@ -146,6 +146,7 @@ def test_links_that_bear_the_names_of_what_the_dead_left_are_removed_themselves(
 
 
 # ---- what is no sidecar --------------------------------------------------------------------------------------------
+@pytest.mark.each
 @pytest.mark.parametrize("kind", ["pipe", "folder", "link", "link to itself"])
 def test_what_bears_the_name_of_a_sidecar_and_is_none_hangs_nobody_and_is_reported(open_store, beside, runner, kind):
     store = open_store()
@@ -167,6 +168,7 @@ def test_what_bears_the_name_of_a_sidecar_and_is_none_hangs_nobody_and_is_report
     assert os.path.lexists(path)
 
 
+@pytest.mark.each
 @pytest.mark.parametrize(
     "told",
     [
@@ -251,6 +253,7 @@ def test_a_claim_that_entropic_did_not_make_acts_on_nothing_and_stops_no_other_k
     assert (tmp_path / "results" / "notes.txt").read_text() == "mine"
 
 
+@pytest.mark.each
 @pytest.mark.parametrize("uuid", ["", "..", "../../beside", "/", "0123"])
 def test_a_database_whose_uuid_entropic_did_not_make_is_refused(open_store, place, beside, tmp_path, uuid):
     open_store()

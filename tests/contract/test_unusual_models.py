@@ -261,6 +261,7 @@ def test_what_a_runner_raises_in_a_sweep_comes_out_as_it_is(open_store, error):
     assert raised.value is error
 
 
+@pytest.mark.each
 @pytest.mark.parametrize("lease", [0, -1, float("inf"), "soon"])
 def test_a_lease_that_is_no_time_is_refused(open_store, lease):
     with pytest.raises(ParameterError, match="lease"):

@@ -38,6 +38,7 @@ def stored(server, case, **more):
     return server.start("work:toil", folder=case, operation="sweep", sets=[1], **more).said()[0]
 
 
+@pytest.mark.each("operation")
 @pytest.mark.parametrize("shape", ["file", "folder+extra"])
 @pytest.mark.parametrize("operation", ["run_or_retrieve", "run", "sweep"])
 def test_an_owner_that_finishes_first_after_it_was_replaced_is_stored_and_both_get_its_row(
@@ -113,6 +114,7 @@ DEATHS = [(shape, step) for shape in ("file", "folder+extra") for step in
 
 
 @pytest.mark.slow
+@pytest.mark.each("step", "when")
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize(("shape", "step"), DEATHS, ids=" ".join)
 def test_an_owner_that_dies_on_the_way_is_stored_by_who_opens_the_store_next(server, case, step, when, shape):
