@@ -163,10 +163,17 @@ def retire() -> None:
             spaces.pop().close()
 
 
+def _forked() -> None:
+    global _forks
+    _forks += 1
+    _free.clear()  # the parent's
+
+
+_forks = 0  # between this process and the first
 atexit.register(retire)
 at_death(retire)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_free.clear)  # the parent's
+    os.register_at_fork(after_in_child=_forked)
 
 
 def run(task: Task, runner: Runner) -> Sidecar:
@@ -182,13 +189,15 @@ def run(task: Task, runner: Runner) -> Sidecar:
         Whatever the runner raises, unchanged.
     """
     space = workspace(task.staging)
-    execution, returned = start(task, space), False
+    execution, returned, forks = start(task, space), False, _forks
     try:
         elapsed = execute(task, runner, f"{space.path}{os.sep}{task.path}")
         returned = True
         extra = lift(task, space, execution)
         finished = finish(task, describe(task, space, execution, elapsed, extra), space)
     except BaseException as error:
+        if forks != _forks:
+            raise  # in a child that the runner has forked: the attempt goes on, and is the parent's
         if returned and isinstance(error, OSError) and not isinstance(error, ResultMissingError):
             note(error, RETURNED)
         if not os.path.isdir(space.path):

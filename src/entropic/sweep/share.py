@@ -7,9 +7,10 @@ import logging
 import os
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Iterator, Mapping
-from typing import Generic
+from typing import Any, Generic
 
 from entropic.errors import note, noting
 from entropic.executors.contract import TORN, Outcome, outcome_on_disk
@@ -68,6 +69,7 @@ class Share(Generic[ModelT]):
         self._open.acquire()
         self._clock = threading.Thread(target=self._tick, name="entropic-sweep", daemon=True)
         self._clock.start()
+        _all.add(self)
 
     @property
     def is_open(self) -> bool:
@@ -285,3 +287,13 @@ class Share(Generic[ModelT]):
             self._open.release()
         self._clock.join()
         self._claims.close()
+
+
+def _forked() -> None:
+    for share in _all:  # the thread that keeps its time may have held the lock, and is no more
+        share._lock = threading.RLock()
+
+
+_all: "weakref.WeakSet[Share[Any]]" = weakref.WeakSet()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
