@@ -4,7 +4,6 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 VENV := .venv
 BIN := $(VENV)/bin
-RUN := -m
 
 .PHONY: demo test test-slow test-long lint bench clean
 
@@ -12,7 +11,7 @@ demo: $(VENV)/.demo
 	$(BIN)/python examples/landscape.py
 
 test: $(VENV)/.test
-	$(BIN)/python $(RUN) pytest -q -m "not slow and not long" -n 2 $(TESTS)
+	$(BIN)/python -m pytest -q -m "not slow and not long" -n 2 $(TESTS)
 
 test-slow: $(VENV)/.test
 	$(BIN)/python -m pytest -q -m "slow and not long" -n 2 $(TESTS)
@@ -31,7 +30,7 @@ bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/crowd.py
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage*
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 
 $(VENV)/.made:
 	@test -n "$(PYTHON)" || { echo "entropic needs Python 3.11 or newer; none was found on PATH"; exit 1; }

@@ -73,12 +73,29 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         (kept if fits else left_out).append(item)
         if kind not in (None, "sqlite"):
             item.add_marker(pytest.mark.slow)
+    for item in beyond_a_sample(kept):
+        item.add_marker(pytest.mark.long)
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = kept
     yield  # marks are looked at, and tests of one database come together
     # Whatever may take long comes first: in the end all processes have something to do until all is done.
     items.sort(key=lambda item: -max((mark.args[0] for mark in item.iter_markers("timeout")), default=0))
+
+
+def beyond_a_sample(items: list[pytest.Item]) -> Iterator[pytest.Item]:
+    """Yield what `each` leaves to the long tests: on servers, all but one test of each of its combinations.
+
+    Which one is taken in turn, so that all values of the other parameters occur.
+    """
+    groups: dict[tuple[str, ...], list[pytest.Item]] = {}
+    for item in items:
+        if (mark := item.get_closest_marker("each")) and (params := item.callspec.params)["database_kind"] != "sqlite":
+            same = [repr(params[name]) for name in ("database_kind", *mark.args)]
+            groups.setdefault((item.nodeid.partition("[")[0], *same), []).append(item)
+    for turn, group in enumerate(groups.values()):
+        chosen_one = group[turn % len(group)]
+        yield from (item for item in group if item is not chosen_one)
 
 
 @pytest.fixture(scope="session")

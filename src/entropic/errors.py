@@ -1,4 +1,4 @@
-"""Every error and warning of entropic, named by fact.
+"""Every error and warning of entropic, each named after what happened.
 
 ::
 
@@ -9,15 +9,15 @@
     ├── StoreError                                     this database or folder cannot hold a store
     │   ├── DatabaseBusy          (TimeoutError)       the database was locked, or not reached, for too long
     │   ├── UnreadableError                            a later version wrote this, or entropic did not
-    │   └── ReadOnlyError         (PermissionError)    the store was opened only to look at it, or can't be written
+    │   └── ReadOnlyError         (PermissionError)    the store is read-only, or cannot be written
     ├── PublishError                                   a finished run could not be recorded; its result is kept
-    │   └── ForeignFileError      (FileExistsError)    a file that is not the store's lies where a result must go
+    │   └── ForeignFileError      (FileExistsError)    a file that the store did not make is in the way
     ├── ResultMissingError        (FileNotFoundError)  a result file is not there
     ├── RegisterError             (ValueError)         the key already has another result
-    ├── LoadError                 (ValueError)         a result cannot be read, or not be put together with others
-    ├── LibraryMissingError       (ImportError)        what was asked for needs a library that is not installed
-    ├── RunFailed                                      a run failed elsewhere, and its exception cannot come out here
-    │   ├── RunTimeout            (TimeoutError)       a run took longer than it was allowed
+    ├── LoadError                 (ValueError)         a result cannot be read, or combined with others
+    ├── LibraryMissingError       (ImportError)        it needs a library that is not installed
+    ├── RunFailed                                      a run failed elsewhere
+    │   ├── RunTimeout            (TimeoutError)       a run took longer than `timeout`
     │   └── WorkerDied                                 the process of a run ended: a crash, a kill, os._exit
     ├── CycleError                                     a run needs its own result
     └── UnguardedError                                 a script that is only imported would run something
@@ -28,7 +28,7 @@
     ├── SharedGeneratorWarning                         a random generator draws the same numbers in every worker
     ├── FellBackWarning                                what a pool or a cluster did not run is run in this process
     ├── NetworkFileSystemWarning                       a SQLite database on a network file system
-    └── ReadOnlyWarning                                a store cannot be written, and was opened only to look at it
+    └── ReadOnlyWarning                                a store cannot be written, and was opened read-only
 """
 
 import contextlib
@@ -76,11 +76,11 @@ def noting(error: BaseException) -> Iterator[None]:
     try:
         yield
     except Exception as second:  # noqa: BLE001  (the first error is the one to see)
-        note(error, f"entropic: and on the way out: {second}")
+        note(error, f"entropic: while this ended, another error occurred: {second}")
 
 
 class EntropicError(Exception):
-    """The root of all errors that entropic raises itself; what a runner raises comes out unchanged."""
+    """The root of all errors that entropic raises itself; what a runner raises is passed on unchanged."""
 
     def __str__(self) -> str:
         return visible(super().__str__())  # it names ids, params and files
@@ -107,11 +107,11 @@ class DatabaseBusy(StoreError, TimeoutError):
 
 
 class UnreadableError(StoreError):
-    """What is recorded of a key was written by a later version of entropic, or not by entropic; nothing was done."""
+    """The record of a key was written by a later version of entropic, or not by entropic; nothing was done."""
 
 
 class ReadOnlyError(StoreError, PermissionError):
-    """The store is read-only, by wish or because it cannot be written; nothing was run and nothing changed."""
+    """The store is read-only, as asked or because it cannot be written; nothing ran and nothing changed."""
 
 
 class PublishError(EntropicError):
@@ -119,11 +119,11 @@ class PublishError(EntropicError):
 
 
 class ForeignFileError(PublishError, FileExistsError):
-    """A file that the store did not make lies where a result must go."""
+    """A file that the store did not make is where a result must go; it is left alone, and the result is kept."""
 
 
 class ResultMissingError(EntropicError, FileNotFoundError):
-    """A result file is not there: the runner has not written it, or there is none to register."""
+    """A result file is missing: the runner did not write it, it was removed, or there is no such file to register."""
 
 
 class RegisterError(EntropicError, ValueError):
@@ -131,11 +131,11 @@ class RegisterError(EntropicError, ValueError):
 
 
 class LoadError(EntropicError, ValueError):
-    """A result cannot be read as what its name says, or cannot be put together with the results of other runs."""
+    """A result cannot be read as its suffix says, or cannot be combined with the results of other runs."""
 
 
 class LibraryMissingError(EntropicError, ImportError):
-    """What was asked for needs a library that is not installed; the message names the extra that brings it."""
+    """A library is needed that is not installed; the message names the extra to install."""
 
 
 class RunFailed(EntropicError):
@@ -153,7 +153,7 @@ class RunFailed(EntropicError):
 
 
 class RunTimeout(RunFailed, TimeoutError):
-    """A run took longer than the sweep's `timeout`; its process was ended."""
+    """A run took longer than the sweep's `timeout`; its process was killed."""
 
 
 class WorkerDied(RunFailed):
@@ -180,7 +180,7 @@ class ResultLostWarning(EntropicWarning):
 
 
 class RunsFailedWarning(EntropicWarning):
-    """Some sets of a sweep have no row; `Store.failures` says why."""
+    """Some sets of a sweep failed and have no row; `Store.failures` says why."""
 
 
 class SharedGeneratorWarning(EntropicWarning):
@@ -192,8 +192,8 @@ class FellBackWarning(EntropicWarning):
 
 
 class NetworkFileSystemWarning(EntropicWarning):
-    """A SQLite database lies on a network file system, where its locks cannot be trusted."""
+    """A SQLite database is on a network file system, where its locks cannot be trusted."""
 
 
 class ReadOnlyWarning(EntropicWarning):
-    """The database or the results cannot be written, so the store was opened only to look at it."""
+    """The database or the results folder cannot be written, so the store was opened read-only."""

@@ -48,31 +48,31 @@ class Store(Generic[ModelT]):
     results_dir
         The folder of the results; made if it does not exist.
     file_suffix
-        What the names of result files end with, such as `".h5"` or `".npy"`.
+        How the names of result files end, such as `".h5"` or `".npy"`.
     db_url
-        A SQLAlchemy URL of SQLite, PostgreSQL, MariaDB or MySQL. A locked or silent database is waited for, 60 seconds
-        or what `?timeout=SECONDS` says.
+        A SQLAlchemy URL of SQLite, PostgreSQL, MariaDB or MySQL. `?timeout=SECONDS` says how long to wait for a
+        database that is locked or does not answer (60).
     lease
-        Seconds after which another machine takes over from an owner that has not been heard of.
+        Seconds after which another machine takes over from an owner that has not renewed its claim.
     float_rounding
         How floats are rounded in keys: `"decimal"` (12 decimals) or `"significant"` (12 significant digits). It is
         recorded with the table.
     fsync
         Whether a run counts as stored only when it would survive a power cut.
     loader
-        Called as `loader(path)` to read a result, before the readers that entropic has; it returns `NotImplemented`
-        for what it leaves to them.
+        Called as `loader(path)` to read a result, before entropic's own readers; it returns `NotImplemented` for files
+        that it leaves to them.
     read_only
-        True to look only: nothing in the database or in `results_dir` changes, not even by opening them, and what
-        would run or change anything raises. None for that only where they cannot be written, with a warning; False to
-        refuse them then.
+        True to look only: nothing in the database or in `results_dir` changes, not even when they are opened, and
+        whatever would run or change something raises. None: the same, with a warning, but only where they cannot be
+        written. False: a store that cannot be written is refused.
 
     Raises
     ------
     ModelError
         If the model cannot describe the rows of a store.
     StoreError
-        If the folder or the database cannot hold one.
+        If the folder or the database cannot hold a store.
     """
 
     def __init__(
@@ -92,11 +92,11 @@ class Store(Generic[ModelT]):
         if not callable(runner):
             raise ParameterError(f"runner must be callable as runner(params), not {runner!r:.80}")
         if not is_duration(lease):
-            raise ParameterError(f"lease is a number of seconds above 0, not {spelled(lease)}")
+            raise ParameterError(f"lease must be a number of seconds above 0, not {spelled(lease)}")
         if loader is not None and not callable(loader):
             raise ParameterError(f"loader must be callable as loader(path), not {loader!r:.80}")
         if read_only not in (True, False, None):
-            raise ParameterError(f"read_only is True, False or None, not {read_only!r:.80}")
+            raise ParameterError(f"read_only must be True, False or None, not {read_only!r:.80}")
         hasher = Hasher(float_rounding)
         schema = Schema(result_cls)
         suffix = check_suffix(file_suffix)
@@ -115,14 +115,14 @@ class Store(Generic[ModelT]):
     def run_or_retrieve(self, params: dict[str, Any], **custom_data: Any) -> ModelT:
         """Return the row of these params; run them first if there is none.
 
-        Of all threads and processes that want the same params at the same time one runs them, and the others wait.
+        When several threads or processes want the same params at the same time, one of them runs and the others wait.
 
         Parameters
         ----------
         params
             The parameter set; its keys are columns of the model.
         **custom_data
-            Anything JSON. Given to the runner and stored with the row, if a run happens.
+            Anything that JSON can hold. Given to the runner and stored with the row, if a run happens.
 
         Returns
         -------
@@ -136,7 +136,7 @@ class Store(Generic[ModelT]):
         KeyCollisionError
             If a different set has the same key.
         RunFailed
-            If the attempt of somebody else, for which this call waited, failed.
+            If this call waited for a run elsewhere, and that failed.
         ResultMissingError
             If the runner wrote no result.
         """
@@ -167,7 +167,7 @@ class Store(Generic[ModelT]):
         return run.retrieve(self._context, params)
 
     def register(self, params: dict[str, Any], result_file: str | Path, **custom_data: Any) -> ModelT:
-        """Return the row for a result that was made elsewhere; the file stays where it is.
+        """Make a row for a result that was made elsewhere, and return it; the file stays where it is.
 
         Raises
         ------
@@ -193,8 +193,8 @@ class Store(Generic[ModelT]):
     ) -> Runs[ModelT]:
         """Return a row for each distinct set, in the order of the sets; run those that are missing.
 
-        Everything is checked before the first run. What has finished stays finished, whatever happens. Several
-        processes that sweep the same sets share the work.
+        All sets are checked before the first run. A finished run is never lost, whatever happens. Several processes
+        that sweep the same sets share the work.
 
         Parameters
         ----------
@@ -202,19 +202,19 @@ class Store(Generic[ModelT]):
             Any iterable of parameter sets; read once, to its end, at the call.
         client
             A Dask client, or any `concurrent.futures.Executor`. Its workers need the results folder under the same
-            path, and no database. What they do not bring home runs in this process.
+            path, and no database. Sets that do not come back run in this process.
         workers
-            How many processes of this machine to run the sets in; -1 for one for each core that may be used. A run
-            that crashes its process fails, and no other.
+            How many processes of this machine run the sets; -1 for one per core that may be used. A run that crashes
+            its process fails alone.
         on_error
-            `"raise"`: after a failed run nothing new is begun, and its exception comes out. `"continue"`: everything
-            else runs, a warning says how many failed, and the list lacks them.
+            `"raise"`: after a failed run no new run starts, and its exception is raised. `"continue"`: everything else
+            runs, a warning says how many failed, and the list has no rows for them.
         retry_failed
-            Whether sets that failed before are run again; else they are left out.
+            Whether sets that failed before run again; otherwise they are skipped.
         timeout
-            Seconds that a run may take; its process is ended then. Needs `workers`.
+            Seconds that a run may take; then its process is killed. Needs `workers`.
         progress
-            Whether to show a progress bar; None for only in a terminal or a notebook.
+            Whether to show a progress bar; None: only in a terminal or a notebook.
         worker_setup
             Called once in each worker, before its first run: for what a script sets up and a worker would lack.
         **custom_data
@@ -241,18 +241,18 @@ class Store(Generic[ModelT]):
         worker_setup: Callable[[], object] | None = None,
         **custom_data: Any,
     ) -> Generator[ModelT, None, None]:
-        """Yield the row of each distinct set as soon as it is there: first those that are stored.
+        """Yield the row of each distinct set as soon as it is available, beginning with those that are stored.
 
-        The arguments are those of `sweep`. Everything is checked at the call; running begins with the first `next`.
-        Rows are not kept, so a million of them need no more memory than their keys. Closing the iterator ends the
-        sweep as an interrupt does.
+        The arguments are those of `sweep`. All sets are checked at the call; the first run starts with the first
+        `next`. Rows are not kept, so a million of them need no more memory than their keys. Closing the iterator ends
+        the sweep as an interrupt does.
         """
         options = Options(client, workers, on_error, retry_failed, timeout, progress, worker_setup)
         recover.collect(self._context)
         return sweep.stream(self._context, params, options, custom_data)
 
     def select(self, *where: Any, order_by: Any = None, limit: int | None = None, **equal: Any) -> Runs[ModelT]:
-        """Return the rows that meet all conditions, as they stand: one query, whatever their number.
+        """Return the rows that meet all conditions, as they stand, with a single query.
 
         Parameters
         ----------
@@ -260,8 +260,8 @@ class Store(Generic[ModelT]):
             Conditions on the columns of the model, such as `SimResult.dt < 0.1`, or on fields of custom data, such as
             `SimResult.custom_data["elapsed_seconds"].as_float() > 3`.
         order_by
-            A column, its name (`"-created_at"`: downwards), or a list of these. None for the order in which the runs
-            ended. NULL comes last.
+            A column, its name (`"-created_at"` for descending), or a list of these. None for the order in which the
+            runs ended. NULL comes last.
         limit
             How many rows at most.
         **equal
@@ -271,25 +271,25 @@ class Store(Generic[ModelT]):
         Raises
         ------
         ParameterError
-            If a condition is none, or of another table.
+            If a condition is not one, or is on another table.
         """
         return self._runs(select.select(self._context, where, equal, order_by, limit))
 
     def iterate(self, *where: Any, order_by: Any = None, **equal: Any) -> Iterator[ModelT]:
         """Yield the rows that meet all conditions, one page at a time in memory; the arguments are those of `select`.
 
-        Without `order_by` they come in the order of their keys, in constant memory however many they are; with it, the
-        keys of all of them are read first. Rows that are stored meanwhile may be missed. No connection is held while
+        Without `order_by` they come in the order of their keys, in constant memory; with it, the keys of all of them
+        are read first. Rows that are stored meanwhile may be missed. No connection is held while
         you look at a row.
         """
         return select.iterate(self._context, where, equal, order_by)
 
     def load(self, row: ModelT | dict[str, Any]) -> Any:
-        """Return the result of a row, read by the suffix of its file, whole; the file is closed again.
+        """Return the result of a row, read according to the suffix of its file; the file is read completely and closed.
 
-        Arrays of numpy (`.npy`), dicts of them (`.npz`, `.h5`: by path), xarray's `Dataset` (`.nc`, `.zarr` with named
-        dimensions), data frames of pandas (`.parquet`, `.csv`), what JSON holds, text, images of Pillow. Nothing is
-        ever unpickled. Other formats need `Store(..., loader=...)`.
+        Returns numpy arrays (`.npy`), dicts of them (`.npz`, `.h5`: by path), an xarray `Dataset` (`.nc`, `.zarr` with
+        named dimensions), pandas data frames (`.parquet`, `.csv`), whatever JSON holds, text, or Pillow images. Nothing
+        is ever unpickled. Other formats need `Store(..., loader=...)`.
 
         Parameters
         ----------
@@ -301,7 +301,7 @@ class Store(Generic[ModelT]):
         ResultMissingError
             If there is no such row, or its file is gone.
         LoadError
-            If nothing reads such a file, or it does not hold what its name says.
+            If there is no reader for such a file, or it is not what its suffix says.
         LibraryMissingError
             If the library that reads it is not installed.
         """
@@ -310,9 +310,9 @@ class Store(Generic[ModelT]):
     def explain(self, params: dict[str, Any]) -> "explain.Explanation":
         """Tell whether these params are a hit, and why; run nothing, change nothing.
 
-        Print what it returns: the key and the text that it is made from; on a miss, the stored sets that differ the
-        least, and in what (a column that holds 1.0 where 1 was asked for, say); a failure that is recorded; who runs
-        it now; a file that is gone or was changed.
+        Print what it returns: the key, and the text that it is made from; on a miss, the most similar stored sets, and
+        how they differ (for example, 1.0 is stored where 1 was asked for); the last failure, if it is recorded; who is
+        running it now; and whether its file is gone or was changed.
         """
         return explain.explain(self._context, params)
 
@@ -321,7 +321,7 @@ class Store(Generic[ModelT]):
         return plan.plan(self._context, params)
 
     def status(self) -> status.Status:
-        """Return what is stored, running and failed now, and how fast it goes; change nothing."""
+        """Return what is stored, what is running, what failed, and how fast it goes; change nothing."""
         return status.status(self._context)
 
     def failures(self, params: dict[str, Any] | Iterable[dict[str, Any]] | None = None) -> list[Failure]:
@@ -335,7 +335,7 @@ class Store(Generic[ModelT]):
         return failures.failures(self._context, params)
 
     def log_file(self, params: dict[str, Any]) -> Path | None:
-        """Return the file of what the last run of these params printed in a worker process; None if it did not."""
+        """Return the file with what the last run of these params printed, if it ran with `workers`; else None."""
         return failures.log_file(self._context, self._context.hasher(params))
 
     def delete(self, params: dict[str, Any], remove_file: bool = False) -> bool:
@@ -344,16 +344,16 @@ class Store(Generic[ModelT]):
         Parameters
         ----------
         remove_file
-            Whether its result file goes too. A registered folder is never removed.
+            Whether its result file is removed, too. A registered folder never is.
         """
         return delete.delete(self._context, params, remove_file)
 
     def check(self) -> Report:
-        """Compare rows, claims and files, and report what does not belong together; change nothing."""
+        """Compare rows, claims and files, and report what does not fit together; change nothing."""
         return repair.check(self._context)
 
     def repair(self, dry_run: bool = False) -> Repair:
-        """Mend what can be mended without a run, and say what was done (or, in a dry run, would be)."""
+        """Repair what can be repaired without a run; return what was done (in a dry run: what would be done)."""
         return repair.repair(self._context, dry_run)
 
     def gc(
@@ -366,35 +366,36 @@ class Store(Generic[ModelT]):
         dry_run: bool = False,
         **equal: Any,
     ) -> Disposal:
-        """Remove results that are not wanted any more, and files of this store that no row needs.
+        """Remove results that are no longer wanted, and files of this store that no row needs.
 
-        Results go with their rows, and only if a condition or a limit says so. Nothing goes that this store did not
-        make, that somebody changed or runs, or that was registered.
+        A result is removed with its row, and only if a condition or a limit says so. Nothing is removed that this store
+        did not make, that was changed since, that is running again, or that was registered.
 
         Parameters
         ----------
         *where, **equal
-            Which results to look at, as for `select`: all of these go, unless there is a limit.
+            Which results to consider, as for `select`: all of them are removed, unless there is a limit.
         older_than
-            Results made longer ago than this go: a `timedelta`, or seconds. Younger orphans stay.
+            Results older than this are removed: a `timedelta`, or seconds. Younger orphans stay.
         total_size
-            The newest results that take at most so many bytes together stay; those that are older go.
+            The newest results stay, up to this many bytes together; older ones are removed.
         orphans
-            Whether files go whose row was deleted without them.
+            Whether to remove files whose row was deleted without them.
         leftovers
-            Whether that goes which dead attempts left. Finished runs among it are recorded, as on opening the store.
+            Whether to remove what dead attempts left behind. Finished runs among it are recorded, as on opening the
+            store.
         dry_run
-            Whether to do nothing, and only say what would be removed.
+            Whether to remove nothing, and only say what would be removed.
 
         Returns
         -------
         Disposal
-            What was removed, and what was kept though it was asked for, with the reason. Print it.
+            What was removed, and what was kept although it was asked for, with the reason. Print it.
 
         Raises
         ------
         StoreError
-            If `results_dir` seems to be another one than that of the results.
+            If `results_dir` does not seem to be the folder of these results.
         """
         limits = Limits.of(older_than, total_size)
         return gc.gc(self._context, where, equal, limits, orphans, leftovers, dry_run)
@@ -402,7 +403,7 @@ class Store(Generic[ModelT]):
     def copy_to(self, db_url: str) -> "Store[ModelT]":
         """Copy all rows and claims into another database, and return the store that works on it.
 
-        The results stay where they are, for both; from then on use one of the two. Everything is copied, or nothing.
+        The results stay where they are; from then on use only one of the two stores. Everything is copied, or nothing.
 
         Parameters
         ----------
@@ -412,7 +413,7 @@ class Store(Generic[ModelT]):
         Raises
         ------
         StoreError
-            If it has some, or does not take a value, or if runs are under way.
+            If it already has rows, cannot hold a value, or if runs are under way.
         """
         copy.refuse_busy(self._context)
         other: Store[ModelT] = _restore(type(self), *self._made_of, db_url, self._options)
@@ -426,12 +427,12 @@ class Store(Generic[ModelT]):
 
     @property
     def file_suffix(self) -> str:
-        """What the names of result files end with."""
+        """How the names of result files end."""
         return self._context.staging.suffix
 
     @property
     def read_only(self) -> bool:
-        """Whether it can only be looked at."""
+        """Whether the store is read-only."""
         return self._context.read_only is not None
 
     def _runs(self, rows: Iterable[ModelT]) -> Runs[ModelT]:

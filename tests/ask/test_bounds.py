@@ -124,7 +124,7 @@ def test_a_part_of_a_virtual_data_set_that_is_gone_is_an_error_and_no_zeros(insi
     path = inside / f"made{suffix}"
     with h5py.File(path, "w") as file:
         virtual(file, "u", missing)
-    refused(path, "'u'", missing, "not there")
+    refused(path, "'u'", missing, "missing")
 
 
 def test_links_into_other_files_are_left_out_of_hdf5_and_refused_where_the_library_would_follow_them(inside, outside):

@@ -183,7 +183,7 @@ def test_runs_along_one_dimension(numbers):
 
 def test_two_runs_at_one_place_are_refused_with_what_tells_them_apart(numbers):
     runs = numbers.sweep(GRID)
-    with pytest.raises(ParameterError, match="differ in b; add that to dims"):
+    with pytest.raises(ParameterError, match="differ in b: add that to dims"):
         runs.to_xarray(dims=["a"])
     with pytest.raises(ParameterError, match="there twice"):
         (runs + runs[:1]).to_xarray()

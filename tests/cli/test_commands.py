@@ -132,7 +132,7 @@ def test_conditions_on_custom_data_are_by_type_and_value(entropic, tmp_path, pla
 @pytest.mark.parametrize("condition", ["tag=[1,2]", "tag<[1,2]", "tag<true", "tag>null", "tag!={}"])
 def test_what_is_not_compared_is_refused_in_a_sentence(entropic, condition):
     entropic("ls", "model.py", "--where", f"custom_data.{condition}", code=2)
-    assert re.search("do not compare|neither less nor more", entropic.stderr)
+    assert re.search("do not compare|has no order", entropic.stderr)
 
 
 TYPED = """
@@ -218,27 +218,27 @@ def test_the_project_says_which_store_and_files_are_meant_from_there(entropic, t
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["ls"], "which store"),
+        (["ls"], "no store is named"),
         (["ls", "no.py:store"], "there is no file"),
         (["ls", "model.py:stor"], "model.py:store"),
         (["ls", "model.py", "m=1"], "no column 'm'"),
-        (["ls", "model.py", "--where", "x~1"], "no condition"),
+        (["ls", "model.py", "--where", "x~1"], "not a condition"),
         (["sweep", "model.py", "--grid", "n=1.5"], "whole number"),
         (["sweep", "model.py", "--grid", "n=1:4:3"], "whole numbers"),
         (["sweep", "--db", "sqlite:///no.sqlite3", "n=1"], "no database"),
-        (["ls", "--db", "postgres:me:secret@host"], "no URL"),
-        (["ls", "model.py", "--limit", "9" * 20], "limit is a number of rows"),
-        (["ls", "model.py", "--page", "9" * 20], "limit is a number of rows"),
-        (["ls", "model.py", "--where", f"n<{'9' * 30}"], "does not take"),
+        (["ls", "--db", "postgres:me:secret@host"], "must be the URL"),
+        (["ls", "model.py", "--limit", "9" * 20], "limit must be a number of rows"),
+        (["ls", "model.py", "--page", "9" * 20], "limit must be a number of rows"),
+        (["ls", "model.py", "--where", f"n<{'9' * 30}"], "refused this query"),
         (["ls", "model.py", f"n={'9' * 30}"], "beyond 64 bits"),
         (["ls", "model.py", f"n={'9' * 5_000}"], "whole number"),
         (["sweep", "model.py", "--grid", "n=0:1:" + "9" * 30], "first:last:count"),
         (["sweep", "model.py", "--grid", "n=0:1e999999:2"], "first:last:count"),
-        (["sweep", "model.py", "--grid", "n=" + "[" * 20_000], "no JSON list"),
-        (["sweep", "model.py", "n=1", "x=1", "--workers", "9" * 20], "workers is a number"),
-        (["sweep", "model.py", "n=1", "x=1", "--workers", "1", "--timeout", "1e400"], "timeout is a number"),
+        (["sweep", "model.py", "--grid", "n=" + "[" * 20_000], "not a JSON list"),
+        (["sweep", "model.py", "n=1", "x=1", "--workers", "9" * 20], "workers must be a number"),
+        (["sweep", "model.py", "n=1", "x=1", "--workers", "1", "--timeout", "1e400"], "timeout must be a number"),
         (["gc", "model.py", "--older-than", "9" * 400 + "d", "--dry-run"], "older_than"),
-        (["gc", "model.py", "--total-size", "x", "--dry-run"], "no size"),
+        (["gc", "model.py", "--total-size", "x", "--dry-run"], "not a size"),
     ],
 )
 def test_a_mistake_is_a_sentence(entropic, words, said):

@@ -93,7 +93,7 @@ def commands(*store, one, two):
         (["check", *store], 1, "leftovers"),
         (["export", *store, "-", "--format", "csv"], 0, one),
         (["export", *store, "-", "--format", "json"], 0, one),
-        (["repair", *store, "--dry-run"], 1, "would be done"),
+        (["repair", *store, "--dry-run"], 1, "to make"),
         (["gc", *store, "n=1", "--dry-run"], 0, one),
     ]
 

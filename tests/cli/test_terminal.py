@@ -357,7 +357,7 @@ def test_nothing_of_a_project_of_somebody_else_is_run_and_the_sentence_says_whos
     give({"file": file, "folder": deep.parent, "below": deep, "link": file}[whose])
     said = call("ls", store=None)
     assert call.code == 2
-    for part in ("which store?", "another user", str(OTHER) if os.geteuid() == 0 else "uid", "--store"):
+    for part in ("no store is named", "another user", str(OTHER) if os.geteuid() == 0 else "uid", "--store"):
         assert part in said
     assert not list(deep.parent.rglob("trace"))
 
@@ -365,9 +365,9 @@ def test_nothing_of_a_project_of_somebody_else_is_run_and_the_sentence_says_whos
 def test_a_project_of_ones_own_is_used_and_named(call, deep):
     said = call("ls", store=None)
     assert (deep.parent / "trace").exists()
-    assert f"named by {deep.parent / 'pyproject.toml'}" in said
+    assert f"named in {deep.parent / 'pyproject.toml'}" in said
     said = call("ls", store=None, kind=Terminal)
-    assert f"the store is that of {deep.parent / 'pyproject.toml'}" in said
+    assert f"using the store that {deep.parent / 'pyproject.toml'} names" in said
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")

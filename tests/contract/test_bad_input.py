@@ -87,6 +87,7 @@ def test_any_mapping_will_do(store, kind):
     assert store.retrieve(kind(ONE)).dt == 0.5
 
 
+@pytest.mark.each("column", "value")
 @pytest.mark.parametrize(
     ("column", "value"),
     [

@@ -44,7 +44,7 @@ def test_repair_gives_back_a_claim_of_a_year_ahead(store, place):
     claim(store, place, until=YEAR, since=YEAR - 60)
     assert store.status().dead
     assert len(store.check().dead_claims) == 1
-    assert any("gave back" in done for done in store.repair().done)
+    assert any("released" in done for done in store.repair().done)
     assert store.check().ok
 
 
@@ -73,11 +73,11 @@ def test_repair_gives_back_what_an_earlier_start_of_this_host_claimed(store, ope
     claim(store, place, owner=HERE, until=3_500.0, since=-100.0)
     monkeypatch.setattr(process, "uptime", lambda: 50.0)
     (finding,) = store.check().dead_claims
-    assert "before this host was started again" in str(finding)
+    assert "before this host was restarted" in str(finding)
     assert store.status().dead == [finding.id]
     assert not store.status().running
     assert str(finding) in store.repair(dry_run=True).done
-    assert any("gave back" in done for done in store.repair().done)
+    assert any("released" in done for done in store.repair().done)
     assert store.check().ok
     store.run_or_retrieve(ONE)
     assert runner.ns == [1]

@@ -30,6 +30,7 @@ def calls(store, tmp_path):
 ALL = pytest.mark.parametrize("call", ["run", "run_or_retrieve", "retrieve", "delete", "register", "sweep"])
 
 
+@pytest.mark.each("call")
 @ALL
 @pytest.mark.parametrize("other", [2e-13, 0.0, 1.0001e-13])
 def test_a_set_with_the_key_of_another_row_is_refused_before_anything_happens(store, runner, tmp_path, call, other):
@@ -64,6 +65,7 @@ def test_two_sets_of_one_sweep_with_the_same_explicit_id_are_refused(store, runn
     assert runner.calls == []
 
 
+@pytest.mark.each
 @pytest.mark.parametrize("call", ["run", "run_or_retrieve", "retrieve", "delete", "register"])
 def test_an_explicit_id_of_another_set_is_refused(store, runner, tmp_path, call):
     store.run({"n": 1, "dt": 0.5, "id": "mine"})

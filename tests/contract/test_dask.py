@@ -1,4 +1,4 @@
-"""`sweep` with a Dask client: the cluster helps where it can, and whatever it cannot bring home runs here."""
+"""`sweep` with a Dask client: the cluster helps where it can, and whatever does not come back runs here."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from entropic import FellBackWarning, ParameterError, expand_grid
 
 distributed = pytest.importorskip("distributed")
 pytestmark = [
-    # No worker of a cluster sees the database; what comes home is recorded as in every sweep, and that the address of
+    # No worker of a cluster sees the database; what comes back is recorded as in every sweep, and that the address of
     # a server stays here, tests/servers proves on each of them.
     pytest.mark.only_on("sqlite"),
     pytest.mark.slow,

@@ -499,6 +499,7 @@ def test_the_new_errors_and_the_warning_have_their_places_in_the_tree():
     assert {"Failure", "Plan", "WorkerDied", "RunTimeout", "RunsFailedWarning"} <= set(entropic.__all__)
 
 
+@pytest.mark.each
 @pytest.mark.parametrize(
     "params",
     [{"size": 1}, {"size": 2.5}, {"count": True}, {"count": 3.0}, {"phase": "SOLID"}, {"tree": {"a": (1,)}}],

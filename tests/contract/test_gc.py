@@ -350,6 +350,7 @@ def test_two_that_clean_at_the_same_time_remove_each_result_once(open_store):
 
 
 # ---- arguments ---------------------------------------------------------------------------------------------------
+@pytest.mark.each
 @pytest.mark.parametrize(
     "wrong",
     [

@@ -159,6 +159,7 @@ def outer():
     return inner
 
 
+@pytest.mark.each
 @pytest.mark.parametrize(
     "value",
     [
@@ -200,6 +201,7 @@ def test_params_that_are_no_mapping_have_no_id(params):
         key(params)
 
 
+@pytest.mark.each
 @pytest.mark.parametrize("explicit", ["", None, 5, b"x", ["x"], Colour.RED])
 def test_an_explicit_id_that_is_empty_or_no_string_is_refused(store, runner, explicit):
     for call in (store.run, store.run_or_retrieve, store.retrieve, store.delete):

@@ -78,7 +78,7 @@ def test_a_sweep_finds_what_bears_another_time_beside_what_is_lost(project, open
     rows = open_project(project).sweep([ONE, TWO, {"n": 3, "dt": 0.5}])
     os.utime(rows[0].result_file, (1, 1))
     Path(rows[1].result_file).unlink()
-    with pytest.warns(ResultLostWarning, match="is gone: it is run again"):
+    with pytest.warns(ResultLostWarning, match="is gone; the set runs again"):
         open_project(project).sweep([ONE, TWO, {"n": 3, "dt": 0.5}])
     assert runner.ns == [1, 2, 3, 2]
 

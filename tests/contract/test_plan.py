@@ -104,6 +104,7 @@ def test_the_rows_of_another_model_do_not_count(store, open_store):
     assert lists(store.plan(sets(1))) == ([], sets(1), [], [])
 
 
+@pytest.mark.each
 @pytest.mark.parametrize("bad", [{"n": 3}, {"n": 3, "dt": 0.5, "m": 1}, {"n": "3", "dt": 0.5}, {3: 1}, None, "n=3"])
 def test_every_set_is_checked(store, bad):
     with pytest.raises(ParameterError):

@@ -159,6 +159,7 @@ def test_delete_never_removes_a_registered_folder(store, tmp_path):
     assert store.retrieve(ONE) is None
 
 
+@pytest.mark.each
 @pytest.mark.parametrize("params", [{"n": 1}, {"n": 1, "dt": 0.5, "m": 1}, {"n": "1", "dt": 0.5}, {1: 2}, None])
 def test_bad_params_are_refused(store, made, params):
     with pytest.raises(ParameterError):

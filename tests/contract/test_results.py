@@ -28,6 +28,7 @@ def test_a_row_whose_file_is_gone_is_run_again_with_a_warning(store, runner, ask
     assert content(again)["n"] == 1
 
 
+@pytest.mark.each
 @ASK
 @pytest.mark.parametrize("text", ["", "cut sho", "longer " * 1000])
 def test_a_row_whose_file_has_another_size_is_run_again_with_a_warning(store, runner, ask, text):
@@ -141,6 +142,7 @@ def test_what_else_a_runner_leaves_beside_its_result_is_kept_with_it(open_store)
 FOREIGN = [f"{key(ONE)}.json", f"{key(ONE)}", "notes.txt", f"{key(ONE)}.json.tmp", f"{key(ONE)}-1.json", f".{key(ONE)}"]
 
 
+@pytest.mark.each
 @pytest.mark.parametrize("name", FOREIGN)
 @pytest.mark.parametrize("folder", [False, True], ids=["file", "folder"])
 def test_files_that_the_store_did_not_make_are_never_read_changed_or_removed(store, tmp_path, name, folder):

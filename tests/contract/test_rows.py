@@ -137,6 +137,7 @@ def test_every_attribute_has_the_value_and_the_type_of_its_twin(row, twin):
     assert (row.double, row.triple, row.served, row.stamp) == (8, 12, "by the server", "stamped")
 
 
+@pytest.mark.each
 def test_the_state_is_that_of_its_twin(row, twin):
     ours, theirs = inspect(row), inspect(twin)
     for flag in ("detached", "persistent", "transient", "pending", "deleted", "modified", "expired", "has_identity"):
@@ -149,16 +150,19 @@ def test_the_state_is_that_of_its_twin(row, twin):
     assert ours.expired_attributes == theirs.expired_attributes
 
 
+@pytest.mark.each
 def test_no_attribute_has_a_pending_change(row):
     state = inspect(row)
     assert {*NAMES, "result_file"} <= state.unmodified
     assert [name for name in NAMES if state.attrs[name].history.has_changes()] == []
 
 
+@pytest.mark.each
 def test_a_reconstructor_of_the_model_has_been_called(row, twin):
     assert row.greeting == twin.greeting == "hello 4"
 
 
+@pytest.mark.each
 def test_it_can_be_added_to_a_session_and_is_then_persistent_and_unchanged(row, engine):
     statements = []
     event.listen(engine, "before_cursor_execute", lambda *args: statements.append(args[2].split()[0]))
@@ -172,6 +176,7 @@ def test_it_can_be_added_to_a_session_and_is_then_persistent_and_unchanged(row, 
         assert row.shape is Shape.ROUND
 
 
+@pytest.mark.each
 def test_a_change_of_a_column_in_a_session_is_stored(row, engine, store):
     with Session(engine) as session:
         session.add(row)
@@ -186,6 +191,7 @@ def row_id(engine) -> str:
         return session.query(ManyTypes.id).filter_by(whole=4).scalar()
 
 
+@pytest.mark.each("column")
 @pytest.mark.parametrize("column", ["custom_data", "bag"])
 def test_a_change_inside_a_mutable_dict_is_tracked_and_stored(row, engine, store, column):
     assert isinstance(getattr(row, column), MutableDict)
@@ -197,12 +203,14 @@ def test_a_change_inside_a_mutable_dict_is_tracked_and_stored(row, engine, store
     assert getattr(store.retrieve({"id": row_id(engine)}), column)["seen"] is True
 
 
+@pytest.mark.each
 def test_a_change_inside_a_mutable_list_is_tracked(row):
     assert not inspect(row).modified
     row.items.append(2)
     assert inspect(row).modified
 
 
+@pytest.mark.each
 def test_it_can_be_merged_into_a_session(row, engine):
     with Session(engine) as session:
         merged = session.merge(row)
@@ -212,6 +220,7 @@ def test_it_can_be_merged_into_a_session(row, engine):
         assert all(getattr(merged, name) == getattr(row, name) for name in NAMES)
 
 
+@pytest.mark.each
 def test_it_can_be_deleted_in_a_session(row, engine, store):
     with Session(engine) as session:
         session.delete(row)
@@ -219,6 +228,7 @@ def test_it_can_be_deleted_in_a_session(row, engine, store):
     assert store.retrieve(PARAMS) is None
 
 
+@pytest.mark.each
 def test_it_pickles_and_the_copy_is_a_row_like_it(row, engine):
     copy = pickle.loads(pickle.dumps(row))
     assert {name: getattr(copy, name) for name in NAMES} == {name: getattr(row, name) for name in NAMES}

@@ -231,6 +231,7 @@ def test_a_runner_may_call_the_store(open_store):
     assert runner.ns == [1, 0]
 
 
+@pytest.mark.each
 @BOTH
 @pytest.mark.parametrize("length", [1, 2, 3])
 def test_a_cycle_is_an_error_and_not_a_deadlock(open_store, method, length):

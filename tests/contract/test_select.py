@@ -341,6 +341,7 @@ def test_an_order_by_a_field_of_custom_data(store):
     assert [row.n for row in store.select(order_by=by.desc())] == [1, 2, 3]
 
 
+@pytest.mark.each
 @pytest.mark.parametrize("limit", [0, 1, 4, 6, 100])
 def test_a_limit_keeps_the_first(full, limit):
     assert [row.id for row in full.select(order_by="-n", limit=limit)] == [
@@ -349,12 +350,14 @@ def test_a_limit_keeps_the_first(full, limit):
 
 
 # ---- refusals ----------------------------------------------------------------------------------------------------
+@pytest.mark.each
 @pytest.mark.parametrize("bad", [True, False, None, 3, "n > 2", {"n": 1}, SimResult, lambda row: True])
 def test_what_is_no_condition_is_refused(full, bad):
     with pytest.raises(ParameterError, match=r"SimResult\.n == "):
         full.select(bad)
 
 
+@pytest.mark.each
 @pytest.mark.parametrize(
     "call",
     [
@@ -371,6 +374,7 @@ def test_a_column_of_another_model_is_refused_by_name(full, open_store, call):
     assert "sim_results" in str(caught.value)
 
 
+@pytest.mark.each
 @pytest.mark.parametrize(
     ("call", "said"),
     [

@@ -71,6 +71,7 @@ def test_a_store_is_generic_in_its_model():
     assert Store[SimResult].__args__ == (SimResult,)
 
 
+@pytest.mark.each
 @pytest.mark.parametrize("method", ["run", "run_or_retrieve", "retrieve", "register"])
 def test_methods_that_return_a_record_return_an_instance_of_the_model(store, method, tmp_path):
     (tmp_path / "made.json").write_text("{}")
@@ -80,6 +81,7 @@ def test_methods_that_return_a_record_return_an_instance_of_the_model(store, met
     assert type(getattr(store, method)(ONE, *more)) is SimResult
 
 
+@pytest.mark.each
 @pytest.mark.parametrize("suffix", [".h5", ".npy", ".csv", ".tar.gz"])
 def test_the_file_suffix_ends_the_name_of_the_result_and_of_the_place_the_runner_writes_to(open_store, runner, suffix):
     row = open_store(file_suffix=suffix).run(ONE)
@@ -146,6 +148,7 @@ class AbstractResult(Base):
     __abstract__ = True
 
 
+@pytest.mark.each
 @pytest.mark.parametrize("model", [NoBase, dict, Base, AbstractResult, "SimResult", None, SimResult.__table__])
 def test_a_result_cls_that_is_no_model_is_refused(open_store, model):
     with pytest.raises(ModelError) as caught:

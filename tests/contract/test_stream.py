@@ -140,6 +140,7 @@ def test_a_stream_of_nothing_is_empty(store, runner, options):
     assert runner.calls == []
 
 
+@pytest.mark.each
 @HERE_AND_THERE
 @pytest.mark.parametrize("bad", [{"n": 3}, {"n": 3, "dt": 0.5, "m": 1}, {"n": "3", "dt": 0.5}, None, "n=3"])
 def test_every_set_is_checked_at_the_call(acting, log, options, bad):

@@ -110,6 +110,7 @@ def test_the_dicts_given_are_untouched(open_store):
     assert given == sets(1, 2)
 
 
+@pytest.mark.each
 @pytest.mark.parametrize("bad", [{"n": 3}, {"n": 3, "dt": 0.5, "m": 1}, {"n": "3", "dt": 0.5}, {3: 1}, None, "n=3"])
 def test_every_set_is_checked_before_the_first_one_runs(store, runner, bad):
     with pytest.raises(ParameterError):

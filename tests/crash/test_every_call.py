@@ -30,17 +30,28 @@ COMBINATIONS = [
 ]
 
 
-@pytest.mark.slow
+PARTS = 3
+
+
+def parts():
+    """Return each combination in parts, each of which kills before every third call."""
+    for number, combination in enumerate(COMBINATIONS):
+        for part in range(PARTS):
+            # CI kills before every third call, beginning with another one in each combination.
+            marks = pytest.mark.slow if part == number % PARTS else pytest.mark.long
+            yield pytest.param(*combination, part, marks=marks, id=f"{'-'.join(combination)}-{part}")
+
+
 @pytest.mark.timeout(900)
 # PostgreSQL is killed at every step that has a name, see `test_every_step`: the transactions are the same.
 @pytest.mark.only_on("sqlite", "mariadb")
-@pytest.mark.parametrize(("operation", "history", "shape"), COMBINATIONS, ids=["-".join(one) for one in COMBINATIONS])
+@pytest.mark.parametrize(("operation", "history", "shape", "part"), list(parts()))
 def test_a_kill_before_any_call_leaves_what_the_next_process_can_put_in_order(
-    server, histories, operation, history, shape
+    server, histories, operation, history, shape, part
 ):
-    nth, struck = 0, True
+    nth, struck = part + 1 - PARTS, True
     while struck:
-        nth += 1
+        nth += PARTS
         case = histories(history, shape)
         victim = server.start(
             "work:suffer",

@@ -8,11 +8,11 @@ import faults
 import pytest
 from judge import judge, trace_of
 
-CLAIM = {"begin_first", "begin_transaction", "lock", "undone", "decide", "begin", "claim", "commit_transaction"}
-NEW = {"begin_first", "claim_first", "begin_transaction", "commit_transaction"}  # never claimed before
+CLAIM = {"begin_first", "begin_transaction", "lock", "undone", "decide", "begin", "claim", "commit"}
+NEW = {"begin_first", "claim_first", "begin_transaction", "commit"}  # never claimed before
 EXECUTE = {"start", "execute", "lift", "describe", "stat", "create", "write"}
 RECORD = {"record", "fence", "upsert", "move", "place", "clean"}
-NEW_MANY = {"begin_first_many", "claim_first_many", "begin_transaction", "commit_transaction"}
+NEW_MANY = {"begin_first_many", "claim_first_many", "begin_transaction", "commit"}
 RECORD_MANY = {"publish_together", "record_many", "fence_many", "upsert_many", "move", "place", "clean"}
 REST = EXECUTE | RECORD | {"publish", "publish_locked"}
 ONE = CLAIM | REST
@@ -20,10 +20,10 @@ CLAIM_REST = (CLAIM - {"begin_first"}) | {"claim_rest"}
 TOGETHER = {"claim_chunk", "hold", "take", "publish_many", "read_published"}
 LINKED, SLOTTED = {"link", "unlink_t"}, {"move_aside", "spend_slot"}
 REPLACED = SLOTTED | {"unpublish", "delete_row"}
-LOOKED = {"begin_transaction", "lock", "undone", "commit_transaction"}
-DELETED = LOOKED | {"begin_delete", "slot", "delete_row", "mark_deleting", "finish_delete", "clear", "spend", "release"}
+LOOKED = {"begin_transaction", "lock", "undone", "commit"}
+DELETED = LOOKED | {"begin_delete", "slot", "delete_row", "commit_delete", "finish_delete", "clear", "spend", "vacate"}
 DISPOSED = DELETED | {"stat"}
-FAILED = CLAIM | {"start", "execute", "give_up", "glance", "look", "commit_failure", "discard_execution"}
+FAILED = CLAIM | {"start", "execute", "end_early", "glance", "look", "commit_failure", "discard_execution"}
 FILE, FOLDER = "file", "folder+extra"
 
 REACHED = {
@@ -53,11 +53,11 @@ REACHED = {
     ("delete by gc", "orphan", FOLDER): DISPOSED,
     ("delete row", "again", FILE): LOOKED | {"delete_row", "drop"},
     ("delete row", "again", FOLDER): LOOKED | {"delete_row", "drop"},
-    ("register", "first", FILE): LOOKED | {"insert", "upsert", "stat"},
+    ("register", "first", FILE): LOOKED | {"register", "upsert", "stat"},
     ("register", "registered", FILE): LOOKED | {"stat"},
 }
 # Passed only where another process, or an outsider, interferes: see tests/race.
-ELSEWHERE = {"fenced", "reclaim", "take_back", "discard", "vanished", "give_back", "await_sidecar", "wait"}
+ELSEWHERE = {"fenced", "reclaim", "commit_reclaim", "discard", "vanished", "commit_release", "await_sidecar", "wait"}
 QUICK = [("run_or_retrieve", "first", FILE), ("run", "again", FILE), ("delete file", "again", FILE)]
 
 # Steps whose end is not already the beginning of another.
@@ -65,7 +65,7 @@ ENDS = {
     "claim",
     "claim_first",
     "claim_first_many",
-    "commit_transaction",
+    "commit",
     "execute",
     "lift",
     "describe",
@@ -80,22 +80,22 @@ ENDS = {
 ENDS |= {"link", "unlink_t", "move_aside", "spend_slot", "place", "unpublish", "clean", "delete_row"}
 ENDS |= {
     "slot",
-    "mark_deleting",
+    "commit_delete",
     "drop",
     "clear",
     "spend",
-    "release",
-    "insert",
+    "vacate",
+    "register",
     "commit_failure",
     "take",
 }
 # A sweep passes its steps once for each set, and a transaction is begun more than once.
 REPEATED = {("sweep", step): 2 for step in ("execute", "create", "write", "move", "place", "clean")}
-REPEATED |= {("run", "commit_transaction"): 2, ("run", "begin_transaction"): 2, ("run", "publish_locked"): 2}
-REPEATED |= {("delete file", "commit_transaction"): 2, ("delete file", "begin_transaction"): 2}
-REPEATED |= {("delete by gc", "commit_transaction"): 2, ("delete by gc", "begin_transaction"): 2}
+REPEATED |= {("run", "commit"): 2, ("run", "begin_transaction"): 2, ("run", "publish_locked"): 2}
+REPEATED |= {("delete file", "commit"): 2, ("delete file", "begin_transaction"): 2}
+REPEATED |= {("delete by gc", "commit"): 2, ("delete by gc", "begin_transaction"): 2}
 TWICE = {"publish_locked": {"unpublish"}}  # steps that are passed twice only together with one of these others
-TWICE |= {step: {"publish", "release"} for step in ("commit_transaction", "begin_transaction")}
+TWICE |= {step: {"publish", "vacate"} for step in ("commit", "begin_transaction")}
 
 
 for (_operation, _history, _shape), _steps in REACHED.items():
@@ -111,7 +111,7 @@ def matrix():
             for nth in range(1, REPEATED.get((operation, step), 1) + 1):
                 if nth == 2 and step in TWICE and not TWICE[step] & steps:
                     continue
-                ends = step in ENDS and not (step == "execute" and "give_up" in steps)  # there the runner raises
+                ends = step in ENDS and not (step == "execute" and "end_early" in steps)  # there the runner raises
                 for when in ("before", "after") if ends else ("before",):
                     name = f"{'-'.join(combination)}-{when} {step}{'' if nth == 1 else f' {nth}'}"
                     yield pytest.param(*combination, step, when, nth, "kill", marks=marks, id=name)
@@ -143,6 +143,7 @@ def test_a_step_that_is_not_reached_kills_nobody(server, histories):
 
 # On MariaDB, which passes the same steps, `test_every_call` kills before every statement and every change of the disk.
 @pytest.mark.only_on("sqlite", "postgresql")
+@pytest.mark.each("operation", "step", "when", "nth", "do")  # what the earlier result was is of the files, not of SQL
 @pytest.mark.parametrize(("operation", "history", "shape", "step", "when", "nth", "do"), list(matrix()))
 def test_after_a_kill_the_next_process_puts_the_key_in_order(
     server, histories, operation, history, shape, step, when, nth, do

@@ -28,6 +28,7 @@ def matrix():
                 yield pytest.param(*combination, step, when, marks=marks, id=f"{'-'.join(combination)}-{when} {step}")
 
 
+@pytest.mark.each("step", "when")
 @pytest.mark.parametrize(("operation", "history", "shape", "step", "when"), list(matrix()))
 def test_a_process_goes_on_after_an_interrupt(server, histories, operation, history, shape, step, when):
     case = histories(history, shape)

@@ -182,8 +182,8 @@ def do(made, operation, folder):
 
 
 def steadily():
-    """Let a sweep pass the same steps however slow the machine is: only its end publishes, nothing is given back."""
-    claims.CHUNK_SECONDS = outbox.PUBLISH_SECONDS = claims.GIVE_BACK_SECONDS = 300.0
+    """Let a sweep pass the same steps however slow the machine is: only its end publishes, nothing is released."""
+    claims.CHUNK_SECONDS = outbox.PUBLISH_SECONDS = claims.RELEASE_SECONDS = 300.0
 
 
 def suffer(folder, operation, shape, fault=None, trace=None, elsewhere=None, then=(), **options):

@@ -426,7 +426,7 @@ def test_what_a_sweep_had_finished_stays_and_the_next_one_does_the_rest(
     assert [row.n for row in store.sweep(sets(*range(14)))] == list(range(14))
     runs = Counter(acts.ns_in(log))
     assert all(runs[n] == 1 for n in stored), "what was stored did not run again"
-    # In an interrupted sweep a run may have been let go before it began; in a killed one two were under way.
+    # In an interrupted sweep a run may have been released before it began; in a killed one two were under way.
     assert max(runs.values()) <= 2
     wait_until(lambda: acting().check().ok)  # a pool ends what it has begun
 

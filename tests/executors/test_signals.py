@@ -1,4 +1,4 @@
-"""A sweep that is told to end, or is killed: what it has claimed is let go, and what its runs have started ends."""
+"""A sweep that is told to end, or is killed: what it has claimed is released, and what its runs have started ends."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_a_guardian_ends_with_its_sweep_and_one_that_runs_nothing_has_none(actin
 
 
 # ---- what is told to end -----------------------------------------------------------------------------------------
-def check_that_all_is_let_go(acting, tmp_path, interrupted):
+def check_that_all_is_released(acting, tmp_path, interrupted):
     """What was finished is stored, nothing is claimed, not even for another machine, and nothing has failed."""
     assert running(tmp_path) == 0
     store = acting()
@@ -125,7 +125,7 @@ def test_a_sweep_that_is_told_to_end_records_what_is_finished_lets_go_and_dies_b
     wait_until(lambda: 4 in acts.ns_in(log), 60)
     sweeper.process.send_signal(getattr(signal, name))
     assert sweeper.status() == -getattr(signal, name)
-    check_that_all_is_let_go(acting, tmp_path, 4)
+    check_that_all_is_released(acting, tmp_path, 4)
 
 
 @pytest.mark.parametrize("how", [{}, {"options": {"workers": 1}}])
@@ -135,7 +135,7 @@ def test_a_signal_that_comes_twice_as_schedulers_send_it_changes_nothing(start, 
     for name in ("SIGTERM", "SIGTERM", "SIGHUP"):
         sweeper.process.send_signal(getattr(signal, name))
     assert sweeper.status() in (-signal.SIGTERM, -signal.SIGHUP)
-    check_that_all_is_let_go(acting, tmp_path, 4)
+    check_that_all_is_released(acting, tmp_path, 4)
 
 
 def test_a_signal_to_all_processes_of_a_job_is_no_failure_of_a_run(start, acting, log, tmp_path):
@@ -145,7 +145,7 @@ def test_a_signal_to_all_processes_of_a_job_is_no_failure_of_a_run(start, acting
     for pid in (*sweeper.workers(), sweeper.process.pid, *pids):
         os.kill(pid, signal.SIGTERM)
     assert sweeper.status() == -signal.SIGTERM
-    check_that_all_is_let_go(acting, tmp_path, 4)
+    check_that_all_is_released(acting, tmp_path, 4)
 
 
 @BOTH
@@ -155,7 +155,7 @@ def test_a_program_that_a_run_waits_for_ends_with_a_serial_sweep(start, acting, 
     sweeper.process.send_signal(getattr(signal, name))
     assert sweeper.status() == -getattr(signal, name)
     wait_until(lambda: all(map(gone, pids)))
-    check_that_all_is_let_go(acting, tmp_path, 4)
+    check_that_all_is_released(acting, tmp_path, 4)
 
 
 @BOTH
@@ -301,5 +301,5 @@ def test_the_command_line_says_so_and_dies_by_the_signal(tmp_path, name):
     process.send_signal(getattr(signal, name))
     said = process.communicate(timeout=60)[1]
     assert process.returncode == -getattr(signal, name), said
-    assert b"what is finished is stored" in said
+    assert b"finished runs are stored" in said
     assert running(tmp_path) == 0

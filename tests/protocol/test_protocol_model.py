@@ -17,6 +17,7 @@ import protocol_model as model  # noqa: E402  (it is a program of its own, besid
 
 SMALL = [sc for sc in model.SCENARIOS if sum(map(len, sc.ops)) <= 2 and sum(sc[2:9]) + sc.intr <= 2]
 LARGE = [sc for sc in model.SCENARIOS if sc not in SMALL]
+LESSENED = [sc for sc in model.LESSENED if sc not in SMALL]
 QUICK = ["no-reclaim", "commit-first", "no-adopt", "unlocked-look", "rename-outside", "clean-first"]
 
 
@@ -35,7 +36,16 @@ def test_no_interleaving_of_a_small_scenario_breaks_the_protocol(scenario):
     assert steps > states > 20
 
 
+# Every two misfortunes together, of each scenario. The whole of the large ones takes ten times as long.
 @pytest.mark.slow
+@pytest.mark.parametrize("scenario", LESSENED, ids=str)
+def test_no_interleaving_of_two_misfortunes_breaks_the_protocol(scenario):
+    states, steps, trace = model.Model(scenario).check()
+    assert trace == []
+    assert steps > states > 20
+
+
+@pytest.mark.long
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("scenario", LARGE, ids=str)
 def test_no_interleaving_of_a_large_scenario_breaks_the_protocol(scenario):

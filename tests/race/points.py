@@ -189,7 +189,9 @@ def play(made, act, x, runs, at, forced):
     faults += disorder(made)
     del raised
     workers = {space.worker.name for spaces in attempt._free.values() for space in spaces}
-    calls = {name for name, call in process._calls.items() if call.under_way.locked()} - workers
+    calls = {
+        name for name, found in list(process._calls.items()) if (call := found()) and call.under_way.locked()
+    } - workers
     if calls:
         faults.append(f"calls seem to go on: {calls}")
     struck = [where for n, where in enumerate(points.passed, 1) if n in at]

@@ -32,6 +32,7 @@ def end_lease(case):
     place_of(case).execute("UPDATE entropic_ledger SET lease_until = lease_until - 3600")
 
 
+@pytest.mark.each("operation")
 @pytest.mark.parametrize("shape", ["file", "folder+extra"])
 @pytest.mark.parametrize("operation", ["run_or_retrieve", "run"])
 def test_an_owner_that_wakes_up_after_it_was_replaced_returns_the_newer_result(server, case, shape, operation):
@@ -87,6 +88,7 @@ STOPS += [("after", step) for step in ("execute", "lift", "create", "write")]
 
 
 @pytest.mark.slow
+@pytest.mark.each("when", "step")
 @pytest.mark.parametrize("shape", ["file", "folder+extra"])
 @pytest.mark.parametrize("history", ["first", "again"])
 @pytest.mark.parametrize(("when", "step"), STOPS, ids=" ".join)
@@ -111,6 +113,7 @@ def test_an_owner_that_stops_anywhere_and_wakes_up_late_changes_nothing(server, 
 
 
 @pytest.mark.slow
+@pytest.mark.each("step")
 @pytest.mark.parametrize("shape", ["file", "folder+extra"])
 @pytest.mark.parametrize("step", ["write", "publish"])
 def test_a_finished_run_of_a_sleeping_owner_is_published_by_whoever_asks(server, case, step, shape):
@@ -127,6 +130,7 @@ def test_a_finished_run_of_a_sleeping_owner_is_published_by_whoever_asks(server,
 
 
 @pytest.mark.slow
+@pytest.mark.each("step")
 @pytest.mark.parametrize("shape", ["file", "folder+extra"])
 @pytest.mark.parametrize("step", ["finish_delete", "clear", "spend", "release"])
 def test_a_delete_that_wakes_up_late_does_not_take_the_next_result_away(server, case, step, shape):

@@ -350,7 +350,7 @@ def test_threads_that_have_ended_leave_no_session(through, proxy):
 
 def test_a_sweep_through_a_pool_of_threads_has_one_connection(through, proxy, runner, monkeypatch):
     # What another thread does in the place of one that is late, however loaded the machine is.
-    for name in ("outbox.PUBLISH_SECONDS", "claims.GIVE_BACK_SECONDS"):
+    for name in ("outbox.PUBLISH_SECONDS", "claims.RELEASE_SECONDS"):
         monkeypatch.setattr(f"entropic.sweep.{name}", 300.0)
     monkeypatch.setattr("entropic.db.server.IDLE_SECONDS", 60.0)
     store = through()

@@ -20,6 +20,7 @@ def run_once(folder: Any, ns: list[int]) -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.each
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("call", ["servers.crowd:sweep", "servers.crowd:ask"])
 def test_100_processes_share_a_server_that_takes_a_dozen_connections(small_server, children, tmp_path, call):
@@ -48,6 +49,7 @@ def test_a_few_processes_run_each_of_some_shared_sets_once(place, children, open
 
 
 @pytest.mark.slow
+@pytest.mark.each
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("call", ["servers.crowd:sweep", "servers.crowd:ask"])
 def test_32_processes_run_each_of_200_shared_sets_once(place, children, open_store, tmp_path, call):

@@ -1,4 +1,4 @@
-"""Short runs travel together, long ones alone, and what has not begun is given back."""
+"""Short runs travel together, long ones alone, and what has not begun is recalled."""
 
 from types import SimpleNamespace
 

@@ -38,11 +38,16 @@ HANGS = {
 }
 
 
+# What a test may ask of pytest-timeout: an error in the main thread, or the end of the process.
+METHODS = [(where, "signal") for where in HANGS] + [("in Python", "thread")]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("where", HANGS)
-def test_a_test_that_hangs_fails_the_run(tmp_path, where):
+@pytest.mark.parametrize(("where", "method"), METHODS)
+def test_a_test_that_hangs_fails_the_run(tmp_path, where, method):
     (tmp_path / "test_hangs.py").write_text(TESTS.format(hang=HANGS[where]))
     settings = ["-c", ROOT / "pyproject.toml", "--rootdir", tmp_path, "-o", "timeout=1", "-o", "backstop=1"]
+    settings += ["-o", f"timeout_method={method}"]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "backstop", "-n", "2", *settings, tmp_path],
         env={**os.environ, "PYTHONPATH": str(ROOT / "tests")},
@@ -54,7 +59,9 @@ def test_a_test_that_hangs_fails_the_run(tmp_path, where):
     )
     assert done.returncode == 1, done.stdout + done.stderr
     assert "FAILED test_hangs.py::test_that_hangs" in done.stdout
-    if where == "in Python":
+    if method == "thread":
+        assert "worker 'gw" in done.stdout, "it ended with the process of the test"
+    elif where == "in Python":
         assert "1 failed, 8 passed" in done.stdout, "the others have run"
     else:
         assert "most recent call first" in done.stderr, "it says where it hung"

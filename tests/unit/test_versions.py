@@ -32,4 +32,4 @@ def test_another_version_is_named_with_its_worker(worker, said):
         _check_versions(client(**worker))
     assert said in str(raised.value)
     assert "tcp://1:2" in str(raised.value)
-    assert "install the same there" in str(raised.value)
+    assert "install these there" in str(raised.value)

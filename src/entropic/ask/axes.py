@@ -13,6 +13,7 @@ from entropic.ask.columns import Column, columns
 from entropic.errors import ParameterError
 from entropic.params.fields import unknown_key
 from entropic.params.model import Base, Schema
+from entropic.support.show import counted
 
 RUN = "run"
 _SORTED = {"boolean", "integer", "float", "decimal", "datetime", "date", "time", "duration"}
@@ -78,7 +79,7 @@ def grid(rows: Sequence[Base], model: type[Base], dims: str | Sequence[str] | No
         If two runs lie at one place, if the grid would be almost empty, or if a dimension is no parameter.
     """
     if not rows:
-        raise ParameterError("there are no runs, so there is nothing to make an array of")
+        raise ParameterError("there are no runs to make an array of")
     schema = Schema(model)
     params = [levels(column) for column in columns(rows, model, False) if column.name in schema.fields]
     differing = [one for one in params if len(one) > 1]
@@ -159,8 +160,8 @@ def _refuse_sparse(spanning: Sequence[Levels], count: int) -> None:
     cells = math.prod(map(len, spanning))
     if cells > _FEW and cells > _SPARSE * count:
         raise ParameterError(
-            f"{count:,} runs fill only {count / cells:.2g} of the {cells:,} places of {_spell(spanning)}; "
-            f"{_sampled()}, or name the dimensions that you want: dims=[...]"
+            f"{counted(count, 'run')} would fill only {count / cells:.2g} of the {cells:,} cells of "
+            f"{_spell(spanning)}; {_sampled()}, or name the dimensions that you want: dims=[...]"
         )
 
 
@@ -168,13 +169,13 @@ def refuse_large(found: Grid, count: int, cell_bytes: int, most_bytes: int) -> N
     """Refuse a grid that is mostly empty and takes much memory all the same."""
     if found.cells > 10 * count and found.cells * cell_bytes > most_bytes:
         raise ParameterError(
-            f"an array of {' x '.join(f'{size:,}' for size in found.shape)} places would be almost empty: there are "
-            f"{count:,} runs for {found.cells:,} places of {cell_bytes:,} bytes; {_sampled()}, or select fewer"
+            f"an array of {' x '.join(f'{size:,}' for size in found.shape)} cells would be almost empty: there are "
+            f"{counted(count, 'run')} for {found.cells:,} cells of {cell_bytes:,} bytes; {_sampled()}, or select fewer"
         )
 
 
 def _sampled() -> str:
-    return f"if the runs are a sample and not a grid, lay them along one dimension with dims={RUN!r}"
+    return f"if the runs are a sample and not a grid, put them along one dimension with dims={RUN!r}"
 
 
 def _spell(several: Sequence[Levels]) -> str:
@@ -194,12 +195,13 @@ def _refuse_repeated(
             continue
         at = ", ".join(f"{one.name}={one.values[code]}" for one, code in zip(spanning, place, strict=True))
         if rows[first].id == rows[i].id:
-            raise ParameterError(f"the run {rows[i].id} ({at}) is there twice; give each run once")
+            raise ParameterError(f"the run {rows[i].id} ({at}) appears twice; pass each run once")
         apart = [one.name for one in differing if one.codes[first] != one.codes[i]]
-        more = f": they differ in {', '.join(apart)}; add that to dims" if apart else ", with ids of their own"
+        cell = f"the same cell ({at})" if at else "the only cell of the array"
+        why = f"they differ in {', '.join(apart)}: add that to dims," if apart else "only their ids differ:"
         raise ParameterError(
-            f"the runs {rows[first].id} and {rows[i].id} both lie at {at or 'the one place that there is'}{more}, or "
-            f"select fewer, or lay them along one dimension with dims={RUN!r}"
+            f"the runs {rows[first].id} and {rows[i].id} belong in {cell}; {why} select fewer runs, or put them along "
+            f"one dimension with dims={RUN!r}"
         )
 
 

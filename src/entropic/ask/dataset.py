@@ -211,13 +211,13 @@ class Cells:
     def _values(self, np: Any, row: Base) -> Any:
         one = self._one_of(row)
         if one is None or one.values.shape != self._inner:
-            shape = "no such variable" if one is None else f"the shape {one.values.shape}"
-            raise LoadError(f"{self._name!r} of {row.id} has {shape}, and that of the first run {self._inner}")
+            there = "is missing" if one is None else f"has the shape {one.values.shape}"
+            raise LoadError(f"{self._name!r} {there} in the run {row.id}, and has the shape {self._inner} in the first")
         values = self._converted(np, one.values)
         if values is None:
             raise LoadError(
-                f"{self._name!r} of {row.id} is {one.values.dtype}, and that of the first run became {self.dtype}, "
-                "which does not hold it as it is; write one type in all results, or leave lazy=True out"
+                f"{self._name!r} is {one.values.dtype} in the run {row.id}, but became {self.dtype} by the first run, "
+                "which does not hold it unchanged; write one type in all results, or leave lazy=True out"
             )
         return values
 

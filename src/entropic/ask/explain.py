@@ -23,8 +23,8 @@ _CALLED: dict[State, str] = {
     "stored": "a hit",
     "missing": "a miss",
     "running": "running",
-    "failed": "a miss that failed before",
-    "lost": "a miss whose result is lost",
+    "failed": "a miss, and its last run failed",
+    "lost": "a miss, as its result is lost",
     "collision": "a collision of keys",
 }
 
@@ -40,18 +40,18 @@ class Explanation:
     id, canonical : str
         The key, and the text that it was made from; empty if the params gave the key themselves.
     state : str
-        `"stored"`: a hit. `"missing"`, `"failed"` (the last time) or `"lost"` (the result file is gone, or has been
-        changed): it would run. `"running"`: it would be waited for. `"collision"`: another set has this key.
+        `"stored"`: a hit. `"missing"`, `"failed"` (the last time) or `"lost"` (the result file is gone or was changed):
+        the set would run. `"running"`: the call would wait for it. `"collision"`: another set has this key.
     reason : str
         A sentence.
     result_file : str or None
-        Where the result lies, or should.
+        Where the result is, or should be.
     owner : Owner or None
         Who runs it now.
     failure : Failure or None
-        What is recorded of its last failure.
+        Its last failure, if that is recorded.
     nearest : list of Nearest
-        On a miss, the stored sets that differ the least, and in what.
+        On a miss, the most similar stored sets, and how they differ.
     """
 
     model: str
@@ -123,7 +123,7 @@ def explain(context: StoreContext[Any], params: Mapping[str, Any]) -> Explanatio
 def _state(context: StoreContext[Any], raw: Any, claim: Claim | None) -> tuple[State, str]:
     runs = claim if claim is not None and claim.state == RUNNING else None
     if runs is not None and context.is_finished(runs.id, runs.attempt):
-        return "stored", "its run has ended, and the next call records it"
+        return "stored", "its run has finished, and the next call records it"
     look = lookup.ABSENT if raw is None else lookup.classify(context, raw)
     if raw is not None and isinstance(look, Suspect):
         look = lookup.look_again(context, {context.rows.id_of(raw): raw})[context.rows.id_of(raw)]
@@ -131,11 +131,11 @@ def _state(context: StoreContext[Any], raw: Any, claim: Claim | None) -> tuple[S
     alive = runs is not None and not runs.dead
     if isinstance(look, Hit):
         again = f"; it is being run again by {_who(runs)}" if runs is not None and alive else ""
-        return "stored", f"its row is there, and its file is as it was recorded{again}"
+        return "stored", f"its row is stored, and its file is as recorded{again}"
     if raw is not None and lookup.only_mtime_differs(context, raw):
         return (
             "stored",
-            "its row is there, and its file, which has its size and another time than recorded (a copy, say)",
+            "its row is stored, and its file has the recorded size, but another time (it may be a copy)",
         )
     if runs is not None and alive:
         return "running", whom(runs).removeprefix("which ")
@@ -144,7 +144,7 @@ def _state(context: StoreContext[Any], raw: Any, claim: Claim | None) -> tuple[S
     if claim is not None and claim.failed:
         return "failed", "its last run failed, and none has succeeded since"
     if runs is not None:
-        return "missing", f"its run by {_who(runs)} has not come to an end: that process is gone"
+        return "missing", f"its run by {_who(runs)} never ended: that process is gone"
     return "missing", "no run of it is stored"
 
 

@@ -12,7 +12,7 @@ from entropic.files import logs
 from entropic.files.sidecar import BROKEN, unpacked
 from entropic.params.model import naive_utc
 from entropic.protocol.context import StoreContext
-from entropic.support.show import html_table, one_line, visible
+from entropic.support.show import duration, html_table, one_line, visible
 
 MOST_SHOWN = 50  # in a notebook
 Sets = Mapping[str, Any] | Iterable[Mapping[str, Any]]
@@ -25,10 +25,10 @@ class Failure:
     Attributes
     ----------
     id, params : str, dict
-        Which one. Where what is known of its values would be another key, `params` holds the `id`, too: what is run
-        again is in any case what failed.
+        Which set failed. If its values alone would make another key, `params` contains the `id`, too, so that running
+        `params` again always runs what failed.
     error_type, message, traceback : str
-        What it raised; `WorkerDied` or `RunTimeout` if its process ended or was ended.
+        What it raised; `WorkerDied` or `RunTimeout` if its process died or was killed.
     host, pid : str, int
         Where it ran.
     started_at : datetime
@@ -38,7 +38,7 @@ class Failure:
     attempt : str
         The name of the attempt.
     log_file : Path or None
-        What it printed, if it ran in a worker process and printed anything.
+        The file with its output, if it ran in a process of `workers` and printed anything.
     """
 
     id: str
@@ -55,9 +55,9 @@ class Failure:
 
     def __str__(self) -> str:
         when = f"{self.started_at:%Y-%m-%d %H:%M:%S} UTC"
-        log = f"; it printed to {self.log_file}" if self.log_file and str(self.log_file) not in self.message else ""
-        how = f"{self.error_type}: {self.message} after {self.elapsed_seconds:.3g} s"
-        where = f"{self.host} (pid {self.pid}), begun {when}{log}"
+        log = f"; its output is in {self.log_file}" if self.log_file and str(self.log_file) not in self.message else ""
+        how = f"{self.error_type}: {self.message} after {duration(self.elapsed_seconds)}"
+        where = f"{self.host} (pid {self.pid}), started {when}{log}"
         return visible(f"{one_line(self.id)} {self.params!r:.200} raised {how} on {where}")
 
     def __repr__(self) -> str:
@@ -116,6 +116,6 @@ def _is_key_of(context: StoreContext[Any], params: Mapping[str, Any], id: str) -
 
 
 def log_file(context: StoreContext[Any], id: str) -> Path | None:
-    """Return the file of what the last run of a key printed in a worker process, if it did."""
+    """Return the file with what the last run of a key printed in a process of `workers`, if there is one."""
     found = logs.find(context.staging, context.key_of(id))
     return None if found is None else Path(found)

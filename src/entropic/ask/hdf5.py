@@ -97,7 +97,7 @@ class _Bounds:
         if not is_inside(found, self._folder):
             self.refuse(name, f"is a virtual data set of {other}, a file outside of the folder of the result")
         if not os.path.isfile(found):
-            refuse(self._path, f"lacks a part: {name!r} is a virtual data set of {other}, which is not there")
+            refuse(self._path, f"is incomplete: {name!r} is a virtual data set of {other}, which is missing")
         if (found, dataset) not in self._seen:
             self._seen.add((found, dataset))
             with self._h5py.File(found, "r") as source:
@@ -120,7 +120,7 @@ class _Bounds:
                 self.refuse(name, f"is a virtual data set behind a link into another file, {link.filename}")
             else:
                 lost = f"{dataset} of {os.path.basename(file.filename)}"
-                refuse(self._path, f"lacks a part: {name!r} is a virtual data set of {lost}, which is not there")
+                refuse(self._path, f"is incomplete: {name!r} is a virtual data set of {lost}, which is missing")
         if isinstance(where, self._h5py.Dataset):
             self.check(name, where)
 

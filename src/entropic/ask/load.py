@@ -19,7 +19,7 @@ def load(context: StoreContext[Any], what: Base | Mapping[str, Any], loader: Loa
         row = run.retrieve(context, what)
         if row is None:
             raise ResultMissingError(
-                f"there is no result of {context.describe(what, context.hasher(what))}; run_or_retrieve makes one"
+                f"there is no result of {context.describe(what, context.hasher(what))}; run_or_retrieve runs it"
             )
         return load_row(row, loader)
     if not isinstance(what, schema.model):

@@ -26,7 +26,7 @@ _ABSENT = object()
 
 @dataclass(frozen=True, slots=True)
 class Nearest:
-    """A stored set: its key, its values, and in what it differs from the one that was asked for."""
+    """A stored set: its key, its values, and how it differs from the one that was asked for."""
 
     id: str
     params: dict[str, Any]
@@ -94,7 +94,7 @@ def _differences(
         for name, value in stored.items()
         if name in params and not same(fitted[name], value) and not same(params[name], value)
     ]
-    return apart or tells_apart(context, params, stored, id) or [f"the same values, stored as {id!r}"]
+    return apart or tells_apart(context, params, stored, id) or [f"the same values, stored under the id {id!r}"]
 
 
 def tells_apart(context: StoreContext[Any], params: Mapping[str, Any], stored: Mapping[str, Any], id: str) -> list[str]:
@@ -149,8 +149,8 @@ def _as_other_types(value: Any) -> Iterator[Any]:
 
 def _sentence(name: str, given: Any, other: Any, stored: Any) -> str:
     if given is _ABSENT:
-        return f"{name}: left out, stored with {brief(stored)} given"
+        return f"{name}: not given, stored with {brief(stored)} given"
     if other is _ABSENT:
-        return f"{name}: {brief(given)} is given, stored with {name} left out"
+        return f"{name}: {brief(given)} is given, stored without {name}"
     shown = f"{other!r:.60}" if isinstance(other, float | str) else brief(other)
     return f"{name}: {brief(given)} is {type(given).__name__}, stored {shown}"

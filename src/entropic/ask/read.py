@@ -59,16 +59,16 @@ def read(path: str, loader: Loader | None = None, only: Names = None) -> Any:
             reason = "holds Python objects, and reading those would unpickle them, which can run any code"
             raise LoadError(f"{path} {reason}; write numbers or text, or {OWN_LOADER}") from error
         raise LoadError(
-            f"{path} cannot be read as its name says: {type(error).__name__}: {error}; if that is another format, "
+            f"{path} cannot be read as its suffix says: {type(error).__name__}: {error}; if the format is another, "
             f"{OWN_LOADER}"
         ) from error
 
 
 def _why_not(name: str) -> str:
     if name.endswith(_PICKLES):
-        return "may be a pickle, which is not read, since that can run any code"
+        return "may be a pickle, which is not read, since reading it can run any code"
     suffix = os.path.splitext(name)[1]
-    return f"has a name that ends with {suffix!r}, which no reader here is for"
+    return f"cannot be read: there is no reader for {suffix!r}"
 
 
 def _npy(path: str, _: Names) -> Any:

@@ -22,17 +22,17 @@ _HIDDEN = ("result_file", "created_at", "custom_data")
 
 
 class Runs(list[ModelT], Generic[ModelT]):
-    """A list of rows that becomes a table, a labelled array, or the results themselves.
+    """A list of rows that can become a table, a labelled array, or the results themselves.
 
-    It is a `list` in every respect; slices, sums and copies of it are `Runs` again, and it pickles. Make one of rows
-    that you have chosen yourself with `Runs(rows)`.
+    It is a `list` in every respect; slices, sums and copies of it are `Runs` again, and it can be pickled. `Runs(rows)`
+    makes one from rows that you have chosen yourself.
 
     Parameters
     ----------
     rows
         Rows of one model.
     model
-        Their class; needed only where there may be no rows.
+        The class of the rows; needed only if there may be none.
     loader
         What reads a result file, as of `Store(..., loader=...)`.
     """
@@ -56,10 +56,10 @@ class Runs(list[ModelT], Generic[ModelT]):
         kinds = {type(row) for row in self}
         if len(kinds) > 1:
             names = ", ".join(sorted(kind.__name__ for kind in kinds))
-            raise ParameterError(f"these rows are of several models ({names}); take those of one")
+            raise ParameterError(f"these rows belong to several models ({names}); take those of one")
         found = next(iter(kinds), self._model)
         if found is None:
-            raise ParameterError("there are no rows, so nothing says which model they are of: Runs(rows, model=...)")
+            raise ParameterError("there are no rows that tell the model; name it: Runs(rows, model=...)")
         return found
 
     # ---- results -----------------------------------------------------------------------------------------------
@@ -76,21 +76,21 @@ class Runs(list[ModelT], Generic[ModelT]):
     ) -> "xarray.Dataset":
         """Return the results as a labelled array over the parameters that differ.
 
-        Each parameter that differs is a dimension, with its values as coordinates: numbers and times sorted, the rest
-        in the order of the rows. Parameters that change together (a zipped sweep) share the dimension of the first of
-        them. The others are attributes. Where no run is, there is NaN; whole numbers and booleans become floats for
-        it. A result that is one number or array is called `result`; the arrays of `.npz`, HDF5, NetCDF and Zarr, the
-        entries of JSON and the columns of tables keep their names, and NetCDF and Zarr their dimensions and
-        coordinates. What has the name of a parameter gets `result_` before it.
+        Each parameter that differs becomes a dimension with its values as coordinates: numbers and times sorted, the
+        others in the order of the rows. Parameters that change together (a zipped sweep) share the dimension of the
+        first of them. The others become attributes. Cells without a run hold NaN; whole numbers and booleans become
+        floats then. A result that is a single number or array is called `result`; the arrays of `.npz`, HDF5, NetCDF
+        and Zarr, the entries of JSON and the columns of tables keep their names, and NetCDF and Zarr their dimensions
+        and coordinates. A variable with the name of a parameter gets the prefix `result_`.
 
         Parameters
         ----------
         dims
-            The parameters that span the array, in this order; what else differs goes along as coordinates. `"run"`
-            for one dimension of runs, for a sample that fills no grid.
+            The parameters that span the array, in this order; others that differ become coordinates. `"run"` puts all
+            runs along one dimension, for a sample that does not fill a grid.
         variables
-            The names of what to take from the results, and of custom data, such as
-            `"custom_data.elapsed_seconds"`; None for all of the results, an empty list for none.
+            The variables of the results, and fields of custom data such as `"custom_data.elapsed_seconds"`; None for
+            all variables of the results, an empty list for none.
         lazy
             Whether to return Dask arrays, which load a result when it is needed; names, shapes, types and
             coordinates are then those of the first result.
@@ -98,9 +98,9 @@ class Runs(list[ModelT], Generic[ModelT]):
         Raises
         ------
         LoadError
-            If a result cannot be read, or has another shape than that of another run.
+            If a result cannot be read, or if shapes differ between runs.
         ParameterError
-            If two runs lie at one place, or the runs fill almost nothing of their grid.
+            If two runs belong in the same cell, or if the runs would fill almost nothing of the grid.
         """
         from entropic.ask.dataset import to_xarray  # here, as below: they would slow down every `import entropic`
 
@@ -108,15 +108,15 @@ class Runs(list[ModelT], Generic[ModelT]):
 
     # ---- tables ------------------------------------------------------------------------------------------------
     def to_pandas(self, custom_data: bool = False) -> "pandas.DataFrame":
-        """Return the rows as a data frame, with the types of the model's columns, also where there are no rows.
+        """Return the rows as a data frame, with the types of the model's columns, even if there are no rows.
 
-        Enumerations are categories, called as the database calls them: by their names. Dates and times are
+        Enumerations are categories of their names, as in the database. Dates and times are
         `datetime64`, whole numbers that may be missing `Int64`; decimals, bytes and JSON stay Python objects.
 
         Parameters
         ----------
         custom_data
-            Whether its fields become columns, such as `custom_data.elapsed_seconds`; else it is left out.
+            Whether its fields become columns, such as `custom_data.elapsed_seconds`; otherwise it is left out.
         """
         from entropic.ask import columns, frames
 
@@ -129,7 +129,7 @@ class Runs(list[ModelT], Generic[ModelT]):
         return frames.to_polars(columns.columns(self, self.model, custom_data))
 
     def to_arrow(self, custom_data: bool = False) -> "pyarrow.Table":
-        """Return the rows as an Arrow table, with the types of the model's columns, also where there are no rows.
+        """Return the rows as an Arrow table, with the types of the model's columns, even if there are no rows.
 
         Enumerations are dictionaries of their names, decimals `decimal128`, times in microseconds; UUIDs and JSON are
         text, and so are the values of types that Arrow does not have.
@@ -137,7 +137,7 @@ class Runs(list[ModelT], Generic[ModelT]):
         Parameters
         ----------
         custom_data
-            Whether its fields become columns, such as `custom_data.elapsed_seconds`; else it is left out.
+            Whether its fields become columns, such as `custom_data.elapsed_seconds`; otherwise it is left out.
         """
         from entropic.ask import columns, frames
 

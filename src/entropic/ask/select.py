@@ -26,7 +26,7 @@ def select(
 ) -> list[ModelT]:
     """Return the rows that meet all conditions, in order, by one query."""
     if limit is not None and (type(limit) is not int or not 0 <= limit < 2**63):
-        raise ParameterError(f"limit is a number of rows below 2**63, not {spelled(limit)}")
+        raise ParameterError(f"limit must be a number of rows below 2**63, not {spelled(limit)}")
     query = matching(context, where, equals).order_by(*_order(context, order_by)).limit(limit)
     raws = fetch(context.database, query)
     with paused():
@@ -91,8 +91,8 @@ def _condition(schema: Schema, given: Any) -> Any:
     clause = _clause(given)
     if clause is None:
         raise ParameterError(
-            f"a condition of select compares columns, such as {_example(schema)}, and this is {given!r:.80}; for "
-            "equality use keywords, such as select(name=value)"
+            f"a condition of select must compare columns, as in {_example(schema)}, and this is {given!r:.80}; for "
+            "equality use keywords, as in select(name=value)"
         )
     return clause
 
@@ -112,7 +112,7 @@ def _refuse_other_tables(schema: Schema, query: "sa.Select[Any]") -> None:
     others = [getattr(one, "name", None) or str(one) for one in query.get_final_froms()[1:]]
     if others:
         raise ParameterError(
-            f"select of {schema.name} got a column of {', '.join(map(repr, others))}, and not of its own table "
+            f"select of {schema.name} got a column of {', '.join(map(repr, others))}, which is not its own table "
             f"{schema.table_name!r}; use the columns of {schema.name}, or exists() for a condition on others"
         )
 
@@ -149,7 +149,9 @@ def _close(column: Any, value: Any) -> Any:
 
 def _custom(context: StoreContext[Any], fields: Any) -> Iterator[Any]:
     if not isinstance(fields, Mapping):
-        raise ParameterError(f"custom_data takes a dict of its fields, such as custom_data={{'tag': 'x'}}: {fields!r}")
+        raise ParameterError(
+            f"custom_data takes a dict of its fields, such as custom_data={{'tag': 'x'}}, not {fields!r}"
+        )
     for name, given in fields.items():
         yield custom(context, name, given)
 
@@ -160,7 +162,7 @@ def custom(context: StoreContext[Any], name: str, given: Any) -> Any:
         value = as_json(given, name)
         number = float(value) if isinstance(value, int | float) else 0.0
     except (TypeError, ValueError, OverflowError) as error:
-        raise ParameterError(f"custom_data[{name!r}]={spelled(given)} cannot be asked for: {error}") from None
+        raise ParameterError(f"custom_data[{name!r}]={spelled(given)} cannot be compared: {error}") from None
     part, dialect = context.schema.table.c.custom_data[name], context.database.dialect
     if isinstance(value, bool):
         return careful(part.as_boolean() == value, dialect)
@@ -176,7 +178,7 @@ def custom(context: StoreContext[Any], name: str, given: Any) -> Any:
     if value is None:
         return part.as_string().is_(None)
     raise ParameterError(
-        f"custom_data[{name!r}] is asked for as {type(value).__name__}, which databases do not compare; give "
+        f"custom_data[{name!r}] is a {type(value).__name__}, which databases do not compare; give "
         "numbers, text, True, False or None, or a condition on a part of it"
     )
 
@@ -207,6 +209,6 @@ def _by_clause(schema: Schema, given: Any) -> Any:
     clause = _clause(given)
     if clause is None:
         raise ParameterError(
-            f"order_by takes columns of {schema.name}, and their names ('-created_at': downwards); not {given!r:.80}"
+            f"order_by takes columns of {schema.name} or their names ('-created_at' for descending), not {given!r:.80}"
         )
     return clause

@@ -38,7 +38,7 @@ class Stack:
             raise LoadError(
                 f"{self._name!r} has the shape {_shape(one)} in the run {row.id}, and {_shape(first)} in {self._id}: "
                 "an array of both would be ragged; choose other variables with variables=[...], let the runner (or "
-                "Store(..., loader=...)) pad or cut them to one shape, or go through load() one by one"
+                "Store(..., loader=...)) pad or cut them to one shape, or load() them one by one"
             )
         if self._values is None:
             if equal(np, one.values, first.values):
@@ -63,7 +63,7 @@ class Stack:
             raise LoadError(
                 f"{self._name!r} of the run {row.id} cannot be in one array with that of {self._id} and others: "
                 f"{error}; choose other variables with variables=[...], let the runner (or Store(..., loader=...)) "
-                "write them alike, or go through load() one by one"
+                "write them alike, or load() them one by one"
             ) from error
         if mine.dtype != self._values.dtype:
             self._values = self._np.empty(self._values.shape, mine.dtype)

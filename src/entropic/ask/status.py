@@ -21,7 +21,7 @@ SAMPLE = 1_000  # newest rows whose times are looked at
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What a store holds now, and what goes on.
+    """What a store holds now, and what is going on.
 
     Attributes
     ----------
@@ -34,7 +34,7 @@ class Status:
     failed : int
         Sets that failed and have not succeeded since.
     running : dict
-        Who runs a key now, by key.
+        Who runs each key that is running now.
     dead : list of str
         Keys claimed by a process that is gone; they run again when they are asked for.
     first, last : datetime or None

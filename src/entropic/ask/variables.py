@@ -143,7 +143,7 @@ def _array(np: Any, name: str, value: Any, path: str) -> Variable:
     if array.dtype == object and not all(isinstance(one, str) for one in array.flat):
         raise LoadError(_no_array(name, path, f"it holds {type(value).__name__} that are neither numbers nor text"))
     if array.dtype.kind == "V":
-        raise LoadError(_no_array(name, path, "its fields have no single type"))
+        raise LoadError(_no_array(name, path, "its fields have different types"))
     return Variable(tuple(f"{name}_{i}" for i in range(array.ndim)), array)
 
 

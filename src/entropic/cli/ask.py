@@ -7,20 +7,20 @@ import typer
 
 from entropic.cli.choices import key_of
 from entropic.cli.command import command
-from entropic.cli.errors import FINE, FOUND
+from entropic.cli.errors import FINE, FOUND, UsageError
 from entropic.cli.look import Json, failure_record
 from entropic.cli.output import cell, put, put_json, put_json_rows, put_pairs, put_table, put_traceback
 from entropic.cli.reflect import by_values
 from entropic.cli.values import params
 from entropic.cli.work import Grid, sets
 from entropic.store import Store
-from entropic.sweep.plan import duration
+from entropic.support.show import counted, duration
 from entropic.upkeep.disposal import amount
 
 
 @command("status", "[STORE]", "entropic status model.py:store", looks=True)
 def status(store: Store[Any], words: list[str], as_json: Json = False) -> int:
-    """Say what is stored, what runs where, what failed, and how fast."""
+    """Show what is stored, what is running and where, what failed, and how fast it goes."""
     no_words(words)
     found = store.status()
     if as_json:
@@ -29,16 +29,17 @@ def status(store: Store[Any], words: list[str], as_json: Json = False) -> int:
         put_json({**record, "running": running, "results_dir": store.results_dir})
         return FINE
     put(repr(store))
-    pairs: list[tuple[str, Any]] = [("stored", f"{found.stored:,} rows, {amount(found.size)}")]
+    pairs: list[tuple[str, Any]] = [("stored", f"{counted(found.stored, 'row')}, {amount(found.size)}")]
     if found.last is not None:
-        pairs.append(("made", f"{cell(found.first)} to {cell(found.last)} UTC"))
-        pairs.append(("lately", f"{found.last_minute:,} in the last minute, {found.last_hour:,} in the last hour"))
+        pairs.append(("stored from", f"{cell(found.first)} to {cell(found.last)} UTC"))
+        pairs.append(("recently", f"{found.last_minute:,} in the last minute, {found.last_hour:,} in the last hour"))
     if found.seconds is not None:
         pairs.append(("a run takes", duration(found.seconds)))
-    pairs.append(("failed", f"{found.failed:,}" + (": entropic failed" if found.failed else "")))
+    pairs.append(("failed", f"{found.failed:,}" + (" (`entropic failed` shows why)" if found.failed else "")))
     pairs.append(("running", f"{len(found.running):,}"))
     if found.dead:
-        pairs.append(("given up", f"{len(found.dead):,} of processes that are gone: they run again when asked for"))
+        again = "it runs" if len(found.dead) == 1 else "they run"
+        pairs.append(("dead claims", f"{len(found.dead):,}: the process is gone, and {again} again when asked for"))
     put_pairs(pairs)
     if found.running:
         rows = [[key, owner.host, owner.pid, owner.since] for key, owner in found.running.items()]
@@ -49,19 +50,20 @@ def status(store: Store[Any], words: list[str], as_json: Json = False) -> int:
 
 def no_words(words: list[str]) -> None:
     """Refuse words where there is nothing to name."""
-    from entropic.cli.choices import keys_only
+    if words:
+        raise UsageError(
+            f"this command takes a store and nothing else, so {words[0]!r} has no meaning here; leave it out"
+        )
 
-    keys_only(words, 0, 0, "no more than the store")
 
-
-Short = Annotated[bool, typer.Option("--short", help="a line each, without tracebacks")]
+Short = Annotated[bool, typer.Option("--short", help="One line each, without tracebacks.")]
 
 
 @command("failed", "[STORE] [KEY]...", "entropic failed model.py:store --short", looks=True)
 def failed(store: Store[Any], words: list[str], short: Short = False, as_json: Json = False) -> int:
     """Show what failed and has not succeeded since, with tracebacks.
 
-    Exits with 1 if there is anything.
+    Exits with 1 if anything has.
     """
     found = store.failures()
     if words:
@@ -73,15 +75,15 @@ def failed(store: Store[Any], words: list[str], short: Short = False, as_json: J
         put("nothing failed")
     elif short:
         rows = [[one.id, _said(one.params), f"{one.error_type}: {one.message}", one.started_at] for one in found]
-        put_table(["id", "params", "error", "begun (UTC)"], rows)
+        put_table(["id", "params", "error", "started (UTC)"], rows)
     else:
         for failure in found:
             put(f"{cell(failure.id)}  {_said(failure.params)}")
             when, host = cell(failure.started_at), f"{cell(failure.host)} (pid {failure.pid})"
-            put(f"begun {when} UTC on {host}, failed after {duration(failure.elapsed_seconds)}")
+            put(f"started {when} UTC on {host}, failed after {duration(failure.elapsed_seconds)}")
             put_traceback(failure.error_type, failure.message, failure.traceback)
-            put(f"  what it printed: {cell(failure.log_file)}\n" if failure.log_file else "")
-        put(f"{len(found):,} failed; `entropic retry` runs them again")
+            put(f"  its output: {cell(failure.log_file)}\n" if failure.log_file else "")
+        put(f"{len(found):,} failed; `entropic retry` runs {'it' if len(found) == 1 else 'them'} again")
     return FOUND if found else FINE
 
 
@@ -96,7 +98,7 @@ def _said(values: dict[str, Any]) -> str:
     looks=True,
 )
 def plan(store: Store[Any], words: list[str], grid: Grid = None, as_json: Json = False) -> int:
-    """Say what a sweep would find and do.
+    """Show what a sweep would find and do; run nothing.
 
     Exits with 1 if anything is left to run.
     """
@@ -120,9 +122,7 @@ def explain(store: Store[Any], words: list[str], as_json: Json = False) -> int:
     (asked,) = by_values(store, [given := params(store, words)])
     found: Any = store.explain(asked)
     if asked is not given:
-        found = replace(
-            found, reason=f"{found.reason} (its key, which only the script can make, is that of these values)"
-        )
+        found = replace(found, reason=f"{found.reason} (found by its values, as only the script can make its key)")
     if as_json:
         put_json({name: getattr(found, name) for name in found.__slots__})
     else:

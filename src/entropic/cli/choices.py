@@ -20,17 +20,20 @@ def key_of(store: Store[Any], typed: str, known: Sequence[str] = ()) -> str:
     found |= {id for id in known if id.startswith(typed)}
     found = {id for id in found if id.startswith(typed)}  # some databases do not tell A from a
     if not found:
-        end(FOUND, f"entropic: there is no key {typed!r} in {store._context.schema.name}; see `entropic ls`")
+        end(
+            FOUND,
+            f"entropic: no key of {store._context.schema.name} begins with {typed!r}; `entropic ls` lists the keys",
+        )
     if len(found) > 1:
         some = ", ".join(map(cell, sorted(found)[:MOST])) + (", ..." if len(found) > MOST else "")
-        raise UsageError(f"{typed!r} is the beginning of several keys: {some}")
+        raise UsageError(f"several keys begin with {typed!r}: {some}; give more of the one that you mean")
     return found.pop()
 
 
 def keys_only(words: list[str], least: int, most: int | None, what: str) -> list[str]:
     """Return the words if they are as many keys as they must be."""
     if len(words) < least or (most is not None and len(words) > most):
-        raise UsageError(f"give {what}; {len(words)} {'was' if len(words) == 1 else 'were'} given")
+        raise UsageError(f"give {what}; you gave {len(words) or 'none'}")
     return words
 
 

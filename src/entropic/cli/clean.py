@@ -14,9 +14,10 @@ from entropic.cli.output import cell, put, put_json
 from entropic.cli.values import filters, seconds, size
 from entropic.files.measure import measure
 from entropic.store import Store
+from entropic.support.show import counted
 from entropic.upkeep.disposal import Disposal, amount
 
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
 
 
 def sure(yes: bool) -> None:
@@ -24,7 +25,7 @@ def sure(yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        end(USAGE, "entropic: nothing was done: there is no terminal to ask on; --yes does it without asking")
+        end(USAGE, "entropic: nothing was done, as there is no terminal to ask on; add --yes to do it without asking")
     if not typer.confirm("Go on?", err=True):
         end(FOUND, "nothing was done")
 
@@ -53,9 +54,9 @@ def _finding(one: Any) -> dict[str, Any]:
 def repair(
     store: Store[Any], words: list[str], dry_run: DryRun = False, yes: Yes = False, as_json: Json = False
 ) -> int:
-    """Mend what needs no run.
+    """Repair what can be repaired without a run.
 
-    Exits with 1 if anything is left.
+    Shows what would be done, and asks. Exits with 1 if anything is left.
     """
     no_words(words)
     planned = store.repair(dry_run=True)
@@ -71,9 +72,13 @@ def repair(
     return FINE if done.left.ok else FOUND
 
 
-OlderThan = Annotated[str | None, typer.Option("--older-than", metavar="TIME", help="such as 30d, 12h, 90m")]
-TotalSize = Annotated[str | None, typer.Option("--total-size", metavar="SIZE", help="keep the newest, up to 10GB")]
-NoOrphans = Annotated[bool, typer.Option("--no-orphans", help="leave files whose row was deleted")]
+OlderThan = Annotated[
+    str | None, typer.Option("--older-than", metavar="TIME", help="Remove results older than 30d, 12h or 90m, say.")
+]
+TotalSize = Annotated[
+    str | None, typer.Option("--total-size", metavar="SIZE", help="Keep the newest results, up to 10GB, say.")
+]
+NoOrphans = Annotated[bool, typer.Option("--no-orphans", help="Keep files whose row was deleted.")]
 
 
 @command("gc", "[STORE] [NAME=VALUE]...", "entropic gc model.py:store --older-than 30d --dry-run")
@@ -90,7 +95,8 @@ def gc(
 ) -> int:
     """Remove results by age, size or condition, and orphaned files.
 
-    Shows what would go, and asks. Never what this store did not make, what was changed since, or what runs.
+    Shows what would be removed, and asks. Never removes files that this store did not make or that were changed since,
+    nor results whose set is running.
     """
     conditions, equal = filters(store, words, where or [])
     rules: dict[str, Any] = {
@@ -117,16 +123,16 @@ def _disposal(done: Disposal, dry_run: bool) -> dict[str, Any]:
     return {"size": done.size, **done.counts(), **lists, "dry_run": dry_run}
 
 
-KeepFile = Annotated[bool, typer.Option("--keep-file", help="delete the row alone")]
+KeepFile = Annotated[bool, typer.Option("--keep-file", help="Delete the row only.")]
 
 
 @command("rm", "[STORE] KEY...", "entropic rm model.py:store 3f9a 81c0")
 def rm(store: Store[Any], words: list[str], keep_file: KeepFile = False, yes: Yes = False) -> int:
     """Delete rows and their results.
 
-    Shows them, and asks. A registered file stays.
+    Shows them, and asks. Registered files stay.
     """
-    keys = [key_of(store, word) for word in keys_only(words, 1, None, "the keys to remove")]
+    keys = [key_of(store, word) for word in keys_only(words, 1, None, "the keys to delete")]
     doomed = list(dict.fromkeys(keys))
     with_file = {key: not keep_file and not _is_registered(store, key) for key in doomed}
     if not yes:
@@ -134,7 +140,7 @@ def rm(store: Store[Any], words: list[str], keep_file: KeepFile = False, yes: Ye
             put(_described(store, key, with_file[key]))
     sure(yes)
     count = sum(store.delete({"id": key}, remove_file=with_file[key]) for key in doomed)
-    put(f"{count:,} {'row' if count == 1 else 'rows'} deleted")
+    put(f"deleted {counted(count, 'row')}")
     return FINE
 
 

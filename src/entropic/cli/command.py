@@ -21,17 +21,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Look at, run and clean the results of a store.",
-    epilog="A store is named first, as file.py:store or module:store, or by --store, by --db URL (where nothing is "
-    "run), by ENTROPIC_STORE or ENTROPIC_DB, or by [tool.entropic] in pyproject.toml. "
-    "Exit codes: 0 fine, 1 something was found, missing or failed, 2 wrong usage, 130 interrupted.",
+    help="Look at, run and clean up the results of a store.",
+    epilog="Name the store first, as file.py:store or module:store, or with --store, or with --db URL (where nothing "
+    "is run), or in ENTROPIC_STORE or ENTROPIC_DB, or in [tool.entropic] of pyproject.toml. "
+    "Exit codes: 0 fine, 1 something was found, is missing or failed, 2 wrong usage, 130 interrupted.",
 )
 
 _COMMON: dict[str, Any] = {
-    "store": Annotated[str | None, typer.Option("--store", "-s", metavar="NAME", help="file.py:store or module:store")],
-    "db": Annotated[str | None, typer.Option("--db", metavar="URL", help="a database alone, for all but runs")],
-    "table": Annotated[str | None, typer.Option("--table", metavar="NAME", help="with --db: which table of results")],
-    "results": Annotated[str | None, typer.Option("--results", metavar="DIR", help="with --db: where they lie")],
+    "store": Annotated[
+        str | None, typer.Option("--store", "-s", metavar="NAME", help="The store: file.py:store or module:store.")
+    ],
+    "db": Annotated[str | None, typer.Option("--db", metavar="URL", help="A database instead, where nothing is run.")],
+    "table": Annotated[str | None, typer.Option("--table", metavar="NAME", help="With --db: the table of results.")],
+    "results": Annotated[str | None, typer.Option("--results", metavar="DIR", help="With --db: the results folder.")],
 }
 
 
@@ -58,13 +60,13 @@ def command(
     Parameters
     ----------
     name
-        Of the command.
+        The name of the command.
     words
-        What the help calls its words.
+        Its words, as the help shows them.
     example
-        A line, or some, for the help.
+        One or more lines for the help.
     looks
-        Whether it only looks, and changes nothing; with `--dry-run` every command does.
+        Whether it only looks and changes nothing; with `--dry-run` every command only looks.
     runs
         Whether it may run something, and so may what it imports.
     """

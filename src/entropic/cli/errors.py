@@ -21,7 +21,7 @@ _UNWRITTEN = "the output cannot be written"
 
 
 class UsageError(Exception):
-    """The command was asked for something that cannot be."""
+    """The command was used wrongly; the text says how to use it."""
 
 
 def say(text: str) -> None:
@@ -73,7 +73,7 @@ def errors_as_sentences() -> Iterator[None]:
         except UsageError as error:
             end(USAGE, f"entropic: {error}" if "\n" not in str(error) else str(error))
         except KeyboardInterrupt:
-            end(INTERRUPTED, "entropic: interrupted; what is finished is stored")
+            end(INTERRUPTED, "entropic: interrupted; finished runs are stored")
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor may the exit flush into it
             end(PIPE)

@@ -21,20 +21,31 @@ from entropic.params.fields import unknown_key
 from entropic.params.keys import RESERVED
 from entropic.store import Store
 from entropic.support.passwords import without_passwords
+from entropic.support.show import counted
 from entropic.upkeep.disposal import amount
 
 PAGE = 50  # rows on a terminal, if nobody says
 _SECONDS = "elapsed_seconds"
 
-Where = Annotated[list[str] | None, typer.Option("--where", "-w", metavar="COND", help="such as 'dt<0.1'; repeatable")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON document.")]
-Sort = Annotated[str | None, typer.Option("--sort", metavar="NAMES", help="columns; -NAME: downwards  [newest first]")]
-Columns = Annotated[str | None, typer.Option("--columns", "-c", metavar="NAMES", help="exactly these, by commas")]
-Limit = Annotated[
-    int | None, typer.Option("--limit", "-n", min=0, help=f"rows; 0: all  [{PAGE} on a terminal, or with --page]")
+Where = Annotated[
+    list[str] | None,
+    typer.Option("--where", "-w", metavar="COND", help="A condition, such as 'dt<0.1'. Repeatable: all must hold."),
 ]
-Page = Annotated[int, typer.Option("--page", min=1, help="which page of so many rows")]
-All = Annotated[bool, typer.Option("--all", "-a", help="also columns that are equal everywhere")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Sort = Annotated[
+    str | None,
+    typer.Option("--sort", metavar="NAMES", help="Columns to sort by; -NAME sorts descending.  [newest first]"),
+]
+Columns = Annotated[
+    str | None,
+    typer.Option("--columns", "-c", metavar="NAMES", help="Show exactly these columns, separated by commas."),
+]
+Limit = Annotated[
+    int | None,
+    typer.Option("--limit", "-n", min=0, help=f"How many rows; 0 for all.  [{PAGE} on a terminal, or with --page]"),
+]
+Page = Annotated[int, typer.Option("--page", min=1, help="Which page, of --limit rows each.")]
+All = Annotated[bool, typer.Option("--all", "-a", help="Show columns that are the same in all rows, too.")]
 
 
 @command("ls", "[STORE] [NAME=VALUE]...", "entropic ls model.py:store n=100 --where 'dt<0.1' --sort=-dt", looks=True)
@@ -51,11 +62,11 @@ def ls(
 ) -> int:
     """List rows.
 
-    On a terminal what is equal in all of them is said once, and a long list comes in pages.
+    On a terminal, a value that is the same in all rows is shown once above the table, and a long list page by page.
     """
     conditions, equal = filters(store, words, where or [])
     if limit == 0 and page > 1:
-        raise UsageError("--limit 0 has all rows on one page; give a limit with --page, or none")
+        raise UsageError("--limit 0 shows all rows on one page; with --page give another limit, or none")
     if limit is None and (page > 1 or (on_terminal() and not as_json)):
         limit = PAGE
     order = [name.strip() for name in sort.split(",")] if sort else ["-created_at"]
@@ -100,7 +111,7 @@ def _show(store: Store[Any], rows: Runs[Any], names: list[str] | None, every: bo
     numbers = [name for i, name in enumerate(shown) if isinstance(cells[0][i], int | float)]
     titles = ["seconds" if name == f"custom_data.{_SECONDS}" and names is None else name for name in shown]
     if constant:
-        put("equal in all: " + ", ".join(f"{cell(name)}={cell(_get(rows[0], name))}" for name in constant))
+        put("the same in all rows: " + ", ".join(f"{cell(name)}={cell(_get(rows[0], name))}" for name in constant))
     put_table(titles, cells, [titles[shown.index(name)] for name in numbers])
 
 
@@ -116,11 +127,11 @@ def _record(store: Store[Any], row: Any) -> dict[str, Any]:
 
 @command("show", "[STORE] KEY", "entropic show model.py:store 3f9a\n(the beginning of a key is enough)", looks=True)
 def show(store: Store[Any], words: list[str], as_json: Json = False) -> int:
-    """Show all that is known of one key.
+    """Show everything that is known about one key.
 
-    Its row, its result, who runs it, its last failure.
+    Its row, its result, who is running it, and its last failure.
     """
-    (typed,) = keys_only(words, 1, 1, "one key, or its beginning")
+    (typed,) = keys_only(words, 1, 1, "one key, or the beginning of one")
     running = store.status().running
     key = key_of(store, typed, [*(failure.id for failure in store.failures()), *running])
     row, failure = store.retrieve({"id": key}), failure_of(store, key)
@@ -158,11 +169,11 @@ def failure_record(failure: Any) -> dict[str, Any]:
 
 @command("diff", "[STORE] KEY KEY", "entropic diff model.py:store 3f9a 81c0", looks=True)
 def diff(store: Store[Any], words: list[str], as_json: Json = False) -> int:
-    """Say how two runs differ.
+    """Show how two runs differ.
 
-    In their params, their custom data, and their results.
+    Compares their params, their custom data and their results.
     """
-    typed = keys_only(words, 2, 2, "two keys, or their beginnings")
+    typed = keys_only(words, 2, 2, "two keys, or the beginnings of two")
     failures = [failure.id for failure in store.failures()]
     keys = [key_of(store, one, failures) for one in typed]
     first, second = (_all_of(store, key) for key in keys)
@@ -175,7 +186,7 @@ def diff(store: Store[Any], words: list[str], as_json: Json = False) -> int:
     rows = [[name, *(cell(value) for value in values)] for name, values in differing.items()]
     put_table(["", *keys], rows)
     same = len(names) - len(differing)
-    put(f"{same} {'value is' if same == 1 else 'values are'} equal; the results {results}")
+    put(f"{counted(same, 'value')} {'is' if same == 1 else 'are'} equal; {results}")
     return FINE
 
 
@@ -193,23 +204,28 @@ def _compared(first: str | None, second: str | None) -> str:
     """Say whether two results are the same."""
     sizes = [measure(path) if path else None for path in (first, second)]
     if not first or not second or sizes[0] is None or sizes[1] is None:
-        return "are not both there"
+        return "at least one of the results is missing"
     if first == second:
-        return "are one"
+        return "both have the same result file"
     if sizes[0].folder or sizes[1].folder:
-        return f"are folders of {amount(sizes[0].size)} and {amount(sizes[1].size)}"
+        return f"the results are folders of {amount(sizes[0].size)} and {amount(sizes[1].size)}"
     if filecmp.cmp(first, second, shallow=False):
-        return "are equal, byte for byte"
-    return f"differ ({amount(sizes[0].size)} and {amount(sizes[1].size)})"
+        return "the results are equal, byte for byte"
+    return f"the results differ ({amount(sizes[0].size)} and {amount(sizes[1].size)})"
 
 
 Format = Annotated[
-    Literal["csv", "parquet", "json", "netcdf"] | None, typer.Option("--format", "-f", help="[by the file's suffix]")
+    Literal["csv", "parquet", "json", "netcdf"] | None,
+    typer.Option("--format", "-f", help="The format.  [told by the file's suffix]"),
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 _SUFFIXES = {".csv": "csv", ".parquet": "parquet", ".json": "json", ".nc": "netcdf"}
-Dims = Annotated[str | None, typer.Option("--dims", metavar="NAMES", help="netcdf: the dimensions  [what differs]")]
-Variables = Annotated[str | None, typer.Option("--variables", metavar="NAMES", help="netcdf: which of the results'")]
+Dims = Annotated[
+    str | None, typer.Option("--dims", metavar="NAMES", help="NetCDF: the dimensions.  [params that differ]")
+]
+Variables = Annotated[
+    str | None, typer.Option("--variables", metavar="NAMES", help="NetCDF: which variables of the results.  [all]")
+]
 
 
 @command(
@@ -228,21 +244,24 @@ def export(
     variables: Variables = None,
     yes: Yes = False,
 ) -> int:
-    """Write rows to a file: csv, parquet, json or netcdf.
+    """Write rows to a file: CSV, Parquet, JSON or NetCDF.
 
-    NetCDF holds the results too, as labelled arrays over what differs in the params. FILE may be -: the output.
+    NetCDF includes the results, as arrays labelled by the params that differ. FILE may be - for standard output.
     """
     files = [word for word in words if "=" not in word]
     if len(files) != 1:
-        raise UsageError("give one file to write to, such as runs.csv, or - (with --format)")
+        raise UsageError("give one file to write to, such as runs.csv, or - for standard output (with --format)")
     kind = format_ or _SUFFIXES.get(Path(files[0]).suffix)
     if kind is None:
-        raise UsageError(f"{files[0]} does not tell its format; end it with {', '.join(_SUFFIXES)}, or give --format")
+        suffixes = ", ".join(_SUFFIXES)
+        raise UsageError(
+            f"the name {files[0]!r} does not tell a format; end it with one of {suffixes}, or give --format"
+        )
     if files[0] == "-" and kind not in ("csv", "json"):
-        raise UsageError(f"{kind} is no text; give a file")
+        raise UsageError(f"{kind} is binary, which is not printed; give a file to write to")
     path = os.path.join(START, files[0])
     if files[0] != "-" and os.path.exists(path) and not yes:
-        raise UsageError(f"{files[0]} exists; --yes replaces it")
+        raise UsageError(f"{files[0]} already exists; add --yes to replace it")
     conditions, equal = filters(store, [word for word in words if "=" in word], where or [])
     order = [name.strip() for name in sort.split(",")] if sort else None
     rows = store.select(*conditions, order_by=order, **equal)
@@ -253,7 +272,7 @@ def export(
             raise  # of any output, or of a result
         raise UsageError(f"{files[0]} cannot be written: {error.strerror or error}") from None
     if files[0] != "-":
-        say(f"{len(rows):,} rows to {files[0]}")
+        say(f"wrote {counted(len(rows), 'row')} to {files[0]}")
     return FINE
 
 

@@ -32,8 +32,8 @@ def project(start: Path) -> tuple[Path, dict[str, str]]:
         for path in (folder, file):
             if (owner := stranger(path)) is not None:
                 raise UsageError(
-                    f"which store? The search for {PROJECT} ends at {path}, which {owner}: what it names would be run. "
-                    "If you trust it, name the store: file.py:store first, --store, or ENTROPIC_STORE"
+                    f"no store is named, and the search for {PROJECT} ended at {path}, which {owner}: what it names "
+                    "would be run. If you trust it, give the store: file.py:store first, --store or ENTROPIC_STORE"
                 )
         if not os.path.isfile(file):
             continue
@@ -44,11 +44,11 @@ def project(start: Path) -> tuple[Path, dict[str, str]]:
         if settings is None:
             continue
         if not isinstance(settings, dict):
-            raise UsageError(f"{file}: [tool.entropic] is a table")
+            raise UsageError(f"{file}: [tool.entropic] must be a table")
         if unknown := [name for name in settings if name not in _KNOWN]:
-            raise UsageError(f"{file}: [tool.entropic] has {unknown[0]!r}; it may have {', '.join(_KNOWN)}")
+            raise UsageError(f"{file}: [tool.entropic] has no key {unknown[0]!r}; its keys are {', '.join(_KNOWN)}")
         if wrong := [name for name in settings if not isinstance(settings[name], str)]:
-            raise UsageError(f"{file}: [tool.entropic] {wrong[0]} is text")
+            raise UsageError(f"{file}: {wrong[0]} in [tool.entropic] must be a string")
         return folder, settings
     return start, {}
 
@@ -79,10 +79,10 @@ def stranger(path: Path) -> str | None:
 def naming(file: Path) -> Iterator[None]:
     """Say which file names the store: on a terminal at once, else in what goes wrong while the store is opened."""
     if sys.stderr is not None and sys.stderr.isatty():
-        say(f"entropic: the store is that of {file}")
+        say(f"entropic: using the store that {file} names")
         yield
         return
     try:
         yield
     except (UsageError, EntropicError) as error:
-        raise UsageError(f"{error} (the store is named by {file})") from None
+        raise UsageError(f"{error} (the store is named in {file})") from None

@@ -33,7 +33,9 @@ def refuse(_: dict[str, Any]) -> NoReturn:
     ParameterError
         Always.
     """
-    raise ParameterError("this store was opened by its database alone, and has no runner; name it as file.py:store")
+    raise ParameterError(
+        "this store was opened with a database alone, and so has no runner; name its script, as file.py:store"
+    )
 
 
 def open_reflected(db_url: str, table: str | None = None, results_dir: str | None = None) -> Store[Any]:
@@ -54,11 +56,11 @@ def open_reflected(db_url: str, table: str | None = None, results_dir: str | Non
         If there is no such database, no store in it, or several and none is named, or if its results are not found.
     """
     if results_dir is not None and not os.path.isdir(results_dir):
-        raise StoreError(f"there is no folder {results_dir}; give the path of the results' folder, or leave it out")
+        raise StoreError(f"there is no folder {results_dir}; give the path of the results folder, or leave it out")
     database = Database(db_url, read_only=True)
     file = database.url.database
     if database.url.get_backend_name() == "sqlite" and not (file and os.path.exists(file)):
-        raise StoreError(f"there is no database {database}")
+        raise StoreError(f"there is no database {database}; check the URL")
     try:
         found = database.look(lambda: _look(database, table))  # and nothing else: it may be anybody's
     except StoreError:
@@ -97,7 +99,7 @@ def _look(database: Database, table: str | None) -> tuple[str, str, str | None, 
     suffix = place[1].removeprefix(place[0]) if place is not None else ".h5"
     suffix = suffix if suffix.startswith(".") and "=" not in suffix else Path(suffix).suffix
     if uuid is not None and not names.is_one(names.UUID, uuid):
-        raise StoreError(f"{database} is no database that entropic made: its uuid is {uuid!r:.80}")
+        raise StoreError(f"{database} was not made by entropic: its uuid is {uuid!r:.80}")
     return name, known[name], uuid, columns, suffix, os.path.dirname(file) if isinstance(file, str) and file else None
 
 
@@ -108,11 +110,11 @@ def _is_model(columns: list[str]) -> bool:
 def _chosen(database: Database, table: str | None, known: dict[str, str]) -> str:
     there = ", ".join(sorted(known))
     if not known:
-        raise StoreError(f"there is no store in {database}")
+        raise StoreError(f"{database} has no table of results")
     if table is None and len(known) > 1:
-        raise StoreError(f"there are several tables of results in {database}; name one of {there}")
+        raise StoreError(f"{database} has several tables of results; name one with --table: {there}")
     if table is not None and table not in known:
-        raise StoreError(f"{database} has no table of results {table!r}; there is {there}")
+        raise StoreError(f"{database} has no table of results {table!r}; it has {there}")
     return table or next(iter(known))
 
 
@@ -149,8 +151,8 @@ def _results(database: Database, uuid: str | None, lies_in: str | None) -> str:
     if uuid is not None and lies_in is not None and os.path.isdir(os.path.join(lies_in, FOLDER, uuid)):
         if not looks_only():
             raise StoreError(
-                f"the results of {database} lie in {lies_in}, and not beside it: give --results with that folder to "
-                "change anything there. Nothing was done"
+                f"the results of {database} are in {lies_in}, which is not beside it; to change anything there, name "
+                "that folder with --results. Nothing was done"
             )
         return lies_in
     if uuid is None and lies_in is not None and os.path.isdir(lies_in):
@@ -158,7 +160,7 @@ def _results(database: Database, uuid: str | None, lies_in: str | None) -> str:
         real = os.path.realpath(lies_in)
         if any(Path(real).is_relative_to(os.path.realpath(folder)) for folder in beside):
             return lies_in
-    raise StoreError(f"the results of {database} are not found; give the path of their folder")
+    raise StoreError(f"the results folder of {database} was not found; name it with --results")
 
 
 def _model(name: str, columns: list[Any]) -> type[Any]:

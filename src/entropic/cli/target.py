@@ -23,7 +23,7 @@ from entropic.store import Store
 START = os.getcwd()  # where the user is: a project is opened in its own folder
 _NAMED = re.compile(r"(?P<where>[^=]+\.py|[A-Za-z_][\w.]*)(?::(?P<name>[A-Za-z_][\w.]*))?")
 _WAYS = (
-    "name it first, as file.py:store or module:store, or with --store or --db; or once for all, in pyproject.toml "
+    "give it first, as file.py:store or module:store, or with --store or --db; or once and for all in pyproject.toml "
     "([tool.entropic] store = ...) or in the environment (ENTROPIC_STORE, ENTROPIC_DB)"
 )
 
@@ -60,7 +60,7 @@ class Target:
             return self._by_database(url)
         folder, settings = project(Path(START))
         if not settings:
-            raise UsageError(f"which store? {_WAYS}")
+            raise UsageError(f"no store is named; {_WAYS}")
         with naming(folder / PROJECT):
             return self._by_project(folder, settings)
 
@@ -83,11 +83,11 @@ def names_store(word: str) -> bool:
 
 
 def checked(url: str) -> str:
-    """Return a URL that is one; what is none is not repeated, since it may hold a password."""
+    """Return a URL that is valid; an invalid one is not repeated in the error, since it may hold a password."""
     try:
         sa.make_url(url)
     except (sa.exc.ArgumentError, ValueError):
-        raise UsageError("--db is no URL of a database, such as sqlite:///db.sqlite3") from None
+        raise UsageError("--db must be the URL of a database, such as sqlite:///db.sqlite3") from None
     return url
 
 
@@ -95,7 +95,7 @@ def opened(name: str) -> Store[Any]:
     """Import the store that a name means."""
     match = _NAMED.fullmatch(name)
     if match is None:
-        raise UsageError(f"{name!r} names no store; write file.py:store or module:store")
+        raise UsageError(f"{name!r} does not name a store; write file.py:store or module:store")
     where = match["where"]
     module = _script(where) if where.endswith(".py") else _module(where)
     return _in(module, where, match["name"])
@@ -156,16 +156,17 @@ def _of_script(where: str, error: BaseException) -> UsageError:
 
 def _in(module: ModuleType, where: str, name: str | None) -> Store[Any]:
     stores = {found: value for found, value in vars(module).items() if isinstance(value, Store)}
-    there = f"there is {', '.join(f'{where}:{found}' for found in stores)}" if stores else "no store is made at its top"
+    listed = ", ".join(f"{where}:{found}" for found in stores)
+    there = f"it makes {listed}" if stores else "it makes no store at its top level"
     if name is None:
         if len({id(store) for store in stores.values()}) == 1:
             return next(iter(stores.values()))
-        raise UsageError(f"which store of {where}? {there}")
+        raise UsageError(f"{where} makes several stores; name one of {listed}" if stores else f"in {where}, {there}")
     found: Any = module
     for part in name.split("."):
         if not hasattr(found, part):
             raise UsageError(f"{where} has no {name!r}; {there}")
         found = getattr(found, part)
     if not isinstance(found, Store):
-        raise UsageError(f"{where}:{name} is no store but {type(found).__name__}; {there}")
+        raise UsageError(f"{where}:{name} is not a Store but of type {type(found).__name__}; {there}")
     return found

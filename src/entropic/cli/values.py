@@ -75,7 +75,7 @@ def _member(kind: sa.Enum) -> Callable[[str], Any]:
 
 
 def _refuse(_: str) -> Any:
-    raise ValueError("bytes, which cannot be typed")
+    raise ValueError("bytes, which cannot be given on the command line")
 
 
 _PARSERS: list[tuple[Any, Callable[[Any], Callable[[str], Any]]]] = [
@@ -143,7 +143,7 @@ def filters(store: Store[Any], words: list[str], where: list[str]) -> tuple[list
 def _split(given: str) -> tuple[str, str, str]:
     match = _CONDITION.fullmatch(given)
     if match is None:
-        raise UsageError(f"--where {given!r} is no condition; write NAME OP VALUE, such as 'dt<0.1' (= != < <= > >=)")
+        raise UsageError(f"--where {given!r} is not a condition; write NAME OP VALUE, as in 'dt<0.1' (= != < <= > >=)")
     return match["name"], match["op"], match["text"].strip()
 
 
@@ -156,7 +156,7 @@ def _condition(store: Store[Any], given: str) -> Any:
     if value is None:
         if op in ("=", "==", "!="):
             return column.is_not(None) if op == "!=" else column.is_(None)
-        raise UsageError(f"--where {given!r}: null is neither less nor more; write = or !=")
+        raise UsageError(f"--where {given!r}: null has no order; use = or !=")
     return _compared(column, op, value)
 
 
@@ -174,7 +174,7 @@ def _custom_condition(store: Store[Any], given: str) -> Any:
     if isinstance(value, str):
         return sa.and_(context.database.dialect.json_is(part, "text"), _compared(part.as_string(), op, value))
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise UsageError(f"--where {given!r}: {text} is neither less nor more; write = or !=")
+        raise UsageError(f"--where {given!r}: {text} has no order; use = or !=")
     return _compared(part.as_float(), op, value)
 
 
@@ -197,7 +197,7 @@ def params(store: Store[Any], words: list[str]) -> dict[str, Any]:
     for word in words:
         name, text = _pair(word)
         if name in found:
-            raise UsageError(f"{name!r} is given twice")
+            raise UsageError(f"{name!r} is given twice; give it once")
         found[name] = text if name == "id" else parsed(store, name, text)
     return found
 
@@ -208,7 +208,7 @@ def grid(store: Store[Any], texts: list[str]) -> dict[str, list[Any]]:
     for given in texts:
         name, text = _pair(given)
         if name in found:
-            raise UsageError(f"{name!r} has two grids")
+            raise UsageError(f"{name!r} is given two grids; give it one")
         found[name] = _values(store, name, text)
     return found
 
@@ -221,7 +221,7 @@ def _values(store: Store[Any], name: str, text: str) -> list[Any]:
         try:
             return [parsed(store, name, one if isinstance(one, str) else json.dumps(one)) for one in json.loads(text)]
         except (ValueError, RecursionError):
-            raise UsageError(f"{name}={text:.80} is no JSON list") from None
+            raise UsageError(f"{name}={text:.80} is not a JSON list") from None
     return [parsed(store, name, one.strip()) for one in text.split(",")]
 
 
@@ -238,14 +238,14 @@ def _spaced(name: str, text: str, whole: bool) -> list[str]:
     step = (last - first) / (count - 1) if count > 1 else Decimal(0)
     values = [first + step * i for i in range(int(count) - 1)] + [last]
     if whole and any(value != int(value) for value in values):
-        raise UsageError(f"{name}={text}: {name!r} takes whole numbers, and these steps are {step}")
+        raise UsageError(f"{name}={text}: {name!r} takes whole numbers, but the steps of this grid are {step}")
     return [str(int(value)) if whole else str(value) for value in values]
 
 
 def _pair(word: str) -> tuple[str, str]:
     match = _PAIR.fullmatch(word)
     if match is None:
-        raise UsageError(f"{word!r} is not NAME=VALUE")
+        raise UsageError(f"{word!r} is not of the form NAME=VALUE")
     return match["name"], match["text"]
 
 
@@ -266,7 +266,7 @@ def seconds(text: str) -> float:
     """Return how long `30d`, `12h`, `90m` or `45s` is."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhdw]?)\s*", text.lower())
     if match is None:
-        raise UsageError(f"{text!r} is no time; write 30d, 12h, 90m or 45s")
+        raise UsageError(f"{text!r} is not a length of time; write it as 30d, 12h, 90m or 45s")
     return float(match[1]) * _SECONDS[match[2]]
 
 
@@ -274,5 +274,5 @@ def size(text: str) -> int:
     """Return how many bytes `10GB`, `500MB` or `1GiB` is."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", text.lower())
     if match is None or (match[3] and not match[2]):
-        raise UsageError(f"{text!r} is no size; write 10GB, 500MB or 1GiB")
+        raise UsageError(f"{text!r} is not a size; write it as 10GB, 500MB or 1GiB")
     return int(Decimal(match[1]) * (_BINARY if match[3] else _BYTES)[match[2]])

@@ -17,16 +17,18 @@ from entropic.params.grid import expand_grid
 from entropic.store import Store
 from entropic.support.failure import message_of
 from entropic.support.passwords import without_passwords
-from entropic.sweep.plan import duration
+from entropic.support.show import counted, duration
 
 Grid = Annotated[
     list[str] | None,
-    typer.Option("--grid", "-g", metavar="NAME=VALUES", help="1,2,3 or first:last:count; repeatable: the product"),
+    typer.Option(
+        "--grid", "-g", metavar="NAME=VALUES", help="1,2,3 or first:last:count. Repeatable: all combinations."
+    ),
 ]
-Workers = Annotated[int | None, typer.Option("--workers", "-j", help="processes; -1: one for each core")]
-Timeout = Annotated[float | None, typer.Option("--timeout", help="seconds that a run may take; needs --workers")]
+Workers = Annotated[int | None, typer.Option("--workers", "-j", help="Worker processes; -1 for one per core.")]
+Timeout = Annotated[float | None, typer.Option("--timeout", help="Seconds that a run may take. Needs --workers.")]
 OnError = Annotated[
-    Literal["continue", "raise"], typer.Option("--on-error", help="raise: begin nothing new after a failure")
+    Literal["continue", "raise"], typer.Option("--on-error", help="With raise, no new run is started after a failure.")
 ]
 
 
@@ -34,9 +36,9 @@ def sets(store: Store[Any], words: list[str], grid: list[str] | None) -> list[di
     """Return the sets that the words, which hold in all of them, and the grids mean."""
     fixed, product = params(store, words), grid_of(store, grid or [])
     if twice := fixed.keys() & product.keys():
-        raise UsageError(f"{min(twice)!r} has a value and a grid")
+        raise UsageError(f"{min(twice)!r} is given a value and a grid; give only one of them")
     if not fixed and not product:
-        raise UsageError("which sets? give --grid NAME=VALUES, or NAME=VALUE")
+        raise UsageError("no sets are named; give --grid NAME=VALUES, or NAME=VALUE")
     return [{**fixed, **one} for one in expand_grid(product)]
 
 
@@ -53,12 +55,12 @@ def sweep(
     workers: Workers = None,
     timeout: Timeout = None,
     on_error: OnError = "continue",
-    no_retry: Annotated[bool, typer.Option("--no-retry", help="leave out what failed before")] = False,
+    no_retry: Annotated[bool, typer.Option("--no-retry", help="Skip sets that failed before.")] = False,
     as_json: Json = False,
 ) -> int:
-    """Run what is missing of some sets.
+    """Run those of some sets that are not stored yet.
 
-    Exits with 1 if any fails. Ctrl-C, SIGTERM or SIGHUP ends it; what is finished is stored.
+    Exits with 1 if a run fails. Ctrl-C, SIGTERM or SIGHUP ends it; finished runs are stored.
     """
     wanted = sets(store, words, grid)
     before = len(store.plan(wanted).stored)
@@ -74,16 +76,16 @@ def retry(
     on_error: OnError = "continue",
     as_json: Json = False,
 ) -> int:
-    """Run again what failed: all, or some keys.
+    """Run failed sets again: all of them, or the keys given.
 
-    Exits with 1 if any fails again.
+    Exits with 1 if one fails again.
     """
     failures = store.failures()
     if words:
         known = [failure.id for failure in failures]
         keys = {key_of(store, word, known) for word in words}
         if fine := keys - set(known):
-            raise UsageError(f"{min(fine)} has not failed")
+            raise UsageError(f"{min(fine)} has not failed, so there is nothing to retry; see `entropic failed`")
         failures = [failure for failure in failures if failure.id in keys]
     if not failures and not as_json:
         put("nothing failed")
@@ -125,11 +127,11 @@ def _run(
         put_json({**counts, "failed": names})
     else:
         put(
-            f"{len(asked):,} sets: {before:,} stored before, {len(stored) - before:,} run in {duration(seconds)}, "
-            f"{len(failed):,} failed"
+            f"{counted(len(asked), 'set')}: {before:,} already stored, {len(stored) - before:,} run in "
+            f"{duration(seconds)}, {len(failed):,} failed"
         )
         for one in failed[:5]:
             put(f"  {cell(one.id)}  {one.error_type}: {one.message}"[:200].partition("\n")[0])
         if failed:
-            put("`entropic failed` shows their tracebacks, `entropic retry` runs them again")
+            put("`entropic failed` shows the tracebacks, `entropic retry` runs what failed again")
     return FOUND if failed or asked - stored else FINE

@@ -80,7 +80,7 @@ class Connection:
                 raise DatabaseBusy(
                     f"{self._database} is locked by the very call that was interrupted here: code that runs in the "
                     "middle of a call, such as a signal handler or __del__, can read at any time, but not always run "
-                    "or change anything. Take a note there, and do it when the interrupted call has ended"
+                    "or change anything. Only take note there, and do it once the interrupted call has ended"
                 )
             outer = outer.outer
 
@@ -203,7 +203,7 @@ class Connection:
     def _explain(self, error: Exception) -> None:
         if isinstance(error, self._database.failures) and not isinstance(error, self._database.refusals):
             raise StoreError(
-                f"{self._database} failed: {error}; look at its disk (is it full, is it writable), then call again"
+                f"{self._database} failed: {error}; check its disk (is it full? can it be written?), then call again"
             ) from error
 
     # ---- the driver --------------------------------------------------------------------------------------------
@@ -211,7 +211,7 @@ class Connection:
         outer = self.outer
         if self._dead or (outer is not None and outer._dead):
             raise StoreError(
-                "a store in memory works only in the process that made it; give db_url a file"
+                "a store in memory works only in the process that made it; use a file in db_url"
                 if self._database.in_memory
                 else f"this process was forked in the middle of using {self._database}, and cannot use it any more; "
                 "do not fork in a signal handler"

@@ -47,7 +47,9 @@ class Database:
         try:
             self.engine = sa.create_engine(self.url, poolclass=StaticPool if self.in_memory else NullPool, **options)
         except (sa.exc.ArgumentError, ImportError, TypeError) as error:
-            raise StoreError(f"{self} cannot be opened: {error}; see what its driver says of db_url") from error
+            raise StoreError(
+                f"{self} cannot be opened: {error}; see the documentation of its driver for what db_url may be"
+            ) from error
         self.dialect.listen(self.engine)
         sa.event.listen(self.engine, "connect", lambda raw, _: self.dialect.configure(raw))
         self.sql = self.engine.dialect
@@ -144,7 +146,7 @@ class Database:
         found: Connection = self.mine.connection
         return found.beside() if found.in_use() else found
 
-    def let_go(self) -> None:
+    def free_connection(self) -> None:
         """Close this thread's connection to a server: others may need it more than who is going to wait."""
         connection = self.connection()
         if self.is_shared:
@@ -280,7 +282,7 @@ class Database:
         if length is not None:  # in a table that was made by somebody else
             refusal = refusal or too_long(id, length)
         if refusal is not None:
-            raise ParameterError(f"the id {id[:40]!r}{'...' * (len(id) > 40)} cannot be a key here: {refusal}")
+            raise ParameterError(f"the id {id[:40]!r}{'...' * (len(id) > 40)} cannot be stored here: {refusal}")
 
     def told(self) -> dict[str, Any]:
         """Return how a process that has nothing else of this changes something here, as plain data.

@@ -22,7 +22,7 @@ def flaw(claim: Any) -> str | None:
         if not is_right(value):
             return f"its {name} is {value!r:.80}, which entropic does not write"
     if claim.path is not None and not names.is_place(claim.id, claim.path):
-        return f"its path is {claim.path!r:.80}, which is no place of its result"
+        return f"its path is {claim.path!r:.80}, which is not a place of its result"
     return None
 
 

@@ -95,8 +95,8 @@ class Ledger:
         if found is None:
             return claim
         raise UnreadableError(
-            f"what the ledger in {self.database} says of {claim.id!r:.80} was not made by entropic: {found}; nothing "
-            "is done with this key. Restore its line of entropic_ledger from a backup, or delete that line"
+            f"the entry for {claim.id!r:.80} in the ledger of {self.database} was not written by entropic: {found}. "
+            "Nothing was done with this key; restore its line of entropic_ledger from a backup, or delete that line"
         )
 
     def failure(self, id: str, within: Connection | None = None) -> Record:
@@ -186,11 +186,11 @@ class Ledger:
         return self._fenced(connection, self._made.vanished, id, attempt, RUNNING, failure_=json.dumps(failure))
 
     def release(self, connection: Connection, id: str, attempt: str) -> bool:
-        """Give back a claim whose execution has ended, or never began, without a result."""
+        """Release a claim whose execution ended, or never began, without a result: anyone may claim the key."""
         return self._fenced(connection, self._made.release, id, attempt, RUNNING)
 
     def abandon(self, connection: Connection, id: str, attempt: str) -> bool:
-        """Give up a claim that somebody may still finish: from now on its owner counts as dead."""
+        """Abandon a claim that somebody may still finish: from now on its owner counts as dead."""
         return self._fenced(connection, self._made.abandon, id, attempt, RUNNING)
 
     def reclaim(self, connection: Connection, old: Claim, attempt: str, owner: str) -> None:
@@ -199,7 +199,7 @@ class Ledger:
         connection.execute(self._made.claim.sql, self._made.claim.values(values))
 
     def withdraw(self, connection: Connection, old: Claim) -> None:
-        """Give up the claim, and with it whatever was begun for it until now."""
+        """Withdraw the attempt, and with it whatever was begun for the key until now."""
         connection.execute(self._made.discarding.sql, self._made.discarding.values({"key": old.id, **_withdrawn(old)}))
 
     def deleting(self, connection: Connection, id: str, attempt: str, keep_failure: bool = False) -> None:
@@ -213,7 +213,7 @@ class Ledger:
         statement = self._made.discarding if keep_failure else self._made.deleting
         connection.execute(statement.sql, statement.values({"key": id, "attempt_": attempt, "state_": DELETING}))
 
-    def cleared(self, connection: Connection, id: str, attempt: str) -> bool:
+    def vacate(self, connection: Connection, id: str, attempt: str) -> bool:
         """Record that the deleted row's file is gone."""
         return self._fenced(connection, self._made.cleared, id, attempt, DELETING)
 

@@ -36,7 +36,7 @@ class _Looking(Connection):
         self._refuse()
 
     def _refuse(self) -> NoReturn:
-        raise ReadOnlyError(f"{self._database} was opened only to be looked at; nothing was changed")
+        raise ReadOnlyError(f"{self._database} was opened read-only; nothing was changed")
 
 
 class LookingConnection(_Looking):

@@ -28,20 +28,20 @@ def fetch(database: Database, query: "sa.Select[Any]") -> list[Any]:
         to_driver = {name: bind_processor(one, database) for name, one in compiled.binds.items()} | state.processors
         values = [_bound(to_driver.get(name), state.parameters[name]) for name in state.positiontup or ()]
     except (sa.exc.SQLAlchemyError, ValueError, TypeError, AttributeError, LookupError) as error:
-        raise ParameterError(f"this query cannot be asked of {database.sql.name}: {error}") from error
+        raise ParameterError(f"this query cannot be written for {database.sql.name}: {error}") from error
     try:
         return database.connection().fetch(state.statement, values)
     except (database.driver_error, StoreError) as error:
         reason = error.__cause__ if isinstance(error, StoreError) else error
         if not isinstance(reason, database.driver_error) or not _is_refusal(reason):
             raise
-        raise ParameterError(f"the database does not take this query: {reason}") from error
+        raise ParameterError(f"the database refused this query: {reason}") from error
     except (
         OverflowError,
         UnicodeEncodeError,
         RecursionError,
     ) as error:  # of the driver, for a value that it lacks
-        raise ParameterError(f"the database does not take this query: {error}") from error
+        raise ParameterError(f"the database refused this query: {error}") from error
 
 
 def _is_refusal(error: Exception) -> bool:

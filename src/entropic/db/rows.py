@@ -236,7 +236,7 @@ class Rows(Generic[ModelT_co]):
             else:
                 bound[column.name] = None
             if not column.nullable and bound[column.name] is None:
-                raise ParameterError(f"{where} would be NULL, which its column does not take; nothing was run")
+                raise ParameterError(f"{where} would be NULL, which its column does not allow; nothing was run")
         return bound
 
     def _check_back(self, column: sa.Column[Any], bound: Any, value: Any, where: str) -> None:
@@ -255,8 +255,8 @@ class Rows(Generic[ModelT_co]):
         except Exception as error:
             raise ParameterError(f"{where} cannot hold {value!r:.80}: it cannot be read back ({error})") from error
         raise ParameterError(
-            f"{where} cannot hold {value!r:.80}: it would read {got!r:.80}; round it, or give the column a type with "
-            "more digits, or text"
+            f"{where} cannot hold {value!r:.80}: it would come back as {got!r:.80}; round it, or give the column "
+            "a type with more digits, or text"
         )
 
     def must_be_tried(self, columns: tuple[str, ...], values: tuple[Any, ...]) -> bool:
@@ -300,8 +300,8 @@ class Rows(Generic[ModelT_co]):
             isinstance(result, int) and not -(2**63) <= result < 2**63
         ):
             raise ParameterError(
-                f"{where} cannot hold {value!r:.80}: the database has no such value ({type(result).__name__}); pass "
-                "a number or text, or give the column a type that converts it"
+                f"{where} cannot hold {value!r:.80}: the database has no values of type {type(result).__name__}; "
+                "pass a number or text, or give the column a type that converts it"
             )
         return result
 

@@ -59,13 +59,13 @@ class Patience:
             self._conflicts += 1
             if self._conflicts >= MOST_CONFLICTS:
                 raise DatabaseBusy(
-                    f"{self._name} let other programs go first {self._conflicts} times ({trouble}); call again"
+                    f"{self._name} was blocked by other programs {self._conflicts} times ({trouble}); call again"
                 ) from trouble
             time.sleep(random.uniform(0, SHORTEST * min(self._conflicts, 10)))
             return
         if waited > self._wait:
             raise DatabaseBusy(
-                f"{self._name} could not be reached for {self._wait:g} s ({trouble}); see to it and call again, or "
+                f"{self._name} could not be reached for {self._wait:g} s ({trouble}); check it and call again, or "
                 "wait longer with ?timeout=SECONDS in db_url"
             ) from trouble
         if waited > TOLD_AFTER and not self._told:

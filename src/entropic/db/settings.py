@@ -45,8 +45,7 @@ class Settings:
         version = self._agree(meta, "schema_version", str(SCHEMA_VERSION))
         if not names.is_one("[0-9]{1,9}", version):
             raise StoreError(
-                f"{self._database} is no database that entropic made: its schema_version is {version!r:.80}; nothing "
-                "was done"
+                f"{self._database} was not made by entropic: its schema_version is {version!r:.80}; nothing was done"
             )
         if int(version) > SCHEMA_VERSION:
             raise StoreError(
@@ -55,9 +54,7 @@ class Settings:
             )
         found = self._agree(meta, "uuid", uuid.uuid4().hex)
         if not names.is_one(names.UUID, found):  # it names a folder
-            raise StoreError(
-                f"{self._database} is no database that entropic made: its uuid is {found!r:.80}; nothing was done"
-            )
+            raise StoreError(f"{self._database} was not made by entropic: its uuid is {found!r:.80}; nothing was done")
         return found
 
     def agree_lease(self, lease: float) -> None:

@@ -50,7 +50,7 @@ ledger = sa.Table(
     sa.Column("model", _NAME, primary_key=True, comment="name of the user's table"),
     sa.Column("attempt", _WHO, nullable=False, comment="the newest; a name is never used again"),
     sa.Column("state", _WHO, nullable=False, comment="idle, running, deleting, failed"),
-    sa.Column("owner", _WHO, comment="the call that runs it; NULL: it gave up"),
+    sa.Column("owner", _WHO, comment="the call that runs it; NULL: abandoned"),
     sa.Column("since", sa.Float, comment="when it was claimed, seconds since 1970"),
     sa.Column("lease_until", sa.Float, comment="seen from another machine, the owner is dead after this"),
     sa.Column("waits_for", sa.String, comment="model and id that the running call needs first"),

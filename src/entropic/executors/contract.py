@@ -10,7 +10,7 @@ from entropic.files.sidecar import Sidecar
 from entropic.support.failure import Record
 
 TICK = 0.1  # s between two looks at what else there is to do
-TORN = "another execution of it did not come to an end"
+TORN = "another execution of it did not finish"
 
 
 @dataclass(slots=True)  # not frozen, as `Task`: every run of a sweep has one
@@ -49,14 +49,14 @@ class ExecutorLost(Exception):
 class Executor(Protocol):
     """Executes tasks somewhere, and says what has become of each.
 
-    What a runner raises is an `Outcome` with a failure. A task that did not come home, for whatever other reason, is
+    What a runner raises is an `Outcome` with a failure. A task that did not come back, for whatever other reason, is
     one without. An exception that leaves `run` ends the sweep. An executor that cannot go on raises
     `ExecutorLost`; the sweep then looks for what it has taken and not brought home.
 
     Attributes
     ----------
     falls_back
-        Whether what does not come home, or fails there, is run in this process.
+        Whether what does not come back, or fails there, is run in this process.
     ends
         Whether nothing that it has begun goes on after `close`.
     """
@@ -73,5 +73,5 @@ class Executor(Protocol):
         ...  # pragma: no cover
 
     def close(self) -> None:
-        """Let go of what the executor has made for itself."""
+        """Free what the executor has made for itself."""
         ...  # pragma: no cover

@@ -15,7 +15,7 @@ from entropic.files.attempt import Runner, Task
 
 log = logging.getLogger("entropic")
 TASKS_PER_THREAD = 4  # handed over ahead, so that no worker waits for us
-WAVE_SECONDS = 0.5  # waves that come home sooner grow, since each costs a trip to the scheduler
+WAVE_SECONDS = 0.5  # waves that come back sooner grow, since each costs a trip to the scheduler
 COUNT_SECONDS = 1.0  # between two looks at how many threads there are
 MOST_AHEAD = 2_000  # tasks claimed and not yet home: others could have run them
 
@@ -53,7 +53,7 @@ class Dask:
         self._luggage: Luggage | None = None
 
     def run(self, tasks: Iterable[Task | None]) -> Generator[Outcome | None, None, None]:
-        """Keep the workers busy, and yield what comes home."""
+        """Keep the workers busy, and yield what comes back."""
         from distributed import as_completed
 
         bundles = Bundles(tasks)
@@ -101,7 +101,7 @@ class Dask:
             self._cancel(list(under_way))
 
     def _next_batch(self, coming: Any) -> list[Any]:
-        """Return what has come home, after a moment's wait; nothing if nothing has."""
+        """Return what has come back, after a moment's wait; nothing if nothing has."""
         deadline = time.monotonic() + TICK
         while not (batch := list(coming.next_batch(block=False))) and time.monotonic() < deadline:
             time.sleep(0.005)
@@ -113,12 +113,12 @@ class Dask:
             self._luggage.close()
 
     def _reports(self, futures: list[Any]) -> Iterator[tuple[Any, Reports]]:
-        """Fetch what has come home: in one trip, or one by one where something was lost."""
+        """Fetch what has come back: in one trip, or one by one where something was lost."""
         done = [future for future in futures if future.status == "finished"]
         try:
             reports = dict(zip(done, self._client.gather(done), strict=True)) if done else {}
         except Exception as error:  # noqa: BLE001  (lost between the scheduler's word and the fetch)
-            log.debug("a batch could not be fetched (%s); one by one", error)
+            log.debug("a batch could not be fetched (%s); fetching its reports one by one", error)
             reports = {}
         for future in futures:
             report = reports[future] if future in reports else _report(future)
@@ -141,7 +141,7 @@ def _check_versions(client: Any) -> None:
         theirs = _versions(worker)
         if theirs != ours:
             raise RuntimeError(
-                f"its worker {address} has {_spell(theirs)}, and this process {_spell(ours)}; install the same there"
+                f"its worker {address} has {_spell(theirs)}, but this process has {_spell(ours)}; install these there"
             )
 
 

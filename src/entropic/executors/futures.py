@@ -14,7 +14,7 @@ from entropic.executors.work import Reports, work_many, work_packed
 from entropic.files.attempt import Runner, Task
 from entropic.support import process
 
-QUICK = 0.5  # s; what comes home sooner is handed over further ahead
+QUICK = 0.5  # s; what comes back sooner is handed over further ahead
 MOST_AHEAD = 1_000  # tasks claimed and not yet home: others could have run them
 
 
@@ -43,7 +43,7 @@ class Futures:
         self._least = 2 * (size if isinstance(size, int) else process.cores())
 
     def run(self, tasks: Iterable[Task | None]) -> Generator[Outcome | None, None, None]:
-        """Keep the executor busy, and yield what comes home."""
+        """Keep the executor busy, and yield what comes back."""
         if type(self._executor) is not cf.ThreadPoolExecutor:
             try:
                 self._luggage = Luggage(pickled(self._runner, setup=self._setup))
@@ -119,7 +119,7 @@ class Futures:
             raise self._takes_none(error) from error
 
     def _takes_none(self, error: Exception) -> ExecutorLost:
-        return ExecutorLost(f"{type(self._executor).__name__} takes no tasks: {error}")
+        return ExecutorLost(f"{type(self._executor).__name__} accepts no tasks: {error}")
 
     def close(self) -> None:
         """Leave the executor to its owner."""

@@ -61,7 +61,7 @@ def pickled(runner: Runner, places: set[str] | None = None, setup: Setup | None 
     except Exception as error:
         raise ParameterError(
             f"the runner {runner!r:.80} cannot be sent to workers: {error}; open files, locks and connections inside "
-            "of the runner, or sweep without workers"
+            "the runner, or sweep without workers"
         ) from error
     if shared:
         warnings.warn(

@@ -19,7 +19,7 @@ from entropic.files.attempt import Runner, Task, Torn
 from entropic.support.failure import Record, describe, message_of
 
 BUNDLE_SECONDS = 0.2  # of work that travels together
-NOT_SEEN = "the worker does not see the results folder {}, which it must share with this process under the same path"
+NOT_SEEN = "the worker cannot see the results folder {}, which it must share with this process under the same path"
 
 
 class Report(NamedTuple):
@@ -111,7 +111,7 @@ def outcome(task: Task, report: Report) -> Outcome:
     if report.finished is None:
         return outcome_on_disk(task, report.reason)
     if not sidecars.exists(task.staging, task.key, task.attempt):
-        return Outcome(task, None, "the worker wrote its result to a folder that this process does not see")
+        return Outcome(task, None, "the worker wrote its result to a folder that this process cannot see")
     return Outcome(task, sidecars.decode(report.finished), report.reason)
 
 

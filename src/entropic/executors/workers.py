@@ -161,7 +161,7 @@ class Workers:
         if worker.began is None or not worker.tasks:
             self._never_began += 1
             if self._never_began > 3:
-                raise WorkerDied(f"worker processes end before they can begin: the last one {_cause(code)}")
+                raise WorkerDied(f"worker processes end before they can start: the last one {_cause(code)}")
         message = f"the worker process (pid {worker.pid}) of this run {_cause(code)}"
         return _rest(worker, unbegun, code, WorkerDied, message)
 
@@ -395,6 +395,6 @@ def _rest(worker: _Worker, unbegun: list[Task], code: int, kind: type[RunFailed]
 def _failed(task: Task, worker: _Worker, kind: type[RunFailed], message: str) -> Outcome:
     found = logs.find(task.staging, task.key)
     if found is not None:
-        message += f"; what it printed is in {found}"
+        message += f"; its output is in {found}"
     failure: dict[str, Any] = record(kind.__name__, message, "", worker.began_at, worker.pid)
     return Outcome(task, None, message, failure, kind(message, failure))

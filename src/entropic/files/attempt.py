@@ -28,7 +28,7 @@ from entropic.support.compact_json import compact
 from entropic.support.signals import at_death
 
 Runner = Callable[[dict[str, Any]], None]
-RETURNED = "entropic: the runner had returned; what failed was to record its result, which is discarded"
+RETURNED = "entropic: the runner had returned; recording its result failed, and the result was discarded"
 LONG = 1.0  # seconds from which on a run may wait for its data to be on the disk, `fsync` or not
 MOST_ELSE = 16 * 1024  # bytes of a sidecar beside the custom data
 
@@ -163,10 +163,17 @@ def retire() -> None:
             spaces.pop().close()
 
 
+def _forked() -> None:
+    global _forks
+    _forks += 1
+    _free.clear()  # the parent's
+
+
+_forks = 0  # between this process and the first
 atexit.register(retire)
 at_death(retire)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_free.clear)  # the parent's
+    os.register_at_fork(after_in_child=_forked)
 
 
 def run(task: Task, runner: Runner) -> Sidecar:
@@ -193,7 +200,7 @@ def run(task: Task, runner: Runner) -> Sidecar:
             note(error, RETURNED)
         left = _left_in(space)
         if left is None:
-            note(error, f"entropic: {space.path}, where the run was to write, was removed by somebody; call again")
+            note(error, f"entropic: somebody removed {space.path}, where the run was to write; call again")
             forget(task.staging)
         if left or left is None or space.reserve.spent or not isinstance(error, Exception):
             space.close()
@@ -239,13 +246,13 @@ def execute(task: Task, runner: Runner, target: str) -> float:
     """Call the runner with a copy of the params; return how long it took, in seconds."""
     params = copied(task.params)
     params.update(id=task.id, result_file=target, custom_data=_copy(task.custom_data))
-    around, forks = inside.get(), process.forks
+    around, forks = inside.get(), _forks
     try:  # an interrupt as soon as it is set would leave it set, and the next call for this key seem to be a circle
         inside.set((*task.inside, Inside(task.staging.root, task.model, task.id, task.attempt)))
         began = time.perf_counter()
         runner(params)
     finally:
-        if process.forks != forks:  # a child that the runner has forked, and that should have ended in there
+        if _forks != forks:  # a child that the runner has forked, and that should have ended in there
             process.end_fork()
         inside.set(around)
     return time.perf_counter() - began
@@ -262,6 +269,8 @@ def copied(params: Mapping[str, object]) -> dict[str, Any]:
     ParameterError
         If a value cannot be copied.
     """
+    if _IMMUTABLE.issuperset(map(type, params.values())):
+        return dict(params)  # most params
     return {name: value if type(value) in _IMMUTABLE else _copy_of(name, value) for name, value in params.items()}
 
 
@@ -326,7 +335,7 @@ def describe(task: Task, space: Workspace, execution: str, elapsed: float, extra
         _wait_for_disk(task, [path, *([f"{path.removesuffix(task.staging.suffix)}.files"] if extra else [])], elapsed)
     found = measure(path)
     if found is None:
-        raise ResultMissingError(f"the runner left a link that leads nowhere as params['result_file'] ({task.path})")
+        raise ResultMissingError(f"the runner left a broken link as params['result_file'] ({task.path})")
     slotted = task.published is not None and (found.folder or os.path.isdir(task.staging.path(task.path)))
     if slotted:
         space.reserve.make_folder(task.staging.inside(f"{task.key}.{task.attempt}.{execution}.slot"))

@@ -188,11 +188,11 @@ def inspect(staging: Staging, key: str, attempt: str) -> Sidecar | Unreadable | 
     except FileNotFoundError:
         return None
     except OSError as error:
-        return Unreadable(f"it is no file that can be read ({error.strerror})")
+        return Unreadable(f"it is not a file that can be read ({error.strerror})")
     try:
         seen = os.fstat(descriptor)
         if not stat.S_ISREG(seen.st_mode) or seen.st_size > LARGEST:
-            return Unreadable("it is no file that entropic wrote")
+            return Unreadable("it is not a file that entropic wrote")
         with open(descriptor, "rb", closefd=False) as file:
             found = _decoded(file.read())
     finally:

@@ -82,6 +82,7 @@ class Staging:
     def __init__(self, results_dir: str, uuid: str, suffix: str, read_only: bool = False) -> None:
         self.results_dir, self.suffix = results_dir, suffix
         self.root = os.path.join(results_dir, FOLDER, uuid)
+        self._in_results, self._in_root = results_dir + os.sep, self.root + os.sep
         self.check_root()
         self.is_strange = not os.path.isdir(self.root)
         """Whether this results folder was never used with this database before, and may be the wrong one."""
@@ -133,7 +134,7 @@ class Staging:
 
     def path(self, place: str) -> str:
         """Return the absolute path of a place."""
-        return f"{self.results_dir}{os.sep}{place}"
+        return self._in_results + place
 
     def is_taken(self, place: str) -> bool:
         """Tell whether anything lies at a place, be it a link that leads nowhere."""
@@ -145,7 +146,7 @@ class Staging:
 
     def inside(self, name: str) -> str:
         """Return the absolute path of a name in the staging folder."""
-        return f"{self.root}{os.sep}{name}"
+        return self._in_root + name
 
     def log(self, key: str) -> str:
         """Return the absolute path of what the last run of a key printed in a worker process."""

@@ -181,7 +181,7 @@ def as_json(value: Any, where: str, depth: int = 0) -> Any:
         return value
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise ValueError(f"{where} is {value}, which JSON has no number for")
+            raise ValueError(f"{where} is {value}, which JSON cannot hold")
         return float(value)
     if isinstance(value, int):
         return int(value)
@@ -192,9 +192,9 @@ def as_json(value: Any, where: str, depth: int = 0) -> Any:
     if isinstance(value, Mapping):
         for name in value:
             if not isinstance(name, str):
-                raise TypeError(f"{where} has the key {name!r}; JSON has only text as keys")
+                raise TypeError(f"{where} has the key {name!r}; keys of JSON must be strings")
         return {_string(name, None): as_json(inner, f"{where}[{name!r}]", depth + 1) for name, inner in value.items()}
-    raise TypeError(f"{where} is {type(value).__name__}, which is not JSON")
+    raise TypeError(f"{where} is {type(value).__name__}, which JSON cannot hold")
 
 
 _NOTHING: dict[str, Any] = {}  # one for all runs without; every use of it is a copy

@@ -74,7 +74,7 @@ class Hasher:
 
     def __init__(self, rounding: str = "decimal") -> None:
         if rounding not in ROUNDINGS:
-            raise ParameterError(f"float_rounding is 'decimal' or 'significant', not {rounding!r}")
+            raise ParameterError(f"float_rounding must be 'decimal' or 'significant', not {rounding!r}")
         self.rounding = rounding
         self.check_id: Callable[[str], None] = lambda id: None
         """Refuses ids given by the user that a store's database cannot hold."""
@@ -148,11 +148,11 @@ class Hasher:
         try:
             text = _dumps(normalise(own, self._round, ()))
         except RecursionError:
-            raise ParameterError("params contain themselves, or are nested too deeply to be written down") from None
+            raise ParameterError("params contain themselves, or are nested too deeply to have a key") from None
         except ValueError as error:
             if isinstance(error, ParameterError):
                 raise
-            raise ParameterError(f"params cannot be written down: {error}") from None
+            raise ParameterError(f"params cannot be made into a key: {error}") from None
         self._learn(params, own)
         return text
 
@@ -214,7 +214,7 @@ def normalise(value: Any, round_: Callable[[float], float], where: tuple[Any, ..
 def _name(name: Any, where: tuple[Any, ...]) -> str:
     if isinstance(name, enum.Enum) or not isinstance(name, str):
         at = f" in {spell(where)}" if where else ""
-        raise ParameterError(f"the key {name!r}{at} is {type(name).__name__}; keys of params are strings")
+        raise ParameterError(f"the key {name!r}{at} is {type(name).__name__}; keys of params must be strings")
     return str.__str__(name)
 
 

@@ -1,6 +1,7 @@
 """Base, the reserved columns, and the question whether some params fit a model."""
 
 import inspect
+import time
 import warnings
 import weakref
 from collections.abc import Mapping
@@ -26,9 +27,18 @@ def utcnow() -> datetime:
     return datetime.now(UTC).replace(tzinfo=None)
 
 
+_second = 0, ""  # the latest second since 1970 that was asked for, and its text
+
+
 def now_as_text() -> str:
-    """Return `utcnow` as ISO 8601, with microseconds."""
-    return datetime.now(UTC).isoformat("T", "microseconds")[:26]  # sooner than without a zone
+    """Return `utcnow` as ISO 8601, with microseconds: in a tenth of the time where the second was asked for before."""
+    global _second
+    second, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
+    latest, text = _second
+    if second != latest:
+        text = datetime.fromtimestamp(second, UTC).isoformat("T", "seconds")[:19]
+        _second = second, text
+    return f"{text}.{nanoseconds // 1000:06d}"
 
 
 def naive_utc(seconds: float) -> datetime:
@@ -76,11 +86,11 @@ class Base(DeclarativeBase):
     id : str
         Primary key: 16 hex digits made from the params, or the `id` that the user gave.
     result_file : str
-        Where the result lies; absolute in every row that a store returns.
+        Where the result is; absolute in every row that a store returns.
     created_at : datetime
         When the run ended, naive UTC.
     custom_data : dict
-        Anything JSON that belongs to the run; `elapsed_seconds` is added. Changes in place are tracked.
+        Anything that JSON can hold; `elapsed_seconds` is added. Changes in place are tracked.
     """
 
     # Rows are found by key and by nothing else, so SQLite needs no second tree for row numbers (and a quarter less
@@ -124,7 +134,7 @@ class Base(DeclarativeBase):
         Raises
         ------
         ParameterError
-            If a name is no column of this model; nothing is changed then.
+            If this model has no column of a name; nothing is changed then.
         """
         known = sa.inspect(type(self)).column_attrs.keys()
         for name in data:
@@ -210,7 +220,9 @@ class Schema:
             if column.key != column.name:
                 raise ModelError(f"{self.name} gives its column {column.name!r} the key {column.key!r}; leave key= out")
         if table.name.startswith("entropic_"):
-            raise ModelError(f"the table {table.name!r} of {self.name} has a name that the ledger uses; take another")
+            raise ModelError(
+                f"the table {table.name!r} of {self.name} has a name that is reserved for the ledger; choose another"
+            )
         return mapper
 
     def fit(self, params: Mapping[str, Any], complete: bool = True) -> dict[str, Any]:
@@ -238,8 +250,8 @@ class Schema:
         missing = [name for name in self.required if name not in values]
         if complete and missing:
             raise ParameterError(
-                f"params lack {', '.join(map(repr, missing))}, which {self.name} requires; "
-                f"given were {', '.join(map(repr, values)) or 'none'}"
+                f"params are missing {', '.join(map(repr, missing))}, which {self.name} requires; "
+                f"given: {', '.join(map(repr, values)) or 'nothing'}"
             )
         return values
 

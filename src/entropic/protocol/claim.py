@@ -277,10 +277,10 @@ def _task(
     )
 
 
-def without_reserved(params: Mapping[str, object]) -> dict[str, Any]:
-    """Return the params without the reserved keys."""
+def without_reserved(params: dict[str, Any]) -> dict[str, Any]:
+    """Return the params without the reserved keys: themselves, if there is none among them."""
     if _RESERVED.isdisjoint(params):
-        return dict(params)
+        return params
     return {name: value for name, value in params.items() if name not in RESERVED}
 
 
@@ -332,8 +332,8 @@ def rehearse(context: StoreContext[Base], connection: Connection, request: Reque
     altered = context.rows.altered(connection, row)
     if altered is not None:
         raise ParameterError(
-            f"the column {altered!r} in the table of {context.schema.name} cannot hold {row[altered]!r:.80}: it would "
-            f"cut it off or round it; give the column a type that holds it. Nothing was run"
+            f"the column {altered!r} in the table of {context.schema.name} cannot hold {row[altered]!r:.80}: the "
+            "column would cut it off or round it; give it a type that holds the value. Nothing was run"
         )
 
 
@@ -344,7 +344,7 @@ def _free_place(context: StoreContext[Base], request: Request, taken: set[str]) 
         if place not in taken and not context.staging.is_taken(place):
             return place
     raise ForeignFileError(
-        f"{context.staging.path(first)} and every other name for the result of "
+        f"{context.staging.path(first)} and every other place for the result of "
         f"{context.describe(request.params, request.id)} is taken by files that this store did "
         "not make; move them away. Nothing was run"
     )

@@ -24,7 +24,7 @@ def finish_delete(context: StoreContext[Base], deleting: Claim) -> bool:
     spend(context, slot)
     if context.fsync:  # else the file may be back after a power cut, as one that nobody knows
         sync_names(context.staging.results_dir)
-    release(context, deleting)
+    vacate(context, deleting)
     left = context.staging.inside(places.spent(slot))
     places.remove(left)
     return not os.path.lexists(left)
@@ -41,6 +41,6 @@ def spend(context: StoreContext[Base], slot: str) -> None:
     places.spend(context.staging, slot)
 
 
-def release(context: StoreContext[Base], deleting: Claim) -> None:
-    """Let the claim move on: nothing of ours is left at its place."""
-    context.database.transact(lambda connection: context.ledger.cleared(connection, deleting.id, deleting.attempt))
+def vacate(context: StoreContext[Base], deleting: Claim) -> None:
+    """End the delete: nothing of ours is left at its place, which is free again."""
+    context.database.transact(lambda connection: context.ledger.vacate(connection, deleting.id, deleting.attempt))

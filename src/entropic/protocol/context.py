@@ -47,7 +47,7 @@ class StoreContext(Generic[ModelT_co]):
             With the reason, and what to do.
         """
         if self.read_only is not None:
-            raise ReadOnlyError(f"{what}, and this store is read-only: {self.read_only}")
+            raise ReadOnlyError(f"{what}, but this store is read-only: {self.read_only}")
 
     def must_run(self, what: str) -> None:
         """Refuse, before anything is claimed, what would run: the store is read-only, or a script is only imported.

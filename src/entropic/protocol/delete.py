@@ -48,7 +48,7 @@ class Gone(NamedTuple, Generic[T]):
 
 def delete(context: StoreContext[Base], params: Mapping[str, object], remove_file: bool) -> bool:
     """Delete the row of these params, and its file if asked; tell whether there was one."""
-    context.must_write("delete() has to remove a row")
+    context.must_write("delete() would have to remove a row")
     id = context.hasher(params)
     context.schema.fit(params, complete=False)
 

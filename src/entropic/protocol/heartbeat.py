@@ -37,7 +37,7 @@ class LeaseKeeper(Protocol):
         """Keep the lease of an attempt renewed from now on, for as long as its owner lives."""
         ...  # pragma: no cover
 
-    def drop(self, attempt: str) -> None:
+    def stop(self, attempt: str) -> None:
         """Renew the lease of an attempt no more."""
         ...  # pragma: no cover
 
@@ -69,11 +69,11 @@ class Watchful:
                 self._process = Process(self._ledger)
         (self._process or self._thread).add(id, attempt, owner)
 
-    def drop(self, attempt: str) -> None:
+    def stop(self, attempt: str) -> None:
         """Renew the lease of an attempt no more."""
-        self._thread.drop(attempt)
+        self._thread.stop(attempt)
         if self._process is not None:
-            self._process.drop(attempt)
+            self._process.stop(attempt)
 
     def _sees_strangers(self) -> bool:
         try:
@@ -169,7 +169,7 @@ class Thread:
             if not self._beats:
                 self._beats = _clock.call(self, self.pause)
 
-    def drop(self, attempt: str) -> None:
+    def stop(self, attempt: str) -> None:
         """Renew the lease of an attempt no more."""
         with self._lock:
             self._attempts.pop(attempt, None)
@@ -219,17 +219,17 @@ class Process:
         """Keep the lease of an attempt renewed from now on, for as long as its owner lives."""
         with self._lock:
             for one in [one for one, (_, other) in self._attempts.items() if process.state(other) == "dead"]:
-                self.drop(one)  # an interrupt has kept its call from doing so
+                self.stop(one)  # an interrupt has kept its call from doing so
             _, values = self._ledger.renewal(id, attempt)
             self._attempts[attempt] = values, owner
             if self._popen is None or not self._say({"add": attempt, "values": values}):
                 self._start()
 
-    def drop(self, attempt: str) -> None:
+    def stop(self, attempt: str) -> None:
         """Renew the lease of an attempt no more."""
         with self._lock:
             if self._attempts.pop(attempt, None) is not None and self._popen is not None:
-                self._say({"drop": attempt})
+                self._say({"stop": attempt})
 
     def _say(self, what: dict[str, Any]) -> bool:
         """Tell the process; False if it is gone: the next claim starts another, which is told of all of them."""

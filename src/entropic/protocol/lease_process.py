@@ -32,7 +32,7 @@ def main() -> None:
             if "add" in what:
                 values[what["add"]] = what["values"]
             else:
-                values.pop(what["drop"], None)
+                values.pop(what["stop"], None)
         if time.monotonic() < due:
             continue
         due = time.monotonic() + told["every"]

@@ -77,7 +77,7 @@ def look_again(context: StoreContext[Base], suspects: Mapping[str, Raw]) -> dict
     waiting = _placed_elsewhere(context, suspects)
     if not waiting:
         return found
-    context.database.let_go()  # others may need the connection meanwhile
+    context.database.free_connection()  # others may need the connection meanwhile
     began = time.monotonic()
     for names in looks(context.staging.results_dir, REMEMBERED - min(waiting.values())):
         passed = time.monotonic() - began

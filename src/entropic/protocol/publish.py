@@ -319,7 +319,7 @@ def _turns_up(context: StoreContext[Base], sidecar: Sidecar) -> bool:
     age = time.time() - datetime.fromisoformat(sidecar.created_at).replace(tzinfo=UTC).timestamp()
     if not context.database.is_shared or age > REMEMBERED:
         return False
-    context.database.let_go()
+    context.database.free_connection()
     for names in looks(context.staging.results_dir, REMEMBERED - max(0.0, age)):
         claim = context.ledger.find(sidecar.id)
         if claim is None or claim.path is None or claim.attempt != sidecar.attempt:
@@ -378,7 +378,11 @@ def publish_many(context: StoreContext[Base], finished: Iterable[tuple[Task, Sid
             _publish_together(context, ordered, published)
             return
         except Exception as error:  # noqa: BLE001  (one by one shows which of them it was)
-            log.debug("a batch of %d could not be published together (%s); one by one", len(ordered), error)
+            log.debug(
+                "a batch of %d could not be published together (%s); publishing its runs one by one",
+                len(ordered),
+                error,
+            )
     for task, sidecar in ordered:
         if task.id in published.raws:  # only what is left of it could not be removed
             clean(context, sidecar)

@@ -31,7 +31,7 @@ def register(
     custom: Mapping[str, object],
 ) -> ModelT:
     """Return the row for a file that exists already."""
-    context.must_write("register() has to add a row")
+    context.must_write("register() would have to add a row")
     id = context.hasher(params)
     request = run.prepare(context, id, params, custom)
     path = _path_of(result_file)
@@ -70,7 +70,7 @@ def _path_of(given: Any) -> str:
     try:
         path = os.path.abspath(os.fsdecode(given))
     except TypeError:
-        raise ParameterError(f"result_file is a path, not {given!r:.80}") from None
+        raise ParameterError(f"result_file must be a path, not {given!r:.80}") from None
     refusal = refuses_path(path)
     if refusal is not None:
         raise ParameterError(f"result_file {path!a:.200} cannot be registered: it {refusal}; rename it first")

@@ -1,6 +1,5 @@
 """What a call wants, which never changes, and how far it has come with that."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -12,12 +11,14 @@ class Request(NamedTuple):
 
     Attributes
     ----------
+    params
+        A copy, which nobody else can change.
     columns, values
         The user's columns, and their values as the driver stores them.
     """
 
     id: str
-    params: Mapping[str, object]
+    params: dict[str, Any]
     columns: tuple[str, ...]
     values: tuple[Any, ...]
     custom_data: dict[str, Any]

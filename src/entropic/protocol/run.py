@@ -35,6 +35,7 @@ from entropic.protocol.wait import wait
 from entropic.support import process
 from entropic.support.failure import Record, describe
 from entropic.support.importing import importer
+from entropic.support.show import counted
 from entropic.support.signals import Terminable
 
 log = logging.getLogger("entropic")
@@ -65,7 +66,7 @@ def run(context: StoreContext[ModelT], params: Mapping[str, object], custom_data
 def begin(context: StoreContext[ModelT], request: Request, progress: Progress) -> ModelT:
     """Return the row of a wanted key, which has to be run, by this call or by another."""
     if context.read_only is not None or importer() is not None:  # said only then: a description costs more than a look
-        context.must_run(f"{context.describe(request.params, request.id)} has to be run")
+        context.must_run(f"{context.describe(request.params, request.id)} would have to run")
     attempt.prepare(context.staging)
     with Terminable(), (call := process.Call()).under_way:
         return obtain_row(context, request, call.name, progress)
@@ -115,7 +116,7 @@ def obtain_row(context: StoreContext[ModelT], request: Request, owner: str, prog
                     return context.row(look.raw, request.params, look.path)
                 progress.suspect = look if isinstance(look, Suspect) else None
     except BaseException as error:
-        give_up(context, request, owner, error, progress.attempt, progress.began)
+        end_early(context, request, owner, error, progress.attempt, progress.began)
         raise
 
 
@@ -141,7 +142,7 @@ def carry_out(context: StoreContext[Base], task: Task, request: Request, progres
             return None  # torn: its own claim is no reason to wait, the next look claims anew
         raw = publish.publish(context, finished, task, progress.forced)
     finally:
-        context.lease_keeper.drop(task.attempt)
+        context.lease_keeper.stop(task.attempt)
     if raw is None:
         superseded(context, finished)
         # A newer row is the answer. One of an older attempt, which was first, is none for who wants a run in any case.
@@ -191,7 +192,7 @@ def superseded(context: StoreContext[Base], finished: Sidecar) -> None:
         publish.clean(context, finished)
 
 
-def give_up(
+def end_early(
     context: StoreContext[Base],
     request: Request,
     owner: str,
@@ -199,7 +200,7 @@ def give_up(
     attempt: str | None,
     began: float | None,
 ) -> None:
-    """Let go of a key on the way out: record a failure, or, after an interrupt, let others run it at once.
+    """End the claim on a key on the way out: record a failure, or, after an interrupt, release it.
 
     A finished attempt is left as it is: whoever asks for its key next publishes it.
 
@@ -216,13 +217,13 @@ def give_up(
     try:
         end_claim(context, request, lambda found: found.owner == owner, failure)
     except Exception as second:  # noqa: BLE001  (the first error is the one to see)
-        note(error, f"entropic: and its claim could not be given back: {second}")
+        note(error, f"entropic: its claim could not be ended either: {second}")
 
 
 def end_claim(
     context: StoreContext[Base], request: Request, is_mine: Callable[[Claim], bool], failure: Record | None
 ) -> bool:
-    """End a claim of ours without a result: record its failure, or, if there is none, let others run it at once.
+    """End a claim of ours without a result: record its failure, or, if there is none, release it.
 
     False if the attempt is finished all the same, or holds its claim no longer.
     """
@@ -266,9 +267,11 @@ def warn_of_loss(context: StoreContext[Base], lost: Sequence[tuple[Request, Susp
     path = context.rows.file_of(suspect.raw)
     recorded, found = Recorded.of(suspect.raw), measure(path)
     what = "is gone" if found is None else lookup.difference(found.size, recorded.size)
-    more = f", and {len(lost) - 1} other results are lost as well: they are" if len(lost) > 1 else ": it is"
+    more = (
+        f", and {counted(len(lost) - 1, 'other result')} as well; these sets run" if len(lost) > 1 else "; the set runs"
+    )
     warnings.warn(
-        f"the result file {path} of {context.describe(request.params, request.id)} {what}{more} run again",
+        f"the result file {path} of {context.describe(request.params, request.id)} {what}{more} again",
         ResultLostWarning,
         stacklevel=levels_to_user(),
     )

@@ -38,7 +38,7 @@ class Pauses:
     def sleep(self, least: float) -> None:
         """Pause, for some time at least, and longer the next time."""
         if self._seconds >= LONGEST:
-            self._database.let_go()
+            self._database.free_connection()
         time.sleep(max(self._seconds, least))
         self._seconds = min(self._seconds * 1.5, self._longest)
 
@@ -128,7 +128,7 @@ def owner_of(found: Claim) -> Owner:
 def whom(found: Claim) -> str:
     """Say who runs a claim, and since when."""
     owner = owner_of(found)
-    return f"which runs on {owner.host} (pid {owner.pid}) since {owner.since:%Y-%m-%d %H:%M:%S} UTC"
+    return f"which has been running on {owner.host} (pid {owner.pid}) since {owner.since:%Y-%m-%d %H:%M:%S} UTC"
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ other, and only they: it stands for one start of one machine (and, on Linux, one
 containers on a host do not take each other for dead).
 """
 
+import functools
 import hashlib
 import itertools
 import math
@@ -23,7 +24,8 @@ from typing import Literal, NoReturn
 State = Literal["alive", "dead", "elsewhere"]
 
 # The calls of this process, by name. Weak: what an interrupt has kept from its end is gone with its last reference.
-_calls: "weakref.WeakValueDictionary[str, Call]" = weakref.WeakValueDictionary()
+# Those of this process, by name; not a `WeakValueDictionary`, which is Python's and would take as long as an INSERT.
+_calls: dict[str, "weakref.ref[Call]"] = {}
 _numbers = itertools.count(1)
 _identity = ""
 _FIRST_NAMESPACE = "pid:[4026531836]"  # that of the machine itself, on every Linux
@@ -131,7 +133,7 @@ def state(who: str | None) -> State:
     """Tell whether a call or worker is alive, dead, or of another machine, where only its lease can tell.
 
     A process of this machine is dead when it is gone (or a zombie, or its pid belongs to a later process), and
-    only then: stopped, swapped out or deep in C code it is alive. `None` stands for an owner that gave up.
+    only then: stopped, swapped out or deep in C code it is alive. `None` stands for an abandoned claim.
     """
     if not who:
         return "dead"
@@ -140,7 +142,7 @@ def state(who: str | None) -> State:
     if boot != mine[1]:
         return "elsewhere"
     if [boot, pid, start] == mine[1:]:
-        call = _calls.get(who)
+        call = _call(who)
         return "alive" if call is not None and call.under_way.locked() else "dead"
     return "alive" if str(_started(int(pid))) in (start, str(_HIDDEN)) else "dead"
 
@@ -168,7 +170,12 @@ class Call:
         self.thread = threading.get_ident()
         self.ends_without_us: Callable[[str], bool] = _never
         """Tells of an attempt that it owns whether that ends even if nothing more happens in its thread."""
-        _calls[self.name] = self
+        _calls[self.name] = weakref.ref(self, functools.partial(_calls.pop, self.name))
+
+
+def _call(name: str) -> Call | None:
+    found = _calls.get(name)
+    return None if found is None else found()
 
 
 def _never(_: str) -> bool:
@@ -177,13 +184,10 @@ def _never(_: str) -> bool:
 
 def waits_in_vain(who: str | None, attempt: str) -> bool:
     """Tell whether this thread is in the middle of a call that owns an attempt, which cannot end while it waits."""
-    call = _calls.get(who or "")
+    call = _call(who or "")
     if call is None or call.thread != threading.get_ident() or not call.under_way.locked():
         return False
     return not call.ends_without_us(attempt)
-
-
-forks = 0  # how many times what is now this process was forked
 
 
 def end_fork() -> NoReturn:
@@ -207,9 +211,8 @@ def end_fork() -> NoReturn:
 
 
 def _forked() -> None:
-    global _identity, _calls, forks
-    forks += 1
-    _identity, _calls = "", weakref.WeakValueDictionary()
+    global _identity, _calls
+    _identity, _calls = "", {}
 
 
 if hasattr(os, "register_at_fork"):

@@ -76,6 +76,27 @@ def _cut(text: str, most: int) -> str:
     return text if len(text) <= most else text[: most - 3] + "..."
 
 
+def counted(count: int, noun: str) -> str:
+    """Return how many there are of something, as a person would say it: 1 set, 2 sets."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
+def duration(seconds: float) -> str:
+    """Return a time as a person would say it."""
+    if seconds < 1:
+        return "less than a second"
+    if seconds < 9.95:
+        return counted(round(seconds), "second") if f"{seconds:.1f}".endswith(".0") else f"{seconds:.1f} seconds"
+    if seconds < 119.5:
+        return f"{seconds:.0f} seconds"
+    minutes = round(seconds / 60)
+    if minutes < 120:
+        return f"{minutes} minutes"
+    if minutes < 2 * 24 * 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes // (24 * 60)} days {minutes % (24 * 60) // 60} h"
+
+
 def named(values: Iterable[tuple[str, Any]], most: int = WIDEST) -> str:
     """Return names and values as they are written in a call."""
     return ", ".join(f"{name}={_quoted(value, most)}" for name, value in values)

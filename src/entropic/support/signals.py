@@ -1,4 +1,4 @@
-"""SIGTERM and SIGHUP as a Ctrl-C, while runs are under way: claims are let go, and then the process dies by the signal.
+"""SIGTERM and SIGHUP as a Ctrl-C, while runs are under way: claims are released; then the process dies by the signal.
 
 Only where nobody else has said what these signals do: a handler of the script's stays, and so does what `nohup`
 ignores. And only in the main thread, the only one that Python lets handle signals.
@@ -35,7 +35,7 @@ _last: list[Callable[[], None]] = []
 
 
 class Terminated(KeyboardInterrupt):
-    """The process was asked to end, and does so once what is under way is let go."""
+    """The process was asked to end, and does so once what is under way is recorded or released."""
 
 
 class Terminable:
@@ -45,14 +45,12 @@ class Terminable:
     shell, or a scheduler, sees what it would have seen: `tests/executors/test_signals.py`.
     """
 
-    __slots__ = ("_counts",)
-
-    def __init__(self) -> None:
-        self._counts = 0  # the process in which it counts: none in a child that was forked inside of it
+    __slots__ = ("_counts",)  # in which process: none in a child that was forked inside of it
 
     def __enter__(self) -> None:
         global _entered
         if get_ident() != _main:
+            self._counts = 0
             return
         for number in SIGNALS:
             if getsignal(number) == SIG_DFL:
@@ -60,14 +58,16 @@ class Terminable:
         _entered += 1
         self._counts = _pid
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         global _entered
         if self._counts != _pid:
             return
         self._counts = 0
         _entered -= 1
         if not _entered and get_ident() == _main:  # a stream may end in another thread than it began in
-            _restore((_receive,))  # not `leave_to_parent`, which lasts
+            for number in SIGNALS:  # as `_restore` does, and sooner
+                if getsignal(number) is _receive:  # not `leave_to_parent`, which lasts
+                    handle(number, SIG_DFL)
             if _received:
                 die()
 
@@ -100,10 +100,10 @@ def _receive(number: int, _: FrameType | None) -> None:
 _OURS = (_receive, _pass)
 
 
-def _restore(ours: tuple[Any, ...] = _OURS) -> None:
+def _restore() -> None:
     """Leave the signals as they were found, unless somebody has changed them meanwhile."""
     for number in SIGNALS:
-        if getsignal(number) in ours:
+        if getsignal(number) in _OURS:
             handle(number, SIG_DFL)
 
 

@@ -1,6 +1,6 @@
 """What one process has claimed of a sweep, and what it may still claim: a few at a time, so that others get some, too.
 
-How many is measured by time. What is claimed but held up behind a long run is given back to the others.
+How many is measured by time. What is claimed but held up behind a long run is released for the others.
 """
 
 import time
@@ -27,7 +27,7 @@ Decision = Task | Busy | RunFailed | PublishError | UnreadableError | Literal["u
 MOST_CLAIMED = 200  # in one transaction
 CHUNK_SECONDS = 0.2  # a chunk of claims should last this long
 WAIT_SECONDS = 0.3  # for others, before the sweep is told that there is nothing to do
-GIVE_BACK_SECONDS = 0.5  # claims that nobody has begun for this long go back
+RELEASE_SECONDS = 0.5  # claims that nobody has begun for this long are released
 
 
 class Settled(NamedTuple, Generic[ModelT]):
@@ -74,7 +74,7 @@ class Claims(Generic[ModelT]):
         self._last_taken = time.monotonic()
         self._chunk, self._chunk_began = 1, 0.0
         self.under_way: dict[str, Task] = {}
-        """What is handed out and has not come home."""
+        """What is handed out and has not come back."""
 
     @property
     def is_open(self) -> bool:
@@ -226,7 +226,7 @@ class Claims(Generic[ModelT]):
             self._waited[id] = self._busy.pop(id).attempt
         self.want_again(ids)
 
-    # ---- handing out, and giving back --------------------------------------------------------------------------
+    # ---- handing out, and releasing ----------------------------------------------------------------------------
     def hand_out(self) -> Task:
         """Return the next claimed task, which is under way from here on."""
         task = self._claimed[0]
@@ -245,26 +245,26 @@ class Claims(Generic[ModelT]):
         """Take back a task that has not begun, to be handed out again."""
         self._claimed.append(task)
 
-    def give_back_if_idle(self) -> None:
+    def release_if_idle(self) -> None:
         """Let others run what is claimed, and has not begun for a while."""
-        if self._claimed and time.monotonic() - self._last_taken > GIVE_BACK_SECONDS:
-            self._give_back()
+        if self._claimed and time.monotonic() - self._last_taken > RELEASE_SECONDS:
+            self._release_claimed()
 
-    def _give_back(self) -> None:
+    def _release_claimed(self) -> None:
         if not self._claimed:
             return
         self._end(self._claimed, self._context.ledger.release)
         while self._claimed:
             task = self._claimed.pop()
-            self._context.lease_keeper.drop(task.attempt)
+            self._context.lease_keeper.stop(task.attempt)
             self._seen.add(task.id)
             self._todo.appendleft(task.id)
         self._chunk = 1
 
-    def give_up(self, ended: bool) -> None:
+    def end_all(self, ended: bool) -> None:
         """Let others have all that is claimed; what still goes on elsewhere, unless it has `ended`, may be finished."""
         self._end(self.under_way.values(), self._context.ledger.release if ended else self._context.ledger.abandon)
-        self._give_back()
+        self._release_claimed()
 
     def _end(self, tasks: Iterable[Task], end: Callable[[Connection, str, str], bool]) -> None:
         """End the claims on some tasks, in the order of their keys."""
@@ -279,4 +279,4 @@ class Claims(Generic[ModelT]):
     def close(self) -> None:
         """Renew no leases any more."""
         for task in [*self.under_way.values(), *self._claimed]:
-            self._context.lease_keeper.drop(task.attempt)
+            self._context.lease_keeper.stop(task.attempt)

@@ -53,7 +53,7 @@ def check_allowed(context: StoreContext[ModelT], planned: Planned[ModelT]) -> No
         first = next(iter(planned.missing.values()))
         more = f" and {len(planned.missing) - 1:,} more" if len(planned.missing) > 1 else ""
         what = f"{context.describe(first.params, first.id)}{more}"
-        context.must_run(f"{what} {'have' if more else 'has'} to be run")
+        context.must_run(f"{what} would have to run")
 
 
 def rehearse_together(context: StoreContext[Base], missing: Mapping[str, Request]) -> None:

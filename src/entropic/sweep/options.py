@@ -35,18 +35,18 @@ class Options:
     def __post_init__(self) -> None:
         workers, timeout = self.workers, self.timeout
         if workers is not None and self.client is not None:
-            raise ParameterError("give workers or client, not both: they are two ways of executing the same sweep")
+            raise ParameterError("give workers or client, not both: each is a way to run the sweep")
         if workers is not None and (type(workers) is not int or not -1 <= workers <= MOST_WORKERS or workers == 0):
             raise ParameterError(
-                f"workers is a number of processes, at most {MOST_WORKERS:,}, or -1 for one for each core, not "
+                f"workers must be a number of processes from 1 to {MOST_WORKERS:,}, or -1 for one per core, not "
                 f"{spelled(workers)}"
             )
         if timeout is not None:
             if not is_duration(timeout):
-                raise ParameterError(f"timeout is a number of seconds above 0, not {spelled(timeout)}")
+                raise ParameterError(f"timeout must be a number of seconds above 0, not {spelled(timeout)}")
             if workers is None:
                 raise ParameterError(
-                    "timeout needs processes that can be ended; use workers=1 (or more) to run the sets in such"
+                    "timeout needs workers, whose processes can be ended; pass workers=1 or more as well"
                 )
         if self.worker_setup is not None:
             if not callable(self.worker_setup):
@@ -54,7 +54,7 @@ class Options:
             if workers is None and self.client is None:
                 raise ParameterError("worker_setup is for workers or a client; this process sets itself up")
         if self.on_error not in ("raise", "continue"):
-            raise ParameterError(f"on_error is 'raise' or 'continue', not {self.on_error!r}")
+            raise ParameterError(f"on_error must be 'raise' or 'continue', not {self.on_error!r}")
 
     def executor(self, context: StoreContext[Base]) -> Executor | None:
         """Return what executes the sweep; None for this process itself."""

@@ -8,7 +8,7 @@ from entropic.params.keys import Params
 from entropic.params.model import Base
 from entropic.protocol.context import StoreContext
 from entropic.protocol.wait import Owner, owner_of
-from entropic.support.show import html_table, one_line
+from entropic.support.show import counted, duration, html_table, one_line
 from entropic.sweep import missing
 
 SAMPLE = 1_000  # rows whose times are looked at for the estimate
@@ -16,21 +16,21 @@ SAMPLE = 1_000  # rows whose times are looked at for the estimate
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Plan:
-    """The sets of a sweep, sorted by what is known of them; each is in exactly one list, in the order given.
+    """The sets of a sweep, sorted by what is known about them; each is in exactly one list, in the order given.
 
     Attributes
     ----------
     stored
         Those that have a result.
     missing
-        Those that have never come to an end.
+        Those without a result, and without a recorded failure.
     running
-        Those that somebody runs now; `owners` says who, in the same order.
+        Those that are being run now; `owners` says by whom, in the same order.
     failed
-        Those whose last attempt failed, and which have no result.
+        Those that have no result, and whose last attempt failed.
     estimate_seconds
-        How long the missing and the failed ones would take, one after another, by the times of stored runs; None if
-        there is none.
+        How long the missing and the failed ones would take, one after another, judging by stored runs; None if there
+        are no stored runs.
     """
 
     stored: list[Params] = field(default_factory=list)
@@ -45,14 +45,14 @@ class Plan:
 
     def __str__(self) -> str:
         lines = [
-            f"{len(self):,} sets",
+            counted(len(self), "set"),
             f"  {len(self.stored):,} stored",
             f"  {len(self.missing):,} missing",
             f"  {len(self.running):,} running" + _where(self.owners),
             f"  {len(self.failed):,} failed",
         ]
         if self.estimate_seconds is not None and (self.missing or self.failed):
-            lines.append(f"  about {duration(self.estimate_seconds)} of runs to do, one after another")
+            lines.append(f"  {duration(self.estimate_seconds)} of work left, if run one after another")
         return "\n".join(lines)
 
     __repr__ = __str__
@@ -60,7 +60,7 @@ class Plan:
     def _repr_html_(self) -> str:
         counts = [(name, len(getattr(self, name))) for name in ("stored", "missing", "running", "failed")]
         title, *_, last = str(self).splitlines()
-        return html_table(counts, title=title, after=last.strip() if "about" in last else "")
+        return html_table(counts, title=title, after=last.strip() if "work left" in last else "")
 
 
 def plan(context: StoreContext[Base], params: Iterable[Params]) -> Plan:
@@ -105,11 +105,3 @@ def _where(owners: list[Owner]) -> str:
     since = min(owner.since for owner in owners)
     more = f" and {len(hosts) - 3} more" if len(hosts) > 3 else ""
     return f", on {', '.join(hosts[:3])}{more}, the first since {since:%Y-%m-%d %H:%M:%S} UTC"
-
-
-def duration(seconds: float) -> str:
-    """Return a time as a person would say it."""
-    for size, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.3g} seconds"

@@ -9,9 +9,10 @@ import os
 import threading
 import time
 import warnings
+import weakref
 from collections import deque
 from collections.abc import Iterator, Mapping
-from typing import Generic
+from typing import Any, Generic
 
 from entropic.errors import FellBackWarning, levels_to_user, note, noting
 from entropic.executors.contract import TORN, Outcome, outcome_on_disk
@@ -23,6 +24,7 @@ from entropic.protocol.lookup import Absent, Suspect
 from entropic.protocol.request import Request
 from entropic.support import process
 from entropic.support.failure import describe, message_of
+from entropic.support.show import counted
 from entropic.sweep import outbox
 from entropic.sweep.claims import Claims
 from entropic.sweep.outbox import Outbox
@@ -59,7 +61,7 @@ class Share(Generic[ModelT]):
         self.arrived: deque[tuple[str, ModelT]] = deque()
         """The keys and rows of sets that have got one, for whoever takes them from here."""
         self._here: tuple[Task, float] | None = None  # the task that this thread executes, and when it has begun that
-        self.astray: list[Outcome] = []  # what an executor could not bring home
+        self.astray: list[Outcome] = []  # what did not come back from an executor
         self.went_astray = False
         self.ran = 0
         self.failures: dict[str, BaseException] = {}
@@ -70,6 +72,7 @@ class Share(Generic[ModelT]):
         self._clock = threading.Thread(target=self._tick, name="entropic-sweep", daemon=True)
         with contextlib.suppress(RuntimeError):  # none while the interpreter ends: then `take` publishes what is due
             self._clock.start()
+        _all.add(self)
 
     @property
     def is_open(self) -> bool:
@@ -83,7 +86,7 @@ class Share(Generic[ModelT]):
 
     @property
     def under_way(self) -> int:
-        """How many sets are handed out and have not come home."""
+        """How many sets are handed out and have not come back."""
         return len(self._claims.under_way)
 
     @property
@@ -92,7 +95,7 @@ class Share(Generic[ModelT]):
         return self._claims.elsewhere
 
     def goes_on(self, attempt: str) -> bool:
-        """Tell whether an attempt of ours ends, or is given back, even if nothing more happens in this thread."""
+        """Tell whether an attempt of ours ends, or is released, even if nothing more happens in this thread."""
         busy: bool = self._lock._is_owned()  # type: ignore[attr-defined]
         return not busy and (self._here is None or self._here[0].attempt != attempt)
 
@@ -162,7 +165,7 @@ class Share(Generic[ModelT]):
             if outcome.unbegun:
                 self._claims.take_back(task)
                 return
-            self._context.lease_keeper.drop(task.attempt)
+            self._context.lease_keeper.stop(task.attempt)
             if outcome.finished is not None:
                 self._outbox.add(task, outcome.finished)
             elif outcome.failure is not None and (self._keep_going or not falls_back):
@@ -185,7 +188,7 @@ class Share(Generic[ModelT]):
                 self._context, self._missing[task.id], lambda found: found.attempt == task.attempt, failure
             )
         except Exception as second:  # noqa: BLE001  (what the run raised is the one to see)
-            note(error, f"entropic: and its failure could not be recorded: {second}")
+            note(error, f"entropic: this failure could not be recorded: {second}")
             recorded = True
         if not recorded:
             self._claims.want_again([task.id])  # it is finished all the same, or somebody else has it
@@ -197,10 +200,10 @@ class Share(Generic[ModelT]):
         self.failures[task.id] = error
         log.debug("failed: %s: %s", self._context.describe(task.params, task.id), error)
         if not self._keep_going and self.under_way:
-            log.warning("%s failed; %d runs are under way and end first", task.id, self.under_way)
+            log.warning("%s failed; %s under way will end first", task.id, counted(self.under_way, "run"))
 
     def miss(self, reason: str) -> None:
-        """Take in what was handed out and will not come home: what is finished lies on the disk."""
+        """Take in what was handed out and will not come back: what is finished lies on the disk."""
         for task in list(self._claims.under_way.values()):
             self.take(outcome_on_disk(task, reason), falls_back=True)
 
@@ -220,14 +223,14 @@ class Share(Generic[ModelT]):
             self._claims.want_again(wanted)
 
     def bring_home(self) -> None:
-        """Want again, in this process, what an executor could not bring home; say which sets, and why."""
+        """Want again, in this process, what did not come back from an executor; say which sets, and why."""
         astray, self.astray = self.astray, []
         self.went_astray = True
         reasons = {outcome.reason for outcome in astray}
         sets = "; ".join(str(outcome.task.params) for outcome in astray[:5]) + ("; ..." if len(astray) > 5 else "")
         warnings.warn(
-            f"{len(astray)} sets did not come home and run in this process: {sets}. Why: "
-            + "; ".join(sorted(reasons)[:5]),
+            f"{counted(len(astray), 'set')} did not come back from the executor and will run in this process: {sets}. "
+            f"Why: {'; '.join(sorted(reasons)[:5])}",
             FellBackWarning,
             stacklevel=levels_to_user(),
         )
@@ -240,7 +243,7 @@ class Share(Generic[ModelT]):
             with self._lock:
                 try:
                     self.publish_if_due()
-                    self._claims.give_back_if_idle()
+                    self._claims.release_if_idle()
                 except Exception as error:  # noqa: BLE001  (raised where the user can see it)
                     self._error = error
 
@@ -253,7 +256,7 @@ class Share(Generic[ModelT]):
         if error is not None:
             raise error
 
-    def give_up(self, error: BaseException, ended: bool) -> None:
+    def end_early(self, error: BaseException, ended: bool) -> None:
         """End early: publish what is finished, record what was interrupted, and let others have the rest.
 
         Parameters
@@ -274,14 +277,14 @@ class Share(Generic[ModelT]):
                 known = set(self.failures)
                 self.publish()
                 for id in self.failures.keys() - known:
-                    note(error, f"entropic: and on the way out: {self.failures[id]}")
+                    note(error, f"entropic: while this ended, another error occurred: {self.failures[id]}")
             finally:
                 here, self._here = self._here, None
                 if here is not None and under_way.pop(here[0].id, None) is not None:
                     task, began = here
-                    run.give_up(self._context, self._missing[task.id], self._owner, error, task.attempt, began)
+                    run.end_early(self._context, self._missing[task.id], self._owner, error, task.attempt, began)
                 # A worker that goes on may still finish its task; then it is taken in when it is next asked for.
-                self._claims.give_up(ended)
+                self._claims.end_all(ended)
 
     def close(self) -> None:
         """Stop the clock."""
@@ -290,3 +293,13 @@ class Share(Generic[ModelT]):
         if self._clock.ident is not None:
             self._clock.join()
         self._claims.close()
+
+
+def _forked() -> None:
+    for share in _all:  # the thread that keeps its time may have held the lock, and is no more
+        share._lock = threading.RLock()
+
+
+_all: "weakref.WeakSet[Share[Any]]" = weakref.WeakSet()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)

@@ -36,6 +36,7 @@ from entropic.protocol.context import ModelT, StoreContext
 from entropic.protocol.find import accept_touched
 from entropic.protocol.lookup import ABSENT, Hit, Suspect
 from entropic.support.process import Call
+from entropic.support.show import counted
 from entropic.support.signals import Terminable
 from entropic.sweep.missing import Planned, check_allowed, plan, rehearse_together
 from entropic.sweep.options import Options
@@ -133,7 +134,7 @@ def _stored(context: StoreContext[ModelT], planned: Planned[ModelT]) -> Iterator
                 look = accept_touched(context, {id: look}).get(id, look)
             if not isinstance(look, Hit):
                 raise ResultMissingError(
-                    f"the result of {context.schema.name} {id} was removed while the sweep went on; call again to "
+                    f"the result of {context.schema.name} {id} was removed while the sweep was running; call again to "
                     "run it"
                 )
             yield context.rows.build(look.raw, look.path)
@@ -169,7 +170,7 @@ def carry_out(
             except BaseException as error:
                 steps.close()
                 used.close()
-                share.give_up(error.first if isinstance(error, Stopped) else error, used.ends)
+                share.end_early(error.first if isinstance(error, Stopped) else error, used.ends)
                 if options.workers is not None:
                     tidy(context)
                 if isinstance(error, KeyboardInterrupt):
@@ -186,19 +187,19 @@ def carry_out(
                 tidy(context)
     elapsed = time.perf_counter() - began
     log.info(
-        "swept %d sets of %s in %.3g s: %d were stored, %d ran here, %d elsewhere, %d failed, %d were left out",
-        *(len(planned.rows), context.schema.name, elapsed, stored, ran),
+        "swept %s of %s in %.3g s: %d stored before, %d run here, %d run elsewhere, %d failed, %d left out",
+        *(counted(len(planned.rows), "set"), context.schema.name, elapsed, stored, ran),
         *(len(missing) - ran - len(failures), len(failures), len(planned.left_out)),
     )
     _warn(context, planned, failures)
 
 
 def tidy(context: StoreContext[Base]) -> None:
-    """Remove what runs that were ended, or given up elsewhere, have left behind; a later sweep can do it as well."""
+    """Remove what runs that were ended, or abandoned elsewhere, have left behind; a later sweep can do it as well."""
     try:
         collect(context)
     except Exception as error:  # noqa: BLE001
-        log.warning("what is left of ended runs could not be removed yet: %s", error)
+        log.warning("could not remove what ended runs left behind, so a later sweep has to: %s", error)
 
 
 def _warn(context: StoreContext[Base], planned: Planned[ModelT], failures: Mapping[str, BaseException]) -> None:
@@ -206,11 +207,12 @@ def _warn(context: StoreContext[Base], planned: Planned[ModelT], failures: Mappi
         return
     kinds = Counter(type(error).__name__ for error in failures.values())
     refused = [error for error in failures.values() if isinstance(error, PublishError)]
-    why = [f"{len(refused)} cannot be recorded, such as: {refused[0]}"] if refused else []
-    why += ["failures() says why"] if len(refused) < len(failures) else []
+    why = [f"{len(refused)} could not be recorded, for example: {refused[0]}"] if refused else []
+    why += ["store.failures() says why"] if len(refused) < len(failures) else []
     shown = ", ".join(f"{kind} x {count}" if count > 1 else kind for kind, count in kinds.most_common(5))
     warnings.warn(
-        f"{len(failures)} of {len(planned.rows)} sets of {context.schema.name} failed ({shown}); {'; '.join(why)}",
+        f"{len(failures)} of {counted(len(planned.rows), 'set')} of {context.schema.name} failed ({shown}); "
+        f"{'; '.join(why)}",
         RunsFailedWarning,
         stacklevel=levels_to_user(),
     )

@@ -13,6 +13,7 @@ from entropic.db.tables import ledger
 from entropic.errors import ParameterError, StoreError
 from entropic.params.model import Base
 from entropic.protocol.context import StoreContext
+from entropic.support.show import counted
 from entropic.upkeep import recover
 
 TOGETHER = 1_000  # rows in one statement
@@ -26,12 +27,12 @@ def refuse_busy(context: StoreContext[Base]) -> None:
     StoreError
         If runs are under way; nothing was copied.
     """
-    context.must_write("copy_to() has to take in first what is finished")
+    context.must_write("copy_to() would first have to record finished runs")
     recover.collect(context)
     running = [claim for claim in context.ledger.pending().values() if claim.model == context.model and not claim.dead]
     if running:
         raise StoreError(
-            f"{len(running)} runs of {context.schema.name} are under way; copy again when they have ended. "
+            f"{context.schema.name} has {counted(len(running), 'run')} under way; copy when that has ended. "
             "Nothing was copied"
         )
 
@@ -61,7 +62,7 @@ def copy(context: StoreContext[Base], target: StoreContext[Base]) -> None:
             )
             _insert(connection, ledger, told)
     except sa.exc.DBAPIError as error:
-        raise StoreError(f"{target.database} does not take all of it: {error.orig}. Nothing was copied") from error
+        raise StoreError(f"{target.database} refused the copy: {error.orig}. Nothing was copied") from error
 
 
 def _checksums(context: StoreContext[Base], target: StoreContext[Base]) -> dict[str, int]:
@@ -80,9 +81,7 @@ def _checksums(context: StoreContext[Base], target: StoreContext[Base]) -> dict[
                     for key, field in context.schema.fields.items()
                 }
             except ParameterError as error:
-                raise StoreError(
-                    f"{target.database} does not take the row {id}: {error}. Nothing was copied"
-                ) from error
+                raise StoreError(f"{target.database} cannot hold the row {id}: {error}. Nothing was copied") from error
             made[id] = target.rows.own_checksum(bound)
     return made
 
@@ -92,8 +91,8 @@ def _refuse_used(target: StoreContext[Base], connection: sa.Connection) -> None:
     claims = sa.select(ledger.c.id).where(ledger.c.model == target.model).limit(1)
     if connection.execute(rows).first() or connection.execute(claims).first():
         raise StoreError(
-            f"the table {target.model!r} in {target.database} has rows, or claims, already; copy into a database "
-            "without. Nothing was copied"
+            f"the table {target.model!r} in {target.database} already has rows or claims; copy into a database "
+            "that has none. Nothing was copied"
         )
 
 

@@ -12,7 +12,7 @@ Kind = Literal["result", "orphan", "leftover"]
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """Something that `Store.gc` removed, or would remove, or kept.
+    """Something that `Store.gc` removed, would remove, or kept.
 
     Attributes
     ----------
@@ -21,11 +21,11 @@ class Removal:
     id : str
         The key that it belongs to, if known.
     path : str
-        Where it lies.
+        Where it is.
     size : int
         Bytes on the disk.
     text : str
-        All that in a sentence; of what was kept, with the reason.
+        All of that in a sentence, with the reason if it was kept.
     """
 
     kind: Kind
@@ -45,7 +45,7 @@ class Disposal:
     Attributes
     ----------
     removed, kept : list of Removal
-        Kept is what somebody changed, replaced or runs again, each with the reason.
+        Kept are results that were changed, replaced, or are running again, each with the reason.
     dry_run : bool
         Whether nothing was done.
     """

@@ -48,15 +48,19 @@ class Limits:
         """Return what the user gave, checked."""
         if older_than is not None and not isinstance(older_than, timedelta):
             if isinstance(older_than, bool) or not isinstance(older_than, int | float) or not older_than >= 0:
-                raise ParameterError(f"older_than is a timedelta, or a number of seconds, not {spelled(older_than)}")
+                raise ParameterError(
+                    f"older_than must be a timedelta or a number of seconds, not {spelled(older_than)}"
+                )
             try:
                 older_than = timedelta(seconds=older_than)
             except OverflowError:
-                raise ParameterError(f"older_than={spelled(older_than)} is longer than time") from None
+                raise ParameterError(
+                    f"older_than={spelled(older_than)} is too long; leave it out to keep everything"
+                ) from None
         if older_than is not None and older_than < timedelta(0):
-            raise ParameterError(f"older_than is a time that has passed, not {older_than!r}")
+            raise ParameterError(f"older_than must not be negative: {older_than!r}")
         if total_size is not None and (type(total_size) is not int or total_size < 0):
-            raise ParameterError(f"total_size is a number of bytes, not {spelled(total_size)}")
+            raise ParameterError(f"total_size must be a number of bytes, not {spelled(total_size)}")
         return cls(older_than, total_size)
 
     @property
@@ -92,11 +96,11 @@ def gc(
 ) -> Disposal:
     """Remove what is asked for, or say what that would be."""
     if not dry_run:
-        context.must_write("gc() has to remove what it finds")
+        context.must_write("gc() would have to remove something")
     query = matching(context, where, equal)
     if context.staging.is_strange:
         raise StoreError(
-            f"none of the results of {context.schema.name} lies in {context.staging.results_dir}; open the store with "
+            f"none of the results of {context.schema.name} is in {context.staging.results_dir}; open the store with "
             "the results_dir in which they were made. Nothing was removed"
         )
     report = Disposal(dry_run=dry_run)
@@ -152,7 +156,10 @@ def _orphans(context: StoreContext[Base], report: Disposal, before: datetime | N
             yield one
         else:  # the ledger knows the size of that one now
             _keep(
-                context, report, one, "its key has a registered file now, so nothing tells whether this one is as made"
+                context,
+                report,
+                one,
+                "its key has a registered file now, so there is no record of whether this one was changed",
             )
 
 
@@ -169,11 +176,11 @@ def _stray_extras(context: StoreContext[Base], report: Disposal, before: datetim
         attempt = path.removesuffix(".files").rpartition(f"{claim.path}.")[2]
         reason = None
         if os.path.islink(path) or not os.path.isdir(path):
-            reason = "it is no folder that a run left"
+            reason = "it is not a folder that a run left"
         elif not nothing_else:
-            reason = "another database uses this results folder, and it may be of its"
+            reason = "another database uses this results folder too, and may own it"
         elif any(one.startswith(inside) for one in registered):
-            reason = "a registered file lies in it"
+            reason = "there is a registered file in it"
         size = 0 if reason else _size(path)
         text = f"{claim.id}: extra files of a result that was replaced, {amount(size)}: {path}"
         if reason is not None:
@@ -182,7 +189,7 @@ def _stray_extras(context: StoreContext[Base], report: Disposal, before: datetim
             if not report.dry_run:
                 places.remove_tree(path)
             if not report.dry_run and os.path.lexists(path):
-                text = f"{claim.id}: {path} stays, in part at least: something in it could not be removed"
+                text = f"{claim.id}: {path} stays, at least in part: something in it could not be removed"
                 report.kept.append(Removal("orphan", claim.id, path, 0, text))
             else:
                 report.removed.append(Removal("orphan", claim.id, path, size, text))
@@ -246,7 +253,7 @@ def _examine(context: StoreContext[Base], one: _Held) -> tuple[int, str | None]:
     """Return how many bytes a file of ours takes, and why it may be none of ours any more."""
     path = context.staging.path(one.path)
     if os.path.islink(path):
-        return 0, "it is a link, and what it leads to may be yours; delete() removes its row"
+        return 0, "it is a link, and its target may be yours; delete() removes its row"
     found = measure(path)
     if found is not None and one.recorded not in (None, DISTRUSTED) and found.size != one.recorded:
         return 0, f"it has {found.size} bytes instead of {one.recorded}, so somebody changed or replaced it"
@@ -263,7 +270,7 @@ def _remove(context: StoreContext[Base], one: _Held) -> str | None:
         if found is None or found.published != one.attempt or found.registered is not None:
             return Verdict("")  # replaced, or gone
         if found.state == RUNNING:
-            return Verdict("a run of it is under way, or died (repair() gives it back)")
+            return Verdict("a run of it is under way, or has died (then repair() releases its claim)")
         if context.rows.exists(connection, one.id) != (one.kind == "result"):
             return Verdict("")
         reason = _examine(context, one)[1]
@@ -271,7 +278,7 @@ def _remove(context: StoreContext[Base], one: _Held) -> str | None:
 
     reason, deleted, is_clean = delete_when_free(context, one.id, judge, keep_failure=True)
     if not is_clean:
-        reason = f"its row is gone, and of its files something could not be removed from {context.staging.root}"
+        reason = f"its row is gone, but some of its files could not be removed from {context.staging.root}"
     if deleted is not None and not deleted.failed:
         logs.discard(context.staging, context.key_of(one.id))
     return reason

@@ -21,12 +21,12 @@ from entropic.protocol.context import ModelT, StoreContext
 from entropic.protocol.heartbeat import lease_keeper
 from entropic.upkeep import outage, recover
 
-_ASKED = "it was opened with read_only=True; open it without, to run or change anything"
+_ASKED = "it was opened with read_only=True; open it without that to run or change anything"
 _BY_COMMAND = (
-    "a command that only looks has opened it; what a script runs belongs under `if __name__ == '__main__':`, or is "
-    "left to `entropic sweep`"
+    "it was opened by a command that only looks; put what the script runs under `if __name__ == '__main__':`, or leave "
+    "it to `entropic sweep`"
 )
-_ADVICE = "run it where that can be written, or in a copy of your own"
+_ADVICE = "call it where that can be written, or work on a copy of your own"
 
 _only_looking = False
 
@@ -82,7 +82,7 @@ class Opening(Generic[ModelT]):
                 raise ReadOnlyError(f"{error}; {_ADVICE}") from error
             found = self._wired(f"{error}; {_ADVICE}")
             warnings.warn(
-                f"{error}: this store is opened only to be looked at (read_only=True says that it is meant so)",
+                f"{error}, so this store was opened read-only; pass read_only=True if that is what you want",
                 ReadOnlyWarning,
                 stacklevel=levels_to_user(),
             )
@@ -91,7 +91,7 @@ class Opening(Generic[ModelT]):
     def _check_exists(self) -> None:
         database = Database(self.db_url, read_only=True)
         if database.in_memory or not database.dialect.exists():
-            raise StoreError(f"there is nothing to look at in {database}; see db_url, or open it without read_only")
+            raise StoreError(f"there is no store in {database} to look at; check db_url, or open it without read_only")
 
     def _wired(self, read_only: str | None) -> StoreContext[ModelT]:
         looks = read_only is not None

@@ -25,6 +25,7 @@ from entropic.files.durable import files_below, is_cheap
 from entropic.params.model import Base, utcnow
 from entropic.protocol.context import StoreContext
 from entropic.support import process
+from entropic.support.show import counted
 
 # Before the latest run that is known of. A system writes what is older than half a minute, or a few of them on laptops.
 WINDOW = timedelta(minutes=10)
@@ -68,9 +69,9 @@ def _distrust_latest(context: StoreContext[Base]) -> None:
             distrusted.append(id)
     if distrusted:
         warnings.warn(
-            f"this machine was started anew since {len(distrusted)} of the latest runs of {context.schema.name} ended, "
-            f"and parts of their results never reached the disk, as their holes tell: {', '.join(distrusted[:5])}"
-            f"{', ...' if len(distrusted) > 5 else ''}. They run again when asked for",
+            f"this machine was restarted, and parts of {counted(len(distrusted), 'result')} of the latest runs of "
+            f"{context.schema.name} never reached the disk: {', '.join(distrusted[:5])}"
+            f"{', ...' if len(distrusted) > 5 else ''}. These sets run again when asked for",
             ResultLostWarning,
             stacklevel=levels_to_user(),
         )

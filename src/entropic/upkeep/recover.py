@@ -49,9 +49,9 @@ class Left:
         if self.deleting is not None:
             return f"{self.found.name}: the delete of {self.deleting.id} is not finished"
         if self.unreadable is not None:
-            return f"{self.found.name}: {self.unreadable.why}; nothing is done with it"
+            return f"{self.found.name}: {self.unreadable.why}; it is left alone"
         if self.finished is not None and self.current:
-            return f"{self.found.name}: {self.finished.id} is finished and not recorded"
+            return f"{self.found.name}: {self.finished.id} is finished but not recorded"
         return f"{self.found.name}: left by an attempt that is over, or a worker that is gone"
 
 
@@ -63,11 +63,11 @@ def look_at_folder(context: StoreContext[Base]) -> None:
     raws = context.rows.some(SAMPLE)
     context.staging.is_strange = bool(raws) and not any(os.path.lexists(context.rows.file_of(raw)) for raw in raws)
     if context.staging.is_strange:
-        follows = "what is asked for is run again" if context.read_only is None else "none of them can be loaded"
+        follows = "sets that are asked for run again" if context.read_only is None else "none of them can be loaded"
         warnings.warn(
-            f"{context.database} holds rows of {context.schema.name} whose results do not lie in "
+            f"{context.database} holds rows of {context.schema.name}, but their results are not in "
             f"{context.staging.results_dir}, which was never used with it before: {follows}. Is results_dir "
-            "right? (A relative one is meant from the folder in which the program was started)",
+            "right? (A relative path starts at the folder in which the program was started)",
             ResultLostWarning,
             stacklevel=levels_to_user(),
         )
@@ -88,7 +88,7 @@ def collect(context: StoreContext[Base]) -> list[str]:
             if sentence is None:
                 continue
         except (EntropicError, OSError) as error:  # its key's next caller meets it, and can tell the user
-            log.warning("%s could not be taken in: %s", left.found.name, error)
+            log.warning("%s could not be recovered: %s", left.found.name, error)
             continue
         log.info("recovery: %s", sentence)
         done.append(sentence)
@@ -102,7 +102,7 @@ def _say(path: str, text: str) -> None:
 
 
 def release_dead(context: StoreContext[Base], even_without_row: bool = False) -> list[str]:
-    """Give back the claims of dead owners that left nothing finished; return what was done, as sentences.
+    """Release the claims of dead owners that left nothing finished; return what was done, as sentences.
 
     By itself this happens only to re-runs, whose row is still served: a first run's claim does no harm until its key
     is asked for, and a worker of a cluster may still finish it. `even_without_row`, if the user asks for a repair.
@@ -113,12 +113,12 @@ def release_dead(context: StoreContext[Base], even_without_row: bool = False) ->
             continue
         if not (claim.gone if even_without_row else claim.dead):
             continue
-        if context.database.transact(partial(_give_back, context, claim, even_without_row)):
-            done.append(f"gave back the claim on {claim.id}, whose owner is gone")
+        if context.database.transact(partial(_release, context, claim, even_without_row)):
+            done.append(f"released the claim on {claim.id}, whose owner is gone")
     return done
 
 
-def _give_back(context: StoreContext[Base], claim: Claim, even_without_row: bool, connection: Connection) -> bool:
+def _release(context: StoreContext[Base], claim: Claim, even_without_row: bool, connection: Connection) -> bool:
     locked, _ = context.ledger.lock(connection, claim.id)
     if locked is None or locked.attempt != claim.attempt or context.is_finished(claim.id, claim.attempt):
         return False
@@ -151,7 +151,7 @@ def _remove(context: StoreContext[Base], name: str) -> None:
     path = context.staging.inside(name)
     remove(path)
     if os.path.lexists(path):
-        raise StoreError(f"{path} could not be removed, or not whole: something in it may belong to another user")
+        raise StoreError(f"{path} could not be removed completely: something in it may belong to another user")
 
 
 def survey(context: StoreContext[Base]) -> list[Left]:

@@ -1,4 +1,4 @@
-"""`Store.check` and `Store.repair`: does everything belong together, and mending what can be mended without a run."""
+"""`Store.check` and `Store.repair`: find what does not fit together, and repair what needs no run."""
 
 import os
 import re
@@ -13,7 +13,7 @@ from entropic.params.model import Base
 from entropic.protocol import lookup
 from entropic.protocol.context import StoreContext
 from entropic.protocol.lookup import Suspect, difference
-from entropic.support.show import html_table, one_line
+from entropic.support.show import counted, html_table, one_line
 from entropic.upkeep.recover import collect, release_dead, survey
 
 _SHOWN = 10
@@ -21,7 +21,7 @@ _SHOWN = 10
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that is not in order: the key it belongs to (if known), the path, and what is wrong in a sentence."""
+    """Something that is not in order: its key (if known), its path, and a sentence that says what is wrong."""
 
     id: str
     path: str
@@ -42,15 +42,15 @@ class Report:
     damaged
         Rows whose result file has another size than recorded.
     orphans
-        Result files of this store without a row.
+        Result files of this store that have no row.
     dead_claims
-        Keys claimed by a process that is gone, with nothing finished.
+        Keys whose claim belongs to a process that is gone and that finished nothing.
     leftovers
         What dead attempts left behind, finished or not.
     mismatched
         Rows whose values are not those that their key was made from.
     unreadable
-        What a later version of entropic recorded, or what entropic did not write; nothing is done because of it.
+        What a later version of entropic recorded, or what entropic did not write; all of it is left alone.
     """
 
     missing: list[Finding] = field(default_factory=list)
@@ -73,8 +73,8 @@ class Report:
 
     def __str__(self) -> str:
         if self.ok:
-            return f"{self.rows} rows, all in order"
-        lines = [f"{self.rows} rows"]
+            return f"{counted(self.rows, 'row')}, all in order"
+        lines = [counted(self.rows, "row")]
         for name, found in self.kinds().items():
             if found:
                 lines.append(f"{name.replace('_', ' ')}: {len(found)}")
@@ -88,7 +88,7 @@ class Report:
         found = [(name.replace("_", " "), one) for name, several in self.kinds().items() for one in several]
         rows = [(kind, one.id, one.text) for kind, one in found[: 5 * _SHOWN]]
         more = f"... and {len(found) - len(rows)} more" if len(found) > len(rows) else ""
-        title = f"{self.rows} rows{', all in order' if self.ok else ''}"
+        title = counted(self.rows, "row") + (", all in order" if self.ok else "")
         return html_table(rows, ("kind", "id", "finding"), title, more)
 
 
@@ -101,16 +101,18 @@ class Repair:
     dry_run: bool = False
 
     def __str__(self) -> str:
-        verb = "would be done" if self.dry_run else "done"
-        lines = [f"{len(self.done)} things {verb}", *(f"  {one_line(sentence)}" for sentence in self.done)]
+        lines = [self._title(), *(f"  {one_line(sentence)}" for sentence in self.done)]
         return "\n".join([*lines, str(self.left)])
+
+    def _title(self) -> str:
+        if not self.done:
+            return "nothing to repair"
+        return counted(len(self.done), "repair") + (" to make" if self.dry_run else " made")
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        verb = "would be done" if self.dry_run else "done"
-        title = f"{len(self.done)} things {verb}; what is left:"
-        return html_table([(sentence,) for sentence in self.done], title=title) + self.left._repr_html_()
+        return html_table([(sentence,) for sentence in self.done], title=self._title()) + self.left._repr_html_()
 
 
 def check(context: StoreContext[Base]) -> Report:
@@ -133,7 +135,7 @@ def check(context: StoreContext[Base]) -> Report:
     for claim in context.ledger.all():
         _check_claim(context, report, claim, with_row)
     for flawed, what in context.ledger.flawed():
-        text = f"{flawed.id!s:.80}: the ledger says of it what entropic did not write: {what}; nothing is done with it"
+        text = f"{flawed.id!s:.80}: its entry in the ledger was not written by entropic: {what}; it is left alone"
         report.unreadable.append(Finding(str(flawed.id), "", text))
     _check_extra_files(context, report)
     for left in survey(context):
@@ -165,7 +167,7 @@ def _check_values(
     else:
         right = not re.fullmatch("[0-9a-f]{16}", id) or id in _possible_keys(context, raw)
     if not right:
-        text = f"{id}: its columns are not those that it was stored with; it is not served for them"
+        text = f"{id}: its columns were changed since it was stored, so it is not served for its new values"
         report.mismatched.append(Finding(id, path, text))
 
 
@@ -181,12 +183,12 @@ def _possible_keys(context: StoreContext[Base], raw: Raw) -> set[str]:
 
 def _check_claim(context: StoreContext[Base], report: Report, claim: Claim, with_row: dict[str, str]) -> None:
     if claim.state == RUNNING and claim.gone and not context.is_finished(claim.id, claim.attempt):
-        owner = claim.owner or "a call that gave up"
+        owner = claim.owner or "a call that abandoned it"
         text = f"{claim.id}: claimed by {owner}, which is gone; it runs again when asked for"
         if not claim.dead:
             text = (
-                f"{claim.id}: claimed by {owner}, before this host was started again; it runs again when asked for, "
-                "once its lease has ended or repair() has given it back"
+                f"{claim.id}: claimed by {owner}, before this host was restarted; it runs again when asked for, once "
+                "its lease has expired or repair() has released the claim"
             )
         report.dead_claims.append(Finding(claim.id, "", text))
     if claim.published is None or claim.path is None or claim.state == RUNNING:
@@ -216,9 +218,9 @@ def stray_extras(context: StoreContext[Base]) -> Iterator[tuple[str, Claim]]:
 
 
 def repair(context: StoreContext[Base], dry_run: bool) -> Repair:
-    """Mend what can be mended without a run: record, finish, remove, give back."""
+    """Repair what can be repaired without a run: record, finish, remove, release."""
     if not dry_run:
-        context.must_write("repair() has to change what it finds")
+        context.must_write("repair() would have to change something")
     before = check(context)
     if dry_run:
         return Repair([finding.text for finding in [*before.leftovers, *before.dead_claims]], before, dry_run=True)

@@ -18,7 +18,7 @@ LONGEST_WAIT = 1_000_000  # s; servers count in milliseconds, in 32 bits
 DRIVERS = {"sqlite": "pysqlite", "postgresql": "psycopg", "mysql": "pymysql", "mariadb": "pymysql"}
 EXTRAS = {"psycopg": "postgres", "pymysql": "mysql"}
 # What cannot keep the promises: no unique index over missing values, or no transaction that holds a row.
-_UNSUITABLE = {"mssql": "its unique indexes take one NULL only", "access": "it has no row locks"}
+_UNSUITABLE = {"mssql": "its unique indexes take only one NULL", "access": "it has no row locks"}
 
 
 def dialect(db_url: str, fsync: bool = False, read_only: bool = False) -> Dialect:
@@ -36,7 +36,9 @@ def dialect(db_url: str, fsync: bool = False, read_only: bool = False) -> Dialec
             raise StoreError("db_url names 'postgres'; write postgresql://...")
         url.get_dialect()
     except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError) as error:
-        raise StoreError(f"db_url is no SQLAlchemy URL: {error}; write for example 'sqlite:///db.sqlite3'") from None
+        raise StoreError(
+            f"db_url is not a SQLAlchemy URL: {error}; write, for example, 'sqlite:///db.sqlite3'"
+        ) from None
     if backend in _UNSUITABLE:
         raise StoreError(f"{backend} cannot hold a store: {_UNSUITABLE[backend]}; use SQLite, PostgreSQL or MariaDB")
     url = _with_driver(url, backend)
@@ -50,7 +52,7 @@ def dialect(db_url: str, fsync: bool = False, read_only: bool = False) -> Dialec
             raise ValueError
     except ValueError:
         given = f"{url.query['timeout']!r:.80}"
-        raise StoreError(f"timeout in db_url is a number of seconds up to {LONGEST_WAIT:,}, not {given}") from None
+        raise StoreError(f"timeout in db_url must be a number of seconds up to {LONGEST_WAIT:,}, not {given}") from None
     return _kind(backend)(remember(url.set(query=query)), wait, fsync, read_only)
 
 

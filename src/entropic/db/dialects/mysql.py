@@ -140,7 +140,9 @@ class MySQL(Dialect):
         got = connection.scalar(sa.select(sa.func.get_lock(f"entropic {self.url.database}"[:60], self.wait)))
         try:
             if not got:
-                raise StoreError(f"another program has been creating tables in {self.url} for {self.wait:g} s")
+                raise StoreError(
+                    f"another program has been creating tables in {self.url} for {self.wait:g} s; call again later"
+                )
             yield
             connection.commit()
         finally:
@@ -157,12 +159,10 @@ class MySQL(Dialect):
             {"schema": table.schema, "name": table.name},
         ).first()
         if found is not None and str(found[0]).lower() != "innodb":
-            return (
-                f"is kept by the engine {found[0]}, which has no transactions; ALTER TABLE {table.name} ENGINE=InnoDB"
-            )
+            return f"uses the engine {found[0]}, which has no transactions; run ALTER TABLE {table.name} ENGINE=InnoDB"
         if found is not None and not str(found[1]).endswith(("_nopad_bin", "_0900_bin")):  # others ignore last spaces
             return (
-                f"compares ids by {found[1]}, for which different ids are the same; make id a column with COLLATE "
+                f"compares ids by {found[1]}, to which different ids are the same; make id a column with COLLATE "
                 "utf8mb4_nopad_bin (MariaDB) or utf8mb4_0900_bin (MySQL)"
             )
         return None

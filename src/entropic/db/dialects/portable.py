@@ -232,7 +232,7 @@ class Dialect:
             found: Processor = kind.result_processor(dialect, None)
         except Exception as error:
             raise StoreError(
-                f"the driver {dialect.driver!r} cannot say without a result how it reads {kind!r} ({error}); use "
+                f"the driver {dialect.driver!r} cannot say in advance how it reads {kind!r} ({error}); use "
                 "SQLite, PostgreSQL or MariaDB"
             ) from error
         return found

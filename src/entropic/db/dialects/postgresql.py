@@ -220,7 +220,7 @@ class PostgreSQL(Dialect):
 
     def refuses(self, value: Any) -> str | None:
         """PostgreSQL has no text with a NUL in it."""
-        return "PostgreSQL has no text with a NUL character" if isinstance(value, str) and "\0" in value else None
+        return "PostgreSQL cannot hold text with a NUL character" if isinstance(value, str) and "\0" in value else None
 
     def refuses_id(self, id: str) -> str | None:
         """Return why an id cannot be a key: an index takes 2,700 bytes, of which the model's name needs some."""

@@ -50,9 +50,9 @@ class SQLite(Dialect):
         try:
             os.fsencode(name)
         except UnicodeEncodeError as error:
-            raise StoreError(f"db_url holds what no path can, {name!a:.200}: {error.reason}") from error
+            raise StoreError(f"db_url names a file that cannot exist, {name!a:.200}: {error.reason}") from error
         if "\0" in name:
-            raise StoreError(f"db_url holds a NUL character, which no path can: {name!a:.200}")
+            raise StoreError(f"db_url has a NUL character, which no path may have: {name!a:.200}")
         if name and name != ":memory:" and not name.startswith("file:"):
             url = url.set(database=os.path.abspath(name))
         super().__init__(url, wait, fsync, read_only and not self.in_memory)
@@ -63,7 +63,7 @@ class SQLite(Dialect):
             self.network = file_system(os.path.dirname(url.database or "") or ".")
             if self.network:
                 warnings.warn(
-                    f"{url} lies on a network file system ({self.network}), where SQLite's locks cannot be trusted: "
+                    f"{url} is on a network file system ({self.network}), where SQLite's locks cannot be trusted: "
                     "use it from one machine only, or move the database to a local disk (the results may stay)",
                     NetworkFileSystemWarning,
                     stacklevel=levels_to_user(),
@@ -189,7 +189,7 @@ class SQLite(Dialect):
         if self.in_memory or not self.exists():
             return None
         if self.url.query.get("mode") == "ro" or "immutable" in self.url.query:
-            return f"db_url opens {self._file.path} to be read"
+            return f"db_url opens {self._file.path} read-only"
         for path in (self._file.path, os.path.dirname(self._file.path)):
             if not os.access(path, os.W_OK):
                 return f"{path} cannot be written"

@@ -77,6 +77,17 @@ class LookedAt:
         self._half_done: tuple[int, ...] | None = None  # the journal of a transaction that a dead process left
         self._copy: tuple[Seen, str] | None = None
         self._copying = threading.Lock()
+        self._removals: list[weakref.finalize[..., LookedAt]] = []
+        _all.add(self)
+
+    def forget(self) -> None:
+        """Begin anew in a forked child: a copy is the parent's to remove.
+
+        Nobody copies at a fork, which waits for all connections that are in use or being opened.
+        """
+        self._copy = None
+        while self._removals:
+            self._removals.pop().detach()
 
     # ---- looking -----------------------------------------------------------------------------------------------
     def see(self) -> Seen:
@@ -117,8 +128,8 @@ class LookedAt:
                     raise failed
             elif waited > self._wait:
                 raise DatabaseBusy(
-                    f"{self.path} was changed again and again for {self._wait:g} s, and could not be read in between; "
-                    "call again when less is written, or wait longer with ?timeout=SECONDS in db_url"
+                    f"{self.path} kept changing for {self._wait:g} s, and could not be read in between; "
+                    "call again when less is written to it, or wait longer with ?timeout=SECONDS in db_url"
                 ) from failed
             time.sleep(PAUSE)
 
@@ -169,12 +180,24 @@ class LookedAt:
         with self._copying:
             if self._copy is None or self._copy[0] != seen:
                 folder = tempfile.mkdtemp(prefix="entropic-")
-                weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+                self._removals.append(weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True))
                 for end in ("", "-wal", "-journal"):
                     if os.path.exists(self.path + end):
                         shutil.copyfile(self.path + end, os.path.join(folder, "copy" + end))
                 self._copy = seen, folder
             return os.path.join(self._copy[1], "copy")
+
+
+_all: "weakref.WeakSet[LookedAt]" = weakref.WeakSet()
+
+
+def _forked() -> None:
+    for one in _all:
+        one.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 
 
 def _stat(path: str) -> tuple[int, ...] | None:
