@@ -133,6 +133,9 @@ def test_sweep_and_stream_take_the_same_and_only_the_client_by_position(method):
         ("retry_failed", True),
         ("timeout", None),
         ("progress", None),
+        ("worker_setup", None),
+        ("custom_data", inspect.Parameter.empty),
     ]
     assert parameters[0].name == "params"
-    assert [p.kind for p in parameters[2:]] == [inspect.Parameter.KEYWORD_ONLY] * 5
+    kinds = [inspect.Parameter.KEYWORD_ONLY] * 6 + [inspect.Parameter.VAR_KEYWORD]
+    assert [p.kind for p in parameters[2:]] == kinds

@@ -60,3 +60,10 @@ def test_custom_data_make_no_other_set(open_store):
     store = open_store(run=keep)
     (row,) = store.sweep([one(1, custom_data={"tag": 1}), one(1, custom_data={"tag": 2}), one(1)])
     assert stored(row) == {"tag": 1}
+
+
+@METHODS
+@pytest.mark.parametrize("name", ["worker", "n_workers", "max_workers", "timeouts", "on_errors", "clients", "progres"])
+def test_a_mistyped_option_is_no_custom_data(open_store, method, name):
+    with pytest.raises(ParameterError, match=f"no option '{name}'"):
+        getattr(open_store(run=keep), method)([one(1)], **{name: 2})

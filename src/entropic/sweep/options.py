@@ -1,8 +1,9 @@
 """How a sweep is carried out: what the user may say of it, and what executes it."""
 
 import concurrent.futures
-from collections.abc import Callable
-from dataclasses import dataclass
+import difflib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
 from typing import Any
 
 from entropic.errors import ParameterError
@@ -12,6 +13,23 @@ from entropic.params.model import Base
 from entropic.protocol.context import StoreContext
 
 MOST_WORKERS = 10_000
+
+
+def check_names(custom_data: Iterable[str]) -> None:
+    """Refuse what is meant as an option and would be stored as custom data of every set, such as `worker=4`.
+
+    Raises
+    ------
+    ParameterError
+        With the option that was probably meant.
+    """
+    options = [field.name for field in fields(Options)]
+    for name in custom_data:
+        if close := difflib.get_close_matches(name, options, 1, 0.75):
+            raise ParameterError(
+                f"there is no option {name!r} of a sweep; {close[0]!r} is one. As custom data, {name!r} can be given "
+                "with each set: {..., 'custom_data': {...}}"
+            )
 
 
 @dataclass(frozen=True, slots=True)

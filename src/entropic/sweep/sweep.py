@@ -39,7 +39,7 @@ from entropic.support.process import Call
 from entropic.support.show import counted
 from entropic.support.signals import Terminable
 from entropic.sweep.missing import Planned, check_allowed, plan, rehearse_together
-from entropic.sweep.options import Options
+from entropic.sweep.options import Options, check_names
 from entropic.sweep.progress import Bar
 from entropic.sweep.share import Share
 from entropic.upkeep.recover import collect
@@ -63,6 +63,7 @@ def sweep(
     custom_data: Mapping[str, object],
 ) -> list[ModelT]:
     """Return one row for each distinct set, in the order in which they were first seen; run those that are missing."""
+    check_names(custom_data)
     executor = options.executor(context)
     planned = plan(context, params, options.retry_failed, custom_data=custom_data)
     check_allowed(context, planned)
@@ -83,6 +84,7 @@ def stream(
     custom_data: Mapping[str, object],
 ) -> Generator[ModelT, None, None]:
     """Yield the row of each distinct set as soon as it is there: first those that are stored."""
+    check_names(custom_data)
     executor = options.executor(context)
     planned = plan(context, params, options.retry_failed, keep_rows=False, custom_data=custom_data)
     check_allowed(context, planned)
