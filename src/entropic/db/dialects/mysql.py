@@ -118,6 +118,14 @@ class MySQL(Dialect):
         """Prepare a driver connection for being ours: transactions begin and end where we say so."""
         raw.autocommit(True)
 
+    def end(self, raw: Any) -> None:
+        """Close a driver connection of ours, also if an interrupt has come in the middle of that before."""
+        if raw.open:
+            try:
+                raw.close()
+            except pymysql.err.Error:  # closed already, so it says; but an interrupt has left the socket open
+                raw._force_close()
+
     def compilers(self, dialect: sa.Dialect) -> None:
         """Change what SQLAlchemy makes of types in a table that is to be created."""
         types = dialect.type_compiler_instance = _Types(dialect)

@@ -84,6 +84,10 @@ class Dialect:
         """Prepare a driver connection for being ours: transactions begin and end where we say so."""
         raw.autocommit = True
 
+    def end(self, raw: Any) -> None:
+        """Close a driver connection of ours, also if an interrupt has come in the middle of that before."""
+        raw.close()
+
     def told(self, driver: str, names: Sequence[str], arguments: dict[str, Any]) -> dict[str, Any]:
         """Return what `Database.told` does, given the driver and what SQLAlchemy would call its `connect` with."""
         return {"driver": driver, "arguments": {**arguments, "autocommit": True}, "before": [], "after": []}
