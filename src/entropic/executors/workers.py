@@ -45,6 +45,9 @@ THREADS = (
     "VECLIB_MAXIMUM_THREADS",
 )
 GRACE = 5.0  # s for an idle worker to end by itself
+# Processes that have not been seen to end. With a stream that is forgotten in a cycle, the collector would else begin
+# with their pipes, and complain: `test_a_stream_that_is_forgotten_in_a_cycle_is_closed`.
+_living: set[Any] = set()
 
 
 class Workers:
@@ -209,6 +212,7 @@ class _Guardian:
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, bufsize=0, start_new_session=True
         )
+        _living.add(self._process)
         for worker in workers:
             self._say(f"+{worker.pid}\n")
 
@@ -238,6 +242,7 @@ class _Guardian:
             assert self._process.stdin is not None
             self._process.stdin.close()
         self._process.returncode = 0  # nor is it a child's to wait for
+        _living.discard(self._process)
 
 
 _guardians: "weakref.WeakSet[_Guardian]" = weakref.WeakSet()
@@ -277,6 +282,7 @@ class _Worker:
                 start_new_session=True,  # Ctrl-C is for this process, and what the run has started ends with it
                 env={**dict.fromkeys(THREADS, threads), **os.environ},
             )
+        _living.add(self._process)
         self.pid = self._process.pid
         self.tasks: deque[Task] = deque()
         self.at_work = False  # whether it has not said that it is done with its bundle
@@ -345,6 +351,7 @@ class _Worker:
         """Return when it has ended."""
         try:
             self._process.wait(max(0.0, deadline - time.monotonic()))
+            _living.discard(self._process)
         except subprocess.TimeoutExpired:
             self.kill()
 
@@ -354,6 +361,7 @@ class _Worker:
         end_session(self.pid)  # what it has started goes with it
         self._close()
         ended = self._process.wait()
+        _living.discard(self._process)
         return ended if code is None else code
 
 

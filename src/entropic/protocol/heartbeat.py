@@ -226,6 +226,8 @@ class Process:
         except OSError as error:
             log.warning("the process that renews leases has ended: %s", error)
             return False
+        except ValueError:  # the pipe is closed: the collector, which ends this store, has begun with it
+            return False
         return True
 
     def _start(self) -> None:
