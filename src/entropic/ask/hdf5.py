@@ -80,7 +80,7 @@ class _Bounds:
         refuse(self._path, f"cannot be read: {name!r} {what}, which is not followed")
 
     def check(self, name: str, item: Any) -> None:
-        """Refuse a data set whose values lie in other files than those beside its own."""
+        """Refuse a data set whose values are in other files than those beside its own."""
         if item.external:
             self.refuse(name, f"has its values in another file, {item.external[0][0]}")
         if item.is_virtual:

@@ -1,6 +1,6 @@
 """Readers of result files: by their suffix, through the libraries that own the formats.
 
-Nothing is unpickled, and nothing outside of the folder in which the result lies is read (`bounds`).
+Nothing is unpickled, and nothing outside the folder of the result is read (`bounds`).
 What is read is read whole and its file is closed, so nothing that is returned changes or dangles when the file does.
 """
 

@@ -81,7 +81,7 @@ class Stack:
             values = self._with_nan(values)
         name = self._name
         if first.is_coord and name in first.dims:
-            name += "_values"  # the coordinate of a dimension lies along that alone
+            name += "_values"  # the coordinate of a dimension runs along that alone
         return {name: Variable((*self._grid.dims, *first.dims), values, first.attrs, first.is_coord)}
 
     def _with_nan(self, values: Any) -> Any:

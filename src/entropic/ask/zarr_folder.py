@@ -1,7 +1,7 @@
 """Zarr: a folder, each file of which is looked at as it is read, so that what is checked and what is read are one.
 
 The metadata of an array name the codecs that its data go through, one of which unpickles, and consolidated metadata say
-a second time, and may say otherwise, what the arrays are and where they lie.
+a second time, and may say otherwise, what the arrays are and where they are.
 """
 
 import functools

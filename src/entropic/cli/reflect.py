@@ -48,7 +48,7 @@ def open_reflected(db_url: str, table: str | None = None, results_dir: str | Non
     table
         Which of its models, by the name of the table; None if there is only one.
     results_dir
-        Where its results lie; None to find out.
+        Where its results are; None to find out.
 
     Raises
     ------

@@ -75,7 +75,7 @@ def _through_session(schema: Schema, database: Database, columns: list[sa.Column
 
 
 def load_many(schema: Schema, database: Database, files: Mapping[str, str]) -> dict[str, Any]:
-    """Return the detached instances of some keys by a `Session`, all in one query, given where their files lie."""
+    """Return the detached instances of some keys by a `Session`, all in one query, given where their files are."""
 
     def load() -> dict[str, Any]:
         # It matters in memory, where the session shares its connection with other threads' transactions, and with the

@@ -81,7 +81,7 @@ class Ledger:
                 yield claim, found
 
     def registered(self) -> list[str]:
-        """Return where the registered files of all models in this database lie, as it is recorded."""
+        """Return where the registered files of all models in this database are, as it is recorded."""
         return [str(row[0]) for row in self.database.connection().fetch(self._made.registered.sql)]
 
     def pending(self) -> dict[tuple[str, str, str], Claim]:
@@ -227,7 +227,7 @@ class Ledger:
         mtime_ns: int,
         sum_: int,
     ) -> None:
-        """Record where the file of a registered row lies; a dead owner's attempt is withdrawn.
+        """Record where the file of a registered row is; a dead owner's attempt is withdrawn.
 
         A file at the key's own place is the user's from now on: runs get another place.
         """

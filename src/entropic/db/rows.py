@@ -80,7 +80,7 @@ class Rows(Generic[ModelT_co]):
         """Returns the key of a raw row."""
         self.is_direct = is_direct(schema)
         self.build: Callable[[Raw, str], ModelT_co] = builder(schema, database, columns)
-        """Makes the detached instance of a raw row, given where its file lies."""
+        """Makes the detached instance of a raw row, given where its file is."""
         self.build_brief: Callable[[Raw, str], ModelT_co] = builder(schema, database, shown)
         """The same of what `brief` returned."""
         self._back = {column.name: result_processor(column, database) for column in columns}

@@ -263,7 +263,7 @@ class ServerConnection(Connection):
 def _interrupt_in(error: BaseException | None, before: BaseException | None) -> BaseException | None:
     """Return the interrupt that an error is or that led to it: a driver's tidying may fail, and hide a Ctrl-C.
 
-    What was being handled before the driver was asked is no part of it (`tests/servers/test_connections.py`).
+    What was being handled before the driver was asked is not part of it (`tests/servers/test_connections.py`).
     """
     while error is not None and error is not before:
         if not isinstance(error, Exception):

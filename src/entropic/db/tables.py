@@ -42,7 +42,7 @@ models = sa.Table(
     sqlite_with_rowid=False,
 )
 
-# By id first: ids are hashes, so the table can be partitioned by prefix, and all models' claims of one id lie together.
+# By id first: ids are hashes, so the table can be partitioned by prefix, and all models' claims of one id are stored together.
 ledger = sa.Table(
     "entropic_ledger",
     metadata,
@@ -55,11 +55,11 @@ ledger = sa.Table(
     sa.Column("lease_until", sa.Float, comment="seen from another machine, the owner is dead after this"),
     sa.Column("waits_for", sa.String, comment="model and id that the running call needs first"),
     sa.Column("path", _WHO, comment="the place of this key's results, below results_dir"),
-    sa.Column("published", _WHO, comment="the attempt whose result lies at path"),
+    sa.Column("published", _WHO, comment="the attempt whose result is at path"),
     sa.Column("size", sa.BigInteger, comment="bytes of the result file that the row points to"),
     sa.Column("mtime_ns", sa.BigInteger),
     sa.Column("extra", sa.Boolean, comment="whether the runner left more files than its result"),
-    sa.Column("registered", sa.String, comment="where the registered file lies, if the row was registered"),
+    sa.Column("registered", sa.String, comment="where the registered file is, if the row was registered"),
     sa.Column("checksum", sa.BigInteger, comment="of the user's columns, as they were published"),
     sa.Column("failure", sa.JSON(none_as_null=True), comment="the newest attempt's, if it failed"),
     sqlite_with_rowid=False,

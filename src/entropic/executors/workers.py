@@ -382,7 +382,7 @@ def _unbegun(tasks: Iterable[Task]) -> Iterator[Outcome]:
 def _rest(worker: _Worker, unbegun: list[Task], code: int, kind: type[RunFailed], message: str) -> Iterator[Outcome]:
     """Return what has become of the tasks of a worker that was ended: it ran the last of those that it had begun.
 
-    What it has run before it has told, or it lies on the disk.
+    What it ran before has been reported, or is on the disk.
     """
     while worker.tasks:
         task = worker.tasks.popleft()

@@ -84,7 +84,7 @@ class Sidecar:
         return f"{self.key}.{self.attempt}.{self.execution}.files"
 
     def matches(self, found: Measure | None) -> bool:
-        """Tell whether what lies somewhere is this attempt's result."""
+        """Tell whether what is found somewhere is this attempt's result."""
         return found is not None and (found.size, found.mtime_ns) == (self.size, self.mtime_ns)
 
 
@@ -150,7 +150,7 @@ BROKEN = (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, Recu
 def decode(text: bytes) -> Sidecar | None:
     """Return what a sidecar says, which a worker of ours has sent; None if it is torn, or none that this version made.
 
-    What lies on the disk may be anybody's: `inspect` it.
+    What is on the disk may be anybody's: `inspect` it.
     """
     found = _decoded(text)
     return found if isinstance(found, Sidecar) else None

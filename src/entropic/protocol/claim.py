@@ -217,7 +217,7 @@ def begin(
     ParameterError
         If the database would refuse their row.
     ForeignFileError
-        If files that are not ours lie at every place that the result could have.
+        If files that are not ours are at every place that the result could have.
     """
     if context.rows.must_be_tried(request.columns, request.values):
         with rehearsal(connection):

@@ -312,7 +312,7 @@ def discard_finished(context: StoreContext[Base], id: str) -> None:
 
 
 def _turns_up(context: StoreContext[Base], sidecar: Sidecar) -> bool:
-    """Tell whether a result that is neither in staging nor at its place lies there after all, and is seen late.
+    """Tell whether a result that is neither in staging nor at its place is there after all, and is seen late.
 
     Another host that died before its COMMIT may have placed it.
     """

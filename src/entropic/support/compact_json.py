@@ -40,6 +40,6 @@ def load_json(text: str | None) -> Any:
         return None
     try:
         value, end = _scan(text, 0)
-    except StopIteration:  # its word for what is no JSON
+    except StopIteration:  # its word for what is not JSON
         return json.loads(text)
     return value if end == len(text) else json.loads(text)

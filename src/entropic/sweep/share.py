@@ -200,7 +200,7 @@ class Share(Generic[ModelT]):
             log.warning("%s failed; %s under way will end first", task.id, counted(self.under_way, "run"))
 
     def miss(self, reason: str) -> None:
-        """Take in what was handed out and will not come back: what is finished lies on the disk."""
+        """Take in what was handed out and will not come back: what is finished is on the disk."""
         for task in list(self._claims.under_way.values()):
             self.take(outcome_on_disk(task, reason), falls_back=True)
 

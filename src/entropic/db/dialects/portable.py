@@ -77,7 +77,7 @@ class Dialect:
         """Know the database of an opened store again: by its file, where it is one, and by its uuid."""
 
     def file_there(self) -> tuple[int, int] | None:
-        """Return what tells the file that lies there now from any other; None if there is none to look at."""
+        """Return what tells the file that is there now from any other; None if there is none to look at."""
         return None
 
     def configure_own(self, raw: Any) -> None:

@@ -89,7 +89,7 @@ class SQLite(Dialect):
                 os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
 
     def configure(self, raw: Any) -> None:
-        """Use the write-ahead log, unless the file lies where its memory cannot be shared."""
+        """Use the write-ahead log, unless the file is where its memory cannot be shared."""
         raw.isolation_level = None  # transactions begin where we say so, not where the driver guesses
         if self._known is not None and (found := self.file_there()) != self._known:
             self._adopt(raw, found)
@@ -135,7 +135,7 @@ class SQLite(Dialect):
         self._known, self._uuid = self.file_there(), uuid
 
     def file_there(self) -> tuple[int, int] | None:
-        """Return what tells the file that lies there now from any other; None if there is none."""
+        """Return what tells the file that is there now from any other; None if there is none."""
         if self.in_memory or self.read_only:
             return None
         try:
@@ -164,7 +164,7 @@ class SQLite(Dialect):
         if told != (self._uuid,):
             raise StoreError(
                 f"the database {self._file.path} was replaced by another one while this store was open, so nothing "
-                "was done; open the store anew to work with what lies there now, or put the first one back"
+                "was done; open the store anew to work with what is there now, or put the first one back"
             )
         self._known = found
 
