@@ -42,7 +42,7 @@ models = sa.Table(
     sqlite_with_rowid=False,
 )
 
-# By id first: ids are hashes, so the table can be partitioned by prefix, and all models' claims of one id are stored together.
+# By id first: ids are hashes, so the table can be partitioned by prefix; all models' claims of one id are adjacent.
 ledger = sa.Table(
     "entropic_ledger",
     metadata,
