@@ -97,7 +97,7 @@ class Workers:
             for one in ended:
                 yield bundles.seen(one)
             if any(one.failure for one in ended):  # then nothing new may be meant to begin
-                yield from (one for worker in busy for one in _unbegun(worker.withdraw()))
+                yield from (one for worker in busy for one in _unbegun(worker.recall()))
 
     def _free(self) -> "_Worker":
         """Return a worker that has nothing to do: a new one, if all are busy."""
@@ -125,7 +125,7 @@ class Workers:
                 if not worker.pipe.poll():  # it may have said something since
                     yield from self._end(worker)
             elif worker.began and time.monotonic() - worker.began > 2 * BUNDLE_SECONDS:
-                yield from _unbegun(worker.withdraw())  # a long run after all: others may run what waits behind it
+                yield from _unbegun(worker.recall())  # a long run after all: others may run what waits behind it
 
     def _hear(self, worker: "_Worker") -> Iterator[Outcome]:
         """Take in what a worker says, or that it says no more."""
@@ -150,7 +150,7 @@ class Workers:
 
     def _bury(self, worker: "_Worker") -> Iterator[Outcome]:
         """Say what killed a worker, and a run with it."""
-        unbegun = worker.withdraw()
+        unbegun = worker.recall()
         worker.gone(time.monotonic() + 1.0)  # it may be on its way out: its own exit code is the one to tell
         code = self._remove(worker)
         if worker.began is None or not worker.tasks:
@@ -162,12 +162,12 @@ class Workers:
 
     def _end(self, worker: "_Worker") -> Iterator[Outcome]:
         """End a run that takes too long, and its process with it."""
-        unbegun, code = worker.withdraw(), self._remove(worker)
+        unbegun, code = worker.recall(), self._remove(worker)
         message = f"the run took longer than timeout={self._timeout:g} s and was ended"
         return _rest(worker, unbegun, code, RunTimeout, message)
 
     def _remove(self, worker: "_Worker") -> int:
-        """End a worker, whose unbegun tasks were withdrawn before; return its exit code."""
+        """End a worker, whose unbegun tasks were recalled before; return its exit code."""
         code = worker.kill()
         self._workers.remove(worker)
         self._released(worker)
@@ -307,7 +307,7 @@ class _Worker:
         with contextlib.suppress(OSError):  # it has just died: the pipe says so
             self.pipe.send_bytes(cloudpickle.dumps(bundle))  # params may be of classes of the script
 
-    def withdraw(self) -> list[Task]:
+    def recall(self) -> list[Task]:
         """Take back the tasks that it has not begun, and now will not begin."""
         if self._permit < 0:  # it has ended
             return []
