@@ -21,7 +21,7 @@ def sorted_json(text: Any) -> Any:
 
 def checksum(values: Iterable[Any]) -> int:
     """Return a CRC of stored values, alike for values that a database gives back in another way (`canonical`)."""
-    same = [canonical(value) if type(value) not in _LITERAL else value for value in values]
+    same = [value if type(value) in _LITERAL else canonical(value) for value in values]
     return zlib.crc32(repr(same).encode("utf-8", "backslashreplace"))
 
 

@@ -7,6 +7,7 @@ import atexit
 import contextvars
 import copy
 import os
+import stat
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -112,8 +113,11 @@ def workspace(staging: Staging) -> Workspace:
         found = _free[staging.root].pop()  # one step, so that no two threads get the same
     except (KeyError, IndexError):
         return _new_workspace(staging)
-    if os.path.isdir(found.path):
-        return found
+    try:
+        if os.stat(found.path).st_mode & stat.S_IFDIR:
+            return found
+    except OSError:
+        pass
     found.close()
     forget(staging)
     if not os.path.isdir(staging.root):
@@ -291,7 +295,7 @@ def lift(task: Task, space: Workspace, execution: str) -> bool:
     staging, stem = task.staging, f"{task.key}.{task.attempt}.{execution}"
     try:
         source, target = f"{space.path}{os.sep}{task.path}", staging.inside(stem + staging.suffix)
-        space.reserve.with_room(lambda: move(source, target))
+        space.reserve.with_room(move, source, target)
     except FileNotFoundError:
         left = ", ".join(sorted(os.listdir(space.path))) if os.path.isdir(space.path) else ""
         raise ResultMissingError(
@@ -300,7 +304,7 @@ def lift(task: Task, space: Workspace, execution: str) -> bool:
         ) from None
     extra = bool(os.listdir(space.path))
     if extra:
-        space.reserve.with_room(lambda: move(space.path, staging.inside(stem + ".files")))
+        space.reserve.with_room(move, space.path, staging.inside(stem + ".files"))
         try:
             os.mkdir(space.path)
         except OSError as error:

@@ -307,8 +307,8 @@ def row_of(context: StoreContext[Base], request: Request, result_file: str) -> d
     return {
         "id": request.id,
         "result_file": result_file,
-        "created_at": context.rows.created_at(now_as_text()),
-        "custom_data": context.rows.custom_data(request.custom_data),
+        "created_at": context.rows.binding.created_at(now_as_text()),
+        "custom_data": context.rows.binding.custom_data(request.custom_data),
         **request.row(),
     }
 

@@ -234,8 +234,8 @@ def _row_of(context: StoreContext[Base], claim: Held, sidecar: Sidecar) -> dict[
     return {
         "id": sidecar.id,
         "result_file": context.staging.path(claim.path or ""),
-        "created_at": context.rows.created_at(sidecar.created_at),
-        "custom_data": context.rows.custom_data(sidecar.custom_data),
+        "created_at": context.rows.binding.created_at(sidecar.created_at),
+        "custom_data": context.rows.binding.custom_data(sidecar.custom_data),
         **sidecar.values,
     }
 

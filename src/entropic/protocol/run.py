@@ -77,7 +77,7 @@ def retrieve(context: StoreContext[ModelT], params: Mapping[str, object]) -> Mod
     raw = context.rows.read(id)
     if raw is not None:
         return context.row(raw, params)
-    if context.rows.bind_plain(params) is None:  # else they fit, which is seen sooner so
+    if context.rows.binding.bind_plain(params) is None:  # else they fit, which is seen sooner so
         context.schema.fit(params, complete=False)
     return None
 
@@ -90,10 +90,10 @@ def prepare(
 ) -> Request:
     """Check everything that can be checked before anything is claimed, let alone run."""
     rows = context.rows
-    columns, values = rows.columns, rows.bind_plain(params)
+    columns, values = rows.binding.columns, rows.binding.bind_plain(params)
     if values is None:
-        bound = rows.bind(context.schema.fit(params), context.schema.name)
-        columns, values = rows.shared(tuple(bound)), tuple(bound.values())
+        bound = rows.binding.bind(context.schema.fit(params), context.schema.name)
+        columns, values = rows.binding.shared(tuple(bound)), tuple(bound.values())
     # Copied here, before the claim: what cannot be copied is refused while nothing is claimed.
     return Request(id, attempt.copied(params), columns, values, as_custom_data(custom_data))
 
