@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from entropic.params.keys import RESERVED
 from entropic.protocol.lookup import Suspect
+
+_RESERVED = frozenset(RESERVED)
 
 
 class Request(NamedTuple):
@@ -52,3 +55,10 @@ class Progress:
     waited: str | None = None
     attempt: str | None = None
     began: float | None = None
+
+
+def without_reserved(params: dict[str, Any]) -> dict[str, Any]:
+    """Return the params without the reserved keys: themselves, if there is none among them."""
+    if _RESERVED.isdisjoint(params):
+        return params
+    return {name: value for name, value in params.items() if name not in RESERVED}

@@ -25,12 +25,12 @@ from entropic.files.measure import measure
 from entropic.files.sidecar import Sidecar
 from entropic.params.fields import as_custom_data
 from entropic.params.model import Base
-from entropic.protocol import lookup, publish
-from entropic.protocol.claim import Busy, begin_first, claim, finished_sidecar, lock, without_reserved
+from entropic.protocol import lookup, publish, reclaim
+from entropic.protocol.claim import Busy, begin_first, claim, finished_sidecar, lock
 from entropic.protocol.context import ModelT, StoreContext
 from entropic.protocol.find import Found
 from entropic.protocol.lookup import Absent, Hit, Suspect
-from entropic.protocol.request import Progress, Request
+from entropic.protocol.request import Progress, Request, without_reserved
 from entropic.protocol.wait import wait
 from entropic.support import process
 from entropic.support.failure import Record, describe
@@ -145,7 +145,7 @@ def carry_out(context: StoreContext[Base], task: Task, request: Request, progres
     if raw is None:
         superseded(context, finished)
         # A newer row is the answer. One of an older attempt, which was first, is none for who wants a run in any case.
-        progress.forced = progress.forced and publish.gave_way(context, finished)
+        progress.forced = progress.forced and reclaim.gave_way(context, finished)
         return None
     publish.clean(context, finished)
     if log.isEnabledFor(logging.DEBUG):
