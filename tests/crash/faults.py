@@ -46,13 +46,8 @@ STEPS = {
     "record_many": "entropic.protocol.publish:record_many",
     "fence_many": "entropic.db.ledger:Ledger.publish_many",
     "upsert_many": "entropic.db.rows:Rows.upsert_many",
-<<<<<<< HEAD
-    "reclaim": "entropic.protocol.publish:reclaim",
-    "commit_reclaim": "entropic.db.ledger:Ledger.reclaim",
-=======
     "reclaim": "entropic.protocol.reclaim:reclaim",
-    "take_back": "entropic.db.ledger:Ledger.reclaim",
->>>>>>> 919fd9c (Publication without who may have a claim back, the claim without its rehearsal: two ideas each)
+    "commit_reclaim": "entropic.db.ledger:Ledger.reclaim",
     "unpublish": "entropic.protocol.publish:unpublish",
     "move": "entropic.protocol.publish:move",
     "move_aside": "entropic.files.place:move_aside",
