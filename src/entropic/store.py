@@ -435,6 +435,11 @@ class Store(Generic[ModelT]):
         return _restore, (type(self), *self._made_of, self._context.database.address, self._options)
 
 
+def context_of(store: Store[ModelT]) -> StoreContext[ModelT]:
+    """Return what a store is wired of, for what is built upon stores inside this package: the command line."""
+    return store._context
+
+
 def _restore(
     kind: Any, runner: Any, result_cls: Any, folder: str, suffix: str, db_url: str, options: dict[str, Any]
 ) -> Any:

@@ -6,14 +6,14 @@ from typing import Any
 from entropic.ask.failures import Failure
 from entropic.cli.errors import FOUND, UsageError, end
 from entropic.cli.output import cell
-from entropic.store import Store
+from entropic.store import Store, context_of
 
 MOST = 5  # of the keys that an ambiguous prefix shows
 
 
 def key_of(store: Store[Any], typed: str, known: Sequence[str] = ()) -> str:
     """Return the key that begins with what was typed, if only one does; `known` are keys that may have no row."""
-    model: Any = store._context.schema.model
+    model: Any = context_of(store).schema.model
     if store.retrieve({"id": typed}) is not None or typed in known:
         return typed
     found: set[str] = {row.id for row in store.select(model.id.startswith(typed, autoescape=True), limit=MOST + 1)}
@@ -22,7 +22,7 @@ def key_of(store: Store[Any], typed: str, known: Sequence[str] = ()) -> str:
     if not found:
         end(
             FOUND,
-            f"entropic: no key of {store._context.schema.name} begins with {typed!r}; `entropic ls` lists the keys",
+            f"entropic: no key of {context_of(store).schema.name} begins with {typed!r}; `entropic ls` lists the keys",
         )
     if len(found) > 1:
         some = ", ".join(map(cell, sorted(found)[:MOST])) + (", ..." if len(found) > MOST else "")

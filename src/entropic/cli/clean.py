@@ -13,7 +13,7 @@ from entropic.cli.look import Json, Where, Yes
 from entropic.cli.output import cell, put, put_json
 from entropic.cli.values import filters, seconds, size
 from entropic.files.measure import measure
-from entropic.store import Store
+from entropic.store import Store, context_of
 from entropic.support.show import counted
 from entropic.upkeep.disposal import Disposal, amount
 
@@ -145,7 +145,7 @@ def rm(store: Store[Any], words: list[str], keep_file: KeepFile = False, yes: Ye
 
 
 def _is_registered(store: Store[Any], key: str) -> bool:
-    found = store._context.ledger.find(key)
+    found = context_of(store).ledger.find(key)
     return found is None or found.registered is not None or found.published is None
 
 

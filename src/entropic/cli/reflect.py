@@ -17,7 +17,7 @@ from entropic.errors import ParameterError, StoreError
 from entropic.files.staging import FOLDER
 from entropic.params.keys import RESERVED
 from entropic.params.model import Base
-from entropic.store import Store
+from entropic.store import Store, context_of
 from entropic.support import names
 from entropic.upkeep.opening import looks_only
 
@@ -216,14 +216,14 @@ def by_values(store: Store[Any], sets: Iterable[dict[str, Any]]) -> list[dict[st
         If several rows have these values, or one has more.
     """
     given = list(sets)
-    if store._context.runner is not refuse:
+    if context_of(store).runner is not refuse:
         return given
-    missing = {store._context.hasher(one) for one in store.plan(given).missing}
-    return [_by_values(store, one) if store._context.hasher(one) in missing else one for one in given]
+    missing = {context_of(store).hasher(one) for one in store.plan(given).missing}
+    return [_by_values(store, one) if context_of(store).hasher(one) in missing else one for one in given]
 
 
 def _by_values(store: Store[Any], params: dict[str, Any]) -> dict[str, Any]:
-    fields = store._context.schema.fields
+    fields = context_of(store).schema.fields
     if "id" in params:
         return params
     doubtful = [
@@ -236,7 +236,7 @@ def _by_values(store: Store[Any], params: dict[str, Any]) -> dict[str, Any]:
     for row in store.iterate(**compared):
         values = {name: getattr(row, name) for name in fields}
         alike = all(values[name] == params[name] for name in params.keys() - compared.keys())
-        if alike and not tells_apart(store._context, params, values, row.id):
+        if alike and not tells_apart(context_of(store), params, values, row.id):
             rows.append(row)
     if not rows:
         return params

@@ -16,7 +16,7 @@ from entropic.cli.errors import UsageError
 from entropic.db.dialects.portable import underlying
 from entropic.params.fields import unknown_key
 from entropic.params.model import Schema
-from entropic.store import Store
+from entropic.store import Store, context_of
 
 _NOTHING = ("null", "none")
 _CONDITION = re.compile(r"\s*(?P<name>[A-Za-z_][\w.]*)\s*(?P<op><=|>=|!=|==|=|<|>)\s*(?P<text>.*)", re.DOTALL)
@@ -27,7 +27,7 @@ MOST_VALUES = 10_000_000  # of a grid
 
 def schema_of(store: Store[Any]) -> Schema:
     """Return what a store knows of its model."""
-    return store._context.schema
+    return context_of(store).schema
 
 
 # ---- one value ---------------------------------------------------------------------------------------------------
@@ -163,7 +163,7 @@ def _condition(store: Store[Any], given: str) -> Any:
 def _custom_condition(store: Store[Any], given: str) -> Any:
     """Return a condition on a field of custom data; what is of another type is neither less nor more, but not equal."""
     name, op, text = _split(given)
-    context, name, value = store._context, name.removeprefix(_CUSTOM), _json_or_text(text)
+    context, name, value = context_of(store), name.removeprefix(_CUSTOM), _json_or_text(text)
     part = schema_of(store).table.c.custom_data[name]
     if op in ("=", "=="):
         return custom(context, name, value)

@@ -14,7 +14,7 @@ from entropic.cli.reflect import refuse
 from entropic.cli.values import grid as grid_of
 from entropic.cli.values import params
 from entropic.params.grid import expand_grid
-from entropic.store import Store
+from entropic.store import Store, context_of
 from entropic.support.failure import message_of
 from entropic.support.passwords import without_passwords
 from entropic.support.show import counted, duration
@@ -102,7 +102,7 @@ def _run(
     on_error: Any,
     retry_failed: bool,
 ) -> int:
-    if store._context.runner is refuse:
+    if context_of(store).runner is refuse:
         refuse({})
     began = time.monotonic()
     try:
@@ -114,7 +114,7 @@ def _run(
             raise
         say(f"entropic: stopped: {type(error).__qualname__}: {message_of(error)}")  # what a runner raised
         return FOUND
-    asked = {store._context.hasher(one) for one in wanted}
+    asked = {context_of(store).hasher(one) for one in wanted}
     failed = [failure for failure in store.failures(wanted) if failure.id not in stored] if asked - stored else []
     seconds = time.monotonic() - began
     if as_json:
