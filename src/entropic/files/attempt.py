@@ -7,7 +7,6 @@ import atexit
 import contextvars
 import copy
 import os
-import stat
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -113,11 +112,8 @@ def workspace(staging: Staging) -> Workspace:
         found = _free[staging.root].pop()  # one step, so that no two threads get the same
     except (KeyError, IndexError):
         return _new_workspace(staging)
-    try:
-        if os.stat(found.path).st_mode & stat.S_IFDIR:
-            return found
-    except OSError:
-        pass
+    if os.access(f"{found.path}{os.sep}.", os.F_OK):  # a folder; sooner than `isdir`, since nothing is told of it
+        return found
     found.close()
     forget(staging)
     if not os.path.isdir(staging.root):

@@ -97,6 +97,9 @@ def tidy(context: StoreContext[Base], pending: Pending) -> None:
 
 def claim(context: StoreContext[Base], request: Request, owner: str, known: Progress) -> Task | Busy | None:
     """Claim a wanted key: its task, who is at it, or None if its row is to be read again."""
+    first = begin_first(context, context.database.connection(), request, owner, known)
+    if first is not None:
+        return first
 
     def act(connection: Connection, found: Claim | None, taken: set[str]) -> Task | Busy | None:
         return decide(context, connection, request, owner, known, found, taken)
@@ -227,11 +230,15 @@ def begin(
     return _task(context, request, owner, attempt, place, old)
 
 
-def begin_first(context: StoreContext[Base], connection: Connection, request: Request, owner: str) -> Task | None:
+def begin_first(
+    context: StoreContext[Base], connection: Connection, request: Request, owner: str, known: Progress
+) -> Task | None:
     """Claim a key that was never claimed, in one statement, which needs no look: there can be no sidecar yet.
 
-    None if it was claimed before, or might be refused; then `claim` decides.
+    None if it was claimed before, or might be refused; then `settled` decides.
     """
+    if not known.is_new:
+        return None
     place = context.staging.place(request.id)
     if context.rows.must_be_tried(request.columns, request.values) or context.staging.is_taken(place):
         return None

@@ -26,7 +26,7 @@ from entropic.files.sidecar import Sidecar
 from entropic.params.fields import as_custom_data
 from entropic.params.model import Base
 from entropic.protocol import lookup, publish, reclaim
-from entropic.protocol.claim import Busy, begin_first, claim, finished_sidecar, lock
+from entropic.protocol.claim import Busy, claim, finished_sidecar, lock
 from entropic.protocol.context import ModelT, StoreContext
 from entropic.protocol.find import Found
 from entropic.protocol.lookup import Absent, Hit, Suspect
@@ -102,7 +102,8 @@ def obtain_row(context: StoreContext[ModelT], request: Request, owner: str, prog
     """Run, wait and read until the wanted key has its row; leave nothing claimed behind, whatever happens."""
     try:
         while True:
-            claimed = obtain_claim(context, request, owner, progress)
+            claimed = claim(context, request, owner, progress)
+            progress.is_new = False
             if isinstance(claimed, Busy):
                 progress.waited = wait(context, claimed)
             elif isinstance(claimed, Task):
@@ -117,16 +118,6 @@ def obtain_row(context: StoreContext[ModelT], request: Request, owner: str, prog
     except BaseException as error:
         end_early(context, request, owner, error, progress.attempt, progress.began)
         raise
-
-
-def obtain_claim(context: StoreContext[Base], request: Request, owner: str, progress: Progress) -> Task | Busy | None:
-    """Claim a wanted key: at first, if it seems to be new, without a look at what is known of it."""
-    if progress.is_new:
-        progress.is_new = False
-        task = begin_first(context, context.database.connection(), request, owner)
-        if task is not None:
-            return task
-    return claim(context, request, owner, progress)
 
 
 def carry_out(context: StoreContext[Base], task: Task, request: Request, progress: Progress) -> Raw | None:
