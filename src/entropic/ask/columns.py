@@ -146,7 +146,7 @@ def _of_datetimes(name: str, type_: Any, values: list[Any], nullable: bool) -> C
 
 
 # ---- custom data -------------------------------------------------------------------------------------------------
-def _of_custom_data(data: Sequence[Mapping[str, Any]]) -> Iterator[Column]:
+def _of_custom_data(data: Sequence[Mapping[str, object]]) -> Iterator[Column]:
     flat = [dict(_flat(("custom_data",), one)) for one in data]
     paths = dict.fromkeys(path for one in flat for path in one)
     for path in paths:
@@ -155,7 +155,7 @@ def _of_custom_data(data: Sequence[Mapping[str, Any]]) -> Iterator[Column]:
         yield Column(".".join(path), kind, values, None in values)
 
 
-def _flat(path: tuple[str, ...], data: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
+def _flat(path: tuple[str, ...], data: Mapping[str, object]) -> Iterator[tuple[tuple[str, ...], Any]]:
     for name, value in data.items():
         if isinstance(value, Mapping) and value:
             yield from _flat((*path, name), value)

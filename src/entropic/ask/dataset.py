@@ -105,7 +105,7 @@ def results_of(row: Base, loader: Loader | None, only: Sequence[str] | None, tak
 
 
 def _custom(row: Base, name: str) -> Any:
-    value: Any = row.custom_data
+    value: object = row.custom_data
     for part in name.removeprefix(CUSTOM).split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
     return value
@@ -142,7 +142,7 @@ def _at_once(
     return made
 
 
-def _refuse_unknown(wanted: Sequence[str] | None, made: Mapping[str, Any], all_of: Callable[[], Any]) -> None:
+def _refuse_unknown(wanted: Sequence[str] | None, made: Mapping[str, object], all_of: Callable[[], Any]) -> None:
     lacking = [name for name in wanted or () if name not in made]
     if lacking:
         there = ", ".join(map(repr, all_of())) or "nothing"

@@ -6,12 +6,13 @@ from typing import Any
 from entropic.ask.failures import Failure
 from entropic.cli.errors import FOUND, UsageError, end
 from entropic.cli.output import cell
+from entropic.params.model import Base
 from entropic.store import Store, context_of
 
 MOST = 5  # of the keys that an ambiguous prefix shows
 
 
-def key_of(store: Store[Any], typed: str, known: Sequence[str] = ()) -> str:
+def key_of(store: Store[Base], typed: str, known: Sequence[str] = ()) -> str:
     """Return the key that begins with what was typed, if only one does; `known` are keys that may have no row."""
     model: Any = context_of(store).schema.model
     if store.retrieve({"id": typed}) is not None or typed in known:
@@ -37,7 +38,7 @@ def keys_only(words: list[str], least: int, most: int | None, what: str) -> list
     return words
 
 
-def failure_of(store: Store[Any], key: str) -> Failure | None:
+def failure_of(store: Store[Base], key: str) -> Failure | None:
     """Return what is recorded of a key's last failure."""
     found = store.failures({"id": key})
     return found[0] if found else None

@@ -47,7 +47,7 @@ def put_json(value: Any) -> None:
     sys.stdout.write(_json(value, _escapes(sys.stdout), indent=2) + "\n")
 
 
-def put_json_rows(rows: Iterable[Mapping[str, Any]], file: TextIO | None = None) -> None:
+def put_json_rows(rows: Iterable[Mapping[str, object]], file: TextIO | None = None) -> None:
     """Print one JSON array with a row on each line."""
     file = file or sys.stdout
     escapes = _escapes(file)

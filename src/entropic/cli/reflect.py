@@ -38,7 +38,7 @@ def refuse(_: dict[str, Any]) -> NoReturn:
     )
 
 
-def open_reflected(db_url: str, table: str | None = None, results_dir: str | None = None) -> Store[Any]:
+def open_reflected(db_url: str, table: str | None = None, results_dir: str | None = None) -> Store[Base]:
     """Return a store on the tables of a database that exists.
 
     Parameters
@@ -205,7 +205,7 @@ class _Hex(sa.TypeDecorator[str]):
 _SURE = (sa.Integer, sa.Float, sa.Boolean, sa.Date, sa.Time, sa.Interval, sa.Uuid, sa.JSON, _Hex)
 
 
-def by_values(store: Store[Any], sets: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+def by_values(store: Store[Base], sets: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return sets, those with the id of the stored row that has their values whose key only the script can make.
 
     A hit has the values that were asked for. So a set whose key is not stored is surely missing if no row has them.
@@ -222,7 +222,7 @@ def by_values(store: Store[Any], sets: Iterable[dict[str, Any]]) -> list[dict[st
     return [_by_values(store, one) if context_of(store).hasher(one) in missing else one for one in given]
 
 
-def _by_values(store: Store[Any], params: dict[str, Any]) -> dict[str, Any]:
+def _by_values(store: Store[Base], params: dict[str, Any]) -> dict[str, Any]:
     fields = context_of(store).schema.fields
     if "id" in params:
         return params

@@ -14,6 +14,7 @@ from entropic.cli.reflect import refuse
 from entropic.cli.values import grid as grid_of
 from entropic.cli.values import params
 from entropic.params.grid import expand_grid
+from entropic.params.model import Base
 from entropic.store import Store, context_of
 from entropic.support.failure import message_of
 from entropic.support.passwords import without_passwords
@@ -32,7 +33,7 @@ OnError = Annotated[
 ]
 
 
-def sets(store: Store[Any], words: list[str], grid: list[str] | None) -> list[dict[str, Any]]:
+def sets(store: Store[Base], words: list[str], grid: list[str] | None) -> list[dict[str, Any]]:
     """Return the sets that the words, which hold in all of them, and the grids mean."""
     fixed, product = params(store, words), grid_of(store, grid or [])
     if twice := fixed.keys() & product.keys():
@@ -48,7 +49,7 @@ def sets(store: Store[Any], words: list[str], grid: list[str] | None) -> list[di
     "entropic sweep model.py:store --grid alpha=1,2,3 --grid beta=0.1:0.5:5 --workers 4",
 )
 def sweep(
-    store: Store[Any],
+    store: Store[Base],
     words: list[str],
     grid: Grid = None,
     workers: Workers = None,
@@ -68,7 +69,7 @@ def sweep(
 
 @command("retry", "[STORE] [KEY]...", "entropic retry model.py:store --workers 4")
 def retry(
-    store: Store[Any],
+    store: Store[Base],
     words: list[str],
     workers: Workers = None,
     timeout: Timeout = None,
@@ -93,7 +94,7 @@ def retry(
 
 
 def _run(
-    store: Store[Any],
+    store: Store[Base],
     wanted: list[dict[str, Any]],
     before: int,
     as_json: bool,

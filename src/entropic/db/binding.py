@@ -44,7 +44,7 @@ class Binding:
         self._bind = {column.name: bind_processor(column, database) for column in table.c}
         self._columns = {key: table.c[name] for name, key in schema.attributes.items()}
         self._made_here = {column.name for column in table.c if is_made_here(column)}
-        self.custom_data: Callable[[Any], Any] = self._bind["custom_data"] or _itself
+        self.custom_data: Callable[[Any], object] = self._bind["custom_data"] or _itself
         self.created_at = self._time_from_text()
         self.columns = tuple(field.column.name for field in schema.fields.values())
         self.is_plain = all(is_plain(field.column, database) for field in schema.fields.values())
@@ -60,14 +60,14 @@ class Binding:
         }
         self._shared: dict[tuple[str, ...], tuple[str, ...]] = {}
 
-    def _time_from_text(self) -> Callable[[str], Any]:
+    def _time_from_text(self) -> Callable[[str], object]:
         bind = self._bind["created_at"] or _itself
         text = "2001-02-03T04:05:06.000700"
         if bind(datetime.fromisoformat(text)) == text.replace("T", " "):  # SQLite's form, in a tenth of the time
             return lambda text: text.replace("T", " ")
         return lambda text: bind(datetime.fromisoformat(text))
 
-    def bind_plain(self, params: Mapping[str, object]) -> tuple[Any, ...] | None:
+    def bind_plain(self, params: Mapping[str, object]) -> tuple[object, ...] | None:
         """Return what `bind` would return of a set of plain values for all of the user's columns; else None."""
         if len(params) != self._plain_count:
             return None
@@ -79,7 +79,7 @@ class Binding:
             return values
         return None
 
-    def bind(self, values: Mapping[str, object], name: str) -> dict[str, Any]:
+    def bind(self, values: Mapping[str, object], name: str) -> dict[str, object]:
         """Return the values of the user's columns as the driver stores them, defaults included.
 
         Parameters
@@ -94,7 +94,7 @@ class Binding:
         ParameterError
             If the driver cannot store one of them.
         """
-        bound: dict[str, Any] = {}
+        bound: dict[str, object] = {}
         so_far = {self._columns[key].name: value for key, value in values.items()}  # what a default may ask for
         for key, field in self._schema.fields.items():
             column, where = field.column, f"{name}.{key}"
@@ -112,7 +112,7 @@ class Binding:
                 raise ParameterError(f"{where} would be NULL, which its column does not allow; nothing was run")
         return bound
 
-    def _check_back(self, column: sa.Column[Any], bound: Any, value: Any, where: str) -> None:
+    def _check_back(self, column: sa.Column[Any], bound: object, value: object, where: str) -> None:
         """Refuse a value that the column would not give back: its row would never match what was asked."""
         back = self.back[column.name]
         if back is None and bound == value and type(bound) is type(value):
@@ -132,7 +132,7 @@ class Binding:
             "a type with more digits, or text"
         )
 
-    def may_change(self, columns: tuple[str, ...], values: tuple[Any, ...]) -> bool:
+    def may_change(self, columns: tuple[str, ...], values: tuple[object, ...]) -> bool:
         """Tell whether the table may hold something else than what is inserted."""
         doubtful = self.doubtful
         return any(
@@ -144,7 +144,7 @@ class Binding:
         """Return the one copy of some names: a million sets that are to be run hold it once."""
         return self._shared.setdefault(columns, columns)
 
-    def _bound(self, column: sa.Column[Any], value: Any, where: str) -> Any:
+    def _bound(self, column: sa.Column[Any], value: object, where: str) -> object:
         process = self._bind[column.name]
         if process is None and type(value) in _AS_IS:
             return value
@@ -166,7 +166,7 @@ class Binding:
             )
         return result
 
-    def bound(self, key: str, value: Any) -> Any:
+    def bound(self, key: str, value: object) -> object:
         """Return a value of one of the user's columns as the driver stores it."""
         return self._bound(self._columns[key], value, key)
 
@@ -178,7 +178,7 @@ def _in_order(keys: list[str]) -> Callable[[Mapping[str, object]], tuple[object,
     return lambda values: tuple(values[key] for key in keys)
 
 
-def _itself(value: Any) -> Any:
+def _itself(value: object) -> object:
     return value
 
 
@@ -194,10 +194,10 @@ class _Context:
     def __init__(self, values: Mapping[str, object]) -> None:
         self.current_parameters = dict(values)
 
-    def get_current_parameters(self, isolate_multiinsert_groups: bool = True) -> dict[str, Any]:
+    def get_current_parameters(self, isolate_multiinsert_groups: bool = True) -> dict[str, object]:
         return self.current_parameters
 
 
-def _default(column: sa.Column[Any], values: Mapping[str, object]) -> Any:
+def _default(column: sa.Column[Any], values: Mapping[str, object]) -> object:
     default: Any = column.default
     return default.arg(_Context(values)) if default.is_callable else default.arg

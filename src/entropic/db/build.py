@@ -44,7 +44,7 @@ def _direct(schema: Schema, database: Database, columns: list[sa.Column[Any]]) -
     processors = [(key, make) for key, column in zip(keys, columns, strict=True)
                   if key != "custom_data" and (make := result_processor(column, database))]  # fmt: skip
 
-    def build(raw: Raw, file: str) -> Any:
+    def build(raw: Raw, file: str) -> object:
         instance = new()
         values = instance.__dict__
         values.update(zip(keys, raw))  # noqa: B905  (what follows the columns is left out)
@@ -65,7 +65,7 @@ def _direct(schema: Schema, database: Database, columns: list[sa.Column[Any]]) -
 def _through_session(schema: Schema, database: Database, columns: list[sa.Column[Any]]) -> Builder:
     place = [column.name for column in columns].index("id")
 
-    def build(raw: Raw, file: str) -> Any:
+    def build(raw: Raw, file: str) -> object:
         found = load_many(schema, database, {raw[place]: file})
         if not found:
             raise StoreError(f"the row {raw[place]!r} of {schema.name} was deleted while it was being read")

@@ -112,7 +112,7 @@ def _together(
     name: str,
     title: str,
     bases: tuple[type, ...],
-    about: Mapping[str, Any],
+    about: Mapping[str, object],
     table: sa.Table,
     attributes: Mapping[str, str],
 ) -> type[Base]:
@@ -129,7 +129,7 @@ def _together(
     return model
 
 
-def _complete(model: type[Base], own: Mapping[str, Any]) -> None:
+def _complete(model: type[Base], own: Mapping[str, object]) -> None:
     for key, value in own.items():
         if key not in vars(model):  # it has come before, or is at home
             setattr(model, key, value)

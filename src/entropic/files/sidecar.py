@@ -285,7 +285,7 @@ def unpacked(values: dict[str, Any]) -> dict[str, Any]:
     return {name: _unpack(value) if isinstance(value, dict) else value for name, value in values.items()}
 
 
-def _pack(value: Any) -> Any:
+def _pack(value: Any) -> object:
     if isinstance(value, float) and not math.isfinite(value):
         return {"float": repr(value)}
     if isinstance(value, str | int | float | None):
@@ -296,13 +296,13 @@ def _pack(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} is not JSON")
 
 
-def _unpack(value: dict[str, Any]) -> Any:
+def _unpack(value: dict[str, Any]) -> object:
     ((name, text),) = value.items()
     return _UNPACK[name](text)
 
 
 # What drivers take beside JSON's types: the name of each, to text, and back. A datetime is a date, and comes first.
-_PACKED: dict[type, tuple[str, Callable[[Any], Any], Callable[[Any], Any]]] = {
+_PACKED: dict[type, tuple[str, Callable[[Any], object], Callable[[Any], object]]] = {
     bytes: ("base64", lambda value: base64.b64encode(value).decode(), base64.b64decode),
     datetime: ("datetime", datetime.isoformat, datetime.fromisoformat),
     date: ("date", date.isoformat, date.fromisoformat),

@@ -69,7 +69,7 @@ class SQLite(Dialect):
                     stacklevel=levels_to_user(),
                 )
 
-    def options(self) -> dict[str, Any]:
+    def options(self) -> dict[str, object]:
         """Return what `create_engine` is given."""
         return {"connect_args": {"timeout": min(self.wait, POLL), "check_same_thread": False}}
 
@@ -117,7 +117,7 @@ class SQLite(Dialect):
         """How many columns a table may have so that it can be read together with its claim."""
         return _column_limit() - READ_WITH_ROW
 
-    def told(self, driver: str, names: Sequence[str], arguments: dict[str, Any]) -> dict[str, Any]:
+    def told(self, driver: str, names: Sequence[str], arguments: dict[str, object]) -> dict[str, object]:
         """Return how to change a file that exists: one that was removed must not come back empty."""
         name = names[0] if names[0].startswith("file:") else "file:" + quote(names[0])
         if "mode=" not in name:
@@ -144,7 +144,7 @@ class SQLite(Dialect):
             return None
         return found.st_dev, found.st_ino
 
-    def _refuse_removed(self, *_: Any) -> None:
+    def _refuse_removed(self, *_: object) -> None:
         """Refuse to make an empty file in the place of one that held a store."""
         if self._known is not None and self.file_there() is None:
             raise StoreError(
@@ -175,7 +175,7 @@ class SQLite(Dialect):
             sa.event.listen(engine, "do_connect", self._refuse_removed)
         else:
 
-            def connect(dialect: Any, record: Any, given: Any, options: dict[str, Any]) -> Any:
+            def connect(dialect: Any, record: Any, given: Any, options: dict[str, object]) -> Any:
                 return self._file.connect(**{name: one for name, one in options.items() if name != "uri"})
 
             sa.event.listen(engine, "do_connect", connect)
@@ -247,7 +247,7 @@ class SQLite(Dialect):
         """Return the statement that inserts a row unless one with its key exists."""
         return sqlite.insert(table).values(dict(values)).on_conflict_do_nothing()
 
-    def upserts(self, table: sa.Table, columns: Sequence[str]) -> list[Any]:
+    def upserts(self, table: sa.Table, columns: Sequence[str]) -> list[object]:
         """Return the statement that inserts or overwrites a row."""
         return [on_conflict(sqlite.insert, table, columns)]
 
