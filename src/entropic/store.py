@@ -429,7 +429,7 @@ class Store(Generic[ModelT]):
         rows = [("model", context.schema.name), ("columns", columns), ("results_dir", str(self.results_dir))]
         return html_table([*rows, ("file_suffix", self.file_suffix), ("db_url", str(context.database))], title="Store")
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[object, ...]:
         if self._context.database.in_memory:
             raise StoreError("a store in memory works only in the process that made it, so it cannot be pickled")
         return _restore, (type(self), *self._made_of, self._context.database.address, self._options)
@@ -441,6 +441,12 @@ def context_of(store: Store[ModelT]) -> StoreContext[ModelT]:
 
 
 def _restore(
-    kind: Any, runner: Any, result_cls: Any, folder: str, suffix: str, db_url: str, options: dict[str, Any]
-) -> Any:
+    kind: type[Store[ModelT]],
+    runner: Runner,
+    result_cls: type[ModelT],
+    folder: str,
+    suffix: str,
+    db_url: str,
+    options: dict[str, Any],
+) -> Store[ModelT]:
     return kind(runner, result_cls, folder, suffix, db_url, **options)

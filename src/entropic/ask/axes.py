@@ -116,11 +116,11 @@ def levels(column: Column) -> Levels:
     return Levels(_with(column, values), values, codes)
 
 
-def _identity(value: Any) -> Any:
+def _identity(value: object) -> object:
     return f"{value:.11e}" if isinstance(value, float) else value
 
 
-def _is_none(value: Any) -> bool:
+def _is_none(value: object) -> bool:
     return value is None or value != value
 
 

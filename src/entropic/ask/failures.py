@@ -41,7 +41,7 @@ class Failure:
     """
 
     id: str
-    params: dict[str, Any]
+    params: dict[str, object]
     error_type: str
     message: str
     traceback: str
@@ -75,7 +75,7 @@ def failures(context: StoreContext[Base], params: Sets | None = None) -> list[Fa
 
 def _failure(context: StoreContext[Base], id: str, record: Mapping[str, Any]) -> Failure:
     given = record.get("given", [])
-    params: dict[str, Any] = {"id": id} if "id" in given else {}
+    params: dict[str, object] = {"id": id} if "id" in given else {}
     known = [name for name in given if name in context.schema.fields]
     with contextlib.suppress(*BROKEN):  # a record that is not of our making: then its id has to do
         values = context.rows.values_of(unpacked(record.get("values", {})), known)

@@ -18,10 +18,10 @@ _CLASSIC = (b"CDF\x01", b"CDF\x02", b"CDF\x05")  # how the formats of NetCDF beg
 _SOFT = 16  # links to follow from one to the next; a circle has more
 
 
-def read_hdf5(path: str, only: Any) -> dict[str, Any]:
+def read_hdf5(path: str, only: Any) -> dict[str, object]:
     """Return the data sets by their path; those of text as text."""
     h5py = library("h5py", "hdf5", "an HDF5 file")
-    arrays: dict[str, Any] = {}
+    arrays: dict[str, object] = {}
 
     def take(name: str, item: Any) -> None:
         if isinstance(item, h5py.Dataset) and (only is None or name in only):
@@ -35,7 +35,7 @@ def read_hdf5(path: str, only: Any) -> dict[str, Any]:
     return arrays
 
 
-def read_netcdf(path: str, _: Any) -> Any:
+def read_netcdf(path: str, _: Any) -> object:
     """Return a `Dataset`, loaded."""
     library("netCDF4", "netcdf", "a NetCDF file")
     xarray = library("xarray", "netcdf", "a NetCDF file")

@@ -116,7 +116,7 @@ def _show(store: Store[Base], rows: Runs[Base], names: list[str] | None, every: 
     put_table(titles, cells, [titles[shown.index(name)] for name in numbers])
 
 
-def _get(row: Any, name: str) -> Any:
+def _get(row: Any, name: str) -> object:
     head, _, rest = name.partition(".")
     return (row.custom_data or {}).get(rest) if rest else getattr(row, head)
 

@@ -25,7 +25,7 @@ SAMPLE = 100  # claims, among which one may tell the suffix
 _numbers = itertools.count(1)
 
 
-def refuse(_: dict[str, Any]) -> NoReturn:
+def refuse(_: dict[str, object]) -> NoReturn:
     """Run nothing: the runner of a store that was opened by its database alone.
 
     Raises
@@ -166,7 +166,7 @@ def _results(database: Database, uuid: str | None, lies_in: str | None) -> str:
 def _model(name: str, columns: list[Any]) -> type[Any]:
     """Return a model with the columns of a table, as they are there."""
     # Each has tables, and a module, of its own: two models may have one name.
-    members: dict[str, Any] = {"__tablename__": name, "metadata": sa.MetaData()}
+    members: dict[str, object] = {"__tablename__": name, "metadata": sa.MetaData()}
     members["__module__"] = f"{__name__}.{next(_numbers)}"
     for column in columns:
         if column["name"] not in RESERVED:
@@ -193,7 +193,7 @@ class _Hex(sa.TypeDecorator[str]):
     impl = sa.CHAR(32)
     cache_ok = True
 
-    def process_bind_param(self, value: Any, dialect: sa.Dialect) -> Any:
+    def process_bind_param(self, value: Any, dialect: sa.Dialect) -> object:
         try:
             return UUID(value).hex if value.count("-") == 4 else value
         except (ValueError, AttributeError):
@@ -205,7 +205,7 @@ class _Hex(sa.TypeDecorator[str]):
 _SURE = (sa.Integer, sa.Float, sa.Boolean, sa.Date, sa.Time, sa.Interval, sa.Uuid, sa.JSON, _Hex)
 
 
-def by_values(store: Store[Base], sets: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+def by_values(store: Store[Base], sets: Iterable[dict[str, object]]) -> list[dict[str, object]]:
     """Return sets, those with the id of the stored row that has their values whose key only the script can make.
 
     A hit has the values that were asked for. So a set whose key is not stored is surely missing if no row has them.
@@ -222,7 +222,7 @@ def by_values(store: Store[Base], sets: Iterable[dict[str, Any]]) -> list[dict[s
     return [_by_values(store, one) if context_of(store).hasher(one) in missing else one for one in given]
 
 
-def _by_values(store: Store[Base], params: dict[str, Any]) -> dict[str, Any]:
+def _by_values(store: Store[Base], params: dict[str, object]) -> dict[str, object]:
     fields = context_of(store).schema.fields
     if "id" in params:
         return params

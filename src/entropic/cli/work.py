@@ -33,7 +33,7 @@ OnError = Annotated[
 ]
 
 
-def sets(store: Store[Base], words: list[str], grid: list[str] | None) -> list[dict[str, Any]]:
+def sets(store: Store[Base], words: list[str], grid: list[str] | None) -> list[dict[str, object]]:
     """Return the sets that the words, which hold in all of them, and the grids mean."""
     fixed, product = params(store, words), grid_of(store, grid or [])
     if twice := fixed.keys() & product.keys():
@@ -95,12 +95,12 @@ def retry(
 
 def _run(
     store: Store[Base],
-    wanted: list[dict[str, Any]],
+    wanted: list[dict[str, object]],
     before: int,
     as_json: bool,
     workers: int | None,
     timeout: float | None,
-    on_error: Any,
+    on_error: object,
     retry_failed: bool,
 ) -> int:
     if context_of(store).runner is refuse:

@@ -284,7 +284,7 @@ class Database:
         if refusal is not None:
             raise ParameterError(f"the id {id[:40]!r}{'...' * (len(id) > 40)} cannot be stored here: {refusal}")
 
-    def told(self) -> dict[str, Any]:
+    def told(self) -> dict[str, object]:
         """Return how a process that has nothing else of this changes something here, as plain data.
 
         The module of the driver, the arguments of its `connect`, and the statements around those that change.

@@ -29,7 +29,7 @@ _RUNNING = sa.case((_c.state == fixed(RUNNING), _c.attempt))
 _PLACE = sa.case((_c.registered.is_(None) & _c.published.is_not(None), _c.path), else_=_c.registered)
 _OURS = sa.case((_c.registered.is_(None) & _c.published.is_not(None) & (_c.state != fixed(RUNNING)), _c.path))
 ModelT_co = TypeVar("ModelT_co", bound=Base, covariant=True)
-_Taking = tuple[str, Callable[..., tuple[Any, ...]]]  # a statement, and what takes its values
+_Taking = tuple[str, Callable[..., tuple[object, ...]]]  # a statement, and what takes its values
 _STORED_AS: dict[type, Any] = {int: sa.Integer, float: sa.Float, str: sa.String}  # and given back as what they were
 _AS_IS = {type(None)}  # what every database takes
 
@@ -98,7 +98,7 @@ class Rows(Generic[ModelT_co]):
         self._in_order = itemgetter(*names)
         self._doubtful = {name: names.index(name) for name in self.binding.doubtful}
 
-    def _kept_kinds(self, names: list[str]) -> list[Any] | None:
+    def _kept_kinds(self, names: list[str]) -> list[object] | None:
         """Return the Python types of values that the table gives back as they were written; None: not of all."""
         if not self.binding.is_plain or self.has_defaults or not self._database.dialect.one_writer:
             return None  # (what a server gives back is asked of it)
@@ -166,7 +166,7 @@ class Rows(Generic[ModelT_co]):
         return checksum([raw[i] if i not in self._json else sorted_json(raw[i]) for i in self._own])
 
     # ---- writing -----------------------------------------------------------------------------------------------
-    def must_be_tried(self, columns: tuple[str, ...], values: tuple[Any, ...]) -> bool:
+    def must_be_tried(self, columns: tuple[str, ...], values: tuple[object, ...]) -> bool:
         """Tell whether the table may refuse a row, or hold something else than what is inserted."""
         if self.is_constrained or not self._doubtful:
             return self.is_constrained
@@ -259,6 +259,6 @@ def _reader(database: Database, statement: Statement) -> Callable[[str], Raw | N
 def _is_given(schema: Schema, column: sa.Column[Any]) -> bool:
     """Tell whether a column of the user's is written by us, not made by the database."""
     field = schema.fields.get(schema.attributes.get(column.name, ""))
-    default: Any = column.default
+    default: object = column.default
     made = column.server_default is not None or (default is not None and not is_made_here(column))
     return field is not None and not (made or field.generated)

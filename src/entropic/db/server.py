@@ -14,7 +14,10 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from sqlalchemy.engine.interfaces import DBAPIConnection
+
 from entropic.db.connection import Connection, T
+from entropic.db.dialects.portable import Dialect
 from entropic.errors import DatabaseBusy
 
 log = logging.getLogger("entropic")
@@ -91,7 +94,7 @@ class ServerConnection(Connection):
         self._used = 0.0
 
     # ---- statements --------------------------------------------------------------------------------------------
-    def execute(self, sql: str, values: Sequence[Any] = ()) -> Any:
+    def execute(self, sql: str, values: Sequence[object] = ()) -> Any:
         """Run one statement on the kept cursor and return the cursor; read it to its end before the next."""
         cursor = self._cursor or self._connect()
         begin, self._to_begin = self._to_begin, False
@@ -99,7 +102,7 @@ class ServerConnection(Connection):
         self._had.add(sql)
         return cursor
 
-    def execute_many(self, sql: str, values: Sequence[Sequence[Any]]) -> int:
+    def execute_many(self, sql: str, values: Sequence[Sequence[object]]) -> int:
         """Run one statement for each of many sets of values, inside a transaction; return how many rows it changed."""
         cursor = self._cursor or self._connect()
         begin, self._to_begin = self._to_begin, False
@@ -108,11 +111,11 @@ class ServerConnection(Connection):
         changed: int = self._do(cursor, lambda: self._dialect.execute_many(cursor, sql, values))
         return changed
 
-    def fetch(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
+    def fetch(self, sql: str, values: Sequence[object] = ()) -> list[object]:
         """Run one query and return all its rows."""
         return self._whole(lambda: self.execute(sql, values).fetchall())
 
-    def change(self, sql: str, values: Sequence[Any] = ()) -> int:
+    def change(self, sql: str, values: Sequence[object] = ()) -> int:
         """Run one statement as a transaction of its own; return how many rows it changed."""
         if self._outer is not None:
             self.refuse_inside()
@@ -272,7 +275,7 @@ def _interrupt_in(error: BaseException | None, before: BaseException | None) -> 
     return None
 
 
-def _close(dialect: Any, raw: Any) -> None:
+def _close(dialect: Dialect, raw: DBAPIConnection) -> None:
     try:
         dialect.end(raw)
     except Exception as error:  # noqa: BLE001  (it may be broken already)

@@ -122,12 +122,12 @@ def can_be_made(table: sa.Table, connection: sa.Connection, dialect: Dialect) ->
     return len(table.c) <= dialect.columns
 
 
-def check_columns(connection: sa.Connection, table: sa.Table, model: str) -> dict[str, Any]:
+def check_columns(connection: sa.Connection, table: sa.Table, model: str) -> dict[str, object]:
     """Compare the table in the database with the model: an insert must not fail after hours of computing.
 
     Returns
     -------
-    dict[str, Any]
+    dict[str, object]
         The types of the columns as they are in the database, by name.
 
     Raises

@@ -64,7 +64,7 @@ def unpickled(data: bytes) -> Runner:
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
     """cloudpickle's, which also takes models apart."""
 
-    def reducer_override(self, obj: Any) -> Any:
+    def reducer_override(self, obj: Any) -> object:
         if isinstance(obj, type) and issubclass(obj, Base) and obj is not Base and not _is_importable(obj):
             return _taken_apart(obj)
         if _is_wrapped_default(obj):
@@ -92,7 +92,7 @@ def _is_importable(model: type) -> bool:
         return False
 
 
-def _taken_apart(model: type[Base]) -> tuple[Any, ...]:
+def _taken_apart(model: type[Base]) -> tuple[object, ...]:
     """Return what pickle takes: the class without its methods first, since these may refer to it."""
     mapper: Any = sa.inspect(model)
     name = _names.setdefault(model, uuid.uuid4().hex)
@@ -135,5 +135,5 @@ def _complete(model: type[Base], own: Mapping[str, object]) -> None:
             setattr(model, key, value)
 
 
-def _with_context(default: Any) -> Any:
+def _with_context(default: Any) -> object:
     return lambda context: default()

@@ -27,7 +27,7 @@ from entropic.support import process
 from entropic.support.compact_json import compact
 from entropic.support.signals import at_death
 
-Runner = Callable[[dict[str, Any]], None]
+Runner = Callable[[dict[str, object]], None]
 RETURNED = "entropic: the runner had returned; recording its result failed, and the result was discarded"
 LONG = 1.0  # seconds from which on a run may wait for its data to be on the disk, `fsync` or not
 MOST_ELSE = 16 * 1024  # bytes of a sidecar beside the custom data
@@ -59,9 +59,9 @@ class Task:
     path: str  # the place of its result, below `results_dir`; the name of the file while it is written, too
     published: str | None  # the attempt whose result it will replace
     extra: bool | None  # whether that one has extra files
-    params: dict[str, Any]
-    custom_data: dict[str, Any]
-    values: dict[str, Any]  # the user's columns, as the driver stores them
+    params: dict[str, object]
+    custom_data: dict[str, object]
+    values: dict[str, object]  # the user's columns, as the driver stores them
     fsync: bool
     inside: tuple[Inside, ...] = ()  # the runs around it
 
@@ -249,7 +249,7 @@ def execute(task: Task, runner: Runner, target: str) -> float:
 _IMMUTABLE = {int, float, str, bool, type(None)}
 
 
-def copied(params: Mapping[str, object]) -> dict[str, Any]:
+def copied(params: Mapping[str, object]) -> dict[str, object]:
     """Return params that nobody else can change.
 
     Raises
@@ -262,7 +262,7 @@ def copied(params: Mapping[str, object]) -> dict[str, Any]:
     return {name: value if type(value) in _IMMUTABLE else _copy_of(name, value) for name, value in params.items()}
 
 
-def _copy_of(name: str, value: Any) -> Any:
+def _copy_of(name: str, value: Any) -> object:
     try:
         return _copy(value)
     except Exception as error:
@@ -272,7 +272,7 @@ def _copy_of(name: str, value: Any) -> Any:
         ) from error
 
 
-def _copy(value: Any) -> Any:
+def _copy(value: Any) -> object:
     kind = type(value)
     if kind is dict or kind is list:
         return copy.deepcopy(value) if value else kind()  # not asked of other types: an array has no truth value

@@ -170,7 +170,7 @@ def _result_of(context: StoreContext[Base], sidecar: Sidecar) -> tuple[Any, ...]
     return sidecar.id, sidecar.attempt, sidecar.size, sidecar.mtime_ns, sidecar.extra, checksum
 
 
-def _row_of(context: StoreContext[Base], claim: Held, sidecar: Sidecar) -> dict[str, Any]:
+def _row_of(context: StoreContext[Base], claim: Held, sidecar: Sidecar) -> dict[str, object]:
     """Return the row of a result, as the driver stores it."""
     return {
         "id": sidecar.id,
@@ -181,7 +181,7 @@ def _row_of(context: StoreContext[Base], claim: Held, sidecar: Sidecar) -> dict[
     }
 
 
-def _raw_of(context: StoreContext[Base], claim: Held, sidecar: Sidecar, row: dict[str, Any]) -> Raw | None:
+def _raw_of(context: StoreContext[Base], claim: Held, sidecar: Sidecar, row: dict[str, object]) -> Raw | None:
     return context.rows.written(row, sidecar.size, sidecar.mtime_ns, claim.path or "")
 
 

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from pymysql.constants import CLIENT
 from sqlalchemy.dialects import mysql
 from sqlalchemy.dialects.mysql.base import MySQLTypeCompiler
+from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 
 from entropic.db.dialects.portable import (
     SILENCE,
@@ -114,7 +115,7 @@ class MySQL(Dialect):
             connect["ssl_disabled"] = True  # on one machine; else the driver reads all certificates at each connect
         return {"paramstyle": "format", "connect_args": connect}
 
-    def configure_own(self, raw: Any) -> None:
+    def configure_own(self, raw: DBAPIConnection) -> None:
         """Prepare a driver connection for being ours: transactions begin and end where we say so."""
         raw.autocommit(True)
 
@@ -209,7 +210,7 @@ class MySQL(Dialect):
         return "again" if code in _AGAIN else None
 
     # ---- statements --------------------------------------------------------------------------------------------
-    def execute(self, cursor: Any, sql: str, values: Sequence[object], begin: bool, known: bool) -> None:
+    def execute(self, cursor: DBAPICursor, sql: str, values: Sequence[object], begin: bool, known: bool) -> None:
         """Execute a statement, with the begin of its transaction in the same round trip."""
         if begin:
             cursor.execute(f"{self.begin};{cursor.mogrify(sql, values)}")
@@ -217,7 +218,7 @@ class MySQL(Dialect):
         else:
             cursor.execute(sql, values)
 
-    def execute_many(self, cursor: Any, sql: str, values: Sequence[Sequence[object]]) -> int:
+    def execute_many(self, cursor: DBAPICursor, sql: str, values: Sequence[Sequence[object]]) -> int:
         """Execute a statement once for each set of values, many in one round trip."""
         changed, piece, size = 0, list[str](), 0
         for one in values:
@@ -312,7 +313,7 @@ def is_unique(table: sa.Table) -> bool:
     )
 
 
-def _together(cursor: Any, statements: list[str]) -> int:
+def _together(cursor: DBAPICursor, statements: list[str]) -> int:
     cursor.execute(";".join(statements))
     changed: int = cursor.rowcount
     while cursor.nextset():

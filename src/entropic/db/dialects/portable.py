@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 import sqlalchemy as sa
+from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 
 from entropic.errors import StoreError
 
@@ -64,7 +65,7 @@ class Dialect:
         dialect: Any = self.url.get_dialect()
         return {"paramstyle": "format"} if dialect.default_paramstyle == "pyformat" else {}
 
-    def configure(self, raw: Any) -> None:
+    def configure(self, raw: DBAPIConnection) -> None:
         """Prepare each new driver connection, those of a `Session` included."""
 
     def create(self) -> None:
@@ -80,7 +81,7 @@ class Dialect:
         """Return what tells the file that is there now from any other; None if there is none to look at."""
         return None
 
-    def configure_own(self, raw: Any) -> None:
+    def configure_own(self, raw: DBAPIConnection) -> None:
         """Prepare a driver connection for being ours: transactions begin and end where we say so."""
         raw.autocommit = True
 
@@ -144,7 +145,7 @@ class Dialect:
         """Look, in a database that is read-only, and look again if what was read may be wrong."""
         return act()
 
-    def is_outdated(self, raw: Any) -> bool:
+    def is_outdated(self, raw: DBAPIConnection) -> bool:
         """Tell, while looking, whether a connection does not show any more what is there."""
         return False
 
@@ -161,13 +162,13 @@ class Dialect:
         return f"cannot be used as a database: {reason}; check db_url, and what this user may do there"
 
     # ---- statements --------------------------------------------------------------------------------------------
-    def execute(self, cursor: Any, sql: str, values: Sequence[object], begin: bool, known: bool) -> None:
+    def execute(self, cursor: DBAPICursor, sql: str, values: Sequence[object], begin: bool, known: bool) -> None:
         """Execute a statement; with `begin`, as the first of a transaction. `known`: this connection has had it."""
         if begin:
             cursor.execute(self.begin)
         cursor.execute(sql, values)
 
-    def execute_many(self, cursor: Any, sql: str, values: Sequence[Sequence[object]]) -> int:
+    def execute_many(self, cursor: DBAPICursor, sql: str, values: Sequence[Sequence[object]]) -> int:
         """Execute a statement once for each set of values; return how many rows they changed together."""
         changed = 0
         for one in values:

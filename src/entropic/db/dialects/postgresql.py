@@ -16,6 +16,7 @@ from psycopg.types.numeric import Int8Dumper
 from psycopg.types.string import TextLoader
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql.base import PGTypeCompiler
+from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 
 from entropic.db.dialects.portable import (
     SILENCE,
@@ -71,7 +72,7 @@ class PostgreSQL(Dialect):
         connect = {"connect_timeout": max(2, min(10, int(self.wait)))}
         return {"paramstyle": "format", "json_deserializer": None, "connect_args": connect}
 
-    def configure(self, raw: Any) -> None:
+    def configure(self, raw: DBAPIConnection) -> None:
         """Let the server refuse all changes, if none are wanted."""
         if self.read_only:
             raw.autocommit = True
@@ -86,7 +87,7 @@ class PostgreSQL(Dialect):
 
         sa.event.listen(engine, "do_connect", connect)
 
-    def configure_own(self, raw: Any) -> None:
+    def configure_own(self, raw: DBAPIConnection) -> None:
         """Prepare a driver connection for being ours: JSON stays text, statements are prepared when first used."""
         raw.autocommit = True
         raw.prepare_threshold, raw.prepared_max = None, 1_000
@@ -163,7 +164,7 @@ class PostgreSQL(Dialect):
                 cursor.execute(self.begin)
             cursor.execute(sql, values, prepare=True)
 
-    def execute_many(self, cursor: Any, sql: str, values: Sequence[Sequence[object]]) -> int:
+    def execute_many(self, cursor: DBAPICursor, sql: str, values: Sequence[Sequence[object]]) -> int:
         """Execute a statement once for each set of values, without waiting in between."""
         cursor.executemany(sql, values)
         changed: int = cursor.rowcount

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
+from sqlalchemy.engine.interfaces import DBAPIConnection
 
 from entropic.db.dialects.portable import Dialect, Processor, T, Trouble, only_utc
 from entropic.db.dialects.sqlite_file import LookedAt, path_in
@@ -88,7 +89,7 @@ class SQLite(Dialect):
             else:
                 os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
 
-    def configure(self, raw: Any) -> None:
+    def configure(self, raw: DBAPIConnection) -> None:
         """Use the write-ahead log, unless the file is where its memory cannot be shared."""
         raw.isolation_level = None  # transactions begin where we say so, not where the driver guesses
         if self._known is not None and (found := self.file_there()) != self._known:
@@ -102,7 +103,7 @@ class SQLite(Dialect):
             self._patiently(lambda: raw.execute("PRAGMA journal_mode=WAL").fetchone())
         raw.execute("PRAGMA synchronous=" + ("FULL" if self.fsync else "NORMAL"))
 
-    def configure_own(self, raw: Any) -> None:
+    def configure_own(self, raw: DBAPIConnection) -> None:
         """Have statements fail at once where another connection has the lock: `Connection` waits better than SQLite.
 
         SQLite sleeps for up to a tenth of a second between two looks, while a lock is held for a tenth of a
@@ -153,7 +154,7 @@ class SQLite(Dialect):
                 "then makes its rows from the results)"
             )
 
-    def _adopt(self, raw: Any, found: tuple[int, int] | None) -> None:
+    def _adopt(self, raw: DBAPIConnection, found: tuple[int, int] | None) -> None:
         """Go on with another file if it holds the same database: one that was put back, or a backup of it."""
         try:
             told = raw.execute("SELECT value FROM entropic_meta WHERE name = 'uuid'").fetchone()
@@ -199,7 +200,7 @@ class SQLite(Dialect):
         """Look, and look again until nobody has changed the file meanwhile."""
         return self._file.steadily(act) if self.read_only else act()
 
-    def is_outdated(self, raw: Any) -> bool:
+    def is_outdated(self, raw: DBAPIConnection) -> bool:
         """Tell, while looking, whether a connection does not show any more what is in the file."""
         return self.read_only and self._file.is_outdated(raw)
 

@@ -17,6 +17,8 @@ from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
+from sqlalchemy.engine.interfaces import DBAPIConnection
+
 from entropic.errors import DatabaseBusy
 
 T = TypeVar("T")
@@ -168,7 +170,7 @@ class LookedAt:
         raw.seen = seen
         return raw
 
-    def is_outdated(self, raw: Any) -> bool:
+    def is_outdated(self, raw: DBAPIConnection) -> bool:
         """Tell whether the file has changed so that a connection shows it no more."""
         before, now = raw.seen, self._of_thread.seen
         if before.how == now.how == "shared":
