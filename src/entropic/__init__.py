@@ -24,6 +24,7 @@ with _paused():  # what is made here lives as long as the process; collections a
         LoadError,
         ModelError,
         NetworkFileSystemWarning,
+        OutcomeWarning,
         ParameterError,
         PublishError,
         ReadOnlyError,
@@ -34,6 +35,7 @@ with _paused():  # what is made here lives as long as the process; collections a
         RunFailed,
         RunsFailedWarning,
         RunTimeout,
+        SaveError,
         StoreError,
         UnreadableError,
         WorkerDied,
@@ -41,10 +43,13 @@ with _paused():  # what is made here lives as long as the process; collections a
     from entropic.params.grid import expand_grid
     from entropic.params.keys import key
     from entropic.params.model import Base
+    from entropic.params.outcomes import outcome
     from entropic.protocol.wait import Owner
     from entropic.store import Store
+    from entropic.study import Study, study
     from entropic.sweep.plan import Plan
     from entropic.upkeep.disposal import Disposal, Removal
+    from entropic.upkeep.measure import Measured
     from entropic.upkeep.repair import Finding, Repair, Report
 
 __version__ = "3.0.0.dev0"
@@ -64,9 +69,11 @@ __all__ = [
     "LibraryMissingError",
     "LoadError",
     "Mapped",
+    "Measured",
     "ModelError",
     "Nearest",
     "NetworkFileSystemWarning",
+    "OutcomeWarning",
     "Owner",
     "ParameterError",
     "Plan",
@@ -83,12 +90,16 @@ __all__ = [
     "RunTimeout",
     "Runs",
     "RunsFailedWarning",
+    "SaveError",
     "Status",
     "Store",
     "StoreError",
+    "Study",
     "UnreadableError",
     "WorkerDied",
     "expand_grid",
     "key",
     "mapped_column",
+    "outcome",
+    "study",
 ]

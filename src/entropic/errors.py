@@ -15,6 +15,7 @@
     ├── ResultMissingError        (FileNotFoundError)  a result file is not there
     ├── RegisterError             (ValueError)         the key already has another result
     ├── LoadError                 (ValueError)         a result cannot be read, or combined with others
+    ├── SaveError                 (ValueError)         what a runner returned cannot be written as its result
     ├── LibraryMissingError       (ImportError)        it needs a library that is not installed
     ├── RunFailed                                      a run failed elsewhere
     │   ├── RunTimeout            (TimeoutError)       a run took longer than `timeout`
@@ -24,6 +25,7 @@
     EntropicWarning               (UserWarning)
     ├── ResultLostWarning                              a stored result file is gone or changed; the set runs again
     ├── RunsFailedWarning                              some sets of a sweep have no row
+    ├── OutcomeWarning                                 an outcome column of a stored run has no value
     ├── NetworkFileSystemWarning                       a SQLite database on a network file system
     └── ReadOnlyWarning                                a store cannot be written, and was opened read-only
 """
@@ -114,6 +116,10 @@ class LoadError(EntropicError, ValueError):
     """A result cannot be read as its suffix says, or cannot be combined with the results of other runs."""
 
 
+class SaveError(EntropicError, ValueError):
+    """What a runner returned cannot be written as its result; the message names the suffixes that can hold it."""
+
+
 class LibraryMissingError(EntropicError, ImportError):
     """A library is needed that is not installed; the message names the extra to install."""
 
@@ -157,6 +163,10 @@ class ResultLostWarning(EntropicWarning):
 
 class RunsFailedWarning(EntropicWarning):
     """Some sets of a sweep failed and have no row; `Store.failures` says why."""
+
+
+class OutcomeWarning(EntropicWarning):
+    """An outcome column of a run has no value, or its custom data is not JSON; the run is stored all the same."""
 
 
 class NetworkFileSystemWarning(EntropicWarning):

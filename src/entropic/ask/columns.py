@@ -78,7 +78,8 @@ def columns(rows: Sequence[Base], model: type[Base], custom_data: bool) -> list[
     schema = Schema(model)
     found = {name: schema.table.c[column] for column, name in schema.attributes.items()}
     attributes = schema.mapper.column_attrs
-    names = ["id", *(name for name in schema.fields if not attributes[name].deferred), "created_at", "result_file"]
+    own = [name for name in (*schema.fields, *schema.outcomes) if not attributes[name].deferred]
+    names = ["id", *own, "created_at", "result_file"]
     made = [_of_column(name, found[name], [getattr(row, name) for row in rows]) for name in names]
     if custom_data:
         made += _of_custom_data([row.custom_data or {} for row in rows])

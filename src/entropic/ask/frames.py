@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from entropic.ask.columns import Column
-from entropic.ask.libraries import library
+from entropic.formats.libraries import library
 
 if TYPE_CHECKING:
     import pandas

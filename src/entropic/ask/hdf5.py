@@ -9,7 +9,7 @@ import threading
 from typing import Any, NoReturn
 
 from entropic.ask.bounds import is_inside, refuse
-from entropic.ask.libraries import library
+from entropic.formats.libraries import library
 
 # The library is for one thread, and crashes if two files are read at once. A fork waits for it, and a child has a new
 # one: `tests/ask/test_load.py`. It is reentrant, since a signal handler may load something in the middle of a load.

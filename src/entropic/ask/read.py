@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable
 
 from entropic.ask.bounds import OWN_LOADER, check_links
 from entropic.ask.hdf5 import read_hdf5, read_netcdf
-from entropic.ask.libraries import library
 from entropic.ask.zarr_folder import read_zarr
 from entropic.errors import LoadError
+from entropic.formats.libraries import library
 
 Loader = Callable[[str], object]
 Names = Iterable[str] | None  # of the arrays that are wanted; None: of all
@@ -100,7 +100,7 @@ def _json(path: str, _: Names) -> object:
 
 
 def _text(path: str, _: Names) -> str:
-    with open(path, encoding="utf-8") as file:
+    with open(path, encoding="utf-8", newline="") as file:
         return file.read()
 
 

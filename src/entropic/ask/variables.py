@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from entropic.ask.common_type import NoCommonTypeError, in_unit_of_xarray
-from entropic.ask.libraries import library
 from entropic.errors import LoadError
+from entropic.formats.libraries import library
 
 RESULT = "result"  # the name of what has none
 UNDECLARED = (".json", ".txt", ".md", ".log", ".csv", ".tsv", ".csv.gz", ".tsv.gz")  # a number may be whole by chance

@@ -12,8 +12,8 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 from entropic.ask.bounds import is_inside, refuse, refuse_link
-from entropic.ask.libraries import library
 from entropic.errors import LoadError
+from entropic.formats.libraries import library
 
 _METADATA = ("zarr.json", ".zarray", ".zgroup")
 _CONSOLIDATED = ".zmetadata"

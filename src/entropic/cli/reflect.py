@@ -12,7 +12,7 @@ from sqlalchemy.dialects import mysql, postgresql
 
 from entropic.ask.nearest import tells_apart
 from entropic.db.engine import Database
-from entropic.db.tables import ledger, meta, models
+from entropic.db.tables import ledger, meta, models, outcomes
 from entropic.errors import ParameterError, StoreError
 from entropic.files.staging import FOLDER
 from entropic.params.keys import RESERVED
@@ -84,7 +84,7 @@ def _look(database: Database, table: str | None) -> tuple[str, str, str | None, 
         if not known:  # made before there was a ledger
             known = {one: "decimal" for one in tables if _is_model([c["name"] for c in inspector.get_columns(one)])}
         name = _chosen(database, table, known)
-        columns = inspector.get_columns(name)
+        columns: list[Any] = list(inspector.get_columns(name))
         if connection.dialect.name in ("mysql", "mariadb"):
             _see_types(connection, name, columns)
         uuid = place = None
@@ -94,6 +94,10 @@ def _look(database: Database, table: str | None) -> tuple[str, str, str | None, 
             claims = sa.select(ledger.c.id, ledger.c.path).where(ledger.c.model == name, ledger.c.path.is_not(None))
             places = connection.execute(claims.limit(SAMPLE)).all()
             place = next((one for one in places if isinstance(one[0], str) and names.is_place(*one)), None)
+        if outcomes.name in tables:
+            came_out = set(connection.scalars(sa.select(outcomes.c.name).where(outcomes.c.model == name)))
+            for column in columns:
+                column["is_outcome"] = column["name"] in came_out
         rows = sa.table(name, sa.column("result_file"))
         file = connection.scalar(sa.select(rows.c.result_file).limit(1))
     suffix = place[1].removeprefix(place[0]) if place is not None else ".h5"
@@ -131,6 +135,8 @@ def _see_types(connection: sa.Connection, table: str, columns: list[Any]) -> Non
         kind = column["type"]
         if isinstance(kind, mysql.TINYINT) and kind.display_width == 1:
             column["type"] = sa.Boolean()
+        elif isinstance(kind, mysql.FLOAT | mysql.DOUBLE):
+            column["type"] = sa.Float()  # which they would read as decimals
         elif f"json_valid(`{column['name']}`)" in checks:
             column["type"] = sa.JSON()
 
@@ -184,7 +190,8 @@ def _column(found: Any) -> sa.Column[Any]:
         kind = _Hex()
     elif isinstance(kind, postgresql.INTERVAL):
         kind = sa.Interval()
-    return sa.Column(found["name"], kind, *made, nullable=found["nullable"], server_default=default)
+    info = {"entropic": "outcome", "measure": None} if found.get("is_outcome") else {}
+    return sa.Column(found["name"], kind, *made, nullable=found["nullable"], server_default=default, info=info)
 
 
 class _Hex(sa.TypeDecorator[str]):
@@ -216,7 +223,7 @@ def by_values(store: Store[Base], sets: Iterable[dict[str, object]]) -> list[dic
         If several rows have these values, or one has more.
     """
     given = list(sets)
-    if context_of(store).runner is not refuse:
+    if store._made_of[0] is not refuse:
         return given
     missing = {context_of(store).hasher(one) for one in store.plan(given).missing}
     return [_by_values(store, one) if context_of(store).hasher(one) in missing else one for one in given]

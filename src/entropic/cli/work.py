@@ -1,4 +1,4 @@
-"""Commands that run: sweep, retry."""
+"""Commands that work: sweep, retry, measure."""
 
 import time
 from typing import Annotated, Any, Literal
@@ -93,6 +93,26 @@ def retry(
     return _run(store, [failure.params for failure in failures], 0, as_json, workers, timeout, on_error, True)
 
 
+@command("measure", "[STORE] [COLUMN]...", "entropic measure model.py:store peak")
+def measure(
+    store: Store[Any],
+    words: list[str],
+    workers: Annotated[int, typer.Option("--workers", "-j", help="results that are read at once")] = 4,
+    again: Annotated[bool, typer.Option("--again", help="measure all rows anew, those too that could not be")] = False,
+    as_json: Json = False,
+) -> int:
+    """Fill columns that are computed from the results, in rows that lack them. Nothing runs.
+
+    Exits with 1 if a row could not be measured.
+    """
+    found = store.measure(*words, workers=workers, again=again)
+    if as_json:
+        put_json({"columns": found.names, "filled": found.filled, "failed": found.failed})
+    else:
+        put(repr(found))
+    return FOUND if found.failed else FINE
+
+
 def _run(
     store: Store[Base],
     wanted: list[dict[str, object]],
@@ -103,7 +123,7 @@ def _run(
     on_error: object,
     retry_failed: bool,
 ) -> int:
-    if context_of(store).runner is refuse:
+    if store._made_of[0] is refuse:
         refuse({})
     began = time.monotonic()
     try:

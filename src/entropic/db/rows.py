@@ -23,6 +23,7 @@ from entropic.db.raw import PLACE, Raw
 from entropic.db.statement import ByKeys, Statement, fixed
 from entropic.db.tables import ledger
 from entropic.params.model import Base, Schema
+from entropic.params.outcomes import restore
 
 _c = ledger.c
 _RUNNING = sa.case((_c.state == fixed(RUNNING), _c.attempt))
@@ -100,7 +101,8 @@ class Rows(Generic[ModelT_co]):
 
     def _kept_kinds(self, names: list[str]) -> list[object] | None:
         """Return the Python types of values that the table gives back as they were written; None: not of all."""
-        if not self.binding.is_plain or self.has_defaults or not self._database.dialect.one_writer:
+        is_lean = self.binding.is_plain and not self.has_defaults and not self._schema.outcomes
+        if not is_lean or not self._database.dialect.one_writer:
             return None  # (what a server gives back is asked of it)
         found = self._database.types
         kinds: dict[str, type] = dict.fromkeys(names, str)  # all of Base's columns are text in SQLite
@@ -150,6 +152,8 @@ class Rows(Generic[ModelT_co]):
             if column.name in self._schema.attributes:
                 back = self._back[column.name]
                 values[self._schema.attributes[column.name]] = back(value) if back else value
+        if self._schema.float_outcomes:
+            restore(values, values["custom_data"], self._schema.float_outcomes)
         return values
 
     def values_of(self, bound: Mapping[str, object], attributes: Iterable[str]) -> dict[str, Any]:

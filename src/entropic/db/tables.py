@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from entropic.db.dialects.portable import Dialect
 from entropic.errors import ModelError
+from entropic.params.outcomes import is_outcome
 
 SCHEMA_VERSION = 1
 
@@ -39,6 +40,15 @@ models = sa.Table(
     metadata,
     sa.Column("model", _NAME, primary_key=True, comment="name of the user's table"),
     sa.Column("float_rounding", _NAME, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+outcomes = sa.Table(
+    "entropic_outcomes",
+    metadata,
+    sa.Column("model", _NAME, primary_key=True, comment="name of the user's table"),
+    sa.Column("name", _NAME, primary_key=True, comment="of the column"),
+    sa.Column("code", _WHO, comment="fingerprint of the function that computes it; NULL: it is returned by runs"),
     sqlite_with_rowid=False,
 )
 
@@ -95,6 +105,33 @@ def create_tables(
             tables.create_all(connection, [table for table in lacking if table.metadata is tables])
 
 
+def add_outcomes(connection: sa.Connection, table: sa.Table, dialect: Dialect) -> None:
+    """Add the outcome columns that a table does not have yet, while other processes that would do the same wait."""
+    if not _lacking_outcomes(connection, table):
+        return
+    connection.rollback()
+    with dialect.exclusively(connection), warnings.catch_warnings():
+        warnings.simplefilter("ignore", sa.exc.SAWarning)
+        for column in _lacking_outcomes(connection, table):
+            kind: Any = column.type.dialect_impl(connection.dialect)
+            if isinstance(kind, sa.Enum) and hasattr(kind, "create"):  # PostgreSQL's, which has a name of its own
+                kind.create(connection, checkfirst=True)
+            where = connection.dialect.identifier_preparer.format_table(table)
+            column_is = sa.schema.CreateColumn(column).compile(dialect=connection.dialect)
+            connection.exec_driver_sql(f"ALTER TABLE {where} ADD COLUMN {column_is}")
+            for index in table.indexes:
+                if column.name in index.columns:
+                    connection.execute(sa.schema.CreateIndex(index))
+
+
+def _lacking_outcomes(connection: sa.Connection, table: sa.Table) -> list[sa.Column[Any]]:
+    wanted = [column for column in table.c if is_outcome(column)]
+    if not wanted:
+        return []
+    found = {column["name"] for column in sa.inspect(connection).get_columns(table.name, schema=table.schema)}
+    return [column for column in wanted if column.name not in found]
+
+
 def check_width(table: sa.Table, model: str, dialect: Dialect) -> None:
     """Refuse a table with more columns than a database takes, or a store can read.
 
@@ -137,6 +174,11 @@ def check_columns(connection: sa.Connection, table: sa.Table, model: str) -> dic
     """
     found = {column["name"]: column for column in sa.inspect(connection).get_columns(table.name, schema=table.schema)}
     lacking = [name for name in table.c.keys() if name not in found]  # noqa: SIM118  (not a dict)
+    if lacking and all(is_outcome(table.c[name]) for name in lacking):
+        raise ModelError(
+            f"the table {table.name!r} does not have {', '.join(map(repr, lacking))} yet, which {model} has now; the "
+            "next process that opens the store to write (a sweep, say) adds the column"
+        )
     if lacking:
         raise ModelError(
             f"the table {table.name!r} was made without {', '.join(map(repr, lacking))}, which {model} has now; add "

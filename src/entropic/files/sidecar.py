@@ -50,6 +50,8 @@ class Sidecar:
         Whether its publication moves an old result aside, into its slot.
     extra : bool
         Whether the runner left more files than its result.
+    outcomes, missing : dict or None
+        Of a model with outcome columns: plain values by name, and why others have none.
     """
 
     model: str
@@ -67,6 +69,8 @@ class Sidecar:
     folder: bool
     slotted: bool
     extra: bool
+    outcomes: dict[str, Any] | None = None
+    missing: dict[str, str] | None = None
 
     @property
     def result(self) -> str:
@@ -134,7 +138,12 @@ def encode(sidecar: Sidecar) -> bytes:
         *(compact(sidecar.custom_data), sidecar.created_at, sidecar.execution, _quoted(sidecar.suffix)),
         *(sidecar.size, sidecar.mtime_ns, _BOOL[sidecar.folder], _BOOL[sidecar.slotted], _BOOL[sidecar.extra]),
     )
-    return text.encode()
+    return text.encode() if sidecar.outcomes is None else _with_outcomes(text, sidecar)
+
+
+def _with_outcomes(text: str, sidecar: Sidecar) -> bytes:
+    said = f',"outcomes":{compact(packed(sidecar.outcomes or {}))},"missing":{compact(sidecar.missing)}}}\n'
+    return f"{text[:-2]}{said}".encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +182,8 @@ def _decoded(text: bytes) -> Sidecar | Unreadable | None:
         if type(version) is not int or version < 1:
             return Unreadable(f"its version is {version!r:.80}, which entropic does not write")
         fields["values"] = unpacked(fields["values"])
+        if fields.get("outcomes") is not None:
+            fields["outcomes"] = unpacked(fields["outcomes"])
         return Sidecar(**fields)
     except BROKEN as error:
         return Unreadable(f"entropic did not write it ({type(error).__name__}: {error!s:.200})")
@@ -259,7 +270,27 @@ _FIELDS: dict[str, Callable[[Sidecar, str, str], bool]] = {
         and not any(one.values.keys() & RESERVED)
         and all(map(names.is_text, one.values))
     ),
+    "outcomes": lambda one, *_: (
+        one.outcomes is None
+        or (
+            isinstance(one.outcomes, dict)
+            and all(map(names.is_text, one.outcomes))
+            and all(isinstance(value, (list, dict)) or _is_recordable(value) for value in one.outcomes.values())
+        )
+    ),
+    "missing": lambda one, *_: (
+        (one.missing is None) == (one.outcomes is None)
+        and (one.missing is None or (isinstance(one.missing, dict) and all(map(_is_said, one.missing.items()))))
+    ),
 }
+
+
+def _is_recordable(value: Any) -> bool:
+    return isinstance(value, int) or _is_storable(value)  # publication tells which column takes how large a number
+
+
+def _is_said(item: tuple[Any, Any]) -> bool:
+    return all(map(names.is_text, item))
 
 
 def exists(staging: Staging, key: str, attempt: str) -> bool:
@@ -293,6 +324,8 @@ def _pack(value: Any) -> object:
     for kind, (name, pack, _) in _PACKED.items():
         if isinstance(value, kind):
             return {name: pack(value)}
+    if isinstance(value, list | dict):
+        return {"json": value}
     raise TypeError(f"{type(value).__name__} is not JSON")
 
 
@@ -315,4 +348,4 @@ _PACKED: dict[type, tuple[str, Callable[[Any], object], Callable[[Any], object]]
     Decimal: ("decimal", str, Decimal),
     UUID: ("uuid", str, UUID),
 }
-_UNPACK = {"float": float, **{name: unpack for name, _, unpack in _PACKED.values()}}
+_UNPACK = {"float": float, "json": lambda value: value, **{name: unpack for name, _, unpack in _PACKED.values()}}

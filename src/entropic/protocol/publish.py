@@ -24,6 +24,7 @@ from entropic.files.patience import REMEMBERED, looks
 from entropic.files.sidecar import Sidecar
 from entropic.params.model import Base
 from entropic.protocol.context import StoreContext
+from entropic.protocol.outcomes import outcome_values
 from entropic.protocol.reclaim import reclaim
 from entropic.support.failure import record as record_of
 
@@ -172,12 +173,14 @@ def _result_of(context: StoreContext[Base], sidecar: Sidecar) -> tuple[Any, ...]
 
 def _row_of(context: StoreContext[Base], claim: Held, sidecar: Sidecar) -> dict[str, object]:
     """Return the row of a result, as the driver stores it."""
+    outcomes, custom_data = outcome_values(context, sidecar)
     return {
         "id": sidecar.id,
         "result_file": context.staging.path(claim.path or ""),
         "created_at": context.rows.binding.created_at(sidecar.created_at),
-        "custom_data": context.rows.binding.custom_data(sidecar.custom_data),
+        "custom_data": context.rows.binding.custom_data(custom_data),
         **sidecar.values,
+        **outcomes,
     }
 
 

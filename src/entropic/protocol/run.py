@@ -30,6 +30,7 @@ from entropic.protocol.claim import Busy, claim, finished_sidecar, lock
 from entropic.protocol.context import ModelT, StoreContext
 from entropic.protocol.find import Found
 from entropic.protocol.lookup import Absent, Hit, Suspect
+from entropic.protocol.outcomes import Gaps
 from entropic.protocol.request import Progress, Request, without_reserved
 from entropic.protocol.wait import wait
 from entropic.support import process
@@ -109,7 +110,7 @@ def obtain_row(context: StoreContext[ModelT], request: Request, owner: str, prog
             elif isinstance(claimed, Task):
                 raw = carry_out(context, claimed, request, progress)
                 if raw is not None:
-                    return context.row(raw, request.params)
+                    return without_gaps(context.row(raw, request.params))
             if not progress.forced:
                 look = lookup.read(context, request.id)
                 if isinstance(look, Hit):
@@ -118,6 +119,14 @@ def obtain_row(context: StoreContext[ModelT], request: Request, owner: str, prog
     except BaseException as error:
         end_early(context, request, owner, error, progress.attempt, progress.began)
         raise
+
+
+def without_gaps(row: ModelT) -> ModelT:
+    """Return a new row, and warn if it lacks something that it should say."""
+    gaps = Gaps()
+    gaps.see(row)
+    gaps.warn()
+    return row
 
 
 def carry_out(context: StoreContext[Base], task: Task, request: Request, progress: Progress) -> Raw | None:

@@ -19,6 +19,7 @@ from entropic.files.attempt import Task
 from entropic.protocol import run
 from entropic.protocol.context import ModelT, StoreContext
 from entropic.protocol.lookup import Absent, Suspect
+from entropic.protocol.outcomes import Gaps
 from entropic.protocol.request import Request
 from entropic.support import process
 from entropic.support.failure import describe, message_of
@@ -70,6 +71,11 @@ class Share(Generic[ModelT]):
         self._clock = threading.Thread(target=self._tick, name="entropic-sweep", daemon=True)
         self._clock.start()
         _all.add(self)
+
+    @property
+    def gaps(self) -> Gaps:
+        """What the rows of this sweep's own runs lack."""
+        return self._outbox.gaps
 
     @property
     def is_open(self) -> bool:
