@@ -51,7 +51,7 @@ class OutcomeColumns:
             else:
                 try:
                     taken = self._schema.outcomes[name].take(value, self._schema.name)
-                    bound[column] = self._rows.bound(name, taken)
+                    bound[column] = self._rows.binding.bound(name, taken)
                 except ParameterError as error:
                     why[name] = str(error)[:500]
         return bound, {key: notes for key, notes in ((NOTED, not_finite), (NOT_RECORDED, why)) if notes}
@@ -65,7 +65,7 @@ class OutcomeColumns:
             for key, new in notes.items():
                 before = data.get(key)
                 data[key] = {**(before if isinstance(before, dict) else {}), **new}
-            bound["custom_data"] = self._rows.custom_data(data)
+            bound["custom_data"] = self._rows.binding.custom_data(data)
         self._update(connection, raw, bound)
         return notes.get(NOT_RECORDED, {})
 
@@ -77,7 +77,7 @@ class OutcomeColumns:
                 data[key] = {other: said for other, said in data[key].items() if other != name}
                 if not data[key]:
                     del data[key]
-        self._update(connection, raw, {"custom_data": self._rows.custom_data(data)})
+        self._update(connection, raw, {"custom_data": self._rows.binding.custom_data(data)})
 
     def _update(self, connection: Connection, raw: Raw, bound: Mapping[str, Any]) -> None:
         table = self._schema.table
