@@ -30,7 +30,7 @@ pytest_plugins = ["backstop"]
 # No deadlines, and no complaint that something is slow: on a loaded machine everything is.
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("quick", patient, max_examples=50)
-settings.register_profile("ci", patient, max_examples=1_000)
+settings.register_profile("ci", patient, max_examples=500)
 settings.register_profile("long", patient, max_examples=30_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 

@@ -13,6 +13,7 @@ import importlib.util
 import os
 import pwd
 import random
+import re
 import shutil
 import signal
 import socket
@@ -23,7 +24,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -501,10 +502,15 @@ def keep(used: str, root: str) -> None:
 
 
 def _names(process: psutil.Process, root: str) -> bool:
+    return any(root in word for word in words_of(process))
+
+
+def words_of(process: psutil.Process) -> list[str]:
+    """Return the command of a process; nothing, if it has ended, whether its parent has heard of that or not."""
     try:
-        return any(root in word for word in process.cmdline())
+        return process.cmdline()
     except psutil.Error:
-        return False
+        return []
 
 
 # ---- places ------------------------------------------------------------------------------------------------------
@@ -585,7 +591,12 @@ class Place:
     def sessions(self) -> list[Session]:
         """Everybody who is connected to this database, without the asking connection itself."""
         with contextlib.closing(self.connect()) as base:
-            return [Session(*row) for row in _run(base, _SESSIONS[self.kind])]
+            # MariaDB's table of transactions is of any age: nobody renews it while somebody, in whatever database of
+            # the server, has looked at it within the last 0.1 s. This is of the moment.
+            status = _run(base, "SHOW ENGINE INNODB STATUS")[0][2] if self.kind == "mariadb" else ""
+            found = [Session(*row) for row in _run(base, _SESSIONS[self.kind])]
+        open_ones = set(map(int, _ACTIVE.findall(status)))
+        return [replace(one, in_transaction=one.in_transaction or one.id in open_ones) for one in found]
 
     def in_transaction(self) -> list[Session]:
         """Those sessions that have a transaction open."""
@@ -651,10 +662,11 @@ _TABLES = {
 _SESSIONS = {
     "postgresql": "SELECT pid, xact_start IS NOT NULL, coalesce(state, '') || ': ' || query FROM pg_stat_activity"
     " WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'",
-    "mariadb": "SELECT p.id, t.trx_id IS NOT NULL, concat(p.command, ': ', coalesce(p.info, ''))"
-    " FROM information_schema.processlist p LEFT JOIN information_schema.innodb_trx t ON t.trx_mysql_thread_id = p.id"
-    " WHERE p.db = database() AND p.id <> connection_id()",
+    "mariadb": "SELECT id, false, concat(command, ': ', coalesce(info, '')) FROM information_schema.processlist"
+    " WHERE db = database() AND id <> connection_id()",
 }
+# A transaction that is under way, with what is said of it until the session that has it is named.
+_ACTIVE = re.compile(r"^---TRANSACTION [^\n]*, ACTIVE(?:(?!^---).)*?^(?:MariaDB|MySQL) thread id (\d+)", re.M | re.S)
 
 
 def connect(url: str) -> Any:

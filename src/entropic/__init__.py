@@ -25,6 +25,7 @@ with _paused():  # what is made here lives as long as the process; collections a
         LoadError,
         ModelError,
         NetworkFileSystemWarning,
+        OutcomeWarning,
         ParameterError,
         PublishError,
         ReadOnlyError,
@@ -35,6 +36,7 @@ with _paused():  # what is made here lives as long as the process; collections a
         RunFailed,
         RunsFailedWarning,
         RunTimeout,
+        SaveError,
         SharedGeneratorWarning,
         StoreError,
         UnguardedError,
@@ -44,10 +46,13 @@ with _paused():  # what is made here lives as long as the process; collections a
     from entropic.params.grid import expand_grid
     from entropic.params.keys import key
     from entropic.params.model import Base
+    from entropic.params.outcomes import outcome
     from entropic.protocol.wait import Owner
     from entropic.store import Store
+    from entropic.study import Study, study
     from entropic.sweep.plan import Plan
     from entropic.upkeep.disposal import Disposal, Removal
+    from entropic.upkeep.measure import Measured
     from entropic.upkeep.repair import Finding, Repair, Report
 
 __version__ = "3.0.0.dev0"
@@ -68,9 +73,11 @@ __all__ = [
     "LibraryMissingError",
     "LoadError",
     "Mapped",
+    "Measured",
     "ModelError",
     "Nearest",
     "NetworkFileSystemWarning",
+    "OutcomeWarning",
     "Owner",
     "ParameterError",
     "Plan",
@@ -87,14 +94,18 @@ __all__ = [
     "RunTimeout",
     "Runs",
     "RunsFailedWarning",
+    "SaveError",
     "SharedGeneratorWarning",
     "Status",
     "Store",
     "StoreError",
+    "Study",
     "UnguardedError",
     "UnreadableError",
     "WorkerDied",
     "expand_grid",
     "key",
     "mapped_column",
+    "outcome",
+    "study",
 ]

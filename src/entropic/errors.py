@@ -15,6 +15,7 @@
     ├── ResultMissingError        (FileNotFoundError)  a result file is not there
     ├── RegisterError             (ValueError)         the key already has another result
     ├── LoadError                 (ValueError)         a result cannot be read, or combined with others
+    ├── SaveError                 (ValueError)         what a runner returned cannot be written as its result
     ├── LibraryMissingError       (ImportError)        it needs a library that is not installed
     ├── RunFailed                                      a run failed elsewhere
     │   ├── RunTimeout            (TimeoutError)       a run took longer than `timeout`
@@ -27,6 +28,7 @@
     ├── RunsFailedWarning                              some sets of a sweep have no row
     ├── SharedGeneratorWarning                         a random generator draws the same numbers in every worker
     ├── FellBackWarning                                what a pool or a cluster did not run is run in this process
+    ├── OutcomeWarning                                 an outcome column of a stored run has no value
     ├── NetworkFileSystemWarning                       a SQLite database on a network file system
     └── ReadOnlyWarning                                a store cannot be written, and was opened read-only
 """
@@ -134,6 +136,10 @@ class LoadError(EntropicError, ValueError):
     """A result cannot be read as its suffix says, or cannot be combined with the results of other runs."""
 
 
+class SaveError(EntropicError, ValueError):
+    """What a runner returned cannot be written as its result; the message names the suffixes that can hold it."""
+
+
 class LibraryMissingError(EntropicError, ImportError):
     """A library is needed that is not installed; the message names the extra to install."""
 
@@ -189,6 +195,10 @@ class SharedGeneratorWarning(EntropicWarning):
 
 class FellBackWarning(EntropicWarning):
     """What a pool or a cluster did not bring home is run in this process, and may take longer there."""
+
+
+class OutcomeWarning(EntropicWarning):
+    """An outcome column of a run has no value, or its custom data is not JSON; the run is stored all the same."""
 
 
 class NetworkFileSystemWarning(EntropicWarning):

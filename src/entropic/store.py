@@ -1,5 +1,6 @@
 """`Store`: argument checks and wiring; the work is done below."""
 
+import functools
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator
 from datetime import timedelta
@@ -8,11 +9,13 @@ from typing import TYPE_CHECKING, Any, Generic, Literal
 
 from entropic.ask import explain, failures, load, select, status
 from entropic.ask.failures import Failure
-from entropic.ask.read import Loader
+from entropic.ask.read import Loader, read
 from entropic.ask.runs import Runs
 from entropic.errors import ParameterError, StoreError, hide_ours
 from entropic.files.attempt import Runner
 from entropic.files.paths import check_folder, check_lengths, check_suffix
+from entropic.formats.returned import Returning
+from entropic.formats.save import Saver
 from entropic.params.fields import is_duration, spelled
 from entropic.params.keys import Hasher
 from entropic.params.model import Schema
@@ -21,9 +24,10 @@ from entropic.protocol.context import ModelT, StoreContext
 from entropic.support.show import html_table
 from entropic.sweep import plan, sweep
 from entropic.sweep.options import Options
-from entropic.upkeep import copy, gc, recover, repair
+from entropic.upkeep import copy, gc, measure, recover, repair
 from entropic.upkeep.disposal import Disposal
 from entropic.upkeep.gc import Limits
+from entropic.upkeep.measure import Measured
 from entropic.upkeep.opening import Opening
 from entropic.upkeep.repair import Repair, Report
 
@@ -42,7 +46,8 @@ class Store(Generic[ModelT]):
     Parameters
     ----------
     runner
-        Called as `runner(params)`; writes its result to `params["result_file"]`.
+        Called as `runner(params)`. What it returns is its result, written by `file_suffix`, unless it wrote a file to
+        `params["result_file"]` itself; outcome columns of the model are filled from what it returns in either case.
     result_cls
         A model derived from `entropic.Base`, with a column for each key of the params.
     results_dir
@@ -62,6 +67,9 @@ class Store(Generic[ModelT]):
     loader
         Called as `loader(path)` to read a result, before entropic's own readers; it returns `NotImplemented` for files
         that it leaves to them.
+    saver
+        Called as `saver(value, path)` with what the runner returned, if it wrote no file itself, before entropic's own
+        savers; it returns `NotImplemented` for values that it leaves to them.
     read_only
         True to look only: nothing in the database or in `results_dir` changes, not even when they are opened, and
         whatever would run or change something raises. None: the same, with a warning, but only where they cannot be
@@ -87,6 +95,7 @@ class Store(Generic[ModelT]):
         float_rounding: str = "decimal",
         fsync: bool = False,
         loader: Loader | None = None,
+        saver: Saver | None = None,
         read_only: bool | None = None,
     ) -> None:
         if not callable(runner):
@@ -95,6 +104,8 @@ class Store(Generic[ModelT]):
             raise ParameterError(f"lease must be a number of seconds above 0, not {spelled(lease)}")
         if loader is not None and not callable(loader):
             raise ParameterError(f"loader must be callable as loader(path), not {loader!r:.80}")
+        if saver is not None and not callable(saver):
+            raise ParameterError(f"saver must be callable as saver(value, path), not {saver!r:.80}")
         if read_only not in (True, False, None):
             raise ParameterError(f"read_only must be True, False or None, not {read_only!r:.80}")
         hasher = Hasher(float_rounding)
@@ -104,12 +115,19 @@ class Store(Generic[ModelT]):
         check_lengths(folder, suffix)
         if os.path.exists(folder) and not os.path.isdir(folder):
             raise StoreError(f"results_dir {folder!r} is a file; give the path of a folder")
-        opening: Opening[ModelT] = Opening(runner, schema, folder, suffix, db_url, float(lease), hasher, fsync)
+        doing = Returning(runner, schema.asked_of_runs, saver, functools.partial(read, loader=loader))
+        opening: Opening[ModelT] = Opening(doing, schema, folder, suffix, db_url, float(lease), hasher, fsync)
         self._context: StoreContext[ModelT] = opening.open(read_only)
         self._find = find.finder(self._context)
         self._loader = loader
         self._made_of = (runner, result_cls, folder, suffix)
-        self._options = {"lease": lease, "float_rounding": float_rounding, "fsync": fsync, "loader": loader}
+        self._options = {
+            "lease": lease,
+            "float_rounding": float_rounding,
+            "fsync": fsync,
+            "loader": loader,
+            "saver": saver,
+        }
         self._options["read_only"] = read_only
 
     def run_or_retrieve(self, params: dict[str, Any], **custom_data: Any) -> ModelT:
@@ -420,6 +438,36 @@ class Store(Generic[ModelT]):
         copy.copy(self._context, other._context)
         return other
 
+    def measure(self, *names: str, workers: int = 4, again: bool = False) -> Measured:
+        """Fill outcome columns that are computed from the results, in rows that lack them; nothing runs.
+
+        What was interrupted goes on where it was. A column whose function has changed is measured anew in all rows.
+
+        Parameters
+        ----------
+        *names
+            Of columns declared as `outcome(function)`; all of them, if none is named.
+        workers
+            How many results are read at once, by threads of this process.
+        again
+            Whether all rows are measured anew, those too that could not be.
+
+        Returns
+        -------
+        Measured
+            How many rows were filled, and which could not be, and why.
+
+        Raises
+        ------
+        ParameterError
+            If a name is no such column.
+        ReadOnlyError
+            If the store is read-only.
+        """
+        if not isinstance(workers, int) or isinstance(workers, bool) or workers < 1:
+            raise ParameterError(f"workers is a number of threads from 1 on, not {workers!r:.80}")
+        return measure.measure(self._context, names, functools.partial(read, loader=self._loader), workers, again)
+
     @property
     def results_dir(self) -> Path:
         """The folder of the results, absolute."""
@@ -447,13 +495,24 @@ class Store(Generic[ModelT]):
         rows = [("model", context.schema.name), ("columns", columns), ("results_dir", str(self.results_dir))]
         return html_table([*rows, ("file_suffix", self.file_suffix), ("db_url", str(context.database))], title="Store")
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[object, ...]:
         if self._context.database.in_memory:
             raise StoreError("a store in memory works only in the process that made it, so it cannot be pickled")
         return _restore, (type(self), *self._made_of, self._context.database.address, self._options)
 
 
+def context_of(store: Store[ModelT]) -> StoreContext[ModelT]:
+    """Return what a store is wired of, for what is built upon stores inside this package: the command line."""
+    return store._context
+
+
 def _restore(
-    kind: Any, runner: Any, result_cls: Any, folder: str, suffix: str, db_url: str, options: dict[str, Any]
-) -> Any:
+    kind: type[Store[ModelT]],
+    runner: Runner,
+    result_cls: type[ModelT],
+    folder: str,
+    suffix: str,
+    db_url: str,
+    options: dict[str, Any],
+) -> Store[ModelT]:
     return kind(runner, result_cls, folder, suffix, db_url, **options)

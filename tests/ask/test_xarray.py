@@ -185,7 +185,7 @@ def test_two_runs_at_one_place_are_refused_with_what_tells_them_apart(numbers):
     runs = numbers.sweep(GRID)
     with pytest.raises(ParameterError, match="differ in b: add that to dims"):
         runs.to_xarray(dims=["a"])
-    with pytest.raises(ParameterError, match="there twice"):
+    with pytest.raises(ParameterError, match="appears twice"):
         (runs + runs[:1]).to_xarray()
     numbers.run({**GRID[0], "id": "mine"})
     with pytest.raises(ParameterError, match="mine"):

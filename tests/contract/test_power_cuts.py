@@ -71,7 +71,7 @@ def test_a_late_result_with_a_hole_runs_again_after_a_restart_and_a_whole_one_do
     restart()
     store, told = opened(open_store, runner)
     assert len(told) == 1
-    assert "1 of the latest runs" in told[0]
+    assert "1 result of the latest runs" in told[0]
     assert [str(one) for one in store.check().damaged] == [
         f"{store.retrieve(ONE).id}: {store.retrieve(ONE).result_file} may not have reached the disk whole before the "
         "machine went down; it runs again when asked for"

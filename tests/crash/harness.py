@@ -15,7 +15,7 @@ import psutil
 import pytest
 from peek import place_of
 
-from databases import until
+from databases import until, words_of
 
 HERE = Path(__file__).parent
 SECONDS = 90.0  # nothing in these tests takes that long, however loaded the machine is
@@ -170,8 +170,8 @@ def family(pid):
 def signal_pulses(pid, number):
     """Send a signal to the processes that renew the leases of a process, if it has any: on servers."""
     for process in family(pid)[1:]:
-        with contextlib.suppress(psutil.Error):
-            if any(word.endswith("lease_process.py") for word in process.cmdline()):
+        if any(word.endswith("lease_process.py") for word in words_of(process)):
+            with contextlib.suppress(psutil.Error):
                 process.send_signal(number)
 
 

@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from contract.models import LoggingRunner, gone, wait_until
+from databases import words_of
 from executors import acts
 
 pytestmark = pytest.mark.slow
@@ -78,8 +79,7 @@ def test_what_a_run_has_started_is_gone_before_anyone_hears_that_its_worker_died
 
 
 def guardians(pid: int) -> list[psutil.Process]:
-    children = psutil.Process(pid).children()
-    return [child for child in children if any("guardian" in word for word in child.cmdline())]
+    return [child for child in psutil.Process(pid).children() if any("guardian" in word for word in words_of(child))]
 
 
 def test_a_guardian_that_somebody_ends_is_replaced(start, log, tmp_path):

@@ -44,16 +44,16 @@ def _either(one: Any) -> Any:
     )
 )
 def test_what_the_short_way_gives_is_what_the_long_way_gives(parts, asked):
-    short = parts.rows.bind_plain(asked)
+    short = parts.rows.binding.bind_plain(asked)
     if short is None:
         return
-    long = parts.rows.bind(parts.schema.fit(asked), "Row")
-    assert dict(zip(parts.rows.columns, short, strict=True)) == long
+    long = parts.rows.binding.bind(parts.schema.fit(asked), "Row")
+    assert dict(zip(parts.rows.binding.columns, short, strict=True)) == long
     assert [type(value) for value in short] == [type(value) for value in long.values()]
 
 
 def test_most_sets_take_the_short_way(parts):
-    assert parts.rows.bind_plain({"whole": 1, "real": 0.5, "text": "a", "maybe": 2}) == (1, 0.5, "a", 2)
+    assert parts.rows.binding.bind_plain({"whole": 1, "real": 0.5, "text": "a", "maybe": 2}) == (1, 0.5, "a", 2)
 
 
 @pytest.mark.parametrize(
@@ -65,6 +65,6 @@ def test_most_sets_take_the_short_way(parts):
     ],
 )
 def test_what_a_column_cannot_hold_never_takes_the_short_way(parts, asked):
-    assert parts.rows.bind_plain(asked) is None
+    assert parts.rows.binding.bind_plain(asked) is None
     with pytest.raises(ParameterError):
-        parts.rows.bind(parts.schema.fit(asked), "Row")
+        parts.rows.binding.bind(parts.schema.fit(asked), "Row")

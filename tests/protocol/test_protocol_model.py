@@ -42,7 +42,7 @@ def test_no_interleaving_of_a_small_scenario_breaks_the_protocol(scenario):
 def test_no_interleaving_of_two_misfortunes_breaks_the_protocol(scenario):
     states, steps, trace = model.Model(scenario).check()
     assert trace == []
-    assert steps > states > 20
+    assert steps > states > 5, "even where both only find what is there"
 
 
 @pytest.mark.long

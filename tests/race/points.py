@@ -5,26 +5,31 @@ points of the library and raises at the n-th. A point whose exception Python its
 a tracer's is left out: such is the end of a `with`, on which the library relies where the manager is C's.
 """
 
+import contextlib
 import dis
 import faulthandler
 import gc
 import itertools
 import os
+import pkgutil
 import signal
 import sys
 import threading
 import time
 import traceback
 import warnings
+import weakref
 from pathlib import Path
 
 import work
-from peek import executions
+from peek import executions, place_of
 
 import entropic
 from databases import until
 from entropic import CycleError, DatabaseBusy
 from entropic.db import connection as connections
+from entropic.db import server
+from entropic.db.engine import Database
 from entropic.files import attempt
 from entropic.support import process
 from entropic.upkeep.recover import collect
@@ -37,8 +42,9 @@ SECONDS = 20.0  # none of these calls takes that long, however busy the machine 
 class Points:
     """Traces this thread; at the points whose numbers are given it does something, if only an interrupt."""
 
-    def __init__(self, at=(), act=None):
+    def __init__(self, at=(), act=None, rooms=ROOMS, beginnings=False):
         self.passed, self._at, self._act, self._looks = [], set(at), act or interrupt, {}
+        self._rooms, self._beginnings = rooms, beginnings
 
     def __enter__(self):
         sys.settrace(self._enter)
@@ -48,19 +54,21 @@ class Points:
         sys.setprofile(None)
         sys.settrace(None)
 
-    def _go_on(self, frame, *_):
-        """Trace again: Python has ended that when the trace function raised."""
+    def go_on(self, frame, *_):
+        """Trace these frames, too, or again: Python has ended that when the trace function raised."""
         if sys.gettrace() is None:
-            sys.settrace(self._enter)
-            while frame is not None:
+            while frame is not None:  # before this thread is traced: Python does not bear a tracer of the tracer
                 frame.f_trace = self._enter(frame)
                 frame = frame.f_back
+            sys.settrace(self._enter)
 
-    def _enter(self, frame, _event=None, _arg=None):
-        if not frame.f_code.co_filename.startswith(ROOMS):
+    def _enter(self, frame, event=None, _arg=None):
+        if not frame.f_code.co_filename.startswith(self._rooms):
             return None
         frame.f_trace_opcodes, frame.f_trace_lines = True, False
         looks, last = self._looks_of(frame.f_code), None
+        if self._beginnings and event == "call":  # of which some versions of Python tell no more than this
+            last = frame.f_lasti
 
         def each(frame, event, _arg):
             nonlocal last
@@ -95,7 +103,7 @@ class Points:
         self.passed.append(f"{code.co_filename.removeprefix(ROOT)}:{frame.f_lineno} {code.co_name}")
         if len(self.passed) in self._at:
             if len(self.passed) < max(self._at):
-                sys.setprofile(self._go_on)
+                sys.setprofile(self.go_on)
             self._act()
 
 
@@ -233,6 +241,95 @@ def disorder(made):
     if elsewhere != [0]:
         faults.append("another thread cannot use the store")
     return faults
+
+
+# ---- the end of a session ----------------------------------------------------------------------------------------
+WAITS = {"postgresql": "psycopg.waiting.wait", "mysql": "pymysql.connections.Connection._read_bytes"}
+
+
+def interrupt_each_end(folder, answer, answered):
+    """Interrupt a transaction in an answer of the server, and again at each point that follows; return what was wrong.
+
+    After that, nobody may have to wait for a lock, and each question must get its own answer.
+    """
+    place, faults, interrupts = place_of(folder), [], 0
+    place.execute("CREATE TABLE counter (n BIGINT)")
+    place.execute("INSERT INTO counter VALUES (0)")
+    database = Database(place.with_options(timeout=SECONDS))
+    name = database.url.get_backend_name()
+    driver = pkgutil.resolve_name(WAITS[name].partition(".")[0]).__file__.removesuffix("__init__.py")
+    rooms = (ROOMS[1], driver, weakref.__file__, contextlib.__file__)
+    server.IDLE_SECONDS = 0.1
+
+    def play(n):
+        """Interrupt it at the n-th point, after the first interrupt; return all points that were passed."""
+        nonlocal interrupts
+        assert database.connection().fetch("SELECT 0")[0][0] == 0  # there is a session
+        points, raised = Points([n], rooms=rooms, beginnings=True), None
+        with interrupted_at(WAITS[name], answer, answered, points):
+            try:
+                database.transact(count_on)
+            except KeyboardInterrupt as error:
+                raised = error  # which is kept, as a notebook does, with all frames that it holds
+            finally:
+                points.__exit__()
+        interrupts += raised is not None
+        where = f"after {len(points.passed)} points, at {points.passed[-1]}"
+        for use in (lambda: others_count_on(place), lambda: database.transact(count_on))[:: 1 if n % 2 else -1]:
+            try:
+                use()
+            except Exception as error:
+                faults.append(f"{where}: {error!r}")
+        if (got := database.connection().fetch(f"SELECT {n}")[0][0]) != n:
+            faults.append(f"{where}: {got} was the answer to another question")
+        return points.passed
+
+    for n in first_times(play(0)):
+        faulthandler.dump_traceback_later(50, exit=True)
+        play(n)
+        if faults:
+            break
+    faulthandler.cancel_dump_traceback_later()
+    try:
+        until(lambda: not place.sessions(), "nobody is connected", SECONDS)
+    except AssertionError as error:
+        faults.append(str(error))
+    return {"interrupts": interrupts, "faults": faults}
+
+
+@contextlib.contextmanager
+def interrupted_at(place, answer, answered, points):
+    """Interrupt the wait for an answer of the server, and from there on look for the points."""
+    owner, _, name = place.rpartition(".")
+    wait, left = pkgutil.resolve_name(place), itertools.count()
+
+    def patched(*given, **options):
+        if threading.current_thread() is not threading.main_thread() or next(left) != answer:
+            return wait(*given, **options)
+        if answered:
+            wait(*given, **options)
+        points.go_on(sys._getframe(1))
+        raise KeyboardInterrupt
+
+    setattr(pkgutil.resolve_name(owner), name, patched)
+    try:
+        yield
+    finally:
+        setattr(pkgutil.resolve_name(owner), name, wait)
+
+
+def count_on(connection):
+    """Lock the only row, and count on."""
+    ((n,),) = connection.execute("SELECT n FROM counter FOR UPDATE").fetchall()
+    connection.execute("UPDATE counter SET n = %s", (n + 1,))
+
+
+def others_count_on(place):
+    """Change the only row, whoever has locked it a moment ago."""
+    limit = {"postgresql": "SET lock_timeout = 20000", "mariadb": "SET innodb_lock_wait_timeout = 20"}
+    with contextlib.closing(place.connect()) as base, contextlib.closing(base.cursor()) as cursor:
+        cursor.execute(limit[place.kind])
+        cursor.execute("UPDATE counter SET n = n + 1")
 
 
 # ---- what interrupts, and uses the store itself ------------------------------------------------------------------
@@ -396,7 +493,7 @@ def be_signalled(folder):
 
     signal.signal(signal.SIGALRM, handle)
     signal.setitimer(signal.ITIMER_REAL, 0.001)
-    x, deadline = 0, time.monotonic() + SECONDS
+    x, deadline = 0, time.monotonic() + 4 * SECONDS  # for all calls together
     while (x < 60 or counts["handled"] < 30) and time.monotonic() < deadline:
         x += 1
         kept = [Finalized()]

@@ -13,6 +13,7 @@ from harness import until
 from peek import executions
 from scenes import in_order
 
+from databases import words_of
 from entropic.support import process
 
 pytestmark = pytest.mark.only_on("sqlite")
@@ -89,7 +90,7 @@ def test_two_containers_whose_leases_nobody_renews_end_nevertheless(server, case
 
 
 def helpers():
-    return [child for child in psutil.Process().children() if any("lease_process" in word for word in child.cmdline())]
+    return [child for child in psutil.Process().children() if any("lease_process" in word for word in words_of(child))]
 
 
 def test_a_process_that_sees_a_worker_of_a_container_renews_its_leases_by_a_process(open_store):

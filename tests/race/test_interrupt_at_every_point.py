@@ -46,3 +46,13 @@ def test_on_a_server_nothing_is_left_either(server, new_case, part, second):
     said = server.start("points:interrupt_each", folder=folder, case="miss", second=second, part=part, parts=4).said()
     assert said["played"] > 0
     assert not said["faults"], "\n".join(said["faults"])
+
+
+@pytest.mark.slow
+@pytest.mark.only_on("postgresql", "mariadb")
+@pytest.mark.parametrize("answered", [False, True], ids=["before an answer", "after an answer"])
+@pytest.mark.parametrize("answer", range(4))
+def test_a_second_interrupt_leaves_no_session_that_holds_a_lock(server, case, answer, answered):
+    said = server.start("points:interrupt_each_end", folder=case, answer=answer, answered=answered).said()
+    assert not said["faults"], "\n".join(said["faults"])
+    assert said["interrupts"] > 10

@@ -21,9 +21,7 @@ def test_a_store_goes_on_after_any_number_of_interrupts(server, case, operation)
     bear_interrupts(server, case, operation)
 
 
-# Seen once in some twenty runs on PostgreSQL: the process waited for more than 90 s before it went on. Not understood
-# yet, so this is no part of CI: an interrupted call may have left a session whose transaction the server ends (120 s).
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.only_on("postgresql", "mariadb")
 @pytest.mark.parametrize("operation", ["run_or_retrieve", "run", "sweep"])
 def test_a_store_on_a_server_goes_on_after_any_number_of_interrupts(server, case, operation):

@@ -33,7 +33,7 @@ class Guest:
 
     def is_alone(self) -> bool:
         self.in_transaction += self.place.in_transaction()
-        time.sleep(0.15)  # InnoDB has no news for whoever has asked within the last 0.1 s
+        time.sleep(0.05)
         return not self.proxy.open
 
     def waits(self, _params: Any = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +48,18 @@ def test_what_was_saved_is_restored_while_somebody_is_connected(place):
     place.execute("DELETE FROM kept")
     place.restore(saved)
     assert place.content() == before
+
+
+@pytest.mark.only_on("postgresql", "mariadb")
+def test_who_has_a_transaction_open_is_told_of_the_moment_however_often_somebody_asks(place):
+    place.execute("CREATE TABLE kept (n INTEGER PRIMARY KEY)")
+    with contextlib.closing(place.connect()) as base, contextlib.closing(base.cursor()) as cursor:
+        for n in range(20):
+            cursor.execute("BEGIN")
+            cursor.execute(f"INSERT INTO kept VALUES ({n})")
+            assert [session.in_transaction for session in place.sessions()] == [True]
+            cursor.execute("COMMIT")
+            assert [session.in_transaction for session in place.sessions()] == [False]
 
 
 RUN = """if True:

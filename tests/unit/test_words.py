@@ -81,4 +81,4 @@ def test_a_claim_ends_in_the_words_of_the_terms_only():
     )
     sources = [*(ROOT / "src").rglob("*.py"), *(ROOT / "docs").glob("*.md"), ROOT / "README.md"]
     found = {path.name: match[0] for path in sources for match in old.finditer(path.read_text())}
-    assert set(found) <= {"sqlite.py", "connection.py"}, found  # locks of files, and files, which are no claims
+    assert set(found) <= {"sqlite.py"}, found  # the locks of a file, which are not claims

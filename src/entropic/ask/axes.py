@@ -1,4 +1,4 @@
-"""The grid of some runs: which parameters span it, where each run lies in it, and what goes along.
+"""The grid of some runs: which parameters span it, where in it each run belongs, and what goes along.
 
 Parameters that differ are dimensions. Those that change together (of a zipped sweep) share one, which the first of them
 names. Numbers and times are sorted, everything else comes in the order of the runs.
@@ -48,7 +48,7 @@ class Grid:
     places
         Of each run.
     coords
-        Of each parameter that differs: the dimensions that it lies along, and its column with a value for each place
+        Of each parameter that differs: the dimensions along which it runs, and its column with a value for each place
         on these.
     constants
         The parameters that do not differ.
@@ -76,7 +76,7 @@ def grid(rows: Sequence[Base], model: type[Base], dims: str | Sequence[str] | No
     Raises
     ------
     ParameterError
-        If two runs lie at one place, if the grid would be almost empty, or if a dimension is no parameter.
+        If two runs belong in one cell, if the grid would be almost empty, or if a dimension is not a parameter.
     """
     if not rows:
         raise ParameterError("there are no runs to make an array of")
@@ -116,11 +116,11 @@ def levels(column: Column) -> Levels:
     return Levels(_with(column, values), values, codes)
 
 
-def _identity(value: Any) -> Any:
+def _identity(value: object) -> object:
     return f"{value:.11e}" if isinstance(value, float) else value
 
 
-def _is_none(value: Any) -> bool:
+def _is_none(value: object) -> bool:
     return value is None or value != value
 
 
@@ -206,7 +206,7 @@ def _refuse_repeated(
 
 
 def _along(one: Levels, spanning: Sequence[Levels], made: Grid) -> tuple[tuple[str, ...], Column]:
-    """Return where a parameter lies: along a dimension that determines it, else in the whole grid."""
+    """Return along what a parameter runs: a dimension that determines it, else the whole grid."""
     for dim in spanning:
         if _determines(dim, one):
             value_of = dict(zip(dim.codes, one.codes, strict=True))

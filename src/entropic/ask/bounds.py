@@ -1,4 +1,4 @@
-"""The bounds of a result: what belongs to it lies in its own folder, and whatever leads out of that is not followed.
+"""The bounds of a result: what belongs to it is in its own folder, and whatever leads out of that is not followed.
 
 A result is data, and may be anybody's. A link, a virtual data set or an external storage in it names other files, and
 the libraries of the formats open these without a word; some return zeros where there is none.
@@ -24,7 +24,7 @@ def refuse(path: str, what: str) -> NoReturn:
 
 
 def is_inside(path: str, folder: str) -> bool:
-    """Tell whether a path is, once all links are followed, a folder (a real path) or lies in it."""
+    """Tell whether a path is, once all links are followed, a folder (a real path) or is in it."""
     real = os.path.realpath(path)
     return real == folder or real.startswith(folder.rstrip(os.sep) + os.sep)
 

@@ -78,7 +78,8 @@ def columns(rows: Sequence[Base], model: type[Base], custom_data: bool) -> list[
     schema = Schema(model)
     found = {name: schema.table.c[column] for column, name in schema.attributes.items()}
     attributes = schema.mapper.column_attrs
-    names = ["id", *(name for name in schema.fields if not attributes[name].deferred), "created_at", "result_file"]
+    own = [name for name in (*schema.fields, *schema.outcomes) if not attributes[name].deferred]
+    names = ["id", *own, "created_at", "result_file"]
     made = [_of_column(name, found[name], [getattr(row, name) for row in rows]) for name in names]
     if custom_data:
         made += _of_custom_data([row.custom_data or {} for row in rows])
@@ -146,7 +147,7 @@ def _of_datetimes(name: str, type_: Any, values: list[Any], nullable: bool) -> C
 
 
 # ---- custom data -------------------------------------------------------------------------------------------------
-def _of_custom_data(data: Sequence[Mapping[str, Any]]) -> Iterator[Column]:
+def _of_custom_data(data: Sequence[Mapping[str, object]]) -> Iterator[Column]:
     flat = [dict(_flat(("custom_data",), one)) for one in data]
     paths = dict.fromkeys(path for one in flat for path in one)
     for path in paths:
@@ -155,7 +156,7 @@ def _of_custom_data(data: Sequence[Mapping[str, Any]]) -> Iterator[Column]:
         yield Column(".".join(path), kind, values, None in values)
 
 
-def _flat(path: tuple[str, ...], data: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
+def _flat(path: tuple[str, ...], data: Mapping[str, object]) -> Iterator[tuple[tuple[str, ...], Any]]:
     for name, value in data.items():
         if isinstance(value, Mapping) and value:
             yield from _flat((*path, name), value)

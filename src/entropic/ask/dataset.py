@@ -7,14 +7,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from entropic.ask.axes import Grid, grid, refuse_large
-from entropic.ask.columns import Column
+from entropic.ask.columns import Column, columns
 from entropic.ask.common_type import calendar, convert, missing_type
-from entropic.ask.libraries import library
 from entropic.ask.load import load_row
 from entropic.ask.read import Loader
 from entropic.ask.stack import Stack
 from entropic.ask.variables import UNDECLARED, Variable, variables
 from entropic.errors import LoadError, ParameterError
+from entropic.formats.libraries import library
 from entropic.params.model import Base, Schema
 
 if TYPE_CHECKING:
@@ -36,11 +36,15 @@ def to_xarray(
     if lazy:
         library("dask.array", "xarray", "to_xarray(lazy=True)")
     wanted = [only] if isinstance(only, str) else None if only is None else list(only)
+    schema = Schema(model)
+    of_rows = [name for name in schema.outcomes if wanted is None or name in wanted]
+    wanted = None if wanted is None else [name for name in wanted if name not in of_rows]
     found = grid(rows, model, dims)
     refuse_large(found, len(rows), *((MOST_BYTES, MOST_BYTES * MOST_LAZY_CELLS) if lazy else (8, MOST_BYTES)))
-    taken = {*Schema(model).fields, *found.dims}
+    taken = {*schema.fields, *found.dims}
     results = partial(results_of, loader=loader, only=wanted, taken=taken)
     made = _lazily(np, rows, found, results, wanted) if lazy else _at_once(np, rows, found, results, wanted)
+    made |= {name: one for name, one in outcome_columns(np, rows, model, found, of_rows) if name not in made}
     coords = {
         name: (along, coordinate(np, column).reshape([found.dims[dim] for dim in along]))
         for name, (along, column) in found.coords.items()
@@ -69,6 +73,20 @@ def coordinate(np: Any, column: Column) -> Any:
     if kind == "duration":
         return np.array(values, "timedelta64[us]")
     return np.array([str(value) for value in values])
+
+
+def outcome_columns(
+    np: Any, rows: Rows, model: type[Base], found: Grid, names: Sequence[str]
+) -> Iterator[tuple[str, Variable]]:
+    """Yield outcome columns over the parameters that differ; no result is read for them."""
+    columns_of = {column.name: column for column in columns(rows, model, False)} if names else {}
+    for name in names:
+        values = coordinate(np, columns_of[name])
+        type_ = values.dtype if len(rows) == found.cells else missing_type(np, values.dtype)
+        made = np.full(found.shape, _missing(np, type_), type_)
+        for value, place in zip(values, found.places, strict=True):
+            made[place] = value
+        yield name, Variable(tuple(found.dims), made)
 
 
 def _naive(value: Any) -> Any:
@@ -105,7 +123,7 @@ def results_of(row: Base, loader: Loader | None, only: Sequence[str] | None, tak
 
 
 def _custom(row: Base, name: str) -> Any:
-    value: Any = row.custom_data
+    value: object = row.custom_data
     for part in name.removeprefix(CUSTOM).split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
     return value
@@ -142,7 +160,7 @@ def _at_once(
     return made
 
 
-def _refuse_unknown(wanted: Sequence[str] | None, made: Mapping[str, Any], all_of: Callable[[], Any]) -> None:
+def _refuse_unknown(wanted: Sequence[str] | None, made: Mapping[str, object], all_of: Callable[[], Any]) -> None:
     lacking = [name for name in wanted or () if name not in made]
     if lacking:
         there = ", ".join(map(repr, all_of())) or "nothing"

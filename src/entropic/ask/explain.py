@@ -8,10 +8,11 @@ from typing import Any, Literal
 from entropic.ask.failures import Failure, failures
 from entropic.ask.nearest import Nearest, nearest
 from entropic.db.claim import RUNNING, Claim
-from entropic.db.raw import Recorded
+from entropic.db.raw import Raw, Recorded
 from entropic.errors import KeyCollisionError
 from entropic.files.measure import measure
 from entropic.params.keys import RESERVED
+from entropic.params.model import Base
 from entropic.protocol import lookup
 from entropic.protocol.context import StoreContext
 from entropic.protocol.lookup import Hit, Suspect
@@ -94,7 +95,7 @@ class Explanation:
         return html_table(self._rows(), title=f"{self.model} {self.id} is {_CALLED[self.state]}")
 
 
-def explain(context: StoreContext[Any], params: Mapping[str, Any]) -> Explanation:
+def explain(context: StoreContext[Base], params: Mapping[str, object]) -> Explanation:
     """Look at the key of some params, at its row, its file and its claim; run nothing, change nothing."""
     id = context.hasher(params)
     canonical = "" if isinstance(params, Mapping) and "id" in params else context.hasher.text(params)
@@ -120,7 +121,7 @@ def explain(context: StoreContext[Any], params: Mapping[str, Any]) -> Explanatio
     )
 
 
-def _state(context: StoreContext[Any], raw: Any, claim: Claim | None) -> tuple[State, str]:
+def _state(context: StoreContext[Base], raw: Raw | None, claim: Claim | None) -> tuple[State, str]:
     runs = claim if claim is not None and claim.state == RUNNING else None
     if runs is not None and context.is_finished(runs.id, runs.attempt):
         return "stored", "its run has finished, and the next call records it"
@@ -153,7 +154,7 @@ def _who(claim: Claim) -> str:
     return f"{owner.host} (pid {owner.pid}) since {owner.since:%Y-%m-%d %H:%M:%S} UTC"
 
 
-def _loss(context: StoreContext[Any], raw: Any) -> str:
+def _loss(context: StoreContext[Base], raw: Raw) -> str:
     recorded, path = Recorded.of(raw).size, context.rows.file_of(raw)
     found = measure(path)
     if found is None:

@@ -10,7 +10,7 @@ from typing import Any
 from entropic.errors import ParameterError
 from entropic.files import logs
 from entropic.files.sidecar import BROKEN, unpacked
-from entropic.params.model import naive_utc
+from entropic.params.model import Base, naive_utc
 from entropic.protocol.context import StoreContext
 from entropic.support.show import duration, html_table, one_line, visible
 
@@ -42,7 +42,7 @@ class Failure:
     """
 
     id: str
-    params: dict[str, Any]
+    params: dict[str, object]
     error_type: str
     message: str
     traceback: str
@@ -74,7 +74,7 @@ class Failures(list[Failure]):
         return html_table(shown, ["id", "params", "error", "host", "begun (UTC)"], f"{len(rows):,} failed", after)
 
 
-def failures(context: StoreContext[Any], params: Sets | None = None) -> Failures:
+def failures(context: StoreContext[Base], params: Sets | None = None) -> Failures:
     """Return what is recorded of failed runs, oldest first."""
     ids = None
     if params is not None:
@@ -84,9 +84,9 @@ def failures(context: StoreContext[Any], params: Sets | None = None) -> Failures
     return Failures(sorted(found, key=lambda failure: (failure.started_at, failure.id)))
 
 
-def _failure(context: StoreContext[Any], id: str, record: Mapping[str, Any]) -> Failure:
+def _failure(context: StoreContext[Base], id: str, record: Mapping[str, Any]) -> Failure:
     given = record.get("given", [])
-    params: dict[str, Any] = {"id": id} if "id" in given else {}
+    params: dict[str, object] = {"id": id} if "id" in given else {}
     known = [name for name in given if name in context.schema.fields]
     with contextlib.suppress(*BROKEN):  # a record that is not of our making: then its id has to do
         values = context.rows.values_of(unpacked(record.get("values", {})), known)
@@ -108,14 +108,14 @@ def _failure(context: StoreContext[Any], id: str, record: Mapping[str, Any]) -> 
     )
 
 
-def _is_key_of(context: StoreContext[Any], params: Mapping[str, Any], id: str) -> bool:
+def _is_key_of(context: StoreContext[Base], params: Mapping[str, Any], id: str) -> bool:
     try:
         return context.hasher(params) == id
     except ParameterError:
         return False
 
 
-def log_file(context: StoreContext[Any], id: str) -> Path | None:
+def log_file(context: StoreContext[Base], id: str) -> Path | None:
     """Return the file with what the last run of a key printed in a process of `workers`, if there is one."""
     found = logs.find(context.staging, context.key_of(id))
     return None if found is None else Path(found)

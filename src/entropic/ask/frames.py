@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from entropic.ask.columns import Column
-from entropic.ask.libraries import library
+from entropic.formats.libraries import library
 
 if TYPE_CHECKING:
     import pandas
@@ -19,7 +19,7 @@ def to_pandas(columns: Sequence[Column]) -> "pandas.DataFrame":
     return frame
 
 
-def _pandas_series(pd: Any, column: Column) -> Any:
+def _pandas_series(pd: Any, column: Column) -> object:
     kind, values = column.kind, column.values
     if kind == "label":
         return pd.Series(pd.Categorical(values, categories=list(column.labels)))
@@ -29,9 +29,9 @@ def _pandas_series(pd: Any, column: Column) -> Any:
     return pd.Series(values, dtype=_pandas_type(pd, column))
 
 
-def _pandas_type(pd: Any, column: Column) -> Any:
+def _pandas_type(pd: Any, column: Column) -> object:
     text = "str" if int(pd.__version__.partition(".")[0]) >= 3 else "string"
-    types: dict[str, Any] = {
+    types: dict[str, object] = {
         "boolean": "boolean" if column.nullable else "bool",
         "integer": "Int64" if column.nullable else "int64",
         "float": "float64",
@@ -49,12 +49,12 @@ def to_arrow(columns: Sequence[Column]) -> "pyarrow.Table":
     return table
 
 
-def _arrow_array(pa: Any, column: Column) -> Any:
+def _arrow_array(pa: Any, column: Column) -> object:
     if column.kind == "label":
         places = [None if value is None else column.labels.index(value) for value in column.values]
         labels = pa.array(column.labels, pa.string())
         return pa.DictionaryArray.from_arrays(pa.array(places, pa.int32()), labels)
-    types: dict[str, Callable[[], Any]] = {
+    types: dict[str, Callable[[], object]] = {
         "boolean": pa.bool_,
         "integer": pa.int64,
         "float": pa.float64,
@@ -78,8 +78,8 @@ def to_polars(columns: Sequence[Column]) -> "polars.DataFrame":
     return frame
 
 
-def _polars_series(pl: Any, column: Column) -> Any:
-    types: dict[str, Callable[[], Any]] = {
+def _polars_series(pl: Any, column: Column) -> object:
+    types: dict[str, Callable[[], object]] = {
         "boolean": lambda: pl.Boolean,
         "integer": lambda: pl.Int64,
         "float": lambda: pl.Float64,

@@ -9,7 +9,7 @@ import threading
 from typing import Any, NoReturn
 
 from entropic.ask.bounds import is_inside, refuse
-from entropic.ask.libraries import library
+from entropic.formats.libraries import library
 
 # The library is for one thread, and crashes if two files are read at once. A fork waits for it, and a child has a new
 # one: `tests/ask/test_load.py`. It is reentrant, since a signal handler may load something in the middle of a load.
@@ -18,10 +18,10 @@ _CLASSIC = (b"CDF\x01", b"CDF\x02", b"CDF\x05")  # how the formats of NetCDF beg
 _SOFT = 16  # links to follow from one to the next; a circle has more
 
 
-def read_hdf5(path: str, only: Any) -> dict[str, Any]:
+def read_hdf5(path: str, only: Any) -> dict[str, object]:
     """Return the data sets by their path; those of text as text."""
     h5py = library("h5py", "hdf5", "an HDF5 file")
-    arrays: dict[str, Any] = {}
+    arrays: dict[str, object] = {}
 
     def take(name: str, item: Any) -> None:
         if isinstance(item, h5py.Dataset) and (only is None or name in only):
@@ -35,7 +35,7 @@ def read_hdf5(path: str, only: Any) -> dict[str, Any]:
     return arrays
 
 
-def read_netcdf(path: str, _: Any) -> Any:
+def read_netcdf(path: str, _: Any) -> object:
     """Return a `Dataset`, loaded."""
     library("netCDF4", "netcdf", "a NetCDF file")
     xarray = library("xarray", "netcdf", "a NetCDF file")
@@ -80,7 +80,7 @@ class _Bounds:
         refuse(self._path, f"cannot be read: {name!r} {what}, which is not followed")
 
     def check(self, name: str, item: Any) -> None:
-        """Refuse a data set whose values lie in other files than those beside its own."""
+        """Refuse a data set whose values are in other files than those beside its own."""
         if item.external:
             self.refuse(name, f"has its values in another file, {item.external[0][0]}")
         if item.is_virtual:

@@ -12,7 +12,7 @@ from entropic.protocol import run
 from entropic.protocol.context import StoreContext
 
 
-def load(context: StoreContext[Any], what: Base | Mapping[str, Any], loader: Loader | None) -> Any:
+def load(context: StoreContext[Base], what: Base | Mapping[str, object], loader: Loader | None) -> Any:
     """Return the result of a row, or of the row of some params."""
     schema = context.schema
     if isinstance(what, Mapping):

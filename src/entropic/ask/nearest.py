@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from entropic.ask.select import equal
 from entropic.db.query import fetch
 from entropic.errors import ParameterError
+from entropic.params.model import Base
 from entropic.params.same import same
 from entropic.protocol.context import StoreContext
 from entropic.support.show import brief
@@ -33,7 +34,7 @@ class Nearest:
     differences: list[str]
 
 
-def nearest(context: StoreContext[Any], params: Mapping[str, Any], id: str) -> list[Nearest]:
+def nearest(context: StoreContext[Base], params: Mapping[str, object], id: str) -> list[Nearest]:
     """Return the stored sets that differ from some params in the fewest columns, and of these the closest."""
     table = context.schema.table
     order = _order(context, params)
@@ -48,7 +49,7 @@ def nearest(context: StoreContext[Any], params: Mapping[str, Any], id: str) -> l
     return found
 
 
-def _order(context: StoreContext[Any], params: Mapping[str, Any]) -> list[Any]:
+def _order(context: StoreContext[Base], params: Mapping[str, object]) -> list[Any]:
     """Return the order of stored sets: most equal columns first, then the least distance of the numbers that differ."""
     alike, distances = [], []
     for name, field in context.schema.fields.items():
@@ -85,7 +86,7 @@ def _number(value: Any) -> float | None:
 
 
 def _differences(
-    context: StoreContext[Any], params: Mapping[str, Any], stored: Mapping[str, Any], id: str
+    context: StoreContext[Base], params: Mapping[str, object], stored: Mapping[str, object], id: str
 ) -> list[str]:
     """Return what tells two sets apart, as sentences."""
     fitted = context.schema.fit(params, complete=False)
@@ -97,7 +98,9 @@ def _differences(
     return apart or tells_apart(context, params, stored, id) or [f"the same values, stored under the id {id!r}"]
 
 
-def tells_apart(context: StoreContext[Any], params: Mapping[str, Any], stored: Mapping[str, Any], id: str) -> list[str]:
+def tells_apart(
+    context: StoreContext[Base], params: Mapping[str, object], stored: Mapping[str, object], id: str
+) -> list[str]:
     """Tell why sets of the same values have two keys: a type, or a value that was given instead of left out.
 
     Nothing is returned where that cannot be told: somebody chose the key, or it was made from what is not stored.
@@ -115,7 +118,7 @@ def tells_apart(context: StoreContext[Any], params: Mapping[str, Any], stored: M
     return []
 
 
-def _key(context: StoreContext[Any], params: Mapping[str, Any]) -> str | None:
+def _key(context: StoreContext[Base], params: Mapping[str, object]) -> str | None:
     try:
         return context.hasher(params)
     except ParameterError:

@@ -1,21 +1,20 @@
 """Readers of result files: by their suffix, through the libraries that own the formats.
 
-Nothing is unpickled, and nothing outside of the folder in which the result lies is read (`bounds`).
+Nothing is unpickled, and nothing outside the folder of the result is read (`bounds`).
 What is read is read whole and its file is closed, so nothing that is returned changes or dangles when the file does.
 """
 
 import json
 import os
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from entropic.ask.bounds import OWN_LOADER, check_links
 from entropic.ask.hdf5 import read_hdf5, read_netcdf
-from entropic.ask.libraries import library
 from entropic.ask.zarr_folder import read_zarr
 from entropic.errors import LoadError
+from entropic.formats.libraries import library
 
-Loader = Callable[[str], Any]
+Loader = Callable[[str], object]
 Names = Iterable[str] | None  # of the arrays that are wanted; None: of all
 
 _PICKLES = (".pkl", ".pickle", ".p", ".joblib", ".dill", ".pt", ".pth", ".ckpt")
@@ -23,7 +22,7 @@ _PICKLES = (".pkl", ".pickle", ".p", ".joblib", ".dill", ".pt", ".pth", ".ckpt")
 _IMAGES = ("PNG", "JPEG", "TIFF", "GIF", "BMP", "WEBP")
 
 
-def read(path: str, loader: Loader | None = None, only: Names = None) -> Any:
+def read(path: str, loader: Loader | None = None, only: Names = None) -> object:
     """Return what a result file holds.
 
     Parameters
@@ -71,21 +70,21 @@ def _why_not(name: str) -> str:
     return f"cannot be read: there is no reader for {suffix!r}"
 
 
-def _npy(path: str, _: Names) -> Any:
+def _npy(path: str, _: Names) -> object:
     return library("numpy", "numpy", "a .npy file").load(path, allow_pickle=False)
 
 
-def _npz(path: str, only: Names) -> dict[str, Any]:
+def _npz(path: str, only: Names) -> dict[str, object]:
     with library("numpy", "numpy", "a .npz file").load(path, allow_pickle=False) as archive:
         return {name: archive[name] for name in archive.files if only is None or name in only}
 
 
-def _csv(path: str, _: Names) -> Any:
+def _csv(path: str, _: Names) -> object:
     separator = "\t" if ".tsv" in os.path.basename(path).lower() else ","
     return library("pandas", "pandas", "a .csv file").read_csv(path, sep=separator)
 
 
-def _parquet(path: str, only: Names) -> Any:
+def _parquet(path: str, only: Names) -> object:
     library("pyarrow", "pandas", "a .parquet file")
     pandas = library("pandas", "pandas", "a .parquet file")
     if os.path.isdir(path):
@@ -95,17 +94,17 @@ def _parquet(path: str, only: Names) -> Any:
         return pandas.read_parquet(file, engine="pyarrow")
 
 
-def _json(path: str, _: Names) -> Any:
+def _json(path: str, _: Names) -> object:
     with open(path, encoding="utf-8") as file:
         return json.load(file)
 
 
 def _text(path: str, _: Names) -> str:
-    with open(path, encoding="utf-8") as file:
+    with open(path, encoding="utf-8", newline="") as file:
         return file.read()
 
 
-def _image(path: str, _: Names) -> Any:
+def _image(path: str, _: Names) -> object:
     image = library("PIL.Image", "images", "an image")
     with image.open(path, formats=_IMAGES) as found:
         pages = []
@@ -116,7 +115,7 @@ def _image(path: str, _: Names) -> Any:
     return pages if len(pages) > 1 else pages[0]
 
 
-READERS: dict[str, Callable[[str, Names], Any]] = {
+READERS: dict[str, Callable[[str, Names], object]] = {
     ".npy": _npy,
     ".npz": _npz,
     **dict.fromkeys((".h5", ".hdf5", ".he5"), read_hdf5),

@@ -11,7 +11,7 @@ from entropic.db.build import load_many
 from entropic.db.query import bare, careful, fetch, ordered
 from entropic.errors import ParameterError
 from entropic.params.fields import as_json, spelled, unknown_key
-from entropic.params.model import Schema
+from entropic.params.model import Base, Schema
 from entropic.params.same import RELATIVE
 from entropic.protocol.context import ModelT, StoreContext
 from entropic.support.collector import paused
@@ -22,7 +22,11 @@ Order = Any  # a column, the name of one (with a "-" for downwards), or several 
 
 
 def select(
-    context: StoreContext[ModelT], where: Sequence[Any], equals: Mapping[str, Any], order_by: Order, limit: int | None
+    context: StoreContext[ModelT],
+    where: Sequence[Any],
+    equals: Mapping[str, object],
+    order_by: Order,
+    limit: int | None,
 ) -> list[ModelT]:
     """Return the rows that meet all conditions, in order, by one query."""
     if limit is not None and (type(limit) is not int or not 0 <= limit < 2**63):
@@ -34,7 +38,7 @@ def select(
 
 
 def iterate(
-    context: StoreContext[ModelT], where: Sequence[Any], equals: Mapping[str, Any], order_by: Order
+    context: StoreContext[ModelT], where: Sequence[Any], equals: Mapping[str, object], order_by: Order
 ) -> Iterator[ModelT]:
     """Yield the rows that meet all conditions, of which only a page is in memory at a time."""
     query = matching(context, where, equals)
@@ -55,7 +59,7 @@ def build(context: StoreContext[ModelT], raws: Sequence[Any]) -> list[ModelT]:
     return made
 
 
-def _by_key(context: StoreContext[Any], query: "sa.Select[Any]") -> Iterator[list[Any]]:
+def _by_key(context: StoreContext[Base], query: "sa.Select[Any]") -> Iterator[list[Any]]:
     """Yield pages of raw rows in the order of their keys, each found by the index on the last key of the one before."""
     key, last = context.schema.table.c.id, None
     while True:
@@ -68,7 +72,7 @@ def _by_key(context: StoreContext[Any], query: "sa.Select[Any]") -> Iterator[lis
         last = context.rows.id_of(raws[-1])
 
 
-def _in_order(context: StoreContext[Any], query: "sa.Select[Any]", order: Sequence[Any]) -> Iterator[list[Any]]:
+def _in_order(context: StoreContext[Base], query: "sa.Select[Any]", order: Sequence[Any]) -> Iterator[list[Any]]:
     """Yield pages of raw rows in an order: their keys are read at once, since the rows may change meanwhile."""
     keys = query.with_only_columns(context.schema.table.c.id).order_by(*order)
     ids = iter([id for (id,) in fetch(context.database, keys)])
@@ -78,7 +82,7 @@ def _in_order(context: StoreContext[Any], query: "sa.Select[Any]", order: Sequen
 
 
 # ---- conditions --------------------------------------------------------------------------------------------------
-def matching(context: StoreContext[Any], where: Sequence[Any], equals: Mapping[str, Any]) -> "sa.Select[Any]":
+def matching(context: StoreContext[Base], where: Sequence[Any], equals: Mapping[str, object]) -> "sa.Select[Any]":
     """Return the query of the raw rows that meet all conditions."""
     conditions = [careful(_condition(context.schema, one), context.database.dialect) for one in where]
     conditions += [equal(context, name, value) for name, value in equals.items()]
@@ -117,7 +121,7 @@ def _refuse_other_tables(schema: Schema, query: "sa.Select[Any]") -> None:
         )
 
 
-def equal(context: StoreContext[Any], name: str, value: Any) -> Any:
+def equal(context: StoreContext[Base], name: str, value: Any) -> Any:
     """Return the condition that a column has a value, as params have it."""
     schema = context.schema
     if name == "custom_data":
@@ -147,7 +151,7 @@ def _close(column: Any, value: Any) -> Any:
     return column == value
 
 
-def _custom(context: StoreContext[Any], fields: Any) -> Iterator[Any]:
+def _custom(context: StoreContext[Base], fields: Any) -> Iterator[Any]:
     if not isinstance(fields, Mapping):
         raise ParameterError(
             f"custom_data takes a dict of its fields, such as custom_data={{'tag': 'x'}}, not {fields!r}"
@@ -156,7 +160,7 @@ def _custom(context: StoreContext[Any], fields: Any) -> Iterator[Any]:
         yield custom(context, name, given)
 
 
-def custom(context: StoreContext[Any], name: str, given: Any) -> Any:
+def custom(context: StoreContext[Base], name: str, given: Any) -> Any:
     """Return the condition that a field of custom data has a value: this number, this text, True, False or None."""
     try:
         value = as_json(given, name)
@@ -184,7 +188,7 @@ def custom(context: StoreContext[Any], name: str, given: Any) -> Any:
 
 
 # ---- order -------------------------------------------------------------------------------------------------------
-def _order(context: StoreContext[Any], given: Order) -> list[Any]:
+def _order(context: StoreContext[Base], given: Order) -> list[Any]:
     """Return the clauses of an order, which the key makes a complete one: the same rows, the same order."""
     schema, c = context.schema, context.schema.table.c
     if given is None:

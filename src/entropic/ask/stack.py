@@ -21,7 +21,7 @@ class Stack:
         self._calendar = calendar(first.values)  # of dates that are objects
         self._values: Any = None if first.is_coord else self._empty()
 
-    def _empty(self) -> Any:
+    def _empty(self) -> object:
         first = self._first.values
         return self._np.empty((*self._grid.shape, *first.shape), first.dtype)
 
@@ -52,7 +52,7 @@ class Stack:
         self._values[place] = values[()]  # not an array of one value, which a cell of objects would keep
         self._filled[place] = True
 
-    def _united(self, values: Any, row: Base) -> Any:
+    def _united(self, values: Any, row: Base) -> object:
         """Return an array in the type that holds it and all before it, which these get too."""
         among_objects = values.dtype.kind == self._values.dtype.kind == "O"
         try:
@@ -81,10 +81,10 @@ class Stack:
             values = self._with_nan(values)
         name = self._name
         if first.is_coord and name in first.dims:
-            name += "_values"  # the coordinate of a dimension lies along that alone
+            name += "_values"  # the coordinate of a dimension runs along that alone
         return {name: Variable((*self._grid.dims, *first.dims), values, first.attrs, first.is_coord)}
 
-    def _with_nan(self, values: Any) -> Any:
+    def _with_nan(self, values: Any) -> object:
         np, dtype = self._np, missing_type(self._np, values.dtype)
         mine = values[self._filled]
         held = convert(np, mine, dtype)

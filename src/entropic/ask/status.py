@@ -9,8 +9,9 @@ import sqlalchemy as sa
 from entropic.ask.select import matching
 from entropic.db.claim import RUNNING
 from entropic.db.query import fetch
+from entropic.db.raw import Raw
 from entropic.db.tables import ledger
-from entropic.params.model import utcnow
+from entropic.params.model import Base, utcnow
 from entropic.protocol.context import StoreContext
 from entropic.protocol.wait import Owner, owner_of
 from entropic.support.show import html_table
@@ -74,7 +75,7 @@ class Status:
         return html_table(rows, ["running", "host", "pid", "since (UTC)"], after=after)
 
 
-def status(context: StoreContext[Any]) -> Status:
+def status(context: StoreContext[Base]) -> Status:
     """Look at a store; change nothing."""
     c, now = context.schema.table.c, utcnow()
     newer = [_count_if(c.created_at >= now - ago) for ago in (timedelta(minutes=1), timedelta(hours=1))]
@@ -112,12 +113,12 @@ def _count_if(condition: Any) -> Any:
     return sa.func.coalesce(sa.func.sum(sa.case((condition, 1), else_=0)), 0)
 
 
-def _time(context: StoreContext[Any], raw: Any) -> datetime | None:
+def _time(context: StoreContext[Base], raw: Raw) -> datetime | None:
     found: datetime | None = context.rows.values_of({"created_at": raw}, ["created_at"])["created_at"]
     return found
 
 
-def _seconds(context: StoreContext[Any]) -> float | None:
+def _seconds(context: StoreContext[Base]) -> float | None:
     c = context.schema.table.c
     raws = fetch(context.database, matching(context, (), {}).order_by(c.created_at.desc()).limit(SAMPLE))
     return context.average_seconds(raws)

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from entropic.ask.common_type import NoCommonTypeError, in_unit_of_xarray
-from entropic.ask.libraries import library
 from entropic.errors import LoadError
+from entropic.formats.libraries import library
 
 RESULT = "result"  # the name of what has none
 UNDECLARED = (".json", ".txt", ".md", ".log", ".csv", ".tsv", ".csv.gz", ".tsv.gz")  # a number may be whole by chance
@@ -19,7 +19,7 @@ class Variable:
 
     dims: tuple[str, ...]
     values: Any
-    attrs: dict[str, Any] = field(default_factory=dict)
+    attrs: dict[str, object] = field(default_factory=dict)
     is_coord: bool = False
 
 
@@ -122,7 +122,7 @@ def _of_mapping(loaded: Mapping[Any, Any], prefix: str) -> Iterator[tuple[str, A
             yield f"{prefix}{name}", value
 
 
-def _numbers(text: str) -> Any:
+def _numbers(text: str) -> object:
     """Return the number, or the table of numbers, that a text is; else the text."""
     try:
         rows = [[float(word) for word in line.split()] for line in text.splitlines() if line.strip()]

@@ -1,7 +1,7 @@
 """Zarr: a folder, each file of which is looked at as it is read, so that what is checked and what is read are one.
 
 The metadata of an array name the codecs that its data go through, one of which unpickles, and consolidated metadata say
-a second time, and may say otherwise, what the arrays are and where they lie.
+a second time, and may say otherwise, what the arrays are and where they are.
 """
 
 import functools
@@ -12,15 +12,15 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 from entropic.ask.bounds import is_inside, refuse, refuse_link
-from entropic.ask.libraries import library
 from entropic.errors import LoadError
+from entropic.formats.libraries import library
 
 _METADATA = ("zarr.json", ".zarray", ".zgroup")
 _CONSOLIDATED = ".zmetadata"
 _UNPICKLES = re.compile(r"pickle|joblib|\bdill\b|\bmarshal\b", re.IGNORECASE)
 
 
-def read_zarr(path: str, only: Any) -> Any:
+def read_zarr(path: str, only: Any) -> object:
     """Return a `Dataset` where the arrays have named dimensions, else a dict of arrays, or the array itself."""
     zarr = library("zarr", "zarr", "a Zarr folder")
     folder = _store_class()(path)
@@ -31,7 +31,7 @@ def read_zarr(path: str, only: Any) -> Any:
             raise folder.refusal
 
 
-def _read(zarr: Any, folder: Any, only: Any) -> Any:
+def _read(zarr: Any, folder: Any, only: Any) -> object:
     found = zarr.open(folder, mode="r")
     if isinstance(found, zarr.Array):
         return found[...]
@@ -113,14 +113,14 @@ def _store_class() -> type[Any]:
             if not is_inside(found, self._root):
                 self._refuse(refuse_link, self._path, key, found)
 
-        def _refuse(self, check: Any, *given: Any) -> Any:
+        def _refuse(self, check: Any, *given: object) -> object:
             try:
                 return check(*given)
             except LoadError as error:
                 self.refusal = error
                 raise
 
-        async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Any:
+        async def get(self, key: str, prototype: Any, byte_range: Any = None) -> object:
             self._check(key)
             name = key.rpartition("/")[2]
             if name == _CONSOLIDATED:
@@ -130,7 +130,7 @@ def _store_class() -> type[Any]:
                 return found
             return type(found).from_bytes(self._refuse(_checked, self._path, key, found.to_bytes()))
 
-        async def get_partial_values(self, prototype: Any, key_ranges: Any) -> list[Any]:
+        async def get_partial_values(self, prototype: Any, key_ranges: Any) -> list[object]:
             return [await self.get(key, prototype, byte_range) for key, byte_range in key_ranges]
 
         async def exists(self, key: str) -> bool:

@@ -13,13 +13,14 @@ from entropic.cli.output import cell, put, put_json, put_json_rows, put_pairs, p
 from entropic.cli.reflect import by_values
 from entropic.cli.values import params
 from entropic.cli.work import Grid, sets
+from entropic.params.model import Base
 from entropic.store import Store
 from entropic.support.show import counted, duration
 from entropic.upkeep.disposal import amount
 
 
 @command("status", "[STORE]", "entropic status model.py:store", looks=True)
-def status(store: Store[Any], words: list[str], as_json: Json = False) -> int:
+def status(store: Store[Base], words: list[str], as_json: Json = False) -> int:
     """Show what is stored, what is running and where, what failed, and how fast it goes."""
     no_words(words)
     found = store.status()
@@ -60,7 +61,7 @@ Short = Annotated[bool, typer.Option("--short", help="One line each, without tra
 
 
 @command("failed", "[STORE] [KEY]...", "entropic failed model.py:store --short", looks=True)
-def failed(store: Store[Any], words: list[str], short: Short = False, as_json: Json = False) -> int:
+def failed(store: Store[Base], words: list[str], short: Short = False, as_json: Json = False) -> int:
     """Show what failed and has not succeeded since, with tracebacks.
 
     Exits with 1 if anything has.
@@ -97,7 +98,7 @@ def _said(values: dict[str, Any]) -> str:
     "entropic plan model.py:store --grid alpha=1,2,3 --grid beta=0.1:0.5:5",
     looks=True,
 )
-def plan(store: Store[Any], words: list[str], grid: Grid = None, as_json: Json = False) -> int:
+def plan(store: Store[Base], words: list[str], grid: Grid = None, as_json: Json = False) -> int:
     """Show what a sweep would find and do; run nothing.
 
     Exits with 1 if anything is left to run.
@@ -114,7 +115,7 @@ def plan(store: Store[Any], words: list[str], grid: Grid = None, as_json: Json =
 
 
 @command("explain", "[STORE] NAME=VALUE...", "entropic explain model.py:store alpha=1 beta=0.3", looks=True)
-def explain(store: Store[Any], words: list[str], as_json: Json = False) -> int:
+def explain(store: Store[Base], words: list[str], as_json: Json = False) -> int:
     """Say whether a set is a hit or a miss, and why.
 
     Exits with 1 on a miss.

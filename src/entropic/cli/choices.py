@@ -6,14 +6,15 @@ from typing import Any
 from entropic.ask.failures import Failure
 from entropic.cli.errors import FOUND, UsageError, end
 from entropic.cli.output import cell
-from entropic.store import Store
+from entropic.params.model import Base
+from entropic.store import Store, context_of
 
 MOST = 5  # of the keys that an ambiguous prefix shows
 
 
-def key_of(store: Store[Any], typed: str, known: Sequence[str] = ()) -> str:
+def key_of(store: Store[Base], typed: str, known: Sequence[str] = ()) -> str:
     """Return the key that begins with what was typed, if only one does; `known` are keys that may have no row."""
-    model: Any = store._context.schema.model
+    model: Any = context_of(store).schema.model
     if store.retrieve({"id": typed}) is not None or typed in known:
         return typed
     found: set[str] = {row.id for row in store.select(model.id.startswith(typed, autoescape=True), limit=MOST + 1)}
@@ -22,7 +23,7 @@ def key_of(store: Store[Any], typed: str, known: Sequence[str] = ()) -> str:
     if not found:
         end(
             FOUND,
-            f"entropic: no key of {store._context.schema.name} begins with {typed!r}; `entropic ls` lists the keys",
+            f"entropic: no key of {context_of(store).schema.name} begins with {typed!r}; `entropic ls` lists the keys",
         )
     if len(found) > 1:
         some = ", ".join(map(cell, sorted(found)[:MOST])) + (", ..." if len(found) > MOST else "")
@@ -37,7 +38,7 @@ def keys_only(words: list[str], least: int, most: int | None, what: str) -> list
     return words
 
 
-def failure_of(store: Store[Any], key: str) -> Failure | None:
+def failure_of(store: Store[Base], key: str) -> Failure | None:
     """Return what is recorded of a key's last failure."""
     found = store.failures({"id": key})
     return found[0] if found else None

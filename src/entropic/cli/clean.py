@@ -13,7 +13,8 @@ from entropic.cli.look import Json, Where, Yes
 from entropic.cli.output import cell, put, put_json
 from entropic.cli.values import filters, seconds, size
 from entropic.files.measure import measure
-from entropic.store import Store
+from entropic.params.model import Base
+from entropic.store import Store, context_of
 from entropic.support.show import counted
 from entropic.upkeep.disposal import Disposal, amount
 
@@ -31,7 +32,7 @@ def sure(yes: bool) -> None:
 
 
 @command("check", "[STORE]", "entropic check model.py:store", looks=True)
-def check(store: Store[Any], words: list[str], as_json: Json = False) -> int:
+def check(store: Store[Base], words: list[str], as_json: Json = False) -> int:
     """Compare rows, claims and files; change nothing.
 
     Exits with 1 if anything is not in order.
@@ -52,7 +53,7 @@ def _finding(one: Any) -> dict[str, Any]:
 
 @command("repair", "[STORE]", "entropic repair model.py:store --dry-run")
 def repair(
-    store: Store[Any], words: list[str], dry_run: DryRun = False, yes: Yes = False, as_json: Json = False
+    store: Store[Base], words: list[str], dry_run: DryRun = False, yes: Yes = False, as_json: Json = False
 ) -> int:
     """Repair what can be repaired without a run.
 
@@ -83,7 +84,7 @@ NoOrphans = Annotated[bool, typer.Option("--no-orphans", help="Keep files whose 
 
 @command("gc", "[STORE] [NAME=VALUE]...", "entropic gc model.py:store --older-than 30d --dry-run")
 def gc(
-    store: Store[Any],
+    store: Store[Base],
     words: list[str],
     older_than: OlderThan = None,
     total_size: TotalSize = None,
@@ -127,7 +128,7 @@ KeepFile = Annotated[bool, typer.Option("--keep-file", help="Delete the row only
 
 
 @command("rm", "[STORE] KEY...", "entropic rm model.py:store 3f9a 81c0")
-def rm(store: Store[Any], words: list[str], keep_file: KeepFile = False, yes: Yes = False) -> int:
+def rm(store: Store[Base], words: list[str], keep_file: KeepFile = False, yes: Yes = False) -> int:
     """Delete rows and their results.
 
     Shows them, and asks. Registered files stay.
@@ -144,12 +145,12 @@ def rm(store: Store[Any], words: list[str], keep_file: KeepFile = False, yes: Ye
     return FINE
 
 
-def _is_registered(store: Store[Any], key: str) -> bool:
-    found = store._context.ledger.find(key)
+def _is_registered(store: Store[Base], key: str) -> bool:
+    found = context_of(store).ledger.find(key)
     return found is None or found.registered is not None or found.published is None
 
 
-def _described(store: Store[Any], key: str, with_file: bool) -> str:
+def _described(store: Store[Base], key: str, with_file: bool) -> str:
     row = store.retrieve({"id": key})
     path = row.result_file if row is not None else ""
     found = measure(path)

@@ -19,6 +19,7 @@ from entropic.errors import EntropicError
 from entropic.files.measure import measure
 from entropic.params.fields import unknown_key
 from entropic.params.keys import RESERVED
+from entropic.params.model import Base
 from entropic.store import Store
 from entropic.support.passwords import without_passwords
 from entropic.support.show import counted
@@ -50,7 +51,7 @@ All = Annotated[bool, typer.Option("--all", "-a", help="Show columns that are th
 
 @command("ls", "[STORE] [NAME=VALUE]...", "entropic ls model.py:store n=100 --where 'dt<0.1' --sort=-dt", looks=True)
 def ls(
-    store: Store[Any],
+    store: Store[Base],
     words: list[str],
     where: Where = None,
     sort: Sort = None,
@@ -86,7 +87,7 @@ def ls(
     return FINE
 
 
-def _chosen(store: Store[Any], columns: str | None) -> list[str] | None:
+def _chosen(store: Store[Base], columns: str | None) -> list[str] | None:
     """Return the columns that the user named."""
     if columns is None:
         return None
@@ -98,7 +99,7 @@ def _chosen(store: Store[Any], columns: str | None) -> list[str] | None:
     return names
 
 
-def _show(store: Store[Any], rows: Runs[Any], names: list[str] | None, every: bool) -> None:
+def _show(store: Store[Base], rows: Runs[Base], names: list[str] | None, every: bool) -> None:
     if not rows:
         put("no rows")
         return
@@ -115,18 +116,18 @@ def _show(store: Store[Any], rows: Runs[Any], names: list[str] | None, every: bo
     put_table(titles, cells, [titles[shown.index(name)] for name in numbers])
 
 
-def _get(row: Any, name: str) -> Any:
+def _get(row: Any, name: str) -> object:
     head, _, rest = name.partition(".")
     return (row.custom_data or {}).get(rest) if rest else getattr(row, head)
 
 
-def _record(store: Store[Any], row: Any) -> dict[str, Any]:
+def _record(store: Store[Base], row: Any) -> dict[str, Any]:
     names = ["id", *schema_of(store).fields, *(name for name in RESERVED if name != "id")]
     return {name: getattr(row, name) for name in names}
 
 
 @command("show", "[STORE] KEY", "entropic show model.py:store 3f9a\n(the beginning of a key is enough)", looks=True)
-def show(store: Store[Any], words: list[str], as_json: Json = False) -> int:
+def show(store: Store[Base], words: list[str], as_json: Json = False) -> int:
     """Show everything that is known about one key.
 
     Its row, its result, who is running it, and its last failure.
@@ -168,7 +169,7 @@ def failure_record(failure: Any) -> dict[str, Any]:
 
 
 @command("diff", "[STORE] KEY KEY", "entropic diff model.py:store 3f9a 81c0", looks=True)
-def diff(store: Store[Any], words: list[str], as_json: Json = False) -> int:
+def diff(store: Store[Base], words: list[str], as_json: Json = False) -> int:
     """Show how two runs differ.
 
     Compares their params, their custom data and their results.
@@ -190,7 +191,7 @@ def diff(store: Store[Any], words: list[str], as_json: Json = False) -> int:
     return FINE
 
 
-def _all_of(store: Store[Any], key: str) -> dict[str, Any]:
+def _all_of(store: Store[Base], key: str) -> dict[str, Any]:
     row = store.retrieve({"id": key})
     if row is None:
         failure = failure_of(store, key)
@@ -235,7 +236,7 @@ Variables = Annotated[
     looks=True,
 )
 def export(
-    store: Store[Any],
+    store: Store[Base],
     words: list[str],
     where: Where = None,
     sort: Sort = None,
@@ -281,8 +282,8 @@ def _names(text: str | None) -> list[str] | None:
 
 
 def _write(
-    store: Store[Any],
-    rows: Runs[Any],
+    store: Store[Base],
+    rows: Runs[Base],
     kind: str,
     path: str | None,
     dims: list[str] | None,

@@ -42,12 +42,12 @@ def answers_only() -> Iterator[None]:
 
 
 # ---- for machines ------------------------------------------------------------------------------------------------
-def put_json(value: Any) -> None:
+def put_json(value: object) -> None:
     """Print one JSON document."""
     sys.stdout.write(_json(value, _escapes(sys.stdout), indent=2) + "\n")
 
 
-def put_json_rows(rows: Iterable[Mapping[str, Any]], file: TextIO | None = None) -> None:
+def put_json_rows(rows: Iterable[Mapping[str, object]], file: TextIO | None = None) -> None:
     """Print one JSON array with a row on each line."""
     file = file or sys.stdout
     escapes = _escapes(file)
@@ -55,7 +55,7 @@ def put_json_rows(rows: Iterable[Mapping[str, Any]], file: TextIO | None = None)
     file.write("[" + ",".join(f"\n{line}" for line in lines) + "\n]\n")
 
 
-def _json(value: Any, escapes: bool, indent: int | None = None) -> str:
+def _json(value: object, escapes: bool, indent: int | None = None) -> str:
     """Return exact JSON, in which what a terminal obeys is written as JSON writes it."""
     text = json.dumps(plain(value), indent=indent, ensure_ascii=escapes)
     return OBEYED.sub(
@@ -68,7 +68,7 @@ def _escapes(file: TextIO) -> bool:
     return (file.encoding or "utf-8").lower().replace("-", "") != "utf8"
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> object:
     """Return a value as JSON has it: times as ISO 8601, enumerations by name, numbers that it lacks as text."""
     if value is None or (isinstance(value, bool | str) and not isinstance(value, enum.Enum)):
         return value
@@ -90,7 +90,7 @@ def plain(value: Any) -> Any:
 
 
 # ---- for people --------------------------------------------------------------------------------------------------
-def cell(value: Any) -> str:
+def cell(value: object) -> str:
     """Return a value on one line."""
     if value is None:
         return "-"
@@ -109,7 +109,7 @@ def put_traceback(error_type: str, message: str, traceback: str) -> None:
     put("\n".join(f"  {line}" for line in text.split("\n")))
 
 
-def put_table(names: Sequence[str], rows: Sequence[Sequence[Any]], right: Iterable[str] = ()) -> None:
+def put_table(names: Sequence[str], rows: Sequence[Sequence[object]], right: Iterable[str] = ()) -> None:
     """Print a table: drawn by Rich on a terminal, plain and aligned elsewhere, in a pager if it is long."""
     cells = [[cell(value) for value in row] for row in rows]
     numbers = {names.index(name) for name in right}

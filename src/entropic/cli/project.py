@@ -56,7 +56,7 @@ def project(start: Path) -> tuple[Path, dict[str, str]]:
 def stranger(path: Path) -> str | None:
     """Return whose a folder or file is, in words; None if it is the user's, or not there.
 
-    Root is trusted: what it wants run, it runs; but not all that lies in a folder of root's where everybody may write.
+    Root is trusted: what it wants run, it runs; but not all that is in a folder of root's where everybody may write.
     """
     if not hasattr(os, "geteuid"):
         return None

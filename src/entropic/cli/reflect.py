@@ -12,12 +12,12 @@ from sqlalchemy.dialects import mysql, postgresql
 
 from entropic.ask.nearest import tells_apart
 from entropic.db.engine import Database
-from entropic.db.tables import ledger, meta, models
+from entropic.db.tables import ledger, meta, models, outcomes
 from entropic.errors import ParameterError, StoreError
 from entropic.files.staging import FOLDER
 from entropic.params.keys import RESERVED
 from entropic.params.model import Base
-from entropic.store import Store
+from entropic.store import Store, context_of
 from entropic.support import names
 from entropic.upkeep.opening import looks_only
 
@@ -25,7 +25,7 @@ SAMPLE = 100  # claims, among which one may tell the suffix
 _numbers = itertools.count(1)
 
 
-def refuse(_: dict[str, Any]) -> NoReturn:
+def refuse(_: dict[str, object]) -> NoReturn:
     """Run nothing: the runner of a store that was opened by its database alone.
 
     Raises
@@ -38,7 +38,7 @@ def refuse(_: dict[str, Any]) -> NoReturn:
     )
 
 
-def open_reflected(db_url: str, table: str | None = None, results_dir: str | None = None) -> Store[Any]:
+def open_reflected(db_url: str, table: str | None = None, results_dir: str | None = None) -> Store[Base]:
     """Return a store on the tables of a database that exists.
 
     Parameters
@@ -48,7 +48,7 @@ def open_reflected(db_url: str, table: str | None = None, results_dir: str | Non
     table
         Which of its models, by the name of the table; None if there is only one.
     results_dir
-        Where its results lie; None to find out.
+        Where its results are; None to find out.
 
     Raises
     ------
@@ -84,7 +84,7 @@ def _look(database: Database, table: str | None) -> tuple[str, str, str | None, 
         if not known:  # made before there was a ledger
             known = {one: "decimal" for one in tables if _is_model([c["name"] for c in inspector.get_columns(one)])}
         name = _chosen(database, table, known)
-        columns = inspector.get_columns(name)
+        columns: list[Any] = list(inspector.get_columns(name))
         if connection.dialect.name in ("mysql", "mariadb"):
             _see_types(connection, name, columns)
         uuid = place = None
@@ -94,6 +94,10 @@ def _look(database: Database, table: str | None) -> tuple[str, str, str | None, 
             claims = sa.select(ledger.c.id, ledger.c.path).where(ledger.c.model == name, ledger.c.path.is_not(None))
             places = connection.execute(claims.limit(SAMPLE)).all()
             place = next((one for one in places if isinstance(one[0], str) and names.is_place(*one)), None)
+        if outcomes.name in tables:
+            came_out = set(connection.scalars(sa.select(outcomes.c.name).where(outcomes.c.model == name)))
+            for column in columns:
+                column["is_outcome"] = column["name"] in came_out
         rows = sa.table(name, sa.column("result_file"))
         file = connection.scalar(sa.select(rows.c.result_file).limit(1))
     suffix = place[1].removeprefix(place[0]) if place is not None else ".h5"
@@ -131,6 +135,8 @@ def _see_types(connection: sa.Connection, table: str, columns: list[Any]) -> Non
         kind = column["type"]
         if isinstance(kind, mysql.TINYINT) and kind.display_width == 1:
             column["type"] = sa.Boolean()
+        elif isinstance(kind, mysql.FLOAT | mysql.DOUBLE):
+            column["type"] = sa.Float()  # which they would read as decimals
         elif f"json_valid(`{column['name']}`)" in checks:
             column["type"] = sa.JSON()
 
@@ -166,7 +172,7 @@ def _results(database: Database, uuid: str | None, lies_in: str | None) -> str:
 def _model(name: str, columns: list[Any]) -> type[Any]:
     """Return a model with the columns of a table, as they are there."""
     # Each has tables, and a module, of its own: two models may have one name.
-    members: dict[str, Any] = {"__tablename__": name, "metadata": sa.MetaData()}
+    members: dict[str, object] = {"__tablename__": name, "metadata": sa.MetaData()}
     members["__module__"] = f"{__name__}.{next(_numbers)}"
     for column in columns:
         if column["name"] not in RESERVED:
@@ -184,7 +190,8 @@ def _column(found: Any) -> sa.Column[Any]:
         kind = _Hex()
     elif isinstance(kind, postgresql.INTERVAL):
         kind = sa.Interval()
-    return sa.Column(found["name"], kind, *made, nullable=found["nullable"], server_default=default)
+    info = {"entropic": "outcome", "measure": None} if found.get("is_outcome") else {}
+    return sa.Column(found["name"], kind, *made, nullable=found["nullable"], server_default=default, info=info)
 
 
 class _Hex(sa.TypeDecorator[str]):
@@ -193,7 +200,7 @@ class _Hex(sa.TypeDecorator[str]):
     impl = sa.CHAR(32)
     cache_ok = True
 
-    def process_bind_param(self, value: Any, dialect: sa.Dialect) -> Any:
+    def process_bind_param(self, value: Any, dialect: sa.Dialect) -> object:
         try:
             return UUID(value).hex if value.count("-") == 4 else value
         except (ValueError, AttributeError):
@@ -205,7 +212,7 @@ class _Hex(sa.TypeDecorator[str]):
 _SURE = (sa.Integer, sa.Float, sa.Boolean, sa.Date, sa.Time, sa.Interval, sa.Uuid, sa.JSON, _Hex)
 
 
-def by_values(store: Store[Any], sets: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+def by_values(store: Store[Base], sets: Iterable[dict[str, object]]) -> list[dict[str, object]]:
     """Return sets, those with the id of the stored row that has their values whose key only the script can make.
 
     A hit has the values that were asked for. So a set whose key is not stored is surely missing if no row has them.
@@ -216,14 +223,14 @@ def by_values(store: Store[Any], sets: Iterable[dict[str, Any]]) -> list[dict[st
         If several rows have these values, or one has more.
     """
     given = list(sets)
-    if store._context.runner is not refuse:
+    if store._made_of[0] is not refuse:
         return given
-    missing = {store._context.hasher(one) for one in store.plan(given).missing}
-    return [_by_values(store, one) if store._context.hasher(one) in missing else one for one in given]
+    missing = {context_of(store).hasher(one) for one in store.plan(given).missing}
+    return [_by_values(store, one) if context_of(store).hasher(one) in missing else one for one in given]
 
 
-def _by_values(store: Store[Any], params: dict[str, Any]) -> dict[str, Any]:
-    fields = store._context.schema.fields
+def _by_values(store: Store[Base], params: dict[str, object]) -> dict[str, object]:
+    fields = context_of(store).schema.fields
     if "id" in params:
         return params
     doubtful = [
@@ -236,7 +243,7 @@ def _by_values(store: Store[Any], params: dict[str, Any]) -> dict[str, Any]:
     for row in store.iterate(**compared):
         values = {name: getattr(row, name) for name in fields}
         alike = all(values[name] == params[name] for name in params.keys() - compared.keys())
-        if alike and not tells_apart(store._context, params, values, row.id):
+        if alike and not tells_apart(context_of(store), params, values, row.id):
             rows.append(row)
     if not rows:
         return params

@@ -18,6 +18,7 @@ from entropic.cli.errors import UsageError
 from entropic.cli.output import answers_only
 from entropic.cli.project import PROJECT, naming, project
 from entropic.cli.reflect import open_reflected
+from entropic.params.model import Base
 from entropic.store import Store
 
 START = os.getcwd()  # where the user is: a project is opened in its own folder
@@ -37,7 +38,7 @@ class Target:
     table: str | None = None
     results: str | None = None
 
-    def open(self, words: list[str]) -> tuple[Store[Any], list[str]]:
+    def open(self, words: list[str]) -> tuple[Store[Base], list[str]]:
         """Return the store, and the words of the command that do not name it."""
         if self.store is not None and self.db is not None:
             raise UsageError("give --store or --db, not both")
@@ -49,10 +50,10 @@ class Target:
             return self._by_database(self.db), words
         return self._by_surroundings(), words
 
-    def _by_database(self, url: str) -> Store[Any]:
+    def _by_database(self, url: str) -> Store[Base]:
         return open_reflected(checked(url), self.table, self.results)
 
-    def _by_surroundings(self) -> Store[Any]:
+    def _by_surroundings(self) -> Store[Base]:
         """Open what the environment names, else the project."""
         if name := os.environ.get("ENTROPIC_STORE"):
             return opened(name)
@@ -64,7 +65,7 @@ class Target:
         with naming(folder / PROJECT):
             return self._by_project(folder, settings)
 
-    def _by_project(self, folder: Path, settings: dict[str, str]) -> Store[Any]:
+    def _by_project(self, folder: Path, settings: dict[str, str]) -> Store[Base]:
         os.chdir(folder)  # what a script, or a URL, says of files is meant from there
         if "store" in settings:
             return opened(settings["store"])
@@ -91,7 +92,7 @@ def checked(url: str) -> str:
     return url
 
 
-def opened(name: str) -> Store[Any]:
+def opened(name: str) -> Store[Base]:
     """Import the store that a name means."""
     match = _NAMED.fullmatch(name)
     if match is None:
@@ -154,7 +155,7 @@ def _of_script(where: str, error: BaseException) -> UsageError:
     return UsageError(f"{text}\n\n{where} could not be imported, because of the error above")
 
 
-def _in(module: ModuleType, where: str, name: str | None) -> Store[Any]:
+def _in(module: ModuleType, where: str, name: str | None) -> Store[Base]:
     stores = {found: value for found, value in vars(module).items() if isinstance(value, Store)}
     listed = ", ".join(f"{where}:{found}" for found in stores)
     there = f"it makes {listed}" if stores else "it makes no store at its top level"

@@ -15,8 +15,8 @@ from entropic.ask.select import custom
 from entropic.cli.errors import UsageError
 from entropic.db.dialects.portable import underlying
 from entropic.params.fields import unknown_key
-from entropic.params.model import Schema
-from entropic.store import Store
+from entropic.params.model import Base, Schema
+from entropic.store import Store, context_of
 
 _NOTHING = ("null", "none")
 _CONDITION = re.compile(r"\s*(?P<name>[A-Za-z_][\w.]*)\s*(?P<op><=|>=|!=|==|=|<|>)\s*(?P<text>.*)", re.DOTALL)
@@ -25,9 +25,9 @@ _CUSTOM = "custom_data."
 MOST_VALUES = 10_000_000  # of a grid
 
 
-def schema_of(store: Store[Any]) -> Schema:
+def schema_of(store: Store[Base]) -> Schema:
     """Return what a store knows of its model."""
-    return store._context.schema
+    return context_of(store).schema
 
 
 # ---- one value ---------------------------------------------------------------------------------------------------
@@ -38,7 +38,7 @@ def _boolean(text: str) -> bool:
     return known[text.lower()]
 
 
-def _number(kind: Callable[[str], Any], wanted: str) -> Callable[[str], Any]:
+def _number(kind: Callable[[str], object], wanted: str) -> Callable[[str], object]:
     def parse(text: str) -> Any:
         try:
             return kind(text)
@@ -48,7 +48,7 @@ def _number(kind: Callable[[str], Any], wanted: str) -> Callable[[str], Any]:
     return parse
 
 
-def _iso(kind: Any, wanted: str) -> Callable[[str], Any]:
+def _iso(kind: Any, wanted: str) -> Callable[[str], object]:
     def parse(text: str) -> Any:
         try:
             return kind.fromisoformat(text)
@@ -58,11 +58,11 @@ def _iso(kind: Any, wanted: str) -> Callable[[str], Any]:
     return parse
 
 
-def _member(kind: sa.Enum) -> Callable[[str], Any]:
+def _member(kind: sa.Enum) -> Callable[[str], object]:
     members: type[enum.Enum] | None = kind.enum_class
 
     def parse(text: str) -> Any:
-        found: list[Any]
+        found: list[object]
         if members is None:
             found = [one for one in kind.enums if one == text]
         else:
@@ -78,7 +78,7 @@ def _refuse(_: str) -> Any:
     raise ValueError("bytes, which cannot be given on the command line")
 
 
-_PARSERS: list[tuple[Any, Callable[[Any], Callable[[str], Any]]]] = [
+_PARSERS: list[tuple[Any, Callable[[Any], Callable[[str], object]]]] = [
     (sa.Boolean, lambda _: _boolean),
     (sa.Integer, lambda _: _number(int, "a whole number")),
     (sa.Float, lambda _: _number(float, "a number")),
@@ -95,7 +95,7 @@ _PARSERS: list[tuple[Any, Callable[[Any], Callable[[str], Any]]]] = [
 ]
 
 
-def _column(store: Store[Any], name: str) -> sa.Column[Any]:
+def _column(store: Store[Base], name: str) -> sa.Column[Any]:
     schema = schema_of(store)
     for column, attribute in schema.attributes.items():
         if attribute == name:
@@ -108,7 +108,7 @@ def _kind(column: sa.Column[Any]) -> Any:
     return column.type if isinstance(column.type, sa.Interval) else underlying(column.type)
 
 
-def parsed(store: Store[Any], name: str, text: str) -> Any:
+def parsed(store: Store[Base], name: str, text: str) -> Any:
     """Return the value of a column that a text means."""
     column = _column(store, name)
     kind = _kind(column)
@@ -122,9 +122,9 @@ def parsed(store: Store[Any], name: str, text: str) -> Any:
 
 
 # ---- conditions and sets -----------------------------------------------------------------------------------------
-def filters(store: Store[Any], words: list[str], where: list[str]) -> tuple[list[Any], dict[str, Any]]:
+def filters(store: Store[Base], words: list[str], where: list[str]) -> tuple[list[object], dict[str, Any]]:
     """Return `name=value` words and `--where` texts as the conditions, and the keywords, of a query."""
-    given, equal = list[Any](), dict[str, Any]()
+    given, equal = list[object](), dict[str, Any]()
     for word in words:
         name, text = _pair(word)
         if name.startswith(_CUSTOM):
@@ -147,7 +147,7 @@ def _split(given: str) -> tuple[str, str, str]:
     return match["name"], match["op"], match["text"].strip()
 
 
-def _condition(store: Store[Any], given: str) -> Any:
+def _condition(store: Store[Base], given: str) -> Any:
     name, op, text = _split(given)
     if name.startswith(_CUSTOM):
         return _custom_condition(store, given)
@@ -160,10 +160,10 @@ def _condition(store: Store[Any], given: str) -> Any:
     return _compared(column, op, value)
 
 
-def _custom_condition(store: Store[Any], given: str) -> Any:
+def _custom_condition(store: Store[Base], given: str) -> Any:
     """Return a condition on a field of custom data; what is of another type is neither less nor more, but not equal."""
     name, op, text = _split(given)
-    context, name, value = store._context, name.removeprefix(_CUSTOM), _json_or_text(text)
+    context, name, value = context_of(store), name.removeprefix(_CUSTOM), _json_or_text(text)
     part = schema_of(store).table.c.custom_data[name]
     if op in ("=", "=="):
         return custom(context, name, value)
@@ -179,7 +179,7 @@ def _custom_condition(store: Store[Any], given: str) -> Any:
 
 
 def _compared(column: Any, op: str, value: Any) -> Any:
-    compared: dict[str, Callable[[], Any]] = {
+    compared: dict[str, Callable[[], object]] = {
         "<": lambda: column < value,
         "<=": lambda: column <= value,
         ">": lambda: column > value,
@@ -191,7 +191,7 @@ def _compared(column: Any, op: str, value: Any) -> Any:
     return compared[op]()
 
 
-def params(store: Store[Any], words: list[str]) -> dict[str, Any]:
+def params(store: Store[Base], words: list[str]) -> dict[str, Any]:
     """Return `name=value` words as a set of params."""
     found: dict[str, Any] = {}
     for word in words:
@@ -202,9 +202,9 @@ def params(store: Store[Any], words: list[str]) -> dict[str, Any]:
     return found
 
 
-def grid(store: Store[Any], texts: list[str]) -> dict[str, list[Any]]:
+def grid(store: Store[Base], texts: list[str]) -> dict[str, list[object]]:
     """Return `--grid` texts as a grid: values by commas, a JSON list, or `first:last:count`."""
-    found: dict[str, list[Any]] = {}
+    found: dict[str, list[object]] = {}
     for given in texts:
         name, text = _pair(given)
         if name in found:
@@ -213,7 +213,7 @@ def grid(store: Store[Any], texts: list[str]) -> dict[str, list[Any]]:
     return found
 
 
-def _values(store: Store[Any], name: str, text: str) -> list[Any]:
+def _values(store: Store[Base], name: str, text: str) -> list[object]:
     kind = _kind(_column(store, name))
     if isinstance(kind, sa.Integer | sa.Float | sa.Numeric) and text.count(":") == 2:
         return [parsed(store, name, one) for one in _spaced(name, text, isinstance(kind, sa.Integer))]

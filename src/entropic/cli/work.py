@@ -1,4 +1,4 @@
-"""Commands that run: sweep, retry."""
+"""Commands that work: sweep, retry, measure."""
 
 import time
 from typing import Annotated, Any, Literal
@@ -14,7 +14,8 @@ from entropic.cli.reflect import refuse
 from entropic.cli.values import grid as grid_of
 from entropic.cli.values import params
 from entropic.params.grid import expand_grid
-from entropic.store import Store
+from entropic.params.model import Base
+from entropic.store import Store, context_of
 from entropic.support.failure import message_of
 from entropic.support.passwords import without_passwords
 from entropic.support.show import counted, duration
@@ -32,7 +33,7 @@ OnError = Annotated[
 ]
 
 
-def sets(store: Store[Any], words: list[str], grid: list[str] | None) -> list[dict[str, Any]]:
+def sets(store: Store[Base], words: list[str], grid: list[str] | None) -> list[dict[str, object]]:
     """Return the sets that the words, which hold in all of them, and the grids mean."""
     fixed, product = params(store, words), grid_of(store, grid or [])
     if twice := fixed.keys() & product.keys():
@@ -49,7 +50,7 @@ def sets(store: Store[Any], words: list[str], grid: list[str] | None) -> list[di
     runs=True,
 )
 def sweep(
-    store: Store[Any],
+    store: Store[Base],
     words: list[str],
     grid: Grid = None,
     workers: Workers = None,
@@ -69,7 +70,7 @@ def sweep(
 
 @command("retry", "[STORE] [KEY]...", "entropic retry model.py:store --workers 4", runs=True)
 def retry(
-    store: Store[Any],
+    store: Store[Base],
     words: list[str],
     workers: Workers = None,
     timeout: Timeout = None,
@@ -93,17 +94,37 @@ def retry(
     return _run(store, [failure.params for failure in failures], 0, as_json, workers, timeout, on_error, True)
 
 
-def _run(
+@command("measure", "[STORE] [COLUMN]...", "entropic measure model.py:store peak")
+def measure(
     store: Store[Any],
-    wanted: list[dict[str, Any]],
+    words: list[str],
+    workers: Annotated[int, typer.Option("--workers", "-j", help="results that are read at once")] = 4,
+    again: Annotated[bool, typer.Option("--again", help="measure all rows anew, those too that could not be")] = False,
+    as_json: Json = False,
+) -> int:
+    """Fill columns that are computed from the results, in rows that lack them. Nothing runs.
+
+    Exits with 1 if a row could not be measured.
+    """
+    found = store.measure(*words, workers=workers, again=again)
+    if as_json:
+        put_json({"columns": found.names, "filled": found.filled, "failed": found.failed})
+    else:
+        put(repr(found))
+    return FOUND if found.failed else FINE
+
+
+def _run(
+    store: Store[Base],
+    wanted: list[dict[str, object]],
     before: int,
     as_json: bool,
     workers: int | None,
     timeout: float | None,
-    on_error: Any,
+    on_error: object,
     retry_failed: bool,
 ) -> int:
-    if store._context.runner is refuse:
+    if store._made_of[0] is refuse:
         refuse({})
     began = time.monotonic()
     try:
@@ -115,7 +136,7 @@ def _run(
             raise
         say(f"entropic: stopped: {type(error).__qualname__}: {message_of(error)}")  # what a runner raised
         return FOUND
-    asked = {store._context.hasher(one) for one in wanted}
+    asked = {context_of(store).hasher(one) for one in wanted}
     failed = [failure for failure in store.failures(wanted) if failure.id not in stored] if asked - stored else []
     seconds = time.monotonic() - began
     if as_json:

@@ -12,6 +12,7 @@ from entropic.db.engine import Database
 from entropic.db.raw import Raw
 from entropic.errors import StoreError
 from entropic.params.model import CustomData, Schema
+from entropic.params.outcomes import restore
 from entropic.support.compact_json import load_json
 
 Processor = Callable[[Any], Any]
@@ -40,11 +41,12 @@ def _direct(schema: Schema, database: Database, columns: list[sa.Column[Any]]) -
     listening: Any = manager.dispatch.load  # these three stay the same objects, whoever begins to listen
     own, others = listening.listeners, listening.parent_listeners
     new = manager.new_instance
+    floats = schema.float_outcomes
     keys = [schema.attributes[column.name] for column in columns]
     processors = [(key, make) for key, column in zip(keys, columns, strict=True)
                   if key != "custom_data" and (make := result_processor(column, database))]  # fmt: skip
 
-    def build(raw: Raw, file: str) -> Any:
+    def build(raw: Raw, file: str) -> object:
         instance = new()
         values = instance.__dict__
         values.update(zip(keys, raw))  # noqa: B905  (what follows the columns is left out)
@@ -53,7 +55,9 @@ def _direct(schema: Schema, database: Database, columns: list[sa.Column[Any]]) -
         values["result_file"] = file
         state = instance_state(instance)
         state.key = (model, (values["id"],), None)
-        values["custom_data"] = CustomData.of(load_json(values["custom_data"]), state)
+        data = values["custom_data"] = CustomData.of(load_json(values["custom_data"]), state)
+        if floats:
+            restore(values, data, floats)
         if len(own) > 1 or others:  # more than what tracks `custom_data`, and was done here, sooner
             for listener in listening:
                 listener(state, None)
@@ -65,7 +69,7 @@ def _direct(schema: Schema, database: Database, columns: list[sa.Column[Any]]) -
 def _through_session(schema: Schema, database: Database, columns: list[sa.Column[Any]]) -> Builder:
     place = [column.name for column in columns].index("id")
 
-    def build(raw: Raw, file: str) -> Any:
+    def build(raw: Raw, file: str) -> object:
         found = load_many(schema, database, {raw[place]: file})
         if not found:
             raise StoreError(f"the row {raw[place]!r} of {schema.name} was deleted while it was being read")
@@ -75,7 +79,7 @@ def _through_session(schema: Schema, database: Database, columns: list[sa.Column
 
 
 def load_many(schema: Schema, database: Database, files: Mapping[str, str]) -> dict[str, Any]:
-    """Return the detached instances of some keys by a `Session`, all in one query, given where their files lie."""
+    """Return the detached instances of some keys by a `Session`, all in one query, given where their files are."""
 
     def load() -> dict[str, Any]:
         # It matters in memory, where the session shares its connection with other threads' transactions, and with the
@@ -91,7 +95,17 @@ def load_many(schema: Schema, database: Database, files: Mapping[str, str]) -> d
     found = database.look(load)
     for id, instance in found.items():
         set_committed_value(instance, "result_file", files[id])
+        _restore_outcomes(schema, instance)
     return found
+
+
+def _restore_outcomes(schema: Schema, instance: Any) -> None:
+    names = [name for name in schema.float_outcomes if name in instance.__dict__]
+    values: dict[str, Any] = {}
+    restore(values, instance.custom_data if names else None, names)
+    for name, value in values.items():
+        if instance.__dict__[name] is None:
+            set_committed_value(instance, name, value)
 
 
 def bind_processor(column: sa.Column[Any], database: Database) -> Processor | None:

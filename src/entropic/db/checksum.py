@@ -5,13 +5,12 @@ import zlib
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
-from typing import Any
 from uuid import UUID
 
 _LITERAL = {int, str, bytes, type(None)}  # what is in its canonical form
 
 
-def sorted_json(text: Any) -> Any:
+def sorted_json(text: object) -> object:
     """Return JSON in one form: MySQL gives it back in its own, and SQLite keeps a bare number as a number."""
     value = json.loads(text) if isinstance(text, str) else text
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -19,13 +18,13 @@ def sorted_json(text: Any) -> Any:
     return json.dumps(value, sort_keys=True) if isinstance(text, str) else text
 
 
-def checksum(values: Iterable[Any]) -> int:
+def checksum(values: Iterable[object]) -> int:
     """Return a CRC of stored values, alike for values that a database gives back in another way (`canonical`)."""
-    same = [canonical(value) if type(value) not in _LITERAL else value for value in values]
+    same = [value if type(value) in _LITERAL else canonical(value) for value in values]
     return zlib.crc32(repr(same).encode("utf-8", "backslashreplace"))
 
 
-def canonical(value: Any) -> Any:
+def canonical(value: object) -> object:
     """Return one form of values that databases take for the same.
 
     2 and 2.0 are one number, since SQLite stores either as the other; MariaDB knows `False` as 0, a time of day as a

@@ -67,7 +67,7 @@ class Claim:
 
     @property
     def placed_elsewhere(self) -> bool:
-        """Whether another host, as far as is recorded, has published what lies at its place."""
+        """Whether another host, as far as is recorded, has published what is at its place."""
         return self.state == IDLE and self.published is not None and process.state(self.owner) == "elsewhere"
 
 

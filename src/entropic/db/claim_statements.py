@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import bindparam
@@ -61,7 +60,7 @@ class ClaimStatements:
 def claim_statements(database: Database, model: str, lease: float) -> ClaimStatements:
     """Make the statements on the claims of one model."""
 
-    def compiled(statement: Any) -> Statement:
+    def compiled(statement: object) -> Statement:
         return Statement(statement, database.sql)
 
     dialect, now = database.dialect, database.dialect.now
@@ -82,7 +81,7 @@ def claim_statements(database: Database, model: str, lease: float) -> ClaimState
         "waits_for": sa.null(),
         "path": bindparam("path_"),
     }
-    recorded: dict[str, Any] = {"size": bindparam("size_"), "mtime_ns": bindparam("mtime_")}
+    recorded: dict[str, object] = {"size": bindparam("size_"), "mtime_ns": bindparam("mtime_")}
     key = {"id": bindparam("key"), "model": sa.literal(model)}
     moved = {"attempt": bindparam("attempt_"), "state": bindparam("state_"), **nobody}
     unregistered = {"registered": sa.null(), "checksum": sa.null(), "failure": sa.null()}
@@ -155,7 +154,7 @@ def claim_statements(database: Database, model: str, lease: float) -> ClaimState
     )
 
 
-def _insert_first(dialect: Dialect, values: dict[str, Any]) -> Any:
+def _insert_first(dialect: Dialect, values: dict[str, object]) -> object:
     """Return the statement that inserts the first claim of an id that no model has claimed.
 
     On a server the unique index of places tells of another model's, also of one that is not committed yet.

@@ -138,7 +138,7 @@ class Connection:
         return self._raw  # the driver's own, in C
 
     def stay_current(self) -> None:
-        """Let go of a file that lies there no more: what went into it would be lost (`test_removed_files.py`).
+        """Close a file that is no longer there: what went into it would be lost (`test_removed_files.py`).
 
         Asked before whatever is written, and not before a hit, which needs only what it has read.
         """

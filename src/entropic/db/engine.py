@@ -13,7 +13,7 @@ from entropic.db.absent import Absent
 from entropic.db.connection import Connection, T
 from entropic.db.dialects import dialect as dialect_of
 from entropic.db.dialects.portable import too_long
-from entropic.db.tables import check_columns, check_width, create_tables, ledger
+from entropic.db.tables import add_outcomes, check_columns, check_width, create_tables, ledger
 from entropic.db.tables import metadata as own
 from entropic.errors import DatabaseBusy, ParameterError, ReadOnlyError, StoreError
 from entropic.support.compact_json import compact, load_json
@@ -199,6 +199,7 @@ class Database:
                 self.dialect.check(self.engine)
                 self.dialect.compilers(self.sql)
                 self._create(connection, table, *metadata)
+                add_outcomes(connection, table, self.dialect)
                 self._check(connection, table)
                 if (reason := self.dialect.forbids(connection, [table, ledger])) is not None:
                     raise ReadOnlyError(f"{self} cannot be written: {reason}")
@@ -284,7 +285,7 @@ class Database:
         if refusal is not None:
             raise ParameterError(f"the id {id[:40]!r}{'...' * (len(id) > 40)} cannot be stored here: {refusal}")
 
-    def told(self) -> dict[str, Any]:
+    def told(self) -> dict[str, object]:
         """Return how a process that has nothing else of this changes something here, as plain data.
 
         The module of the driver, the arguments of its `connect`, and the statements around those that change.

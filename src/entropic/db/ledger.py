@@ -81,7 +81,7 @@ class Ledger:
                 yield claim, found
 
     def registered(self) -> list[str]:
-        """Return where the registered files of all models in this database lie, as it is recorded."""
+        """Return where the registered files of all models in this database are, as it is recorded."""
         return [str(row[0]) for row in self.database.connection().fetch(self._made.registered.sql)]
 
     def pending(self) -> dict[tuple[str, str, str], Claim]:
@@ -169,7 +169,7 @@ class Ledger:
         matched: int = connection.execute(self._made.publish.sql, values).rowcount
         return matched == 1
 
-    def publish_many(self, connection: Connection, results: Sequence[tuple[Any, ...]]) -> bool:
+    def publish_many(self, connection: Connection, results: Sequence[tuple[object, ...]]) -> bool:
         """Record many results, each given as for `publish`; False if any attempt no longer holds its claim."""
         values = [self._made.publish_values(*result, RUNNING, *self._publisher()) for result in results]
         return connection.execute_many(self._made.publish.sql, values) == len(values)
@@ -177,11 +177,11 @@ class Ledger:
     def _publisher(self) -> tuple[str, ...]:
         return () if self.database.dialect.one_writer else (f"{process.identity()}.0",)  # no call, so it is dead
 
-    def fail(self, connection: Connection, id: str, attempt: str, failure: dict[str, Any]) -> bool:
+    def fail(self, connection: Connection, id: str, attempt: str, failure: dict[str, object]) -> bool:
         """Record that the attempt failed."""
         return self._fenced(connection, self._made.fail, id, attempt, RUNNING, failure_=json.dumps(failure))
 
-    def vanished(self, connection: Connection, id: str, attempt: str, failure: dict[str, Any]) -> bool:
+    def vanished(self, connection: Connection, id: str, attempt: str, failure: dict[str, object]) -> bool:
         """Record that the attempt's result was removed by an outsider before it was published."""
         return self._fenced(connection, self._made.vanished, id, attempt, RUNNING, failure_=json.dumps(failure))
 
@@ -227,7 +227,7 @@ class Ledger:
         mtime_ns: int,
         sum_: int,
     ) -> None:
-        """Record where the file of a registered row lies; a dead owner's attempt is withdrawn.
+        """Record where the file of a registered row is; a dead owner's attempt is withdrawn.
 
         A file at the key's own place is the user's from now on: runs get another place.
         """
@@ -256,7 +256,7 @@ class Ledger:
 
         self.database.transact(work)
 
-    def renewal(self, id: str, attempt: str) -> tuple[str, tuple[Any, ...]]:
+    def renewal(self, id: str, attempt: str) -> tuple[str, tuple[object, ...]]:
         """Return the statement that renews the lease of a running attempt, for somebody who runs it elsewhere."""
         return self._made.renew.sql, self._made.renew.values({"key": id, "held": attempt, "held_state": RUNNING})
 
@@ -266,7 +266,7 @@ class Ledger:
         self.database.connection().change(self._made.wait_for.sql, self._made.wait_for.values(values))
 
     def _fenced(
-        self, connection: Connection, statement: Statement, id: str, attempt: str, state: str, **values: Any
+        self, connection: Connection, statement: Statement, id: str, attempt: str, state: str, **values: object
     ) -> bool:
         given = {"key": id, "held": attempt, "held_state": state, **values}
         matched: int = connection.execute(statement.sql, statement.values(given)).rowcount

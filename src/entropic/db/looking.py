@@ -1,7 +1,7 @@
 """Connections that only look: a change is refused here before the database is asked, which would refuse it as well."""
 
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from entropic.db.connection import Connection
 from entropic.db.server import ServerConnection
@@ -11,11 +11,11 @@ from entropic.errors import ReadOnlyError
 class _Looking(Connection):
     """What differs from a connection that may write."""
 
-    def fetch(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
+    def fetch(self, sql: str, values: Sequence[object] = ()) -> list[object]:
         """Run one query and return all its rows; tables that are missing have none."""
         dialect = self._database.dialect
 
-        def look() -> list[Any]:
+        def look() -> list[object]:
             if self._raw is not None and dialect.is_outdated(self._raw):
                 with self.lock:
                     self.close()
@@ -27,11 +27,11 @@ class _Looking(Connection):
         """Refuse a transaction: none is needed for looking."""
         self._refuse()
 
-    def change(self, sql: str, values: Sequence[Any] = ()) -> int:
+    def change(self, sql: str, values: Sequence[object] = ()) -> int:
         """Refuse a change."""
         self._refuse()
 
-    def execute_many(self, sql: str, values: Sequence[Sequence[Any]]) -> int:
+    def execute_many(self, sql: str, values: Sequence[Sequence[object]]) -> int:
         """Refuse changes."""
         self._refuse()
 

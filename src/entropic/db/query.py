@@ -49,7 +49,7 @@ def _is_refusal(error: Exception) -> bool:
     return getattr(error, "sqlite_errorcode", 1) & 0xFF == 1
 
 
-def _bound(process: Callable[[Any], Any] | None, value: Any) -> Any:
+def _bound(process: Callable[[Any], object] | None, value: Any) -> Any:
     return process(value) if process else value
 
 
@@ -70,7 +70,7 @@ def careful(clause: Any, dialect: Dialect) -> Any:
     Databases fail the whole query for one text among the numbers, or take it for 0, or False.
     """
 
-    def replaced(element: Any, **_: Any) -> Any:
+    def replaced(element: Any, **_: object) -> Any:
         kind = _asked_of_json(element)
         if kind is None:
             return None  # as it is

@@ -20,7 +20,7 @@ class Recorded(NamedTuple):
     size, mtime_ns
         Those that the result file had.
     place
-        Where that lies: below the folder of the results, or absolute if it was registered.
+        Where that is: below the folder of the results, or absolute if it was registered.
     """
 
     running: str | None
@@ -35,7 +35,7 @@ class Recorded(NamedTuple):
 
     @property
     def is_registered(self) -> bool:
-        """Whether the file was made elsewhere, and lies where the user has put it."""
+        """Whether the file was made elsewhere, and is where the user has put it."""
         return self.place is not None and str(self.place).startswith(os.sep)
 
     @property

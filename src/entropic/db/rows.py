@@ -6,33 +6,31 @@ instance is made as SQLAlchemy's own loader would leave it (`tests/contract/test
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import datetime
-from decimal import Decimal
 from operator import itemgetter
 from typing import Any, Generic, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import bindparam
 
-from entropic.db.build import bind_processor, builder, is_direct, is_plain, result_processor
+from entropic.db.binding import Binding, is_made_here
+from entropic.db.build import builder, is_direct
 from entropic.db.checksum import canonical, checksum, sorted_json
 from entropic.db.claim import RUNNING
 from entropic.db.connection import Connection
-from entropic.db.dialects.portable import surely_fits, underlying
+from entropic.db.dialects.portable import underlying
 from entropic.db.engine import Database
 from entropic.db.raw import PLACE, Raw
 from entropic.db.statement import ByKeys, Statement, fixed
 from entropic.db.tables import ledger
-from entropic.errors import ParameterError
 from entropic.params.model import Base, Schema
-from entropic.params.same import same
+from entropic.params.outcomes import restore
 
 _c = ledger.c
 _RUNNING = sa.case((_c.state == fixed(RUNNING), _c.attempt))
 _PLACE = sa.case((_c.registered.is_(None) & _c.published.is_not(None), _c.path), else_=_c.registered)
 _OURS = sa.case((_c.registered.is_(None) & _c.published.is_not(None) & (_c.state != fixed(RUNNING)), _c.path))
 ModelT_co = TypeVar("ModelT_co", bound=Base, covariant=True)
-_Taking = tuple[str, Callable[..., tuple[Any, ...]]]  # a statement, and what takes its values
+_Taking = tuple[str, Callable[..., tuple[object, ...]]]  # a statement, and what takes its values
 _STORED_AS: dict[type, Any] = {int: sa.Integer, float: sa.Float, str: sa.String}  # and given back as what they were
 _AS_IS = {type(None)}  # what every database takes
 
@@ -80,56 +78,36 @@ class Rows(Generic[ModelT_co]):
         """Returns the key of a raw row."""
         self.is_direct = is_direct(schema)
         self.build: Callable[[Raw, str], ModelT_co] = builder(schema, database, columns)
-        """Makes the detached instance of a raw row, given where its file lies."""
+        """Makes the detached instance of a raw row, given where its file is."""
         self.build_brief: Callable[[Raw, str], ModelT_co] = builder(schema, database, shown)
         """The same of what `brief` returned."""
-        self._back = {column.name: result_processor(column, database) for column in columns}
+        self.binding = Binding(database, schema)
+        """What brings values to the driver, and back."""
+        self._back = self.binding.back
 
         # ---- writing
-        self._bind = {column.name: bind_processor(column, database) for column in columns}
-        self.custom_data = self._bind["custom_data"] or _itself
-        """What returns checked custom data as the driver stores it."""
-        self.created_at = self._time_from_text()
-        """What returns a time, given as ISO 8601 with microseconds, as the driver stores it."""
         self._columns = {key: table.c[name] for name, key in schema.attributes.items()}
         self._own = [i for i, column in enumerate(columns) if _is_given(schema, column)]
         self._json = {i for i in self._own if isinstance(underlying(columns[i].type), sa.JSON)}
         self._own_names = [names[i] for i in self._own]
-        self._made_here = {column.name for column in columns if _is_made_here(column)}
         made = [column for column in columns if not _is_given(schema, column)]
         self.has_defaults = any(schema.attributes.get(column.name) in schema.fields for column in made)
         indexes = any(index.unique for index in table.indexes)
         self.is_constrained = indexes or any(not isinstance(c, sa.PrimaryKeyConstraint) for c in table.constraints)
-        self.columns = tuple(field.column.name for field in schema.fields.values())
-        """Names of the user's columns."""
-        plain = all(is_plain(field.column, database) for field in schema.fields.values())
-        usual = [(key, *field.usual) for key, field in schema.fields.items()]
-        usual = [(key, kind, database.dialect.usual.get(kind, test)) for key, kind, test in usual]
-        self._plain = usual if plain else None
-        found = database.types
         self._kinds = self._kept_kinds(names)
         self._floats = [i for i, kind in enumerate(self._kinds or ()) if kind is float]
         self._in_order = itemgetter(*names)
-        self._doubtful = {
-            column.name: (names.index(column.name), surely_fits(found[column.name]))
-            for column in (field.column for field in schema.fields.values())
-            if not database.dialect.is_exact(column, found[column.name])
-        }
-        self._shared: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self._doubtful = {name: names.index(name) for name in self.binding.doubtful}
 
-    def _time_from_text(self) -> Callable[[str], Any]:
-        bind = self._bind["created_at"] or _itself
-        text = "2001-02-03T04:05:06.000700"
-        if bind(datetime.fromisoformat(text)) == text.replace("T", " "):  # SQLite's form, in a tenth of the time
-            return lambda text: text.replace("T", " ")
-        return lambda text: bind(datetime.fromisoformat(text))
-
-    def _kept_kinds(self, names: list[str]) -> list[Any] | None:
+    def _kept_kinds(self, names: list[str]) -> list[object] | None:
         """Return the Python types of values that the table gives back as they were written; None: not of all."""
-        if self._plain is None or self.has_defaults or not self._database.dialect.one_writer:
+        is_lean = self.binding.is_plain and not self.has_defaults and not self._schema.outcomes
+        if not is_lean or not self._database.dialect.one_writer:
             return None  # (what a server gives back is asked of it)
-        found, kinds = self._database.types, dict.fromkeys(names, str)  # all of Base's columns are text in SQLite
-        for field, (_, kind, _) in zip(self._schema.fields.values(), self._plain, strict=True):
+        found = self._database.types
+        kinds: dict[str, type] = dict.fromkeys(names, str)  # all of Base's columns are text in SQLite
+        for field in self._schema.fields.values():
+            kind = field.usual[0]
             if not isinstance(found[field.column.name], _STORED_AS.get(kind, ())):
                 return None
             kinds[field.column.name] = kind
@@ -174,6 +152,8 @@ class Rows(Generic[ModelT_co]):
             if column.name in self._schema.attributes:
                 back = self._back[column.name]
                 values[self._schema.attributes[column.name]] = back(value) if back else value
+        if self._schema.float_outcomes:
+            restore(values, values["custom_data"], self._schema.float_outcomes)
         return values
 
     def values_of(self, bound: Mapping[str, object], attributes: Iterable[str]) -> dict[str, Any]:
@@ -190,124 +170,21 @@ class Rows(Generic[ModelT_co]):
         return checksum([raw[i] if i not in self._json else sorted_json(raw[i]) for i in self._own])
 
     # ---- writing -----------------------------------------------------------------------------------------------
-    def bind_plain(self, params: Mapping[str, object]) -> tuple[Any, ...] | None:
-        """Return what `bind` would return of a set of plain values for all of the user's columns; else None."""
-        plain = self._plain
-        if plain is None or len(params) != len(plain):
-            return None
-        bound = []
-        try:
-            for key, usual, check in plain:
-                value = params[key]
-                if type(value) is not usual or not check(value):
-                    return None
-                bound.append(value)
-        except KeyError:
-            return None
-        return tuple(bound)
-
-    def bind(self, values: Mapping[str, object], name: str) -> dict[str, Any]:
-        """Return the values of the user's columns as the driver stores them, defaults included.
-
-        Parameters
-        ----------
-        values
-            As `Schema.fit` returns them.
-        name
-            Of the model, for the message.
-
-        Raises
-        ------
-        ParameterError
-            If the driver cannot store one of them.
-        """
-        bound: dict[str, Any] = {}
-        so_far = {self._columns[key].name: value for key, value in values.items()}  # what a default may ask for
-        for key, field in self._schema.fields.items():
-            column, where = field.column, f"{name}.{key}"
-            if key in values:
-                bound[column.name] = self._bound(column, values[key], where)
-                self._check_back(column, bound[column.name], values[key], where)
-            elif column.name in self._made_here:
-                default = so_far[column.name] = _default(column, so_far)
-                bound[column.name] = self._bound(column, field.take(default, name), where)
-            elif column.default is not None or column.server_default is not None or field.generated:
-                continue  # the database makes it
-            else:
-                bound[column.name] = None
-            if not column.nullable and bound[column.name] is None:
-                raise ParameterError(f"{where} would be NULL, which its column does not allow; nothing was run")
-        return bound
-
-    def _check_back(self, column: sa.Column[Any], bound: Any, value: Any, where: str) -> None:
-        """Refuse a value that the column would not give back: its row would never match what was asked."""
-        back = self._back[column.name]
-        if back is None and bound == value and type(bound) is type(value):
-            return  # most values
-        try:
-            got = back(bound) if back else bound
-            if same(got, value) or (
-                not isinstance(value, float | Decimal) and self._bound(column, got, where) == bound
-            ):
-                return
-        except ParameterError:
-            raise
-        except Exception as error:
-            raise ParameterError(f"{where} cannot hold {value!r:.80}: it cannot be read back ({error})") from error
-        raise ParameterError(
-            f"{where} cannot hold {value!r:.80}: it would come back as {got!r:.80}; round it, or give the column "
-            "a type with more digits, or text"
-        )
-
-    def must_be_tried(self, columns: tuple[str, ...], values: tuple[Any, ...]) -> bool:
+    def must_be_tried(self, columns: tuple[str, ...], values: tuple[object, ...]) -> bool:
         """Tell whether the table may refuse a row, or hold something else than what is inserted."""
         if self.is_constrained or not self._doubtful:
             return self.is_constrained
-        doubtful = self._doubtful
-        return any(
-            column in doubtful and value is not None and not doubtful[column][1](value)
-            for column, value in zip(columns, values, strict=True)
-        )
+        return self.binding.may_change(columns, values)
 
     def altered(self, connection: Connection, values: Mapping[str, object]) -> str | None:
         """Return a column that does not hold what the transaction has just inserted into it; None if there is none."""
         raw = self.read_within(connection, str(values["id"])) if self._doubtful else None
         if raw is None:
             return None
-        for name, (place, _) in self._doubtful.items():
+        for name, place in self._doubtful.items():
             if name in values and canonical(raw[place]) != canonical(values[name]):
                 return name
         return None
-
-    def shared(self, columns: tuple[str, ...]) -> tuple[str, ...]:
-        """Return the one copy of some names: a million sets that are to be run hold it once."""
-        return self._shared.setdefault(columns, columns)
-
-    def _bound(self, column: sa.Column[Any], value: Any, where: str) -> Any:
-        process = self._bind[column.name]
-        if process is None and type(value) in _AS_IS:
-            return value
-        try:
-            result = process(value) if process else value
-        except Exception as error:
-            raise ParameterError(f"{where} cannot hold {value!r:.80}: {error}") from error
-        if isinstance(result, bytearray | memoryview):
-            result = bytes(result)
-        refusal = self._database.dialect.refuses(result)
-        if refusal is not None:
-            raise ParameterError(f"{where} cannot hold {value!r:.80}: {refusal}")
-        if not isinstance(result, self._database.dialect.bindable) or (
-            isinstance(result, int) and not -(2**63) <= result < 2**63
-        ):
-            raise ParameterError(
-                f"{where} cannot hold {value!r:.80}: the database has no values of type {type(result).__name__}; "
-                "pass a number or text, or give the column a type that converts it"
-            )
-        return result
-
-    def bound(self, key: str, value: Any) -> Any:
-        """Return a value of one of the user's columns as the driver stores it."""
-        return self._bound(self._columns[key], value, key)
 
     def upsert(self, connection: Connection, values: Mapping[str, object]) -> None:
         """Insert or overwrite a row, given by column name as the driver stores it."""
@@ -383,34 +260,9 @@ def _reader(database: Database, statement: Statement) -> Callable[[str], Raw | N
     return read
 
 
-def _itself(value: Any) -> Any:
-    return value
-
-
 def _is_given(schema: Schema, column: sa.Column[Any]) -> bool:
     """Tell whether a column of the user's is written by us, not made by the database."""
     field = schema.fields.get(schema.attributes.get(column.name, ""))
-    default: Any = column.default
-    made = column.server_default is not None or (default is not None and not _is_made_here(column))
+    default: object = column.default
+    made = column.server_default is not None or (default is not None and not is_made_here(column))
     return field is not None and not (made or field.generated)
-
-
-def _is_made_here(column: sa.Column[Any]) -> bool:
-    """Tell whether a column has a default that Python makes."""
-    default: Any = column.default
-    return default is not None and not (default.is_clause_element or default.is_sequence)
-
-
-class _Context:
-    """What a column default that takes a context may ask for."""
-
-    def __init__(self, values: Mapping[str, object]) -> None:
-        self.current_parameters = dict(values)
-
-    def get_current_parameters(self, isolate_multiinsert_groups: bool = True) -> dict[str, Any]:
-        return self.current_parameters
-
-
-def _default(column: sa.Column[Any], values: Mapping[str, object]) -> Any:
-    default: Any = column.default
-    return default.arg(_Context(values)) if default.is_callable else default.arg

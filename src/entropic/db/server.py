@@ -15,7 +15,10 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from sqlalchemy.engine.interfaces import DBAPIConnection
+
 from entropic.db.connection import Connection, T
+from entropic.db.dialects.portable import Dialect
 from entropic.errors import DatabaseBusy
 
 log = logging.getLogger("entropic")
@@ -76,38 +79,44 @@ class Patience:
 
 
 class ServerConnection(Connection):
-    """A driver connection of one thread to a server, made when it is needed and closed soon after."""
+    """A driver connection of one thread to a server, made when it is needed and closed soon after.
+
+    There is a `_cursor` only while nothing is under way: without one, the next use ends the session that is there, and
+    makes another. So wherever interrupts come, however many, no answer is taken for that to another question, and no
+    session keeps a lock: `tests/servers/test_interrupted_sessions.py`.
+    """
 
     def __init__(self, database: Any, outer: Connection | None = None) -> None:
         super().__init__(database, outer)
         self._dialect = database.dialect
+        self._closing: Any = None  # closes what is open with the last reference to this
         self._had: set[str] = set()  # the statements that this connection has run
         self._to_begin = False  # a transaction begins with its first statement, in the same round trip
         self._used = 0.0
 
     # ---- statements --------------------------------------------------------------------------------------------
-    def execute(self, sql: str, values: Sequence[Any] = ()) -> Any:
+    def execute(self, sql: str, values: Sequence[object] = ()) -> Any:
         """Run one statement on the kept cursor and return the cursor; read it to its end before the next."""
         cursor = self._cursor or self._connect()
         begin, self._to_begin = self._to_begin, False
-        self._do(lambda: self._dialect.execute(cursor, sql, values, begin, sql in self._had))
+        self._do(cursor, lambda: self._dialect.execute(cursor, sql, values, begin, sql in self._had))
         self._had.add(sql)
         return cursor
 
-    def execute_many(self, sql: str, values: Sequence[Sequence[Any]]) -> int:
+    def execute_many(self, sql: str, values: Sequence[Sequence[object]]) -> int:
         """Run one statement for each of many sets of values, inside a transaction; return how many rows it changed."""
         cursor = self._cursor or self._connect()
         begin, self._to_begin = self._to_begin, False
         if begin:
-            self._do(lambda: cursor.execute(self._dialect.begin))
-        changed: int = self._do(lambda: self._dialect.execute_many(cursor, sql, values))
+            self._do(cursor, lambda: cursor.execute(self._dialect.begin))
+        changed: int = self._do(cursor, lambda: self._dialect.execute_many(cursor, sql, values))
         return changed
 
-    def fetch(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
+    def fetch(self, sql: str, values: Sequence[object] = ()) -> list[object]:
         """Run one query and return all its rows."""
         return self._whole(lambda: self.execute(sql, values).fetchall())
 
-    def change(self, sql: str, values: Sequence[Any] = ()) -> int:
+    def change(self, sql: str, values: Sequence[object] = ()) -> int:
         """Run one statement as a transaction of its own; return how many rows it changed."""
         if self._outer is not None:
             self.refuse_inside()
@@ -142,15 +151,16 @@ class ServerConnection(Connection):
                 patience = patience or Patience(self._database, self._database.wait)
                 patience.after(trouble)
 
-    def _do(self, act: Callable[[], T]) -> T:
+    def _do(self, cursor: Any, act: Callable[[], T]) -> T:
         """Ask the driver, and say what its errors mean."""
+        self._cursor = None  # until all of the answer has been read
         before = sys.exception()
         try:
             result = act()
         except BaseException as error:
             interrupt = _interrupt_in(error, before)
             if interrupt is not None or not isinstance(error, self._error):
-                self.close()  # nobody knows how much of an answer has been read
+                self.close()
                 if interrupt is not None and interrupt is not error:
                     raise interrupt from None
                 raise
@@ -158,6 +168,7 @@ class ServerConnection(Connection):
             if trouble == "lost":
                 self.close()
                 raise Lost(str(error)) from error
+            self._cursor = cursor
             if trouble == "busy":
                 raise self._database.locked() from error
             if trouble == "again":
@@ -165,6 +176,7 @@ class ServerConnection(Connection):
             self._explain(error)
             raise
         self._used = time.monotonic()
+        self._cursor = cursor
         return result
 
     # ---- transactions ------------------------------------------------------------------------------------------
@@ -179,22 +191,24 @@ class ServerConnection(Connection):
 
     def _commit(self) -> None:
         if not self._to_begin:
-            if self._raw is None:
-                raise Lost("the connection was closed before the transaction ended")
-            self.execute("COMMIT")
+            self.execute("COMMIT")  # which finds it lost if it was closed meanwhile
 
     def _rollback(self) -> None:
-        if not self._to_begin and self._raw is not None:
-            try:
-                self._cursor.execute("ROLLBACK")
-            except self._error:  # it ends with its connection
+        if self._to_begin:
+            return
+        cursor, self._cursor = self._cursor, None
+        try:
+            if cursor is not None:
+                cursor.execute("ROLLBACK")
+                self._cursor = cursor
+        except self._error:
+            pass  # it ends with its connection
+        finally:
+            if self._cursor is None:
                 self.close()
-            except BaseException:  # as in `_do`: what comes next must not read the answer to this
-                self.close()
-                raise
 
     def _abort(self) -> None:
-        self.close()  # nobody knows how much of an answer has been read
+        self.close()
         self._end()
 
     def _end(self) -> None:
@@ -203,25 +217,34 @@ class ServerConnection(Connection):
 
     # ---- the driver --------------------------------------------------------------------------------------------
     def _connect(self) -> Any:
+        self.close()  # one that an interrupt has left
         if self.in_transaction and not self._to_begin:
             raise Lost("the connection broke in the middle of a transaction")
-        pooled, raw = self._database.connect()
-        # Not __del__: with a store that is collected in a cycle, the driver's own may come first, and complain.
-        self._closing = weakref.finalize(self, _close, raw)
-        self._pooled, self._raw, self._cursor, self._used = pooled, raw, raw.cursor(), time.monotonic()
-        self._had.clear()
-        keeper.watch(self)
-        return self._cursor
+        self._pooled, self._raw = self._database.connect()
+        try:
+            # Not __del__: with a store that is collected in a cycle, the driver's own may come first, and complain.
+            self._closing = weakref.finalize(self, _close, self._dialect, self._raw)
+            self._used = time.monotonic()
+            self._had.clear()
+            keeper.watch(self)
+            cursor = self._cursor = self._raw.cursor()
+        except BaseException:
+            self.close()
+            raise
+        return cursor
 
     def close(self) -> None:
-        """Close it; the next statement opens it again."""
-        raw, self._pooled, self._raw, self._cursor = self._raw, None, None, None
-        if raw is not None:
-            self._closing()
+        """Close it; the next statement opens it again. If this is interrupted, the next use or `rest` does it again."""
+        self._cursor = None
+        if self._raw is not None:  # and stays it until it is closed
+            _close(self._dialect, self._raw)
+            if self._closing is not None:
+                self._closing.detach()
+            self._pooled = self._raw = None
 
     def abandon(self) -> None:
         """Refuse all further use, after a fork; the session is the parent's, and does not end with this process."""
-        if self._raw is not None:
+        if self._raw is not None and self._closing is not None:
             self._closing.detach()
         super().abandon()
 
@@ -244,7 +267,7 @@ class ServerConnection(Connection):
 def _interrupt_in(error: BaseException | None, before: BaseException | None) -> BaseException | None:
     """Return the interrupt that an error is or that led to it: a driver's tidying may fail, and hide a Ctrl-C.
 
-    What was being handled before the driver was asked is no part of it (`tests/servers/test_connections.py`).
+    What was being handled before the driver was asked is not part of it (`tests/servers/test_connections.py`).
     """
     while error is not None and error is not before:
         if not isinstance(error, Exception):
@@ -253,9 +276,9 @@ def _interrupt_in(error: BaseException | None, before: BaseException | None) -> 
     return None
 
 
-def _close(raw: Any) -> None:
+def _close(dialect: Dialect, raw: DBAPIConnection) -> None:
     try:
-        raw.close()
+        dialect.end(raw)
     except Exception as error:  # noqa: BLE001  (it may be broken already)
         log.debug("closing a connection: %s", error)
 

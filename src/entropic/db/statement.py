@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from entropic.db.engine import Database
 
 
-def fixed(text: str) -> Any:
+def fixed(text: str) -> object:
     """Return a text as part of a statement, where it can be written without quoting: one value less to bind."""
     return sa.literal_column(f"'{text}'", sa.String) if re.fullmatch(r"\w+", text, re.ASCII) else sa.literal(text)
 
@@ -30,11 +30,11 @@ class Statement:
         self._names: tuple[str, ...] = tuple(compiled.positiontup or ())
         self._fixed = {name: value for name, value in compiled.params.items() if value is not None}
 
-    def values(self, given: Mapping[str, object]) -> tuple[Any, ...]:
+    def values(self, given: Mapping[str, object]) -> tuple[object, ...]:
         """Return the values in the order of the text; constants of the statement need not be given."""
         return tuple(map({**self._fixed, **given}.__getitem__, self._names))
 
-    def taking(self, *names: str) -> Callable[..., tuple[Any, ...]]:
+    def taking(self, *names: str) -> Callable[..., tuple[object, ...]]:
         """Return the function that takes the values of these names, in this order: faster, for the hot paths."""
         constants = [name for name in self._names if name not in names]
         fixed = tuple(self._fixed[name] for name in constants)
@@ -62,7 +62,7 @@ class ByKeys:
 
     def __init__(self, database: "Database", query: Any, column: Any) -> None:
         self._database, self._query, self._column = database, query, column
-        self._made: dict[int, tuple[str, Callable[[list[str]], tuple[Any, ...]]]] = {}
+        self._made: dict[int, tuple[str, Callable[[list[str]], tuple[object, ...]]]] = {}
 
     def fetch(self, keys: Iterable[str], within: "Connection | None" = None) -> Iterator[Any]:
         """Return the rows of those keys that have one, in any order; perhaps within a transaction."""
@@ -76,7 +76,7 @@ class ByKeys:
             else:
                 yield from self._database.connection().fetch(sql, values(some))
 
-    def _make(self, count: int) -> tuple[str, Callable[[list[str]], tuple[Any, ...]]]:
+    def _make(self, count: int) -> tuple[str, Callable[[list[str]], tuple[object, ...]]]:
         condition, named = self._database.dialect.one_of(self._column, count)
         statement = Statement(self._query.where(condition), self._database.sql)
         names = list(named(list(map(str, range(count)))))

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from entropic.db.dialects.portable import Dialect
 from entropic.errors import ModelError
+from entropic.params.outcomes import is_outcome
 
 SCHEMA_VERSION = 1
 
@@ -42,7 +43,16 @@ models = sa.Table(
     sqlite_with_rowid=False,
 )
 
-# By id first: ids are hashes, so the table can be partitioned by prefix, and all models' claims of one id lie together.
+outcomes = sa.Table(
+    "entropic_outcomes",
+    metadata,
+    sa.Column("model", _NAME, primary_key=True, comment="name of the user's table"),
+    sa.Column("name", _NAME, primary_key=True, comment="of the column"),
+    sa.Column("code", _WHO, comment="fingerprint of the function that computes it; NULL: it is returned by runs"),
+    sqlite_with_rowid=False,
+)
+
+# By id first: ids are hashes, so the table can be partitioned by prefix; all models' claims of one id are adjacent.
 ledger = sa.Table(
     "entropic_ledger",
     metadata,
@@ -55,11 +65,11 @@ ledger = sa.Table(
     sa.Column("lease_until", sa.Float, comment="seen from another machine, the owner is dead after this"),
     sa.Column("waits_for", sa.String, comment="model and id that the running call needs first"),
     sa.Column("path", _WHO, comment="the place of this key's results, below results_dir"),
-    sa.Column("published", _WHO, comment="the attempt whose result lies at path"),
+    sa.Column("published", _WHO, comment="the attempt whose result is at path"),
     sa.Column("size", sa.BigInteger, comment="bytes of the result file that the row points to"),
     sa.Column("mtime_ns", sa.BigInteger),
     sa.Column("extra", sa.Boolean, comment="whether the runner left more files than its result"),
-    sa.Column("registered", sa.String, comment="where the registered file lies, if the row was registered"),
+    sa.Column("registered", sa.String, comment="where the registered file is, if the row was registered"),
     sa.Column("checksum", sa.BigInteger, comment="of the user's columns, as they were published"),
     sa.Column("failure", sa.JSON(none_as_null=True), comment="the newest attempt's, if it failed"),
     sqlite_with_rowid=False,
@@ -95,6 +105,33 @@ def create_tables(
             tables.create_all(connection, [table for table in lacking if table.metadata is tables])
 
 
+def add_outcomes(connection: sa.Connection, table: sa.Table, dialect: Dialect) -> None:
+    """Add the outcome columns that a table does not have yet, while other processes that would do the same wait."""
+    if not _lacking_outcomes(connection, table):
+        return
+    connection.rollback()
+    with dialect.exclusively(connection), warnings.catch_warnings():
+        warnings.simplefilter("ignore", sa.exc.SAWarning)
+        for column in _lacking_outcomes(connection, table):
+            kind: Any = column.type.dialect_impl(connection.dialect)
+            if isinstance(kind, sa.Enum) and hasattr(kind, "create"):  # PostgreSQL's, which has a name of its own
+                kind.create(connection, checkfirst=True)
+            where = connection.dialect.identifier_preparer.format_table(table)
+            column_is = sa.schema.CreateColumn(column).compile(dialect=connection.dialect)
+            connection.exec_driver_sql(f"ALTER TABLE {where} ADD COLUMN {column_is}")
+            for index in table.indexes:
+                if column.name in index.columns:
+                    connection.execute(sa.schema.CreateIndex(index))
+
+
+def _lacking_outcomes(connection: sa.Connection, table: sa.Table) -> list[sa.Column[Any]]:
+    wanted = [column for column in table.c if is_outcome(column)]
+    if not wanted:
+        return []
+    found = {column["name"] for column in sa.inspect(connection).get_columns(table.name, schema=table.schema)}
+    return [column for column in wanted if column.name not in found]
+
+
 def check_width(table: sa.Table, model: str, dialect: Dialect) -> None:
     """Refuse a table with more columns than a database takes, or a store can read.
 
@@ -122,12 +159,12 @@ def can_be_made(table: sa.Table, connection: sa.Connection, dialect: Dialect) ->
     return len(table.c) <= dialect.columns
 
 
-def check_columns(connection: sa.Connection, table: sa.Table, model: str) -> dict[str, Any]:
+def check_columns(connection: sa.Connection, table: sa.Table, model: str) -> dict[str, object]:
     """Compare the table in the database with the model: an insert must not fail after hours of computing.
 
     Returns
     -------
-    dict[str, Any]
+    dict[str, object]
         The types of the columns as they are in the database, by name.
 
     Raises
@@ -137,6 +174,11 @@ def check_columns(connection: sa.Connection, table: sa.Table, model: str) -> dic
     """
     found = {column["name"]: column for column in sa.inspect(connection).get_columns(table.name, schema=table.schema)}
     lacking = [name for name in table.c.keys() if name not in found]  # noqa: SIM118  (not a dict)
+    if lacking and all(is_outcome(table.c[name]) for name in lacking):
+        raise ModelError(
+            f"the table {table.name!r} does not have {', '.join(map(repr, lacking))} yet, which {model} has now; the "
+            "next process that opens the store to write (a sweep, say) adds the column"
+        )
     if lacking:
         raise ModelError(
             f"the table {table.name!r} was made without {', '.join(map(repr, lacking))}, which {model} has now; add "

@@ -20,7 +20,7 @@ class Outcome:
     Attributes
     ----------
     finished
-        The sidecar of the attempt, which lies on the disk; None if the attempt was not finished.
+        The sidecar of the attempt, which is on the disk; None if the attempt was not finished.
     reason
         Why not, as a sentence for the log.
     failure, error

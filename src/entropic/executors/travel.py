@@ -117,7 +117,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
         self._sources: dict[str, str] = {}
         self._globals: list[dict[str, Any]] = []
 
-    def reducer_override(self, obj: Any) -> Any:
+    def reducer_override(self, obj: Any) -> object:
         if isinstance(obj, types.CodeType):
             return self._with_source(obj)
         if self._shared is not None and generators.is_generator(obj):
@@ -209,7 +209,7 @@ def _is_importable(model: type) -> bool:
         return False
 
 
-def _taken_apart(model: type[Base]) -> tuple[Any, ...]:
+def _taken_apart(model: type[Base]) -> tuple[object, ...]:
     """Return what pickle takes: the class without its methods first, since these may refer to it."""
     mapper: Any = sa.inspect(model)
     name = _names.setdefault(model, uuid.uuid4().hex)
@@ -229,7 +229,7 @@ def _together(
     name: str,
     title: str,
     bases: tuple[type, ...],
-    about: Mapping[str, Any],
+    about: Mapping[str, object],
     table: sa.Table,
     attributes: Mapping[str, str],
 ) -> type[Base]:
@@ -246,11 +246,11 @@ def _together(
     return model
 
 
-def _complete(model: type[Base], own: Mapping[str, Any]) -> None:
+def _complete(model: type[Base], own: Mapping[str, object]) -> None:
     for key, value in own.items():
         if key not in vars(model):  # it has come before, or is at home
             setattr(model, key, value)
 
 
-def _with_context(default: Any) -> Any:
+def _with_context(default: Any) -> object:
     return lambda context: default()

@@ -44,6 +44,9 @@ THREADS = (
     "VECLIB_MAXIMUM_THREADS",
 )
 GRACE = 5.0  # s for an idle worker to end by itself
+# Processes that have not been seen to end. With a stream that is forgotten in a cycle, the collector would else begin
+# with their pipes, and complain: `test_a_stream_that_is_forgotten_in_a_cycle_is_closed`.
+_living: set[Any] = set()
 
 
 class Workers:
@@ -102,7 +105,7 @@ class Workers:
             for one in ended:
                 yield bundles.seen(one)
             if any(one.failure for one in ended):  # then nothing new may be meant to begin
-                yield from (one for worker in busy for one in _unbegun(worker.withdraw()))
+                yield from (one for worker in busy for one in _unbegun(worker.recall()))
 
     def _free(self) -> "_Worker":
         """Return a worker that has nothing to do: a new one, if all are busy."""
@@ -130,7 +133,7 @@ class Workers:
                 if not worker.pipe.poll():  # it may have said something since
                     yield from self._end(worker)
             elif worker.began and time.monotonic() - worker.began > 2 * BUNDLE_SECONDS:
-                yield from _unbegun(worker.withdraw())  # a long run after all: others may run what waits behind it
+                yield from _unbegun(worker.recall())  # a long run after all: others may run what waits behind it
 
     def _hear(self, worker: "_Worker") -> Iterator[Outcome]:
         """Take in what a worker says, or that it says no more."""
@@ -155,7 +158,7 @@ class Workers:
 
     def _bury(self, worker: "_Worker") -> Iterator[Outcome]:
         """Say what killed a worker, and a run with it."""
-        unbegun = worker.withdraw()
+        unbegun = worker.recall()
         worker.gone(time.monotonic() + 1.0)  # it may be on its way out: its own exit code is the one to tell
         code = self._remove(worker)
         if worker.began is None or not worker.tasks:
@@ -167,12 +170,12 @@ class Workers:
 
     def _end(self, worker: "_Worker") -> Iterator[Outcome]:
         """End a run that takes too long, and its process with it."""
-        unbegun, code = worker.withdraw(), self._remove(worker)
+        unbegun, code = worker.recall(), self._remove(worker)
         message = f"the run took longer than timeout={self._timeout:g} s and was ended"
         return _rest(worker, unbegun, code, RunTimeout, message)
 
     def _remove(self, worker: "_Worker") -> int:
-        """End a worker, whose unbegun tasks were withdrawn before; return its exit code."""
+        """End a worker, whose unbegun tasks were recalled before; return its exit code."""
         code = worker.kill()
         self._workers.remove(worker)
         self._released(worker)
@@ -217,6 +220,7 @@ class _Guardian:
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, bufsize=0, start_new_session=True
         )
+        _living.add(self._process)
         for worker in workers:
             self._say(f"+{worker.pid}\n")
 
@@ -246,6 +250,7 @@ class _Guardian:
             assert self._process.stdin is not None
             self._process.stdin.close()
         self._process.returncode = 0  # nor is it a child's to wait for
+        _living.discard(self._process)
 
 
 _guardians: "weakref.WeakSet[_Guardian]" = weakref.WeakSet()
@@ -285,6 +290,7 @@ class _Worker:
                 start_new_session=True,  # Ctrl-C is for this process, and what the run has started ends with it
                 env={**dict.fromkeys(THREADS, threads), **os.environ},
             )
+        _living.add(self._process)
         self.pid = self._process.pid
         self.tasks: deque[Task] = deque()
         self.at_work = False  # whether it has not said that it is done with its bundle
@@ -309,7 +315,7 @@ class _Worker:
         with contextlib.suppress(OSError):  # it has just died: the pipe says so
             self.pipe.send_bytes(packed(bundle))
 
-    def withdraw(self) -> list[Task]:
+    def recall(self) -> list[Task]:
         """Take back the tasks that it has not begun, and now will not begin."""
         if self._permit < 0:  # it has ended
             return []
@@ -353,6 +359,7 @@ class _Worker:
         """Return when it has ended."""
         try:
             self._process.wait(max(0.0, deadline - time.monotonic()))
+            _living.discard(self._process)
         except subprocess.TimeoutExpired:
             self.kill()
 
@@ -362,6 +369,7 @@ class _Worker:
         end_session(self.pid)  # what it has started goes with it
         self._close()
         ended = self._process.wait()
+        _living.discard(self._process)
         return ended if code is None else code
 
 
@@ -382,7 +390,7 @@ def _unbegun(tasks: Iterable[Task]) -> Iterator[Outcome]:
 def _rest(worker: _Worker, unbegun: list[Task], code: int, kind: type[RunFailed], message: str) -> Iterator[Outcome]:
     """Return what has become of the tasks of a worker that was ended: it ran the last of those that it had begun.
 
-    What it has run before it has told, or it lies on the disk.
+    What it ran before has been reported, or is on the disk.
     """
     while worker.tasks:
         task = worker.tasks.popleft()

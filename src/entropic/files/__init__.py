@@ -1,1 +1,1 @@
-"""The results folder: where things lie, how an attempt writes, how a result comes to its place."""
+"""The results folder: where things are, how an attempt writes, how a result comes to its place."""

@@ -4,6 +4,7 @@ This is all that a worker does, wherever it is: it needs the results folder, not
 """
 
 import atexit
+import contextlib
 import contextvars
 import copy
 import os
@@ -22,12 +23,15 @@ from entropic.files.place import move, remove, remove_tree
 from entropic.files.reserve import FULL, Reserve
 from entropic.files.sidecar import Sidecar
 from entropic.files.staging import Staging
+from entropic.params.fields import as_custom_data
 from entropic.params.model import now_as_text
+from entropic.params.outcomes import NOT_RECORDED, Outcomes
 from entropic.support import process
 from entropic.support.compact_json import compact
+from entropic.support.show import visible
 from entropic.support.signals import at_death
 
-Runner = Callable[[dict[str, Any]], None]
+Runner = Callable[[dict[str, object]], object]
 RETURNED = "entropic: the runner had returned; recording its result failed, and the result was discarded"
 LONG = 1.0  # seconds from which on a run may wait for its data to be on the disk, `fsync` or not
 MOST_ELSE = 16 * 1024  # bytes of a sidecar beside the custom data
@@ -59,9 +63,9 @@ class Task:
     path: str  # the place of its result, below `results_dir`; the name of the file while it is written, too
     published: str | None  # the attempt whose result it will replace
     extra: bool | None  # whether that one has extra files
-    params: dict[str, Any]
-    custom_data: dict[str, Any]
-    values: dict[str, Any]  # the user's columns, as the driver stores them
+    params: dict[str, object]
+    custom_data: dict[str, object]
+    values: dict[str, object]  # the user's columns, as the driver stores them
     fsync: bool
     inside: tuple[Inside, ...] = ()  # the runs around it
 
@@ -112,7 +116,7 @@ def workspace(staging: Staging) -> Workspace:
         found = _free[staging.root].pop()  # one step, so that no two threads get the same
     except (KeyError, IndexError):
         return _new_workspace(staging)
-    if os.path.isdir(found.path):
+    if os.access(f"{found.path}{os.sep}.", os.F_OK):  # a folder; sooner than `isdir`, since nothing is told of it
         return found
     found.close()
     forget(staging)
@@ -191,10 +195,11 @@ def run(task: Task, runner: Runner) -> Sidecar:
     space = workspace(task.staging)
     execution, returned = start(task, space), False
     try:
-        elapsed = execute(task, runner, f"{space.path}{os.sep}{task.path}")
+        done = execute(task, runner, f"{space.path}{os.sep}{task.path}")
         returned = True
+        done = make_room(task, space, done)
         extra = lift(task, space, execution)
-        finished = finish(task, describe(task, space, execution, elapsed, extra), space)
+        finished = finish(task, describe(task, space, execution, done, extra), space)
     except BaseException as error:
         if returned and isinstance(error, OSError) and not isinstance(error, ResultMissingError):
             note(error, RETURNED)
@@ -242,26 +247,77 @@ def start(task: Task, space: Workspace) -> str:
     return space.execution()
 
 
-def execute(task: Task, runner: Runner, target: str) -> float:
-    """Call the runner with a copy of the params; return how long it took, in seconds."""
+class Executed(NamedTuple):
+    """What is known of a run as soon as its runner has returned."""
+
+    elapsed: float  # seconds
+    outcomes: Outcomes | None  # None: the model has no such columns
+    custom_data: dict[str, Any]
+
+
+def execute(task: Task, runner: Runner, target: str) -> Executed:
+    """Call the runner with a copy of the params; return how long it took, and what it leaves beside its result."""
     params = copied(task.params)
-    params.update(id=task.id, result_file=target, custom_data=_copy(task.custom_data))
+    given = _copy(task.custom_data)
+    params.update(id=task.id, result_file=target, custom_data=given)
     around, forks = inside.get(), _forks
     try:  # an interrupt as soon as it is set would leave it set, and the next call for this key seem to be a circle
         inside.set((*task.inside, Inside(task.staging.root, task.model, task.id, task.attempt)))
         began = time.perf_counter()
-        runner(params)
+        returned = runner(params)
+        elapsed = time.perf_counter() - began
     finally:
         if _forks != forks:  # a child that the runner has forked, and that should have ended in there
             process.end_fork()
         inside.set(around)
-    return time.perf_counter() - began
+    left = params.get("custom_data")
+    custom_data = task.custom_data if left is given and not given and not task.custom_data else kept(task, left)
+    return Executed(elapsed, returned if isinstance(returned, Outcomes) else None, custom_data)
+
+
+def kept(task: Task, left: Any) -> dict[str, Any]:
+    """Return what is recorded of the custom data that a runner left: what is not JSON is named, and left out."""
+    if not isinstance(left, Mapping):
+        why = {"custom_data": f"the runner left a value of type {type(left).__qualname__} there, not a dict"}
+        return {**task.custom_data, NOT_RECORDED: why}
+    found: dict[str, Any] = {}
+    why = {}
+    for name, value in left.items():
+        try:
+            if not isinstance(name, str):
+                raise ParameterError(f"the key {name!r:.80} of custom_data is {type(name).__name__}, not text")
+            found.update(as_custom_data({name: value}))
+        except Exception as error:  # noqa: BLE001  (of a value's own methods, too: the run is not lost for it)
+            why[f"custom_data.{visible(str(name))}"] = visible(str(error))[:500]
+    return {**found, NOT_RECORDED: why} if why else found
+
+
+def make_room(task: Task, space: Workspace, done: Executed) -> Executed:
+    """Take the room on the disk that recording needs; where there is none, less is recorded, and that is said."""
+    if done.custom_data is task.custom_data and done.outcomes is None:
+        return done
+    more = len(compact(done.custom_data)) + (0 if done.outcomes is None else _size_of(done.outcomes))
+    if more + MOST_ELSE <= space.reserve.size:
+        return done
+    try:
+        space.reserve.grow(more + MOST_ELSE)
+        return done
+    except OSError as error:
+        why = f"there was no room on the disk for it ({error.strerror})"
+        with contextlib.suppress(OSError):
+            space.reserve.grow(space.reserve.size)  # what it had
+        outcomes = None if done.outcomes is None else Outcomes({}, dict.fromkeys(done.outcomes.values, why))
+        return Executed(done.elapsed, outcomes, {**task.custom_data, NOT_RECORDED: {"custom_data": why}})
+
+
+def _size_of(outcomes: Outcomes) -> int:
+    return len(compact(sidecars.packed(outcomes.values))) + len(compact(outcomes.missing))
 
 
 _IMMUTABLE = {int, float, str, bool, type(None)}
 
 
-def copied(params: Mapping[str, object]) -> dict[str, Any]:
+def copied(params: Mapping[str, object]) -> dict[str, object]:
     """Return params that nobody else can change.
 
     Raises
@@ -274,7 +330,7 @@ def copied(params: Mapping[str, object]) -> dict[str, Any]:
     return {name: value if type(value) in _IMMUTABLE else _copy_of(name, value) for name, value in params.items()}
 
 
-def _copy_of(name: str, value: Any) -> Any:
+def _copy_of(name: str, value: Any) -> object:
     try:
         return _copy(value)
     except Exception as error:
@@ -284,7 +340,7 @@ def _copy_of(name: str, value: Any) -> Any:
         ) from error
 
 
-def _copy(value: Any) -> Any:
+def _copy(value: Any) -> object:
     kind = type(value)
     if kind is dict or kind is list:
         return copy.deepcopy(value) if value else kind()  # not asked of other types: an array has no truth value
@@ -303,7 +359,7 @@ def lift(task: Task, space: Workspace, execution: str) -> bool:
     staging, stem = task.staging, f"{task.key}.{task.attempt}.{execution}"
     try:
         source, target = f"{space.path}{os.sep}{task.path}", staging.inside(stem + staging.suffix)
-        space.reserve.with_room(lambda: move(source, target))
+        space.reserve.with_room(move, source, target)
     except FileNotFoundError:
         left = ", ".join(sorted(os.listdir(space.path))) if os.path.isdir(space.path) else ""
         raise ResultMissingError(
@@ -312,7 +368,7 @@ def lift(task: Task, space: Workspace, execution: str) -> bool:
         ) from None
     extra = bool(os.listdir(space.path))
     if extra:
-        space.reserve.with_room(lambda: move(space.path, staging.inside(stem + ".files")))
+        space.reserve.with_room(move, space.path, staging.inside(stem + ".files"))
         try:
             os.mkdir(space.path)
         except OSError as error:
@@ -322,7 +378,7 @@ def lift(task: Task, space: Workspace, execution: str) -> bool:
     return extra
 
 
-def describe(task: Task, space: Workspace, execution: str, elapsed: float, extra: bool) -> Sidecar:
+def describe(task: Task, space: Workspace, execution: str, done: Executed, extra: bool) -> Sidecar:
     """Return the sidecar of what was lifted; make its slot, if it will replace a folder or a file by a folder.
 
     Raises
@@ -331,8 +387,10 @@ def describe(task: Task, space: Workspace, execution: str, elapsed: float, extra
         If the result is a link that leads nowhere.
     """
     path = task.staging.inside(f"{task.key}.{task.attempt}.{execution}{task.staging.suffix}")
-    if task.fsync or elapsed >= LONG:
-        _wait_for_disk(task, [path, *([f"{path.removesuffix(task.staging.suffix)}.files"] if extra else [])], elapsed)
+    if task.fsync or done.elapsed >= LONG:
+        _wait_for_disk(
+            task, [path, *([f"{path.removesuffix(task.staging.suffix)}.files"] if extra else [])], done.elapsed
+        )
     found = measure(path)
     if found is None:
         raise ResultMissingError(f"the runner left a broken link as params['result_file'] ({task.path})")
@@ -348,7 +406,7 @@ def describe(task: Task, space: Workspace, execution: str, elapsed: float, extra
         attempt=task.attempt,
         owner=task.owner,
         values=task.values,
-        custom_data={"elapsed_seconds": round(elapsed, 6), **task.custom_data},
+        custom_data={"elapsed_seconds": round(done.elapsed, 6), **done.custom_data},
         created_at=now_as_text(),
         execution=execution,
         suffix=task.staging.suffix,
@@ -357,6 +415,8 @@ def describe(task: Task, space: Workspace, execution: str, elapsed: float, extra
         folder=found.folder,
         slotted=slotted,
         extra=extra,
+        outcomes=None if done.outcomes is None else done.outcomes.values,
+        missing=None if done.outcomes is None else done.outcomes.missing,
     )
 
 

@@ -52,12 +52,12 @@ def place(staging: Staging, sidecar: Sidecar, where: str, first: bool) -> bool:
     where
         The name below `results_dir`.
     first
-        Whether nothing of ours lies there yet: then an existing file is somebody else's.
+        Whether nothing of ours is there yet: then an existing file is somebody else's.
 
     Raises
     ------
     ForeignFileError
-        If a file that is not ours lies there.
+        If a file that is not ours is there.
     """
     source, target = staging.inside(sidecar.result), staging.path(where)
     try:
@@ -148,7 +148,7 @@ def clear(staging: Staging, slot: str, where: str, published: str | None, extra:
 
 
 def _old(staging: Staging, slot: str) -> str:
-    """Return where what goes into a slot lies.
+    """Return where what goes into a slot is.
 
     By its path, and not by a descriptor of the slot, which would still work once that is spent.
     """

@@ -52,10 +52,10 @@ class Reserve:
         _allocate(self.path, size + NAMES)
         self.size = size
 
-    def with_room(self, make: Callable[[], T]) -> T:
+    def with_room(self, make: Callable[..., T], *given: str) -> T:
         """Do something that may need a few blocks; on a full disk, give it that part of what is reserved."""
         try:
-            return make()
+            return make(*given)
         except OSError as error:
             if error.errno not in FULL:
                 raise
@@ -64,7 +64,7 @@ class Reserve:
                 os.truncate(self.path, self.size)
             except FileNotFoundError:
                 raise error from None
-            return make()
+            return make(*given)
 
     def make_folder(self, path: str) -> None:
         """Make a folder; on a full disk, of the one that is reserved."""
@@ -73,7 +73,7 @@ class Reserve:
         except OSError as error:
             if error.errno not in FULL:
                 raise
-            self.with_room(lambda: os.rename(self.path + _FOLDER, path))
+            self.with_room(os.rename, self.path + _FOLDER, path)
             self.spent = True
 
     def become(self, path: str, content: bytes, is_ours: bool) -> bool:

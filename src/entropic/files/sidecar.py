@@ -50,6 +50,8 @@ class Sidecar:
         Whether its publication moves an old result aside, into its slot.
     extra : bool
         Whether the runner left more files than its result.
+    outcomes, missing : dict or None
+        Of a model with outcome columns: plain values by name, and why others have none.
     """
 
     model: str
@@ -67,6 +69,8 @@ class Sidecar:
     folder: bool
     slotted: bool
     extra: bool
+    outcomes: dict[str, Any] | None = None
+    missing: dict[str, str] | None = None
 
     @property
     def result(self) -> str:
@@ -84,12 +88,17 @@ class Sidecar:
         return f"{self.key}.{self.attempt}.{self.execution}.files"
 
     def matches(self, found: Measure | None) -> bool:
-        """Tell whether what lies somewhere is this attempt's result."""
+        """Tell whether what is found somewhere is this attempt's result."""
         return found is not None and (found.size, found.mtime_ns) == (self.size, self.mtime_ns)
 
 
 _JSON = {str, int, float, bool, type(None), dict, list}
 _BOOL = {True: "true", False: "false"}
+# In a third of the time that it takes to encode a dict of all this. The names are ours, and need no quoting.
+_TEXT = (
+    f'{{"entropic":{VERSION},"model":%s,"id":%s,"key":"%s","attempt":"%s","owner":"%s","values":%s,"custom_data":%s,'
+    '"created_at":"%s","execution":"%s","suffix":%s,"size":%s,"mtime_ns":%s,"folder":%s,"slotted":%s,"extra":%s}\n'
+)
 
 
 def name(key: str, attempt: str) -> str:
@@ -123,16 +132,18 @@ def write(descriptor: int, sidecar: Sidecar, fsync: bool) -> None:
 def encode(sidecar: Sidecar) -> bytes:
     """Return the text of a sidecar."""
     values = sidecar.values
-    # In a third of the time that it takes to encode a dict of all this. The names are ours, and need no quoting.
-    return (
-        f'{{"entropic":{VERSION},"model":{_quoted(sidecar.model)},"id":{_quoted(sidecar.id)},"key":"{sidecar.key}",'
-        f'"attempt":"{sidecar.attempt}","owner":"{sidecar.owner}",'
-        f'"values":{compact(values if _JSON.issuperset(map(type, values.values())) else packed(values))},'
-        f'"custom_data":{compact(sidecar.custom_data)},"created_at":"{sidecar.created_at}",'
-        f'"execution":"{sidecar.execution}","suffix":{_quoted(sidecar.suffix)},"size":{sidecar.size},'
-        f'"mtime_ns":{sidecar.mtime_ns},"folder":{_BOOL[sidecar.folder]},"slotted":{_BOOL[sidecar.slotted]},'
-        f'"extra":{_BOOL[sidecar.extra]}}}\n'
-    ).encode()
+    text = _TEXT % (
+        *(_quoted(sidecar.model), _quoted(sidecar.id), sidecar.key, sidecar.attempt, sidecar.owner),
+        compact(values if _JSON.issuperset(map(type, values.values())) else packed(values)),
+        *(compact(sidecar.custom_data), sidecar.created_at, sidecar.execution, _quoted(sidecar.suffix)),
+        *(sidecar.size, sidecar.mtime_ns, _BOOL[sidecar.folder], _BOOL[sidecar.slotted], _BOOL[sidecar.extra]),
+    )
+    return text.encode() if sidecar.outcomes is None else _with_outcomes(text, sidecar)
+
+
+def _with_outcomes(text: str, sidecar: Sidecar) -> bytes:
+    said = f',"outcomes":{compact(packed(sidecar.outcomes or {}))},"missing":{compact(sidecar.missing)}}}\n'
+    return f"{text[:-2]}{said}".encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +161,7 @@ BROKEN = (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, Recu
 def decode(text: bytes) -> Sidecar | None:
     """Return what a sidecar says, which a worker of ours has sent; None if it is torn, or none that this version made.
 
-    What lies on the disk may be anybody's: `inspect` it.
+    What is on the disk may be anybody's: `inspect` it.
     """
     found = _decoded(text)
     return found if isinstance(found, Sidecar) else None
@@ -171,6 +182,8 @@ def _decoded(text: bytes) -> Sidecar | Unreadable | None:
         if type(version) is not int or version < 1:
             return Unreadable(f"its version is {version!r:.80}, which entropic does not write")
         fields["values"] = unpacked(fields["values"])
+        if fields.get("outcomes") is not None:
+            fields["outcomes"] = unpacked(fields["outcomes"])
         return Sidecar(**fields)
     except BROKEN as error:
         return Unreadable(f"entropic did not write it ({type(error).__name__}: {error!s:.200})")
@@ -257,7 +270,27 @@ _FIELDS: dict[str, Callable[[Sidecar, str, str], bool]] = {
         and not any(one.values.keys() & RESERVED)
         and all(map(names.is_text, one.values))
     ),
+    "outcomes": lambda one, *_: (
+        one.outcomes is None
+        or (
+            isinstance(one.outcomes, dict)
+            and all(map(names.is_text, one.outcomes))
+            and all(isinstance(value, (list, dict)) or _is_recordable(value) for value in one.outcomes.values())
+        )
+    ),
+    "missing": lambda one, *_: (
+        (one.missing is None) == (one.outcomes is None)
+        and (one.missing is None or (isinstance(one.missing, dict) and all(map(_is_said, one.missing.items()))))
+    ),
 }
+
+
+def _is_recordable(value: Any) -> bool:
+    return isinstance(value, int) or _is_storable(value)  # publication tells which column takes how large a number
+
+
+def _is_said(item: tuple[Any, Any]) -> bool:
+    return all(map(names.is_text, item))
 
 
 def exists(staging: Staging, key: str, attempt: str) -> bool:
@@ -283,7 +316,7 @@ def unpacked(values: dict[str, Any]) -> dict[str, Any]:
     return {name: _unpack(value) if isinstance(value, dict) else value for name, value in values.items()}
 
 
-def _pack(value: Any) -> Any:
+def _pack(value: Any) -> object:
     if isinstance(value, float) and not math.isfinite(value):
         return {"float": repr(value)}
     if isinstance(value, str | int | float | None):
@@ -291,16 +324,18 @@ def _pack(value: Any) -> Any:
     for kind, (name, pack, _) in _PACKED.items():
         if isinstance(value, kind):
             return {name: pack(value)}
+    if isinstance(value, list | dict):
+        return {"json": value}
     raise TypeError(f"{type(value).__name__} is not JSON")
 
 
-def _unpack(value: dict[str, Any]) -> Any:
+def _unpack(value: dict[str, Any]) -> object:
     ((name, text),) = value.items()
     return _UNPACK[name](text)
 
 
 # What drivers take beside JSON's types: the name of each, to text, and back. A datetime is a date, and comes first.
-_PACKED: dict[type, tuple[str, Callable[[Any], Any], Callable[[Any], Any]]] = {
+_PACKED: dict[type, tuple[str, Callable[[Any], object], Callable[[Any], object]]] = {
     bytes: ("base64", lambda value: base64.b64encode(value).decode(), base64.b64decode),
     datetime: ("datetime", datetime.isoformat, datetime.fromisoformat),
     date: ("date", date.isoformat, date.fromisoformat),
@@ -313,4 +348,4 @@ _PACKED: dict[type, tuple[str, Callable[[Any], Any], Callable[[Any], Any]]] = {
     Decimal: ("decimal", str, Decimal),
     UUID: ("uuid", str, UUID),
 }
-_UNPACK = {"float": float, **{name: unpack for name, _, unpack in _PACKED.values()}}
+_UNPACK = {"float": float, "json": lambda value: value, **{name: unpack for name, _, unpack in _PACKED.values()}}

@@ -1,4 +1,4 @@
-"""Where things lie: every name below `results_dir` is made, and read, here.
+"""Where things are: every name below `results_dir` is made, and read, here.
 
 ::
 
@@ -74,7 +74,7 @@ class Staging:
     Raises
     ------
     ReadOnlyError
-        If results lie in `results_dir`, and this user cannot write there.
+        If results are in `results_dir`, and this user cannot write there.
     StoreError
         If it cannot be used.
     """
@@ -101,7 +101,7 @@ class Staging:
             ) from error
 
     def check_root(self) -> None:
-        """Refuse to work in a folder that a link leads to: another one than the results lie in.
+        """Refuse to work in a folder that a link leads to: another one than the results are in.
 
         `results_dir` itself, and what is above it, may be links: those are the user's.
 
@@ -137,7 +137,7 @@ class Staging:
         return self._in_results + place
 
     def is_taken(self, place: str) -> bool:
-        """Tell whether anything lies at a place, be it a link that leads nowhere."""
+        """Tell whether anything is at a place, be it a link that leads nowhere."""
         return _exists(self.path(place))
 
     def extra(self, place: str, attempt: str) -> str:
@@ -159,14 +159,14 @@ class Staging:
         return os.path.relpath(real, folder) if Path(real).is_relative_to(folder) else path
 
     def results(self) -> list[str]:
-        """Return the names of all that lies in `results_dir`; of none, where that is not there to be looked at."""
+        """Return the names of all that is in `results_dir`; of none, where that is not there to be looked at."""
         try:
             return os.listdir(self.results_dir)
         except FileNotFoundError:
             return []
 
     def listing(self) -> Iterator[Found]:
-        """Return what lies in the staging folder and bears a name of ours."""
+        """Return what is in the staging folder and bears a name of ours."""
         try:
             names = os.listdir(self.root)
         except FileNotFoundError:  # nothing was ever run here, and it is only looked at

@@ -17,6 +17,7 @@ from sqlalchemy.util import memoized_property
 from entropic.errors import ModelError, ParameterError
 from entropic.params.fields import Field, unknown_key
 from entropic.params.keys import RESERVED
+from entropic.params.outcomes import Outcome, is_outcome
 from entropic.support.show import html_table, named, one_line
 
 _OURS = {"entropic": "reserved"}
@@ -191,9 +192,15 @@ class Schema:
         self.table: sa.Table = mapper.local_table  # type: ignore[assignment]  # _check has seen that it is one
         self.table_name = str.__str__(self.table.name)  # SQLAlchemy's own kind of text is slow to bind
         self.attributes = {attr.columns[0].name: attr.key for attr in mapper.column_attrs if self.is_column(attr)}
-        self.fields = {
-            key: Field(key, self.table.c[name]) for name, key in self.attributes.items() if key not in RESERVED
-        }
+        columns = {key: self.table.c[name] for name, key in self.attributes.items() if key not in RESERVED}
+        self.fields = {key: Field(key, column) for key, column in columns.items() if not is_outcome(column)}
+        self.outcomes = {key: Field(key, column) for key, column in columns.items() if is_outcome(column)}
+        self.asked_of_runs = tuple(Outcome(key, field.column.info["measure"]) for key, field in self.outcomes.items())
+        """The outcome columns, as they travel to where a run is."""
+        self.float_outcomes = [
+            key for key, field in self.outcomes.items() if isinstance(field.type, sa.Float | sa.Numeric)
+        ]
+        """Those whose values may not be finite."""
         self.required = [name for name, field in self.fields.items() if field.required]
 
     def is_column(self, attr: Any) -> bool:
@@ -244,6 +251,11 @@ class Schema:
         for name, value in params.items():
             if name in RESERVED:
                 continue
+            if name in self.outcomes:
+                raise ParameterError(
+                    f"params have the key {name!r}, which is an outcome of {self.name}: it is filled by what a run "
+                    "returns, and cannot be given; leave it out"
+                )
             if name not in self.fields:
                 raise ParameterError(f"params have the key {name!r}, but " + self._unknown(name))
             values[name] = self.fields[name].take(value, self.name)

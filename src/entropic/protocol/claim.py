@@ -1,27 +1,26 @@
 """The claim: lock, look, decide. Who wants a key learns here whether to run it, to wait, or to read its row again."""
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from entropic.db.claim import DELETING, FAILED, RUNNING, Claim
 from entropic.db.connection import Connection
 from entropic.db.raw import Raw, Recorded
-from entropic.errors import ForeignFileError, ParameterError, ResultMissingError, RunFailed, UnreadableError
+from entropic.errors import ForeignFileError, ResultMissingError, RunFailed, UnreadableError
 from entropic.files import sidecar as sidecars
 from entropic.files.attempt import Task, inside
 from entropic.files.measure import measure
 from entropic.files.sidecar import Sidecar, Unreadable
-from entropic.params.keys import RESERVED
-from entropic.params.model import Base, now_as_text
+from entropic.params.model import Base
 from entropic.protocol import publish
 from entropic.protocol.clear import finish_delete
 from entropic.protocol.context import StoreContext
-from entropic.protocol.request import Progress, Request
+from entropic.protocol.rehearse import rehearsal, rehearse
+from entropic.protocol.request import Progress, Request, without_reserved
 
 T = TypeVar("T")
-_RESERVED = frozenset(RESERVED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +97,9 @@ def tidy(context: StoreContext[Base], pending: Pending) -> None:
 
 def claim(context: StoreContext[Base], request: Request, owner: str, known: Progress) -> Task | Busy | None:
     """Claim a wanted key: its task, who is at it, or None if its row is to be read again."""
+    first = begin_first(context, context.database.connection(), request, owner, known)
+    if first is not None:
+        return first
 
     def act(connection: Connection, found: Claim | None, taken: set[str]) -> Task | Busy | None:
         return decide(context, connection, request, owner, known, found, taken)
@@ -217,7 +219,7 @@ def begin(
     ParameterError
         If the database would refuse their row.
     ForeignFileError
-        If files that are not ours lie at every place that the result could have.
+        If files that are not ours are at every place that the result could have.
     """
     if context.rows.must_be_tried(request.columns, request.values):
         with rehearsal(connection):
@@ -228,11 +230,15 @@ def begin(
     return _task(context, request, owner, attempt, place, old)
 
 
-def begin_first(context: StoreContext[Base], connection: Connection, request: Request, owner: str) -> Task | None:
+def begin_first(
+    context: StoreContext[Base], connection: Connection, request: Request, owner: str, known: Progress
+) -> Task | None:
     """Claim a key that was never claimed, in one statement, which needs no look: there can be no sidecar yet.
 
-    None if it was claimed before, or might be refused; then `claim` decides.
+    None if it was claimed before, or might be refused; then `settled` decides.
     """
+    if not known.is_new:
+        return None
     place = context.staging.place(request.id)
     if context.rows.must_be_tried(request.columns, request.values) or context.staging.is_taken(place):
         return None
@@ -275,66 +281,6 @@ def _task(
         fsync=context.fsync,
         inside=inside.get(),
     )
-
-
-def without_reserved(params: dict[str, Any]) -> dict[str, Any]:
-    """Return the params without the reserved keys: themselves, if there is none among them."""
-    if _RESERVED.isdisjoint(params):
-        return params
-    return {name: value for name, value in params.items() if name not in RESERVED}
-
-
-@contextlib.contextmanager
-def rehearsal(connection: Connection) -> Iterator[None]:
-    """Take back, within the transaction, what this block does."""
-    connection.execute("SAVEPOINT rehearsal")
-    try:
-        yield
-    except BaseException:
-        with contextlib.suppress(Exception):  # the whole transaction may be gone, and the first error is the one to see
-            _take_back(connection)
-        raise
-    _take_back(connection)
-
-
-def _take_back(connection: Connection) -> None:
-    connection.execute("ROLLBACK TO SAVEPOINT rehearsal")
-    connection.execute("RELEASE SAVEPOINT rehearsal")
-
-
-def row_of(context: StoreContext[Base], request: Request, result_file: str) -> dict[str, Any]:
-    """Return the whole row of a wanted key, made now, by column as the driver stores it."""
-    return {
-        "id": request.id,
-        "result_file": result_file,
-        "created_at": context.rows.created_at(now_as_text()),
-        "custom_data": context.rows.custom_data(request.custom_data),
-        **request.row(),
-    }
-
-
-def rehearse(context: StoreContext[Base], connection: Connection, request: Request) -> None:
-    """Insert the row, to be taken back: what the table refuses, or would change, is refused before the run.
-
-    Raises
-    ------
-    ParameterError
-        With what the database says, or the column that would not hold its value.
-    """
-    row = row_of(context, request, result_file="")
-    try:
-        context.rows.upsert(connection, row)
-    except context.database.refusals as error:
-        raise ParameterError(
-            f"the table of {context.schema.name} refuses {without_reserved(request.params)!r:.300}: {error}; "
-            "nothing was run"
-        ) from error
-    altered = context.rows.altered(connection, row)
-    if altered is not None:
-        raise ParameterError(
-            f"the column {altered!r} in the table of {context.schema.name} cannot hold {row[altered]!r:.80}: the "
-            "column would cut it off or round it; give it a type that holds the value. Nothing was run"
-        )
 
 
 def _free_place(context: StoreContext[Base], request: Request, taken: set[str]) -> str:

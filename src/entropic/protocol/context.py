@@ -6,6 +6,7 @@ from typing import Any, Generic, TypeVar
 
 from entropic.db.engine import Database
 from entropic.db.ledger import Ledger
+from entropic.db.outcomes import OutcomeColumns
 from entropic.db.raw import Raw
 from entropic.db.rows import Rows
 from entropic.errors import ReadOnlyError, UnguardedError
@@ -31,6 +32,7 @@ class StoreContext(Generic[ModelT_co]):
     database: Database
     ledger: Ledger
     rows: Rows[ModelT_co]
+    outcomes: OutcomeColumns
     staging: Staging
     lease_keeper: LeaseKeeper
     runner: Runner

@@ -146,7 +146,7 @@ def drop(context: StoreContext[Base], connection: Connection, found: Claim | Non
 def _removable(context: StoreContext[Base], raw: Raw) -> str | None:
     """Return the path of a file that the store did not make, if it is still the one that was recorded.
 
-    A row that is older than the ledger has nothing recorded: then the file must lie in the results folder itself,
+    A row that is older than the ledger has nothing recorded: then the file must be in the results folder itself,
     since its path is all that such a row says, and a database may be anybody's.
     """
     recorded = Recorded.of(raw)

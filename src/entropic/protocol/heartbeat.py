@@ -208,7 +208,9 @@ class Process:
     def forget(self) -> None:
         """Begin anew, with nothing to renew: in a forked child the attempts, and the process, are the parent's."""
         self._lock = threading.RLock()  # a signal handler that comes in the middle may run something, too
-        self._attempts: dict[str, tuple[tuple[Any, ...], str]] = {}  # what its statement takes, and owner, by attempt
+        self._attempts: dict[
+            str, tuple[tuple[object, ...], str]
+        ] = {}  # what its statement takes, and owner, by attempt
         if self._popen is not None:
             self._popen.stdin.close()  # the child's copy, or it would not be told of the parent's end
             self._popen.returncode = 0  # not ours to wait for
@@ -231,7 +233,7 @@ class Process:
             if self._attempts.pop(attempt, None) is not None and self._popen is not None:
                 self._say({"stop": attempt})
 
-    def _say(self, what: dict[str, Any]) -> bool:
+    def _say(self, what: dict[str, object]) -> bool:
         """Tell the process; False if it is gone: the next claim starts another, which is told of all of them."""
         try:
             text = json.dumps(what).encode() + b"\n"
@@ -239,6 +241,8 @@ class Process:
                 text = text[self._popen.stdin.write(text) :]
         except OSError as error:
             log.warning("the process that renews leases has ended: %s", error)
+            return False
+        except ValueError:  # the pipe is closed: the collector, which ends this store, has begun with it
             return False
         return True
 

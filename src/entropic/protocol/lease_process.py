@@ -20,7 +20,7 @@ def main() -> None:
     if told is None:
         return
     sys.path[:] = told["path"]
-    driver: Any = None
+    driver: object = None
     values: dict[str, Any] = {}
     due = time.monotonic() + told["every"]
     while True:
@@ -41,7 +41,7 @@ def main() -> None:
             renew(driver, told, list(values.values()))
 
 
-def renew(driver: Any, told: dict[str, Any], values: list[Any]) -> None:
+def renew(driver: Any, told: dict[str, Any], values: list[object]) -> None:
     """Renew all leases; what fails now may succeed at the next beat, and the parent meets the same trouble itself."""
     try:
         connection = driver.connect(**told["arguments"])

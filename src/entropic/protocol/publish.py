@@ -5,14 +5,13 @@ sidecar, from which the next caller does it again; each rename works once, so do
 """
 
 import logging
-import os
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NoReturn, Protocol
 
-from entropic.db.claim import DELETING, IDLE, RUNNING, Claim, generation
+from entropic.db.claim import RUNNING, Claim
 from entropic.db.connection import Connection
 from entropic.db.raw import Raw
 from entropic.errors import DatabaseBusy, PublishError, ResultMissingError, note
@@ -25,6 +24,8 @@ from entropic.files.patience import REMEMBERED, looks
 from entropic.files.sidecar import Sidecar
 from entropic.params.model import Base
 from entropic.protocol.context import StoreContext
+from entropic.protocol.outcomes import outcome_values
+from entropic.protocol.reclaim import reclaim
 from entropic.support.failure import record as record_of
 
 log = logging.getLogger("entropic")
@@ -124,65 +125,6 @@ def held_claim(context: StoreContext[Base], connection: Connection, sidecar: Sid
     return claim
 
 
-def reclaim(context: StoreContext[Base], sidecar: Sidecar, forced: bool = False) -> bool:
-    """Let a finished attempt whose claim was taken over have it back, if nothing has come of that: the first one wins.
-
-    Else two containers whose leases are too short would throw each other's results away, again and again. Nothing
-    may have been published or deleted since it was claimed. From here on it is a finished attempt like any other,
-    which anyone publishes.
-    """
-
-    def work(connection: Connection) -> bool:
-        claim, _ = context.ledger.lock(connection, sidecar.id)
-        if claim is None:
-            return False
-        if claim.attempt == sidecar.attempt and claim.state == RUNNING:
-            return True
-        if not _may_reclaim(context, claim, sidecar, forced):
-            return False
-        context.ledger.reclaim(connection, claim, sidecar.attempt, sidecar.owner)
-        return True
-
-    return context.database.transact(work)
-
-
-def is_wanted(context: StoreContext[Base], sidecar: Sidecar) -> bool:
-    """Tell, without a lock, whether a finished attempt of any model that does not hold its claim may have it back."""
-    claim = context.ledger.of(sidecar.model).find(sidecar.id)
-    return claim is not None and _may_reclaim(context, claim, sidecar, forced=False)
-
-
-def gave_way(context: StoreContext[Base], sidecar: Sidecar) -> bool:
-    """Tell whether a result counts in place of this one that is of an attempt from which this one had taken over."""
-    claim = context.ledger.find(sidecar.id)
-    return claim is not None and claim.published is not None and _is_before(claim.published, sidecar.attempt)
-
-
-def _is_before(one: str, other: str) -> bool:
-    """Tell whether of two attempts that compete for the same row one was claimed first."""
-    return generation(one) == generation(other) and one < other
-
-
-def _may_reclaim(context: StoreContext[Base], claim: Claim, sidecar: Sidecar, forced: bool) -> bool:
-    ours = generation(sidecar.attempt)
-    if claim.state == DELETING or claim.path is None or generation(claim.attempt) != ours:
-        return False
-    if claim.state == RUNNING and sidecars.read(context.staging, sidecar.key, claim.attempt) is not None:
-        return False  # that one lacks just its publication
-    found = sidecars.read(context.staging, sidecar.key, sidecar.attempt)
-    if found is None or found.execution != sidecar.execution:
-        return False  # ours was removed while it was torn
-    if not os.path.lexists(context.staging.inside(sidecar.result)):
-        return False  # it was placed, and is somebody else's to deal with now
-    if claim.published is None or generation(claim.published) != ours:
-        return True
-    # One that this had taken over from was first, and nothing has been claimed since.
-    replaces = forced and claim.state == IDLE and claim.published == claim.attempt
-    if not replaces or not _is_before(claim.published, sidecar.attempt):
-        return False
-    return not (sidecar.folder or os.path.isdir(context.staging.path(claim.path)))  # there is no slot for these
-
-
 def publish_locked(context: StoreContext[Base], connection: Connection, claim: Held, sidecar: Sidecar) -> Raw | None:
     """Do all of a publication but its COMMIT, under the lock on its claim; return the raw row, if it is known."""
     visible = sidecar.slotted and context.rows.exists(connection, sidecar.id) and _lies_at_place(context, claim)
@@ -229,18 +171,20 @@ def _result_of(context: StoreContext[Base], sidecar: Sidecar) -> tuple[Any, ...]
     return sidecar.id, sidecar.attempt, sidecar.size, sidecar.mtime_ns, sidecar.extra, checksum
 
 
-def _row_of(context: StoreContext[Base], claim: Held, sidecar: Sidecar) -> dict[str, Any]:
+def _row_of(context: StoreContext[Base], claim: Held, sidecar: Sidecar) -> dict[str, object]:
     """Return the row of a result, as the driver stores it."""
+    outcomes, custom_data = outcome_values(context, sidecar)
     return {
         "id": sidecar.id,
         "result_file": context.staging.path(claim.path or ""),
-        "created_at": context.rows.created_at(sidecar.created_at),
-        "custom_data": context.rows.custom_data(sidecar.custom_data),
+        "created_at": context.rows.binding.created_at(sidecar.created_at),
+        "custom_data": context.rows.binding.custom_data(custom_data),
         **sidecar.values,
+        **outcomes,
     }
 
 
-def _raw_of(context: StoreContext[Base], claim: Held, sidecar: Sidecar, row: dict[str, Any]) -> Raw | None:
+def _raw_of(context: StoreContext[Base], claim: Held, sidecar: Sidecar, row: dict[str, object]) -> Raw | None:
     return context.rows.written(row, sidecar.size, sidecar.mtime_ns, claim.path or "")
 
 
@@ -312,7 +256,7 @@ def discard_finished(context: StoreContext[Base], id: str) -> None:
 
 
 def _turns_up(context: StoreContext[Base], sidecar: Sidecar) -> bool:
-    """Tell whether a result that is neither in staging nor at its place lies there after all, and is seen late.
+    """Tell whether a result that is neither in staging nor at its place is there after all, and is seen late.
 
     Another host that died before its COMMIT may have placed it.
     """

@@ -17,8 +17,9 @@ from entropic.files.paths import refuses_path
 from entropic.files.staging import FOLDER
 from entropic.params.model import Base
 from entropic.protocol import run
-from entropic.protocol.claim import Busy, is_busy, row_of
+from entropic.protocol.claim import Busy, is_busy
 from entropic.protocol.context import ModelT, StoreContext
+from entropic.protocol.rehearse import row_of
 from entropic.protocol.request import Request
 from entropic.protocol.wait import act_when_free
 from entropic.support.process import Call

@@ -1,9 +1,12 @@
 """What a call wants, which never changes, and how far it has come with that."""
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from entropic.params.keys import RESERVED
 from entropic.protocol.lookup import Suspect
+
+_RESERVED = frozenset(RESERVED)
 
 
 class Request(NamedTuple):
@@ -18,12 +21,12 @@ class Request(NamedTuple):
     """
 
     id: str
-    params: dict[str, Any]
+    params: dict[str, object]
     columns: tuple[str, ...]
-    values: tuple[Any, ...]
-    custom_data: dict[str, Any]
+    values: tuple[object, ...]
+    custom_data: dict[str, object]
 
-    def row(self) -> dict[str, Any]:
+    def row(self) -> dict[str, object]:
         """Return the values by column."""
         return dict(zip(self.columns, self.values, strict=True))
 
@@ -52,3 +55,10 @@ class Progress:
     waited: str | None = None
     attempt: str | None = None
     began: float | None = None
+
+
+def without_reserved(params: dict[str, object]) -> dict[str, object]:
+    """Return the params without the reserved keys: themselves, if there is none among them."""
+    if _RESERVED.isdisjoint(params):
+        return params
+    return {name: value for name, value in params.items() if name not in RESERVED}

@@ -25,12 +25,13 @@ from entropic.files.measure import measure
 from entropic.files.sidecar import Sidecar
 from entropic.params.fields import as_custom_data
 from entropic.params.model import Base
-from entropic.protocol import lookup, publish
-from entropic.protocol.claim import Busy, begin_first, claim, finished_sidecar, lock, without_reserved
+from entropic.protocol import lookup, publish, reclaim
+from entropic.protocol.claim import Busy, claim, finished_sidecar, lock
 from entropic.protocol.context import ModelT, StoreContext
 from entropic.protocol.find import Found
 from entropic.protocol.lookup import Absent, Hit, Suspect
-from entropic.protocol.request import Progress, Request
+from entropic.protocol.outcomes import Gaps
+from entropic.protocol.request import Progress, Request, without_reserved
 from entropic.protocol.wait import wait
 from entropic.support import process
 from entropic.support.failure import Record, describe
@@ -78,7 +79,7 @@ def retrieve(context: StoreContext[ModelT], params: Mapping[str, object]) -> Mod
     raw = context.rows.read(id)
     if raw is not None:
         return context.row(raw, params)
-    if context.rows.bind_plain(params) is None:  # else they fit, which is seen sooner so
+    if context.rows.binding.bind_plain(params) is None:  # else they fit, which is seen sooner so
         context.schema.fit(params, complete=False)
     return None
 
@@ -91,10 +92,10 @@ def prepare(
 ) -> Request:
     """Check everything that can be checked before anything is claimed, let alone run."""
     rows = context.rows
-    columns, values = rows.columns, rows.bind_plain(params)
+    columns, values = rows.binding.columns, rows.binding.bind_plain(params)
     if values is None:
-        bound = rows.bind(context.schema.fit(params), context.schema.name)
-        columns, values = rows.shared(tuple(bound)), tuple(bound.values())
+        bound = rows.binding.bind(context.schema.fit(params), context.schema.name)
+        columns, values = rows.binding.shared(tuple(bound)), tuple(bound.values())
     # Copied here, before the claim: what cannot be copied is refused while nothing is claimed.
     return Request(id, attempt.copied(params), columns, values, as_custom_data(custom_data))
 
@@ -103,13 +104,14 @@ def obtain_row(context: StoreContext[ModelT], request: Request, owner: str, prog
     """Run, wait and read until the wanted key has its row; leave nothing claimed behind, whatever happens."""
     try:
         while True:
-            claimed = obtain_claim(context, request, owner, progress)
+            claimed = claim(context, request, owner, progress)
+            progress.is_new = False
             if isinstance(claimed, Busy):
                 progress.waited = wait(context, claimed)
             elif isinstance(claimed, Task):
                 raw = carry_out(context, claimed, request, progress)
                 if raw is not None:
-                    return context.row(raw, request.params)
+                    return without_gaps(context.row(raw, request.params))
             if not progress.forced:
                 look = lookup.read(context, request.id)
                 if isinstance(look, Hit):
@@ -120,14 +122,12 @@ def obtain_row(context: StoreContext[ModelT], request: Request, owner: str, prog
         raise
 
 
-def obtain_claim(context: StoreContext[Base], request: Request, owner: str, progress: Progress) -> Task | Busy | None:
-    """Claim a wanted key: at first, if it seems to be new, without a look at what is known of it."""
-    if progress.is_new:
-        progress.is_new = False
-        task = begin_first(context, context.database.connection(), request, owner)
-        if task is not None:
-            return task
-    return claim(context, request, owner, progress)
+def without_gaps(row: ModelT) -> ModelT:
+    """Return a new row, and warn if it lacks something that it should say."""
+    gaps = Gaps()
+    gaps.see(row)
+    gaps.warn()
+    return row
 
 
 def carry_out(context: StoreContext[Base], task: Task, request: Request, progress: Progress) -> Raw | None:
@@ -146,7 +146,7 @@ def carry_out(context: StoreContext[Base], task: Task, request: Request, progres
     if raw is None:
         superseded(context, finished)
         # A newer row is the answer. One of an older attempt, which was first, is none for who wants a run in any case.
-        progress.forced = progress.forced and publish.gave_way(context, finished)
+        progress.forced = progress.forced and reclaim.gave_way(context, finished)
         return None
     publish.clean(context, finished)
     if log.isEnabledFor(logging.DEBUG):

@@ -50,7 +50,7 @@ def _verify_closely(
 def _stored_alike(schema: Schema, rows: Rows[Base], name: str, got: object, asked: object) -> bool:
     """Tell whether the database holds both alike: it may have less than Python, such as no time zones."""
     try:
-        return bool(rows.bound(name, got) == rows.bound(name, asked))
+        return bool(rows.binding.bound(name, got) == rows.binding.bound(name, asked))
     except ParameterError:
         return False
 

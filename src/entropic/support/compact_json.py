@@ -9,7 +9,7 @@ from typing import Any, cast
 _make: Any = getattr(json.encoder, "c_make_encoder", None)  # None where there is no C, as in PyPy
 
 
-def _not_json(value: Any) -> Any:
+def _not_json(value: object) -> Any:
     raise TypeError(f"{type(value).__name__} is not JSON")
 
 
@@ -26,7 +26,7 @@ def _encoder() -> Callable[[Any, int], Iterable[str]]:
 _encode = _encoder()
 
 
-def compact(value: Any) -> str:
+def compact(value: object) -> str:
     """Return a value as JSON without white space."""
     return "".join(_encode(value, 0))
 
@@ -40,6 +40,6 @@ def load_json(text: str | None) -> Any:
         return None
     try:
         value, end = _scan(text, 0)
-    except StopIteration:  # its word for what is no JSON
+    except StopIteration:  # its word for what is not JSON
         return json.loads(text)
     return value if end == len(text) else json.loads(text)

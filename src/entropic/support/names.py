@@ -44,7 +44,7 @@ def _readable(id: str) -> str:
 
 
 def is_suffix(suffix: Any) -> bool:
-    """Tell whether something can end the name of a result: it leads nowhere, and is no name of ours."""
+    """Tell whether something can end the name of a result: it leads nowhere, and is not a name of ours."""
     if not isinstance(suffix, str) or re.search(r"[/\\\0]", suffix) or suffix in _OURS:
         return False
     return is_text(suffix)

@@ -55,7 +55,7 @@ def _show(record: logging.LogRecord) -> bool:
 logging.getLogger("entropic").addFilter(_show)
 
 
-def brief(value: Any, most: int = WIDEST) -> str:
+def brief(value: object, most: int = WIDEST) -> str:
     """Return a value in one short line; floats with the 12 digits that a key knows of."""
     if isinstance(value, float):
         text = f"{value:.12g}"
@@ -102,11 +102,11 @@ def named(values: Iterable[tuple[str, Any]], most: int = WIDEST) -> str:
     return ", ".join(f"{name}={_quoted(value, most)}" for name, value in values)
 
 
-def _quoted(value: Any, most: int) -> str:
+def _quoted(value: object, most: int) -> str:
     return repr(_cut(value, most)) if isinstance(value, str) and not isinstance(value, Enum) else brief(value, most)
 
 
-def aligned(rows: Sequence[Sequence[Any]]) -> list[str]:
+def aligned(rows: Sequence[Sequence[object]]) -> list[str]:
     """Return the lines of a table; numbers stand to the right."""
     texts = [[brief(value) for value in row] for row in rows]
     widths = [max(map(len, column)) for column in zip_longest(*texts, fillvalue="")]
@@ -120,7 +120,7 @@ def aligned(rows: Sequence[Sequence[Any]]) -> list[str]:
     return lines
 
 
-def html_table(rows: Iterable[Sequence[Any]], header: Sequence[str] = (), title: str = "", after: str = "") -> str:
+def html_table(rows: Iterable[Sequence[object]], header: Sequence[str] = (), title: str = "", after: str = "") -> str:
     """Return a table for a notebook, which has its own style for tables."""
     from html import escape  # its table of names takes longer to load than the whole of a model
 

@@ -13,10 +13,10 @@ from entropic.params.keys import RESERVED
 from entropic.params.model import Base
 from entropic.params.same import same
 from entropic.protocol import run, verify
-from entropic.protocol.claim import rehearsal, rehearse
 from entropic.protocol.context import ModelT, StoreContext
 from entropic.protocol.find import find_many
 from entropic.protocol.lookup import Absent, Suspect
+from entropic.protocol.rehearse import rehearsal, rehearse
 from entropic.protocol.request import Request
 from entropic.support.collector import paused
 from entropic.support.importing import importer

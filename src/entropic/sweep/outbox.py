@@ -11,6 +11,7 @@ from entropic.files.sidecar import Sidecar
 from entropic.protocol import lookup, run
 from entropic.protocol.context import ModelT, StoreContext
 from entropic.protocol.lookup import Hit
+from entropic.protocol.outcomes import Gaps
 from entropic.protocol.publish import Published, publish_many
 from entropic.protocol.request import Request
 
@@ -41,6 +42,7 @@ class Outbox(Generic[ModelT]):
         self._context, self._missing = context, missing
         self._finished: list[tuple[Task, Sidecar]] = []
         self._published_at = time.monotonic()
+        self.gaps = Gaps()
 
     @property
     def is_due(self) -> bool:
@@ -76,6 +78,7 @@ class Outbox(Generic[ModelT]):
             params = self._missing[id].params
             row = self._context.row(raw, params)
             rows.append((id, row))
+            self.gaps.see(row)
             del wanted[id]
             if log.isEnabledFor(logging.DEBUG):
                 log.debug("ran %s in %s s", self._context.describe(params, id), row.custom_data.get("elapsed_seconds"))

@@ -21,6 +21,7 @@ from entropic.files.attempt import Task
 from entropic.protocol import run
 from entropic.protocol.context import ModelT, StoreContext
 from entropic.protocol.lookup import Absent, Suspect
+from entropic.protocol.outcomes import Gaps
 from entropic.protocol.request import Request
 from entropic.support import process
 from entropic.support.failure import describe, message_of
@@ -73,6 +74,11 @@ class Share(Generic[ModelT]):
         with contextlib.suppress(RuntimeError):  # none while the interpreter ends: then `take` publishes what is due
             self._clock.start()
         _all.add(self)
+
+    @property
+    def gaps(self) -> Gaps:
+        """What the rows of this sweep's own runs lack."""
+        return self._outbox.gaps
 
     @property
     def is_open(self) -> bool:
@@ -203,7 +209,7 @@ class Share(Generic[ModelT]):
             log.warning("%s failed; %s under way will end first", task.id, counted(self.under_way, "run"))
 
     def miss(self, reason: str) -> None:
-        """Take in what was handed out and will not come back: what is finished lies on the disk."""
+        """Take in what was handed out and will not come back: what is finished is on the disk."""
         for task in list(self._claims.under_way.values()):
             self.take(outcome_on_disk(task, reason), falls_back=True)
 

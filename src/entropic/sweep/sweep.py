@@ -35,6 +35,7 @@ from entropic.protocol.claim import settled
 from entropic.protocol.context import ModelT, StoreContext
 from entropic.protocol.find import accept_touched
 from entropic.protocol.lookup import ABSENT, Hit, Suspect
+from entropic.protocol.outcomes import Gaps
 from entropic.support.process import Call
 from entropic.support.show import counted
 from entropic.support.signals import Terminable
@@ -148,7 +149,7 @@ def carry_out(
     """Run what is missing; yield the key and the row of each set as it comes, and say how it went."""
     began, missing = time.perf_counter(), planned.missing
     stored = len(planned.rows) - len(missing) - len(planned.left_out)
-    ran, failures = 0, {}
+    ran, failures, gaps = 0, {}, Gaps()
     wanted = options.progress if missing or options.progress else False
     bar = Bar(wanted, context.schema.name, len(planned.rows) - len(planned.left_out), stored)
     with Terminable(), bar, (call := Call()).under_way:
@@ -184,7 +185,7 @@ def carry_out(
                     used.close()
                 finally:
                     share.close()
-            ran, failures = share.ran, share.failures
+            ran, failures, gaps = share.ran, share.failures, share.gaps
             if share.went_astray or failures:
                 tidy(context)
     elapsed = time.perf_counter() - began
@@ -193,6 +194,7 @@ def carry_out(
         *(counted(len(planned.rows), "set"), context.schema.name, elapsed, stored, ran),
         *(len(missing) - ran - len(failures), len(failures), len(planned.left_out)),
     )
+    gaps.warn()
     _warn(context, planned, failures)
 
 

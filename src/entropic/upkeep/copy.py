@@ -77,7 +77,7 @@ def _checksums(context: StoreContext[Base], target: StoreContext[Base]) -> dict[
             values = context.rows.plain(raw)
             try:
                 bound = {
-                    field.column.name: target.rows.bound(key, values[key])
+                    field.column.name: target.rows.binding.bound(key, values[key])
                     for key, field in context.schema.fields.items()
                 }
             except ParameterError as error:

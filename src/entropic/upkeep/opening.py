@@ -8,6 +8,7 @@ from typing import Generic
 
 from entropic.db.engine import Database
 from entropic.db.ledger import Ledger
+from entropic.db.outcomes import OutcomeColumns
 from entropic.db.rows import Rows
 from entropic.db.settings import Settings
 from entropic.db.tables import metadata
@@ -20,6 +21,7 @@ from entropic.params.model import Schema
 from entropic.protocol.context import ModelT, StoreContext
 from entropic.protocol.heartbeat import lease_keeper
 from entropic.upkeep import outage, recover
+from entropic.upkeep.measure import warn_of_changes
 
 _ASKED = "it was opened with read_only=True; open it without that to run or change anything"
 _BY_COMMAND = (
@@ -110,13 +112,16 @@ class Opening(Generic[ModelT]):
             sync_way(staging.root)
         ledger = Ledger(database, schema.table_name, self.lease)
         rows: Rows[ModelT] = Rows(database, schema, self.folder)
+        outcomes = OutcomeColumns(database, schema, rows)
         keeper = lease_keeper(ledger, staging)
         context = StoreContext(
-            schema, hasher, database, ledger, rows, staging, keeper, self.runner, self.fsync, read_only
+            schema, hasher, database, ledger, rows, outcomes, staging, keeper, self.runner, self.fsync, read_only
         )
         is_new = staging.is_strange
         recover.look_at_folder(context)
         recover.collect(context)
+        if not looks and schema.outcomes:
+            warn_of_changes(context)
         if not self.fsync and not looks:  # else all that counts as stored is on the disk
             outage.look_back(context, is_new)
         return context

@@ -107,7 +107,7 @@ def _has_hole(path: str) -> bool:
         size = os.fstat(file.fileno()).st_size
         if not size or not hasattr(os, "SEEK_HOLE"):
             return False
-        if hasattr(os, "posix_fadvise"):  # what was read since lies in memory, and counts as data
+        if hasattr(os, "posix_fadvise"):  # what was read since is in memory, and counts as data
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         return os.lseek(file.fileno(), 0, os.SEEK_HOLE) < size
 

@@ -21,7 +21,7 @@ from entropic.files.place import remove, spent
 from entropic.files.sidecar import Sidecar, Unreadable
 from entropic.files.staging import Found, key_of
 from entropic.params.model import Base
-from entropic.protocol import publish
+from entropic.protocol import publish, reclaim
 from entropic.protocol.clear import finish_delete
 from entropic.protocol.context import StoreContext
 from entropic.support import process
@@ -56,7 +56,7 @@ class Left:
 
 
 def look_at_folder(context: StoreContext[Base]) -> None:
-    """Warn where a database has results, and none of them lies in a folder that was never used with it before."""
+    """Warn where a database has results, and none of them is in a folder that was never used with it before."""
     if not context.staging.is_strange:
         return
     attempt.forget(context.staging)
@@ -155,13 +155,13 @@ def _remove(context: StoreContext[Base], name: str) -> None:
 
 
 def survey(context: StoreContext[Base]) -> list[Left]:
-    """Return what lies in the staging folder and belongs to nobody who lives, or tells nothing; change nothing."""
+    """Return what is in the staging folder and belongs to nobody who lives, or tells nothing; change nothing."""
     found = suspects(context)
     return sort_out(context, found) if found else []
 
 
 def suspects(context: StoreContext[Base]) -> list[Found]:
-    """Return what lies in staging and whose worker or owner is not known to live: nothing, when all is well."""
+    """Return what is in staging and whose worker or owner is not known to live: nothing, when all is well."""
     return [found for found in context.staging.listing() if _is_suspect(context, found)]
 
 
@@ -186,7 +186,7 @@ def _is_suspect(context: StoreContext[Base], found: Found) -> bool:
 def _sort_out_one(context: StoreContext[Base], found: Found, claim: Claim | None) -> Left | None:
     """Say what is left of an attempt, whose claim is given if the attempt is its current one."""
     finished = sidecars.inspect(context.staging, found.key, found.attempt) if not found.work else None
-    if isinstance(finished, Unreadable):  # and what lies beside it may be what it names
+    if isinstance(finished, Unreadable):  # and what is beside it may be what it names
         return Left(found, unreadable=finished) if found.sidecar else None
     if found.sidecar:
         return _sort_out_sidecar(context, found, claim, finished)
@@ -205,7 +205,7 @@ def _sort_out_sidecar(
     if claim is not None:
         return Left(found, finished, current=True) if claim.model == context.model else None
     try:
-        is_wanted = publish.is_wanted(context, finished)
+        is_wanted = reclaim.is_wanted(context, finished)
     except UnreadableError:  # a claim that entropic did not make, which acts on nothing
         return None
     if is_wanted:  # its claim was taken over, and nothing has come of that yet

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from pymysql.constants import CLIENT
 from sqlalchemy.dialects import mysql
 from sqlalchemy.dialects.mysql.base import MySQLTypeCompiler
+from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 
 from entropic.db.dialects.portable import (
     SILENCE,
@@ -47,7 +48,7 @@ class _Types(MySQLTypeCompiler):
     def _text(self, type_: Any) -> str:
         return "" if type_.collation or getattr(type_, "charset", None) else self.collation
 
-    def visit_VARCHAR(self, type_: Any, **given: Any) -> str:
+    def visit_VARCHAR(self, type_: Any, **given: object) -> str:
         column = given.get("type_expression")
         if type_.length:
             return str(super().visit_VARCHAR(type_, **given)) + self._text(type_)
@@ -55,34 +56,34 @@ class _Types(MySQLTypeCompiler):
             return f"VARCHAR({_KEY})" + self._text(type_)
         return "LONGTEXT" + self._text(type_)
 
-    def visit_TEXT(self, type_: Any, **given: Any) -> str:
+    def visit_TEXT(self, type_: Any, **given: object) -> str:
         return "LONGTEXT" + self._text(type_) if type_.length is None else str(super().visit_TEXT(type_, **given))
 
-    def visit_enum(self, type_: Any, **given: Any) -> str:
+    def visit_enum(self, type_: Any, **given: object) -> str:
         return str(super().visit_enum(type_, **given)) + self._text(type_)
 
-    def visit_INTEGER(self, type_: Any, **given: Any) -> str:
+    def visit_INTEGER(self, type_: Any, **given: object) -> str:
         return "BIGINT"
 
-    def visit_FLOAT(self, type_: Any, **given: Any) -> str:
+    def visit_FLOAT(self, type_: Any, **given: object) -> str:
         return "DOUBLE" if getattr(type_, "precision", None) is None else str(super().visit_FLOAT(type_, **given))
 
-    def visit_NUMERIC(self, type_: Any, **given: Any) -> str:
+    def visit_NUMERIC(self, type_: Any, **given: object) -> str:
         return "DECIMAL(65, 30)" if type_.precision is None else str(super().visit_NUMERIC(type_, **given))
 
-    def visit_DECIMAL(self, type_: Any, **given: Any) -> str:
+    def visit_DECIMAL(self, type_: Any, **given: object) -> str:
         return "DECIMAL(65, 30)" if type_.precision is None else str(super().visit_DECIMAL(type_, **given))
 
-    def visit_DATETIME(self, type_: Any, **given: Any) -> str:
+    def visit_DATETIME(self, type_: Any, **given: object) -> str:
         return "DATETIME(6)" if getattr(type_, "fsp", None) is None else str(super().visit_DATETIME(type_, **given))
 
-    def visit_TIME(self, type_: Any, **given: Any) -> str:
+    def visit_TIME(self, type_: Any, **given: object) -> str:
         return "TIME(6)" if getattr(type_, "fsp", None) is None else str(super().visit_TIME(type_, **given))
 
-    def visit_BLOB(self, type_: Any, **given: Any) -> str:
+    def visit_BLOB(self, type_: Any, **given: object) -> str:
         return "LONGBLOB"
 
-    def visit_large_binary(self, type_: Any, **given: Any) -> str:
+    def visit_large_binary(self, type_: Any, **given: object) -> str:
         return "LONGBLOB"
 
 
@@ -95,7 +96,7 @@ class MySQL(Dialect):
     bindable = (type(None), int, float, str, bytes, Decimal, datetime, date, time, timedelta)
     usual: Mapping[type, Callable[[Any], bool]] = {float: math.isfinite}
 
-    def options(self) -> dict[str, Any]:
+    def options(self) -> dict[str, object]:
         """Return what `create_engine` is given."""
         connect = {
             "charset": "utf8mb4",
@@ -114,9 +115,17 @@ class MySQL(Dialect):
             connect["ssl_disabled"] = True  # on one machine; else the driver reads all certificates at each connect
         return {"paramstyle": "format", "connect_args": connect}
 
-    def configure_own(self, raw: Any) -> None:
+    def configure_own(self, raw: DBAPIConnection) -> None:
         """Prepare a driver connection for being ours: transactions begin and end where we say so."""
         raw.autocommit(True)
+
+    def end(self, raw: Any) -> None:
+        """Close a driver connection of ours, also if an interrupt has come in the middle of that before."""
+        if raw.open:
+            try:
+                raw.close()
+            except pymysql.err.Error:  # closed already, so it says; but an interrupt has left the socket open
+                raw._force_close()
 
     def compilers(self, dialect: sa.Dialect) -> None:
         """Change what SQLAlchemy makes of types in a table that is to be created."""
@@ -201,7 +210,7 @@ class MySQL(Dialect):
         return "again" if code in _AGAIN else None
 
     # ---- statements --------------------------------------------------------------------------------------------
-    def execute(self, cursor: Any, sql: str, values: Sequence[Any], begin: bool, known: bool) -> None:
+    def execute(self, cursor: DBAPICursor, sql: str, values: Sequence[object], begin: bool, known: bool) -> None:
         """Execute a statement, with the begin of its transaction in the same round trip."""
         if begin:
             cursor.execute(f"{self.begin};{cursor.mogrify(sql, values)}")
@@ -209,7 +218,7 @@ class MySQL(Dialect):
         else:
             cursor.execute(sql, values)
 
-    def execute_many(self, cursor: Any, sql: str, values: Sequence[Sequence[Any]]) -> int:
+    def execute_many(self, cursor: DBAPICursor, sql: str, values: Sequence[Sequence[object]]) -> int:
         """Execute a statement once for each set of values, many in one round trip."""
         changed, piece, size = 0, list[str](), 0
         for one in values:
@@ -233,7 +242,7 @@ class MySQL(Dialect):
         statement = mysql.insert(table).values(dict(values))
         return statement.on_duplicate_key_update({key: statement.inserted[key]})
 
-    def upserts(self, table: sa.Table, columns: Sequence[str]) -> list[Any]:
+    def upserts(self, table: sa.Table, columns: Sequence[str]) -> list[object]:
         """Return the statements that insert or overwrite a row.
 
         `ON DUPLICATE KEY UPDATE` would overwrite the row of another id that has the same unique value.
@@ -304,7 +313,7 @@ def is_unique(table: sa.Table) -> bool:
     )
 
 
-def _together(cursor: Any, statements: list[str]) -> int:
+def _together(cursor: DBAPICursor, statements: list[str]) -> int:
     cursor.execute(";".join(statements))
     changed: int = cursor.rowcount
     while cursor.nextset():

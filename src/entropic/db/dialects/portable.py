@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 import sqlalchemy as sa
+from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 
 from entropic.errors import StoreError
 
 # What an error of a driver means for what was under way: nothing of it has happened and it may be repeated; the
 # connection, and with it the transaction, is lost; another program holds a lock for longer than we wait.
 Trouble = Literal["again", "lost", "busy"] | None
-Processor = Callable[[Any], Any] | None
+Processor = Callable[[Any], object] | None
 T = TypeVar("T")
 Condition = tuple[Any, Callable[[Sequence[str]], Mapping[str, object]]]
 
@@ -64,7 +65,7 @@ class Dialect:
         dialect: Any = self.url.get_dialect()
         return {"paramstyle": "format"} if dialect.default_paramstyle == "pyformat" else {}
 
-    def configure(self, raw: Any) -> None:
+    def configure(self, raw: DBAPIConnection) -> None:
         """Prepare each new driver connection, those of a `Session` included."""
 
     def create(self) -> None:
@@ -77,12 +78,16 @@ class Dialect:
         """Know the database of an opened store again: by its file, where it is one, and by its uuid."""
 
     def file_there(self) -> tuple[int, int] | None:
-        """Return what tells the file that lies there now from any other; None if there is none to look at."""
+        """Return what tells the file that is there now from any other; None if there is none to look at."""
         return None
 
-    def configure_own(self, raw: Any) -> None:
+    def configure_own(self, raw: DBAPIConnection) -> None:
         """Prepare a driver connection for being ours: transactions begin and end where we say so."""
         raw.autocommit = True
+
+    def end(self, raw: Any) -> None:
+        """Close a driver connection of ours, also if an interrupt has come in the middle of that before."""
+        raw.close()
 
     def told(self, driver: str, names: Sequence[str], arguments: dict[str, Any]) -> dict[str, Any]:
         """Return what `Database.told` does, given the driver and what SQLAlchemy would call its `connect` with."""
@@ -140,7 +145,7 @@ class Dialect:
         """Look, in a database that is read-only, and look again if what was read may be wrong."""
         return act()
 
-    def is_outdated(self, raw: Any) -> bool:
+    def is_outdated(self, raw: DBAPIConnection) -> bool:
         """Tell, while looking, whether a connection does not show any more what is there."""
         return False
 
@@ -157,13 +162,13 @@ class Dialect:
         return f"cannot be used as a database: {reason}; check db_url, and what this user may do there"
 
     # ---- statements --------------------------------------------------------------------------------------------
-    def execute(self, cursor: Any, sql: str, values: Sequence[Any], begin: bool, known: bool) -> None:
+    def execute(self, cursor: DBAPICursor, sql: str, values: Sequence[object], begin: bool, known: bool) -> None:
         """Execute a statement; with `begin`, as the first of a transaction. `known`: this connection has had it."""
         if begin:
             cursor.execute(self.begin)
         cursor.execute(sql, values)
 
-    def execute_many(self, cursor: Any, sql: str, values: Sequence[Sequence[Any]]) -> int:
+    def execute_many(self, cursor: DBAPICursor, sql: str, values: Sequence[Sequence[object]]) -> int:
         """Execute a statement once for each set of values; return how many rows they changed together."""
         changed = 0
         for one in values:
@@ -186,7 +191,7 @@ class Dialect:
         """Return the statement that makes sure that there is a row, which is locked next."""
         return self.insert_new(table, values)
 
-    def upserts(self, table: sa.Table, columns: Sequence[str]) -> list[Any]:
+    def upserts(self, table: sa.Table, columns: Sequence[str]) -> list[object]:
         """Return the statements of which the first that changes a row has inserted or overwritten it.
 
         Values are named `v_<column>`. The caller holds the claim, so nobody else writes this row meanwhile.
@@ -262,7 +267,7 @@ def _typed(value: Any, column: sa.Column[Any]) -> Any:
     return value if isinstance(value, sa.ColumnElement) else sa.literal(value, column.type)
 
 
-def too_long(id: Sequence[Any], most: int, unit: str = "characters") -> str | None:
+def too_long(id: Sequence[object], most: int, unit: str = "characters") -> str | None:
     """Return the sentence that says that an id does not fit into an index."""
     if len(id) <= most:
         return None
@@ -276,7 +281,7 @@ def underlying(kind: Any) -> Any:
     return kind
 
 
-def then(first: Processor, second: Callable[[Any], Any]) -> Callable[[Any], Any]:
+def then(first: Processor, second: Callable[[Any], object]) -> Callable[[Any], object]:
     """Return what does one thing after another, the first of which may be nothing."""
     return second if first is None else lambda value: second(first(value))
 
@@ -340,7 +345,7 @@ def is_exact_type(column: sa.Column[Any], found: Any) -> bool:
 
 def is_indexed(column: sa.Column[Any]) -> bool:
     """Tell whether a column is part of a key or an index, which limits how long it may be."""
-    keys: list[Any] = [*column.table.indexes, *column.table.constraints]
+    keys: list[object] = [*column.table.indexes, *column.table.constraints]
     return bool(column.index or column.unique or column.foreign_keys) or any(
         column.name in one.columns for one in keys if hasattr(one, "columns")
     )

@@ -16,6 +16,7 @@ from psycopg.types.numeric import Int8Dumper
 from psycopg.types.string import TextLoader
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql.base import PGTypeCompiler
+from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 
 from entropic.db.dialects.portable import (
     SILENCE,
@@ -66,12 +67,12 @@ class PostgreSQL(Dialect):
     usual: Mapping[type, Callable[[Any], bool]] = {str: lambda value: value.isascii() and "\0" not in value}
     most_id = "2,500 bytes"
 
-    def options(self) -> dict[str, Any]:
+    def options(self) -> dict[str, object]:
         """Return what `create_engine` is given."""
         connect = {"connect_timeout": max(2, min(10, int(self.wait)))}
         return {"paramstyle": "format", "json_deserializer": None, "connect_args": connect}
 
-    def configure(self, raw: Any) -> None:
+    def configure(self, raw: DBAPIConnection) -> None:
         """Let the server refuse all changes, if none are wanted."""
         if self.read_only:
             raw.autocommit = True
@@ -86,7 +87,7 @@ class PostgreSQL(Dialect):
 
         sa.event.listen(engine, "do_connect", connect)
 
-    def configure_own(self, raw: Any) -> None:
+    def configure_own(self, raw: DBAPIConnection) -> None:
         """Prepare a driver connection for being ours: JSON stays text, statements are prepared when first used."""
         raw.autocommit = True
         raw.prepare_threshold, raw.prepared_max = None, 1_000
@@ -153,7 +154,7 @@ class PostgreSQL(Dialect):
         return "lost" if broken else None
 
     # ---- statements --------------------------------------------------------------------------------------------
-    def execute(self, cursor: Any, sql: str, values: Sequence[Any], begin: bool, known: bool) -> None:
+    def execute(self, cursor: Any, sql: str, values: Sequence[object], begin: bool, known: bool) -> None:
         """Execute a statement in one round trip, whether it begins a transaction or is to be prepared first."""
         if known and not begin:
             cursor.execute(sql, values, prepare=True)
@@ -163,7 +164,7 @@ class PostgreSQL(Dialect):
                 cursor.execute(self.begin)
             cursor.execute(sql, values, prepare=True)
 
-    def execute_many(self, cursor: Any, sql: str, values: Sequence[Sequence[Any]]) -> int:
+    def execute_many(self, cursor: DBAPICursor, sql: str, values: Sequence[Sequence[object]]) -> int:
         """Execute a statement once for each set of values, without waiting in between."""
         cursor.executemany(sql, values)
         changed: int = cursor.rowcount
@@ -173,7 +174,7 @@ class PostgreSQL(Dialect):
         """Return the statement that inserts a row unless one with its key, or another unique value of it, exists."""
         return postgresql.insert(table).values(dict(values)).on_conflict_do_nothing()
 
-    def upserts(self, table: sa.Table, columns: Sequence[str]) -> list[Any]:
+    def upserts(self, table: sa.Table, columns: Sequence[str]) -> list[object]:
         """Return the statement that inserts or overwrites a row."""
         return [on_conflict(postgresql.insert, table, columns)]
 

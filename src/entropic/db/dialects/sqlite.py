@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
+from sqlalchemy.engine.interfaces import DBAPIConnection
 
 from entropic.db.dialects.portable import Dialect, Processor, T, Trouble, only_utc
 from entropic.db.dialects.sqlite_file import LookedAt, path_in
@@ -69,7 +70,7 @@ class SQLite(Dialect):
                     stacklevel=levels_to_user(),
                 )
 
-    def options(self) -> dict[str, Any]:
+    def options(self) -> dict[str, object]:
         """Return what `create_engine` is given."""
         return {"connect_args": {"timeout": min(self.wait, POLL), "check_same_thread": False}}
 
@@ -88,8 +89,8 @@ class SQLite(Dialect):
             else:
                 os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
 
-    def configure(self, raw: Any) -> None:
-        """Use the write-ahead log, unless the file lies where its memory cannot be shared."""
+    def configure(self, raw: DBAPIConnection) -> None:
+        """Use the write-ahead log, unless the file is where its memory cannot be shared."""
         raw.isolation_level = None  # transactions begin where we say so, not where the driver guesses
         if self._known is not None and (found := self.file_there()) != self._known:
             self._adopt(raw, found)
@@ -102,7 +103,7 @@ class SQLite(Dialect):
             self._patiently(lambda: raw.execute("PRAGMA journal_mode=WAL").fetchone())
         raw.execute("PRAGMA synchronous=" + ("FULL" if self.fsync else "NORMAL"))
 
-    def configure_own(self, raw: Any) -> None:
+    def configure_own(self, raw: DBAPIConnection) -> None:
         """Have statements fail at once where another connection has the lock: `Connection` waits better than SQLite.
 
         SQLite sleeps for up to a tenth of a second between two looks, while a lock is held for a tenth of a
@@ -117,7 +118,7 @@ class SQLite(Dialect):
         """How many columns a table may have so that it can be read together with its claim."""
         return _column_limit() - READ_WITH_ROW
 
-    def told(self, driver: str, names: Sequence[str], arguments: dict[str, Any]) -> dict[str, Any]:
+    def told(self, driver: str, names: Sequence[str], arguments: dict[str, object]) -> dict[str, object]:
         """Return how to change a file that exists: one that was removed must not come back empty."""
         name = names[0] if names[0].startswith("file:") else "file:" + quote(names[0])
         if "mode=" not in name:
@@ -135,7 +136,7 @@ class SQLite(Dialect):
         self._known, self._uuid = self.file_there(), uuid
 
     def file_there(self) -> tuple[int, int] | None:
-        """Return what tells the file that lies there now from any other; None if there is none."""
+        """Return what tells the file that is there now from any other; None if there is none."""
         if self.in_memory or self.read_only:
             return None
         try:
@@ -144,7 +145,7 @@ class SQLite(Dialect):
             return None
         return found.st_dev, found.st_ino
 
-    def _refuse_removed(self, *_: Any) -> None:
+    def _refuse_removed(self, *_: object) -> None:
         """Refuse to make an empty file in the place of one that held a store."""
         if self._known is not None and self.file_there() is None:
             raise StoreError(
@@ -153,7 +154,7 @@ class SQLite(Dialect):
                 "then makes its rows from the results)"
             )
 
-    def _adopt(self, raw: Any, found: tuple[int, int] | None) -> None:
+    def _adopt(self, raw: DBAPIConnection, found: tuple[int, int] | None) -> None:
         """Go on with another file if it holds the same database: one that was put back, or a backup of it."""
         try:
             told = raw.execute("SELECT value FROM entropic_meta WHERE name = 'uuid'").fetchone()
@@ -164,7 +165,7 @@ class SQLite(Dialect):
         if told != (self._uuid,):
             raise StoreError(
                 f"the database {self._file.path} was replaced by another one while this store was open, so nothing "
-                "was done; open the store anew to work with what lies there now, or put the first one back"
+                "was done; open the store anew to work with what is there now, or put the first one back"
             )
         self._known = found
 
@@ -175,7 +176,7 @@ class SQLite(Dialect):
             sa.event.listen(engine, "do_connect", self._refuse_removed)
         else:
 
-            def connect(dialect: Any, record: Any, given: Any, options: dict[str, Any]) -> Any:
+            def connect(dialect: Any, record: Any, given: Any, options: dict[str, object]) -> Any:
                 return self._file.connect(**{name: one for name, one in options.items() if name != "uri"})
 
             sa.event.listen(engine, "do_connect", connect)
@@ -199,7 +200,7 @@ class SQLite(Dialect):
         """Look, and look again until nobody has changed the file meanwhile."""
         return self._file.steadily(act) if self.read_only else act()
 
-    def is_outdated(self, raw: Any) -> bool:
+    def is_outdated(self, raw: DBAPIConnection) -> bool:
         """Tell, while looking, whether a connection does not show any more what is in the file."""
         return self.read_only and self._file.is_outdated(raw)
 
@@ -247,7 +248,7 @@ class SQLite(Dialect):
         """Return the statement that inserts a row unless one with its key exists."""
         return sqlite.insert(table).values(dict(values)).on_conflict_do_nothing()
 
-    def upserts(self, table: sa.Table, columns: Sequence[str]) -> list[Any]:
+    def upserts(self, table: sa.Table, columns: Sequence[str]) -> list[object]:
         """Return the statement that inserts or overwrites a row."""
         return [on_conflict(sqlite.insert, table, columns)]
 

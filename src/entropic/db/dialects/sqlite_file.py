@@ -17,12 +17,14 @@ from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
+from sqlalchemy.engine.interfaces import DBAPIConnection
+
 from entropic.errors import DatabaseBusy
 
 T = TypeVar("T")
 
 # missing: no file, which reads as an empty database. shared: somebody may have it open, or an unfinished transaction
-# lies beside it; SQLite's locks work. still: nobody has it open. copied: its log holds what the file lacks, and the
+# is beside it; SQLite's locks work. still: nobody has it open. copied: its log holds what the file lacks, and the
 # memory that SQLite needs to read it is not there and must not be made.
 How = Literal["missing", "shared", "still", "copied"]
 # Not with `readonly_shm`: SQLite would let a store of this very process that writes have no other memory either.
@@ -42,7 +44,7 @@ _STARTING = {
 
 
 class Seen(NamedTuple):
-    """How a file can be read, and what it looks like; what lies beside it: its log, shared memory and journal."""
+    """How a file can be read, and what it looks like; what is beside it: its log, shared memory and journal."""
 
     how: How
     file: tuple[int, ...] | None
@@ -91,7 +93,7 @@ class LookedAt:
 
     # ---- looking -----------------------------------------------------------------------------------------------
     def see(self) -> Seen:
-        """Look at the file, and at what lies beside it."""
+        """Look at the file, and at what is beside it."""
         file = _stat(self.path)
         if file is None:
             return Seen("missing", None)
@@ -168,7 +170,7 @@ class LookedAt:
         raw.seen = seen
         return raw
 
-    def is_outdated(self, raw: Any) -> bool:
+    def is_outdated(self, raw: DBAPIConnection) -> bool:
         """Tell whether the file has changed so that a connection shows it no more."""
         before, now = raw.seen, self._of_thread.seen
         if before.how == now.how == "shared":

@@ -1,0 +1,203 @@
+"""Values of the user's columns on their way to the driver, and what is refused because it would not come back."""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from decimal import Decimal
+from operator import call, itemgetter
+from typing import Any
+
+import sqlalchemy as sa
+
+from entropic.db.build import bind_processor, is_plain, result_processor
+from entropic.db.dialects.portable import surely_fits
+from entropic.db.engine import Database
+from entropic.errors import ParameterError
+from entropic.params.model import Schema
+from entropic.params.same import same
+
+_AS_IS = {type(None)}  # what every database takes
+
+
+class Binding:
+    """What brings the values of one model to the driver, and back.
+
+    Attributes
+    ----------
+    columns
+        Names of the user's columns.
+    is_plain
+        Whether all of these give back what they were given, as far as they take values as they are.
+    back
+        By column, what makes Python's value of the driver's; None where they are the same.
+    doubtful
+        By the names of columns that may hold something else than what is inserted, what tells that a value is safe.
+    custom_data
+        Returns checked custom data as the driver stores it.
+    created_at
+        Returns a time, given as ISO 8601 with microseconds, as the driver stores it.
+    """
+
+    def __init__(self, database: Database, schema: Schema) -> None:
+        self._database, self._schema = database, schema
+        table, found = schema.table, database.types
+        self.back = {column.name: result_processor(column, database) for column in table.c}
+        self._bind = {column.name: bind_processor(column, database) for column in table.c}
+        self._columns = {key: table.c[name] for name, key in schema.attributes.items()}
+        self._made_here = {column.name for column in table.c if is_made_here(column)}
+        self.custom_data: Callable[[Any], object] = self._bind["custom_data"] or _itself
+        self.created_at = self._time_from_text()
+        self.columns = tuple(field.column.name for field in schema.fields.values())
+        self.is_plain = all(is_plain(field.column, database) for field in schema.fields.values())
+        usual = [field.usual for field in schema.fields.values()]
+        self._plain_count = len(usual) if self.is_plain else -1
+        self._plain_kinds: list[type] = [kind for kind, _ in usual]
+        self._plain_checks = [database.dialect.usual.get(kind, check) for kind, check in usual]
+        self._in_order = _in_order(list(schema.fields))
+        self.doubtful = {
+            column.name: surely_fits(found[column.name])
+            for column in (field.column for field in schema.fields.values())
+            if not database.dialect.is_exact(column, found[column.name])
+        }
+        self._shared: dict[tuple[str, ...], tuple[str, ...]] = {}
+
+    def _time_from_text(self) -> Callable[[str], object]:
+        bind = self._bind["created_at"] or _itself
+        text = "2001-02-03T04:05:06.000700"
+        if bind(datetime.fromisoformat(text)) == text.replace("T", " "):  # SQLite's form, in a tenth of the time
+            return lambda text: text.replace("T", " ")
+        return lambda text: bind(datetime.fromisoformat(text))
+
+    def bind_plain(self, params: Mapping[str, object]) -> tuple[object, ...] | None:
+        """Return what `bind` would return of a set of plain values for all of the user's columns; else None."""
+        if len(params) != self._plain_count:
+            return None
+        try:
+            values = self._in_order(params)
+        except KeyError:
+            return None
+        if list(map(type, values)) == self._plain_kinds and all(map(call, self._plain_checks, values)):
+            return values
+        return None
+
+    def bind(self, values: Mapping[str, object], name: str) -> dict[str, object]:
+        """Return the values of the user's columns as the driver stores them, defaults included.
+
+        Parameters
+        ----------
+        values
+            As `Schema.fit` returns them.
+        name
+            Of the model, for the message.
+
+        Raises
+        ------
+        ParameterError
+            If the driver cannot store one of them.
+        """
+        bound: dict[str, object] = {}
+        so_far = {self._columns[key].name: value for key, value in values.items()}  # what a default may ask for
+        for key, field in self._schema.fields.items():
+            column, where = field.column, f"{name}.{key}"
+            if key in values:
+                bound[column.name] = self._bound(column, values[key], where)
+                self._check_back(column, bound[column.name], values[key], where)
+            elif column.name in self._made_here:
+                default = so_far[column.name] = _default(column, so_far)
+                bound[column.name] = self._bound(column, field.take(default, name), where)
+            elif column.default is not None or column.server_default is not None or field.generated:
+                continue  # the database makes it
+            else:
+                bound[column.name] = None
+            if not column.nullable and bound[column.name] is None:
+                raise ParameterError(f"{where} would be NULL, which its column does not allow; nothing was run")
+        return bound
+
+    def _check_back(self, column: sa.Column[Any], bound: object, value: object, where: str) -> None:
+        """Refuse a value that the column would not give back: its row would never match what was asked."""
+        back = self.back[column.name]
+        if back is None and bound == value and type(bound) is type(value):
+            return  # most values
+        try:
+            got = back(bound) if back else bound
+            if same(got, value) or (
+                not isinstance(value, float | Decimal) and self._bound(column, got, where) == bound
+            ):
+                return
+        except ParameterError:
+            raise
+        except Exception as error:
+            raise ParameterError(f"{where} cannot hold {value!r:.80}: it cannot be read back ({error})") from error
+        raise ParameterError(
+            f"{where} cannot hold {value!r:.80}: it would come back as {got!r:.80}; round it, or give the column "
+            "a type with more digits, or text"
+        )
+
+    def may_change(self, columns: tuple[str, ...], values: tuple[object, ...]) -> bool:
+        """Tell whether the table may hold something else than what is inserted."""
+        doubtful = self.doubtful
+        return any(
+            column in doubtful and value is not None and not doubtful[column](value)
+            for column, value in zip(columns, values, strict=True)
+        )
+
+    def shared(self, columns: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the one copy of some names: a million sets that are to be run hold it once."""
+        return self._shared.setdefault(columns, columns)
+
+    def _bound(self, column: sa.Column[Any], value: object, where: str) -> object:
+        process = self._bind[column.name]
+        if process is None and type(value) in _AS_IS:
+            return value
+        try:
+            result = process(value) if process else value
+        except Exception as error:
+            raise ParameterError(f"{where} cannot hold {value!r:.80}: {error}") from error
+        if isinstance(result, bytearray | memoryview):
+            result = bytes(result)
+        refusal = self._database.dialect.refuses(result)
+        if refusal is not None:
+            raise ParameterError(f"{where} cannot hold {value!r:.80}: {refusal}")
+        if not isinstance(result, self._database.dialect.bindable) or (
+            isinstance(result, int) and not -(2**63) <= result < 2**63
+        ):
+            raise ParameterError(
+                f"{where} cannot hold {value!r:.80}: the database has no values of type {type(result).__name__}; "
+                "pass a number or text, or give the column a type that converts it"
+            )
+        return result
+
+    def bound(self, key: str, value: object) -> object:
+        """Return a value of one of the user's columns as the driver stores it."""
+        return self._bound(self._columns[key], value, key)
+
+
+def _in_order(keys: list[str]) -> Callable[[Mapping[str, object]], tuple[object, ...]]:
+    """Return what picks the values of some keys: a tuple, however many they are."""
+    if len(keys) > 1:
+        return itemgetter(*keys)
+    return lambda values: tuple(values[key] for key in keys)
+
+
+def _itself(value: object) -> object:
+    return value
+
+
+def is_made_here(column: sa.Column[Any]) -> bool:
+    """Tell whether a column has a default that Python makes."""
+    default: Any = column.default
+    return default is not None and not (default.is_clause_element or default.is_sequence)
+
+
+class _Context:
+    """What a column default that takes a context may ask for."""
+
+    def __init__(self, values: Mapping[str, object]) -> None:
+        self.current_parameters = dict(values)
+
+    def get_current_parameters(self, isolate_multiinsert_groups: bool = True) -> dict[str, object]:
+        return self.current_parameters
+
+
+def _default(column: sa.Column[Any], values: Mapping[str, object]) -> object:
+    default: Any = column.default
+    return default.arg(_Context(values)) if default.is_callable else default.arg

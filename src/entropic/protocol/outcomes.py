@@ -1,0 +1,54 @@
+"""The outcome columns of a finished run, on their way into its row; whatever is wrong with them loses no run."""
+
+import warnings
+from typing import Any
+
+from entropic.errors import OutcomeWarning, levels_to_user
+from entropic.files.sidecar import Sidecar
+from entropic.params.model import Base
+from entropic.params.outcomes import NOT_RECORDED, Outcomes
+from entropic.protocol.context import StoreContext
+
+
+def outcome_values(context: StoreContext[Any], sidecar: Sidecar) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the outcome columns of a finished run, as the driver stores them, and its custom data with their notes."""
+    if not context.schema.outcomes:
+        return {}, sidecar.custom_data
+    bound, notes = context.outcomes.bind(Outcomes(sidecar.outcomes or {}, sidecar.missing or {}))
+    custom_data = {**sidecar.custom_data, **notes}
+    if NOT_RECORDED in notes:
+        custom_data[NOT_RECORDED] = {**_said(sidecar), **notes[NOT_RECORDED]}
+    return bound, custom_data
+
+
+def _said(sidecar: Sidecar) -> dict[str, str]:
+    found = sidecar.custom_data.get(NOT_RECORDED)
+    return found if isinstance(found, dict) else {}
+
+
+class Gaps:
+    """The runs of a call whose rows lack something that they should say; one warning is for all of them."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._first: tuple[Base, dict[str, str]] | None = None
+
+    def see(self, row: Base) -> None:
+        """Look at the row of a run that this call has made."""
+        why = row.custom_data.get(NOT_RECORDED)
+        if isinstance(why, dict) and why:
+            self._count += 1
+            self._first = self._first or (row, why)
+
+    def warn(self) -> None:
+        """Warn of them, if there are any."""
+        if self._first is None:
+            return
+        row, why = self._first
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in why.items())
+        more = f". {self._count - 1:,} other runs lack something, too" if self._count > 1 else ""
+        warnings.warn(
+            f"{type(row).__name__} {row.id} is stored, but not recorded: {reasons}{more}",
+            OutcomeWarning,
+            stacklevel=levels_to_user(),
+        )

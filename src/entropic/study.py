@@ -1,0 +1,385 @@
+"""`@study`: a function as a study, for who has a function and no wish for a class. A thin layer over `Store`."""
+
+import contextvars
+import enum
+import functools
+import importlib
+import inspect
+import itertools
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from operator import attrgetter
+from pathlib import Path
+from types import MappingProxyType, NoneType, UnionType
+from typing import Any, Generic, Literal, NamedTuple, ParamSpec, TypeVar, Union, cast
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapped, MappedColumn, mapped_column
+
+from entropic.ask.runs import Runs
+from entropic.errors import ModelError, ParameterError
+from entropic.params.fields import spelled
+from entropic.params.grid import expand_grid
+from entropic.params.keys import RESERVED
+from entropic.params.model import Base
+from entropic.params.outcomes import outcome
+from entropic.store import Store
+
+P = ParamSpec("P")
+R = TypeVar("R")
+_OPTIONS = frozenset(inspect.signature(Store.sweep).parameters) - {"self", "params"}
+_TYPES: dict[Any, Any] = {
+    bool: sa.Boolean, int: sa.Integer, float: sa.Float, str: sa.String, bytes: sa.LargeBinary, datetime: sa.DateTime,
+    date: sa.Date, time: sa.Time, timedelta: sa.Interval, Decimal: sa.Numeric, UUID: sa.Uuid,
+}  # fmt: skip
+_JSON = (dict, list, tuple, Mapping)
+
+
+class _Parameter(NamedTuple):
+    type: Any
+    nullable: bool
+    choices: tuple[Any, ...]  # of a Literal
+
+
+def study(
+    *,
+    results: str | Path = "./results",
+    suffix: str = ".json",
+    db_url: str = "sqlite:///db.sqlite3",
+    outcomes: Mapping[str, Any] = MappingProxyType({}),
+    ignore: Iterable[str] = (),
+    name: str | None = None,
+    **options: Any,
+) -> "Callable[[Callable[P, R]], Study[P, R]]":
+    """Make a function a study: called with the same arguments again, it returns the stored result.
+
+    ::
+
+        @study(results="results/pendulum", suffix=".npz")
+        def pendulum(length: float, steps: int = 1000) -> dict: ...
+
+        pendulum(length=1.0)  # runs, or loads: returns the value
+        pendulum.sweep(length=[0.5, 1.0], steps=[100, 1000], workers=-1).to_xarray()
+        pendulum.store.select(length=1.0)
+
+    Parameters
+    ----------
+    results, suffix, db_url, **options
+        As `Store` takes them.
+    outcomes
+        Columns that are filled by what the function returns: names with types, or with what `outcome()` returns.
+    ignore
+        Parameters that are no part of the key, such as `verbose`. They need defaults, which other processes use.
+    name
+        Of the table; that of the function, if it is not given.
+
+    Returns
+    -------
+    Callable
+        What makes a `Study` of a function.
+
+    Raises
+    ------
+    ModelError
+        If the function is no such function, or a parameter has no type that a column can hold.
+    """
+
+    def decorate(function: Callable[P, R]) -> Study[P, R]:
+        if not isinstance(function, Callable):  # type: ignore[arg-type]
+            raise ModelError(f"@study decorates a function, not {function!r:.80}; write @study() with parentheses")
+        return Study(function, results, suffix, db_url, outcomes, tuple(ignore), name, options)
+
+    return decorate
+
+
+class Study(Generic[P, R]):
+    """A function whose results are stored; see `study`.
+
+    Attributes
+    ----------
+    function
+        As it was decorated.
+    model : type[Base]
+        Made of the signature.
+    """
+
+    def __init__(
+        self,
+        function: Callable[P, R],
+        results: str | Path,
+        suffix: str,
+        db_url: str,
+        outcomes: Mapping[str, Any],
+        ignore: tuple[str, ...],
+        name: str | None,
+        options: Mapping[str, Any],
+    ) -> None:
+        _check(function)
+        self.function = function
+        self._signature = inspect.signature(function)
+        self._ignore = ignore
+        self._parameters = _parameters(function, self._signature, ignore)
+        self._made_of = (results, suffix, db_url, outcomes, ignore, name, options)
+        self.model = _model(function, name, self._parameters, outcomes)
+        functools.update_wrapper(self, function)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Return the stored value of these arguments; run the function first if there is none."""
+        params, ignored = self._bound(args, kwargs)
+        with _given(ignored):
+            row = self.store.run_or_retrieve(params)
+        return cast(R, self.store.load(row))
+
+    def sweep(self, **values: Any) -> Runs[Any]:
+        """Run all combinations that are not stored; return their rows.
+
+        Parameters
+        ----------
+        **values
+            Of each parameter a list (a tuple, a range, an array) of values, or one; what is left out has its default.
+            The options of `Store.sweep`, such as `workers`, are taken as well.
+
+        Returns
+        -------
+        Runs
+            One row for each combination, in the order of the grid.
+        """
+        options = {name: values.pop(name) for name in list(values) if name in _OPTIONS}
+        grid = {name: _values(value) for name, value in values.items()}
+        return self.store.sweep([self._bound((), one)[0] for one in expand_grid(grid)], **options)
+
+    def params(self, *args: P.args, **kwargs: P.kwargs) -> dict[str, Any]:
+        """Return the params that a call with these arguments has, defaults included: what the key is made of."""
+        return self._bound(args, kwargs)[0]
+
+    @functools.cached_property
+    def store(self) -> Store[Any]:
+        """The store of its results; opened when it is first asked for."""
+        results, suffix, db_url, _, _, _, options = self._made_of
+        return Store(_Call(self.function, self._ignore), self.model, results, suffix, db_url, **options)
+
+    def _bound(self, args: Any, kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the params of a call, and the arguments that are no part of the key."""
+        try:
+            bound = self._signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise ParameterError(f"{self.__name__}{self._signature} was called wrongly: {error}") from None
+        ignored = {name: bound.arguments.pop(name) for name in self._ignore if name in bound.arguments}
+        bound.apply_defaults()
+        params = {name: value for name, value in bound.arguments.items() if name not in self._ignore}
+        for name, value in params.items():
+            choices = self._parameters[name].choices
+            if choices and value not in choices:
+                fits = ", ".join(map(repr, choices))
+                raise ParameterError(f"{name}={spelled(value)} does not fit {self.__name__}: it is one of {fits}")
+        return params, ignored
+
+    __name__: str
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        raise ModelError(
+            f"{owner.__name__}.{name} is a method, and what it depends on of its object would not be part of the key; "
+            "make it a function of plain values"
+        )
+
+    def __reduce__(self) -> Any:
+        where = _where(self)
+        return (_imported, where) if where else (_restored, (self.function, *self._made_of))
+
+    def __repr__(self) -> str:
+        return f"<study {self.__name__}{self._signature}>"
+
+
+class _Call:
+    """The runner of a study: calls the function with the params as arguments."""
+
+    def __init__(self, function: Callable[..., Any], ignore: tuple[str, ...]) -> None:
+        self._function, self._ignore = function, ignore
+        self.__name__ = getattr(function, "__name__", "study")
+
+    def __call__(self, params: dict[str, Any]) -> Any:
+        named = {name: value for name, value in params.items() if name not in RESERVED} | dict(_ignored.get())
+        with _given({}):  # what it calls is given its own
+            signature = inspect.signature(self._function)
+            positional = [
+                named.pop(name)
+                for name, parameter in signature.parameters.items()
+                if parameter.kind is parameter.POSITIONAL_ONLY and name in named
+            ]
+            return self._function(*positional, **named)
+
+    def __reduce__(self) -> Any:
+        function = self._function
+        found = _find(getattr(function, "__module__", None), getattr(function, "__qualname__", ""))
+        if isinstance(found, Study) and found.function is function:
+            return _call_of, (function.__module__, function.__qualname__)
+        return _Call, (function, self._ignore)
+
+    def __repr__(self) -> str:
+        return repr(self._function)
+
+
+_ignored: contextvars.ContextVar[Mapping[str, Any]] = contextvars.ContextVar("ignored", default=MappingProxyType({}))
+
+
+class _given:
+    """Let runs in this thread get arguments that are no part of the key."""
+
+    def __init__(self, ignored: Mapping[str, Any]) -> None:
+        self._new = ignored
+
+    def __enter__(self) -> None:
+        self._token = _ignored.set(self._new)
+
+    def __exit__(self, *_: object) -> None:
+        _ignored.reset(self._token)
+
+
+# ---- how it travels ------------------------------------------------------------------------------------------------
+def _where(found: Study[Any, Any]) -> tuple[str, str] | None:
+    """Return the module and the name under which a study can be imported, if it can."""
+    module, name = getattr(found, "__module__", None), getattr(found, "__qualname__", "")
+    return (module, name) if isinstance(module, str) and _find(module, name) is found else None
+
+
+def _find(module: str | None, name: str) -> Any:
+    if module is None or module == "__main__" or "<" in name:
+        return None
+    try:
+        return attrgetter(name)(importlib.import_module(module))
+    except (ImportError, AttributeError):
+        return None
+
+
+def _imported(module: str, name: str) -> Any:
+    return attrgetter(name)(importlib.import_module(module))
+
+
+def _call_of(module: str, name: str) -> _Call:
+    found = _imported(module, name)
+    return _Call(found.function, found._ignore)
+
+
+def _restored(function: Callable[..., Any], *made_of: Any) -> Study[Any, Any]:
+    return Study(function, *made_of)
+
+
+# ---- the model -----------------------------------------------------------------------------------------------------
+def _check(function: Any) -> None:
+    if isinstance(function, staticmethod | classmethod | property) or inspect.ismethod(function):
+        why = "is a method; make it a function of plain values"
+    elif not inspect.isfunction(function):
+        why = f"is a {type(function).__name__}; @study decorates a function that was defined by def"
+    elif function.__name__ == "<lambda>":
+        why = "is a lambda, which has no name to store results under; define it by def"
+    elif inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
+        why = "is a coroutine or a generator, which returns before it has run; return the result"
+    else:
+        return
+    raise ModelError(f"{getattr(function, '__qualname__', repr(function))} {why}")
+
+
+def _parameters(
+    function: Callable[..., Any], signature: inspect.Signature, ignore: tuple[str, ...]
+) -> dict[str, _Parameter]:
+    try:
+        hints = typing.get_type_hints(function)
+    except Exception as error:
+        raise ModelError(f"the annotations of {function.__qualname__} cannot be resolved: {error}") from error
+    if unknown := [name for name in ignore if name not in signature.parameters]:
+        raise ModelError(f"{function.__qualname__} has no parameter {unknown[0]!r} to be ignored")
+    found: dict[str, _Parameter] = {}
+    for name, parameter in signature.parameters.items():
+        where = f"the parameter {name!r} of {function.__qualname__}"
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            raise ModelError(f"{where} takes any number of arguments; name each, so that each has a column")
+        if name in ignore:
+            if parameter.default is parameter.empty:
+                raise ModelError(f"{where} is ignored, so it needs a default, which runs in other processes get")
+            continue
+        if name in RESERVED or hasattr(Base, name) or name.startswith("_"):
+            raise ModelError(f"{where} has a name that belongs to the rows of a store; take another")
+        if name in _OPTIONS:
+            raise ModelError(f"{where} is called like an option of sweep; take another name, or ignore it")
+        found[name] = _kind(where, hints.get(name, _of_default(parameter.default)))
+    return found
+
+
+def _of_default(default: Any) -> Any:
+    return None if default is inspect.Parameter.empty or default is None else type(default)
+
+
+def _kind(where: str, hint: Any) -> _Parameter:
+    if hint is None or hint is Any:
+        raise ModelError(f"{where} has no type; annotate it, as in {where.split(chr(39))[1]}: float")
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated:
+        return _kind(where, inner[0])
+    if origin in (Union, UnionType):
+        others = [one for one in inner if one is not NoneType]
+        kinds = {_kind(where, one) for one in others}
+        if {one.type for one in kinds} <= {sa.Integer, sa.Float}:
+            kinds = {_Parameter(sa.Float if len(kinds) > 1 else kinds.pop().type, False, ())}
+        if len(kinds) != 1:
+            raise ModelError(f"{where} may be of several types ({hint}); a column has one")
+        return kinds.pop()._replace(nullable=NoneType in inner)
+    if origin is Literal:
+        types = {type(one) for one in inner if one is not None}
+        if len(types) != 1 or (kind := _TYPES.get(next(iter(types)))) is None:
+            raise ModelError(f"{where} is a Literal of several types ({hint}); a column has one")
+        return _Parameter(kind, None in inner, inner)
+    hint = origin or hint
+    if isinstance(hint, type):
+        if issubclass(hint, enum.Enum):
+            return _Parameter(_enum(hint), False, ())
+        if issubclass(hint, _JSON):
+            return _Parameter(sa.JSON, False, ())
+        for one in hint.__mro__:
+            if one in _TYPES:
+                return _Parameter(_TYPES[one], False, ())
+    known = ", ".join(one.__name__ for one in _TYPES)
+    raise ModelError(
+        f"{where} has the type {hint}, which no column holds; use {known}, an Enum, a Literal, list or dict"
+    )
+
+
+@functools.cache
+def _enum(kind: type[enum.Enum]) -> sa.Enum:
+    return sa.Enum(kind)
+
+
+def _model(
+    function: Callable[..., Any], name: str | None, parameters: Mapping[str, _Parameter], outcomes: Mapping[str, Any]
+) -> type[Base]:
+    columns: dict[str, Any] = {
+        key: mapped_column(sa.JSON(none_as_null=True) if one.type is sa.JSON else one.type, nullable=one.nullable)
+        for key, one in parameters.items()
+    }
+    annotations: dict[str, Any] = {}
+    for key, given in outcomes.items():
+        if key in parameters or key in RESERVED:
+            raise ModelError(f"{function.__qualname__} has the parameter {key!r}, so that cannot be an outcome as well")
+        if isinstance(given, MappedColumn):
+            columns[key] = given
+            annotations[key] = Mapped[float]  # of which it may say otherwise, by `type_`
+        else:
+            columns[key] = outcome(type_=_kind(f"the outcome {key!r}", given).type)
+    title = "".join(part.capitalize() for part in function.__name__.split("_")) or "Study"
+    body: dict[str, Any] = {"__tablename__": name or function.__name__}
+    body["__module__"] = f"{function.__module__}.{function.__qualname__}"
+    # A registry of its own: a script that is imported twice, or a notebook's cell, defines its study again.
+    return type(
+        title,
+        (Base,),
+        {**body, "metadata": sa.MetaData(), "__doc__": function.__doc__, "__annotations__": annotations, **columns},
+    )
+
+
+def _values(value: Any) -> list[Any]:
+    """Return the values of a grid's axis: of a list, a tuple, a range or an array, or the one value."""
+    if isinstance(value, list | tuple | range | set | frozenset) or getattr(value, "ndim", 0) == 1:
+        return list(value)
+    return list(itertools.islice(value, 10**7)) if inspect.isgenerator(value) else [value]

@@ -1,0 +1,286 @@
+"""`Store.measure`: outcome columns that are computed from results, for runs that ended before there was such a column.
+
+Nothing runs again: the results are read where they lie. Rows are written in batches, so what was interrupted goes on
+where it was. A row that a new run replaces meanwhile is left to that run.
+"""
+
+import collections
+import functools
+import hashlib
+import sys
+import time
+import types
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+
+from entropic.db.connection import Connection
+from entropic.db.statement import Statement
+from entropic.db.tables import outcomes as recorded
+from entropic.errors import OutcomeWarning, ParameterError, levels_to_user
+from entropic.params.fields import unknown_key
+from entropic.params.outcomes import NOT_RECORDED, NOTED, Outcome, Outcomes, collect
+from entropic.protocol.context import StoreContext
+
+BATCH_SECONDS, BATCH = 0.5, 500
+_SHOWN = 5
+
+
+@dataclass(slots=True)
+class Measured:
+    """What `Store.measure` has done.
+
+    Attributes
+    ----------
+    names : list[str]
+        The columns that it looked after.
+    filled : int
+        How many rows got a value.
+    failed : dict[str, str]
+        Of rows that did not get all of them, by id: why. The rows say so too, and are tried again only if asked.
+    """
+
+    names: list[str]
+    filled: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        rows = "1 row" if self.filled == 1 else f"{self.filled} rows"
+        lines = [f"{', '.join(self.names) or 'nothing to measure'}: {rows} measured"]
+        if self.failed:
+            lines[0] += f", {len(self.failed)} could not be"
+            lines += [f"  {id}  {why}" for id, why in list(self.failed.items())[:_SHOWN]]
+            lines += [f"  and {len(self.failed) - _SHOWN} more"] if len(self.failed) > _SHOWN else []
+        return "\n".join(lines)
+
+
+def measure(
+    context: StoreContext[Any], names: Sequence[str], read: Callable[[str], Any], workers: int, again: bool
+) -> Measured:
+    """Fill the columns of stored rows; the meaning of the arguments is that of `Store.measure`."""
+    context.must_write("columns were to be measured")
+    wanted = _chosen(context, names)
+    found = Measured([one.name for one in wanted])
+    known = _recorded(context)
+    for one in wanted:
+        if again or _is_changed(known, one):
+            _forget(context, one)
+        if one.measure is None or known.get(one.name) != fingerprint(one.measure):
+            _record(context, one)
+    with ThreadPoolExecutor(workers, thread_name_prefix="entropic-measure") as pool:
+        _fill(context, wanted, read, pool, 4 * workers, found)
+    return found
+
+
+def _chosen(context: StoreContext[Any], names: Sequence[str]) -> list[Outcome]:
+    computed = {one.name: one for one in context.schema.asked_of_runs if one.measure is not None}
+    for name in names:
+        if name in context.schema.outcomes and name not in computed:
+            raise ParameterError(
+                f"{context.schema.name}.{name} is what runs return, so only a run can fill it; measure is for columns "
+                "declared as outcome(function)"
+            )
+        if name not in computed:
+            raise ParameterError(unknown_key(name, context.schema.name, list(computed)))
+    return [computed[name] for name in names] if names else list(computed.values())
+
+
+# ---- which rows lack a value ---------------------------------------------------------------------------------------
+def warn_of_changes(context: StoreContext[Any]) -> None:
+    """Record which function computes each column, and warn of those that are computed by another one now."""
+    known = _recorded(context)
+    for one in context.schema.asked_of_runs:
+        if one.name not in known:
+            _record(context, one)
+    changed = [one.name for one in context.schema.asked_of_runs if _is_changed(known, one)]
+    if changed:
+        warnings.warn(
+            f"{' and '.join(changed)} of {context.schema.name} {'is' if len(changed) == 1 else 'are'} computed by "
+            "another function now than for the rows that are stored; store.measure() computes them anew, without a run",
+            OutcomeWarning,
+            stacklevel=levels_to_user(),
+        )
+
+
+def _is_changed(known: Mapping[str, str | None], one: Outcome) -> bool:
+    before = known.get(one.name)
+    if before is None or one.measure is None:
+        return False
+    now = fingerprint(one.measure)
+    return before.partition(":")[0] == now.partition(":")[0] and before != now  # of another Python it tells nothing
+
+
+def _recorded(context: StoreContext[Any]) -> dict[str, str | None]:
+    """Return, by column, the fingerprint of what computed it."""
+    query = sa.select(recorded.c.name, recorded.c.code).where(recorded.c.model == sa.bindparam("m"))
+    statement = Statement(query, context.database.sql)
+    return dict(context.database.connection().fetch(statement.sql, statement.values({"m": context.schema.table_name})))
+
+
+def _record(context: StoreContext[Any], one: Outcome) -> None:
+    """Record the function that computes a column; of one that runs return, that there is such a column."""
+    database, connection = context.database, context.database.connection()
+    new: dict[str, Any] = {"model": sa.bindparam("m"), "name": sa.bindparam("n"), "code": sa.bindparam("c")}
+    given = {
+        "m": context.schema.table_name,
+        "n": one.name,
+        "c": None if one.measure is None else fingerprint(one.measure),
+    }
+    add = Statement(database.dialect.insert_new(recorded, new), database.sql)
+    connection.change(add.sql, add.values(given))
+    where = (recorded.c.model == sa.bindparam("m")) & (recorded.c.name == sa.bindparam("n"))
+    change = Statement(sa.update(recorded).where(where).values(code=sa.bindparam("c")), database.sql)
+    connection.change(change.sql, change.values(given))
+
+
+def _lacking(context: StoreContext[Any], wanted: Iterable[Outcome]) -> list[str]:
+    """Return the keys of rows in which one of the columns is NULL."""
+    table, columns = context.schema.table, [context.schema.outcomes[one.name].column for one in wanted]
+    query = sa.select(table.c.id).where(sa.or_(*(column.is_(None) for column in columns))).order_by(table.c.id)
+    statement = Statement(query, context.database.sql)
+    return [id for (id,) in context.database.connection().fetch(statement.sql, statement.values({}))]
+
+
+def _notes(custom_data: Any) -> dict[str, str]:
+    """Return what a row notes of its columns."""
+    found: dict[str, str] = {}
+    for key in (NOTED, NOT_RECORDED):
+        said = custom_data.get(key) if isinstance(custom_data, Mapping) else None
+        found |= said if isinstance(said, Mapping) else {}
+    return found
+
+
+# ---- reading and writing -------------------------------------------------------------------------------------------
+_Job = tuple[Any, list[Outcome], Future[Outcomes]]
+
+
+def _fill(
+    context: StoreContext[Any],
+    wanted: list[Outcome],
+    read: Callable[[str], Any],
+    pool: ThreadPoolExecutor,
+    ahead: int,
+    found: Measured,
+) -> None:
+    jobs: collections.deque[_Job] = collections.deque()
+    done: list[tuple[Any, Outcomes]] = []
+    began = time.monotonic()
+
+    def take() -> None:
+        nonlocal began
+        raw, _, future = jobs.popleft()
+        done.append((raw, future.result()))
+        if len(done) >= BATCH or time.monotonic() - began > BATCH_SECONDS:
+            _write(context, done, found)
+            done.clear()
+            began = time.monotonic()
+
+    try:
+        for raw, lacking in _rows(context, wanted):
+            path = context.rows.file_of(raw)
+            jobs.append((raw, lacking, pool.submit(collect, lacking, None, functools.partial(read, path))))
+            if len(jobs) > ahead:
+                take()
+        while jobs:
+            take()
+    finally:
+        for _, _, future in jobs:
+            future.cancel()
+        _write(context, done, found)
+
+
+def _rows(context: StoreContext[Any], wanted: list[Outcome]) -> Iterator[tuple[Any, list[Outcome]]]:
+    ids = _lacking(context, wanted)
+    for start in range(0, len(ids), BATCH):
+        for raw in list(context.rows.read_many(ids[start : start + BATCH])):
+            values = context.rows.plain(raw)
+            noted = _notes(values["custom_data"])
+            lacking = [one for one in wanted if values[one.name] is None and one.name not in noted]
+            if lacking:
+                yield raw, lacking
+
+
+def _write(context: StoreContext[Any], done: list[tuple[Any, Outcomes]], found: Measured) -> None:
+    """Record values, in one transaction; a row that was replaced or filled meanwhile stays as it is."""
+    if not done:
+        return
+
+    def work(connection: Connection) -> dict[str, dict[str, str]]:
+        filled = {}
+        for raw, outcomes in done:
+            id = context.rows.id_of(raw)
+            now = context.rows.read_within(connection, id)
+            if now is None or context.rows.plain(now)["created_at"] != context.rows.plain(raw)["created_at"]:
+                continue
+            filled[id] = context.outcomes.write(connection, now, outcomes)
+        return filled
+
+    for id, why in context.database.transact(work).items():
+        if why:
+            found.failed[id] = "; ".join(f"{name}: {reason}" for name, reason in why.items())
+        else:
+            found.filled += 1
+
+
+def _forget(context: StoreContext[Any], one: Outcome) -> None:
+    """Let a column have no value in any row, and no row say why: all is to be measured."""
+    table, column = context.schema.table, context.schema.outcomes[one.name].column
+    ids = _lacking(context, [one])
+    for start in range(0, len(ids), BATCH):
+        some = ids[start : start + BATCH]
+
+        def clear(connection: Connection, some: list[str] = some) -> None:
+            for id in some:
+                raw = context.rows.read_within(connection, id)
+                if raw is not None and one.name in _notes(context.rows.plain(raw)["custom_data"]):
+                    context.outcomes.clear_notes(connection, raw, one.name)
+
+        context.database.transact(clear)
+    statement = Statement(sa.update(table).values({column: sa.null()}), context.database.sql)
+    context.database.transact(lambda connection: connection.execute(statement.sql, statement.values({})) and None)
+
+
+# ---- the code of a function ----------------------------------------------------------------------------------------
+_PYTHON = f"py{sys.version_info[0]}.{sys.version_info[1]}"  # its compiler decides what the code is
+
+
+def fingerprint(function: Callable[..., Any]) -> str:
+    """Return a text that tells whether a function is another one than before, as far as its own code says."""
+    code = getattr(function, "__code__", None)
+    if code is None:  # a builtin, a class, an object that can be called
+        kind: Any = function if hasattr(function, "__qualname__") else type(function)
+        return f"name:{getattr(kind, '__module__', '')}.{kind.__qualname__}"[:200]
+    return f"{_PYTHON}:{hashlib.sha256(repr(_parts(function)).encode('utf-8', 'backslashreplace')).hexdigest()}"
+
+
+def _parts(value: Any, depth: int = 5) -> Any:
+    """Return what a function, or something that it holds, is made of, as plain values."""
+    if isinstance(value, types.FunctionType) and depth:
+        cells = [_contents(cell) for cell in value.__closure__ or ()]
+        inner = [_parts(one, depth - 1) for one in (value.__defaults__, value.__kwdefaults__, *cells)]
+        return [_parts(value.__code__, depth - 1), *inner]
+    if isinstance(value, types.CodeType) and depth:
+        docless = (
+            value.co_consts[1:] if value.co_consts[:1] and isinstance(value.co_consts[0], str) else value.co_consts
+        )
+        return [value.co_code.hex(), value.co_names, [_parts(one, depth - 1) for one in docless]]
+    if isinstance(value, bool | int | float | complex | str | bytes | None):
+        return repr(value)
+    if isinstance(value, tuple | list):
+        return [_parts(one, depth - 1) for one in value] if depth else len(value)
+    if isinstance(value, dict):
+        return [(_parts(key), _parts(one, depth - 1)) for key, one in value.items()] if depth else len(value)
+    if isinstance(value, frozenset | set):
+        return sorted(map(repr, value))
+    return type(value).__qualname__
+
+
+def _contents(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # not filled yet
+        return None

@@ -1,0 +1,413 @@
+"""Outcome columns: filled by what a run returns, never part of a key, and no reason to lose a run."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import json
+import math
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import Numeric
+
+from entropic import Base, Mapped, OutcomeWarning, ParameterError, Store, expand_grid, key, outcome
+
+OpenStore = Callable[..., Store[Any]]
+NAN, INF = math.nan, math.inf
+
+
+class Verdict(enum.Enum):
+    GOOD = "good"
+    BAD = "bad"
+
+
+class Training(Base):
+    __tablename__ = "trainings"
+
+    rate: Mapped[float]
+    accuracy: Mapped[float] = outcome()
+    epochs: Mapped[int] = outcome()
+
+
+class Everything(Base):
+    __tablename__ = "everything"
+
+    n: Mapped[int]
+    number: Mapped[float] = outcome()
+    whole: Mapped[int] = outcome()
+    flag: Mapped[bool] = outcome()
+    text: Mapped[str] = outcome()
+    day: Mapped[date] = outcome()
+    moment: Mapped[datetime] = outcome()
+    took: Mapped[timedelta] = outcome()
+    verdict: Mapped[Verdict] = outcome()
+    exact: Mapped[Decimal] = outcome(type_=Numeric(10, 2))
+    data: Mapped[dict[str, Any]] = outcome(type_=sa.JSON())
+
+
+class Peaked(Base):
+    __tablename__ = "peaked"
+
+    n: Mapped[int]
+    peak: Mapped[float] = outcome(lambda result: max(result["curve"]))
+
+
+def train(params: dict[str, Any]) -> dict[str, Any]:
+    return {"accuracy": 1 - params["rate"], "epochs": 3, "curve": [1, 2]}
+
+
+def returning(value: Any) -> Callable[[dict[str, Any]], Any]:
+    return lambda params: value
+
+
+def test_what_a_run_returns_fills_its_outcome_columns_and_is_its_result(open_store: OpenStore) -> None:
+    store = open_store(train, Training)
+    row = store.run_or_retrieve({"rate": 0.25})
+    assert (row.accuracy, row.epochs) == (0.75, 3)
+    again = store.run_or_retrieve({"rate": 0.25})
+    assert (again.id, again.accuracy, again.epochs) == (row.id, 0.75, 3)
+    assert store.load(row) == {"accuracy": 0.75, "epochs": 3, "curve": [1, 2]}
+
+
+def test_outcomes_are_no_part_of_the_key(open_store: OpenStore) -> None:
+    assert open_store(train, Training).run_or_retrieve({"rate": 0.25}).id == key({"rate": 0.25})
+
+
+def test_params_that_hold_an_outcome_are_refused_before_anything_runs(open_store: OpenStore) -> None:
+    store = open_store(lambda params: pytest.fail("it ran"), Training)
+    with pytest.raises(ParameterError, match="'accuracy', which is an outcome of Training"):
+        store.run_or_retrieve({"rate": 0.25, "accuracy": 1.0})
+    with pytest.raises(ParameterError, match="outcome"):
+        store.sweep([{"rate": 0.25, "accuracy": 1.0}])
+
+
+def test_a_runner_that_writes_its_own_file_fills_the_columns_all_the_same(open_store: OpenStore) -> None:
+    def write(params: dict[str, Any]) -> dict[str, Any]:
+        Path(params["result_file"]).write_text('"my own"')
+        return {"accuracy": 0.5, "epochs": 1}
+
+    store = open_store(write, Training)
+    row = store.run_or_retrieve({"rate": 0.1})
+    assert (row.accuracy, store.load(row)) == (0.5, "my own")
+
+
+@pytest.mark.parametrize("how", ["serial", "workers", "stream"])
+def test_a_sweep_brings_outcomes_home(open_store: OpenStore, how: str) -> None:
+    store, sets = open_store(train, Training), expand_grid({"rate": [0.5, 0.25]})
+    rows = list(store.stream(sets)) if how == "stream" else store.sweep(sets, workers=2 if how == "workers" else None)
+    assert sorted(row.accuracy for row in rows) == [0.5, 0.75]
+
+
+def test_a_cluster_brings_outcomes_home(open_store: OpenStore, cluster: Any) -> None:
+    import distributed
+
+    with distributed.Client(cluster) as client:
+        rows = open_store(train, Training).sweep(expand_grid({"rate": [0.5, 0.25]}), client=client)
+    assert [row.accuracy for row in rows] == [0.5, 0.75]
+
+
+def test_conditions_and_order_by_outcomes(open_store: OpenStore) -> None:
+    store = open_store(train, Training)
+    store.sweep(expand_grid({"rate": [0.1, 0.2, 0.3, 0.4]}))
+    best = store.select(Training.accuracy > 0.65, order_by="-accuracy", limit=2)
+    assert [row.rate for row in best] == [0.1, 0.2]
+    assert [row.rate for row in store.select(epochs=3, order_by="accuracy", limit=1)] == [0.4]
+
+
+def test_every_type_of_column_comes_back_as_it_was_returned(open_store: OpenStore) -> None:
+    values = {
+        "number": 0.1, "whole": 2**40, "flag": True, "text": "größer", "day": date(2026, 1, 2),
+        "moment": datetime(2026, 1, 2, 3, 4, 5), "took": timedelta(seconds=1.5), "verdict": Verdict.BAD,
+        "exact": Decimal("1.25"), "data": {"a": [1, None, {"b": 2.5}]},
+    }  # fmt: skip
+    store = open_store(lambda params: Path(params["result_file"]).write_text("1") and values, Everything)
+    store.run_or_retrieve({"n": 1})
+    row = store.run_or_retrieve({"n": 1})
+    assert {name: getattr(row, name) for name in values} == values
+    assert "not_recorded" not in row.custom_data
+
+
+@pytest.mark.parametrize("value", [np.float32(0.5), np.array(0.5), np.int64(1), True, 1, np.float64(0.5)])
+def test_numbers_of_numpy_and_python_fill_a_column(open_store: OpenStore, value: Any) -> None:
+    class Number(Base):
+        __tablename__ = "a_number"
+
+        n: Mapped[int]
+        it: Mapped[float] = outcome()
+
+    store = open_store(lambda params: Path(params["result_file"]).write_text("1") and {"it": value}, Number)
+    assert store.run_or_retrieve({"n": 1}).it == float(value)
+
+
+@dataclasses.dataclass
+class AsDataclass:
+    accuracy: float
+    epochs: int
+
+
+class AsTuple(NamedTuple):
+    accuracy: float
+    epochs: int
+
+
+@pytest.mark.parametrize("made", [AsDataclass(0.5, 2), AsTuple(0.5, 2)])
+def test_dataclasses_and_named_tuples_have_entries_too(open_store: OpenStore, made: Any) -> None:
+    store = open_store(returning(made), Training)
+    row = store.run_or_retrieve({"rate": 1.0})
+    assert (row.accuracy, row.epochs, store.load(row)) == (0.5, 2, {"accuracy": 0.5, "epochs": 2})
+
+
+def test_a_dataset_fills_columns_by_its_scalars_and_attributes(open_store: OpenStore) -> None:
+    xarray = pytest.importorskip("xarray")
+    made = xarray.Dataset({"u": ("x", [1.0, 2.0]), "accuracy": 0.5}, attrs={"epochs": 7})
+    row = open_store(returning(made), Training, file_suffix=".nc").run_or_retrieve({"rate": 1.0})
+    assert (row.accuracy, row.epochs) == (0.5, 7)
+
+
+# ---- numbers that are not finite ---------------------------------------------------------------------------------
+@pytest.mark.parametrize("value", [NAN, INF, -INF])
+def test_a_run_that_diverged_reads_back_as_it_was_and_matches_no_condition(open_store: OpenStore, value: float) -> None:
+    store = open_store(returning({"accuracy": value, "epochs": 1}), Training)
+    for row in (store.run_or_retrieve({"rate": 1.0}), store.retrieve({"rate": 1.0}), *store.select()):
+        assert row is not None
+        assert repr(row.accuracy) == repr(value)
+    assert list(store.select(Training.accuracy > 0.9)) == []
+    assert list(store.select(Training.accuracy < 0.9)) == []
+    assert "not_recorded" not in row.custom_data
+
+
+def test_a_number_that_is_not_finite_does_not_fit_a_column_of_whole_numbers(open_store: OpenStore) -> None:
+    with pytest.warns(OutcomeWarning, match="epochs"):
+        row = open_store(returning({"accuracy": 1.0, "epochs": NAN}), Training).run_or_retrieve({"rate": 1.0})
+    assert row.epochs is None
+    assert "epochs" in row.custom_data["not_recorded"]
+
+
+# ---- nothing is lost ---------------------------------------------------------------------------------------------
+def test_a_missing_outcome_loses_no_run_and_the_row_says_why(open_store: OpenStore) -> None:
+    store = open_store(returning({"accuracy": 1.0}), Training)
+    with pytest.warns(OutcomeWarning, match="what the runner returned has no entry 'epochs'"):
+        row = store.run_or_retrieve({"rate": 1.0})
+    assert (row.accuracy, row.epochs) == (1.0, None)
+    assert row.custom_data["not_recorded"] == {"epochs": "what the runner returned has no entry 'epochs'"}
+    assert store.check().ok
+
+
+@pytest.mark.parametrize("unfit", ["many", 2.5, 2**70, object(), [1], "\ud800"])
+def test_an_unfit_outcome_loses_no_run(open_store: OpenStore, unfit: Any) -> None:
+    store = open_store(lambda params: Path(params["result_file"]).write_text("1") and {"epochs": unfit}, Training)
+    with pytest.warns(OutcomeWarning, match="epochs"):
+        row = store.run_or_retrieve({"rate": 1.0})
+    assert row.epochs is None
+    assert row.custom_data["not_recorded"].keys() == {"accuracy", "epochs"}
+
+
+def test_a_sweep_warns_once_of_what_is_missing(open_store: OpenStore) -> None:
+    with pytest.warns(OutcomeWarning, match="epochs") as caught:
+        open_store(returning({"accuracy": 1.0}), Training).sweep(expand_grid({"rate": [0.1, 0.2, 0.3]}))
+    assert len(caught) == 1
+
+
+def test_what_is_none_was_meant_so(open_store: OpenStore) -> None:
+    row = open_store(returning({"accuracy": 1.0, "epochs": None}), Training).run_or_retrieve({"rate": 1.0})
+    assert row.epochs is None
+    assert "not_recorded" not in row.custom_data
+
+
+# ---- computed from the result ------------------------------------------------------------------------------------
+def test_a_column_is_computed_from_the_loaded_result(open_store: OpenStore) -> None:
+    store = open_store(returning({"curve": [1.0, 5.0, 2.0]}), Peaked)
+    assert store.run_or_retrieve({"n": 1}).peak == 5.0
+    assert store.sweep([{"n": 2}], workers=1)[0].peak == 5.0
+
+
+def test_a_function_that_fails_loses_no_run(open_store: OpenStore) -> None:
+    store = open_store(returning({"curve": []}), Peaked)
+    with pytest.warns(OutcomeWarning, match="peak"):
+        row = store.run_or_retrieve({"n": 1})
+    assert row.peak is None
+    assert row.custom_data["not_recorded"]["peak"].startswith("ValueError: ")
+
+
+# ---- the table ---------------------------------------------------------------------------------------------------
+def test_a_table_gains_its_outcome_columns_and_old_runs_are_still_hits(open_store: OpenStore) -> None:
+    class Gained(Base):
+        __tablename__ = "trainings_gained"
+
+        rate: Mapped[float]
+
+    old = open_store(train, Gained).run_or_retrieve({"rate": 0.5})
+
+    class Gained(Base):  # type: ignore[no-redef]
+        __tablename__ = "trainings_gained"
+
+        rate: Mapped[float]
+        accuracy: Mapped[float] = outcome(index=True)
+        verdict: Mapped[Verdict] = outcome()
+
+    store = open_store(train, Gained)
+    found = store.run_or_retrieve({"rate": 0.5})
+    assert (found.id, found.accuracy, found.created_at) == (old.id, None, old.created_at)
+    with pytest.warns(OutcomeWarning, match="verdict"):
+        assert store.run_or_retrieve({"rate": 0.25}).accuracy == 0.75
+    assert [row.rate for row in store.select(Gained.accuracy > 0.5)] == [0.25]
+    assert store.check().ok
+
+
+def test_a_finished_run_whose_process_was_killed_keeps_its_outcomes(
+    tmp_path: Path, place: Any, open_store: OpenStore
+) -> None:
+    script = tmp_path / "study.py"
+    script.write_text(
+        textwrap.dedent(f"""
+        import os, signal, sys
+        sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+        from contract.test_outcomes import Training, train
+        from entropic import Store
+        from entropic.protocol import publish
+
+        publish.publish_locked = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+        Store(train, Training, {str(tmp_path / "results")!r}, ".json", {place.url!r}).run({{"rate": 0.25}})
+    """)
+    )
+    assert subprocess.run([sys.executable, script], check=False).returncode == -signal.SIGKILL
+    store = open_store(lambda params: pytest.fail("it ran again"), Training)
+    row = store.run_or_retrieve({"rate": 0.25})
+    assert (row.accuracy, row.epochs) == (0.75, 3)
+    assert store.check().ok
+
+
+# ---- custom data -------------------------------------------------------------------------------------------------
+def test_what_a_runner_adds_to_custom_data_is_recorded(open_store: OpenStore) -> None:
+    def run(params: dict[str, Any]) -> int:
+        params["custom_data"]["iterations"] = 12
+        params["custom_data"]["tags"].append("late")
+        return 1
+
+    given = {"tags": ["early"]}
+    row = open_store(run).run_or_retrieve({"n": 1, "dt": 1.0}, **given)
+    assert (row.custom_data["iterations"], row.custom_data["tags"]) == (12, ["early", "late"])
+    assert given == {"tags": ["early"]}
+
+
+def test_custom_data_that_is_not_json_is_named_and_the_run_is_stored(open_store: OpenStore) -> None:
+    def run(params: dict[str, Any]) -> int:
+        params["custom_data"].update(good=1, bad=object())
+        return 1
+
+    store = open_store(run)
+    with pytest.warns(OutcomeWarning, match="custom_data.bad"):
+        row = store.run_or_retrieve({"n": 1, "dt": 1.0})
+    assert row.custom_data["good"] == 1
+    assert "not JSON" in row.custom_data["not_recorded"]["custom_data.bad"]
+
+
+@pytest.mark.parametrize("left", [None, [1], "text"])
+def test_custom_data_that_is_no_dict_any_more_is_said(open_store: OpenStore, left: Any) -> None:
+    def run(params: dict[str, Any]) -> int:
+        params["custom_data"] = left
+        return 1
+
+    with pytest.warns(OutcomeWarning, match="custom_data"):
+        row = open_store(run).run_or_retrieve({"n": 1, "dt": 1.0}, tag="kept")
+    assert row.custom_data["tag"] == "kept"
+
+
+# ---- measured later ----------------------------------------------------------------------------------------------
+def curves(params: dict[str, Any]) -> dict[str, Any]:
+    return {"curve": [float(params["n"]), 1.0]}
+
+
+def model_of(measure: Any = None) -> type[Base]:
+    """Return the model of one table, with a column that is computed in this way; without it, if there is none."""
+    body: dict[str, Any] = {"__tablename__": "measured", "__annotations__": {"n": Mapped[int]}, "__module__": __name__}
+    if measure is not None:
+        body |= {"peak": outcome(measure)}
+        body["__annotations__"]["peak"] = Mapped[float]
+    return type("Measured", (Base,), body)
+
+
+def test_a_measure_that_is_added_later_is_filled_without_a_run(open_store: OpenStore) -> None:
+    open_store(curves, model_of()).sweep([{"n": n} for n in range(5)])
+    store = open_store(lambda params: pytest.fail("it ran"), model_of(lambda result: max(result["curve"])))
+    assert store.measure().filled == 5
+    assert [row.peak for row in store.select(order_by="n")] == [1.0, 1.0, 2.0, 3.0, 4.0]
+    assert store.measure().filled == 0
+
+
+def test_a_function_that_changed_is_noticed_and_measured_anew(open_store: OpenStore) -> None:
+    open_store(curves, model_of(lambda result: max(result["curve"]))).sweep([{"n": n} for n in (2, 3)])
+    with pytest.warns(OutcomeWarning, match="peak of Measured is computed by another function now"):
+        store = open_store(curves, model_of(lambda result: min(result["curve"])))
+    assert store.measure().filled == 2
+    assert {row.peak for row in store.select()} == {1.0}
+    open_store(curves, model_of(lambda result: min(result["curve"])))  # without a warning
+
+
+def test_what_cannot_be_measured_is_said_once_and_tried_again_if_asked(open_store: OpenStore) -> None:
+    open_store(curves, model_of()).sweep([{"n": n} for n in (2, 3)])
+    store = open_store(curves, model_of(lambda result: 1 / (result["curve"][0] - 2)))
+    found = store.measure()
+    assert (found.filled, len(found.failed)) == (1, 1)
+    assert "ZeroDivisionError" in repr(found)
+    assert store.measure("peak").failed == {}
+    assert len(store.measure(again=True).failed) == 1
+
+
+def test_a_measure_that_is_not_finite_is_measured_once(open_store: OpenStore) -> None:
+    open_store(curves, model_of()).sweep([{"n": 2}])
+    store = open_store(curves, model_of(lambda result: NAN))
+    assert store.measure().filled == 1
+    assert math.isnan(store.select()[0].peak)
+    assert store.measure().filled == 0
+
+
+def test_only_columns_that_are_computed_can_be_measured(open_store: OpenStore) -> None:
+    store = open_store(train, Training)
+    with pytest.raises(ParameterError, match="is what runs return"):
+        store.measure("accuracy")
+    with pytest.raises(ParameterError, match="no column 'rate'"):
+        store.measure("rate")
+
+
+# ---- tables and arrays -------------------------------------------------------------------------------------------
+def test_outcomes_are_in_tables_and_arrays(open_store: OpenStore) -> None:
+    pytest.importorskip("xarray")
+    pytest.importorskip("pandas")
+    store = open_store(curves, model_of(lambda result: max(result["curve"]) if result["curve"][0] else NAN))
+    rows = store.sweep([{"n": n} for n in (0, 2, 3)])
+    frame = rows.to_pandas()
+    assert list(frame.columns) == ["id", "n", "peak", "created_at", "result_file"]
+    assert frame.peak.fillna(-1).tolist() == [-1.0, 2.0, 3.0]
+    data = rows.to_xarray()
+    assert data.peak.dims == ("n",)
+    assert data.curve.dims == ("n", "curve_0")
+    assert data.peak.fillna(-1).values.tolist() == [-1.0, 2.0, 3.0]
+
+
+def test_an_array_of_outcomes_reads_no_result(open_store: OpenStore) -> None:
+    pytest.importorskip("xarray")
+    store = open_store(train, Training, loader=lambda path: pytest.fail("it was read"))
+    data = store.sweep(expand_grid({"rate": [0.25, 0.5]})).to_xarray(variables=["accuracy"])
+    assert data.accuracy.values.tolist() == [0.75, 0.5]
+    assert list(data.data_vars) == ["accuracy"]
+
+
+def test_the_command_line_sorts_and_chooses_by_outcomes(open_store: OpenStore, place: Any) -> None:
+    store = open_store(train, Training)
+    store.sweep(expand_grid({"rate": [0.1, 0.2, 0.3]}))
+    command = [sys.executable, "-m", "entropic", "ls", "--db", place.url, "--results", str(store.results_dir)]
+    command += ["--sort=-accuracy", "--where", "accuracy>0.75", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert [row["rate"] for row in json.loads(done.stdout)] == [0.1, 0.2]

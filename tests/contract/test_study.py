@@ -1,0 +1,213 @@
+"""A function as a study: called again it loads, its signature is its model, and it goes wherever a function goes."""
+
+from __future__ import annotations
+
+import enum
+import pickle
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+
+from entropic import ModelError, ParameterError, outcome, study
+
+CALLS: list[Any] = []
+
+
+class Scheme(enum.Enum):
+    EULER = 1
+    RK4 = 4
+
+
+@pytest.fixture
+def place_of(tmp_path: Path) -> dict[str, Any]:
+    CALLS.clear()
+    return {"results": tmp_path / "results", "db_url": f"sqlite:///{tmp_path / 'db.sqlite3'}"}
+
+
+def test_a_study_runs_once_and_then_loads(place_of: dict[str, Any]) -> None:
+    @study(suffix=".npz", **place_of)
+    def pendulum(length: float, steps: int = 3) -> dict[str, Any]:
+        CALLS.append(length)
+        return {"angle": np.full(steps, length)}
+
+    assert pendulum(length=1.0)["angle"].tolist() == [1.0, 1.0, 1.0]
+    assert pendulum(length=1.0)["angle"].tolist() == [1.0, 1.0, 1.0]
+    assert CALLS == [1.0]
+
+
+def test_positional_and_keyword_calls_and_defaults_are_one_key(place_of: dict[str, Any]) -> None:
+    @study(**place_of)
+    def add(a: int, b: int = 2, *, c: int = 3) -> int:
+        CALLS.append((a, b, c))
+        return a + b + c
+
+    assert [add(1), add(a=1), add(1, 2), add(1, c=3, b=2)] == [6] * 4
+    assert CALLS == [(1, 2, 3)]
+
+
+def test_a_study_sweeps_the_product_of_its_values(place_of: dict[str, Any]) -> None:
+    @study(outcomes={"total": int}, **place_of)
+    def add(a: int, b: int = 2) -> dict[str, int]:
+        return {"total": a + b}
+
+    rows = add.sweep(a=[1, 2], b=range(3))
+    assert [(row.a, row.b, row.total) for row in rows] == [(a, b, a + b) for a in (1, 2) for b in range(3)]
+    assert len(add.sweep(a=np.array([1, 2]))) == 2
+    assert add.store.select(a=1, order_by="-total", limit=1)[0].b == 2
+
+
+def test_the_model_is_made_of_the_signature(place_of: dict[str, Any]) -> None:
+    @study(**place_of)
+    def everything(
+        n: int, x: float, name: str, flag: bool, scheme: Scheme, mode: Literal["fast", "slow"], grid: list[int],
+        note: str | None = None, seed=7,
+    ) -> list[Any]:  # fmt: skip
+        return [n, x, name, flag, scheme.name, mode, grid, note, seed]
+
+    given: Any = (1, 2.0, "a", True, Scheme.RK4, "fast", [1, 2])
+    assert everything(*given) == [1, 2.0, "a", True, "RK4", "fast", [1, 2], None, 7]
+    row = everything.store.select()[0]
+    assert (row.scheme, row.mode, row.grid, row.note, row.seed) == (Scheme.RK4, "fast", [1, 2], None, 7)
+    with pytest.raises(ParameterError, match="mode='medium' does not fit everything"):
+        everything(1, 2.0, "a", True, Scheme.RK4, "medium", [1, 2])  # type: ignore[arg-type]
+
+
+def test_ignored_parameters_reach_the_function_and_are_no_part_of_the_key(place_of: dict[str, Any]) -> None:
+    @study(ignore=["verbose"], **place_of)
+    def quiet(n: int, verbose: bool = False) -> int:
+        CALLS.append((n, verbose))
+        return n
+
+    assert [quiet(1, verbose=True), quiet(1), quiet(1, verbose=False), quiet(2)] == [1, 1, 1, 2]
+    assert CALLS == [(1, True), (2, False)]
+
+
+def test_studies_call_studies(place_of: dict[str, Any]) -> None:
+    @study(ignore=["loud"], **place_of)
+    def inner(n: int, loud: bool = False) -> int:
+        CALLS.append(loud)
+        return n * 10
+
+    @study(ignore=["loud"], **place_of)
+    def outer(n: int, loud: bool = False) -> int:
+        return inner(n) + 1
+
+    assert outer(3, loud=True) == 31
+    assert outer(3) == 31
+    assert CALLS == [False]
+
+
+def a_method() -> Any:
+    class Thing:
+        @study()
+        def method(self: Any, n: int) -> int:
+            return n
+
+
+def variadic(*args: int) -> int:
+    return 0
+
+
+def untyped(n) -> int:  # type: ignore[no-untyped-def]
+    return 0
+
+
+def reserved(id: str) -> int:
+    return 0
+
+
+def an_option(workers: int) -> int:
+    return 0
+
+
+def strange(n: complex) -> int:
+    return 0
+
+
+async def a_coroutine(n: int) -> int:
+    return 0
+
+
+@pytest.mark.parametrize(
+    ("function", "why"),
+    [
+        (lambda n=1: n, "is a lambda"),
+        (print, "builtin_function"),
+        (variadic, "any number of arguments"),
+        (untyped, "'n' of untyped has no type"),
+        (reserved, "belongs to the rows"),
+        (an_option, "option of sweep"),
+        (strange, "complex"),
+        (a_coroutine, "coroutine"),
+        (study, "any number|belongs|type"),
+    ],
+)
+def test_what_cannot_be_a_study_is_refused_with_a_reason(function: Any, why: str) -> None:
+    with pytest.raises(ModelError, match=why):
+        study()(function)
+
+
+def test_a_method_is_refused(place_of: dict[str, Any]) -> None:
+    with pytest.raises((ModelError, RuntimeError)) as caught:
+        a_method()
+    error = caught.value.__cause__ if isinstance(caught.value, RuntimeError) else caught.value
+    assert isinstance(error, ModelError)
+
+
+def test_a_forgotten_pair_of_parentheses_is_named() -> None:
+    with pytest.raises(TypeError):
+        study(lambda n: n)  # type: ignore[arg-type, misc]
+
+
+@study(results="never made")
+def importable(n: int) -> int:
+    """Return it."""
+    return n
+
+
+def test_a_study_keeps_the_name_and_the_words_of_its_function() -> None:
+    assert (importable.__name__, importable.__doc__) == ("importable", "Return it.")
+    assert repr(importable) == "<study importable(n: 'int') -> 'int'>"
+    assert not Path("never made").exists()
+
+
+def test_an_importable_study_travels_by_its_name() -> None:
+    assert pickle.loads(pickle.dumps(importable)) is importable
+
+
+@pytest.mark.parametrize("how", ["workers=2", "workers=None", "client=pool"])
+def test_a_study_of_a_script_runs_in_other_processes(tmp_path: Path, how: str) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        textwrap.dedent(f"""
+        from concurrent.futures import ProcessPoolExecutor
+        from entropic import study
+
+        @study(results="inner")
+        def inner(n: int) -> int:
+            return n * 10
+
+        @study(results="outer", outcomes={{"total": int}})
+        def outer(n: int) -> dict:
+            return {{"total": inner(n) + 1}}
+
+        if __name__ == "__main__":
+            with ProcessPoolExecutor(1) as pool:
+                print([row.total for row in outer.sweep(n=[1, 2], {how})])
+    """)
+    )
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "[11, 21]", done.stderr
+
+
+def test_an_outcome_of_a_study_may_be_computed(place_of: dict[str, Any]) -> None:
+    @study(outcomes={"peak": outcome(lambda result: max(result))}, **place_of)
+    def walk(n: int) -> list[int]:
+        return list(range(n))
+
+    assert [row.peak for row in walk.sweep(n=[3, 5])] == [2.0, 4.0]
