@@ -30,7 +30,7 @@ from entropic.store import Store
 
 P = ParamSpec("P")
 R = TypeVar("R")
-_OPTIONS = frozenset(inspect.signature(Store.sweep).parameters) - {"self", "params"}
+_OPTIONS = frozenset(inspect.signature(Store.sweep).parameters) - {"self", "params", "custom_data"}
 _TYPES: dict[Any, Any] = {
     bool: sa.Boolean, int: sa.Integer, float: sa.Float, str: sa.String, bytes: sa.LargeBinary, datetime: sa.DateTime,
     date: sa.Date, time: sa.Time, timedelta: sa.Interval, Decimal: sa.Numeric, UUID: sa.Uuid,
