@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from decimal import Decimal
-from operator import call, itemgetter
 from typing import Any
 
 import sqlalchemy as sa
@@ -48,11 +47,9 @@ class Binding:
         self.created_at = self._time_from_text()
         self.columns = tuple(field.column.name for field in schema.fields.values())
         self.is_plain = all(is_plain(field.column, database) for field in schema.fields.values())
-        usual = [field.usual for field in schema.fields.values()]
-        self._plain_count = len(usual) if self.is_plain else -1
-        self._plain_kinds: list[type] = [kind for kind, _ in usual]
-        self._plain_checks = [database.dialect.usual.get(kind, check) for kind, check in usual]
-        self._in_order = _in_order(list(schema.fields))
+        usual = [(key, *field.usual) for key, field in schema.fields.items()]
+        usual = [(key, kind, database.dialect.usual.get(kind, check)) for key, kind, check in usual]
+        self._plain = usual if self.is_plain else None
         self.doubtful = {
             column.name: surely_fits(found[column.name])
             for column in (field.column for field in schema.fields.values())
@@ -69,15 +66,19 @@ class Binding:
 
     def bind_plain(self, params: Mapping[str, object]) -> tuple[object, ...] | None:
         """Return what `bind` would return of a set of plain values for all of the user's columns; else None."""
-        if len(params) != self._plain_count:
+        plain = self._plain
+        if plain is None or len(params) != len(plain):
             return None
+        bound = []
         try:
-            values = self._in_order(params)
+            for key, usual, check in plain:
+                value = params[key]
+                if type(value) is not usual or not check(value):
+                    return None
+                bound.append(value)
         except KeyError:
             return None
-        if list(map(type, values)) == self._plain_kinds and all(map(call, self._plain_checks, values)):
-            return values
-        return None
+        return tuple(bound)
 
     def bind(self, values: Mapping[str, object], name: str) -> dict[str, object]:
         """Return the values of the user's columns as the driver stores them, defaults included.
@@ -169,13 +170,6 @@ class Binding:
     def bound(self, key: str, value: object) -> object:
         """Return a value of one of the user's columns as the driver stores it."""
         return self._bound(self._columns[key], value, key)
-
-
-def _in_order(keys: list[str]) -> Callable[[Mapping[str, object]], tuple[object, ...]]:
-    """Return what picks the values of some keys: a tuple, however many they are."""
-    if len(keys) > 1:
-        return itemgetter(*keys)
-    return lambda values: tuple(values[key] for key in keys)
 
 
 def _itself(value: object) -> object:

@@ -94,11 +94,6 @@ class Sidecar:
 
 _JSON = {str, int, float, bool, type(None), dict, list}
 _BOOL = {True: "true", False: "false"}
-# In a third of the time that it takes to encode a dict of all this. The names are ours, and need no quoting.
-_TEXT = (
-    f'{{"entropic":{VERSION},"model":%s,"id":%s,"key":"%s","attempt":"%s","owner":"%s","values":%s,"custom_data":%s,'
-    '"created_at":"%s","execution":"%s","suffix":%s,"size":%s,"mtime_ns":%s,"folder":%s,"slotted":%s,"extra":%s}\n'
-)
 
 
 def name(key: str, attempt: str) -> str:
@@ -132,11 +127,15 @@ def write(descriptor: int, sidecar: Sidecar, fsync: bool) -> None:
 def encode(sidecar: Sidecar) -> bytes:
     """Return the text of a sidecar."""
     values = sidecar.values
-    text = _TEXT % (
-        *(_quoted(sidecar.model), _quoted(sidecar.id), sidecar.key, sidecar.attempt, sidecar.owner),
-        compact(values if _JSON.issuperset(map(type, values.values())) else packed(values)),
-        *(compact(sidecar.custom_data), sidecar.created_at, sidecar.execution, _quoted(sidecar.suffix)),
-        *(sidecar.size, sidecar.mtime_ns, _BOOL[sidecar.folder], _BOOL[sidecar.slotted], _BOOL[sidecar.extra]),
+    # In a third of the time that it takes to encode a dict of all this. The names are ours, and need no quoting.
+    text = (
+        f'{{"entropic":{VERSION},"model":{_quoted(sidecar.model)},"id":{_quoted(sidecar.id)},"key":"{sidecar.key}",'
+        f'"attempt":"{sidecar.attempt}","owner":"{sidecar.owner}",'
+        f'"values":{compact(values if _JSON.issuperset(map(type, values.values())) else packed(values))},'
+        f'"custom_data":{compact(sidecar.custom_data)},"created_at":"{sidecar.created_at}",'
+        f'"execution":"{sidecar.execution}","suffix":{_quoted(sidecar.suffix)},"size":{sidecar.size},'
+        f'"mtime_ns":{sidecar.mtime_ns},"folder":{_BOOL[sidecar.folder]},"slotted":{_BOOL[sidecar.slotted]},'
+        f'"extra":{_BOOL[sidecar.extra]}}}\n'
     )
     return text.encode() if sidecar.outcomes is None else _with_outcomes(text, sidecar)
 
