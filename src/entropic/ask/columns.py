@@ -170,11 +170,19 @@ def _kind_of(values: list[Any]) -> tuple[Kind, list[Any]]:
         return "boolean", values
     if there and all(type(value) is int and -(2**63) <= value < 2**63 for value in there):
         return "integer", values
-    if there and all(type(value) in (int, float) for value in there):
+    if there and all(type(value) in (int, float) and _is_float(value) for value in there):
         return "float", [None if value is None else float(value) for value in values]
     if all(isinstance(value, str) for value in there):
         return "text", values
     return "json", values
+
+
+def _is_float(value: float) -> bool:
+    """Tell whether a number is one that a float holds as it is, as 2**53 + 1 is not."""
+    try:
+        return float(value) == value or value != value
+    except OverflowError:
+        return False
 
 
 def _refuse_clash(names: Iterable[str]) -> None:

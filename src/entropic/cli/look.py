@@ -289,16 +289,22 @@ def _write(
     dims: list[str] | None,
     variables: list[str] | None,
 ) -> None:
+    from entropic.ask.columns import columns
+    from entropic.ask.export import csv_lines, write_parquet
+
     if kind == "netcdf":
         _write_netcdf(rows.to_xarray(dims, variables), path)
     elif kind == "parquet":
-        rows.to_pandas(custom_data=True).to_parquet(path)
+        write_parquet(columns(rows, rows.model, custom_data=True), path or "")
     elif kind == "csv":
-        table = rows.to_pandas(custom_data=True)
-        if path is None and on_terminal():
-            put(table.to_csv(index=False).rstrip("\n"))
+        lines = csv_lines(columns(rows, rows.model, custom_data=True))
+        if path is not None:
+            with open(path, "w", encoding="utf-8", newline="") as file:
+                file.writelines(f"{line}\n" for line in lines)
+        elif on_terminal():
+            put("\n".join(lines))
         else:
-            table.to_csv(path or sys.stdout, index=False)
+            sys.stdout.writelines(f"{line}\n" for line in lines)
     elif path is None:
         put_json_rows(_record(store, row) for row in rows)
     else:
