@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Callable, Iterable
 
+from entropic.ask import image
 from entropic.ask.bounds import OWN_LOADER, check_links
 from entropic.ask.hdf5 import read_hdf5, read_netcdf
 from entropic.ask.zarr_folder import read_zarr
@@ -18,8 +19,6 @@ Loader = Callable[[str], object]
 Names = Iterable[str] | None  # of the arrays that are wanted; None: of all
 
 _PICKLES = (".pkl", ".pickle", ".p", ".joblib", ".dill", ".pt", ".pth", ".ckpt")
-# Pillow knows a picture by what it holds, not by its name, and has other programs draw some kinds (PostScript).
-_IMAGES = ("PNG", "JPEG", "TIFF", "GIF", "BMP", "WEBP")
 
 
 def read(path: str, loader: Loader | None = None, only: Names = None) -> object:
@@ -104,17 +103,6 @@ def _text(path: str, _: Names) -> str:
         return file.read()
 
 
-def _image(path: str, _: Names) -> object:
-    image = library("PIL.Image", "images", "an image")
-    with image.open(path, formats=_IMAGES) as found:
-        pages = []
-        for page in range(getattr(found, "n_frames", 1)):
-            found.seek(page)
-            found.load()
-            pages.append(found.copy())
-    return pages if len(pages) > 1 else pages[0]
-
-
 READERS: dict[str, Callable[[str, Names], object]] = {
     ".npy": _npy,
     ".npz": _npz,
@@ -125,5 +113,5 @@ READERS: dict[str, Callable[[str, Names], object]] = {
     **dict.fromkeys((".csv", ".tsv", ".csv.gz", ".tsv.gz"), _csv),
     ".json": _json,
     **dict.fromkeys((".txt", ".md", ".log"), _text),
-    **dict.fromkeys((".png", ".jpg", ".jpeg", ".tif", ".tiff", ".gif", ".bmp", ".webp"), _image),
+    **dict.fromkeys(image.SUFFIXES, image.read_image),
 }

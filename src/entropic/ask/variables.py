@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from entropic.ask import image
 from entropic.ask.common_type import NoCommonTypeError, in_unit_of_xarray
 from entropic.errors import LoadError
 from entropic.formats.libraries import library
@@ -73,10 +74,10 @@ def _context(loaded: Any, path: str) -> Iterator[tuple[str, Any]]:
         yield from _of_frame(loaded)
     elif isinstance(loaded, Mapping):
         yield from _of_mapping(loaded, "")
-    elif hasattr(loaded, "getbands"):
+    elif _is_image(loaded, path):
         yield RESULT, _of_image(loaded)
-    elif isinstance(loaded, list) and loaded and all(hasattr(one, "getbands") for one in loaded):
-        yield RESULT, _of_pages(list(map(_of_image, loaded)), path)
+    elif isinstance(loaded, list) and loaded and all(_is_image(one, path) for one in loaded):
+        yield RESULT, _of_pages(loaded, path)
     elif isinstance(loaded, str) and os.path.splitext(path)[1].lower() in UNDECLARED:
         yield RESULT, _numbers(loaded)
     elif getattr(getattr(loaded, "dtype", None), "names", None):
@@ -90,16 +91,23 @@ def _of_dataset(dataset: Any) -> Iterator[tuple[str, Variable]]:
         yield str(name), Variable(tuple(map(str, one.dims)), one.values, dict(one.attrs), name in dataset.coords)
 
 
-def _of_image(image: Any) -> Variable:
-    pixels = library("numpy", "xarray", "to_xarray").asarray(image)
+def _is_image(loaded: Any, path: str) -> bool:
+    is_array = hasattr(loaded, "dtype") and getattr(loaded, "ndim", 0) in (2, 3)
+    return hasattr(loaded, "getbands") or (is_array and path.lower().endswith(image.SUFFIXES))
+
+
+def _of_image(loaded: Any) -> Variable:
+    pixels = image.pixels(library("numpy", "xarray", "to_xarray"), loaded)
     return Variable(("y", "x", "channel")[: pixels.ndim], pixels)
 
 
-def _of_pages(pages: Sequence[Variable], path: str) -> Variable:
-    if len({page.values.shape for page in pages}) > 1:
-        raise LoadError(_no_array(RESULT, path, "its pages have different sizes"))
+def _of_pages(loaded: Sequence[Any], path: str) -> Variable:
     np = library("numpy", "xarray", "to_xarray")
-    return Variable(("page", *pages[0].dims), np.stack([page.values for page in pages]))
+    pages = image.pages(np, loaded)
+    if len({(page.shape, page.dtype) for page in pages}) > 1:
+        raise LoadError(_no_array(RESULT, path, "its pages have different sizes, channels or types"))
+    values = np.stack(pages)
+    return Variable(("page", "y", "x", "channel")[: values.ndim], values)
 
 
 def _of_frame(frame: Any) -> Iterator[tuple[str, Variable]]:
