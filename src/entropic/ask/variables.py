@@ -7,6 +7,7 @@ from typing import Any
 
 from entropic.ask import image
 from entropic.ask.common_type import NoCommonTypeError, in_unit_of_xarray
+from entropic.ask.hdf5 import Arrays
 from entropic.errors import LoadError
 from entropic.formats.libraries import library
 
@@ -66,12 +67,16 @@ def _with_times(np: Any, name: str, one: Variable, path: str) -> Variable:
 
 
 def _context(loaded: Any, path: str) -> Iterator[tuple[str, Any]]:
-    if hasattr(loaded, "data_vars") or hasattr(loaded, "to_dataset"):
+    if hasattr(loaded, "subtree"):
+        yield from _of_tree(loaded)
+    elif hasattr(loaded, "data_vars") or hasattr(loaded, "to_dataset"):
         yield from _of_dataset(
             loaded if hasattr(loaded, "data_vars") else loaded.to_dataset(name=loaded.name or RESULT)
         )
     elif hasattr(loaded, "columns") and hasattr(loaded, "index"):
         yield from _of_frame(loaded)
+    elif isinstance(loaded, Arrays):
+        yield from _of_arrays(loaded, path)
     elif isinstance(loaded, Mapping):
         yield from _of_mapping(loaded, "")
     elif _is_image(loaded, path):
@@ -89,6 +94,32 @@ def _context(loaded: Any, path: str) -> Iterator[tuple[str, Any]]:
 def _of_dataset(dataset: Any) -> Iterator[tuple[str, Variable]]:
     for name, one in dataset.variables.items():
         yield str(name), Variable(tuple(map(str, one.dims)), one.values, dict(one.attrs), name in dataset.coords)
+
+
+def _of_tree(tree: Any) -> Iterator[tuple[str, Variable]]:
+    """Yield the variables of all groups by their path; a dimension is that of the group that has its coordinate."""
+    for node in tree.subtree:
+        prefix = f"{node.path.strip('/')}/".lstrip("/")
+        for name, one in _of_dataset(node.to_dataset(inherit=False)):
+            one.dims = tuple(_dim_of(node, dim) for dim in one.dims)
+            yield prefix + name, one
+
+
+def _dim_of(node: Any, dim: str) -> str:
+    for group in (node, *node.parents):
+        if dim in group.to_dataset(inherit=False).coords:
+            return f"{group.path.strip('/')}/{dim}".lstrip("/")
+    return f"{node.path.strip('/')}/{dim}".lstrip("/")
+
+
+def _of_arrays(arrays: Arrays, path: str) -> Iterator[tuple[str, Variable]]:
+    np = library("numpy", "xarray", "to_xarray")
+    for name, values in arrays.items():
+        one = _array(np, name, values, path)
+        given = arrays.dims.get(name, ())
+        one.dims = tuple(dim or own for dim, own in zip(given, one.dims, strict=True)) if given else one.dims
+        one.attrs, one.is_coord = arrays.attrs.get(name, {}), given == (name,)
+        yield name, one
 
 
 def _is_image(loaded: Any, path: str) -> bool:
@@ -148,7 +179,7 @@ def _array(np: Any, name: str, value: Any, path: str) -> Variable:
         array = np.asarray(value)
     except ValueError as error:
         raise LoadError(_no_array(name, path, "its lists have different lengths")) from error
-    if array.dtype == object and not all(isinstance(one, str) for one in array.flat):
+    if array.dtype == object and not all(isinstance(one, str | bytes) for one in array.flat):
         raise LoadError(_no_array(name, path, f"it holds {type(value).__name__} that are neither numbers nor text"))
     if array.dtype.kind == "V":
         raise LoadError(_no_array(name, path, "its fields have different types"))
