@@ -132,6 +132,12 @@ def _custom(row: Base, name: str) -> Any:
 def _renamed(found: Mapping[str, Variable], taken: set[str]) -> dict[str, Variable]:
     """Give what has the name of a parameter another: results often repeat what they were made from."""
     called = {name: f"result_{name}" for name in taken}
+    for name in called.keys() & found.keys():
+        if called[name] in found:
+            raise LoadError(
+                f"a result holds {name!r}, which is called {called[name]!r} since {name!r} is a parameter, and "
+                f"{called[name]!r} as well; give one of them another name in the runner, or by Store(..., loader=...)"
+            )
     return {
         called.get(name, name): replace(one, dims=tuple(called.get(dim, dim) for dim in one.dims))
         for name, one in found.items()
@@ -156,7 +162,13 @@ def _at_once(
     _refuse_unknown(wanted, stacks, lambda: results(rows[0], only=None))
     made: dict[str, Variable] = {}
     for stack in stacks.values():
-        made |= stack.variable()
+        for name, one in stack.variable().items():
+            if name in made:
+                raise LoadError(
+                    f"two variables would be called {name!r}: a result holds one, and a coordinate that differs "
+                    "between the runs is called so; choose with variables=[...], or give one another name in the runner"
+                )
+            made[name] = one
     return made
 
 
