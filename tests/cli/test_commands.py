@@ -510,3 +510,13 @@ def test_custom_data_of_any_shape_is_exported(entropic, tmp_path, suffix):
     assert found["m"] == ["1", '"x"', "[1,null]"]
     assert found["e"] == ["{}", "[]", None]
     assert (found["a.a"], found["a.b"]) == ([1, None, None], [None, 2.5, None])
+
+
+def test_numbers_that_netcdf_would_change_are_refused(entropic, tmp_path):
+    (tmp_path / "odd.py").write_text(ODD.replace("n: Mapped[int]", "n: Mapped[int | None]").replace("2.5", "9"))
+    subprocess.run([sys.executable, "-c", SEEDS], cwd=tmp_path, check=True)
+    entropic("export", "odd.py", "odd.nc", code=2)
+    assert "'n' cannot be written as NetCDF" in entropic.stderr
+
+
+SEEDS = "import odd; odd.store.sweep({'n': n} for n in (2**53 + 1, 2**53, None))"

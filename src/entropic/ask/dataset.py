@@ -60,19 +60,36 @@ def to_xarray(
 
 # ---- parameters --------------------------------------------------------------------------------------------------
 def coordinate(np: Any, column: Column) -> Any:
-    """Return the values of a parameter as an array: whole numbers of which some are missing become floats."""
+    """Return the values of a parameter as an array, in which no two are one.
+
+    Whole numbers of which some are missing become floats, and None among text becomes "None"; where that would be
+    another number or another text, they are objects.
+    """
     values, kind = column.values, column.kind
     has_none = any(value is None for value in values)
     if kind in ("integer", "float", "decimal") or (kind == "boolean" and not has_none):
-        numbers = [np.nan if value is None else value for value in values]
-        return np.array(numbers, {"integer": None, "boolean": bool}.get(kind, float))
+        return _numbers(np, values, kind, has_none)
     if kind in ("datetime", "date"):
         return np.array(
             [_naive(value) for value in values], "datetime64[us]" if kind == "datetime" else "datetime64[s]"
         )
     if kind == "duration":
         return np.array(values, "timedelta64[us]")
-    return np.array([str(value) for value in values])
+    texts = [str(value) for value in values]
+    if has_none and any(text == "None" and value is not None for text, value in zip(texts, values, strict=True)):
+        return np.array([None if value is None else text for text, value in zip(texts, values, strict=True)], object)
+    return np.array(texts)
+
+
+def _numbers(np: Any, values: Sequence[Any], kind: str, has_none: bool) -> Any:
+    given = [np.nan if value is None else value for value in values]
+    if kind == "boolean":
+        return np.array(given, bool)
+    if kind == "integer" and has_none and any(value is not None and float(value) != value for value in values):
+        return np.array(given, object)
+    if kind == "decimal" and len({float(value) for value in values if value is not None}) < len(values) - has_none:
+        return np.array(given, object)
+    return np.array(given, None if kind == "integer" else float)
 
 
 def outcome_columns(

@@ -179,11 +179,25 @@ def _array(np: Any, name: str, value: Any, path: str) -> Variable:
         array = np.asarray(value)
     except ValueError as error:
         raise LoadError(_no_array(name, path, "its lists have different lengths")) from error
-    if array.dtype == object and not all(isinstance(one, str | bytes) for one in array.flat):
+    if array.dtype == object and all(one is None or isinstance(one, int | float) for one in array.flat):
+        array = _with_nan(np, array)
+    elif array.dtype == object and not all(isinstance(one, str | bytes) for one in array.flat):
         raise LoadError(_no_array(name, path, f"it holds {type(value).__name__} that are neither numbers nor text"))
     if array.dtype.kind == "V":
         raise LoadError(_no_array(name, path, "its fields have different types"))
     return Variable(tuple(f"{name}_{i}" for i in range(array.ndim)), array)
+
+
+def _with_nan(np: Any, array: Any) -> Any:
+    """Return numbers and None as floats; as objects if there are whole numbers that no float is."""
+    there = np.array([np.nan if one is None else one for one in array.flat], object).reshape(array.shape)
+    try:
+        floats = there.astype(float)
+    except OverflowError:
+        return there
+    return (
+        floats if all(one == other or one != one for one, other in zip(there.flat, floats.flat, strict=True)) else there
+    )
 
 
 def _no_array(name: str, path: str, why: str) -> str:
