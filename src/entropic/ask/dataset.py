@@ -1,6 +1,7 @@
 """`Runs.to_xarray`: a labelled array of many runs, loaded now or, with Dask, when it is needed."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -8,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from entropic.ask.axes import Grid, grid, refuse_large
 from entropic.ask.columns import Column, columns
-from entropic.ask.common_type import calendar, convert, missing_type
+from entropic.ask.common_type import calendar, convert, equal, missing_type
 from entropic.ask.load import load_row
 from entropic.ask.read import Loader
+from entropic.ask.shared import Given, SharedAxes
 from entropic.ask.stack import Stack
 from entropic.ask.variables import UNDECLARED, Variable, variables
 from entropic.errors import LoadError, ParameterError
@@ -29,7 +31,13 @@ Rows = Sequence[Base]
 
 
 def to_xarray(
-    rows: Rows, model: type[Base], loader: Loader | None, dims: Dims, only: Sequence[str] | str | None, lazy: bool
+    rows: Rows,
+    model: type[Base],
+    loader: Loader | None,
+    dims: Dims,
+    only: Sequence[str] | str | None,
+    lazy: bool,
+    axes: Given | None = None,
 ) -> "xarray.Dataset":
     """Return the results of some runs as a data set over the parameters that differ."""
     xr, np = library("xarray", "xarray", "to_xarray"), library("numpy", "xarray", "to_xarray")
@@ -42,7 +50,8 @@ def to_xarray(
     found = grid(rows, model, dims)
     refuse_large(found, len(rows), *((MOST_BYTES, MOST_BYTES * MOST_LAZY_CELLS) if lazy else (8, MOST_BYTES)))
     taken = {*schema.fields, *found.dims}
-    results = partial(results_of, loader=loader, only=wanted, taken=taken)
+    shared = SharedAxes(axes)
+    results = partial(results_of, loader=loader, only=wanted, taken=taken, shared=shared)
     made = _lazily(np, rows, found, results, wanted) if lazy else _at_once(np, rows, found, results, wanted)
     made |= {name: one for name, one in outcome_columns(np, rows, model, found, of_rows) if name not in made}
     coords = {
@@ -123,14 +132,22 @@ def constants(columns: Mapping[str, Column]) -> Iterator[tuple[str, Any]]:
 
 
 # ---- results -----------------------------------------------------------------------------------------------------
-def results_of(row: Base, loader: Loader | None, only: Sequence[str] | None, taken: set[str]) -> dict[str, Variable]:
+def results_of(
+    row: Base, loader: Loader | None, only: Sequence[str] | None, taken: set[str], shared: SharedAxes
+) -> dict[str, Variable]:
     """Return the variables of one run: those of its result, and the fields of custom data that are asked for."""
     found: dict[str, Variable] = {}
     from_file = None if only is None else [name for name in only if not name.startswith(CUSTOM)]
     if from_file is None or from_file:
         names = None if from_file is None else {*from_file, *(_bare(name) for name in from_file)}
-        loaded = load_row(row, loader, only=names)
-        found = _renamed(variables(loaded, None if names is None else list(names), row.result_file), taken)
+        beside = set() if names is None else shared.beside(names) - names
+        loaded = load_row(row, loader, only=None if names is None else names | beside)
+        found = variables(loaded, None if names is None else list(names), row.result_file)
+        for name in sorted(beside):  # which nobody has asked for, so it may be anything
+            with suppress(LoadError):
+                found |= variables(loaded, [name], row.result_file)
+        shared.name(found, is_all=names is None)
+        found = _renamed(found, taken)
     if from_file:
         found = {name: one for name, one in found.items() if one.is_coord or name in from_file}
     for name in only or ():
@@ -205,7 +222,9 @@ def _lazily(
     array = library("dask.array", "xarray", "to_xarray(lazy=True)")
     by_place = dict(zip(found.places, rows, strict=True))
     made: dict[str, Variable] = {}
-    for name, one in results(rows[0]).items():
+    first = results(rows[0])
+    shared = {name for name, one in first.items() if one.is_coord and one.is_found}
+    for name, one in first.items():
         if one.is_coord:
             made[name] = one
             continue
@@ -213,7 +232,8 @@ def _lazily(
         type_ = np.dtype(float) if undeclared and one.values.dtype.kind in "iub" else one.values.dtype
         if len(rows) < found.cells or type_.kind in "US":  # the first text may be the shortest
             type_ = missing_type(np, type_)
-        cells = Cells(by_place, partial(_only, results, name), name, found.shape, one.values, type_)
+        axes = {dim: first[dim].values for dim in one.dims if dim in first and dim in shared}
+        cells = Cells(by_place, partial(_only, results, name, axes), name, found.shape, one.values, type_)
         chunks = (1,) * len(found.shape) + one.values.shape
         dims = (*found.dims, *one.dims)
         made[name] = Variable(dims, array.from_array(cells, chunks, name=False, asarray=False), one.attrs)
@@ -221,9 +241,16 @@ def _lazily(
     return made
 
 
-def _only(results: Any, name: str, row: Base) -> Variable | None:
+def _only(results: Any, name: str, axes: Mapping[str, Any], row: Base) -> Variable | None:
     """Return one variable of a run, without reading the others where the format allows that."""
+    np = library("numpy", "xarray", "to_xarray")
     found: dict[str, Variable] = results(row, only=[name])
+    for axis, values in axes.items():
+        if axis not in found or not equal(np, found[axis].values, values):
+            raise LoadError(
+                f"{name!r} of {row.id} lies along another {axis!r} than that of the first run; leave lazy=True out, or "
+                "say axes={}, so that no axis is shared"
+            )
     return found.get(name)
 
 

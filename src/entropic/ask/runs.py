@@ -1,6 +1,6 @@
 """`Runs`: the list of rows that sweeps and queries return, with its ways into other libraries."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, SupportsIndex, TypeVar, overload
 
 from entropic.ask.load import load_row
@@ -72,6 +72,7 @@ class Runs(list[ModelT], Generic[ModelT]):
         dims: str | Sequence[str] | None = None,
         variables: str | Sequence[str] | None = None,
         *,
+        axes: "Mapping[str, str | Sequence[str | None]] | None" = None,
         lazy: bool = False,
     ) -> "xarray.Dataset":
         """Return the results as a labelled array over the parameters that differ.
@@ -91,6 +92,10 @@ class Runs(list[ModelT], Generic[ModelT]):
         variables
             The variables of the results, and fields of custom data such as `"custom_data.elapsed_seconds"`; None for
             all variables of the results, an empty list for none.
+        axes
+            Names for the axes of arrays that have none, by array, such as `{"prey": "t", "image": ("y", "x")}`; an
+            array of the result with such a name becomes the coordinate. None finds the axes that are obvious, such as
+            a `t` as long as the other arrays; an empty dict leaves all axes as they are.
         lazy
             Whether to return Dask arrays, which load a result when it is needed; names, shapes, types and
             coordinates are then those of the first result.
@@ -104,7 +109,7 @@ class Runs(list[ModelT], Generic[ModelT]):
         """
         from entropic.ask.dataset import to_xarray  # here, as below: they would slow down every `import entropic`
 
-        return to_xarray(self, self.model, self._loader, dims, variables, lazy)
+        return to_xarray(self, self.model, self._loader, dims, variables, lazy, axes)
 
     # ---- tables ------------------------------------------------------------------------------------------------
     def to_pandas(self, custom_data: bool = False) -> "pandas.DataFrame":

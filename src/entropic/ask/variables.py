@@ -23,6 +23,8 @@ class Variable:
     values: Any
     attrs: dict[str, object] = field(default_factory=dict)
     is_coord: bool = False
+    is_found: bool = False
+    """Whether the format did not say that it is a coordinate."""
 
 
 def variables(loaded: Any, only: Sequence[str] | None, path: str) -> dict[str, Variable]:
@@ -195,9 +197,8 @@ def _with_nan(np: Any, array: Any) -> Any:
         floats = there.astype(float)
     except OverflowError:
         return there
-    return (
-        floats if all(one == other or one != one for one, other in zip(there.flat, floats.flat, strict=True)) else there
-    )
+    pairs = zip(there.flat, floats.ravel().tolist(), strict=True)  # Python's own, which compare as they are
+    return floats if all(one == other or one != one for one, other in pairs) else there
 
 
 def _no_array(name: str, path: str, why: str) -> str:
