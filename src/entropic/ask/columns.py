@@ -152,7 +152,7 @@ def _of_custom_data(data: Sequence[Mapping[str, object]]) -> Iterator[Column]:
     paths = dict.fromkeys(path for one in flat for path in one)
     for path in paths:
         values = [one.get(path) for one in flat]
-        kind, values = _kind_of(values)
+        kind, values = kind_of(values)
         yield Column(".".join(path), kind, values, None in values)
 
 
@@ -164,7 +164,8 @@ def _flat(path: tuple[str, ...], data: Mapping[str, object]) -> Iterator[tuple[t
             yield (*path, name), value
 
 
-def _kind_of(values: list[Any]) -> tuple[Kind, list[Any]]:
+def kind_of(values: list[Any]) -> tuple[Kind, list[Any]]:
+    """Return the kind of some values that JSON has, and the values as that kind has them."""
     there = [value for value in values if value is not None]
     if there and all(isinstance(value, bool) for value in there):
         return "boolean", values

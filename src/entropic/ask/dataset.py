@@ -1,6 +1,6 @@
 """`Runs.to_xarray`: a labelled array of many runs, loaded now or, with Dask, when it is needed."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -193,7 +193,7 @@ def _at_once(
                 refuse_large(found, len(rows), one.values.nbytes, MOST_BYTES)
                 stacks[name] = Stack(np, name, one, found, row)
             stacks[name].put(place, one, row)
-    _refuse_unknown(wanted, stacks, lambda: results(rows[0], only=None))
+    refuse_unknown(wanted, stacks, lambda: results(rows[0], only=None))
     made: dict[str, Variable] = {}
     for stack in stacks.values():
         for name, one in stack.variable().items():
@@ -206,7 +206,8 @@ def _at_once(
     return made
 
 
-def _refuse_unknown(wanted: Sequence[str] | None, made: Mapping[str, object], all_of: Callable[[], Any]) -> None:
+def refuse_unknown(wanted: Sequence[str] | None, made: Container[str], all_of: Callable[[], Any]) -> None:
+    """Refuse the names of what no result has, with those that there are."""
     lacking = [name for name in wanted or () if name not in made]
     if lacking:
         there = ", ".join(map(repr, all_of())) or "nothing"
@@ -237,7 +238,7 @@ def _lazily(
         chunks = (1,) * len(found.shape) + one.values.shape
         dims = (*found.dims, *one.dims)
         made[name] = Variable(dims, array.from_array(cells, chunks, name=False, asarray=False), one.attrs)
-    _refuse_unknown(wanted, made, lambda: results(rows[0], only=None))
+    refuse_unknown(wanted, made, lambda: results(rows[0], only=None))
     return made
 
 
