@@ -119,6 +119,13 @@ def test_bytes_and_records_of_numpys_own_stay(tmp_path):
         assert read(str(tmp_path / "a.npy")).dtype == array.dtype
 
 
+def test_an_archive_that_is_called_an_array_is_refused_and_not_returned_half_open(tmp_path):
+    np.savez(tmp_path / "a.npz", u=NUMBERS)
+    (tmp_path / "a.npz").rename(tmp_path / "a.npy")
+    with pytest.raises(LoadError, match=r"name it \.npz"):
+        read(str(tmp_path / "a.npy"))
+
+
 def test_an_array_may_be_called_as_another_ones_file(tmp_path):
     np.savez(tmp_path / "a.npz", **{"a": [1], "a.npy": [2], "b.npy": [3]})
     found = read(str(tmp_path / "a.npz"))

@@ -4,6 +4,7 @@ JAX and others give numpy types of their own (bfloat16), of which a file keeps b
 """
 
 import ast
+import re
 from typing import Any
 
 from entropic.ask.bounds import OWN_LOADER
@@ -11,6 +12,8 @@ from entropic.errors import LoadError
 from entropic.formats.libraries import library
 
 _BFLOAT16, _FLOAT8_E5M2 = "<V2", "<f1"  # how ml_dtypes has numpy write them; numpy's own void types begin with |
+_UNNAMED = re.compile(rb"\A\x93NUMPY.{2,6}\{'descr': '<(V|f1')", re.DOTALL)
+_HEADER = 64  # bytes, more than that takes
 _END = ".npy"
 
 
@@ -40,19 +43,19 @@ def read_npz(path: str, only: Any) -> dict[str, Any]:
 
 
 def _read(np: Any, file: Any, path: str, which: str) -> Any:
-    begin = file.read(12)
-    if begin[:6] != b"\x93NUMPY":
+    begin = file.read(_HEADER)
+    if begin.startswith(b"PK"):
+        raise LoadError(f"{path}{which} is an archive of arrays, and not one; name it .npz, or {OWN_LOADER}")
+    if _UNNAMED.search(begin) is None:
         file.seek(0)
-        return np.load(file, allow_pickle=False)  # which says what it is
-    long = begin[6] > 1  # the version of the format
-    size = int.from_bytes(begin[8 : 12 if long else 10], "little")
-    header = (b"" if long else begin[10:]) + file.read(size - (0 if long else 2))
-    try:
-        descr = ast.literal_eval(header.decode("latin1" if begin[6] < 3 else "utf-8"))["descr"]
-    except (SyntaxError, ValueError, KeyError, TypeError):
-        descr = None
+        return np.load(file, allow_pickle=False)
+    start = 12 if begin[6] > 1 else 10  # by the version of the format
+    size = int.from_bytes(begin[8:start], "little")
+    file.seek(start)
+    header = ast.literal_eval(file.read(size).decode("latin1"))
+    descr = header["descr"]
     if descr in (_BFLOAT16, _FLOAT8_E5M2):
-        return _as_float(np, file, header, descr)
+        return _as_float(np, file.read(), header)
     if isinstance(descr, str) and descr.startswith("<V"):
         raise LoadError(
             f"{path}{which} holds bytes of a type that numpy has no name for, such as a float8 or int4; write "
@@ -62,9 +65,8 @@ def _read(np: Any, file: Any, path: str, which: str) -> Any:
     return np.lib.format.read_array(file, allow_pickle=False)
 
 
-def _as_float(np: Any, file: Any, header: bytes, descr: str) -> Any:
+def _as_float(np: Any, content: bytes, header: dict[str, Any]) -> Any:
     """Return numbers whose bits are the upper ones of a longer float as such floats."""
-    said = ast.literal_eval(header.decode("latin1"))
-    bits, larger, shift, target = ("<u2", "<u4", 16, "<f4") if descr == _BFLOAT16 else ("u1", "<u2", 8, "<f2")
-    flat = np.frombuffer(file.read(), bits).astype(larger) << shift
-    return flat.view(target).reshape(said["shape"], order="F" if said["fortran_order"] else "C")
+    bits, larger, shift, target = ("<u2", "<u4", 16, "<f4") if header["descr"] == _BFLOAT16 else ("u1", "<u2", 8, "<f2")
+    flat = np.frombuffer(content, bits).astype(larger) << shift
+    return flat.view(target).reshape(header["shape"], order="F" if header["fortran_order"] else "C")
