@@ -14,8 +14,9 @@ import pytest
 import xarray as xr
 import zarr
 
-from entropic import Base, LoadError, Mapped
+from entropic import Base, LoadError, Mapped, SaveError
 from entropic.ask.read import read
+from entropic.formats.save import save
 
 
 class Named(Base):
@@ -52,6 +53,16 @@ def test_the_names_and_the_end_that_numpy_writes_as_comments(tmp_path, delimiter
     assert np.array_equal(found.to_numpy(), NUMBERS, equal_nan=True)
 
 
+def test_whole_numbers_that_are_there_twice_are_no_names(tmp_path):
+    assert table(tmp_path, "0,0,1\n3,4,5\n").to_numpy().tolist() == [[0, 0, 1], [3, 4, 5]]
+
+
+@pytest.mark.parametrize("names", [["0.1", "0.2"], [2020, 2021], ["#a", "b"]])
+def test_a_table_that_would_not_come_back_is_not_saved(tmp_path, names):
+    with pytest.raises(SaveError, match="names of its columns"):
+        save(pd.DataFrame([[1.5, 2.5]], columns=names), str(tmp_path / "a.csv"))
+
+
 def test_complex_numbers_of_numpy_are_no_header_either(tmp_path):
     np.savetxt(tmp_path / "a.csv", np.array([[1 - 2j, 3], [4, 5j]]), delimiter=",")
     assert read(str(tmp_path / "a.csv")).shape == (2, 2)
@@ -66,7 +77,7 @@ def test_a_header_may_begin_with_the_sign_of_comments(tmp_path):
     assert table(tmp_path, "#site,pos\nx,5\ny,6\n").to_dict("list") == {"#site": ["x", "y"], "pos": [5, 6]}
 
 
-@pytest.mark.parametrize("text", ["0,1,2\n3,4,5\n", "0\n1\n2\n", "#a,b\nc,d\ne,f\n"])
+@pytest.mark.parametrize("text", ["0,1,2\n3,4,5\n", "0\n1\n2\n", "2020,2021\n1.5,2.5\n", "#a,b\nc,d\ne,f\n"])
 def test_a_first_row_that_may_be_names_or_not_is_refused(tmp_path, text):
     with pytest.raises(LoadError, match=r"does not tell what its first row is.*loader"):
         table(tmp_path, text)

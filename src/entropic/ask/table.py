@@ -1,7 +1,7 @@
 """Tables as text: `.csv` and `.tsv`, with or without names, as pandas, numpy and others write them.
 
-Nothing in such a file says whether its first row is names. A row of numbers is none, and where it might be both, the
-file is refused: a row taken for names would be lost without a word.
+Nothing in such a file says whether its first row is names. A row of numbers is taken for none, and where it might be
+both, the file is refused: a row taken for names would be lost without a word.
 """
 
 import csv
@@ -27,8 +27,8 @@ def read_csv(path: str, _: Any) -> Any:
     names = _split(comments[-1].lstrip("#").strip(), found or separator) if comments else []
     if found is not None:
         row = _split(first, found)
-        if not names and row == [str(i) for i in range(len(row))]:
-            _refuse(path, "they may be what pandas calls columns without names, or the first numbers")
+        if not names and all(word.isdigit() for word in row) and len(set(row)) == len(row):
+            _refuse(path, "whole numbers may be names, such as years, or the first row of a table without names")
         named = names if len(names) == len(row) else None
         frame = pandas.read_csv(
             path, **options | {"sep": found}, header=None, index_col=False, comment="#", skipinitialspace=True
