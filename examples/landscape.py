@@ -97,7 +97,10 @@ def main(out: Path) -> None:
     print(f"picture: {out / 'landscape.png'}")
 
     # The same results as one array with named dimensions: how far do they depend on the time step, and where?
-    elevation = rows.to_xarray().result.rename("spread over time steps (m)")
+    elevation = rows.to_xarray(axes={"result": ("y", "x")}).result.rename("spread over time steps (m)")
+    here = erosion.jacksboro()
+    for axis, size in (("x", here.dx), ("y", here.dy)):
+        elevation[axis] = (axis, (np.arange(elevation.sizes[axis]) + 0.5) * size / 1000, {"units": "km"})
     panels = elevation.std("time_step").plot.imshow(row="diffusivity", col="erodibility", robust=True, yincrease=False)
     panels.fig.savefig(out / "spread.png")
     print(f"picture: {out / 'spread.png'}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from sqlalchemy import Numeric
 
 from entropic import Base, LoadError, Mapped, mapped_column
+from entropic.ask.columns import Column
+from entropic.ask.dataset import coordinate
 
 
 class Timed(Base):
@@ -172,3 +176,57 @@ def test_a_coordinate_with_missing_times_is_the_same_in_all_runs(make):
         ".nc",
     )
     assert store.sweep({"n": n} for n in range(2)).to_xarray().u.dims == ("n", "x")
+
+
+# ---- numbers and text beside nothing -----------------------------------------------------------------------------
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize(
+    ("value", "wanted"),
+    [([1, None, 2.5], [1, np.nan, 2.5]), ([[1, None], [3, 4]], [[1, np.nan], [3, 4]]), ([None], [np.nan])],
+)
+def test_null_among_numbers_of_json_is_nan(make, value, wanted, lazy):
+    found = number(make, [value, value]).to_xarray(lazy=lazy).x.compute().values
+    assert found.dtype == float
+    assert np.array_equal(found, [wanted, wanted], equal_nan=True)
+
+
+def test_whole_numbers_beside_null_that_no_float_is_stay(make):
+    assert number(make, [[BIG, None], [1, 2]]).to_xarray().x.values.tolist()[0][0] == BIG
+
+
+class Noted(Base):
+    __tablename__ = "exact_coordinates"
+    note: Mapped[str | None]
+    seed: Mapped[int | None]
+    price: Mapped[Decimal | None] = mapped_column(Numeric(30, 20))
+
+
+def noted(make: Any, name: str, values: Any) -> xr.Dataset:
+    where = {value: i for i, value in enumerate(values)}
+    write = lambda path, params: Path(path).write_text(str(where[params.get(name)]))  # noqa: E731
+    return make(Noted, write, ".json").sweep({name: value} for value in values).to_xarray()
+
+
+def test_coordinates_that_differ_stay_different(make):
+    for name, values in {
+        "note": [None, "None", "a"],
+        "seed": [2**53, 2**53 + 1, None],
+    }.items():
+        data = noted(make, name, values)
+        assert len(set(data[name].values.tolist()) - {None}) >= len(values) - 1
+        for i, value in enumerate(values):
+            if value is not None:
+                assert data.result.sel({name: value}) == i
+        assert data.result[data[name].isnull()].values.tolist() == [values.index(None)]
+
+
+def test_coordinates_that_floats_and_text_tell_apart_are_these(make):
+    assert noted(make, "seed", [3, None]).seed.dtype == float
+    assert noted(make, "note", ["a", None]).note.values.tolist() == ["a", "None"]
+
+
+def test_decimals_that_are_one_float_are_two_coordinates():
+    values = [Decimal("0.1"), Decimal("0.10000000000000000001")]
+    found = coordinate(np, Column("price", "decimal", [*values, None], True))
+    assert found.tolist()[:2] == values
+    assert coordinate(np, Column("price", "decimal", [*values[:1], None], True)).dtype == float

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import datetime
 import enum
+import json
 import pickle
+import threading
 import uuid
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
@@ -17,7 +20,7 @@ import pytest
 from pyarrow import parquet
 from sqlalchemy import JSON, DateTime, Numeric, String, TypeDecorator
 
-from entropic import Base, Mapped, ParameterError, Runs, Store, mapped_column
+from entropic import Base, LoadError, Mapped, ParameterError, Runs, Store, mapped_column
 
 
 class Phase(enum.Enum):
@@ -309,3 +312,69 @@ def test_rows_of_several_models_or_of_none_are_refused_with_a_reason(runs):
         Runs([*runs, Other(id="1", n=1)]).to_pandas()
     with pytest.raises(ParameterError, match="model="):
         Runs().to_pandas()
+
+
+# ---- values of results -------------------------------------------------------------------------------------------
+def test_values_of_results_stand_beside_the_parameters_in_each_kind_of_table(make):
+    def write(path: str, params: dict[str, Any]) -> None:
+        n = params["n"]
+        values = {"energy": n / 2, "count": n, "word": "w" * n, "good": n > 1, "deep": {"x": 2**53 + n}, "n": -n}
+        Path(path).write_text(json.dumps({**values, "late": 1, "curve": [1, 2]} if n > 1 else values))
+
+    runs = make(Wide, write, ".json").sweep({"n": n} for n in (1, 2, 3))
+    names = ["energy", "count", "word", "good", "deep.x", "n", "late"]
+    wanted = {
+        "energy": [0.5, 1.0, 1.5],
+        "count": [1, 2, 3],
+        "word": ["w", "ww", "www"],
+        "good": [False, True, True],
+        "deep.x": [2**53 + 1, 2**53 + 2, 2**53 + 3],
+        "result_n": [-1, -2, -3],
+        "late": [None, 1, 1],
+    }
+    table = runs.to_arrow(results=names)
+    assert table.column_names == [*runs.to_arrow().column_names, *wanted]
+    assert {name: table[name].to_pylist() for name in wanted} == wanted
+    assert {name: runs.to_polars(results=names)[name].to_list() for name in wanted} == wanted
+    frame = runs.to_pandas(results=names)
+    assert frame["late"].astype(object).where(frame["late"].notna(), None).tolist() == wanted["late"]
+    assert frame.set_index("n")["result_n"].to_dict() == {1: -1, 2: -2, 3: -3}
+    assert runs.to_pandas(results="energy", custom_data=True)["energy"].tolist() == wanted["energy"]
+    with pytest.raises(LoadError, match=r"'curve'.*to_xarray"):
+        runs.to_pandas(results=["curve"])
+    with pytest.raises(ParameterError, match=r"'enregy'.*'energy'"):
+        runs.to_pandas(results=["enregy"])
+    assert list(runs[:0].to_pandas(results=names))[-1] == "late"
+
+
+def test_times_among_the_values_of_results_are_times(make):
+    moments = [np.datetime64("2024-01-02T03:04:05.678901", "ns"), np.datetime64("NaT")]
+    store = make(
+        Wide, lambda path, p: np.savez(path, at=moments[p["n"]], took=np.timedelta64(p["n"], "s"), z=1j), ".npz"
+    )
+    runs = store.sweep({"n": n} for n in (0, 1))
+    table = runs.to_arrow(results=["at", "took", "z"])
+    assert table["at"].to_pylist() == [datetime.datetime(2024, 1, 2, 3, 4, 5, 678901), None]
+    assert table["took"].to_pylist() == [datetime.timedelta(0), datetime.timedelta(seconds=1)]
+    assert runs.to_pandas(results="z")["z"].tolist() == [1j, 1j]
+
+
+def test_results_are_read_side_by_side_and_an_error_ends_it(make):
+    together = threading.Barrier(2, timeout=60)
+
+    def load(path: str) -> Any:
+        together.wait()  # for another thread
+        return {"x": 1.0}
+
+    runs = make(Wide, lambda path, params: Path(path).touch(), ".own", loader=load).sweep({"n": n} for n in (1, 2))
+    assert runs.to_pandas(results="x")["x"].tolist() == [1.0, 1.0]
+    read: list[str] = []
+
+    def broken(path: str) -> Any:
+        read.append(path)
+        raise KeyError(path)
+
+    many = Runs([Wide(id=str(n), n=n, result_file=runs[0].result_file) for n in range(5_000)], loader=broken)
+    with pytest.raises(KeyError):
+        many.to_pandas(results="x")
+    assert len(read) < 5_000

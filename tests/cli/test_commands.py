@@ -475,3 +475,48 @@ def test_results_with_groups_are_exported_as_netcdf(entropic, tmp_path):
     entropic("sweep", "groups.py", "n=5")
     entropic("export", "groups.py", "n=5", "runs.nc", "--yes", code=2)
     assert "runs.nc cannot be written" in entropic.stderr
+
+
+ODD = """
+from pathlib import Path
+from entropic import Base, Mapped, Store
+
+class Point(Base):
+    __tablename__ = "odd_points"
+    n: Mapped[int]
+
+def simulate(params):
+    Path(params["result_file"]).write_text("1")
+
+store = Store(simulate, Point, "odd_results", ".txt", "sqlite:///odd.sqlite3")
+several = [{"a": {"a": 1}, "m": 1, "e": {}}, {"a": {"b": 2.5}, "m": "x", "e": []}, {"m": [1, None]}]
+if __name__ == "__main__":
+    for n, data in enumerate(several):
+        store.run({"n": n}, **data)
+"""
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "csv"])
+def test_custom_data_of_any_shape_is_exported(entropic, tmp_path, suffix):
+    """Mixed, empty and nested: a field holds what its row has, and nothing of the others."""
+    import pandas
+
+    (tmp_path / "odd.py").write_text(ODD)
+    subprocess.run([sys.executable, "odd.py"], cwd=tmp_path, check=True)
+    entropic("export", "odd.py", "--sort", "n", f"odd.{suffix}")
+    read = {"parquet": pandas.read_parquet, "csv": pandas.read_csv}[suffix]
+    table = read(tmp_path / f"odd.{suffix}").astype(object)
+    found = {name.removeprefix("custom_data."): list(table[name].where(table[name].notna(), None)) for name in table}
+    assert found["m"] == ["1", '"x"', "[1,null]"]
+    assert found["e"] == ["{}", "[]", None]
+    assert (found["a.a"], found["a.b"]) == ([1, None, None], [None, 2.5, None])
+
+
+def test_numbers_that_netcdf_would_change_are_refused(entropic, tmp_path):
+    (tmp_path / "odd.py").write_text(ODD.replace("n: Mapped[int]", "n: Mapped[int | None]").replace("2.5", "9"))
+    subprocess.run([sys.executable, "-c", SEEDS], cwd=tmp_path, check=True)
+    entropic("export", "odd.py", "odd.nc", code=2)
+    assert "'n' cannot be written as NetCDF" in entropic.stderr
+
+
+SEEDS = "import odd; odd.store.sweep({'n': n} for n in (2**53 + 1, 2**53, None))"

@@ -152,7 +152,7 @@ def _of_custom_data(data: Sequence[Mapping[str, object]]) -> Iterator[Column]:
     paths = dict.fromkeys(path for one in flat for path in one)
     for path in paths:
         values = [one.get(path) for one in flat]
-        kind, values = _kind_of(values)
+        kind, values = kind_of(values)
         yield Column(".".join(path), kind, values, None in values)
 
 
@@ -164,17 +164,26 @@ def _flat(path: tuple[str, ...], data: Mapping[str, object]) -> Iterator[tuple[t
             yield (*path, name), value
 
 
-def _kind_of(values: list[Any]) -> tuple[Kind, list[Any]]:
+def kind_of(values: list[Any]) -> tuple[Kind, list[Any]]:
+    """Return the kind of some values that JSON has, and the values as that kind has them."""
     there = [value for value in values if value is not None]
     if there and all(isinstance(value, bool) for value in there):
         return "boolean", values
     if there and all(type(value) is int and -(2**63) <= value < 2**63 for value in there):
         return "integer", values
-    if there and all(type(value) in (int, float) for value in there):
+    if there and all(type(value) in (int, float) and _is_float(value) for value in there):
         return "float", [None if value is None else float(value) for value in values]
     if all(isinstance(value, str) for value in there):
         return "text", values
     return "json", values
+
+
+def _is_float(value: float) -> bool:
+    """Tell whether a number is one that a float holds as it is, as 2**53 + 1 is not."""
+    try:
+        return float(value) == value or value != value
+    except OverflowError:
+        return False
 
 
 def _refuse_clash(names: Iterable[str]) -> None:

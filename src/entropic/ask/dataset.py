@@ -1,6 +1,7 @@
 """`Runs.to_xarray`: a labelled array of many runs, loaded now or, with Dask, when it is needed."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -8,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from entropic.ask.axes import Grid, grid, refuse_large
 from entropic.ask.columns import Column, columns
-from entropic.ask.common_type import calendar, convert, missing_type
+from entropic.ask.common_type import calendar, convert, equal, missing_type
 from entropic.ask.load import load_row
 from entropic.ask.read import Loader
+from entropic.ask.shared import Given, SharedAxes
 from entropic.ask.stack import Stack
 from entropic.ask.variables import UNDECLARED, Variable, variables
 from entropic.errors import LoadError, ParameterError
@@ -29,7 +31,13 @@ Rows = Sequence[Base]
 
 
 def to_xarray(
-    rows: Rows, model: type[Base], loader: Loader | None, dims: Dims, only: Sequence[str] | str | None, lazy: bool
+    rows: Rows,
+    model: type[Base],
+    loader: Loader | None,
+    dims: Dims,
+    only: Sequence[str] | str | None,
+    lazy: bool,
+    axes: Given | None = None,
 ) -> "xarray.Dataset":
     """Return the results of some runs as a data set over the parameters that differ."""
     xr, np = library("xarray", "xarray", "to_xarray"), library("numpy", "xarray", "to_xarray")
@@ -42,7 +50,8 @@ def to_xarray(
     found = grid(rows, model, dims)
     refuse_large(found, len(rows), *((MOST_BYTES, MOST_BYTES * MOST_LAZY_CELLS) if lazy else (8, MOST_BYTES)))
     taken = {*schema.fields, *found.dims}
-    results = partial(results_of, loader=loader, only=wanted, taken=taken)
+    shared = SharedAxes(axes)
+    results = partial(results_of, loader=loader, only=wanted, taken=taken, shared=shared)
     made = _lazily(np, rows, found, results, wanted) if lazy else _at_once(np, rows, found, results, wanted)
     made |= {name: one for name, one in outcome_columns(np, rows, model, found, of_rows) if name not in made}
     coords = {
@@ -60,19 +69,36 @@ def to_xarray(
 
 # ---- parameters --------------------------------------------------------------------------------------------------
 def coordinate(np: Any, column: Column) -> Any:
-    """Return the values of a parameter as an array: whole numbers of which some are missing become floats."""
+    """Return the values of a parameter as an array, in which no two are one.
+
+    Whole numbers of which some are missing become floats, and None among text becomes "None"; where that would be
+    another number or another text, they are objects.
+    """
     values, kind = column.values, column.kind
     has_none = any(value is None for value in values)
     if kind in ("integer", "float", "decimal") or (kind == "boolean" and not has_none):
-        numbers = [np.nan if value is None else value for value in values]
-        return np.array(numbers, {"integer": None, "boolean": bool}.get(kind, float))
+        return _numbers(np, values, kind, has_none)
     if kind in ("datetime", "date"):
         return np.array(
             [_naive(value) for value in values], "datetime64[us]" if kind == "datetime" else "datetime64[s]"
         )
     if kind == "duration":
         return np.array(values, "timedelta64[us]")
-    return np.array([str(value) for value in values])
+    texts = [str(value) for value in values]
+    if has_none and any(text == "None" and value is not None for text, value in zip(texts, values, strict=True)):
+        return np.array([None if value is None else text for text, value in zip(texts, values, strict=True)], object)
+    return np.array(texts)
+
+
+def _numbers(np: Any, values: Sequence[Any], kind: str, has_none: bool) -> Any:
+    given = [np.nan if value is None else value for value in values]
+    if kind == "boolean":
+        return np.array(given, bool)
+    if kind == "integer" and has_none and any(value is not None and float(value) != value for value in values):
+        return np.array(given, object)
+    if kind == "decimal" and len({float(value) for value in values if value is not None}) < len(values) - has_none:
+        return np.array(given, object)
+    return np.array(given, None if kind == "integer" else float)
 
 
 def outcome_columns(
@@ -106,14 +132,22 @@ def constants(columns: Mapping[str, Column]) -> Iterator[tuple[str, Any]]:
 
 
 # ---- results -----------------------------------------------------------------------------------------------------
-def results_of(row: Base, loader: Loader | None, only: Sequence[str] | None, taken: set[str]) -> dict[str, Variable]:
+def results_of(
+    row: Base, loader: Loader | None, only: Sequence[str] | None, taken: set[str], shared: SharedAxes
+) -> dict[str, Variable]:
     """Return the variables of one run: those of its result, and the fields of custom data that are asked for."""
     found: dict[str, Variable] = {}
     from_file = None if only is None else [name for name in only if not name.startswith(CUSTOM)]
     if from_file is None or from_file:
         names = None if from_file is None else {*from_file, *(_bare(name) for name in from_file)}
-        loaded = load_row(row, loader, only=names)
-        found = _renamed(variables(loaded, None if names is None else list(names), row.result_file), taken)
+        beside = set() if names is None else shared.beside(names) - names
+        loaded = load_row(row, loader, only=None if names is None else names | beside)
+        found = variables(loaded, None if names is None else list(names), row.result_file)
+        for name in sorted(beside):  # which nobody has asked for, so it may be anything
+            with suppress(LoadError):
+                found |= variables(loaded, [name], row.result_file)
+        shared.name(found, is_all=names is None)
+        found = _renamed(found, taken)
     if from_file:
         found = {name: one for name, one in found.items() if one.is_coord or name in from_file}
     for name in only or ():
@@ -132,6 +166,12 @@ def _custom(row: Base, name: str) -> Any:
 def _renamed(found: Mapping[str, Variable], taken: set[str]) -> dict[str, Variable]:
     """Give what has the name of a parameter another: results often repeat what they were made from."""
     called = {name: f"result_{name}" for name in taken}
+    for name in called.keys() & found.keys():
+        if called[name] in found:
+            raise LoadError(
+                f"a result holds {name!r}, which is called {called[name]!r} since {name!r} is a parameter, and "
+                f"{called[name]!r} as well; give one of them another name in the runner, or by Store(..., loader=...)"
+            )
     return {
         called.get(name, name): replace(one, dims=tuple(called.get(dim, dim) for dim in one.dims))
         for name, one in found.items()
@@ -153,14 +193,21 @@ def _at_once(
                 refuse_large(found, len(rows), one.values.nbytes, MOST_BYTES)
                 stacks[name] = Stack(np, name, one, found, row)
             stacks[name].put(place, one, row)
-    _refuse_unknown(wanted, stacks, lambda: results(rows[0], only=None))
+    refuse_unknown(wanted, stacks, lambda: results(rows[0], only=None))
     made: dict[str, Variable] = {}
     for stack in stacks.values():
-        made |= stack.variable()
+        for name, one in stack.variable().items():
+            if name in made:
+                raise LoadError(
+                    f"two variables would be called {name!r}: a result holds one, and a coordinate that differs "
+                    "between the runs is called so; choose with variables=[...], or give one another name in the runner"
+                )
+            made[name] = one
     return made
 
 
-def _refuse_unknown(wanted: Sequence[str] | None, made: Mapping[str, object], all_of: Callable[[], Any]) -> None:
+def refuse_unknown(wanted: Sequence[str] | None, made: Container[str], all_of: Callable[[], Any]) -> None:
+    """Refuse the names of what no result has, with those that there are."""
     lacking = [name for name in wanted or () if name not in made]
     if lacking:
         there = ", ".join(map(repr, all_of())) or "nothing"
@@ -176,7 +223,9 @@ def _lazily(
     array = library("dask.array", "xarray", "to_xarray(lazy=True)")
     by_place = dict(zip(found.places, rows, strict=True))
     made: dict[str, Variable] = {}
-    for name, one in results(rows[0]).items():
+    first = results(rows[0])
+    shared = {name for name, one in first.items() if one.is_coord and one.is_found}
+    for name, one in first.items():
         if one.is_coord:
             made[name] = one
             continue
@@ -184,17 +233,25 @@ def _lazily(
         type_ = np.dtype(float) if undeclared and one.values.dtype.kind in "iub" else one.values.dtype
         if len(rows) < found.cells or type_.kind in "US":  # the first text may be the shortest
             type_ = missing_type(np, type_)
-        cells = Cells(by_place, partial(_only, results, name), name, found.shape, one.values, type_)
+        axes = {dim: first[dim].values for dim in one.dims if dim in first and dim in shared}
+        cells = Cells(by_place, partial(_only, results, name, axes), name, found.shape, one.values, type_)
         chunks = (1,) * len(found.shape) + one.values.shape
         dims = (*found.dims, *one.dims)
         made[name] = Variable(dims, array.from_array(cells, chunks, name=False, asarray=False), one.attrs)
-    _refuse_unknown(wanted, made, lambda: results(rows[0], only=None))
+    refuse_unknown(wanted, made, lambda: results(rows[0], only=None))
     return made
 
 
-def _only(results: Any, name: str, row: Base) -> Variable | None:
+def _only(results: Any, name: str, axes: Mapping[str, Any], row: Base) -> Variable | None:
     """Return one variable of a run, without reading the others where the format allows that."""
+    np = library("numpy", "xarray", "to_xarray")
     found: dict[str, Variable] = results(row, only=[name])
+    for axis, values in axes.items():
+        if axis not in found or not equal(np, found[axis].values, values):
+            raise LoadError(
+                f"{name!r} of {row.id} lies along another {axis!r} than that of the first run; leave lazy=True out, or "
+                "say axes={}, so that no axis is shared"
+            )
     return found.get(name)
 
 

@@ -8,8 +8,11 @@ import json
 import os
 from collections.abc import Callable, Iterable
 
+from entropic.ask import image
 from entropic.ask.bounds import OWN_LOADER, check_links
 from entropic.ask.hdf5 import read_hdf5, read_netcdf
+from entropic.ask.npy import read_npy, read_npz
+from entropic.ask.table import read_csv
 from entropic.ask.zarr_folder import read_zarr
 from entropic.errors import LoadError
 from entropic.formats.libraries import library
@@ -18,8 +21,6 @@ Loader = Callable[[str], object]
 Names = Iterable[str] | None  # of the arrays that are wanted; None: of all
 
 _PICKLES = (".pkl", ".pickle", ".p", ".joblib", ".dill", ".pt", ".pth", ".ckpt")
-# Pillow knows a picture by what it holds, not by its name, and has other programs draw some kinds (PostScript).
-_IMAGES = ("PNG", "JPEG", "TIFF", "GIF", "BMP", "WEBP")
 
 
 def read(path: str, loader: Loader | None = None, only: Names = None) -> object:
@@ -70,20 +71,6 @@ def _why_not(name: str) -> str:
     return f"cannot be read: there is no reader for {suffix!r}"
 
 
-def _npy(path: str, _: Names) -> object:
-    return library("numpy", "numpy", "a .npy file").load(path, allow_pickle=False)
-
-
-def _npz(path: str, only: Names) -> dict[str, object]:
-    with library("numpy", "numpy", "a .npz file").load(path, allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files if only is None or name in only}
-
-
-def _csv(path: str, _: Names) -> object:
-    separator = "\t" if ".tsv" in os.path.basename(path).lower() else ","
-    return library("pandas", "pandas", "a .csv file").read_csv(path, sep=separator)
-
-
 def _parquet(path: str, only: Names) -> object:
     library("pyarrow", "pandas", "a .parquet file")
     pandas = library("pandas", "pandas", "a .parquet file")
@@ -104,26 +91,15 @@ def _text(path: str, _: Names) -> str:
         return file.read()
 
 
-def _image(path: str, _: Names) -> object:
-    image = library("PIL.Image", "images", "an image")
-    with image.open(path, formats=_IMAGES) as found:
-        pages = []
-        for page in range(getattr(found, "n_frames", 1)):
-            found.seek(page)
-            found.load()
-            pages.append(found.copy())
-    return pages if len(pages) > 1 else pages[0]
-
-
 READERS: dict[str, Callable[[str, Names], object]] = {
-    ".npy": _npy,
-    ".npz": _npz,
+    ".npy": read_npy,
+    ".npz": read_npz,
     **dict.fromkeys((".h5", ".hdf5", ".he5"), read_hdf5),
     **dict.fromkeys((".nc", ".nc4", ".cdf"), read_netcdf),
     ".zarr": read_zarr,
     ".parquet": _parquet,
-    **dict.fromkeys((".csv", ".tsv", ".csv.gz", ".tsv.gz"), _csv),
+    **dict.fromkeys((".csv", ".tsv", ".csv.gz", ".tsv.gz"), read_csv),
     ".json": _json,
     **dict.fromkeys((".txt", ".md", ".log"), _text),
-    **dict.fromkeys((".png", ".jpg", ".jpeg", ".tif", ".tiff", ".gif", ".bmp", ".webp"), _image),
+    **dict.fromkeys(image.SUFFIXES, image.read_image),
 }

@@ -1,6 +1,6 @@
 """`Runs`: the list of rows that sweeps and queries return, with its ways into other libraries."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, SupportsIndex, TypeVar, overload
 
 from entropic.ask.load import load_row
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import polars
     import pyarrow
     import xarray
+
+    from entropic.ask.columns import Column
 
 ModelT = TypeVar("ModelT", bound=Base)
 _SHOWN = 10  # rows; in a notebook twice as many
@@ -72,6 +74,7 @@ class Runs(list[ModelT], Generic[ModelT]):
         dims: str | Sequence[str] | None = None,
         variables: str | Sequence[str] | None = None,
         *,
+        axes: "Mapping[str, str | Sequence[str | None]] | None" = None,
         lazy: bool = False,
     ) -> "xarray.Dataset":
         """Return the results as a labelled array over the parameters that differ.
@@ -91,6 +94,10 @@ class Runs(list[ModelT], Generic[ModelT]):
         variables
             The variables of the results, and fields of custom data such as `"custom_data.elapsed_seconds"`; None for
             all variables of the results, an empty list for none.
+        axes
+            Names for the axes of arrays that have none, by array, such as `{"prey": "t", "image": ("y", "x")}`; an
+            array of the result with such a name becomes the coordinate. None finds the axes that are obvious, such as
+            a `t` as long as the other arrays; an empty dict leaves all axes as they are.
         lazy
             Whether to return Dask arrays, which load a result when it is needed; names, shapes, types and
             coordinates are then those of the first result.
@@ -104,10 +111,10 @@ class Runs(list[ModelT], Generic[ModelT]):
         """
         from entropic.ask.dataset import to_xarray  # here, as below: they would slow down every `import entropic`
 
-        return to_xarray(self, self.model, self._loader, dims, variables, lazy)
+        return to_xarray(self, self.model, self._loader, dims, variables, lazy, axes)
 
     # ---- tables ------------------------------------------------------------------------------------------------
-    def to_pandas(self, custom_data: bool = False) -> "pandas.DataFrame":
+    def to_pandas(self, custom_data: bool = False, results: str | Sequence[str] = ()) -> "pandas.DataFrame":
         """Return the rows as a data frame, with the types of the model's columns, even if there are no rows.
 
         Enumerations are categories of their names, as in the database. Dates and times are
@@ -117,18 +124,28 @@ class Runs(list[ModelT], Generic[ModelT]):
         ----------
         custom_data
             Whether its fields become columns, such as `custom_data.elapsed_seconds`; otherwise it is left out.
+        results
+            Single values of the results that become columns, called as in `to_xarray`: `"result"` for a result that is
+            one number, `"energy"` for an entry of JSON or `.npz`. The results are read in several threads.
+
+        Raises
+        ------
+        LoadError
+            If a result cannot be read, or holds an array under such a name.
+        ParameterError
+            If no result has such a name.
         """
-        from entropic.ask import columns, frames
+        from entropic.ask import frames
 
-        return frames.to_pandas(columns.columns(self, self.model, custom_data))
+        return frames.to_pandas(self._columns(custom_data, results))
 
-    def to_polars(self, custom_data: bool = False) -> "polars.DataFrame":
+    def to_polars(self, custom_data: bool = False, results: str | Sequence[str] = ()) -> "polars.DataFrame":
         """Return the rows as a Polars data frame, as `to_arrow` does; enumerations are `Enum`s."""
-        from entropic.ask import columns, frames
+        from entropic.ask import frames
 
-        return frames.to_polars(columns.columns(self, self.model, custom_data))
+        return frames.to_polars(self._columns(custom_data, results))
 
-    def to_arrow(self, custom_data: bool = False) -> "pyarrow.Table":
+    def to_arrow(self, custom_data: bool = False, results: str | Sequence[str] = ()) -> "pyarrow.Table":
         """Return the rows as an Arrow table, with the types of the model's columns, even if there are no rows.
 
         Enumerations are dictionaries of their names, decimals `decimal128`, times in microseconds; UUIDs and JSON are
@@ -138,10 +155,30 @@ class Runs(list[ModelT], Generic[ModelT]):
         ----------
         custom_data
             Whether its fields become columns, such as `custom_data.elapsed_seconds`; otherwise it is left out.
-        """
-        from entropic.ask import columns, frames
+        results
+            Single values of the results that become columns, called as in `to_xarray`: `"result"` for a result that is
+            one number, `"energy"` for an entry of JSON or `.npz`. The results are read in several threads.
 
-        return frames.to_arrow(columns.columns(self, self.model, custom_data))
+        Raises
+        ------
+        LoadError
+            If a result cannot be read, or holds an array under such a name.
+        ParameterError
+            If no result has such a name.
+        """
+        from entropic.ask import frames
+
+        return frames.to_arrow(self._columns(custom_data, results))
+
+    def _columns(self, custom_data: bool, results: "str | Sequence[str]") -> "list[Column]":
+        from entropic.ask import columns
+
+        found = columns.columns(self, self.model, custom_data)
+        if not results:
+            return found
+        from entropic.ask.scalars import scalars
+
+        return found + scalars(self, self._loader, results, {column.name for column in found})
 
     # ---- looks -------------------------------------------------------------------------------------------------
     def __repr__(self) -> str:

@@ -5,7 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from entropic.ask import image
 from entropic.ask.common_type import NoCommonTypeError, in_unit_of_xarray
+from entropic.ask.hdf5 import Arrays
 from entropic.errors import LoadError
 from entropic.formats.libraries import library
 
@@ -21,6 +23,8 @@ class Variable:
     values: Any
     attrs: dict[str, object] = field(default_factory=dict)
     is_coord: bool = False
+    is_found: bool = False
+    """Whether the format did not say that it is a coordinate."""
 
 
 def variables(loaded: Any, only: Sequence[str] | None, path: str) -> dict[str, Variable]:
@@ -65,18 +69,22 @@ def _with_times(np: Any, name: str, one: Variable, path: str) -> Variable:
 
 
 def _context(loaded: Any, path: str) -> Iterator[tuple[str, Any]]:
-    if hasattr(loaded, "data_vars") or hasattr(loaded, "to_dataset"):
+    if hasattr(loaded, "subtree"):
+        yield from _of_tree(loaded)
+    elif hasattr(loaded, "data_vars") or hasattr(loaded, "to_dataset"):
         yield from _of_dataset(
             loaded if hasattr(loaded, "data_vars") else loaded.to_dataset(name=loaded.name or RESULT)
         )
     elif hasattr(loaded, "columns") and hasattr(loaded, "index"):
         yield from _of_frame(loaded)
+    elif isinstance(loaded, Arrays):
+        yield from _of_arrays(loaded, path)
     elif isinstance(loaded, Mapping):
         yield from _of_mapping(loaded, "")
-    elif hasattr(loaded, "getbands"):
+    elif _is_image(loaded, path):
         yield RESULT, _of_image(loaded)
-    elif isinstance(loaded, list) and loaded and all(hasattr(one, "getbands") for one in loaded):
-        yield RESULT, _of_pages(list(map(_of_image, loaded)), path)
+    elif isinstance(loaded, list) and loaded and all(_is_image(one, path) for one in loaded):
+        yield RESULT, _of_pages(loaded, path)
     elif isinstance(loaded, str) and os.path.splitext(path)[1].lower() in UNDECLARED:
         yield RESULT, _numbers(loaded)
     elif getattr(getattr(loaded, "dtype", None), "names", None):
@@ -90,16 +98,49 @@ def _of_dataset(dataset: Any) -> Iterator[tuple[str, Variable]]:
         yield str(name), Variable(tuple(map(str, one.dims)), one.values, dict(one.attrs), name in dataset.coords)
 
 
-def _of_image(image: Any) -> Variable:
-    pixels = library("numpy", "xarray", "to_xarray").asarray(image)
+def _of_tree(tree: Any) -> Iterator[tuple[str, Variable]]:
+    """Yield the variables of all groups by their path; a dimension is that of the group that has its coordinate."""
+    for node in tree.subtree:
+        prefix = f"{node.path.strip('/')}/".lstrip("/")
+        for name, one in _of_dataset(node.to_dataset(inherit=False)):
+            one.dims = tuple(_dim_of(node, dim) for dim in one.dims)
+            yield prefix + name, one
+
+
+def _dim_of(node: Any, dim: str) -> str:
+    for group in (node, *node.parents):
+        if dim in group.to_dataset(inherit=False).coords:
+            return f"{group.path.strip('/')}/{dim}".lstrip("/")
+    return f"{node.path.strip('/')}/{dim}".lstrip("/")
+
+
+def _of_arrays(arrays: Arrays, path: str) -> Iterator[tuple[str, Variable]]:
+    np = library("numpy", "xarray", "to_xarray")
+    for name, values in arrays.items():
+        one = _array(np, name, values, path)
+        given = arrays.dims.get(name, ())
+        one.dims = tuple(dim or own for dim, own in zip(given, one.dims, strict=True)) if given else one.dims
+        one.attrs, one.is_coord = arrays.attrs.get(name, {}), given == (name,)
+        yield name, one
+
+
+def _is_image(loaded: Any, path: str) -> bool:
+    is_array = hasattr(loaded, "dtype") and getattr(loaded, "ndim", 0) in (2, 3)
+    return hasattr(loaded, "getbands") or (is_array and path.lower().endswith(image.SUFFIXES))
+
+
+def _of_image(loaded: Any) -> Variable:
+    pixels = image.pixels(library("numpy", "xarray", "to_xarray"), loaded)
     return Variable(("y", "x", "channel")[: pixels.ndim], pixels)
 
 
-def _of_pages(pages: Sequence[Variable], path: str) -> Variable:
-    if len({page.values.shape for page in pages}) > 1:
-        raise LoadError(_no_array(RESULT, path, "its pages have different sizes"))
+def _of_pages(loaded: Sequence[Any], path: str) -> Variable:
     np = library("numpy", "xarray", "to_xarray")
-    return Variable(("page", *pages[0].dims), np.stack([page.values for page in pages]))
+    pages = image.pages(np, loaded)
+    if len({(page.shape, page.dtype) for page in pages}) > 1:
+        raise LoadError(_no_array(RESULT, path, "its pages have different sizes, channels or types"))
+    values = np.stack(pages)
+    return Variable(("page", "y", "x", "channel")[: values.ndim], values)
 
 
 def _of_frame(frame: Any) -> Iterator[tuple[str, Variable]]:
@@ -140,11 +181,24 @@ def _array(np: Any, name: str, value: Any, path: str) -> Variable:
         array = np.asarray(value)
     except ValueError as error:
         raise LoadError(_no_array(name, path, "its lists have different lengths")) from error
-    if array.dtype == object and not all(isinstance(one, str) for one in array.flat):
+    if array.dtype == object and all(one is None or isinstance(one, int | float) for one in array.flat):
+        array = _with_nan(np, array)
+    elif array.dtype == object and not all(isinstance(one, str | bytes) for one in array.flat):
         raise LoadError(_no_array(name, path, f"it holds {type(value).__name__} that are neither numbers nor text"))
     if array.dtype.kind == "V":
         raise LoadError(_no_array(name, path, "its fields have different types"))
     return Variable(tuple(f"{name}_{i}" for i in range(array.ndim)), array)
+
+
+def _with_nan(np: Any, array: Any) -> Any:
+    """Return numbers and None as floats; as objects if there are whole numbers that no float is."""
+    there = np.array([np.nan if one is None else one for one in array.flat], object).reshape(array.shape)
+    try:
+        floats = there.astype(float)
+    except OverflowError:
+        return there
+    pairs = zip(there.flat, floats.ravel().tolist(), strict=True)  # Python's own, which compare as they are
+    return floats if all(one == other or one != one for one, other in pairs) else there
 
 
 def _no_array(name: str, path: str, why: str) -> str:

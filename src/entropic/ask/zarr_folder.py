@@ -38,8 +38,11 @@ def _read(zarr: Any, folder: Any, only: Any) -> object:
     groups, arrays = list(found.groups()), dict(found.arrays())
     if not groups and any(array.ndim for array in arrays.values()) and all(map(_has_dims, arrays.values())):
         xarray = library("xarray", "zarr", "a Zarr folder with named dimensions")
-        with xarray.open_zarr(folder, chunks=None, consolidated=False) as dataset:
-            return dataset.load()
+        with xarray.open_zarr(folder, chunks=None, consolidated=False, decode_cf=False) as dataset:
+            for name, array in arrays.items():
+                if array.metadata.zarr_format == 2 and array.fill_value == 0:  # what zarr gives every array
+                    dataset[name].attrs.pop("_FillValue", None)  # and is no sign of what is missing
+            return xarray.decode_cf(dataset).load()
     return {name: array[...] for name, array in _arrays(found, "") if only is None or name in only}
 
 

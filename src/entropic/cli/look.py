@@ -3,6 +3,7 @@
 import filecmp
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -289,16 +290,22 @@ def _write(
     dims: list[str] | None,
     variables: list[str] | None,
 ) -> None:
+    from entropic.ask.columns import columns
+    from entropic.ask.export import csv_lines, write_parquet
+
     if kind == "netcdf":
         _write_netcdf(rows.to_xarray(dims, variables), path)
     elif kind == "parquet":
-        rows.to_pandas(custom_data=True).to_parquet(path)
+        write_parquet(columns(rows, rows.model, custom_data=True), path or "")
     elif kind == "csv":
-        table = rows.to_pandas(custom_data=True)
-        if path is None and on_terminal():
-            put(table.to_csv(index=False).rstrip("\n"))
+        lines = csv_lines(columns(rows, rows.model, custom_data=True))
+        if path is not None:
+            with open(path, "w", encoding="utf-8", newline="") as file:
+                file.writelines(f"{line}\n" for line in lines)
+        elif on_terminal():
+            put("\n".join(lines))
         else:
-            table.to_csv(path or sys.stdout, index=False)
+            sys.stdout.writelines(f"{line}\n" for line in lines)
     elif path is None:
         put_json_rows(_record(store, row) for row in rows)
     else:
@@ -306,9 +313,22 @@ def _write(
             put_json_rows((_record(store, row) for row in rows), file)
 
 
+def _is_kept(values: Iterable[Any]) -> bool:
+    """Tell whether xarray writes objects as they are: None as text without a letter, all numbers as floats."""
+    found = list(values)
+    missing = any(value is None or value != value for value in found)
+    return not any((missing and value == "") or (isinstance(value, int) and float(value) != value) for value in found)
+
+
 def _write_netcdf(data: Any, path: str | None) -> None:
     """Write a data set; names of groups get dots, since no name in NetCDF has a slash."""
     names = {name: str(name).replace("/", ".") for name in {*data.variables, *data.dims} if "/" in str(name)}
+    for name, one in data.variables.items():
+        if one.dtype == object and not _is_kept(one.values.flat):
+            raise UsageError(
+                f"{name!r} cannot be written as NetCDF, which has nothing for what is missing beside text without a "
+                "letter, or beside whole numbers that no float is; choose others with --variables, or another format"
+            )
     try:
         data.rename(names).to_netcdf(path)
     except (ValueError, TypeError, NotImplementedError) as error:

@@ -246,6 +246,9 @@ def _csv(value: Any, path: str) -> None:
         table = table.to_pandas()
     if not isinstance(table.index, pandas.RangeIndex) or (table.index.start, table.index.step) != (0, 1):
         raise TypeError("its index would be lost; make it a column by .reset_index()")
+    names = [str(name) for name in table.columns]
+    if names and (names[0].startswith("#") or all(map(_is_number, names))):
+        raise TypeError("the names of its columns would be read as a comment, or as its first row")
     separator = "\t" if ".tsv" in os.path.basename(path).lower() else ","
     table.to_csv(path, sep=separator, index=False)
     try:
@@ -254,6 +257,14 @@ def _csv(value: Any, path: str) -> None:
         os.unlink(path)
         reason = " ".join(str(error).split())
         raise TypeError(f"it would be read as something else ({reason:.200})") from None
+
+
+def _is_number(name: str) -> bool:
+    try:
+        complex(name)
+    except ValueError:
+        return False
+    return True
 
 
 # ---- JSON, text, pictures ------------------------------------------------------------------------------------------

@@ -1,0 +1,94 @@
+"""Tables as text: `.csv` and `.tsv`, with or without names, as pandas, numpy and others write them.
+
+Nothing in such a file says whether its first row is names. A row of numbers is taken for none, and where it might be
+both, the file is refused: a row taken for names would be lost without a word.
+"""
+
+import csv
+import gzip
+import os
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from entropic.ask.bounds import OWN_LOADER
+from entropic.errors import LoadError
+from entropic.formats.libraries import library
+
+_OTHERS = (";", "\t", ",", r"\s+")  # what separates numbers in files of any name
+
+
+def read_csv(path: str, _: Any) -> Any:
+    """Return a data frame: columns without names are called 0, 1, 2 and so on."""
+    pandas = library("pandas", "pandas", "a .csv file")
+    separator = "\t" if ".tsv" in os.path.basename(path).lower() else ","
+    comments, first, second = _beginning(path)
+    options: dict[str, Any] = {"sep": separator, "skiprows": len(comments)}
+    found = next((one for one in (separator, *_OTHERS) if _are_numbers(_split(first, one))), None)
+    names = _split(comments[-1].lstrip("#").strip(), found or separator) if comments else []
+    if found is not None:
+        row = _split(first, found)
+        if not names and all(word.isdigit() for word in row) and len(set(row)) == len(row):
+            _refuse(path, "whole numbers may be names, such as years, or the first row of a table without names")
+        named = names if len(names) == len(row) else None
+        frame = pandas.read_csv(
+            path, **options | {"sep": found}, header=None, index_col=False, comment="#", skipinitialspace=True
+        )
+        return _named(_without_empty_end(frame, first, found), named)
+    if comments and len(names) == len(_split(first, separator)) > 1:
+        if not any(map(_is_number, _split(first, separator))):
+            _refuse(path, "its names may be in the comment above, or be this row")
+        options["skiprows"] -= 1  # a row of names that begins with #
+    frame = pandas.read_csv(path, **options)
+    more = len(_split(second, separator, False)) - len(_split(first, separator, False))
+    if more == 1 and second.endswith(separator) and frame.iloc[:, -1].isna().all():
+        frame = pandas.read_csv(path, **options, index_col=False)  # a separator at the end of each row but the first
+    return _without_empty_end(frame, first, separator)
+
+
+def _refuse(path: str, why: str) -> NoReturn:
+    raise LoadError(f"{path} does not tell what its first row is: {why}; write names, or {OWN_LOADER}")
+
+
+def _beginning(path: str) -> tuple[list[str], str, str]:
+    """Return the comments before the first row, that row, and the next."""
+    comments: list[str] = []
+    opened = gzip.open if path.lower().endswith(".gz") else open
+    with opened(path, "rt", encoding="utf-8-sig", newline=None) as file:
+        for line in file:
+            if not line.startswith("#") and line.strip():
+                return comments, line.rstrip("\n"), next(iter(file), "").rstrip("\n")
+            comments.append(line.rstrip("\n"))
+    return [], "", ""
+
+
+def _split(line: str, separator: str, without_end: bool = True) -> list[str]:
+    if separator == r"\s+":
+        return line.split()
+    row = next(csv.reader([line], delimiter=separator), [])
+    return [word.strip() for word in (row[:-1] if without_end and len(row) > 1 and not row[-1].strip() else row)]
+
+
+def _are_numbers(words: Sequence[str]) -> bool:
+    return bool(words) and all(map(_is_number, words))
+
+
+def _is_number(word: str) -> bool:
+    try:
+        complex(word.replace("+-", "-"))  # as numpy writes complex numbers
+    except ValueError:
+        return False
+    return True
+
+
+def _without_empty_end(frame: Any, first: str, separator: str) -> Any:
+    """Return a table without the column that a separator at the end of each row makes."""
+    is_open = separator != r"\s+" and first.rstrip(" ").endswith(separator)
+    if is_open and frame.shape[1] > 1 and frame.iloc[:, -1].isna().all():
+        return frame.iloc[:, :-1]
+    return frame
+
+
+def _named(frame: Any, names: Sequence[str] | None) -> Any:
+    if names is not None and len(names) == frame.shape[1]:
+        frame.columns = list(names)
+    return frame
