@@ -6,9 +6,10 @@ from typing import Any
 
 from entropic.errors import ParameterError
 from entropic.executors.contract import Executor
-from entropic.params.fields import is_duration, spelled
+from entropic.params.fields import is_duration
 from entropic.params.model import Base
 from entropic.protocol.context import StoreContext
+from entropic.support.show import spelled
 
 MOST_WORKERS = 10_000
 
@@ -47,7 +48,7 @@ class Options:
                     "timeout needs workers, whose processes can be ended; pass workers=1 or more as well"
                 )
         if self.on_error not in ("raise", "continue"):
-            raise ParameterError(f"on_error must be 'raise' or 'continue', not {self.on_error!r}")
+            raise ParameterError(f"on_error must be 'raise' or 'continue', not {spelled(self.on_error)}")
 
     def executor(self, context: StoreContext[Base]) -> Executor | None:
         """Return what executes the sweep; None for this process itself."""
