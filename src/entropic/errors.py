@@ -29,6 +29,8 @@
     ├── SharedGeneratorWarning                         a random generator draws the same numbers in every worker
     ├── FellBackWarning                                what a pool or a cluster did not run is run in this process
     ├── OutcomeWarning                                 an outcome column of a stored run has no value
+    ├── SpellingWarning                              a set runs whose values are stored under another key, as 1 for 1.0
+    ├── UnreadableWarning                            rows are left out of a list, since the model cannot read them
     ├── NetworkFileSystemWarning                       a SQLite database on a network file system
     └── ReadOnlyWarning                                a store cannot be written, and was opened read-only
 """
@@ -199,6 +201,14 @@ class FellBackWarning(EntropicWarning):
 
 class OutcomeWarning(EntropicWarning):
     """An outcome column of a run has no value, or its custom data is not JSON; the run is stored all the same."""
+
+
+class SpellingWarning(EntropicWarning):
+    """A set runs whose values are all stored under another key: 1 for 1.0, or a default given that was left out."""
+
+
+class UnreadableWarning(EntropicWarning):
+    """Rows are left out of a list, since they hold what the model cannot read."""
 
 
 class NetworkFileSystemWarning(EntropicWarning):

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Generator, Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Literal
+from typing import TYPE_CHECKING, Any, Generic, Literal, cast
 
 from entropic.ask import explain, failures, load, select, status
 from entropic.ask.failures import Failure
@@ -16,12 +16,13 @@ from entropic.files.attempt import Runner
 from entropic.files.paths import check_folder, check_lengths, check_suffix
 from entropic.formats.returned import Returning
 from entropic.formats.save import Saver
-from entropic.params.fields import is_duration, spelled
+from entropic.params.fields import is_duration
 from entropic.params.keys import Hasher
 from entropic.params.model import Schema
+from entropic.params.spelling import TypedHasher
 from entropic.protocol import delete, find, register, run
 from entropic.protocol.context import ModelT, StoreContext
-from entropic.support.show import html_table
+from entropic.support.show import html_table, spelled
 from entropic.sweep import plan, sweep
 from entropic.sweep.options import Options
 from entropic.upkeep import copy, gc, measure, recover, repair
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from distributed import Client
+
+_NONE, _TRUE, _FALSE = (cast(Any, select.Unsaid(default)) for default in (None, True, False))
 
 
 class Store(Generic[ModelT]):
@@ -62,6 +65,10 @@ class Store(Generic[ModelT]):
     float_rounding
         How floats are rounded in keys: `"decimal"` (12 decimals) or `"significant"` (12 significant digits). It is
         recorded with the table.
+    typed_keys
+        Whether 1 and 1.0, None and left out, and a default and left out are one set each: values are brought to their
+        column's type before they are hashed, and the runner gets what the row says. True and False are no numbers
+        then. It is recorded with the table.
     fsync
         Whether a run counts as stored only when it would survive a power cut.
     loader
@@ -93,23 +100,28 @@ class Store(Generic[ModelT]):
         *,
         lease: float = 60.0,
         float_rounding: str = "decimal",
+        typed_keys: bool = False,
         fsync: bool = False,
         loader: Loader | None = None,
         saver: Saver | None = None,
         read_only: bool | None = None,
     ) -> None:
         if not callable(runner):
-            raise ParameterError(f"runner must be callable as runner(params), not {runner!r:.80}")
+            raise ParameterError(f"runner must be callable as runner(params), not {spelled(runner)}")
         if not is_duration(lease):
             raise ParameterError(f"lease must be a number of seconds above 0, not {spelled(lease)}")
         if loader is not None and not callable(loader):
-            raise ParameterError(f"loader must be callable as loader(path), not {loader!r:.80}")
+            raise ParameterError(f"loader must be callable as loader(path), not {spelled(loader)}")
         if saver is not None and not callable(saver):
-            raise ParameterError(f"saver must be callable as saver(value, path), not {saver!r:.80}")
+            raise ParameterError(f"saver must be callable as saver(value, path), not {spelled(saver)}")
         if read_only not in (True, False, None):
-            raise ParameterError(f"read_only must be True, False or None, not {read_only!r:.80}")
+            raise ParameterError(f"read_only must be True, False or None, not {spelled(read_only)}")
+        if typed_keys not in (True, False):
+            raise ParameterError(f"typed_keys must be True or False, not {spelled(typed_keys)}")
         hasher = Hasher(float_rounding)
         schema = Schema(result_cls)
+        if typed_keys:
+            hasher = TypedHasher(float_rounding, schema.spelling)
         suffix = check_suffix(file_suffix)
         folder = check_folder(results_dir)
         check_lengths(folder, suffix)
@@ -128,7 +140,7 @@ class Store(Generic[ModelT]):
             "loader": loader,
             "saver": saver,
         }
-        self._options["read_only"] = read_only
+        self._options |= {"read_only": read_only, "typed_keys": typed_keys}
 
     def run_or_retrieve(self, params: dict[str, Any], **custom_data: Any) -> ModelT:
         """Return the row of these params; run them first if there is none.
@@ -269,14 +281,14 @@ class Store(Generic[ModelT]):
         recover.collect(self._context)
         return sweep.stream(self._context, params, options, custom_data)
 
-    def select(self, *where: Any, order_by: Any = None, limit: int | None = None, **equal: Any) -> Runs[ModelT]:
+    def select(self, *where: Any, order_by: Any = _NONE, limit: int | None = _NONE, **equal: Any) -> Runs[ModelT]:
         """Return the rows that meet all conditions, as they stand, with a single query.
 
         Parameters
         ----------
         *where
             Conditions on the columns of the model, such as `SimResult.dt < 0.1`, or on fields of custom data, such as
-            `SimResult.custom_data["elapsed_seconds"].as_float() > 3`.
+            `SimResult.custom_data["elapsed_seconds"].as_float() > 3`; or dicts of columns with their values.
         order_by
             A column, its name (`"-created_at"` for descending), or a list of these. None for the order in which the
             runs ended. NULL comes last.
@@ -284,22 +296,25 @@ class Store(Generic[ModelT]):
             How many rows at most.
         **equal
             Columns and the values that they have: `n=100`. Floats are compared as in `run_or_retrieve`, None is NULL,
-            and `custom_data={"tag": "first"}` compares fields.
+            and `custom_data={"tag": "first"}` compares fields. Where a column is called like an option, write
+            `{"limit": 3}` for the column and `limit_=3` for the option: `limit=3` is refused.
 
         Raises
         ------
         ParameterError
-            If a condition is not one, or is on another table.
+            If a condition is not one, or is on another table, or if a name may be a column or an option.
         """
+        order_by, limit = select.options(self._context.schema, {"order_by": order_by, "limit": limit}, equal)
         return self._runs(select.select(self._context, where, equal, order_by, limit))
 
-    def iterate(self, *where: Any, order_by: Any = None, **equal: Any) -> Iterator[ModelT]:
+    def iterate(self, *where: Any, order_by: Any = _NONE, **equal: Any) -> Iterator[ModelT]:
         """Yield the rows that meet all conditions, one page at a time in memory; the arguments are those of `select`.
 
         Without `order_by` they come in the order of their keys, in constant memory; with it, the keys of all of them
         are read first. Rows that are stored meanwhile may be missed. No connection is held while
         you look at a row.
         """
+        (order_by,) = select.options(self._context.schema, {"order_by": order_by}, equal)
         return select.iterate(self._context, where, equal, order_by)
 
     def load(self, row: ModelT | dict[str, Any]) -> Any:
@@ -377,11 +392,11 @@ class Store(Generic[ModelT]):
     def gc(
         self,
         *where: Any,
-        older_than: timedelta | float | None = None,
-        total_size: int | None = None,
-        orphans: bool = True,
-        leftovers: bool = True,
-        dry_run: bool = False,
+        older_than: timedelta | float | None = _NONE,
+        total_size: int | None = _NONE,
+        orphans: bool = _TRUE,
+        leftovers: bool = _TRUE,
+        dry_run: bool = _FALSE,
         **equal: Any,
     ) -> Disposal:
         """Remove results that are no longer wanted, and files of this store that no row needs.
@@ -392,7 +407,8 @@ class Store(Generic[ModelT]):
         Parameters
         ----------
         *where, **equal
-            Which results to consider, as for `select`: all of them are removed, unless there is a limit.
+            Which results to consider, as for `select`: all of them are removed, unless there is a limit. A name that
+            may be a column or an option is refused.
         older_than
             Results older than this are removed: a `timedelta`, or seconds. Younger orphans stay.
         total_size
@@ -415,6 +431,10 @@ class Store(Generic[ModelT]):
         StoreError
             If `results_dir` does not seem to be the folder of these results.
         """
+        given = {"older_than": older_than, "total_size": total_size, "orphans": orphans, "leftovers": leftovers}
+        older_than, total_size, orphans, leftovers, dry_run = select.options(
+            self._context.schema, {**given, "dry_run": dry_run}, equal
+        )
         limits = Limits.of(older_than, total_size)
         return gc.gc(self._context, where, equal, limits, orphans, leftovers, dry_run)
 

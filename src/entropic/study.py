@@ -21,12 +21,12 @@ from sqlalchemy.orm import Mapped, MappedColumn, mapped_column
 
 from entropic.ask.runs import Runs
 from entropic.errors import ModelError, ParameterError
-from entropic.params.fields import spelled
 from entropic.params.grid import expand_grid
 from entropic.params.keys import RESERVED
 from entropic.params.model import Base
 from entropic.params.outcomes import outcome
 from entropic.store import Store
+from entropic.support.show import spelled
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from contract.models import LooseResult, OtherResult, content
@@ -186,3 +187,34 @@ def test_a_collision_leaves_the_store_in_order(store, tmp_path):
             call(SMALLER)
     assert Path(row.result_file).exists()
     assert store.check().ok
+
+
+@pytest.mark.only_on("sqlite")
+def test_two_grids_with_other_noise_around_zero_are_told_to_be_rounded(store, runner):
+    one, other = ([{"n": 1, "dt": dt} for dt in grid] for grid in ([-0.1, -2.2e-16, 0.1], [-0.1, -1.1e-16, 0.1]))
+    store.sweep(one)
+    with pytest.raises(KeyCollisionError) as caught:
+        store.sweep(other)
+    for part in ("'dt'", "-2.2e-16", "-1.1e-16", "round the grid", "np.round"):
+        assert part in str(caught.value), part
+    store.delete({"id": key(one[1])})
+    rounded = [[{**params, "dt": float(np.round(params["dt"], 12) + 0.0)} for params in sets] for sets in (one, other)]
+    runner.calls.clear()
+    assert len({row.id for sets in rounded for row in store.sweep(sets)}) == 3
+    assert len(runner.calls) == 1
+
+
+@pytest.mark.only_on("sqlite")
+def test_noise_inside_a_nested_value_is_told_as_well(open_store):
+    store = open_store(model=LooseResult)
+    store.run({"name": "a", "grid": {"x": [1.0, 1.1e-16]}})
+    with pytest.raises(KeyCollisionError, match=r"'grid'.*1\.1e-16.*2\.2e-16.*round the grid"):
+        store.run({"name": "a", "grid": {"x": [1.0, 2.2e-16]}})
+
+
+@pytest.mark.only_on("sqlite")
+def test_small_numbers_that_are_meant_are_not_told_to_be_noise(store):
+    store.run(SMALL)
+    with pytest.raises(KeyCollisionError) as caught:
+        store.run(SMALLER)
+    assert "round the grid" not in str(caught.value)

@@ -213,11 +213,12 @@ def test_times_with_a_zone_are_found_by_keyword(open_store, place):
     store = open_store(model=Zoned)
     zone = datetime.timezone(datetime.timedelta(hours=2)) if place.kind == "postgresql" else datetime.UTC
     moment = datetime.datetime(2024, 1, 1, 3, tzinfo=zone)
-    store.sweep([{"moment": moment + datetime.timedelta(hours=n), "local": moment} for n in range(2)])
-    for row in (store.select(moment=moment, local=moment), store.select(Zoned.moment == moment)):
+    local = moment.replace(tzinfo=None)
+    store.sweep([{"moment": moment + datetime.timedelta(hours=n), "local": local} for n in range(2)])
+    for row in (store.select(moment=moment, local=local), store.select(Zoned.moment == moment)):
         assert [one.moment.replace(tzinfo=None).minute for one in row] == [0]
-    assert store.explain({"moment": moment, "local": moment}).hit
-    assert len(store.explain({"moment": moment - datetime.timedelta(hours=1), "local": moment}).nearest) == 2
+    assert store.explain({"moment": moment, "local": local}).hit
+    assert len(store.explain({"moment": moment - datetime.timedelta(hours=1), "local": local}).nearest) == 2
 
 
 def test_reserved_columns_by_keyword(full):
@@ -351,9 +352,9 @@ def test_a_limit_keeps_the_first(full, limit):
 
 # ---- refusals ----------------------------------------------------------------------------------------------------
 @pytest.mark.each
-@pytest.mark.parametrize("bad", [True, False, None, 3, "n > 2", {"n": 1}, SimResult, lambda row: True])
+@pytest.mark.parametrize("bad", [True, False, None, 3, "n > 2", {}, SimResult, lambda row: True])
 def test_what_is_no_condition_is_refused(full, bad):
-    with pytest.raises(ParameterError, match=r"SimResult\.n == "):
+    with pytest.raises(ParameterError, match=r"SimResult\.n == |no condition"):
         full.select(bad)
 
 

@@ -182,6 +182,12 @@ def _spell(several: Sequence[Levels]) -> str:
     return " x ".join(f"{one.name} ({len(one):,})" for one in several)
 
 
+_TWICE = (
+    "they are one set with two keys, written in two ways, such as 1 and 1.0, or a default given and left out "
+    "(explain() says which): delete one,"
+)
+
+
 def _refuse_repeated(
     rows: Sequence[Base],
     places: Sequence[tuple[int, ...]],
@@ -198,7 +204,7 @@ def _refuse_repeated(
             raise ParameterError(f"the run {rows[i].id} ({at}) appears twice; pass each run once")
         apart = [one.name for one in differing if one.codes[first] != one.codes[i]]
         cell = f"the same cell ({at})" if at else "the only cell of the array"
-        why = f"they differ in {', '.join(apart)}: add that to dims," if apart else "only their ids differ:"
+        why = f"they differ in {', '.join(apart)}: add that to dims," if apart else _TWICE
         raise ParameterError(
             f"the runs {rows[first].id} and {rows[i].id} belong in {cell}; {why} select fewer runs, or put them along "
             f"one dimension with dims={RUN!r}"

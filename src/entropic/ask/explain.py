@@ -16,6 +16,7 @@ from entropic.params.model import Base
 from entropic.protocol import lookup
 from entropic.protocol.context import StoreContext
 from entropic.protocol.lookup import Hit, Suspect
+from entropic.protocol.verify import Altered
 from entropic.protocol.wait import Owner, owner_of, whom
 from entropic.support.show import html_table, named, one_line
 
@@ -107,6 +108,8 @@ def explain(context: StoreContext[Base], params: Mapping[str, object]) -> Explan
     if raw is not None:
         try:
             context.verify(raw, params)
+        except Altered as error:
+            return Explanation(**known, state="lost", reason=str(error), result_file=path)
         except KeyCollisionError as error:
             return Explanation(**known, state="collision", reason=str(error), result_file=path)
     state, reason = _state(context, raw, claim)

@@ -10,6 +10,7 @@ from entropic.files.patience import turns_up
 from entropic.params.model import Base
 from entropic.protocol import run
 from entropic.protocol.context import StoreContext
+from entropic.support.show import spelled
 
 
 def load(context: StoreContext[Base], what: Base | Mapping[str, object], loader: Loader | None) -> Any:
@@ -23,7 +24,9 @@ def load(context: StoreContext[Base], what: Base | Mapping[str, object], loader:
             )
         return load_row(row, loader)
     if not isinstance(what, schema.model):
-        raise ParameterError(f"load takes a row of {schema.name}, or params, not {type(what).__name__}: {what!r:.80}")
+        raise ParameterError(
+            f"load takes a row of {schema.name}, or params, not {type(what).__name__}: {spelled(what)}"
+        )
     if os.path.isabs(what.result_file):
         return load_row(what, loader)
     raw = context.rows.read(what.id)  # a row that the user has read from the database, where paths are short

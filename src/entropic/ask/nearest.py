@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from entropic.ask.select import equal
 from entropic.db.query import fetch
-from entropic.errors import ParameterError
+from entropic.errors import ParameterError, UnreadableError
 from entropic.params.model import Base
 from entropic.params.same import same
 from entropic.protocol.context import StoreContext
@@ -43,7 +43,10 @@ def nearest(context: StoreContext[Base], params: Mapping[str, object], id: str) 
     query = sa.select(*table.c).where(table.c.id != id).order_by(*order, table.c.id).limit(COUNT)
     found = []
     for raw in fetch(context.database, query):
-        values = context.rows.plain(raw)
+        try:
+            values = context.rows.plain(raw)
+        except UnreadableError:
+            continue
         stored = {name: values[name] for name in context.schema.fields}
         found.append(Nearest(values["id"], stored, _differences(context, params, stored, values["id"])))
     return found

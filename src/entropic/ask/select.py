@@ -2,19 +2,22 @@
 
 import itertools
 import math
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.sql import visitors
 
 from entropic.db.build import load_many
-from entropic.db.query import bare, careful, fetch, ordered
-from entropic.errors import ParameterError
-from entropic.params.fields import as_json, spelled, unknown_key
+from entropic.db.query import bare, careful, fetch, ordered, spelled_names
+from entropic.errors import ParameterError, UnreadableError, UnreadableWarning, levels_to_user
+from entropic.params.fields import as_json, unknown_key
 from entropic.params.model import Base, Schema
 from entropic.params.same import RELATIVE
 from entropic.protocol.context import ModelT, StoreContext
 from entropic.support.collector import paused
+from entropic.support.show import spelled
 
 PAGE = 500  # rows that are read, and made, in one go
 _EXACT = 2**53  # up to here whole numbers are floats
@@ -49,13 +52,34 @@ def iterate(
 def build(context: StoreContext[ModelT], raws: Sequence[Any]) -> list[ModelT]:
     """Return the instances of raw rows, never by a query for each."""
     rows, schema = context.rows, context.schema
-    if rows.is_direct:
-        return [rows.build(raw, rows.file_of(raw)) for raw in raws]
     made: list[ModelT] = []
-    for start in range(0, len(raws), PAGE):
-        some = {rows.id_of(raw): rows.file_of(raw) for raw in raws[start : start + PAGE]}
-        found = load_many(schema, context.database, some)
-        made += [found[id] for id in some if id in found]  # else it was deleted just now
+    try:
+        if rows.is_direct:
+            return [rows.build(raw, rows.file_of(raw)) for raw in raws]
+        for start in range(0, len(raws), PAGE):
+            some = {rows.id_of(raw): rows.file_of(raw) for raw in raws[start : start + PAGE]}
+            found = load_many(schema, context.database, some)
+            made += [found[id] for id in some if id in found]  # else it was deleted just now
+        return made
+    except (UnreadableError, LookupError):
+        return _build_each(context, raws)
+
+
+def _build_each(context: StoreContext[ModelT], raws: Sequence[Any]) -> list[ModelT]:
+    """Return the instances of those raw rows that the model can read; warn of the others."""
+    rows, made, left_out = context.rows, list[ModelT](), dict[str, UnreadableError]()
+    for raw in raws:
+        try:
+            rows.plain(raw)
+            made.append(rows.build(raw, rows.file_of(raw)))
+        except UnreadableError as error:
+            left_out[rows.id_of(raw)] = error
+    names = ", ".join(list(left_out)[:5]) + (f" and {len(left_out) - 5} more" if len(left_out) > 5 else "")
+    warnings.warn(
+        f"{len(left_out)} rows of {context.schema.name} are left out ({names}): {next(iter(left_out.values()))}",
+        UnreadableWarning,
+        stacklevel=levels_to_user(),
+    )
     return made
 
 
@@ -84,21 +108,72 @@ def _in_order(context: StoreContext[Base], query: "sa.Select[Any]", order: Seque
 # ---- conditions --------------------------------------------------------------------------------------------------
 def matching(context: StoreContext[Base], where: Sequence[Any], equals: Mapping[str, object]) -> "sa.Select[Any]":
     """Return the query of the raw rows that meet all conditions."""
-    conditions = [careful(_condition(context.schema, one), context.database.dialect) for one in where]
-    conditions += [equal(context, name, value) for name, value in equals.items()]
-    query = context.rows.query.where(*conditions)
+    dialect = context.database.dialect
+    conditions = [careful(_condition(context.schema, one), dialect) for one in where if not isinstance(one, Mapping)]
+    for values in (*(one for one in where if isinstance(one, Mapping)), equals):
+        if not values and values is not equals:
+            raise ParameterError("an empty dict is no condition; leave it out for all rows")
+        conditions += [equal(context, name, value) for name, value in values.items()]
+    query = context.rows.query.where(*(spelled_names(one, dialect) for one in conditions))
     _refuse_other_tables(context.schema, query)
     return query
 
 
+class Unsaid:
+    """The default of an option that a column may be called like: it tells whether the option was given."""
+
+    def __init__(self, default: Any) -> None:
+        self.default = default
+
+    def __repr__(self) -> str:
+        return repr(self.default)
+
+
+def options(schema: Schema, given: Mapping[str, Any], equal: dict[str, Any]) -> list[Any]:
+    """Return the values of options; take from `equal` those that are written with a `_` at the end.
+
+    Raises
+    ------
+    ParameterError
+        If a name may be an option or a column: the wrong guess would show, or remove, other rows.
+    """
+    columns, found = set(schema.attributes.values()), []
+    for name, value in given.items():
+        if not isinstance(value, Unsaid) and name in columns:
+            raise ParameterError(
+                f"{name}={spelled(value)} may mean the column of {schema.name} or the option; for the column write "
+                f"{{{name!r}: {spelled(value)}}} among the conditions, or {schema.name}.{name} == ..., and for the "
+                f"option {name}_=. Nothing was done"
+            )
+        other = f"{name}_"
+        if isinstance(value, Unsaid):
+            value = equal.pop(other) if other in equal and other not in columns else value.default
+        found.append(value)
+    return found
+
+
 def _condition(schema: Schema, given: Any) -> Any:
     clause = _clause(given)
+    if clause is not None:
+        _refuse_earlier(schema, clause)
     if clause is None:
         raise ParameterError(
-            f"a condition of select must compare columns, as in {_example(schema)}, and this is {given!r:.80}; for "
+            f"a condition of select must compare columns, as in {_example(schema)}, and this is {spelled(given)}; for "
             "equality use keywords, as in select(name=value)"
         )
     return clause
+
+
+def _refuse_earlier(schema: Schema, clause: Any) -> None:
+    """Refuse columns of another table that has the name of the model's."""
+    for one in visitors.iterate(clause):
+        table: Any = one.table if isinstance(one, sa.Column) else None
+        if table is not None and table is not schema.table and getattr(table, "name", "") == schema.table_name:
+            raise ParameterError(
+                f"{schema.name}.{getattr(one, 'name', one)} is a column of an earlier class {schema.name}, which "
+                "another of its name has replaced since, as when a cell is run again; use the class that the store was "
+                "made with, or make the store anew"
+            )
 
 
 def _clause(given: Any) -> Any:
@@ -154,7 +229,7 @@ def _close(column: Any, value: Any) -> Any:
 def _custom(context: StoreContext[Base], fields: Any) -> Iterator[Any]:
     if not isinstance(fields, Mapping):
         raise ParameterError(
-            f"custom_data takes a dict of its fields, such as custom_data={{'tag': 'x'}}, not {fields!r}"
+            f"custom_data takes a dict of its fields, such as custom_data={{'tag': 'x'}}, not {spelled(fields)}"
         )
     for name, given in fields.items():
         yield custom(context, name, given)
@@ -195,7 +270,7 @@ def _order(context: StoreContext[Base], given: Order) -> list[Any]:
         return [c.created_at, c.id]
     several = given if isinstance(given, list | tuple) else [given]
     clauses = [_by_name(schema, one) if isinstance(one, str) else _by_clause(schema, one) for one in several]
-    clauses = [careful(one, context.database.dialect) for one in clauses]
+    clauses = [spelled_names(careful(one, context.database.dialect), context.database.dialect) for one in clauses]
     _refuse_other_tables(schema, context.rows.query.where(*(bare(one).is_not(None) for one in clauses)))
     return [*ordered(clauses), c.id]
 
@@ -213,6 +288,8 @@ def _by_clause(schema: Schema, given: Any) -> Any:
     clause = _clause(given)
     if clause is None:
         raise ParameterError(
-            f"order_by takes columns of {schema.name} or their names ('-created_at' for descending), not {given!r:.80}"
+            f"order_by takes columns of {schema.name} or their names ('-created_at' for descending), not "
+            f"{spelled(given)}"
         )
+    _refuse_earlier(schema, clause)
     return clause

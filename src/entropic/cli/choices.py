@@ -17,7 +17,7 @@ def key_of(store: Store[Base], typed: str, known: Sequence[str] = ()) -> str:
     model: Any = context_of(store).schema.model
     if store.retrieve({"id": typed}) is not None or typed in known:
         return typed
-    found: set[str] = {row.id for row in store.select(model.id.startswith(typed, autoescape=True), limit=MOST + 1)}
+    found: set[str] = {row.id for row in store.select(model.id.startswith(typed, autoescape=True), limit_=MOST + 1)}
     found |= {id for id in known if id.startswith(typed)}
     found = {id for id in found if id.startswith(typed)}  # some databases do not tell A from a
     if not found:

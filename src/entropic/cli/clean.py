@@ -99,14 +99,13 @@ def gc(
     Shows what would be removed, and asks. Never removes files that this store did not make or that were changed since,
     nor results whose set is running.
     """
-    conditions, equal = filters(store, words, where or [])
+    conditions = filters(store, words, where or [])
     rules: dict[str, Any] = {
-        **equal,
-        "older_than": seconds(older_than) if older_than is not None else None,
-        "total_size": size(total_size) if total_size is not None else None,
-        "orphans": not no_orphans,
+        "older_than_": seconds(older_than) if older_than is not None else None,
+        "total_size_": size(total_size) if total_size is not None else None,
+        "orphans_": not no_orphans,
     }
-    done = store.gc(*conditions, **rules, dry_run=True)
+    done = store.gc(*conditions, **rules, dry_run_=True)
     if not dry_run and done.removed:
         if not yes:
             put(str(done))

@@ -66,14 +66,14 @@ def ls(
 
     On a terminal, a value that is the same in all rows is shown once above the table, and a long list page by page.
     """
-    conditions, equal = filters(store, words, where or [])
+    conditions = filters(store, words, where or [])
     if limit == 0 and page > 1:
         raise UsageError("--limit 0 shows all rows on one page; with --page give another limit, or none")
     if limit is None and (page > 1 or (on_terminal() and not as_json)):
         limit = PAGE
     order = [name.strip() for name in sort.split(",")] if sort else ["-created_at"]
     wanted = limit * page + 1 if limit else None
-    found = store.select(*conditions, order_by=order, limit=wanted, **equal)
+    found = store.select(*conditions, order_by_=order, limit_=wanted)
     rows = found[limit * (page - 1) : limit * page] if limit else found
     more = bool(limit) and len(found) > (limit or 0) * page
     names = _chosen(store, columns)
@@ -264,9 +264,9 @@ def export(
     path = os.path.join(START, files[0])
     if files[0] != "-" and os.path.exists(path) and not yes:
         raise UsageError(f"{files[0]} already exists; add --yes to replace it")
-    conditions, equal = filters(store, [word for word in words if "=" in word], where or [])
+    conditions = filters(store, [word for word in words if "=" in word], where or [])
     order = [name.strip() for name in sort.split(",")] if sort else None
-    rows = store.select(*conditions, order_by=order, **equal)
+    rows = store.select(*conditions, order_by_=order)
     try:
         _write(store, rows, kind, path if files[0] != "-" else None, _names(dims), _names(variables))
     except OSError as error:

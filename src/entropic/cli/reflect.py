@@ -15,7 +15,7 @@ from entropic.db.engine import Database
 from entropic.db.tables import ledger, meta, models, outcomes
 from entropic.errors import ParameterError, StoreError
 from entropic.files.staging import FOLDER
-from entropic.params.keys import RESERVED
+from entropic.params.keys import RESERVED, TYPED
 from entropic.params.model import Base
 from entropic.store import Store, context_of
 from entropic.support import names
@@ -70,7 +70,8 @@ def open_reflected(db_url: str, table: str | None = None, results_dir: str | Non
         raise StoreError(f"{database} {database.dialect.advice(reason)}") from error
     name, rounding, uuid, columns, suffix, lies_in = found
     folder = results_dir or _results(database, uuid, lies_in)
-    return Store(refuse, _model(name, columns), folder, suffix, db_url, float_rounding=rounding)
+    options: dict[str, Any] = {"float_rounding": rounding.removesuffix(TYPED), "typed_keys": rounding.endswith(TYPED)}
+    return Store(refuse, _model(name, columns), folder, suffix, db_url, **options)
 
 
 def _look(database: Database, table: str | None) -> tuple[str, str, str | None, list[Any], str, str | None]:
@@ -240,7 +241,7 @@ def _by_values(store: Store[Base], params: dict[str, object]) -> dict[str, objec
         return params
     compared = {name: value for name, value in params.items() if not isinstance(fields[name].type, sa.JSON)}
     rows = []
-    for row in store.iterate(**compared):
+    for row in store.iterate(*([compared] if compared else [])):
         values = {name: getattr(row, name) for name in fields}
         alike = all(values[name] == params[name] for name in params.keys() - compared.keys())
         if alike and not tells_apart(context_of(store), params, values, row.id):

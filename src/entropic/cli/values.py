@@ -122,8 +122,8 @@ def parsed(store: Store[Base], name: str, text: str) -> Any:
 
 
 # ---- conditions and sets -----------------------------------------------------------------------------------------
-def filters(store: Store[Base], words: list[str], where: list[str]) -> tuple[list[object], dict[str, Any]]:
-    """Return `name=value` words and `--where` texts as the conditions, and the keywords, of a query."""
+def filters(store: Store[Base], words: list[str], where: list[str]) -> list[object]:
+    """Return `name=value` words and `--where` texts as the conditions of a query."""
     given, equal = list[object](), dict[str, Any]()
     for word in words:
         name, text = _pair(word)
@@ -137,7 +137,7 @@ def filters(store: Store[Base], words: list[str], where: list[str]) -> tuple[lis
             equal[name] = parsed(store, name, text)  # the library knows when two floats are the same
         else:
             given.append(_condition(store, one))
-    return given, equal
+    return [*given, equal] if equal else given
 
 
 def _split(given: str) -> tuple[str, str, str]:

@@ -1,19 +1,22 @@
 """Values of the user's columns on their way to the driver, and what is refused because it would not come back."""
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import datetime, time
 from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
 
 from entropic.db.build import bind_processor, is_plain, result_processor
-from entropic.db.dialects.portable import surely_fits
+from entropic.db.dialects.portable import surely_fits, underlying
 from entropic.db.engine import Database
 from entropic.errors import ParameterError
+from entropic.params.keys import plain
 from entropic.params.model import Schema
-from entropic.params.same import same
+from entropic.params.same import is_told_by_text, same
+from entropic.support.show import spelled
 
+_NOTHING: Mapping[str, object] = {}
 _AS_IS = {type(None)}  # what every database takes
 
 
@@ -43,6 +46,8 @@ class Binding:
         self._bind = {column.name: bind_processor(column, database) for column in table.c}
         self._columns = {key: table.c[name] for name, key in schema.attributes.items()}
         self._made_here = {column.name for column in table.c if is_made_here(column)}
+        self.made_here = frozenset(key for key, field in schema.fields.items() if field.column.name in self._made_here)
+        """Names of the user's columns that have a default which Python makes."""
         self.custom_data: Callable[[Any], object] = self._bind["custom_data"] or _itself
         self.created_at = self._time_from_text()
         self.columns = tuple(field.column.name for field in schema.fields.values())
@@ -80,7 +85,7 @@ class Binding:
             return None
         return tuple(bound)
 
-    def bind(self, values: Mapping[str, object], name: str) -> dict[str, object]:
+    def bind(self, values: Mapping[str, object], name: str, given: Mapping[str, object] = _NOTHING) -> dict[str, Any]:
         """Return the values of the user's columns as the driver stores them, defaults included.
 
         Parameters
@@ -89,19 +94,22 @@ class Binding:
             As `Schema.fit` returns them.
         name
             Of the model, for the message.
+        given
+            What the values were made from: a float may lose the noise of its last digits, a decimal nothing.
 
         Raises
         ------
         ParameterError
-            If the driver cannot store one of them.
+            If the database would not give one of them back.
         """
-        bound: dict[str, object] = {}
+        bound: dict[str, Any] = {}
         so_far = {self._columns[key].name: value for key, value in values.items()}  # what a default may ask for
         for key, field in self._schema.fields.items():
             column, where = field.column, f"{name}.{key}"
             if key in values:
                 bound[column.name] = self._bound(column, values[key], where)
-                self._check_back(column, bound[column.name], values[key], where)
+                noisy = isinstance(plain(given.get(key)), float)
+                self._check_back(column, bound[column.name], values[key], where, noisy)
             elif column.name in self._made_here:
                 default = so_far[column.name] = _default(column, so_far)
                 bound[column.name] = self._bound(column, field.take(default, name), where)
@@ -113,25 +121,44 @@ class Binding:
                 raise ParameterError(f"{where} would be NULL, which its column does not allow; nothing was run")
         return bound
 
-    def _check_back(self, column: sa.Column[Any], bound: object, value: object, where: str) -> None:
+    def _check_back(self, column: sa.Column[Any], bound: Any, value: Any, where: str, noisy: bool) -> None:
         """Refuse a value that the column would not give back: its row would never match what was asked."""
         back = self.back[column.name]
-        if back is None and bound == value and type(bound) is type(value):
+        if back is None and bound == value and type(bound) is type(value) and not getattr(value, "tzinfo", None):
             return  # most values
         try:
             got = back(bound) if back else bound
-            if same(got, value) or (
-                not isinstance(value, float | Decimal) and self._bound(column, got, where) == bound
-            ):
+            if self._is_given_back(column, bound, value, got, where, noisy):
                 return
         except ParameterError:
             raise
         except Exception as error:
-            raise ParameterError(f"{where} cannot hold {value!r:.80}: it cannot be read back ({error})") from error
+            raise ParameterError(f"{where} cannot hold {spelled(value)}: it cannot be read back ({error})") from error
+        if isinstance(value, datetime | time) and value.tzinfo is not None:
+            raise ParameterError(
+                f"{where} cannot hold {spelled(value)}: its column keeps no zones, so it would read {got}; pass it in "
+                "UTC and without a zone, as value.astimezone(timezone.utc).replace(tzinfo=None), or make the column a "
+                f"{type(value).__name__.title().replace('time', 'Time')}(timezone=True)"
+            )
+        if isinstance(bound, str) and not is_told_by_text(value):
+            raise ParameterError(
+                f"{where} keeps only a text of {spelled(value)}, and others of its kind may have the same; pass "
+                "str(...) of it, which has the same key, if that text identifies it, or make the column a PickleType"
+            )
         raise ParameterError(
-            f"{where} cannot hold {value!r:.80}: it would come back as {got!r:.80}; round it, or give the column "
+            f"{where} cannot hold {spelled(value)}: it would come back as {spelled(got)}; round it, or give the column "
             "a type with more digits, or text"
         )
+
+    def _is_given_back(self, column: sa.Column[Any], bound: Any, value: Any, got: Any, where: str, noisy: bool) -> bool:
+        if isinstance(value, Decimal) and not noisy:
+            return bool(got == value)
+        if isinstance(value, datetime | time) and value.tzinfo is not None and got.tzinfo is None:
+            return getattr(underlying(column.type), "timezone", False)  # of these only UTC is taken, and meant
+        if same(got, value):
+            return True
+        alike = not isinstance(value, float | Decimal) and self._bound(column, got, where) == bound
+        return alike and (is_told_by_text(value) or bound != str(value))
 
     def may_change(self, columns: tuple[str, ...], values: tuple[object, ...]) -> bool:
         """Tell whether the table may hold something else than what is inserted."""
@@ -152,17 +179,17 @@ class Binding:
         try:
             result = process(value) if process else value
         except Exception as error:
-            raise ParameterError(f"{where} cannot hold {value!r:.80}: {error}") from error
+            raise ParameterError(f"{where} cannot hold {spelled(value)}: {error}") from error
         if isinstance(result, bytearray | memoryview):
             result = bytes(result)
         refusal = self._database.dialect.refuses(result)
         if refusal is not None:
-            raise ParameterError(f"{where} cannot hold {value!r:.80}: {refusal}")
+            raise ParameterError(f"{where} cannot hold {spelled(value)}: {refusal}")
         if not isinstance(result, self._database.dialect.bindable) or (
             isinstance(result, int) and not -(2**63) <= result < 2**63
         ):
             raise ParameterError(
-                f"{where} cannot hold {value!r:.80}: the database has no values of type {type(result).__name__}; "
+                f"{where} cannot hold {spelled(value)}: the database has no values of type {type(result).__name__}; "
                 "pass a number or text, or give the column a type that converts it"
             )
         return result

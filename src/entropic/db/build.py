@@ -1,22 +1,25 @@
 """From a raw row to an instance of the user's model, left as SQLAlchemy's own loader leaves it: detached, tracked."""
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import instance_state, set_committed_value
 
+from entropic.db.dialects.portable import underlying
 from entropic.db.engine import Database
 from entropic.db.raw import Raw
-from entropic.errors import StoreError
+from entropic.errors import StoreError, UnreadableError
 from entropic.params.model import CustomData, Schema
 from entropic.params.outcomes import restore
 from entropic.support.compact_json import load_json
+from entropic.support.show import spelled
 
 Processor = Callable[[Any], Any]
 Builder = Callable[[Any, str], Any]
+_NOT_READ = (LookupError, ValueError, TypeError, ArithmeticError)
 _LAZY = ("select", True, "raise", "raise_on_sql", "noload", "dynamic", "write_only")
 
 
@@ -50,12 +53,16 @@ def _direct(schema: Schema, database: Database, columns: list[sa.Column[Any]]) -
         instance = new()
         values = instance.__dict__
         values.update(zip(keys, raw))  # noqa: B905  (what follows the columns is left out)
-        for key, process in processors:
-            values[key] = process(values[key])
+        try:
+            for key, process in processors:
+                values[key] = process(values[key])
+            custom_data = load_json(values["custom_data"])
+        except _NOT_READ as error:
+            raise unreadable(schema, database, columns, raw) from error
         values["result_file"] = file
         state = instance_state(instance)
         state.key = (model, (values["id"],), None)
-        data = values["custom_data"] = CustomData.of(load_json(values["custom_data"]), state)
+        data = values["custom_data"] = CustomData.of(custom_data, state)
         if floats:
             restore(values, data, floats)
         if len(own) > 1 or others:  # more than what tracks `custom_data`, and was done here, sooner
@@ -64,6 +71,30 @@ def _direct(schema: Schema, database: Database, columns: list[sa.Column[Any]]) -
         return instance
 
     return build
+
+
+def unreadable(schema: Schema, database: Database, columns: Sequence[sa.Column[Any]], raw: Any) -> UnreadableError:
+    """Return the error for a raw row that holds what its model cannot read, such as an enum's member that is gone."""
+    id = raw[[column.name for column in columns].index("id")]
+    for column, value in zip(columns, raw, strict=False):
+        process = load_json if column.name == "custom_data" else result_processor(column, database)
+        try:
+            if process is not None and column.name in schema.attributes:
+                process(value)
+        except _NOT_READ as error:
+            kind = underlying(column.type)
+            advice = "restore it from a backup, or delete the row by its id"
+            if isinstance(kind, sa.Enum):
+                advice = (
+                    f"if a member was renamed, write its new name into the rows, as in UPDATE {schema.table_name} SET "
+                    f"{column.name} = 'NEW' WHERE {column.name} = {value!r:.80}"
+                )
+            name = schema.attributes[column.name]
+            return UnreadableError(
+                f"the row {id!r} of {schema.name} holds {spelled(value)} in {name!r}, which the model "
+                f"cannot read: {error}; {advice}. Nothing was done"
+            )
+    return UnreadableError(f"the row {id!r} of {schema.name} cannot be read. Nothing was done")
 
 
 def _through_session(schema: Schema, database: Database, columns: list[sa.Column[Any]]) -> Builder:

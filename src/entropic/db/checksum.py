@@ -35,6 +35,8 @@ def canonical(value: object) -> object:
     if isinstance(value, float):
         return int(value) if value.is_integer() else value
     if isinstance(value, Decimal):
+        if not value.is_finite():
+            return float(value)
         if value == value.to_integral_value():
             return int(value)
         return float(value) if Decimal(float(value)) == value else f"{value:f}".rstrip("0")

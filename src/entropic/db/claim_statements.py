@@ -54,6 +54,7 @@ class ClaimStatements:
     failure: Statement
     failures: Statement
     failures_of: ByKeys
+    checksum: Statement
     checksums: Statement
 
 
@@ -150,6 +151,7 @@ def claim_statements(database: Database, model: str, lease: float) -> ClaimState
         failure=compiled(sa.select(_c.failure).where(mine)),
         failures=compiled(failures),
         failures_of=ByKeys(database, failures, _c.id),
+        checksum=compiled(sa.select(_c.checksum).where(mine)),
         checksums=compiled(sa.select(_c.id, _c.checksum).where(_c.model == model)),
     )
 

@@ -120,6 +120,12 @@ class Ledger:
         """Return the checksum of every row of this model, by id."""
         return dict(self.database.connection().fetch(self._made.checksums.sql, self._made.checksums.values({})))
 
+    def checksum(self, id: str, within: Connection | None = None) -> int | None:
+        """Return the checksum of a row as it was stored, perhaps within a transaction; None if that is not known."""
+        sql, values = self._made.checksum.sql, self._made.checksum.values({"key": id})
+        rows = within.execute(sql, values).fetchall() if within else self.database.connection().fetch(sql, values)
+        return rows[0][0] if rows else None
+
     def owner_of(self, name: str) -> tuple[str, str] | None:
         """Return the model and id of the run whose result, or extra files, have a name in `results_dir`, if any."""
         place = re.sub(r"\.\d+-[0-9a-f]{8}\.files\Z", "", name)

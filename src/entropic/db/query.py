@@ -11,6 +11,7 @@ from entropic.db.dialects.portable import Dialect
 from entropic.db.engine import Database
 from entropic.errors import ParameterError, StoreError
 
+_NAMES = (sa.JSON.JSONElementType,)  # of parts of JSON
 _PARTS = (operators.json_getitem_op, operators.json_path_getitem_op)
 
 
@@ -80,6 +81,28 @@ def careful(clause: Any, dialect: Dialect) -> Any:
     if not any(map(_asked_of_json, visitors.iterate(clause))):
         return clause
     return visitors.replacement_traverse(clause, {}, replaced)
+
+
+def spelled_names(clause: Any, dialect: Dialect) -> Any:
+    """Return a clause in which the names in JSON are spelled as the database compares them."""
+
+    def replaced(element: Any, **_: Any) -> Any:
+        if not isinstance(element, sa.BindParameter) or not isinstance(element.type, _NAMES):
+            return None
+        value: Any = element.value
+        if isinstance(value, str):
+            spelled: Any = dialect.json_name(value, False)
+        elif isinstance(value, list | tuple):
+            spelled = tuple(dialect.json_name(one, True) if isinstance(one, str) else one for one in value)
+        else:
+            return None
+        return None if spelled == value else sa.bindparam(None, spelled, type_=element.type, unique=True)
+
+    return (
+        visitors.replacement_traverse(clause, {}, replaced)
+        if any(isinstance(one, sa.BindParameter) and isinstance(one.type, _NAMES) for one in visitors.iterate(clause))
+        else clause
+    )
 
 
 def _asked_of_json(one: Any) -> str | None:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy import bindparam
 
 from entropic.db.binding import Binding, is_made_here
-from entropic.db.build import builder, is_direct
+from entropic.db.build import builder, is_direct, unreadable
 from entropic.db.checksum import canonical, checksum, sorted_json
 from entropic.db.claim import RUNNING
 from entropic.db.connection import Connection
@@ -32,6 +32,7 @@ _OURS = sa.case((_c.registered.is_(None) & _c.published.is_not(None) & (_c.state
 ModelT_co = TypeVar("ModelT_co", bound=Base, covariant=True)
 _Taking = tuple[str, Callable[..., tuple[object, ...]]]  # a statement, and what takes its values
 _STORED_AS: dict[type, Any] = {int: sa.Integer, float: sa.Float, str: sa.String}  # and given back as what they were
+_NOTHING: Mapping[str, Any] = {}
 _AS_IS = {type(None)}  # what every database takes
 
 
@@ -73,7 +74,7 @@ class Rows(Generic[ModelT_co]):
         self._upserts: dict[tuple[str, ...], list[_Taking]] = {}
 
         # ---- reading
-        self._file = names.index("result_file")
+        self._file, self._custom_data = names.index("result_file"), names.index("custom_data")
         self.id_of: Callable[[Raw], str] = itemgetter(names.index("id"))
         """Returns the key of a raw row."""
         self.is_direct = is_direct(schema)
@@ -151,10 +152,23 @@ class Rows(Generic[ModelT_co]):
         for column, value in zip(self._schema.table.c, raw, strict=False):
             if column.name in self._schema.attributes:
                 back = self._back[column.name]
-                values[self._schema.attributes[column.name]] = back(value) if back else value
+                try:
+                    values[self._schema.attributes[column.name]] = back(value) if back else value
+                except (LookupError, ValueError, TypeError, ArithmeticError) as error:
+                    raise unreadable(self._schema, self._database, list(self._schema.table.c), raw) from error
         if self._schema.float_outcomes:
             restore(values, values["custom_data"], self._schema.float_outcomes)
         return values
+
+    def seconds(self, raw: Raw) -> float | None:
+        """Return how long the run of a raw row took, if it says so, whatever the user's columns hold."""
+        back = self._back["custom_data"]
+        try:
+            told = back(raw[self._custom_data]) if back else raw[self._custom_data]
+            found = (told or {}).get("elapsed_seconds")
+        except (LookupError, ValueError, TypeError, AttributeError):
+            return None
+        return found if isinstance(found, int | float) else None
 
     def values_of(self, bound: Mapping[str, object], attributes: Iterable[str]) -> dict[str, Any]:
         """Return the values of some of the user's columns, by attribute, from what `bind` returned by column."""

@@ -10,6 +10,7 @@ from entropic.db.engine import Database
 from entropic.db.statement import Statement
 from entropic.db.tables import SCHEMA_VERSION, meta, models
 from entropic.errors import StoreError
+from entropic.params.keys import TYPED
 from entropic.support import names
 
 
@@ -66,17 +67,24 @@ class Settings:
         while longest_lease(recorded := self._agree(meta, LONGEST_LEASE, new)) < lease:  # others may record one, too
             self._database.connection().change(change.sql, change.values({"old": recorded, "new": new}))
 
-    def agree_rounding(self, model: str, rounding: str) -> None:
-        """Record how floats of a model's keys are rounded.
+    def agree_keys(self, model: str, setting: str) -> None:
+        """Record how a model's keys are made: how floats are rounded, and whether values are typed before.
 
         Raises
         ------
         StoreError
             If its rows were made with the other way.
         """
-        recorded = self._agree(models, model, rounding)
-        if recorded != rounding:
+        recorded = self._agree(models, model, setting)
+        if recorded != setting:
+            unlike = recorded.endswith(TYPED) != setting.endswith(TYPED)
+            theirs, ours = _options(recorded, unlike), _options(setting, unlike)
             raise StoreError(
-                f"the keys of table {model!r} in {self._database} were made with float_rounding={recorded!r}, and "
-                f"this store asks for {rounding!r}; open it with {recorded!r}, or use another __tablename__"
+                f"the keys of table {model!r} in {self._database} were made with {theirs}, and this store asks for "
+                f"{ours}; open it with the former, or use another __tablename__"
             )
+
+
+def _options(setting: str, also_typed: bool) -> str:
+    rounding = f"float_rounding={setting.removesuffix(TYPED)!r}"
+    return f"{rounding}, typed_keys={setting.endswith(TYPED)}" if also_typed else rounding

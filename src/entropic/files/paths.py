@@ -5,6 +5,7 @@ from pathlib import Path
 
 from entropic.errors import StoreError
 from entropic.support import names
+from entropic.support.show import spelled
 
 # The longest names that are made of a suffix, without it: in the staging folder `<key>.<attempt>.<execution>`, of a
 # host of 40 characters, and beside a result `<id>=99`, of an id of 100, with `.<attempt>.files`.
@@ -22,7 +23,9 @@ def check_suffix(suffix: str) -> str:
         If it would lead out of the folder, or is a name of ours, or no text.
     """
     if not names.is_suffix(suffix):
-        raise StoreError(f"file_suffix is the end of a file name, such as '.h5', not {suffix!r:.80}")
+        raise StoreError(f"file_suffix is the end of a file name, such as '.h5', not {spelled(suffix)}")
+    if suffix.isalnum():  # `5041bf1f713df204json`, which no reader knows
+        raise StoreError(f"file_suffix {suffix!r:.80} has no dot; write {'.' + suffix!r:.80}")
     return suffix
 
 

@@ -5,6 +5,7 @@ from itertools import product
 from typing import Any
 
 from entropic.errors import ParameterError
+from entropic.support.show import spelled
 
 
 def expand_grid(grid: Mapping[str, Iterable[Any]]) -> list[dict[str, Any]]:
@@ -31,7 +32,7 @@ def expand_grid(grid: Mapping[str, Iterable[Any]]) -> list[dict[str, Any]]:
     for name, values in grid.items():
         if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
             raise ParameterError(
-                f"expand_grid: {name!r} needs a list of values, not {values!r}; for a single value write "
-                f"{{{name!r}: [{values!r}]}}"
+                f"expand_grid: {name!r} needs a list of values, not {spelled(values)}; for a single value write "
+                f"{{{name!r}: [{spelled(values)}]}}"
             )
     return [dict(zip(grid, combination, strict=True)) for combination in product(*grid.values())]

@@ -13,16 +13,19 @@ import math
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import date, timedelta
 from hashlib import sha256
 from json.encoder import encode_basestring_ascii
 from operator import itemgetter
 from typing import Any
 
 from entropic.errors import ParameterError
+from entropic.support.show import spelled
 
 Params = Mapping[str, object]  # a parameter set, which is only ever read
 RESERVED = ("id", "result_file", "created_at", "custom_data")
 ROUNDINGS = ("decimal", "significant")
+TYPED = ", typed"
 DECIMALS = 12
 
 _ADDRESS = re.compile(r"\bat 0x[0-9A-Fa-f]{4,}")
@@ -31,6 +34,10 @@ _NOT_FINITE = {
     "-inf": "-Infinity",
     "nan": "NaN",
 }  # as the standard library's JSON writes them
+_FINER = ("ns", "ps", "fs", "as")  # units than Python's microseconds
+MISSING = ("NAType", "NaTType")  # of pandas
+_OF_NUMPY = ("Generator", "RandomState", "BitGenerator")
+_OF_ARRAYS = ("__array__", "__array_interface__", "__dataframe__", "__arrow_c_array__", "__arrow_c_stream__")
 _dumps = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
 
@@ -72,12 +79,17 @@ class Hasher:
     give the same keys: `tests/property/test_keys.py`.
     """
 
+    typed = False
+    """Whether values are brought to the types of their columns first."""
+
     def __init__(self, rounding: str = "decimal") -> None:
         if rounding not in ROUNDINGS:
-            raise ParameterError(f"float_rounding must be 'decimal' or 'significant', not {rounding!r}")
+            raise ParameterError(f"float_rounding must be 'decimal' or 'significant', not {spelled(rounding)}")
         self.rounding = rounding
         self.check_id: Callable[[str], None] = lambda id: None
         """Refuses ids given by the user that a store's database cannot hold."""
+        self.setting = f"{rounding}{TYPED}" if self.typed else rounding
+        """How keys are made, as it is recorded."""
         self._round = round_ = ROUND[rounding]
         self._templates: dict[tuple[str, ...], tuple[str, tuple[str, ...]]] = {}
 
@@ -143,7 +155,7 @@ class Hasher:
 
     def _write(self, params: Mapping[str, Any]) -> str:
         if not isinstance(params, Mapping):
-            raise ParameterError(f"params must be a dict, not {type(params).__name__}: {params!r:.80}")
+            raise ParameterError(f"params must be a dict, not {type(params).__name__}: {spelled(params)}")
         own = {name: value for name, value in params.items() if name not in RESERVED}
         try:
             text = _dumps(normalise(own, self._round, ()))
@@ -167,7 +179,7 @@ class Hasher:
 def explicit_id(value: Any) -> str:
     """Return an id given by the user, which is the key verbatim."""
     if not isinstance(value, str) or not value:
-        raise ParameterError(f"an explicit id must be a non-empty string, not {value!r}")
+        raise ParameterError(f"an explicit id must be a non-empty string, not {spelled(value)}")
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -176,14 +188,39 @@ def explicit_id(value: Any) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Return the Python value that a numpy scalar wraps; anything else as it is."""
+    """Return the Python value that a numpy scalar wraps; anything else as it is.
+
+    Raises
+    ------
+    ParameterError
+        If there is none: a duration in years or nanoseconds is no number, though numpy gives one for it.
+    """
     numpy = sys.modules.get("numpy")  # a numpy scalar exists only where numpy is loaded
     if numpy is None or not isinstance(value, numpy.generic):
         return value
+    if isinstance(value, numpy.datetime64 | numpy.timedelta64):
+        return _time_of(numpy, value)
     inner = value.item()
     if isinstance(inner, numpy.generic):
         raise ParameterError(f"{value!r} has no Python value; pass float(...) or int(...) of it")
     return inner
+
+
+def _time_of(numpy: Any, value: Any) -> Any:
+    if numpy.isnat(value):
+        raise ParameterError(f"{value!r} is no time; pass None, if the column takes it")
+    kind = "datetime64" if isinstance(value, numpy.datetime64) else "timedelta64"
+    if numpy.datetime_data(value.dtype)[0] in _FINER:
+        whole = value.astype(f"{kind}[us]")
+        value = whole if whole == value else value
+    inner = value.item()
+    if isinstance(inner, date | timedelta):
+        return inner
+    raise ParameterError(
+        f"{value!r} is no time or duration that Python has, which count in days down to whole microseconds, and in the "
+        f"years 1 to 9999; round it, or pass a number, such as value / np.timedelta64(1, 'ns') of a duration, and say "
+        "the unit in the name of the column"
+    )
 
 
 def normalise(value: Any, round_: Callable[[float], float], where: tuple[Any, ...]) -> Any:
@@ -195,7 +232,10 @@ def normalise(value: Any, round_: Callable[[float], float], where: tuple[Any, ..
         return round_(value)
     if isinstance(value, enum.Enum):
         return normalise(value.value, round_, where)
-    value = plain(value)
+    try:
+        value = plain(value)
+    except ParameterError as error:
+        raise ParameterError(f"{spell(where)}: {error}") from None
     if isinstance(value, float):
         return round_(float(value))
     if isinstance(value, bool):
@@ -214,7 +254,7 @@ def normalise(value: Any, round_: Callable[[float], float], where: tuple[Any, ..
 def _name(name: Any, where: tuple[Any, ...]) -> str:
     if isinstance(name, enum.Enum) or not isinstance(name, str):
         at = f" in {spell(where)}" if where else ""
-        raise ParameterError(f"the key {name!r}{at} is {type(name).__name__}; keys of params must be strings")
+        raise ParameterError(f"the key {spelled(name)}{at} is {type(name).__name__}; keys of params must be strings")
     return str.__str__(name)
 
 
@@ -224,7 +264,13 @@ def text_of(value: Any, round_: Callable[[float], float], where: tuple[Any, ...]
     named = f"{spell(where)} is a {kind.__module__}.{kind.__qualname__}".replace(" builtins.", " ")
     if isinstance(value, set | frozenset):
         raise ParameterError(f"{named}, whose order changes from run to run; pass sorted(...) of it")
-    if any(hasattr(kind, name) for name in ("__array__", "__array_interface__", "__dataframe__")):
+    if kind.__name__ in MISSING:
+        raise ParameterError(f"{named}, the missing value of pandas; pass None, if the column takes it")
+    if getattr(value, "shape", None) == () and hasattr(kind, "__array__"):
+        units = any(hasattr(kind, name) for name in ("unit", "units"))
+        advice = "its number in one unit, which the name of the column says" if units else ".item() of it"
+        raise ParameterError(f"{named}, {spelled(value)}, which is an array though it holds one number; pass {advice}")
+    if any(hasattr(kind, name) for name in _OF_ARRAYS) or all(hasattr(kind, name) for name in ("shape", "dtype")):
         raise ParameterError(
             f"{named}, whose text leaves numbers out, so it cannot tell two of them apart; pass a name, a checksum, "
             "or .tolist() of a small one, and let the runner load the data"
@@ -232,7 +278,14 @@ def text_of(value: Any, round_: Callable[[float], float], where: tuple[Any, ...]
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         for field in dataclasses.fields(value):  # its text is made of theirs, so theirs must identify them
             normalise(getattr(value, field.name), round_, (*where, field.name))
-    text = repr(value) if isinstance(value, bytes | bytearray) else str(value)
+    if any(isinstance(value, found) for found in _generators()):
+        raise ParameterError(
+            f"{named}, whose text does not tell its state; pass its seed, and let the runner make the generator"
+        )
+    try:
+        text = repr(value) if isinstance(value, bytes | bytearray) else str(value)
+    except Exception as error:
+        raise ParameterError(f"{named}, whose text cannot be made ({error}); pass a name for it") from error
     if text == object.__repr__(value) or _ADDRESS.search(text):
         raise ParameterError(
             f"{named}, and its text {text!r:.100} holds a memory address, which changes from run to run; pass a name "
@@ -241,6 +294,13 @@ def text_of(value: Any, round_: Callable[[float], float], where: tuple[Any, ...]
     if "<lambda>" in text or "<locals>" in text:
         raise ParameterError(f"{named} without a stable name ({text!r:.100}); pass a name for it")
     return text
+
+
+def _generators() -> list[Any]:
+    """Return the types of generators of random numbers, as far as they are loaded."""
+    random, numpy = sys.modules.get("random"), sys.modules.get("numpy.random")
+    found = [getattr(random, "Random", None), *(getattr(numpy, name, None) for name in _OF_NUMPY)]
+    return [kind for kind in found if kind is not None]
 
 
 def spell(where: tuple[Any, ...]) -> str:

@@ -6,7 +6,7 @@ import warnings
 import weakref
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, get_origin
 
 import sqlalchemy as sa
 from sqlalchemy.ext.mutable import MutableDict
@@ -15,10 +15,12 @@ from sqlalchemy.orm.attributes import flag_modified
 from sqlalchemy.util import memoized_property
 
 from entropic.errors import ModelError, ParameterError
+from entropic.params.annotations import table_name_of, what_to_write
 from entropic.params.fields import Field, unknown_key
 from entropic.params.keys import RESERVED
 from entropic.params.outcomes import Outcome, is_outcome
-from entropic.support.show import html_table, named, one_line
+from entropic.params.spelling import Spelling
+from entropic.support.show import html_table, named, one_line, spelled
 
 _OURS = {"entropic": "reserved"}
 
@@ -75,6 +77,17 @@ class CustomData(MutableDict[str, Any]):
                 flag_modified(row, attribute)
 
 
+class _Types(dict[Any, Any]):
+    """Which type of column an annotation means: SQLAlchemy's, and JSON for lists and dicts of whatever."""
+
+    def get(self, annotation: Any, default: Any = None) -> Any:
+        """Return the type of an annotation, or the default."""
+        found = super().get(annotation)
+        if found is None and (annotation in (list, dict) or get_origin(annotation) in (list, dict)):
+            return sa.JSON
+        return default if found is None else found
+
+
 # The tables of models by the names of these; the metadata keeps a table when its model is gone.
 _defined: "weakref.WeakValueDictionary[tuple[str, str], Any]" = weakref.WeakValueDictionary()
 
@@ -111,9 +124,16 @@ class Base(DeclarativeBase):
         earlier: Any = _defined.get(name)
         if earlier is not None and earlier in cls.metadata.tables.values():
             cls.metadata.remove(earlier)
+        if not any(hasattr(cls, given) for given in ("__tablename__", "__table__")) and "__abstract__" not in vars(cls):
+            cls.__tablename__ = table_name_of(cls.__name__)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "This declarative base already contains a class", sa.exc.SAWarning)
-            super().__init_subclass__(**options)
+            try:
+                super().__init_subclass__(**options)
+            except sa.exc.ArgumentError as error:
+                if (advice := what_to_write(cls, error)) is None:
+                    raise
+                raise ModelError(advice) from error
         if (table := getattr(cls, "__table__", None)) is not None:
             _defined[name] = table
 
@@ -163,6 +183,9 @@ class Base(DeclarativeBase):
         self.custom_data = merged
 
 
+Base.registry.type_annotation_map = _Types(Base.registry.type_annotation_map)
+
+
 def loaded(row: Base) -> dict[str, Any]:
     """Return the columns of a row that are loaded, without asking any database: the key, the user's, the others."""
     names = ["id", *(attr.key for attr in sa.inspect(type(row)).column_attrs), *RESERVED]
@@ -201,6 +224,7 @@ class Schema:
             key for key, field in self.outcomes.items() if isinstance(field.type, sa.Float | sa.Numeric)
         ]
         """Those whose values may not be finite."""
+        self.spelling = Spelling(self.name, self.fields)
         self.required = [name for name, field in self.fields.items() if field.required]
 
     def is_column(self, attr: Any) -> bool:
@@ -257,7 +281,7 @@ class Schema:
                     "returns, and cannot be given; leave it out"
                 )
             if name not in self.fields:
-                raise ParameterError(f"params have the key {name!r}, but " + self._unknown(name))
+                raise ParameterError(f"params have the key {spelled(name)}, but " + self._unknown(name))
             values[name] = self.fields[name].take(value, self.name)
         missing = [name for name in self.required if name not in values]
         if complete and missing:

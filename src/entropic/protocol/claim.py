@@ -19,6 +19,7 @@ from entropic.protocol.clear import finish_delete
 from entropic.protocol.context import StoreContext
 from entropic.protocol.rehearse import rehearsal, rehearse
 from entropic.protocol.request import Progress, Request, without_reserved
+from entropic.protocol.verify import Altered
 
 T = TypeVar("T")
 
@@ -132,8 +133,12 @@ def decide(
     """
     raw = context.rows.read_within(connection, request.id)
     if raw is not None:
-        context.verify(raw, request.params)
-        if not known.forced and (known.suspect is None or not _is_suspect(context, connection, known.suspect.raw, raw)):
+        is_lost = known.forced
+        try:
+            context.verify(raw, request.params, connection)
+        except Altered:
+            is_lost = True  # whatever its file is like
+        if not is_lost and (known.suspect is None or not _is_suspect(context, connection, known.suspect.raw, raw)):
             return None
     if found is not None and is_busy(found, owner):
         return Busy(found)
@@ -275,12 +280,21 @@ def _task(
         path=place,
         published=old.published if old is not None else None,
         extra=old.extra if old is not None else None,
-        params=without_reserved(request.params),
+        params=with_defaults(context, request),
         custom_data=request.custom_data,
         values=request.row(),
         fsync=context.fsync,
         inside=inside.get(),
     )
+
+
+def with_defaults(context: StoreContext[Any], request: Request) -> dict[str, Any]:
+    """Return what a runner gets: what was asked for, and the defaults of columns that were left out."""
+    params = without_reserved(request.params)
+    if len(params) < len(request.columns):
+        lacking = context.rows.binding.made_here - params.keys()
+        params = {**params, **context.rows.values_of(request.row(), lacking)} if lacking else params
+    return params
 
 
 def _free_place(context: StoreContext[Base], request: Request, taken: set[str]) -> str:

@@ -4,12 +4,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from entropic.db.connection import Connection
 from entropic.db.engine import Database
 from entropic.db.ledger import Ledger
 from entropic.db.outcomes import OutcomeColumns
 from entropic.db.raw import Raw
 from entropic.db.rows import Rows
-from entropic.errors import ReadOnlyError, UnguardedError
+from entropic.errors import KeyCollisionError, ReadOnlyError, UnguardedError
 from entropic.files import sidecar as sidecars
 from entropic.files.attempt import Runner
 from entropic.files.staging import Staging, key_of
@@ -18,6 +19,7 @@ from entropic.params.model import Base, Schema
 from entropic.protocol import verify
 from entropic.protocol.heartbeat import LeaseKeeper
 from entropic.support.importing import importer
+from entropic.support.show import named, spelled
 
 ModelT = TypeVar("ModelT", bound=Base)
 ModelT_co = TypeVar("ModelT_co", bound=Base, covariant=True)
@@ -92,25 +94,55 @@ class StoreContext(Generic[ModelT_co]):
             self.verify(raw, params)
             return self.rows.build(raw, path)
         row = self.rows.build(raw, path)
-        verify.verify(self.schema, self.rows, row.__dict__, params)
+        try:
+            verify.verify(self.schema, self.rows, row.__dict__, params)
+        except KeyCollisionError:
+            self.refuse_altered(raw)
+            raise
         return row
 
-    def verify(self, raw: Raw, params: Mapping[str, object]) -> None:
-        """Compare a raw row with the params that were asked for under its key.
+    def verify(self, raw: Raw, params: Mapping[str, object], within: Connection | None = None) -> None:
+        """Compare a raw row, read perhaps within a transaction, with the params that were asked for under its key.
 
         Raises
         ------
         KeyCollisionError
-            If they are not the same.
+            If they are not the same; `verify.Altered` if somebody has changed the row.
         """
-        verify.verify(self.schema, self.rows, self.rows.plain(raw), params)
+        try:
+            verify.verify(self.schema, self.rows, self.rows.plain(raw), params)
+        except KeyCollisionError:
+            self.refuse_altered(raw, within)
+            raise
+
+    def refuse_altered(self, raw: Any, within: Connection | None = None) -> None:
+        """Say so if a raw row does not hold any more what was stored, and what to do about it.
+
+        Raises
+        ------
+        Altered
+            With its values.
+        """
+        id = self.rows.id_of(raw)
+        recorded = self.ledger.checksum(id, within)
+        if recorded is not None:
+            altered = self.rows.checksum(raw) != recorded
+        else:
+            altered = not verify.may_have(self.schema, self.hasher, self.rows.plain(raw), id)
+        if altered:
+            stored = self.rows.plain(raw)
+            values = named((name, stored[name]) for name in self.schema.fields)
+            raise verify.Altered(
+                f"the row {id!r} of {self.schema.name} was changed by hand: it holds {values[:400]}, which is not what "
+                "it was stored with. It counts as lost, and its set runs again when it is asked for; repair() removes "
+                "the row, and keeps its result file"
+            )
 
     def average_seconds(self, raws: Iterable[Raw]) -> float | None:
         """Return how long runs took on average, by some of their raw rows; None if none of them says so."""
-        found = [(self.rows.plain(raw)["custom_data"] or {}).get("elapsed_seconds") for raw in raws]
-        times = [seconds for seconds in found if isinstance(seconds, int | float)]
+        times = [seconds for raw in raws if (seconds := self.rows.seconds(raw)) is not None]
         return sum(times) / len(times) if times else None
 
     def describe(self, params: Any, id: str) -> str:
         """Name a run in a message."""
-        return f"{self.schema.name} {id} {dict(params)!r:.300}"
+        return f"{self.schema.name} {id} {spelled(dict(params), 300)}"

@@ -12,15 +12,18 @@ from entropic.errors import PublishError
 from entropic.files import logs
 from entropic.files import place as places
 from entropic.files.measure import measure
+from entropic.params.keys import RESERVED
 from entropic.params.model import Base
 from entropic.protocol import publish
 from entropic.protocol.claim import Busy, is_busy
 from entropic.protocol.clear import finish_delete, slot_of
 from entropic.protocol.context import StoreContext
+from entropic.protocol.verify import Altered
 from entropic.protocol.wait import act_when_free
 from entropic.support.process import Call
 
 T = TypeVar("T")
+_BY_ID = {*RESERVED}
 
 
 class Verdict(NamedTuple, Generic[T]):
@@ -58,7 +61,9 @@ def delete(context: StoreContext[Base], params: Mapping[str, object], remove_fil
         raw = context.rows.read_within(connection, id)
         if raw is None:
             return Verdict((begun, None))  # what was begun was committed, and has been finished by now
-        context.verify(raw, params)
+        if not params.keys() <= _BY_ID:
+            with contextlib.suppress(Altered):  # by its key it is the row that is meant
+                context.verify(raw, params, connection)
         is_ours = found is not None and found.published is not None and found.registered is None
         if remove_file and is_ours:
             return Verdict((True, None), goes=True)

@@ -3,12 +3,14 @@
 A hit is its row by then; whatever is none is a `Suspect` or `Absent`.
 """
 
+import contextlib
 import os
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar
 
 from entropic.db.raw import BRIEF_TAIL, Raw
+from entropic.errors import KeyCollisionError
 from entropic.params.keys import Params
 from entropic.params.model import Base
 from entropic.protocol import lookup, verify
@@ -66,10 +68,11 @@ def find_many(
     suspects: dict[str, Suspect] = {}
     for id, look in lookup.read_many(context, unclear):
         if isinstance(look, Hit):
-            yield id, context.row(look.raw, wanted[id], look.path)
+            yield id, served(context, look, wanted[id])
             continue
         if look.raw is not None:
-            context.verify(look.raw, wanted[id])
+            with contextlib.suppress(verify.Altered):  # it runs again as it is
+                context.verify(look.raw, wanted[id])
         if isinstance(look, Suspect):
             suspects[id] = look
         else:
@@ -77,7 +80,7 @@ def find_many(
     touched = accept_touched(context, suspects, changes)
     for id, suspect in suspects.items():
         hit = touched.get(id)
-        yield id, suspect if hit is None else context.row(hit.raw, wanted[id], hit.path)
+        yield id, suspect if hit is None else served(context, hit, wanted[id])
 
 
 def fast_check(context: StoreContext[ModelT]) -> Callable[[Raw, Params], ModelT | None]:
@@ -97,7 +100,10 @@ def fast_check(context: StoreContext[ModelT]) -> Callable[[Raw, Params], ModelT 
         if seen.st_mtime_ns != mtime_ns or seen.st_size != size or seen.st_mode & is_folder:
             return None
         row = build(raw, path)
-        check(schema, rows, row.__dict__, params)
+        try:
+            check(schema, rows, row.__dict__, params)
+        except KeyCollisionError:  # or the row was changed by hand
+            return None
         return row
 
     return plain_hit
@@ -108,7 +114,15 @@ def find_slowly(context: StoreContext[ModelT], id: str, params: Params) -> Model
     look: Look = lookup.read(context, id)
     if isinstance(look, Suspect):
         look = accept_touched(context, {id: look}).get(id, look)
-    return context.row(look.raw, params, look.path) if isinstance(look, Hit) else look
+    return served(context, look, params) if isinstance(look, Hit) else look
+
+
+def served(context: StoreContext[ModelT], hit: Hit, params: Params) -> ModelT | Suspect:
+    """Return the row of a hit; a suspect if somebody has changed the row since it was stored."""
+    try:
+        return context.row(hit.raw, params, hit.path)
+    except verify.Altered:
+        return Suspect(hit.raw, altered=True)
 
 
 def accept_touched(

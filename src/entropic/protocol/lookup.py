@@ -27,9 +27,10 @@ class Hit:
 @final
 @dataclass(frozen=True, slots=True)
 class Suspect:
-    """A row whose file is not as recorded: gone, of another size, or of another time."""
+    """A row whose file is not as recorded: gone, of another size, or of another time; or a row that was altered."""
 
     raw: Raw
+    altered: bool = False
 
 
 @final

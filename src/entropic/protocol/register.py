@@ -23,6 +23,7 @@ from entropic.protocol.rehearse import row_of
 from entropic.protocol.request import Request
 from entropic.protocol.wait import act_when_free
 from entropic.support.process import Call
+from entropic.support.show import spelled
 
 
 def register(
@@ -71,7 +72,7 @@ def _path_of(given: Any) -> str:
     try:
         path = os.path.abspath(os.fsdecode(given))
     except TypeError:
-        raise ParameterError(f"result_file must be a path, not {given!r:.80}") from None
+        raise ParameterError(f"result_file must be a path, not {spelled(given)}") from None
     refusal = refuses_path(path)
     if refusal is not None:
         raise ParameterError(f"result_file {path!a:.200} cannot be registered: it {refusal}; rename it first")

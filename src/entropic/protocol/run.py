@@ -28,10 +28,12 @@ from entropic.params.model import Base
 from entropic.protocol import lookup, publish, reclaim
 from entropic.protocol.claim import Busy, claim, finished_sidecar, lock
 from entropic.protocol.context import ModelT, StoreContext
-from entropic.protocol.find import Found
+from entropic.protocol.find import Found, served
 from entropic.protocol.lookup import Absent, Hit, Suspect
 from entropic.protocol.outcomes import Gaps
 from entropic.protocol.request import Progress, Request, without_reserved
+from entropic.protocol.respelled import warn_of_other_spelling
+from entropic.protocol.verify import Altered
 from entropic.protocol.wait import wait
 from entropic.support import process
 from entropic.support.failure import Record, describe
@@ -53,6 +55,8 @@ def run_or_retrieve(
     """Return the row of these params, run by whoever came first; `find` is what `find.finder` made."""
     id, found = find(params)
     if type(found) is Absent:
+        if not context.schema.spelling.warned and context.schema.spelling.may_differ(params):
+            context.schema.spelling.warned = warn_of_other_spelling(context, {id: params})
         return begin(context, prepare(context, id, params, custom_data), Progress(is_new=True))
     if type(found) is Suspect:
         return begin(context, prepare(context, id, params, custom_data), Progress(suspect=found))
@@ -78,7 +82,11 @@ def retrieve(context: StoreContext[ModelT], params: Mapping[str, object]) -> Mod
     id = context.hasher(params)
     raw = context.rows.read(id)
     if raw is not None:
-        return context.row(raw, params)
+        try:
+            return context.row(raw, params)
+        except Altered as altered:
+            warnings.warn(str(altered), ResultLostWarning, stacklevel=levels_to_user())
+            return None
     if context.rows.binding.bind_plain(params) is None:  # else they fit, which is seen sooner so
         context.schema.fit(params, complete=False)
     return None
@@ -92,9 +100,11 @@ def prepare(
 ) -> Request:
     """Check everything that can be checked before anything is claimed, let alone run."""
     rows = context.rows
+    if context.hasher.typed:
+        params = context.schema.spelling.typed(params)
     columns, values = rows.binding.columns, rows.binding.bind_plain(params)
     if values is None:
-        bound = rows.binding.bind(context.schema.fit(params), context.schema.name)
+        bound = rows.binding.bind(context.schema.fit(params), context.schema.name, params)
         columns, values = rows.binding.shared(tuple(bound)), tuple(bound.values())
     # Copied here, before the claim: what cannot be copied is refused while nothing is claimed.
     return Request(id, attempt.copied(params), columns, values, as_custom_data(custom_data))
@@ -114,9 +124,10 @@ def obtain_row(context: StoreContext[ModelT], request: Request, owner: str, prog
                     return without_gaps(context.row(raw, request.params))
             if not progress.forced:
                 look = lookup.read(context, request.id)
-                if isinstance(look, Hit):
-                    return context.row(look.raw, request.params, look.path)
-                progress.suspect = look if isinstance(look, Suspect) else None
+                found = served(context, look, request.params) if isinstance(look, Hit) else look
+                if not isinstance(found, Suspect | Absent):
+                    return found
+                progress.suspect = found if isinstance(found, Suspect) else None
     except BaseException as error:
         end_early(context, request, owner, error, progress.attempt, progress.began)
         raise
@@ -264,12 +275,20 @@ def failure_of(context: StoreContext[Base], failure: Record, request: Request, a
 def warn_of_loss(context: StoreContext[Base], lost: Sequence[tuple[Request, Suspect]]) -> None:
     """Say, once for all of them, that stored results are lost and are run again."""
     request, suspect = lost[0]
-    path = context.rows.file_of(suspect.raw)
-    recorded, found = Recorded.of(suspect.raw), measure(path)
-    what = "is gone" if found is None else lookup.difference(found.size, recorded.size)
     more = (
         f", and {counted(len(lost) - 1, 'other result')} as well; these sets run" if len(lost) > 1 else "; the set runs"
     )
+    if suspect.altered:
+        warnings.warn(
+            f"the row of {context.describe(request.params, request.id)} was changed by hand, and does not hold these "
+            f"values any more{more} again",
+            ResultLostWarning,
+            stacklevel=levels_to_user(),
+        )
+        return
+    path = context.rows.file_of(suspect.raw)
+    recorded, found = Recorded.of(suspect.raw), measure(path)
+    what = "is gone" if found is None else lookup.difference(found.size, recorded.size)
     warnings.warn(
         f"the result file {path} of {context.describe(request.params, request.id)} {what}{more} again",
         ResultLostWarning,

@@ -3,13 +3,25 @@
 Keys round floats and have 64 bits, so two different sets can share one.
 """
 
+import itertools
+import re
 from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
 
 from entropic.db.rows import Rows
 from entropic.errors import KeyCollisionError, ParameterError
-from entropic.params.keys import RESERVED
+from entropic.params.keys import RESERVED, Hasher, plain
 from entropic.params.model import Base, Schema
 from entropic.params.same import same
+from entropic.support.show import named, spelled
+
+NOISE = 1e-14  # below it, what is left where decimal fractions of the size of 1 to 100 cancel
+
+
+class Altered(KeyCollisionError):
+    """A row does not hold any more what was stored under its key: somebody has changed it."""
 
 
 def verify(schema: Schema, rows: Rows[Base], stored: Mapping[str, object], params: Mapping[str, object]) -> None:
@@ -25,13 +37,13 @@ def verify(schema: Schema, rows: Rows[Base], stored: Mapping[str, object], param
     try:
         if params.items() <= stored.items():
             return  # most hits
-    except (KeyError, ValueError):
+    except Exception:  # noqa: BLE001, S110  (the comparison may be anybody's: one by one)
         pass
     for name, asked in params.items():
         try:
             if stored[name] == asked:
                 continue
-        except (KeyError, ValueError):  # ValueError: an array compares element by element
+        except Exception:  # noqa: BLE001, S110  (an array compares element by element; others as they like)
             pass
         if name not in RESERVED:
             _verify_closely(schema, rows, stored, params, name)
@@ -40,9 +52,10 @@ def verify(schema: Schema, rows: Rows[Base], stored: Mapping[str, object], param
 def _verify_closely(
     schema: Schema, rows: Rows[Base], stored: Mapping[str, object], params: Mapping[str, object], name: str
 ) -> None:
-    values = schema.fit({name: params[name]}, complete=False)
-    got = stored[name]
-    if same(got, params[name]) or _stored_alike(schema, rows, name, got, values[name]):
+    if name in schema.fields and same(stored[name], params[name]):
+        return
+    got, values = stored.get(name), schema.fit({name: params[name]}, complete=False)
+    if _stored_alike(schema, rows, name, got, values[name]):
         return
     raise collision(schema, str(stored["id"]), {key: stored[key] for key in schema.fields}, params, name)
 
@@ -55,12 +68,74 @@ def _stored_alike(schema: Schema, rows: Rows[Base], name: str, got: object, aske
         return False
 
 
+MOST_LEFT_OUT = 8  # columns that a set may have left out: all ways to do so are tried
+
+
+def may_have(schema: Schema, hasher: Hasher, stored: Mapping[str, Any], id: str) -> bool:
+    """Tell whether the values of a row may have its key: they do not tell 1 from 1.0, or what was left out.
+
+    Of an id that is no hash nobody can tell.
+    """
+    if not re.fullmatch("[0-9a-f]{16}", id):
+        return True
+    values = {name: stored[name] for name in schema.fields if not schema.fields[name].generated}
+    whole = {n: int(v) for n, v in values.items() if isinstance(v, float) and v.is_integer()}
+    real = {n: float(v) for n, v in values.items() if type(v) is int and isinstance(schema.fields[n].type, sa.Integer)}
+    optional = [name for name in values if not schema.fields[name].required][:MOST_LEFT_OUT]
+    forms = [values, {**values, **whole}, {**values, **real}]
+    for count in range(len(optional) + 1):
+        for left_out in itertools.combinations(optional, count):
+            for form in forms:
+                try:
+                    if hasher({name: value for name, value in form.items() if name not in left_out}) == id:
+                        return True
+                except ParameterError:
+                    continue
+    return False
+
+
 def collision(
     schema: Schema, id: str, stored: Mapping[str, object], asked: Mapping[str, object], name: str
 ) -> KeyCollisionError:
     """Return the error that shows two sets with one key, and the ways out."""
+    one, other = stored.get(name), asked.get(name)
     return KeyCollisionError(
-        f"two different sets of {schema.name} share the key {id!r}: they differ in {name!r}. Stored: "
-        f"{dict(stored)!r:.400}. Asked: {dict(asked)!r:.400}. Rescale the unit of {name!r} so that its values differ "
-        "in their first 12 decimals, pass an explicit 'id', or make the store with float_rounding='significant'"
+        f"two different sets of {schema.name} share the key {id!r}: they differ in {name!r}, which is {spelled(one)} "
+        f"in the one and {spelled(other)} in the other. Stored: {named(stored.items())[:400]}. Asked: "
+        f"{named(asked.items())[:400]}. {_way_out(id, asked, name, one, other)}"
     )
+
+
+def _way_out(id: str, asked: Mapping[str, Any], name: str, one: Any, other: Any) -> str:
+    if "id" in asked:
+        return "Give one of them another 'id'"
+    if (numbers := differing_floats(one, other)) is None:
+        return (
+            f"Their values of {name!r} print alike, and keys are made of what is printed: pass what tells them apart "
+            "instead, such as a name, a seed or a checksum, or pass an explicit 'id'"
+        )
+    ways = (
+        f"rescale the unit of {name!r} so that its values differ in their first 12 decimals, pass an explicit 'id', or "
+        "make the store with float_rounding='significant'"
+    )
+    if max(map(abs, numbers)) < NOISE:
+        return (
+            "Both are 0 but for noise, as np.arange and np.linspace leave it: round the grid, as in np.round(grid, 12) "
+            f"+ 0.0 (and delete({{'id': {id!r}}}) if the run that is stored was meant for 0). If they are meant so, "
+            + ways
+        )
+    return ways[0].upper() + ways[1:]
+
+
+def differing_floats(one: Any, other: Any) -> tuple[float, float] | None:
+    """Return the first two floats, at one place of two values, that differ; None if something else does."""
+    one, other = plain(one), plain(other)
+    if isinstance(one, float) and isinstance(other, float):
+        return None if same(one, other) else (one, other)
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        pairs = list(zip(one, other, strict=False))
+    elif isinstance(one, Mapping) and isinstance(other, Mapping):
+        pairs = [(one[at], other[at]) for at in one if at in other]
+    else:
+        return None
+    return next((found for pair in pairs if (found := differing_floats(*pair)) is not None), None)

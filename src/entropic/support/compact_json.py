@@ -34,7 +34,7 @@ def compact(value: object) -> str:
 _scan = cast(Any, make_scanner)(json.JSONDecoder())
 
 
-def load_json(text: str | None) -> Any:
+def load_json(text: str | bytes | None) -> Any:
     """Decode what was encoded here, without the search for white space that takes half of `json.loads`."""
     if text is None:
         return None
@@ -42,4 +42,8 @@ def load_json(text: str | None) -> Any:
         value, end = _scan(text, 0)
     except StopIteration:  # its word for what is not JSON
         return json.loads(text)
+    except TypeError:
+        if isinstance(text, bytes):  # as SQLite keeps some numbers
+            return json.loads(text)
+        raise
     return value if end == len(text) else json.loads(text)

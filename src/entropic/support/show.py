@@ -76,6 +76,16 @@ def _cut(text: str, most: int) -> str:
     return text if len(text) <= most else text[: most - 3] + "..."
 
 
+def spelled(value: Any, most: int = 80) -> str:
+    """Return the beginning of a value as Python writes it; what it is, where Python cannot."""
+    try:
+        return repr(value)[:most]
+    except (RecursionError, ValueError):  # nested too deeply, or an integer of thousands of digits
+        return f"(a large {type(value).__name__})"
+    except Exception as error:  # noqa: BLE001  (a value may be anybody's, and this is for a message)
+        return f"(a {type(value).__name__}, whose repr raises {type(error).__name__})"
+
+
 def counted(count: int, noun: str) -> str:
     """Return how many there are of something, as a person would say it: 1 set, 2 sets."""
     return f"{count:,} {noun}{'s' * (count != 1)}"

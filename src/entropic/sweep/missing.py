@@ -1,14 +1,13 @@
 """The sets of a sweep before anything runs: each is checked, and is stored, or is missing."""
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Generic
 
 from entropic.db.connection import Connection
 from entropic.errors import ParameterError
-from entropic.params.fields import spelled
 from entropic.params.keys import RESERVED
 from entropic.params.model import Base
 from entropic.params.same import same
@@ -20,6 +19,7 @@ from entropic.protocol.rehearse import rehearsal, rehearse
 from entropic.protocol.request import Request
 from entropic.support.collector import paused
 from entropic.support.importing import importer
+from entropic.support.show import spelled
 
 NOTHING: Mapping[str, object] = MappingProxyType({})
 PLANNED_TOGETHER = 5_000  # sets whose rows are looked up in one go
@@ -91,7 +91,7 @@ def plan(
         What is stored with each set that is run, beside its own.
     """
     planned: Planned[ModelT] = Planned()
-    coming = iter(params)
+    coming = _sets(params)
     while batch := list(itertools.islice(coming, PLANNED_TOGETHER)):
         with paused():
             fresh = _plan_batch(context, batch, planned, keep_rows, changes, custom_data)
@@ -106,6 +106,21 @@ def plan(
     return planned
 
 
+def _sets(params: Any) -> Iterator[Mapping[str, object]]:
+    """Return an iterator of sets, or say how to make one of what is none."""
+    if isinstance(params, Mapping):
+        raise ParameterError(
+            "a sweep takes several sets, each a dict, and got one dict: for all combinations of lists of values write "
+            "sweep(expand_grid({...})), for a single set [params]"
+        )
+    if hasattr(params, "columns") and (hasattr(params, "to_dict") or hasattr(params, "to_dicts")):
+        how = ".to_dicts()" if hasattr(params, "to_dicts") else ".to_dict('records')"
+        raise ParameterError(f"a sweep takes dicts, and got a {type(params).__name__}; pass {how} of it")
+    if isinstance(params, str | bytes) or not isinstance(params, Iterable):
+        raise ParameterError(f"a sweep takes several sets, each a dict, not {type(params).__name__}: {spelled(params)}")
+    return iter(params)
+
+
 def _plan_batch(
     context: StoreContext[ModelT],
     batch: list[Mapping[str, object]],
@@ -117,6 +132,8 @@ def _plan_batch(
     """Plan some sets; return those that were not seen before, by key."""
     rows, missing = planned.rows, planned.missing
     fresh: dict[str, Mapping[str, object]] = {}
+    if context.hasher.typed:
+        batch = [context.schema.spelling.typed(one) if isinstance(one, Mapping) else one for one in batch]
     for id, one in zip(context.hasher.many(batch), batch, strict=True):
         if id not in rows:
             rows[id] = None

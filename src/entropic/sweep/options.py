@@ -8,9 +8,10 @@ from typing import Any
 
 from entropic.errors import ParameterError
 from entropic.executors.contract import Executor
-from entropic.params.fields import is_duration, spelled
+from entropic.params.fields import is_duration
 from entropic.params.model import Base
 from entropic.protocol.context import StoreContext
+from entropic.support.show import spelled
 
 MOST_WORKERS = 10_000
 
@@ -72,7 +73,7 @@ class Options:
             if workers is None and self.client is None:
                 raise ParameterError("worker_setup is for workers or a client; this process sets itself up")
         if self.on_error not in ("raise", "continue"):
-            raise ParameterError(f"on_error must be 'raise' or 'continue', not {self.on_error!r}")
+            raise ParameterError(f"on_error must be 'raise' or 'continue', not {spelled(self.on_error)}")
 
     def executor(self, context: StoreContext[Base]) -> Executor | None:
         """Return what executes the sweep; None for this process itself."""

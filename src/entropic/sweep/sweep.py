@@ -36,6 +36,7 @@ from entropic.protocol.context import ModelT, StoreContext
 from entropic.protocol.find import accept_touched
 from entropic.protocol.lookup import ABSENT, Hit, Suspect
 from entropic.protocol.outcomes import Gaps
+from entropic.protocol.respelled import warn_of_other_spelling
 from entropic.support.process import Call
 from entropic.support.show import counted
 from entropic.support.signals import Terminable
@@ -46,6 +47,7 @@ from entropic.sweep.share import Share
 from entropic.upkeep.recover import collect
 
 log = logging.getLogger("entropic")
+SPELLED_TOGETHER = 1_000  # missing sets that are looked for in other spellings
 READ_TOGETHER = 500  # rows of a stream
 
 
@@ -157,6 +159,8 @@ def carry_out(
             lost = [(missing[id], one) for id, one in planned.known.items() if type(one) is Suspect]
             if lost:
                 run.warn_of_loss(context, lost)
+            some = itertools.islice(missing.items(), SPELLED_TOGETHER)
+            warn_of_other_spelling(context, {id: request.params for id, request in some})
             rehearse_together(context, missing)
             attempt.prepare(context.staging)
             keep_going = options.on_error == "continue"

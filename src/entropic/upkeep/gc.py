@@ -23,11 +23,11 @@ from entropic.files import logs
 from entropic.files import place as places
 from entropic.files.measure import measure
 from entropic.files.staging import FOLDER
-from entropic.params.fields import spelled
 from entropic.params.model import Base, utcnow
 from entropic.protocol.context import StoreContext
 from entropic.protocol.delete import Verdict, delete_when_free
 from entropic.protocol.wait import act_when_free
+from entropic.support.show import spelled
 from entropic.upkeep.disposal import Disposal, Kind, Removal, amount
 from entropic.upkeep.recover import Left, collect, survey
 from entropic.upkeep.repair import stray_extras

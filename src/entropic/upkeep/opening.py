@@ -102,7 +102,7 @@ class Opening(Generic[ModelT]):
         hasher.check_id = database.check_id
         database.open(schema.table, schema.name, metadata, schema.table.metadata)
         settings = Settings(database)
-        settings.agree_rounding(schema.table_name, hasher.rounding)
+        settings.agree_keys(schema.table_name, hasher.setting)
         if not looks:
             settings.agree_lease(self.lease)
         uuid = settings.uuid()

@@ -62,7 +62,7 @@ def _distrust_latest(context: StoreContext[Base]) -> None:
     distrusted = []
     for raw in context.rows.read_many(claims):
         id = context.rows.id_of(raw)
-        seconds = (context.rows.plain(raw)["custom_data"] or {}).get("elapsed_seconds", 0.0)
+        seconds = context.rows.seconds(raw) or 0.0
         if _may_be_damaged(context, claims[id], seconds) and context.database.transact(
             partial(_distrust, context, claims[id])
         ):

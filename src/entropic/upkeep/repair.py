@@ -7,11 +7,13 @@ from dataclasses import dataclass, field, fields
 
 from entropic.db.claim import RUNNING, Claim
 from entropic.db.raw import Raw, Recorded
+from entropic.errors import UnreadableError
 from entropic.files.measure import measure
 from entropic.params.keys import Hasher
 from entropic.params.model import Base
-from entropic.protocol import lookup
+from entropic.protocol import lookup, verify
 from entropic.protocol.context import StoreContext
+from entropic.protocol.delete import delete
 from entropic.protocol.lookup import Suspect, difference
 from entropic.support.show import counted, html_table, one_line
 from entropic.upkeep.recover import collect, release_dead, survey
@@ -162,23 +164,29 @@ def _check_file(context: StoreContext[Base], report: Report, raw: Raw, id: str, 
 def _check_values(
     context: StoreContext[Base], report: Report, raw: Raw, id: str, path: str, recorded: int | None
 ) -> None:
-    if recorded is not None:
-        right = context.rows.checksum(raw) == recorded
+    try:
+        context.rows.plain(raw)
+    except UnreadableError as error:
+        report.unreadable.append(Finding(id, path, str(error)))
+        return
+    if recorded is not None and context.rows.checksum(raw) == recorded:
+        return
+    if not has_its_key(context, raw):
+        text = (
+            f"{id}: its columns were changed by hand, and have another key; its set counts as lost, and runs again "
+            "when asked for. repair() removes the row, and keeps its file"
+        )
+    elif recorded is not None:
+        text = f"{id}: its columns are not all as they were stored; it is served to whoever asks for what they hold"
     else:
-        right = not re.fullmatch("[0-9a-f]{16}", id) or id in _possible_keys(context, raw)
-    if not right:
-        text = f"{id}: its columns were changed since it was stored, so it is not served for its new values"
-        report.mismatched.append(Finding(id, path, text))
+        return
+    report.mismatched.append(Finding(id, path, text))
 
 
-def _possible_keys(context: StoreContext[Base], raw: Raw) -> set[str]:
-    """Return the keys that a row without a ledger entry may have: stored values do not tell 1 from 1.0."""
-    stored = context.rows.plain(raw)
-    values = {name: stored[name] for name in context.schema.fields}
-    given = {name: value for name, value in values.items() if value is not None}
-    whole = {n: int(v) if isinstance(v, float) and v.is_integer() else v for n, v in given.items()}
-    hasher = Hasher(context.hasher.rounding)
-    return {hasher(candidate) for candidate in (values, given, whole, {**values, **whole})}
+def has_its_key(context: StoreContext[Base], raw: Raw) -> bool:
+    """Tell whether the values of a row may have its key."""
+    id, stored = context.rows.id_of(raw), context.rows.plain(raw)
+    return verify.may_have(context.schema, Hasher(context.hasher.rounding), stored, id)
 
 
 def _check_claim(context: StoreContext[Base], report: Report, claim: Claim, with_row: dict[str, str]) -> None:
@@ -217,13 +225,28 @@ def stray_extras(context: StoreContext[Base]) -> Iterator[tuple[str, Claim]]:
             yield context.staging.path(match[0]), claim
 
 
+def _of_other_keys(context: StoreContext[Base], report: Report) -> list[Finding]:
+    """Return those of the rows that do not hold what was stored whose values have another key."""
+    raws = {context.rows.id_of(raw): raw for raw in context.rows.read_many(one.id for one in report.mismatched)}
+    return [one for one in report.mismatched if one.id in raws and not has_its_key(context, raws[one.id])]
+
+
+def _remove_row(context: StoreContext[Base], finding: Finding) -> str:
+    delete(context, {"id": finding.id}, remove_file=False)
+    return (
+        f"{finding.id}: its row, which somebody had changed, was removed; {finding.path} is kept until gc() removes it"
+    )
+
+
 def repair(context: StoreContext[Base], dry_run: bool) -> Repair:
     """Repair what can be repaired without a run: record, finish, remove, release."""
     if not dry_run:
         context.must_write("repair() would have to change something")
     before = check(context)
     if dry_run:
-        return Repair([finding.text for finding in [*before.leftovers, *before.dead_claims]], before, dry_run=True)
-    done = [*collect(context), *release_dead(context, even_without_row=True)]
+        coming = [*before.leftovers, *before.dead_claims, *_of_other_keys(context, before)]
+        return Repair([finding.text for finding in coming], before, dry_run=True)
+    done = [_remove_row(context, finding) for finding in _of_other_keys(context, before)]
+    done += [*collect(context), *release_dead(context, even_without_row=True)]
     done += collect(context)  # a torn sidecar can go once its claim has moved on
     return Repair(done, check(context))

@@ -4,6 +4,7 @@ A store finds its own here, from its URL; `portable` says what there is to diffe
 """
 
 import importlib
+import os
 
 import sqlalchemy as sa
 
@@ -41,6 +42,8 @@ def dialect(db_url: str, fsync: bool = False, read_only: bool = False) -> Dialec
         ) from None
     if backend in _UNSUITABLE:
         raise StoreError(f"{backend} cannot hold a store: {_UNSUITABLE[backend]}; use SQLite, PostgreSQL or MariaDB")
+    if backend == "sqlite":
+        _check_path(str(db_url), url)
     url = _with_driver(url, backend)
     query = dict(url.query)
     for name in ("password", "passwd"):  # drivers take it there too, where every text would show it
@@ -54,6 +57,18 @@ def dialect(db_url: str, fsync: bool = False, read_only: bool = False) -> Dialec
         given = f"{url.query['timeout']!r:.80}"
         raise StoreError(f"timeout in db_url must be a number of seconds up to {LONGEST_WAIT:,}, not {given}") from None
     return _kind(backend)(remember(url.set(query=query)), wait, fsync, read_only)
+
+
+def _check_path(given: str, url: sa.URL) -> None:
+    """Refuse a URL in which a part of the path would be taken for something else: another file would be made."""
+    folder, meant = os.path.dirname(given.partition(":///")[2]), os.path.dirname(url.database or "")
+    options = filter(None, given.partition("?")[2].split("&"))
+    strange = any("=" not in option or "/" in option.partition("=")[0] for option in options)
+    if strange or (folder != meant and ("%" in folder or "?" in folder) and os.path.isdir(folder)):
+        raise StoreError(
+            f"db_url means a file in {meant!r:.200}, not in {folder!r:.200}: a '%' begins the number of a character, "
+            "and what follows a '?' are options, as NAME=VALUE; write %25 for a '%' in a path, and %3F for a '?'"
+        )
 
 
 def _with_driver(url: sa.URL, backend: str) -> sa.URL:

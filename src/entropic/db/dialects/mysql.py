@@ -1,6 +1,7 @@
 """MariaDB and MySQL, through PyMySQL: InnoDB, READ COMMITTED, and text that is compared to the letter."""
 
 import contextlib
+import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
@@ -251,6 +252,10 @@ class MySQL(Dialect):
             return super().upserts(table, columns)
         statement = mysql.insert(table).values({name: sa.bindparam(f"v_{name}") for name in columns})
         return [statement.on_duplicate_key_update({n: statement.inserted[n] for n in columns if n != "id"})]
+
+    def json_name(self, name: str, within: bool) -> str:
+        """Return a name as it is stored, with all but ASCII escaped: MariaDB compares it so."""
+        return json.dumps(name)[1:-1]
 
     def json_is(self, part: Any, kind: str) -> Any:
         """Return the condition that a part of JSON is a number, text or a boolean."""

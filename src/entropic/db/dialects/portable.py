@@ -6,6 +6,7 @@ Everything here is asked of every database; what a class below leaves as it is, 
 import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import timedelta
 from typing import Any, Literal, TypeVar
 
 import sqlalchemy as sa
@@ -209,6 +210,16 @@ class Dialect:
         return column.in_([sa.bindparam(name) for name in names]), lambda keys: dict(zip(names, keys, strict=True))
 
     # ---- parts of JSON -----------------------------------------------------------------------------------------
+    def json_name(self, name: str, within: bool) -> str:
+        """Return a name in JSON as it is asked for, alone or `within` a path of several.
+
+        Raises
+        ------
+        ParameterError
+            If the database finds no such name.
+        """
+        return name
+
     def json_is(self, part: Any, kind: str) -> Any:
         """Return the condition that a part of JSON is a `"number"`, `"text"` or `"boolean"`."""
         return sa.true()
@@ -302,11 +313,11 @@ def strict_json(text: Any) -> Any:
 def only_utc(kind: Any, process: Processor) -> Processor:
     """Refuse times of other zones, for columns with zones where the database keeps none: 3:00 at +2 would read 3:00."""
     base = underlying(kind)
-    if not (isinstance(base, sa.DateTime) and base.timezone):
+    if not (isinstance(base, sa.DateTime | sa.Time) and base.timezone):
         return process
 
     def check(value: Any) -> Any:
-        if value is not None and value.utcoffset():
+        if value is not None and value.tzinfo is not None and value.utcoffset() != timedelta(0):
             raise ValueError(
                 "the database keeps no time zones; pass it in UTC, as .astimezone(timezone.utc) returns it"
             )

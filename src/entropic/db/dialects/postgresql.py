@@ -183,6 +183,10 @@ class PostgreSQL(Dialect):
         keys = sa.bindparam("keys", type_=postgresql.ARRAY(sa.String))
         return column == sa.func.any(keys), lambda given: {"keys": list(given)}
 
+    def json_name(self, name: str, within: bool) -> str:
+        """Return a name as it is, alone, or quoted as a member of an array, which a path is."""
+        return '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"' if within else name
+
     def json_is(self, part: Any, kind: str) -> Any:
         """Return the condition that a part of JSON is a number, text or a boolean."""
         whole = sa.cast(_part_as(part, sa.JSON()), sa.JSON)  # the column may be JSONB
@@ -201,8 +205,10 @@ class PostgreSQL(Dialect):
         base = underlying(kind)
         if isinstance(base, sa.JSON | sa.LargeBinary):
             return then(kind.bind_processor(dialect), _unwrapped)
-        if isinstance(base, sa.DateTime) and base.timezone:
+        if isinstance(base, sa.DateTime | sa.Time) and base.timezone:
             return then(kind.bind_processor(dialect), _with_zone)
+        if isinstance(base, sa.Numeric) and not isinstance(base, sa.Float):
+            return then(kind.bind_processor(dialect), _decimal)
         return super().bind_processor(kind, dialect)
 
     def result_processor(self, kind: Any, dialect: sa.Dialect, there: Any) -> Processor:
@@ -282,7 +288,12 @@ def _unwrapped(value: Any) -> Any:
     return value.obj if isinstance(value, psycopg.Binary) else value
 
 
+def _decimal(value: Any) -> Any:
+    """Return a float for a column of decimals: the server itself would keep 15 of its digits."""
+    return Decimal(repr(value)) if isinstance(value, float) else value
+
+
 def _with_zone(value: Any) -> Any:
-    if value is not None and value.tzinfo is None:
+    if value is not None and value.utcoffset() is None:
         raise ValueError("the column holds times with a zone, and this has none; give it one, such as UTC")
     return value

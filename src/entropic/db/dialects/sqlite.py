@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import json
 import os
 import sqlite3
 import sys
@@ -16,9 +17,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine.interfaces import DBAPIConnection
 
-from entropic.db.dialects.portable import Dialect, Processor, T, Trouble, only_utc
+from entropic.db.dialects.portable import Dialect, Processor, T, Trouble, only_utc, then, underlying
 from entropic.db.dialects.sqlite_file import LookedAt, path_in
-from entropic.errors import NetworkFileSystemWarning, StoreError, levels_to_user
+from entropic.errors import NetworkFileSystemWarning, ParameterError, StoreError, levels_to_user
 
 READ_WITH_ROW = 4  # columns of the ledger that every query of rows reads as well: `db/rows.py`
 HELPER_WAITS = 5.0  # s that the process which renews leases waits for the lock, before it tries again at its next beat
@@ -27,6 +28,7 @@ POLL = 0.5  # s; SQLite's own wait cannot be interrupted by Ctrl-C, so it is don
 _NETWORK = {"nfs", "nfs4", "cifs", "smb", "smb2", "smb3", "smbfs", "afs", "9p", "ncpfs", "gpfs", "lustre", "beegfs"}
 _NETWORK |= {"ceph", "glusterfs", "fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "pvfs2", "orangefs", "webdav", "davfs"}
 
+_BEGIN_NUMBERS = frozenset("-0123456789")
 _JSON = {"number": ["integer", "real"], "text": ["text"], "boolean": ["true", "false"]}  # as `json_type` calls them
 
 
@@ -252,13 +254,20 @@ class SQLite(Dialect):
         """Return the statement that inserts or overwrites a row."""
         return [on_conflict(sqlite.insert, table, columns)]
 
+    def json_name(self, name: str, within: bool) -> str:
+        """Return a name as it is stored, with all but ASCII escaped: SQLite before 3.45 compares it to the letter."""
+        if '"' in name:
+            raise ParameterError(f"SQLite finds no name with a double quote in JSON, such as {name!r:.80}")
+        return json.dumps(name)[1:-1]
+
     def json_is(self, part: Any, kind: str) -> Any:
         """Return the condition that a part of JSON is a number, text or a boolean."""
         return sa.func.json_type(part.left, part.right).in_(_JSON[kind])
 
     def bind_processor(self, kind: Any, dialect: sa.Dialect) -> Processor:
-        """Return what turns a Python value of a type into the driver's: SQLAlchemy knows all of it."""
-        return only_utc(kind, kind.bind_processor(dialect))
+        """Return what turns a Python value of a type into the driver's: SQLAlchemy knows nearly all of it."""
+        found = only_utc(kind, kind.bind_processor(dialect))
+        return then(found, _bare_number) if isinstance(underlying(kind), sa.JSON) else found
 
     def refuses(self, value: Any) -> str | None:
         """SQLite has no NaN."""
@@ -272,6 +281,20 @@ class SQLite(Dialect):
     def is_exact(self, column: sa.Column[Any], found: Any) -> bool:
         """Types are advice only; what a processor changes was refused already."""
         return True
+
+
+def _bare_number(text: Any) -> Any:
+    """Return JSON so that SQLite keeps it: a column of JSON makes a number of a text that is one.
+
+    3.0 would become 3, 2**70 a float, and -0.0 would become 0. The bytes of such a text it leaves as they are, and
+    its functions read them as the text; four bytes could be JSON in SQLite's own form, five of them are none.
+    """
+    if not isinstance(text, str) or text[:1] not in _BEGIN_NUMBERS:
+        return text
+    number = json.loads(text)
+    if isinstance(number, int):
+        return text if -(2**63) <= number < 2**63 else text.encode()
+    return f"{text} ".encode() if number.is_integer() else number
 
 
 def on_conflict(insert: Callable[[sa.Table], Any], table: sa.Table, columns: Sequence[str]) -> Any:

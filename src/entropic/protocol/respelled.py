@@ -1,0 +1,52 @@
+"""A miss whose values are all stored, written in another way: said once, since the same experiment runs again."""
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from entropic.errors import ParameterError, SpellingWarning, levels_to_user
+from entropic.params.spelling import both
+from entropic.protocol.context import StoreContext
+
+
+def warn_of_other_spelling(context: StoreContext[Any], missing: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Warn, once for all of them, of sets that are to be run though they are stored under other types.
+
+    Parameters
+    ----------
+    missing
+        The sets by key.
+
+    Returns
+    -------
+    bool
+        Whether there were any.
+    """
+    spelling = context.schema.spelling
+    if context.hasher.typed or not any(map(spelling.may_differ, missing.values())):
+        return False
+    candidates: dict[str, tuple[str, dict[str, Any]]] = {}
+    for id, params in missing.items():
+        if "id" in params or not spelling.may_differ(params):
+            continue
+        for other in spelling.others(params):
+            try:
+                key = context.hasher(other)
+            except ParameterError:
+                continue
+            if key != id:
+                candidates[key] = id, other
+    stored = {context.rows.id_of(raw) for raw in context.rows.read_many(candidates)} if candidates else set()
+    found = {id: other for key, (id, other) in candidates.items() if key in stored}
+    if not found:
+        return False
+    id, other = next(iter(found.items()))
+    more = f", and {len(found) - 1} more sets likewise" if len(found) > 1 else ""
+    warnings.warn(
+        f"{context.schema.name} {id} is run though its values are stored under another key: "
+        f"{both(missing[id], other)}{more}. Write them in one way, or make new stores with typed_keys=True, for which "
+        "these are one",
+        SpellingWarning,
+        stacklevel=levels_to_user(),
+    )
+    return True

@@ -1,0 +1,78 @@
+"""A row that holds what the model cannot read, such as a renamed member, is named; the others are listed."""
+
+import enum
+import warnings
+
+import pytest
+from sqlalchemy.orm import column_property
+
+from entropic import Base, Mapped, UnreadableError, UnreadableWarning
+
+
+class Before(enum.Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+class After(enum.Enum):
+    CRIMSON = "red"
+    BLUE = "blue"
+
+
+def define(kind, expression=False):
+    class Painted(Base):
+        __tablename__ = "painted"
+
+        colour: Mapped[kind]
+
+    if expression:
+        Painted.twice = column_property(Painted.id + Painted.id)
+    return Painted
+
+
+@pytest.fixture(params=[False, True], ids=["plain", "expression"])
+def renamed(request, open_store, place):
+    """A store of two rows, of which one holds the old name, and its id."""
+    store = open_store(lambda params: open(params["result_file"], "w").close(), define(Before))
+    old, _ = store.sweep([{"colour": Before.RED}, {"colour": Before.BLUE}])
+    yield open_store(lambda params: open(params["result_file"], "w").close(), define(After, request.param)), old.id
+    Base.metadata.remove(Base.metadata.tables["painted"])
+
+
+@pytest.mark.only_on("sqlite")
+def test_lists_name_it_and_hold_the_others(renamed):
+    store, id = renamed
+    for ask in (store.select, lambda: list(store.iterate()), lambda: store.select(order_by="-created_at")):
+        with pytest.warns(UnreadableWarning, match=rf"1 rows .*{id}.*'RED'.*UPDATE painted"):
+            assert [row.colour for row in ask()] == [After.BLUE]
+    with pytest.warns(UnreadableWarning):
+        assert len(store.select().to_pandas()) == 1
+    assert store.status().stored == 2
+    (finding,) = store.check().unreadable
+    assert finding.id == id
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert store.run_or_retrieve({"colour": After.BLUE}).colour is After.BLUE
+        assert len(store.select(colour=After.BLUE)) == 1
+
+
+@pytest.mark.only_on("sqlite")
+def test_whoever_asks_for_it_is_told_what_to_do(renamed, place):
+    store, id = renamed
+    asked = {"colour": After.CRIMSON}
+    for ask in (store.retrieve, store.run_or_retrieve, store.explain, store.delete, lambda one: store.sweep([one])):
+        with pytest.raises(UnreadableError, match=rf"{id}.*'RED'.*UPDATE painted SET colour = 'NEW'"):
+            ask(asked)
+    place.execute("UPDATE painted SET colour = 'CRIMSON' WHERE colour = 'RED'")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the row was changed by hand, after all
+        assert store.retrieve(asked).colour is After.CRIMSON
+    assert len(store.select()) == 2
+
+
+@pytest.mark.only_on("sqlite")
+def test_it_can_be_deleted_by_its_id(renamed):
+    store, id = renamed
+    assert store.delete({"id": id}, remove_file=True) is True
+    assert [row.colour for row in store.select()] == [After.BLUE]
+    assert store.check().ok
