@@ -4,6 +4,7 @@
 
     results_dir/<id><suffix>                       a result; `<id>=2<suffix>` where that name is taken
     results_dir/<id><suffix>.<attempt>.files/      what else its runner left beside it
+    results_dir/<id>.<attempt>.changed<suffix>     a result that somebody had changed, when it was replaced
     results_dir/.entropic/<database uuid>/         the staging folder: what is under way, one for each database
         <worker>.work/                             the workspace of one worker
         <key>.<attempt>.<execution><suffix>        the result of one execution
@@ -143,6 +144,14 @@ class Staging:
     def extra(self, place: str, attempt: str) -> str:
         """Return the absolute path of the folder of an attempt's extra files, beside its result."""
         return f"{self.results_dir}{os.sep}{place}.{attempt}.files"
+
+    def changed(self, place: str, attempt: str) -> Iterator[str]:
+        """Return the absolute paths that a result may be kept at which somebody changed, best first."""
+        ends = bool(self.suffix) and place.endswith(self.suffix)
+        begin, suffix = (place.removesuffix(self.suffix), self.suffix) if ends else (place, "")
+        yield f"{self.results_dir}{os.sep}{begin}.{attempt}.changed{suffix}"
+        for number in range(2, MOST_PLACES + 1):
+            yield f"{self.results_dir}{os.sep}{begin}.{attempt}.changed={number}{suffix}"
 
     def inside(self, name: str) -> str:
         """Return the absolute path of a name in the staging folder."""

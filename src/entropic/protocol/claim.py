@@ -275,6 +275,7 @@ def _task(
         path=place,
         published=old.published if old is not None else None,
         extra=old.extra if old is not None else None,
+        own_size=old.own_size if old is not None else None,
         params=without_reserved(request.params),
         custom_data=request.custom_data,
         values=request.row(),

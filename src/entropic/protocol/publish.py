@@ -38,6 +38,11 @@ class Held(Protocol):
     published: str | None
     extra: bool | None
 
+    @property
+    def own_size(self) -> int | None:
+        """The recorded size of what lies at the place, if that is a result of ours."""
+        ...  # pragma: no cover
+
 
 class Fenced(Exception):
     """The attempt no longer holds its claim."""
@@ -195,6 +200,10 @@ def move(context: StoreContext[Base], claim: Held, sidecar: Sidecar) -> None:
         if claim.published:
             places.move_aside(staging, sidecar, where)
         places.spend_slot(staging, sidecar)
+        if claim.published:
+            places.keep_changed_folder(staging, sidecar, where, claim.published, claim.own_size)
+    elif claim.published:
+        places.keep_changed(staging, sidecar, where, claim.published, claim.own_size)
     moved = places.place(staging, sidecar, where, first=claim.published is None)
     if not moved and not sidecar.matches(measure(staging.path(where))):
         raise Vanished(sidecar)

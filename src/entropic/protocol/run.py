@@ -22,6 +22,7 @@ from entropic.files import attempt
 from entropic.files import sidecar as sidecars
 from entropic.files.attempt import Task, Torn
 from entropic.files.measure import measure
+from entropic.files.place import is_changed
 from entropic.files.sidecar import Sidecar
 from entropic.params.fields import as_custom_data
 from entropic.params.model import Base
@@ -267,6 +268,10 @@ def warn_of_loss(context: StoreContext[Base], lost: Sequence[tuple[Request, Susp
     path = context.rows.file_of(suspect.raw)
     recorded, found = Recorded.of(suspect.raw), measure(path)
     what = "is gone" if found is None else lookup.difference(found.size, recorded.size)
+    if found is not None and recorded.size == found.size:
+        what = "was not as recorded when it was looked at"  # and is by now, or its claim cannot be read
+    elif is_changed(found, recorded.size):
+        what += " (it is kept beside the new one, with 'changed' in its name)"
     more = (
         f", and {counted(len(lost) - 1, 'other result')} as well; these sets run" if len(lost) > 1 else "; the set runs"
     )
