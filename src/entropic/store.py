@@ -24,11 +24,12 @@ from entropic.protocol.context import ModelT, StoreContext
 from entropic.support.show import html_table
 from entropic.sweep import plan, sweep
 from entropic.sweep.options import Options
-from entropic.upkeep import copy, gc, measure, recover, repair
+from entropic.upkeep import copy, gc, measure, rebuild, recover, repair
 from entropic.upkeep.disposal import Disposal
 from entropic.upkeep.gc import Limits
 from entropic.upkeep.measure import Measured
-from entropic.upkeep.opening import Opening
+from entropic.upkeep.opening import Opening, copying
+from entropic.upkeep.rebuild import Rebuild
 from entropic.upkeep.repair import Repair, Report
 
 if TYPE_CHECKING:
@@ -374,6 +375,19 @@ class Store(Generic[ModelT]):
         """Repair what can be repaired without a run; return what was done (in a dry run: what would be done)."""
         return repair.repair(self._context, dry_run)
 
+    def rebuild(self, dry_run: bool = False) -> Rebuild:
+        """Make the rows that the database lacks of the results, and of what is kept beside them; say what was done.
+
+        For the day on which the database is lost, or an old copy of it was put back. Rows of registered files, and
+        of runs of earlier versions, are not kept beside the results: those are said, and run again.
+
+        Parameters
+        ----------
+        dry_run
+            Whether to do nothing, and only say what would be made.
+        """
+        return rebuild.rebuild(self._context, dry_run)
+
     def gc(
         self,
         *where: Any,
@@ -434,7 +448,8 @@ class Store(Generic[ModelT]):
             If it already has rows, cannot hold a value, or if runs are under way.
         """
         copy.refuse_busy(self._context)
-        other: Store[ModelT] = _restore(type(self), *self._made_of, db_url, self._options)
+        with copying():
+            other: Store[ModelT] = _restore(type(self), *self._made_of, db_url, self._options)
         copy.copy(self._context, other._context)
         return other
 

@@ -73,6 +73,28 @@ def repair(
     return FINE if done.left.ok else FOUND
 
 
+@command("rebuild", "[STORE]", "entropic rebuild model.py:store --dry-run")
+def rebuild(
+    store: Store[Any], words: list[str], dry_run: DryRun = False, yes: Yes = False, as_json: Json = False
+) -> int:
+    """Make the rows of a lost database again, of the results and what is kept beside them.
+
+    Shows what would be made, and asks. Exits with 1 if a result gets no row.
+    """
+    no_words(words)
+    done = store.rebuild(dry_run=True)
+    if not dry_run and done.made:
+        if not yes:
+            put(str(done))
+        sure(yes)
+        done = store.rebuild()
+    if as_json:
+        put_json({"made": done.made, "left": done.left, "unknown": done.unknown, "dry_run": dry_run})
+    else:
+        put(str(done))
+    return FOUND if done.left or done.unknown else FINE
+
+
 OlderThan = Annotated[
     str | None, typer.Option("--older-than", metavar="TIME", help="Remove results older than 30d, 12h or 90m, say.")
 ]

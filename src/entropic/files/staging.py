@@ -12,6 +12,7 @@
         <key>.<attempt>.<execution>.slot/          for moving an old folder aside, once; renamed to .spent
         <key>.<attempt>.json                       the sidecar: this attempt is finished
         <key>.<attempt>.slot/                      for a delete, whose attempt's name holds its worker
+        journal/<host>.<boot>.<user>.<database>.jsonl  what was recorded of the runs, should the database be lost
         logs/<key>.log                             what the last run printed in a worker process
 
 `<worker>` is a `process.Call`, `<execution>` that and a count, so a name tells whose it is.
@@ -85,7 +86,7 @@ class Staging:
         self.root = os.path.join(results_dir, FOLDER, uuid)
         self._in_results, self._in_root = results_dir + os.sep, self.root + os.sep
         self.check_root()
-        self.is_strange = not os.path.isdir(self.root)
+        self.is_new = self.is_strange = not os.path.isdir(self.root)
         """Whether this results folder was never used with this database before, and may be the wrong one."""
         if read_only:
             return

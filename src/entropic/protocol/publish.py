@@ -196,6 +196,7 @@ def _raw_of(context: StoreContext[Base], claim: Held, sidecar: Sidecar, row: dic
 def move(context: StoreContext[Base], claim: Held, sidecar: Sidecar) -> None:
     """Bring the result, and what else the runner left, to their place."""
     staging, where = context.staging, claim.path or ""
+    sidecar.place = where
     if sidecar.slotted:
         if claim.published:
             places.move_aside(staging, sidecar, where)
@@ -229,10 +230,31 @@ def unpublish(context: StoreContext[Base], sidecar: Sidecar) -> None:
 
 
 def clean(context: StoreContext[Base], sidecar: Sidecar) -> None:
-    """Remove what is left of a published attempt: its sidecar, and the old folder that it moved aside."""
+    """Remove what is left of a published attempt, its sidecar, and the old folder that it moved aside; note its row.
+
+    A kill between the two leaves the sidecar, and whoever removes that notes it once more, which does no harm.
+    """
+    if context.journal is not None:
+        context.journal.add(sidecar, sidecar.place or _place_of(context, sidecar))
     if sidecar.slotted:
         places.remove(context.staging.inside(places.spent(sidecar.slot)))
     sidecars.discard(context.staging, sidecar.key, sidecar.attempt)
+
+
+def note_published(context: StoreContext[Base], sidecar: Sidecar) -> None:
+    """Note a row whose owner was killed between its COMMIT and its note."""
+    claim = context.ledger.of(sidecar.model).find(sidecar.id) if context.journal is not None else None
+    if context.journal is not None and claim is not None and claim.published == sidecar.attempt and claim.path:
+        context.journal.add(sidecar, claim.path)
+
+
+def _place_of(context: StoreContext[Base], sidecar: Sidecar) -> str:
+    """Return where the result of an attempt lies that somebody else has published."""
+    try:
+        claim = context.ledger.find(sidecar.id)
+    except context.database.troubles:  # what was published stays published
+        claim = None
+    return (claim and claim.path) or context.staging.place(sidecar.id)
 
 
 def discard(context: StoreContext[Base], sidecar: Sidecar) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import warnings
 from collections.abc import Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Generic
 
@@ -15,12 +16,13 @@ from entropic.db.tables import metadata
 from entropic.errors import ReadOnlyError, ReadOnlyWarning, StoreError, levels_to_user
 from entropic.files.attempt import Runner
 from entropic.files.durable import sync_way
+from entropic.files.journal import Journal
 from entropic.files.staging import Staging, locked_up
 from entropic.params.keys import Hasher
 from entropic.params.model import Schema
 from entropic.protocol.context import ModelT, StoreContext
 from entropic.protocol.heartbeat import lease_keeper
-from entropic.upkeep import outage, recover
+from entropic.upkeep import outage, rebuild, recover
 from entropic.upkeep.measure import warn_of_changes
 
 _ASKED = "it was opened with read_only=True; open it without that to run or change anything"
@@ -31,6 +33,17 @@ _BY_COMMAND = (
 _ADVICE = "call it where that can be written, or work on a copy of your own"
 
 _only_looking = False
+_copying: ContextVar[bool] = ContextVar("copying", default=False)
+
+
+@contextlib.contextmanager
+def copying() -> Iterator[None]:
+    """Let stores be opened meanwhile on databases that are about to be filled from another one."""
+    token = _copying.set(True)
+    try:
+        yield
+    finally:
+        _copying.reset(token)
 
 
 @contextlib.contextmanager
@@ -114,11 +127,14 @@ class Opening(Generic[ModelT]):
         rows: Rows[ModelT] = Rows(database, schema, self.folder)
         outcomes = OutcomeColumns(database, schema, rows)
         keeper = lease_keeper(ledger, staging)
+        kept = None if looks or database.in_memory else Journal(staging, database.dialect.url.get_backend_name())
         context = StoreContext(
-            schema, hasher, database, ledger, rows, outcomes, staging, keeper, self.runner, self.fsync, read_only
+            schema, hasher, database, ledger, rows, outcomes, staging, keeper, self.runner, self.fsync, read_only, kept
         )
         is_new = staging.is_strange
         recover.look_at_folder(context)
+        if not _copying.get():
+            rebuild.look_for_lost(context)
         recover.collect(context)
         if not looks and schema.outcomes:
             warn_of_changes(context)

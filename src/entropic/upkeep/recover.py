@@ -141,6 +141,7 @@ def _take_in(context: StoreContext[Base], left: Left) -> str | None:
             return f"recorded the finished run {left.finished.id}"
         if process.state(left.finished.owner) != "dead":
             return None  # it may be about to have its claim back: the model's `fenced` of a helper
+    publish.note_published(context, left.finished)
     publish.discard(context, left.finished)
     for name in _names_of(left.finished):
         _remove(context, name)  # or say why it is still there
