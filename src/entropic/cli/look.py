@@ -164,7 +164,7 @@ def show(store: Store[Base], words: list[str], as_json: Json = False) -> int:
 
 def failure_record(failure: Any) -> dict[str, Any]:
     """Return all of a failure as JSON may have it: texts without the passwords that older records may hold."""
-    found = {name: getattr(failure, name) for name in failure.__slots__}
+    found = {name: getattr(failure, name) for name in failure.__slots__ if name != "began"}
     return found | {name: without_passwords(found[name]) for name in ("message", "traceback")}
 
 

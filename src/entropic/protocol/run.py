@@ -241,9 +241,9 @@ def end_claim(
         if failure is None:
             context.ledger.release(connection, request.id, found.attempt)
         else:
-            context.ledger.fail(
-                connection, request.id, found.attempt, failure_of(context, failure, request, found.attempt)
-            )
+            before = context.ledger.failure(request.id, connection).get("times", 1) if found.failed else 0
+            told = {**failure_of(context, failure, request, found.attempt), "times": int(before) + 1}
+            context.ledger.fail(connection, request.id, found.attempt, told)
         return found.attempt
 
     ended = context.database.transact(work)

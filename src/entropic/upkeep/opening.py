@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Generic
+from typing import Any, Generic
 
 from entropic.db.engine import Database
 from entropic.db.ledger import Ledger
@@ -26,6 +26,7 @@ from entropic.upkeep import outage, rebuild, recover
 from entropic.upkeep.measure import warn_of_changes
 
 _ASKED = "it was opened with read_only=True; open it without that to run or change anything"
+_NO_RUNNER = "it has no runner; give one to run or change anything"
 _BY_COMMAND = (
     "it was opened by a command that only looks; put what the script runs under `if __name__ == '__main__':`, or leave "
     "it to `entropic sweep`"
@@ -62,6 +63,10 @@ def looks_only() -> bool:
     return _only_looking
 
 
+def no_runner(params: dict[str, Any]) -> None:
+    """Stand in for the runner of a store that only looks, and never runs anything."""
+
+
 @dataclass(frozen=True, slots=True)
 class Opening(Generic[ModelT]):
     """What a store is opened with; the meaning is that of `Store`'s arguments."""
@@ -87,7 +92,7 @@ class Opening(Generic[ModelT]):
             return self._wired(_BY_COMMAND)
         if read_only:
             self._check_exists()
-            return self._wired(_ASKED)
+            return self._wired(_NO_RUNNER if self.runner is no_runner else _ASKED)
         try:
             if (reason := locked_up(self.folder)) is not None:
                 raise ReadOnlyError(reason)
@@ -135,6 +140,7 @@ class Opening(Generic[ModelT]):
         recover.look_at_folder(context)
         if not _copying.get():
             rebuild.look_for_lost(context)
+            recover.look_at_suffix(context)
         recover.collect(context)
         if not looks and schema.outcomes:
             warn_of_changes(context)
