@@ -181,6 +181,11 @@ class Staging:
             names = os.listdir(self.root)
         except FileNotFoundError:  # nothing was ever run here, and it is only looked at
             return
+        except PermissionError as error:
+            raise StoreError(
+                f"{self.root} belongs to another user, and cannot be read, so nothing is known of what is under way; "
+                "ask them to let your group read it"
+            ) from error
         for name in names:
             if work := _WORK.fullmatch(name):
                 yield Found(name, worker=work["worker"], work=True)

@@ -144,6 +144,6 @@ class Opening(Generic[ModelT]):
         recover.collect(context)
         if not looks and schema.outcomes:
             warn_of_changes(context)
-        if not self.fsync and not looks:  # else all that counts as stored is on the disk
+        if not self.fsync:  # else all that counts as stored is on the disk
             outage.look_back(context, is_new)
         return context
