@@ -173,7 +173,7 @@ def test_a_store_that_only_looks_says_what_may_be_damaged_and_records_nothing(op
     for _ in range(2):
         store, told = opened(open_store, runner, read_only=True)
         assert len(told) == 1
-        assert "1 of the latest runs" in told[0]
+        assert "1 result of the latest runs" in told[0]
         assert store.check().ok
     assert len(opened(open_store, runner)[1]) == 1
     assert opened(open_store, runner, read_only=True)[1] == []
