@@ -382,12 +382,13 @@ def test_a_journal_that_was_removed_is_begun_anew(lose, project):
 
 @pytest.mark.parametrize("what", ["link", "folder", "pipe"])
 def test_a_journal_that_cannot_be_written_is_said_once_and_stops_no_run(lose, project, caplog, tmp_path, what):
-    store = open_at(lose(), project / "results")
-    store.run(ONE)
+    url = lose()
+    open_at(url, project / "results").run(ONE)
     path = journal_of(project / "results")
     path.unlink()
     (tmp_path / "probe").write_text("mine")
     {"link": lambda: path.symlink_to(tmp_path / "probe"), "folder": path.mkdir, "pipe": lambda: os.mkfifo(path)}[what]()
+    store = open_at(url, project / "results")
     store.run(TWO)
     store.run(THREE)
     said = [one for one in caplog.records if "journal" in one.getMessage() and one.levelname == "WARNING"]

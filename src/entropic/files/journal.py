@@ -60,6 +60,7 @@ class Journal:
 
     def __init__(self, staging: Staging, database: str) -> None:
         self._staging, self._database, self._file = staging, database, -1
+        self._path = ""
         self._is_said = False
 
     def add(self, run: Sidecar, place: str) -> None:
@@ -75,7 +76,7 @@ class Journal:
 
     def _append(self, text: bytes) -> None:
         try:
-            if self._file < 0 or not os.fstat(self._file).st_nlink:  # somebody has removed it
+            if self._file < 0 or not os.access(self._path, os.F_OK):  # somebody has removed it
                 self._open()
             os.write(self._file, b"\n" + text)
         except OSError as error:
@@ -105,7 +106,7 @@ class Journal:
         if not stat.S_ISREG(os.fstat(file).st_mode):
             os.close(file)
             raise FileExistsError(f"{path} is no plain file")
-        self._file = file
+        self._file, self._path = file, path
 
     def close(self) -> None:
         """Let go of the file."""
