@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from entropic.ask.libraries import library
 from entropic.ask.runs import Runs
 from entropic.cli.choices import failure_of, key_of, keys_only
 from entropic.cli.command import command
@@ -30,6 +29,7 @@ from entropic.cli.target import START
 from entropic.cli.values import filters, schema_of
 from entropic.errors import EntropicError
 from entropic.files.measure import measure
+from entropic.formats.libraries import library
 from entropic.params.fields import unknown_key
 from entropic.params.keys import RESERVED
 from entropic.params.model import Base

@@ -177,11 +177,15 @@ def _result_of(context: StoreContext[Base], sidecar: Sidecar) -> tuple[Any, ...]
 
 
 def _row_of(context: StoreContext[Base], claim: Held, sidecar: Sidecar) -> dict[str, object]:
-    """Return the row of a result, as the driver stores it."""
+    return row_at(context, claim.path or "", sidecar)
+
+
+def row_at(context: StoreContext[Base], place: str, sidecar: Sidecar) -> dict[str, object]:
+    """Return the row of a result that lies at a place, as the driver stores it."""
     outcomes, custom_data = outcome_values(context, sidecar)
     return {
         "id": sidecar.id,
-        "result_file": context.staging.path(claim.path or ""),
+        "result_file": context.staging.path(place),
         "created_at": context.rows.binding.created_at(sidecar.created_at),
         "custom_data": context.rows.binding.custom_data(custom_data),
         **sidecar.values,

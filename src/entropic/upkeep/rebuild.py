@@ -25,6 +25,7 @@ from entropic.files.journal import Deletion, Entry
 from entropic.files.measure import Measure, measure
 from entropic.files.sidecar import Unreadable
 from entropic.params.model import Base
+from entropic.protocol import publish
 from entropic.protocol.context import StoreContext
 from entropic.support.show import one_line
 
@@ -169,14 +170,7 @@ def _insert(
             done.left.append(f"{run.id}: it is run just now, or another model has its place; rebuild again later")
             continue
         context.rows.values_of(run.values, [context.schema.attributes[name] for name in run.values])  # or raise
-        row = {
-            "id": run.id,
-            "result_file": context.staging.path(entry.place),
-            "created_at": context.rows.created_at(run.created_at),
-            "custom_data": context.rows.custom_data(run.custom_data),
-            **run.values,
-        }
-        context.rows.upsert(connection, row)
+        context.rows.upsert(connection, publish.row_at(context, entry.place, run))
         _record(context.ledger, connection, claim, entry, found, context.rows.own_checksum(run.values))
         made.append(run.id)
     return made
