@@ -92,7 +92,7 @@ class Opening(Generic[ModelT]):
             return self._wired(_BY_COMMAND)
         if read_only:
             self._check_exists()
-            return self._wired(_NO_RUNNER if self.runner is no_runner else _ASKED)
+            return self._wired(_NO_RUNNER if getattr(self.runner, "runner", None) is no_runner else _ASKED)
         try:
             if (reason := locked_up(self.folder)) is not None:
                 raise ReadOnlyError(reason)
