@@ -19,7 +19,7 @@ from entropic.protocol.context import StoreContext
 def dismiss(context: StoreContext[Base], params: Sets | None, older_than: timedelta | None) -> list[Failure]:
     """Forget failures; return those that were forgotten. One that was recorded meanwhile, or runs now, stays."""
     context.must_write("dismiss() has to change what is recorded of failures")
-    found = failures(context, params)
+    found: list[Failure] = failures(context, params)
     if older_than is not None:
         found = [one for one in found if utcnow() - one.started_at > older_than]
     return [one for one in found if _forget(context, one)]
