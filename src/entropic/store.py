@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, cast
 
 from entropic.ask import explain, failures, load, select, status
 from entropic.ask.failures import Failure
+from entropic.ask.given import one_or_several, set_of, sets_of
 from entropic.ask.read import Loader, read
 from entropic.ask.runs import Runs
 from entropic.errors import ParameterError, StoreError, hide_ours
@@ -18,18 +19,19 @@ from entropic.formats.returned import Returning
 from entropic.formats.save import Saver
 from entropic.params.fields import is_duration
 from entropic.params.keys import Hasher
-from entropic.params.model import Schema
+from entropic.params.model import Base, Schema
 from entropic.params.spelling import TypedHasher
 from entropic.protocol import delete, find, register, run
 from entropic.protocol.context import ModelT, StoreContext
 from entropic.support.show import html_table, spelled
 from entropic.sweep import plan, sweep
 from entropic.sweep.options import Options
-from entropic.upkeep import copy, gc, measure, recover, repair
+from entropic.upkeep import copy, dismiss, gc, measure, rebuild, recover, repair
 from entropic.upkeep.disposal import Disposal
 from entropic.upkeep.gc import Limits
 from entropic.upkeep.measure import Measured
-from entropic.upkeep.opening import Opening
+from entropic.upkeep.opening import Opening, copying, no_runner
+from entropic.upkeep.rebuild import Rebuild
 from entropic.upkeep.repair import Repair, Report
 
 if TYPE_CHECKING:
@@ -92,7 +94,7 @@ class Store(Generic[ModelT]):
 
     def __init__(
         self,
-        runner: Runner,
+        runner: Runner | None,
         result_cls: type[ModelT],
         results_dir: str | Path = "./results",
         file_suffix: str = ".h5",
@@ -106,6 +108,10 @@ class Store(Generic[ModelT]):
         saver: Saver | None = None,
         read_only: bool | None = None,
     ) -> None:
+        if runner is None:
+            if read_only is False:
+                raise ParameterError("a store without a runner can only be looked at; leave read_only out, or give one")
+            runner, read_only = no_runner, True
         if not callable(runner):
             raise ParameterError(f"runner must be callable as runner(params), not {spelled(runner)}")
         if not is_duration(lease):
@@ -142,7 +148,7 @@ class Store(Generic[ModelT]):
         }
         self._options |= {"read_only": read_only, "typed_keys": typed_keys}
 
-    def run_or_retrieve(self, params: dict[str, Any], **custom_data: Any) -> ModelT:
+    def run_or_retrieve(self, params: dict[str, Any] | ModelT, **custom_data: Any) -> ModelT:
         """Return the row of these params; run them first if there is none.
 
         When several threads or processes want the same params at the same time, one of them runs and the others wait.
@@ -170,23 +176,29 @@ class Store(Generic[ModelT]):
         ResultMissingError
             If the runner wrote no result.
         """
+        given: Any = params
         try:
-            return run.run_or_retrieve(self._context, params, custom_data, self._find)
+            try:
+                return run.run_or_retrieve(self._context, given, custom_data, self._find)
+            except ParameterError:
+                if not isinstance(params, Base):  # looked at only now: a hit has no time for it
+                    raise
+            return run.run_or_retrieve(self._context, set_of(self._context, params), custom_data, self._find)
         except BaseException as error:  # noqa: BLE001  (raised again)
             raise hide_ours(error)  # noqa: B904
 
-    def run(self, params: dict[str, Any], **custom_data: Any) -> ModelT:
+    def run(self, params: dict[str, Any] | ModelT, **custom_data: Any) -> ModelT:
         """Run these params in any case, and return their new row.
 
         An earlier row, and the file at the same path, are replaced once the run has succeeded, and not before.
         Parameters, result and errors are those of `run_or_retrieve`.
         """
         try:
-            return run.run(self._context, params, custom_data)
+            return run.run(self._context, set_of(self._context, params), custom_data)
         except BaseException as error:  # noqa: BLE001  (raised again)
             raise hide_ours(error)  # noqa: B904
 
-    def retrieve(self, params: dict[str, Any]) -> ModelT | None:
+    def retrieve(self, params: dict[str, Any] | ModelT) -> ModelT | None:
         """Return the row of these params as it stands, or None.
 
         Parameters
@@ -194,7 +206,7 @@ class Store(Generic[ModelT]):
         params
             The parameter set, or just `{"id": ...}`.
         """
-        return run.retrieve(self._context, params)
+        return run.retrieve(self._context, set_of(self._context, params))
 
     def register(self, params: dict[str, Any], result_file: str | Path, **custom_data: Any) -> ModelT:
         """Make a row for a result that was made elsewhere, and return it; the file stays where it is.
@@ -210,7 +222,7 @@ class Store(Generic[ModelT]):
 
     def sweep(
         self,
-        params: Iterable[dict[str, Any]],
+        params: Iterable[dict[str, Any] | ModelT],
         client: "Client | Executor | None" = None,
         *,
         workers: int | None = None,
@@ -254,13 +266,13 @@ class Store(Generic[ModelT]):
         options = Options(client, workers, on_error, retry_failed, timeout, progress, worker_setup)
         recover.collect(self._context)
         try:
-            return self._runs(sweep.sweep(self._context, params, options, custom_data))
+            return self._runs(sweep.sweep(self._context, sets_of(self._context, params), options, custom_data))
         except BaseException as error:  # noqa: BLE001  (raised again)
             raise hide_ours(error)  # noqa: B904
 
     def stream(
         self,
-        params: Iterable[dict[str, Any]],
+        params: Iterable[dict[str, Any] | ModelT],
         client: "Client | Executor | None" = None,
         *,
         workers: int | None = None,
@@ -279,7 +291,7 @@ class Store(Generic[ModelT]):
         """
         options = Options(client, workers, on_error, retry_failed, timeout, progress, worker_setup)
         recover.collect(self._context)
-        return sweep.stream(self._context, params, options, custom_data)
+        return sweep.stream(self._context, sets_of(self._context, params), options, custom_data)
 
     def select(self, *where: Any, order_by: Any = _NONE, limit: int | None = _NONE, **equal: Any) -> Runs[ModelT]:
         """Return the rows that meet all conditions, as they stand, with a single query.
@@ -340,24 +352,26 @@ class Store(Generic[ModelT]):
         """
         return load.load(self._context, row, self._loader)
 
-    def explain(self, params: dict[str, Any]) -> "explain.Explanation":
+    def explain(self, params: dict[str, Any] | ModelT) -> "explain.Explanation":
         """Tell whether these params are a hit, and why; run nothing, change nothing.
 
         Print what it returns: the key, and the text that it is made from; on a miss, the most similar stored sets, and
         how they differ (for example, 1.0 is stored where 1 was asked for); the last failure, if it is recorded; who is
         running it now; and whether its file is gone or was changed.
         """
-        return explain.explain(self._context, params)
+        return explain.explain(self._context, set_of(self._context, params))
 
-    def plan(self, params: Iterable[dict[str, Any]]) -> plan.Plan:
+    def plan(self, params: Iterable[dict[str, Any] | ModelT]) -> plan.Plan:
         """Return which of these sets are stored, missing, running or failed; run nothing, change nothing."""
-        return plan.plan(self._context, params)
+        return plan.plan(self._context, sets_of(self._context, params))
 
     def status(self) -> status.Status:
         """Return what is stored, what is running, what failed, and how fast it goes; change nothing."""
         return status.status(self._context)
 
-    def failures(self, params: dict[str, Any] | Iterable[dict[str, Any]] | None = None) -> list[Failure]:
+    def failures(
+        self, params: dict[str, Any] | ModelT | Iterable[dict[str, Any] | ModelT] | None = None
+    ) -> list[Failure]:
         """Return the runs that failed and have not succeeded since, oldest first.
 
         Parameters
@@ -365,13 +379,31 @@ class Store(Generic[ModelT]):
         params
             Only those of this set, or of these sets; None for all.
         """
-        return failures.failures(self._context, params)
+        return failures.failures(self._context, one_or_several(self._context, params))
 
-    def log_file(self, params: dict[str, Any]) -> Path | None:
+    def dismiss(
+        self,
+        params: dict[str, Any] | ModelT | Iterable[dict[str, Any] | ModelT] | None = None,
+        *,
+        older_than: timedelta | float | None = None,
+    ) -> list[Failure]:
+        """Forget failures, as if these sets had never run, and return them; `failures` shows them no more.
+
+        Parameters
+        ----------
+        params
+            Only those of this set, or of these sets; None for all.
+        older_than
+            Only those that began longer ago than this: a `timedelta`, or seconds.
+        """
+        age = Limits.of(older_than, None).older_than
+        return dismiss.dismiss(self._context, one_or_several(self._context, params), age)
+
+    def log_file(self, params: dict[str, Any] | ModelT) -> Path | None:
         """Return the file with what the last run of these params printed, if it ran with `workers`; else None."""
-        return failures.log_file(self._context, self._context.hasher(params))
+        return failures.log_file(self._context, self._context.hasher(set_of(self._context, params)))
 
-    def delete(self, params: dict[str, Any], remove_file: bool = False) -> bool:
+    def delete(self, params: dict[str, Any] | ModelT, remove_file: bool = False) -> bool:
         """Delete the row of these params; tell whether there was one.
 
         Parameters
@@ -379,7 +411,7 @@ class Store(Generic[ModelT]):
         remove_file
             Whether its result file is removed, too. A registered folder never is.
         """
-        return delete.delete(self._context, params, remove_file)
+        return delete.delete(self._context, set_of(self._context, params), remove_file)
 
     def check(self) -> Report:
         """Compare rows, claims and files, and report what does not fit together; change nothing."""
@@ -388,6 +420,19 @@ class Store(Generic[ModelT]):
     def repair(self, dry_run: bool = False) -> Repair:
         """Repair what can be repaired without a run; return what was done (in a dry run: what would be done)."""
         return repair.repair(self._context, dry_run)
+
+    def rebuild(self, dry_run: bool = False) -> Rebuild:
+        """Make the rows that the database lacks of the results, and of what is kept beside them; say what was done.
+
+        For the day on which the database is lost, or an old copy of it was put back. Rows of registered files, and
+        of runs of earlier versions, are not kept beside the results: those are said, and run again.
+
+        Parameters
+        ----------
+        dry_run
+            Whether to do nothing, and only say what would be made.
+        """
+        return rebuild.rebuild(self._context, dry_run)
 
     def gc(
         self,
@@ -454,7 +499,8 @@ class Store(Generic[ModelT]):
             If it already has rows, cannot hold a value, or if runs are under way.
         """
         copy.refuse_busy(self._context)
-        other: Store[ModelT] = _restore(type(self), *self._made_of, db_url, self._options)
+        with copying():
+            other: Store[ModelT] = _restore(type(self), *self._made_of, db_url, self._options)
         copy.copy(self._context, other._context)
         return other
 

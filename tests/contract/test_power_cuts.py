@@ -164,3 +164,16 @@ def test_results_that_are_gone_after_a_restart_are_lost_as_ever(open_store, rest
     assert not told
     with pytest.warns(ResultLostWarning, match="is gone"):
         store.run_or_retrieve(ONE)
+
+
+def test_a_store_that_only_looks_says_what_may_be_damaged_and_records_nothing(open_store, restart):
+    runner = Holes()
+    open_store(runner).sweep([ONE, TWO])
+    restart()
+    for _ in range(2):
+        store, told = opened(open_store, runner, read_only=True)
+        assert len(told) == 1
+        assert "1 result of the latest runs" in told[0]
+        assert store.check().ok
+    assert len(opened(open_store, runner)[1]) == 1
+    assert opened(open_store, runner, read_only=True)[1] == []

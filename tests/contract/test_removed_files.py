@@ -77,7 +77,8 @@ def test_nothing_runs_and_nothing_is_recorded_once_the_database_was_removed(fill
 @call
 def test_nothing_runs_once_another_database_has_taken_its_place(filled, tmp_path, runner, call):
     take_away(tmp_path)
-    open_in(tmp_path, runner)
+    with pytest.warns(ResultLostWarning, match="rebuild"):
+        open_in(tmp_path, runner)
     with pytest.raises(StoreError, match="was replaced by another one"):
         call(filled, TWO)
     assert runner.ns == [1]

@@ -306,6 +306,50 @@ def test_any_text_as_a_sidecar(world, victim, text, ends, acts, opens):
         world.use(victim, acts, opens)
 
 
+@contextlib.contextmanager
+def journal(world: World, victim: str, lines: bytes) -> Iterator[Store[SimResult]]:
+    """Write a journal that tells of a key whose result lies there, and may get a row."""
+    with world.unharmed():
+        folder = Path(world.store._context.staging.inside("journal"))
+        folder.mkdir(exist_ok=True)
+        (folder / "host.0123abcd.0.sqlite.jsonl").write_bytes(lines)
+        (world.results / f"{key(PARAMS[victim])}.json").write_text("0")
+        yield world.store
+
+
+@given(
+    victim=st.sampled_from(["failed", "dead", "good"]),
+    replaced=st.dictionaries(st.sampled_from([*FIELDS, "place", "deleted"]), JSON, max_size=3),
+    values=st.none() | more_values,
+    lacks=st.sets(st.sampled_from(FIELDS), max_size=1),
+    acts=some_acts,
+)
+@example("failed", {}, None, set(), ALL)
+@example("failed", {"place": "../../beside/probe.txt"}, None, set(), ALL)
+@example("failed", {"place": "/", "suffix": "/../../../beside/probe.txt"}, None, set(), ALL)
+@example("failed", {"custom_data": {"a": [[[[[]]]]]}}, {"result_file": "/", "id": "other"}, set(), ALL)
+@example("failed", {"attempt": "2-0123abcd/../../../../beside/probe"}, None, set(), ALL)
+@example("good", {"deleted": "9999-12-31T00:00:00.000000"}, None, set(), ALL)
+@example("good", {"place": "other.json", "size": 2**63}, None, set(), ALL)
+def test_any_field_of_a_line_of_a_journal(world, victim, replaced, values, lacks, acts):
+    told = json.loads(world.sidecars["finished"].read_text()) | {"key": world.key(victim), "id": key(PARAMS[victim])}
+    told |= {"size": 1, "values": dict(PARAMS[victim]), **replaced}
+    if values is not None:
+        told["values"] = values
+    told = {name: value for name, value in told.items() if name not in lacks}
+    with journal(world, victim, json.dumps(told).encode("utf-8", "surrogatepass") + b"\n") as store:
+        str(store.rebuild(dry_run=True))
+        event(f"{len(store.rebuild().made)} rows")
+        world.use(victim, acts if victim != "good" else [])
+
+
+@given(text=st.binary(max_size=200) | JSON.map(lambda value: json.dumps(value).encode()) | st.just(b"[" * 100_000))
+def test_any_text_as_a_journal(world, text):
+    with journal(world, "failed", text) as store:
+        assert store.rebuild().made == []
+        world.use("failed", [])
+
+
 @given(
     victim=st.sampled_from(VICTIMS),
     fields=st.dictionaries(st.sampled_from(COLUMNS), PLAIN.map(in_database), min_size=1, max_size=3),

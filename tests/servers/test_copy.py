@@ -27,6 +27,9 @@ from servers.crowd import sets
 ONE, TWO, THREE, FOUR = sets([1, 2, 3, 4])
 NewPlace = Callable[[], Place]
 
+# Stores are opened beside a database whose results lie there, too, before anything is copied.
+pytestmark = pytest.mark.filterwarnings("ignore:.* has no rows of:entropic.ResultLostWarning")
+
 
 @pytest.fixture(params=[pytest.param(kind, marks=[pytest.mark.slow] * (kind != "sqlite")) for kind in KINDS])
 def new_target(request: pytest.FixtureRequest, place_of: Any) -> NewPlace:

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -35,8 +35,8 @@ class Failure:
         Naive UTC.
     elapsed_seconds : float
         How long it had run.
-    attempt : str
-        The name of the attempt.
+    attempt : int
+        How many times in a row it has failed: 1 for the first time (and for what an earlier version recorded).
     log_file : Path or None
         The file with its output, if it ran in a process of `workers` and printed anything.
     """
@@ -50,8 +50,10 @@ class Failure:
     pid: int
     started_at: datetime
     elapsed_seconds: float
-    attempt: str
+    attempt: int
     log_file: Path | None
+    began: float = field(repr=False, compare=False)
+    """`started_at` as it is recorded, in seconds since 1970."""
 
     def __str__(self) -> str:
         when = f"{self.started_at:%Y-%m-%d %H:%M:%S} UTC"
@@ -103,8 +105,9 @@ def _failure(context: StoreContext[Base], id: str, record: Mapping[str, Any]) ->
         pid=record["pid"],
         started_at=naive_utc(record["started_at"]),
         elapsed_seconds=record["elapsed_seconds"],
-        attempt=record.get("attempt", ""),
+        attempt=max(1, int(record.get("times", 1))),
         log_file=log_file(context, id),
+        began=record["started_at"],
     )
 
 

@@ -9,7 +9,7 @@ from entropic.cli.choices import key_of
 from entropic.cli.command import command
 from entropic.cli.errors import FINE, FOUND, UsageError
 from entropic.cli.look import Json, failure_record
-from entropic.cli.output import cell, put, put_json, put_json_rows, put_pairs, put_table, put_traceback
+from entropic.cli.output import cell, put, put_json, put_json_rows, put_pairs, put_table, put_traceback, utc
 from entropic.cli.reflect import by_values
 from entropic.cli.values import params
 from entropic.cli.work import Grid, sets
@@ -25,8 +25,9 @@ def status(store: Store[Base], words: list[str], as_json: Json = False) -> int:
     no_words(words)
     found = store.status()
     if as_json:
-        running = {key: owner._asdict() for key, owner in found.running.items()}
+        running = {key: owner._asdict() | {"since": utc(owner.since)} for key, owner in found.running.items()}
         record = {name: getattr(found, name) for name in found.__slots__}
+        record |= {"first": utc(found.first), "last": utc(found.last)}
         put_json({**record, "running": running, "results_dir": store.results_dir})
         return FINE
     put(repr(store))

@@ -13,7 +13,7 @@ from entropic.cli.look import Json, Where, Yes
 from entropic.cli.output import cell, put, put_json
 from entropic.cli.values import filters, seconds, size
 from entropic.files.measure import measure
-from entropic.params.model import Base
+from entropic.params.model import Base, utcnow
 from entropic.store import Store, context_of
 from entropic.support.show import counted
 from entropic.upkeep.disposal import Disposal, amount
@@ -71,6 +71,57 @@ def repair(
     else:
         put(str(done))
     return FINE if done.left.ok else FOUND
+
+
+@command("rebuild", "[STORE]", "entropic rebuild model.py:store --dry-run")
+def rebuild(
+    store: Store[Any], words: list[str], dry_run: DryRun = False, yes: Yes = False, as_json: Json = False
+) -> int:
+    """Make the rows of a lost database again, of the results and what is kept beside them.
+
+    Shows what would be made, and asks. Exits with 1 if a result gets no row.
+    """
+    no_words(words)
+    done = store.rebuild(dry_run=True)
+    if not dry_run and done.made:
+        if not yes:
+            put(str(done))
+        sure(yes)
+        done = store.rebuild()
+    if as_json:
+        put_json({"made": done.made, "left": done.left, "unknown": done.unknown, "dry_run": dry_run})
+    else:
+        put(str(done))
+    return FOUND if done.left or done.unknown else FINE
+
+
+FailedBefore = Annotated[
+    str | None,
+    typer.Option("--older-than", metavar="TIME", help="Only what began longer ago than 30d, 12h or 90m, say."),
+]
+
+
+@command("dismiss", "[STORE] [KEY]...", "entropic dismiss model.py:store --older-than 30d")
+def dismiss(store: Store[Any], words: list[str], older_than: FailedBefore = None, yes: Yes = False) -> int:
+    """Forget failures: all of them, those of some keys, or old ones.
+
+    Shows them, and asks. The sets count as never run.
+    """
+    found = store.failures()
+    if words:
+        keys = {key_of(store, word, [failure.id for failure in found]) for word in words}
+        found = [failure for failure in found if failure.id in keys]
+    age = seconds(older_than) if older_than is not None else None
+    if age is not None:
+        found = [one for one in found if (utcnow() - one.started_at).total_seconds() > age]
+    if found and not yes:
+        for failure in found:
+            put(str(failure))
+    if found:
+        sure(yes)
+        found = store.dismiss([{"id": failure.id} for failure in found], older_than=age)
+    put(f"{counted(len(found), 'failure')} dismissed")
+    return FINE
 
 
 OlderThan = Annotated[

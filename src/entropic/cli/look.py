@@ -2,8 +2,8 @@
 
 import filecmp
 import os
-import sys
 from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,11 +13,23 @@ from entropic.ask.runs import Runs
 from entropic.cli.choices import failure_of, key_of, keys_only
 from entropic.cli.command import command
 from entropic.cli.errors import FINE, UsageError, say
-from entropic.cli.output import cell, on_terminal, put, put_json, put_json_rows, put_pairs, put_table, put_traceback
+from entropic.cli.output import (
+    as_utf8,
+    cell,
+    on_terminal,
+    put,
+    put_json,
+    put_json_rows,
+    put_pairs,
+    put_table,
+    put_traceback,
+    utc,
+)
 from entropic.cli.target import START
 from entropic.cli.values import filters, schema_of
 from entropic.errors import EntropicError
 from entropic.files.measure import measure
+from entropic.formats.libraries import library
 from entropic.params.fields import unknown_key
 from entropic.params.keys import RESERVED
 from entropic.params.model import Base
@@ -79,7 +91,10 @@ def ls(
     names = _chosen(store, columns)
     if as_json:
         put_json_rows(
-            _record(store, row) if names is None else {name: _get(row, name) for name in names} for row in rows
+            _record(store, row)
+            if names is None
+            else {name: utc(row.created_at) if name == "created_at" else _get(row, name) for name in names}
+            for row in rows
         )
         return FINE
     _show(store, rows, names, every)
@@ -124,7 +139,7 @@ def _get(row: Any, name: str) -> object:
 
 def _record(store: Store[Base], row: Any) -> dict[str, Any]:
     names = ["id", *schema_of(store).fields, *(name for name in RESERVED if name != "id")]
-    return {name: getattr(row, name) for name in names}
+    return {name: getattr(row, name) for name in names} | {"created_at": utc(row.created_at)}
 
 
 @command("show", "[STORE] KEY", "entropic show model.py:store 3f9a\n(the beginning of a key is enough)", looks=True)
@@ -165,7 +180,8 @@ def show(store: Store[Base], words: list[str], as_json: Json = False) -> int:
 
 def failure_record(failure: Any) -> dict[str, Any]:
     """Return all of a failure as JSON may have it: texts without the passwords that older records may hold."""
-    found = {name: getattr(failure, name) for name in failure.__slots__}
+    found = {name: getattr(failure, name) for name in failure.__slots__ if name != "began"}
+    found["started_at"] = utc(failure.started_at)
     return found | {name: without_passwords(found[name]) for name in ("message", "traceback")}
 
 
@@ -305,12 +321,14 @@ def _write(
         elif on_terminal():
             put("\n".join(lines))
         else:
-            sys.stdout.writelines(f"{line}\n" for line in lines)
+            with as_utf8() as file:
+                file.writelines(f"{line}\n" for line in lines)
     elif path is None:
-        put_json_rows(_record(store, row) for row in rows)
-    else:
-        with open(path, "w", encoding="utf-8") as file:
+        with as_utf8() as file:
             put_json_rows((_record(store, row) for row in rows), file)
+    else:
+        with open(path, "w", encoding="utf-8") as text:
+            put_json_rows((_record(store, row) for row in rows), text)
 
 
 def _is_kept(values: Iterable[Any]) -> bool:
@@ -332,5 +350,7 @@ def _write_netcdf(data: Any, path: str | None) -> None:
     try:
         data.rename(names).to_netcdf(path)
     except (ValueError, TypeError, NotImplementedError) as error:
+        if not any(map(find_spec, ("netCDF4", "h5netcdf"))):  # without them xarray writes the old format, or none
+            library("netCDF4", "netcdf", f"writing {os.path.basename(path or '')}")
         hint = "choose others with --variables"
         raise UsageError(f"{os.path.basename(path or '')} cannot be written as NetCDF: {error}; {hint}") from None

@@ -1,6 +1,7 @@
 """What a command prints: tables for people, JSON for machines."""
 
 import enum
+import io
 import json
 import math
 import os
@@ -9,7 +10,7 @@ import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, TextIO
 
 from entropic.support.show import OBEYED, one_line, visible
@@ -41,6 +42,21 @@ def answers_only() -> Iterator[None]:
         os.close(kept)
 
 
+@contextmanager
+def as_utf8() -> Iterator[TextIO]:
+    """Give what a file of its own would be: UTF-8, whatever the output's character set is, unless somebody reads it."""
+    buffer = getattr(sys.stdout, "buffer", None)
+    if on_terminal() or buffer is None:
+        yield sys.stdout
+        return
+    sys.stdout.flush()
+    file = io.TextIOWrapper(buffer, encoding="utf-8", newline="", write_through=True)
+    try:
+        yield file
+    finally:
+        file.detach()
+
+
 # ---- for machines ------------------------------------------------------------------------------------------------
 def put_json(value: object) -> None:
     """Print one JSON document."""
@@ -66,6 +82,11 @@ def _json(value: object, escapes: bool, indent: int | None = None) -> str:
 def _escapes(file: TextIO) -> bool:
     """Tell whether a file's character set lacks some, which JSON then has its own way to write."""
     return (file.encoding or "utf-8").lower().replace("-", "") != "utf8"
+
+
+def utc(value: datetime | None) -> datetime | None:
+    """Return a time of ours, which is naive UTC, with its zone, so that nobody takes it for a local one."""
+    return None if value is None else value.replace(tzinfo=UTC)
 
 
 def plain(value: object) -> object:

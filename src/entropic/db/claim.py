@@ -66,6 +66,11 @@ class Claim:
         return process.is_of_earlier_boot(self.owner, self.now - heard)
 
     @property
+    def own_size(self) -> int | None:
+        """The recorded size of what lies at its place; None if it is not known, or of a registered file elsewhere."""
+        return self.size if self.registered is None else None
+
+    @property
     def placed_elsewhere(self) -> bool:
         """Whether another host, as far as is recorded, has published what is at its place."""
         return self.state == IDLE and self.published is not None and process.state(self.owner) == "elsewhere"

@@ -63,6 +63,7 @@ class Task:
     path: str  # the place of its result, below `results_dir`; the name of the file while it is written, too
     published: str | None  # the attempt whose result it will replace
     extra: bool | None  # whether that one has extra files
+    own_size: int | None  # of that one, as it is recorded; None too if the row's file was registered
     params: dict[str, object]
     custom_data: dict[str, object]
     values: dict[str, object]  # the user's columns, as the driver stores them
@@ -359,6 +360,8 @@ def lift(task: Task, space: Workspace, execution: str) -> bool:
     staging, stem = task.staging, f"{task.key}.{task.attempt}.{execution}"
     try:
         source, target = f"{space.path}{os.sep}{task.path}", staging.inside(stem + staging.suffix)
+        if os.path.islink(source):
+            _resolve(source, os.path.realpath(space.path))
         space.reserve.with_room(move, source, target)
     except FileNotFoundError:
         left = ", ".join(sorted(os.listdir(space.path))) if os.path.isdir(space.path) else ""
@@ -376,6 +379,30 @@ def lift(task: Task, space: Workspace, execution: str) -> bool:
                 raise
             space.reserve.spent = True  # this run needs it no more, and the next one makes another
     return extra
+
+
+def _resolve(link: str, folder: str) -> None:
+    """Let a result that is a link, `last.ckpt -> epoch3.ckpt`, say, be what the runner meant by it wherever it goes.
+
+    What it leads to in the workspace becomes the result; a relative link to what lies elsewhere becomes an absolute
+    one. One that leads nowhere is left, and refused by `describe`.
+
+    Raises
+    ------
+    ResultMissingError
+        If it leads to a folder that it lies in.
+    """
+    target = os.path.realpath(link)
+    if not os.path.lexists(target):
+        return
+    if (folder + os.sep).startswith(target.rstrip(os.sep) + os.sep):
+        raise ResultMissingError(f"the runner left a link to {target}, in which it lies, as params['result_file']")
+    if target.startswith(folder + os.sep):
+        os.unlink(link)
+        move(target, link)
+    elif not os.path.isabs(told := os.readlink(link)) or os.path.abspath(told).startswith(folder + os.sep):
+        os.unlink(link)
+        os.symlink(target, link)
 
 
 def describe(task: Task, space: Workspace, execution: str, done: Executed, extra: bool) -> Sidecar:

@@ -1,12 +1,22 @@
 """What tells two contents of a result apart without reading them: size and mtime."""
 
 import os
+import re
 import stat
 from typing import NamedTuple
 
+# What others leave in a folder that somebody looks at: Finder, Explorer, KDE, Jupyter, LibreOffice, macOS on disks of
+# others, Synology; and NFS, FUSE and Samba in the place of files that are removed while they are open.
+_NOT_OURS = re.compile(
+    r"\.DS_Store|\._.*|\.AppleDouble|\.Spotlight-V100|\.Trashes|\.fseventsd|(?:eh)?thumbs\.db|desktop\.ini|\.directory"
+    r"|\.nfs[0-9a-f]{8,}|\.fuse_hidden[0-9a-f]+|\.smbdelete.*|\.~lock\..*#|\.ipynb_checkpoints|@eadir",
+    re.IGNORECASE,
+)
+_BEGINNINGS = frozenset(".tTeEdD@")  # theirs; most names of chunks begin with a digit
+
 
 class Measure(NamedTuple):
-    """Size in bytes (of a folder: of all files in it) and mtime in nanoseconds (of a folder: its own)."""
+    """Size in bytes (of a folder: of all in it that a run may have written), mtime in ns (of a folder: its own)."""
 
     size: int
     mtime_ns: int
@@ -31,6 +41,8 @@ def _size_below(folder: str) -> int:
     total = 0
     with os.scandir(folder) as entries:
         for entry in entries:
+            if entry.name[0] in _BEGINNINGS and _NOT_OURS.fullmatch(entry.name):
+                continue
             if entry.is_dir(follow_symlinks=False):
                 total += _size_below(entry.path)
             else:

@@ -7,14 +7,17 @@ replaced finds its source or target gone, and changes nothing.
 
 import contextlib
 import errno
+import logging
 import os
 import shutil
 import stat
 
 from entropic.errors import ForeignFileError, StoreError
+from entropic.files.measure import Measure, measure
 from entropic.files.sidecar import Sidecar
 from entropic.files.staging import Staging
 
+log = logging.getLogger("entropic")
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV, errno.EMLINK}
 
 
@@ -121,6 +124,50 @@ def move_aside(staging: Staging, sidecar: Sidecar, where: str) -> None:
     """Move the old result out of the way of a folder, into the slot of the new one, which works once."""
     with contextlib.suppress(FileNotFoundError, FileExistsError, NotADirectoryError):
         move(staging.path(where), _old(staging, sidecar.slot))
+
+
+def keep_changed(staging: Staging, sidecar: Sidecar, where: str, published: str, size: int | None) -> None:
+    """Keep what lies at a place, if somebody has changed it since it was published there, under a name of its own.
+
+    The file is about to be replaced. It gets a second name, and keeps its first: so a process that wakes up after
+    it was replaced takes nothing away from where it belongs.
+    """
+    target = staging.path(where)
+    found = measure(target)
+    if os.path.islink(target) or not is_changed(found, size) or sidecar.matches(found):  # placed, before a crash
+        return
+    for kept in staging.changed(where, published):
+        try:
+            os.link(target, kept)
+        except FileExistsError:
+            if not os.path.samestat(os.lstat(target), os.lstat(kept)):
+                continue  # of another time
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            shutil.copy2(target, kept)
+        log.warning("%s had been changed since it was stored, and is kept as %s", target, kept)
+        return
+
+
+def keep_changed_folder(staging: Staging, sidecar: Sidecar, where: str, published: str, size: int | None) -> None:
+    """Keep what was moved aside into a slot that is spent, if somebody has changed it, under a name of its own."""
+    old = os.path.join(staging.inside(spent(sidecar.slot)), "old")
+    if os.path.islink(old) or not is_changed(measure(old), size):
+        return
+    for kept in staging.changed(where, published):
+        if not os.path.lexists(kept):
+            with contextlib.suppress(FileNotFoundError):
+                move(old, kept)
+                log.warning("%s had been changed since it was stored, and is kept as %s", staging.path(where), kept)
+            return
+
+
+def is_changed(found: Measure | None, size: int | None) -> bool:
+    """Tell whether somebody has changed a result of ours, given its recorded size, and there is something to lose."""
+    return found is not None and size is not None and size >= 0 and found.size not in (0, size)
 
 
 def spend_slot(staging: Staging, sidecar: Sidecar) -> None:

@@ -14,7 +14,7 @@ import math
 import os
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from json.encoder import encode_basestring_ascii as _quoted
@@ -52,6 +52,10 @@ class Sidecar:
         Whether the runner left more files than its result.
     outcomes, missing : dict or None
         Of a model with outcome columns: plain values by name, and why others have none.
+    text : bytes or None
+        How it was written, if this process has written it; no part of what it says.
+    place : str or None
+        Where this process has brought its result; no part of what it says.
     """
 
     model: str
@@ -71,6 +75,8 @@ class Sidecar:
     extra: bool
     outcomes: dict[str, Any] | None = None
     missing: dict[str, str] | None = None
+    text: bytes | None = field(default=None, init=False, compare=False, repr=False)
+    place: str | None = field(default=None, init=False, compare=False, repr=False)
 
     @property
     def result(self) -> str:
@@ -115,7 +121,7 @@ def create(staging: Staging, key: str, attempt: str) -> int:
 def write(descriptor: int, sidecar: Sidecar, fsync: bool) -> None:
     """Fill a sidecar in one write and close it."""
     try:
-        text = encode(sidecar)
+        text = sidecar.text = encode(sidecar)
         if os.write(descriptor, text) != len(text):
             raise OSError(28, "No space left on device")  # a short write: the disk, or a limit, is full
         if fsync:
@@ -163,14 +169,24 @@ def decode(text: bytes) -> Sidecar | None:
     What is on the disk may be anybody's: `inspect` it.
     """
     found = _decoded(text)
-    return found if isinstance(found, Sidecar) else None
+    if not isinstance(found, Sidecar):
+        return None
+    found.text = text
+    return found
 
 
 def _decoded(text: bytes) -> Sidecar | Unreadable | None:
     if not text.endswith(b"\n"):
         return None
     try:
-        fields = json.loads(text)
+        return made_of(json.loads(text))
+    except BROKEN as error:
+        return Unreadable(f"entropic did not write it ({type(error).__name__}: {error!s:.200})")
+
+
+def made_of(fields: Any) -> Sidecar | Unreadable:
+    """Return what some JSON says as a sidecar, whose fields are still to be looked at (`flaw`)."""
+    try:
         version = fields.pop("entropic")
         if type(version) is int and version > VERSION:
             return Unreadable(
@@ -209,8 +225,8 @@ def inspect(staging: Staging, key: str, attempt: str) -> Sidecar | Unreadable | 
             found = _decoded(file.read())
     finally:
         os.close(descriptor)
-    if isinstance(found, Sidecar) and (field := _flaw(found, key, attempt)) is not None:
-        return Unreadable(f"entropic did not write it: its {field} is {getattr(found, field)!r:.80}")
+    if isinstance(found, Sidecar) and (what := flaw(found, key, attempt)) is not None:
+        return Unreadable(f"entropic did not write it: its {what} is {getattr(found, what)!r:.80}")
     return found
 
 
@@ -220,15 +236,16 @@ def read(staging: Staging, key: str, attempt: str) -> Sidecar | None:
     return found if isinstance(found, Sidecar) else None
 
 
-def _flaw(sidecar: Sidecar, key: str, attempt: str) -> str | None:
+def flaw(sidecar: Sidecar, key: str, attempt: str) -> str | None:
     """Return the first field that is not as entropic writes it: each may become a name, a path or a value of a row."""
-    return next((field for field, is_right in _FIELDS.items() if not is_right(sidecar, key, attempt)), None)
+    return next((name for name, is_right in _FIELDS.items() if not is_right(sidecar, key, attempt)), None)
 
 
 _TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}"
 
 
-def _is_time(text: Any) -> bool:
+def is_time(text: Any) -> bool:
+    """Tell whether something is a time as `created_at` is written."""
     try:
         return names.is_one(_TIME, text) and datetime.fromisoformat(text) is not None
     except ValueError:
@@ -256,7 +273,7 @@ _FIELDS: dict[str, Callable[[Sidecar, str, str], bool]] = {
     "owner": lambda one, *_: names.is_one(names.WORKER, one.owner),
     "execution": lambda one, *_: names.is_one(names.EXECUTION, one.execution),
     "suffix": lambda one, *_: names.is_suffix(one.suffix) and names.is_short(one.result),
-    "created_at": lambda one, *_: _is_time(one.created_at),
+    "created_at": lambda one, *_: is_time(one.created_at),
     "size": lambda one, *_: _is_whole(one.size, 0),
     "mtime_ns": lambda one, *_: _is_whole(one.mtime_ns),
     "folder": lambda one, *_: type(one.folder) is bool,

@@ -4,6 +4,7 @@
 
     results_dir/<id><suffix>                       a result; `<id>=2<suffix>` where that name is taken
     results_dir/<id><suffix>.<attempt>.files/      what else its runner left beside it
+    results_dir/<id>.<attempt>.changed<suffix>     a result that somebody had changed, when it was replaced
     results_dir/.entropic/<database uuid>/         the staging folder: what is under way, one for each database
         <worker>.work/                             the workspace of one worker
         <key>.<attempt>.<execution><suffix>        the result of one execution
@@ -11,6 +12,7 @@
         <key>.<attempt>.<execution>.slot/          for moving an old folder aside, once; renamed to .spent
         <key>.<attempt>.json                       the sidecar: this attempt is finished
         <key>.<attempt>.slot/                      for a delete, whose attempt's name holds its worker
+        journal/<host>.<boot>.<user>.<database>.jsonl  what was recorded of the runs, should the database be lost
         logs/<key>.log                             what the last run printed in a worker process
 
 `<worker>` is a `process.Call`, `<execution>` that and a count, so a name tells whose it is.
@@ -84,7 +86,7 @@ class Staging:
         self.root = os.path.join(results_dir, FOLDER, uuid)
         self._in_results, self._in_root = results_dir + os.sep, self.root + os.sep
         self.check_root()
-        self.is_strange = not os.path.isdir(self.root)
+        self.is_new = self.is_strange = not os.path.isdir(self.root)
         """Whether this results folder was never used with this database before, and may be the wrong one."""
         if read_only:
             return
@@ -144,6 +146,14 @@ class Staging:
         """Return the absolute path of the folder of an attempt's extra files, beside its result."""
         return f"{self.results_dir}{os.sep}{place}.{attempt}.files"
 
+    def changed(self, place: str, attempt: str) -> Iterator[str]:
+        """Return the absolute paths that a result may be kept at which somebody changed, best first."""
+        ends = bool(self.suffix) and place.endswith(self.suffix)
+        begin, suffix = (place.removesuffix(self.suffix), self.suffix) if ends else (place, "")
+        yield f"{self.results_dir}{os.sep}{begin}.{attempt}.changed{suffix}"
+        for number in range(2, MOST_PLACES + 1):
+            yield f"{self.results_dir}{os.sep}{begin}.{attempt}.changed={number}{suffix}"
+
     def inside(self, name: str) -> str:
         """Return the absolute path of a name in the staging folder."""
         return self._in_root + name
@@ -171,6 +181,11 @@ class Staging:
             names = os.listdir(self.root)
         except FileNotFoundError:  # nothing was ever run here, and it is only looked at
             return
+        except PermissionError as error:
+            raise StoreError(
+                f"{self.root} belongs to another user, and cannot be read, so nothing is known of what is under way; "
+                "ask them to let your group read it"
+            ) from error
         for name in names:
             if work := _WORK.fullmatch(name):
                 yield Found(name, worker=work["worker"], work=True)

@@ -10,7 +10,7 @@ from typing import Any, get_origin
 
 import sqlalchemy as sa
 from sqlalchemy.ext.mutable import MutableDict
-from sqlalchemy.orm import DeclarativeBase, Mapped, Mapper, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, Mapper, mapped_column, validates
 from sqlalchemy.orm.attributes import flag_modified
 from sqlalchemy.util import memoized_property
 
@@ -57,11 +57,12 @@ class CustomData(MutableDict[str, Any]):
     """
 
     @classmethod
-    def of(cls, data: dict[str, Any] | None, state: Any) -> "CustomData | None":
-        """Return the tracked dict of a row with this state, as SQLAlchemy makes it when it loads one."""
-        if data is None:
-            return None
-        made = cls(data)
+    def of(cls, data: dict[str, Any] | None, state: Any) -> "CustomData":
+        """Return the tracked dict of a row with this state, as SQLAlchemy makes it when it loads one.
+
+        JSON's null, which a plain INSERT may have written there, is an empty one: it is never None.
+        """
+        made = cls(data or {})
         made._parents = {state: "custom_data"}
         return made
 
@@ -137,6 +138,16 @@ class Base(DeclarativeBase):
         if (table := getattr(cls, "__table__", None)) is not None:
             _defined[name] = table
 
+    @validates("custom_data")
+    def _never_null(self, _: str, value: Any) -> Any:
+        """Take None for no custom data, so that what a `Session` adds is as what a store adds."""
+        return {} if value is None else value
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The user's columns and their values: what a runner is given, but for defaults and what a database makes."""
+        return own_values(self)
+
     def __repr__(self) -> str:
         own = [(name, value) for name, value in loaded(self).items() if name == "id" or name not in RESERVED]
         return one_line(f"{type(self).__name__}({named(own)})")
@@ -191,6 +202,12 @@ def loaded(row: Base) -> dict[str, Any]:
     names = ["id", *(attr.key for attr in sa.inspect(type(row)).column_attrs), *RESERVED]
     names = [name for name in names if name not in RESERVED[1:]] + [*RESERVED[1:]]
     return {name: row.__dict__[name] for name in names if name in row.__dict__}
+
+
+def own_values(row: Base) -> dict[str, Any]:
+    """Return the user's columns of a row that are loaded, and their values; none that the database computes."""
+    made = {attr.key for attr in sa.inspect(type(row)).column_attrs if getattr(attr.columns[0], "computed", None)}
+    return {name: value for name, value in loaded(row).items() if name not in RESERVED and name not in made}
 
 
 class Schema:

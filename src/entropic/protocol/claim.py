@@ -280,6 +280,7 @@ def _task(
         path=place,
         published=old.published if old is not None else None,
         extra=old.extra if old is not None else None,
+        own_size=old.own_size if old is not None else None,
         params=with_defaults(context, request),
         custom_data=request.custom_data,
         values=request.row(),

@@ -13,6 +13,7 @@ from entropic.db.rows import Rows
 from entropic.errors import KeyCollisionError, ReadOnlyError, UnguardedError
 from entropic.files import sidecar as sidecars
 from entropic.files.attempt import Runner
+from entropic.files.journal import Journal
 from entropic.files.staging import Staging, key_of
 from entropic.params.keys import Hasher
 from entropic.params.model import Base, Schema
@@ -41,6 +42,8 @@ class StoreContext(Generic[ModelT_co]):
     fsync: bool
     read_only: str | None = None
     """Why nothing may be changed, and what to do about it; None if things may be."""
+    journal: Journal | None = None
+    """Where it is noted what becomes of rows; None where nothing is, or nothing stays (a database in memory)."""
 
     def must_write(self, what: str) -> None:
         """Refuse, before anything is done, what would change a store that is read-only.

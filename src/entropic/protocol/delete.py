@@ -13,7 +13,7 @@ from entropic.files import logs
 from entropic.files import place as places
 from entropic.files.measure import measure
 from entropic.params.keys import RESERVED
-from entropic.params.model import Base
+from entropic.params.model import Base, now_as_text
 from entropic.protocol import publish
 from entropic.protocol.claim import Busy, is_busy
 from entropic.protocol.clear import finish_delete, slot_of
@@ -75,6 +75,8 @@ def delete(context: StoreContext[Base], params: Mapping[str, object], remove_fil
         with contextlib.suppress(FileNotFoundError):
             os.unlink(file)
     if deleted:
+        if context.journal is not None:
+            context.journal.add_deletion(context.model, id, now_as_text())
         logs.discard(context.staging, context.key_of(id))
     return deleted
 

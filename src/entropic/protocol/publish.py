@@ -38,6 +38,11 @@ class Held(Protocol):
     published: str | None
     extra: bool | None
 
+    @property
+    def own_size(self) -> int | None:
+        """The recorded size of what lies at the place, if that is a result of ours."""
+        ...  # pragma: no cover
+
 
 class Fenced(Exception):
     """The attempt no longer holds its claim."""
@@ -172,11 +177,15 @@ def _result_of(context: StoreContext[Base], sidecar: Sidecar) -> tuple[Any, ...]
 
 
 def _row_of(context: StoreContext[Base], claim: Held, sidecar: Sidecar) -> dict[str, object]:
-    """Return the row of a result, as the driver stores it."""
+    return row_at(context, claim.path or "", sidecar)
+
+
+def row_at(context: StoreContext[Base], place: str, sidecar: Sidecar) -> dict[str, object]:
+    """Return the row of a result that lies at a place, as the driver stores it."""
     outcomes, custom_data = outcome_values(context, sidecar)
     return {
         "id": sidecar.id,
-        "result_file": context.staging.path(claim.path or ""),
+        "result_file": context.staging.path(place),
         "created_at": context.rows.binding.created_at(sidecar.created_at),
         "custom_data": context.rows.binding.custom_data(custom_data),
         **sidecar.values,
@@ -191,10 +200,15 @@ def _raw_of(context: StoreContext[Base], claim: Held, sidecar: Sidecar, row: dic
 def move(context: StoreContext[Base], claim: Held, sidecar: Sidecar) -> None:
     """Bring the result, and what else the runner left, to their place."""
     staging, where = context.staging, claim.path or ""
+    sidecar.place = where
     if sidecar.slotted:
         if claim.published:
             places.move_aside(staging, sidecar, where)
         places.spend_slot(staging, sidecar)
+        if claim.published:
+            places.keep_changed_folder(staging, sidecar, where, claim.published, claim.own_size)
+    elif claim.published:
+        places.keep_changed(staging, sidecar, where, claim.published, claim.own_size)
     moved = places.place(staging, sidecar, where, first=claim.published is None)
     if not moved and not sidecar.matches(measure(staging.path(where))):
         raise Vanished(sidecar)
@@ -220,10 +234,31 @@ def unpublish(context: StoreContext[Base], sidecar: Sidecar) -> None:
 
 
 def clean(context: StoreContext[Base], sidecar: Sidecar) -> None:
-    """Remove what is left of a published attempt: its sidecar, and the old folder that it moved aside."""
+    """Remove what is left of a published attempt, its sidecar, and the old folder that it moved aside; note its row.
+
+    A kill between the two leaves the sidecar, and whoever removes that notes it once more, which does no harm.
+    """
+    if context.journal is not None:
+        context.journal.add(sidecar, sidecar.place or _place_of(context, sidecar))
     if sidecar.slotted:
         places.remove(context.staging.inside(places.spent(sidecar.slot)))
     sidecars.discard(context.staging, sidecar.key, sidecar.attempt)
+
+
+def note_published(context: StoreContext[Base], sidecar: Sidecar) -> None:
+    """Note a row whose owner was killed between its COMMIT and its note."""
+    claim = context.ledger.of(sidecar.model).find(sidecar.id) if context.journal is not None else None
+    if context.journal is not None and claim is not None and claim.published == sidecar.attempt and claim.path:
+        context.journal.add(sidecar, claim.path)
+
+
+def _place_of(context: StoreContext[Base], sidecar: Sidecar) -> str:
+    """Return where the result of an attempt lies that somebody else has published."""
+    try:
+        claim = context.ledger.find(sidecar.id)
+    except context.database.troubles:  # what was published stays published
+        claim = None
+    return (claim and claim.path) or context.staging.place(sidecar.id)
 
 
 def discard(context: StoreContext[Base], sidecar: Sidecar) -> None:

@@ -22,6 +22,7 @@ from entropic.files import attempt
 from entropic.files import sidecar as sidecars
 from entropic.files.attempt import Task, Torn
 from entropic.files.measure import measure
+from entropic.files.place import is_changed
 from entropic.files.sidecar import Sidecar
 from entropic.params.fields import as_custom_data
 from entropic.params.model import Base
@@ -251,9 +252,9 @@ def end_claim(
         if failure is None:
             context.ledger.release(connection, request.id, found.attempt)
         else:
-            context.ledger.fail(
-                connection, request.id, found.attempt, failure_of(context, failure, request, found.attempt)
-            )
+            before = context.ledger.failure(request.id, connection).get("times", 1) if found.failed else 0
+            told = {**failure_of(context, failure, request, found.attempt), "times": int(before) + 1}
+            context.ledger.fail(connection, request.id, found.attempt, told)
         return found.attempt
 
     ended = context.database.transact(work)
@@ -289,6 +290,10 @@ def warn_of_loss(context: StoreContext[Base], lost: Sequence[tuple[Request, Susp
     path = context.rows.file_of(suspect.raw)
     recorded, found = Recorded.of(suspect.raw), measure(path)
     what = "is gone" if found is None else lookup.difference(found.size, recorded.size)
+    if found is not None and recorded.size == found.size:
+        what = "was not as recorded when it was looked at"  # and is by now, or its claim cannot be read
+    elif is_changed(found, recorded.size):
+        what += " (it is kept beside the new one, with 'changed' in its name)"
     warnings.warn(
         f"the result file {path} of {context.describe(request.params, request.id)} {what}{more} again",
         ResultLostWarning,

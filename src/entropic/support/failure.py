@@ -115,7 +115,7 @@ _UNKNOWN: Record = {
     "started_at": 0.0,
     "elapsed_seconds": 0.0,
 }
-_MORE: Record = {"attempt": "", "values": {}, "given": [], "asked": {}}
+_MORE: Record = {"attempt": "", "times": 1, "values": {}, "given": [], "asked": {}}
 _EARLIEST, _LATEST = -60_000_000_000, 253_402_300_799  # seconds since 1970 that a date can be of
 
 

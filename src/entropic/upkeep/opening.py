@@ -3,8 +3,9 @@
 import contextlib
 import warnings
 from collections.abc import Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Generic
+from typing import Any, Generic
 
 from entropic.db.engine import Database
 from entropic.db.ledger import Ledger
@@ -15,15 +16,17 @@ from entropic.db.tables import metadata
 from entropic.errors import ReadOnlyError, ReadOnlyWarning, StoreError, levels_to_user
 from entropic.files.attempt import Runner
 from entropic.files.durable import sync_way
+from entropic.files.journal import Journal
 from entropic.files.staging import Staging, locked_up
 from entropic.params.keys import Hasher
 from entropic.params.model import Schema
 from entropic.protocol.context import ModelT, StoreContext
 from entropic.protocol.heartbeat import lease_keeper
-from entropic.upkeep import outage, recover
+from entropic.upkeep import outage, rebuild, recover
 from entropic.upkeep.measure import warn_of_changes
 
 _ASKED = "it was opened with read_only=True; open it without that to run or change anything"
+_NO_RUNNER = "it has no runner; give one to run or change anything"
 _BY_COMMAND = (
     "it was opened by a command that only looks; put what the script runs under `if __name__ == '__main__':`, or leave "
     "it to `entropic sweep`"
@@ -31,6 +34,17 @@ _BY_COMMAND = (
 _ADVICE = "call it where that can be written, or work on a copy of your own"
 
 _only_looking = False
+_copying: ContextVar[bool] = ContextVar("copying", default=False)
+
+
+@contextlib.contextmanager
+def copying() -> Iterator[None]:
+    """Let stores be opened meanwhile on databases that are about to be filled from another one."""
+    token = _copying.set(True)
+    try:
+        yield
+    finally:
+        _copying.reset(token)
 
 
 @contextlib.contextmanager
@@ -47,6 +61,10 @@ def only_looking() -> Iterator[None]:
 def looks_only() -> bool:
     """Tell whether stores are read-only now, whoever makes them."""
     return _only_looking
+
+
+def no_runner(params: dict[str, Any]) -> None:
+    """Stand in for the runner of a store that only looks, and never runs anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +92,7 @@ class Opening(Generic[ModelT]):
             return self._wired(_BY_COMMAND)
         if read_only:
             self._check_exists()
-            return self._wired(_ASKED)
+            return self._wired(_NO_RUNNER if getattr(self.runner, "runner", None) is no_runner else _ASKED)
         try:
             if (reason := locked_up(self.folder)) is not None:
                 raise ReadOnlyError(reason)
@@ -114,14 +132,18 @@ class Opening(Generic[ModelT]):
         rows: Rows[ModelT] = Rows(database, schema, self.folder)
         outcomes = OutcomeColumns(database, schema, rows)
         keeper = lease_keeper(ledger, staging)
+        kept = None if looks or database.in_memory else Journal(staging, database.dialect.url.get_backend_name())
         context = StoreContext(
-            schema, hasher, database, ledger, rows, outcomes, staging, keeper, self.runner, self.fsync, read_only
+            schema, hasher, database, ledger, rows, outcomes, staging, keeper, self.runner, self.fsync, read_only, kept
         )
         is_new = staging.is_strange
         recover.look_at_folder(context)
+        if not _copying.get():
+            rebuild.look_for_lost(context)
+            recover.look_at_suffix(context)
         recover.collect(context)
         if not looks and schema.outcomes:
             warn_of_changes(context)
-        if not self.fsync and not looks:  # else all that counts as stored is on the disk
+        if not self.fsync:  # else all that counts as stored is on the disk
             outage.look_back(context, is_new)
         return context

@@ -44,6 +44,10 @@ def look_back(context: StoreContext[Base], is_new: bool) -> None:
     mark = f"{folder}{os.sep}{model}.{process.start_of_machine()}"
     if os.path.lexists(mark):
         return
+    if context.read_only is not None:  # nothing is recorded, but what may be damaged is said
+        if not is_new:
+            _distrust_latest(context)
+        return
     os.makedirs(folder, exist_ok=True)
     if not is_new:
         _distrust_latest(context)
@@ -63,8 +67,8 @@ def _distrust_latest(context: StoreContext[Base]) -> None:
     for raw in context.rows.read_many(claims):
         id = context.rows.id_of(raw)
         seconds = context.rows.seconds(raw) or 0.0
-        if _may_be_damaged(context, claims[id], seconds) and context.database.transact(
-            partial(_distrust, context, claims[id])
+        if _may_be_damaged(context, claims[id], seconds) and (
+            context.read_only is not None or context.database.transact(partial(_distrust, context, claims[id]))
         ):
             distrusted.append(id)
     if distrusted:

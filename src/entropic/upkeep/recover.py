@@ -14,7 +14,15 @@ from functools import partial
 
 from entropic.db.claim import DELETING, RUNNING, Claim
 from entropic.db.connection import Connection
-from entropic.errors import EntropicError, ResultLostWarning, StoreError, UnreadableError, levels_to_user
+from entropic.db.raw import PLACE, Recorded
+from entropic.errors import (
+    EntropicError,
+    EntropicWarning,
+    ResultLostWarning,
+    StoreError,
+    UnreadableError,
+    levels_to_user,
+)
 from entropic.files import attempt
 from entropic.files import sidecar as sidecars
 from entropic.files.place import remove, spent
@@ -71,6 +79,22 @@ def look_at_folder(context: StoreContext[Base]) -> None:
             ResultLostWarning,
             stacklevel=levels_to_user(),
         )
+
+
+def look_at_suffix(context: StoreContext[Base]) -> None:
+    """Warn where stored results end with something else than new ones would: a loader may not read both."""
+    suffix = context.staging.suffix
+    ours = [place for raw in context.rows.some(SAMPLE) if Recorded.of(raw).is_ours and (place := raw[PLACE])]
+    if not ours or any(str(place).endswith(suffix) for place in ours):
+        return
+    found = os.path.splitext(str(ours[0]))[1]
+    warnings.warn(
+        f"results of {context.schema.name} in {context.staging.results_dir} end with {found!r}, and this store was "
+        f"opened with file_suffix={suffix!r}: stored ones are returned as they are, and new ones end with {suffix!r}. "
+        "Is file_suffix right?",
+        EntropicWarning,
+        stacklevel=levels_to_user(),
+    )
 
 
 def collect(context: StoreContext[Base]) -> list[str]:
@@ -141,6 +165,7 @@ def _take_in(context: StoreContext[Base], left: Left) -> str | None:
             return f"recorded the finished run {left.finished.id}"
         if process.state(left.finished.owner) != "dead":
             return None  # it may be about to have its claim back: the model's `fenced` of a helper
+    publish.note_published(context, left.finished)
     publish.discard(context, left.finished)
     for name in _names_of(left.finished):
         _remove(context, name)  # or say why it is still there
