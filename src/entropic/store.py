@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, cast
 from entropic.ask import explain, failures, load, select, status
 from entropic.ask.failures import Failure
 from entropic.ask.given import one_or_several, set_of, sets_of
-from entropic.ask.read import Loader, read
 from entropic.ask.runs import Runs
 from entropic.errors import ParameterError, StoreError, hide_ours
 from entropic.files.attempt import Runner
 from entropic.files.paths import check_folder, check_lengths, check_suffix
+from entropic.formats.read import Loader, read
 from entropic.formats.returned import Returning
 from entropic.formats.save import Saver
 from entropic.params.fields import is_duration

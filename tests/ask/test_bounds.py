@@ -20,7 +20,7 @@ import zarr
 from PIL import Image
 
 from entropic import LoadError
-from entropic.ask.read import read
+from entropic.formats.read import read
 
 VALUES = np.arange(1.0, 4.0)
 OTHERS = np.arange(3.0) + 10

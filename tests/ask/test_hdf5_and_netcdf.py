@@ -12,7 +12,7 @@ import pytest
 import xarray as xr
 
 from entropic import Base, LoadError, Mapped
-from entropic.ask.read import read
+from entropic.formats.read import read
 
 
 class Held(Base):
@@ -58,7 +58,7 @@ def test_links_from_group_to_group_end_somewhere(tmp_path, monkeypatch):
         for one, other in itertools.pairwise(groups):
             one["a"], one["b"] = other, other
 
-    monkeypatch.setattr("entropic.ask.hdf5._PATHS", 50)
+    monkeypatch.setattr("entropic.formats.hdf5._PATHS", 50)
     with pytest.raises(LoadError, match="more than 50 paths"):
         h5(tmp_path / "a.h5", write)
 

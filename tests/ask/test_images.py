@@ -12,7 +12,7 @@ import tifffile
 from PIL import Image
 
 from entropic import Base, LoadError, Mapped
-from entropic.ask.read import read
+from entropic.formats.read import read
 
 
 class Picture(Base):

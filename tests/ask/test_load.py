@@ -280,7 +280,7 @@ MANY_AT_ONCE = """if True:
     from concurrent.futures import ThreadPoolExecutor
     from pathlib import Path
     import h5py, numpy, xarray
-    from entropic.ask.read import read
+    from entropic.formats.read import read
 
     folder = Path(sys.argv[1])
     for n in range(20):

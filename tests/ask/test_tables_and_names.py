@@ -15,7 +15,7 @@ import xarray as xr
 import zarr
 
 from entropic import Base, LoadError, Mapped, SaveError
-from entropic.ask.read import read
+from entropic.formats.read import read
 from entropic.formats.save import save
 
 

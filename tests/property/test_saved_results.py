@@ -12,8 +12,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as of_numpy
 
-from entropic.ask.read import read
 from entropic.errors import SaveError
+from entropic.formats.read import read
 from entropic.formats.save import save
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)

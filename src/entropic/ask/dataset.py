@@ -11,12 +11,12 @@ from entropic.ask.axes import Grid, grid, refuse_large
 from entropic.ask.columns import Column, columns
 from entropic.ask.common_type import calendar, convert, equal, missing_type
 from entropic.ask.load import load_row
-from entropic.ask.read import Loader
 from entropic.ask.shared import Given, SharedAxes
 from entropic.ask.stack import Stack
 from entropic.ask.variables import UNDECLARED, Variable, variables
 from entropic.errors import LoadError, ParameterError
 from entropic.formats.libraries import library
+from entropic.formats.read import Loader
 from entropic.params.model import Base, Schema
 
 if TYPE_CHECKING:

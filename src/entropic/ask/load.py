@@ -4,9 +4,9 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from entropic.ask.read import Loader, Names, read
 from entropic.errors import ParameterError, ResultMissingError
 from entropic.files.patience import turns_up
+from entropic.formats.read import Loader, Names, read
 from entropic.params.model import Base
 from entropic.protocol import run
 from entropic.protocol.context import StoreContext

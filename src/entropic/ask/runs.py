@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, SupportsIndex, TypeVar, overload
 
 from entropic.ask.load import load_row
-from entropic.ask.read import Loader
 from entropic.errors import ParameterError
+from entropic.formats.read import Loader
 from entropic.params.model import Base, loaded
 from entropic.support.show import aligned, html_table, visible
 

@@ -10,11 +10,11 @@ from typing import Any
 from entropic.ask.columns import Column, kind_of
 from entropic.ask.common_type import convert
 from entropic.ask.dataset import refuse_unknown, results_of
-from entropic.ask.read import Loader
 from entropic.ask.shared import SharedAxes
 from entropic.ask.variables import Variable
 from entropic.errors import LoadError
 from entropic.formats.libraries import library
+from entropic.formats.read import Loader
 from entropic.params.model import Base
 
 _MOST_THREADS = 16  # reading waits for disks and networks more than it computes

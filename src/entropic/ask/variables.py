@@ -5,10 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from entropic.ask import image
 from entropic.ask.common_type import NoCommonTypeError, in_unit_of_xarray
-from entropic.ask.hdf5 import Arrays
 from entropic.errors import LoadError
+from entropic.formats import image
+from entropic.formats.hdf5 import Arrays
 from entropic.formats.libraries import library
 
 RESULT = "result"  # the name of what has none

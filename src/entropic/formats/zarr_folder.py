@@ -11,8 +11,8 @@ import re
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-from entropic.ask.bounds import is_inside, refuse, refuse_link
 from entropic.errors import LoadError
+from entropic.formats.bounds import is_inside, refuse, refuse_link
 from entropic.formats.libraries import library
 
 _METADATA = ("zarr.json", ".zarray", ".zgroup")

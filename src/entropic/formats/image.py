@@ -7,8 +7,8 @@ Pillow cuts what it has no mode for to eight bits, takes other numbers for it, o
 from collections.abc import Sequence
 from typing import Any
 
-from entropic.ask.bounds import OWN_LOADER
 from entropic.errors import LoadError
+from entropic.formats.bounds import OWN_LOADER
 from entropic.formats.libraries import library
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".gif", ".bmp", ".webp")

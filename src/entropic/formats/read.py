@@ -8,14 +8,14 @@ import json
 import os
 from collections.abc import Callable, Iterable
 
-from entropic.ask import image
-from entropic.ask.bounds import OWN_LOADER, check_links
-from entropic.ask.hdf5 import read_hdf5, read_netcdf
-from entropic.ask.npy import read_npy, read_npz
-from entropic.ask.table import read_csv
-from entropic.ask.zarr_folder import read_zarr
 from entropic.errors import LoadError
+from entropic.formats import image
+from entropic.formats.bounds import OWN_LOADER, check_links
+from entropic.formats.hdf5 import read_hdf5, read_netcdf
 from entropic.formats.libraries import library
+from entropic.formats.npy import read_npy, read_npz
+from entropic.formats.table import read_csv
+from entropic.formats.zarr_folder import read_zarr
 
 Loader = Callable[[str], object]
 Names = Iterable[str] | None  # of the arrays that are wanted; None: of all

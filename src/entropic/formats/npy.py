@@ -7,8 +7,8 @@ import ast
 import re
 from typing import Any
 
-from entropic.ask.bounds import OWN_LOADER
 from entropic.errors import LoadError
+from entropic.formats.bounds import OWN_LOADER
 from entropic.formats.libraries import library
 
 _BFLOAT16, _FLOAT8_E5M2 = "<V2", "<f1"  # how ml_dtypes has numpy write them; numpy's own void types begin with |

@@ -10,8 +10,8 @@ import os
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from entropic.ask.bounds import OWN_LOADER
 from entropic.errors import LoadError
+from entropic.formats.bounds import OWN_LOADER
 from entropic.formats.libraries import library
 
 _OTHERS = (";", "\t", ",", r"\s+")  # what separates numbers in files of any name

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
-from entropic.ask.bounds import is_inside, refuse
+from entropic.formats.bounds import is_inside, refuse
 from entropic.formats.libraries import library
 
 # The library is for one thread, and crashes if two files are read at once. A fork waits for it, and a child has a new
