@@ -68,7 +68,7 @@ def study(
     Parameters
     ----------
     results, suffix, db_url, **options
-        As `Store` takes them.
+        As `Store` takes them; `typed_keys` is True unless it is given.
     outcomes
         Columns that are filled by what the function returns: names with types, or with what `outcome()` returns.
     ignore
@@ -159,7 +159,8 @@ class Study(Generic[P, R]):
     def store(self) -> Store[Any]:
         """The store of its results; opened when it is first asked for."""
         results, suffix, db_url, _, _, _, options = self._made_of
-        return Store(_Call(self.function, self._ignore), self.model, results, suffix, db_url, **options)
+        given: dict[str, Any] = {"typed_keys": True, **options}
+        return Store(_Call(self.function, self._ignore), self.model, results, suffix, db_url, **given)
 
     def _bound(self, args: Any, kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the params of a call, and the arguments that are no part of the key."""

@@ -19,7 +19,7 @@ API = (ROOT / "docs" / "api.md").read_text()
 
 
 def test_the_first_script_of_the_readme_runs_and_the_second_time_reuses(tmp_path):
-    script = re.search(r"```python\n(import json\n.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[1]
+    script = re.search(r"```python\n(from entropic import Base.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[1]
     (tmp_path / "first.py").write_text(script)
 
     def run():
