@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 import xarray as xr
 import zarr
 
-from entropic import Base, LoadError, Mapped, SaveError
+from entropic import Base, EntropicWarning, LoadError, Mapped, SaveError
 from entropic.formats.read import read
 from entropic.formats.save import save
 
@@ -150,7 +151,9 @@ def test_names_that_meet_are_refused(make):
         ".npz": lambda path, _: np.savez(path, n=1, result_n=2),
         ".parquet": lambda path, _: pd.DataFrame({"t": [1]}, index=pd.Index([2], name="t")).to_parquet(path),
     }.items():
-        store = make(Named, write, suffix)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*file_suffix right", EntropicWarning)
+            store = make(Named, write, suffix)
         runs = store.sweep([{"n": len(suffix)}])
         with pytest.raises(LoadError, match=r"called '(a\.b|result_n|t)'"):
             runs.to_xarray()

@@ -20,7 +20,17 @@ import zarr
 from PIL import Image
 from sqlalchemy import JSON, Numeric
 
-from entropic import Base, LoadError, Mapped, ParameterError, ResultMissingError, Runs, expand_grid, mapped_column
+from entropic import (
+    Base,
+    EntropicWarning,
+    LoadError,
+    Mapped,
+    ParameterError,
+    ResultMissingError,
+    Runs,
+    expand_grid,
+    mapped_column,
+)
 
 
 class Kind(enum.Enum):
@@ -419,7 +429,8 @@ def test_types_that_differ_between_results_become_one_that_holds_all(make):
     data = store.sweep(GRID).to_xarray()
     assert data.result.dtype == float
     assert list(data.result.sel(b=0.25).values) == [1, 2, 0.25]
-    words = make(Sim, lambda path, p: Path(path).write_text("w" * p["a"]), ".txt")
+    with pytest.warns(EntropicWarning, match="file_suffix right"):
+        words = make(Sim, lambda path, p: Path(path).write_text("w" * p["a"]), ".txt")
     words = words.sweep({"a": a, "name": "words"} for a in (1, 2, 3)).to_xarray()
     assert list(words.result.values) == ["w", "ww", "www"]
 

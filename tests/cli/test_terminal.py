@@ -142,7 +142,7 @@ COMMANDS = [
     (["retry", "failed"], "told"),
     (["sweep", "n=5", f"name={STORED}"], "told"),
     (["sweep", "n=5", f"name={STORED}", "--on-error", "raise"], "told"),
-    (["repair", "--dry-run"], "0 things"),
+    (["repair", "--dry-run"], "nothing to repair"),
     (["export", "-", "-f", "json"], "told"),
     (["show", f"no{OBEYED}"], "told"),
     (["ls", f"no{OBEYED}=1"], "told"),

@@ -39,6 +39,8 @@ class Failure:
         How many times in a row it has failed: 1 for the first time (and for what an earlier version recorded).
     log_file : Path or None
         The file with its output, if it ran in a process of `workers` and printed anything.
+    began : float
+        `started_at` as it is recorded, in seconds since 1970: what `dismiss` knows it by.
     """
 
     id: str
@@ -53,7 +55,6 @@ class Failure:
     attempt: int
     log_file: Path | None
     began: float = field(repr=False, compare=False)
-    """`started_at` as it is recorded, in seconds since 1970."""
 
     def __str__(self) -> str:
         when = f"{self.started_at:%Y-%m-%d %H:%M:%S} UTC"

@@ -278,6 +278,8 @@ def execute(task: Task, runner: Runner, target: str) -> Executed:
 
 def kept(task: Task, left: Any) -> dict[str, Any]:
     """Return what is recorded of the custom data that a runner left: what is not JSON is named, and left out."""
+    if left is None:
+        return task.custom_data
     if not isinstance(left, Mapping):
         why = {"custom_data": f"the runner left a value of type {type(left).__qualname__} there, not a dict"}
         return {**task.custom_data, NOT_RECORDED: why}
