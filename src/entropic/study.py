@@ -52,7 +52,7 @@ def study(
     outcomes: Mapping[str, Any] = MappingProxyType({}),
     ignore: Iterable[str] = (),
     name: str | None = None,
-    **options: Any,
+    **options: object,
 ) -> "Callable[[Callable[P, R]], Study[P, R]]":
     """Make a function a study: called with the same arguments again, it returns the stored result.
 
@@ -269,7 +269,7 @@ def _restored(function: Callable[..., Any], *made_of: Any) -> Study[Any, Any]:
 
 
 # ---- the model -----------------------------------------------------------------------------------------------------
-def _check(function: Any) -> None:
+def _check(function: object) -> None:
     if isinstance(function, staticmethod | classmethod | property) or inspect.ismethod(function):
         why = "is a method; make it a function of plain values"
     elif not inspect.isfunction(function):
@@ -309,11 +309,11 @@ def _parameters(
     return found
 
 
-def _of_default(default: Any) -> Any:
+def _of_default(default: object) -> Any:
     return None if default is inspect.Parameter.empty or default is None else type(default)
 
 
-def _kind(where: str, hint: Any) -> _Parameter:
+def _kind(where: str, hint: object) -> _Parameter:
     if hint is None or hint is Any:
         raise ModelError(f"{where} has no type; annotate it, as in {where.split(chr(39))[1]}: float")
     origin, inner = typing.get_origin(hint), typing.get_args(hint)

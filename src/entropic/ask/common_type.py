@@ -37,7 +37,7 @@ def convert(np: Any, values: Any, dtype: Any) -> Any:
     return made
 
 
-def _same_times(np: Any, one: Any, other: Any) -> bool:
+def _same_times(np: Any, one: object, other: object) -> bool:
     return bool(((one == other) | (np.isnat(one) & np.isnat(other))).all())
 
 
@@ -98,7 +98,7 @@ def _in_one_unit(np: Any, mine: Any, other: Any) -> tuple[Any, Any]:
     raise NoCommonTypeError(f"no unit holds the times of both, {mine.dtype} and {other.dtype}, as they are")
 
 
-def _of_one_calendar(np: Any, mine: Any, other: Any) -> tuple[Any, Any]:
+def _of_one_calendar(np: object, mine: object, other: object) -> tuple[Any, Any]:
     """Return two arrays, of which objects may be dates of some calendar, as dates of the same.
 
     Those of the usual calendar are `datetime64` where the other is: xarray makes objects of what is far from today.

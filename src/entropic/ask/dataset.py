@@ -115,7 +115,7 @@ def outcome_columns(
         yield name, Variable(tuple(found.dims), made)
 
 
-def _naive(value: Any) -> Any:
+def _naive(value: object) -> Any:
     return value.replace(tzinfo=None) if isinstance(value, datetime) else value
 
 
@@ -283,7 +283,7 @@ class Cells:
                     made[at] = self._values(np, row)[inner]
         return made[tuple(0 if isinstance(one, int) else slice(None) for one in index)]
 
-    def _values(self, np: Any, row: Base) -> Any:
+    def _values(self, np: object, row: Base) -> Any:
         one = self._one_of(row)
         if one is None or one.values.shape != self._inner:
             there = "is missing" if one is None else f"has the shape {one.values.shape}"

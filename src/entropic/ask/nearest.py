@@ -77,11 +77,11 @@ def _sum(terms: list[Any]) -> Any:
     groups = [functools.reduce(operator.add, terms[i : i + 50]) for i in range(0, len(terms), 50)]
     if len(groups) == 1:
         return groups[0]
-    one: Any = sa.literal_column("1")  # a product keeps the parentheses, which SQLAlchemy leaves out of sums
+    one: object = sa.literal_column("1")  # a product keeps the parentheses, which SQLAlchemy leaves out of sums
     return functools.reduce(operator.add, [group * one for group in groups])
 
 
-def _number(value: Any) -> float | None:
+def _number(value: object) -> float | None:
     value = value.value if isinstance(value, Enum) else value
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         return None
@@ -128,7 +128,7 @@ def _key(context: StoreContext[Base], params: Mapping[str, object]) -> str | Non
         return None
 
 
-def _others(given: Any, stored: Any, required: bool) -> Iterator[Any]:
+def _others(given: object, stored: object, required: bool) -> Iterator[Any]:
     """Yield what else somebody may have written for the same value."""
     absent = [] if required or given is _ABSENT else [_ABSENT]
     candidates = [*(_as_other_types(given) if given is not _ABSENT else ()), stored, *absent]
@@ -137,11 +137,11 @@ def _others(given: Any, stored: Any, required: bool) -> Iterator[Any]:
             yield one
 
 
-def _is_same_text(one: Any, other: Any) -> bool:
+def _is_same_text(one: object, other: object) -> bool:
     return one is other or (type(one) is type(other) and one is not _ABSENT and repr(one) == repr(other))
 
 
-def _as_other_types(value: Any) -> Iterator[Any]:
+def _as_other_types(value: object) -> Iterator[Any]:
     if isinstance(value, Enum):
         yield from (value.value, value.name)
     elif isinstance(value, int | float | Decimal) and math.isfinite(value):
@@ -153,7 +153,7 @@ def _as_other_types(value: Any) -> Iterator[Any]:
         yield str(value)
 
 
-def _sentence(name: str, given: Any, other: Any, stored: Any) -> str:
+def _sentence(name: str, given: object, other: object, stored: object) -> str:
     if given is _ABSENT:
         return f"{name}: not given, stored with {brief(stored)} given"
     if other is _ABSENT:

@@ -27,7 +27,7 @@ class Variable:
     """Whether the format did not say that it is a coordinate."""
 
 
-def variables(loaded: Any, only: Sequence[str] | None, path: str) -> dict[str, Variable]:
+def variables(loaded: object, only: Sequence[str] | None, path: str) -> dict[str, Variable]:
     """Return the arrays of a result, by name.
 
     Parameters
@@ -59,7 +59,7 @@ def variables(loaded: Any, only: Sequence[str] | None, path: str) -> dict[str, V
     return found
 
 
-def _with_times(np: Any, name: str, one: Variable, path: str) -> Variable:
+def _with_times(np: object, name: str, one: Variable, path: str) -> Variable:
     if one.values.dtype.kind in "mM":
         try:
             one.values = in_unit_of_xarray(np, one.values)
@@ -124,12 +124,12 @@ def _of_arrays(arrays: Arrays, path: str) -> Iterator[tuple[str, Variable]]:
         yield name, one
 
 
-def _is_image(loaded: Any, path: str) -> bool:
+def _is_image(loaded: object, path: str) -> bool:
     is_array = hasattr(loaded, "dtype") and getattr(loaded, "ndim", 0) in (2, 3)
     return hasattr(loaded, "getbands") or (is_array and path.lower().endswith(image.SUFFIXES))
 
 
-def _of_image(loaded: Any) -> Variable:
+def _of_image(loaded: object) -> Variable:
     pixels = image.pixels(library("numpy", "xarray", "to_xarray"), loaded)
     return Variable(("y", "x", "channel")[: pixels.ndim], pixels)
 
@@ -174,7 +174,7 @@ def _numbers(text: str) -> object:
     return [row[0] for row in rows] if rows and all(len(row) == 1 for row in rows) else rows or text
 
 
-def _array(np: Any, name: str, value: Any, path: str) -> Variable:
+def _array(np: Any, name: str, value: object, path: str) -> Variable:
     if value is None:
         value = np.nan
     try:

@@ -178,7 +178,7 @@ def _custom_condition(store: Store[Base], given: str) -> Any:
     return _compared(part.as_float(), op, value)
 
 
-def _compared(column: Any, op: str, value: Any) -> Any:
+def _compared(column: Any, op: str, value: object) -> Any:
     compared: dict[str, Callable[[], object]] = {
         "<": lambda: column < value,
         "<=": lambda: column <= value,

@@ -131,7 +131,7 @@ def _take_dimensions(arrays: Arrays, name: str, item: Any) -> None:
         arrays.dims[name] = tuple(dims)
 
 
-def read_netcdf(path: str, _: Any) -> Any:
+def read_netcdf(path: str, _: object) -> Any:
     """Return a `Dataset`, loaded; of a file with groups, a `DataTree`."""
     library("netCDF4", "netcdf", "a NetCDF file")
     xarray = library("xarray", "netcdf", "a NetCDF file")
@@ -155,7 +155,7 @@ def _check_netcdf(h5py: Any, path: str) -> bool:
     """
     bounds, groups = _Bounds(h5py, path), []
 
-    def check(name: str, item: Any) -> None:
+    def check(name: str, item: object) -> None:
         if isinstance(item, h5py.Dataset):
             bounds.check(name, item)
         elif isinstance(item, h5py.Group):
@@ -193,7 +193,7 @@ class _Bounds:
             for source in item.virtual_sources():
                 self._check_source(name, item.file, source.file_name, source.dset_name)
 
-    def _check_source(self, name: str, file: Any, other: str, dataset: str) -> None:
+    def _check_source(self, name: str, file: object, other: str, dataset: str) -> None:
         if other == ".":
             self._check_target(name, file, dataset)
             return

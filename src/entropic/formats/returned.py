@@ -48,7 +48,7 @@ class Returning:
             self._save(returned, path)
         return collect(self.outcomes, returned, lambda: self._load(path)) if self.outcomes else None
 
-    def _save(self, returned: Any, path: str) -> None:
+    def _save(self, returned: object, path: str) -> None:
         if self.outcomes and self.saver is None and saver_of(path) is None:
             SAVERS[".json"](returned, path)  # a study of numbers needs no format
         else:

@@ -21,7 +21,7 @@ _OWN = "write params['result_file'] in the runner, or give the store a saver(val
 _SCALAR = bool | int | float | complex | str
 
 
-def save(value: Any, path: str, saver: Saver | None = None) -> None:
+def save(value: object, path: str, saver: Saver | None = None) -> None:
     """Write a value as a result.
 
     Parameters
@@ -66,7 +66,7 @@ def saver_of(path: str) -> Saver | None:
     return next((write for suffix, write in SAVERS.items() if name.endswith(suffix)), None)
 
 
-def _refuse(value: Any, path: str, why: str) -> NoReturn:
+def _refuse(value: object, path: str, why: str) -> NoReturn:
     suffix = next(suffix for suffix in SAVERS if path.lower().endswith(suffix))
     raise SaveError(
         f"the runner returned {_a(value)} and wrote no file, and a {suffix} file cannot hold that: {why}"
@@ -74,32 +74,32 @@ def _refuse(value: Any, path: str, why: str) -> NoReturn:
     )
 
 
-def _a(value: Any) -> str:
+def _a(value: object) -> str:
     kind = type(value)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     return f"a value of type {name}"
 
 
-def _who_holds(value: Any, but: str) -> str:
+def _who_holds(value: object, but: str) -> str:
     """Return the suffixes that hold values of this type, as the end of a sentence."""
     suffixes = [suffix for kinds, suffix in _HOLDERS if kinds(value) and not but.lower().endswith(suffix)]
     return f"; file_suffix={' or '.join(map(repr, suffixes))} may" if suffixes else ""
 
 
-def _is_from(value: Any, *names: str) -> bool:
+def _is_from(value: object, *names: str) -> bool:
     """Tell whether a value's class, or one that it inherits from, has one of these names; imports nothing."""
     return any(f"{kind.__module__.partition('.')[0]}.{kind.__qualname__}" in names for kind in type(value).__mro__)
 
 
-def _is_array(value: Any) -> bool:
+def _is_array(value: object) -> bool:
     return _is_from(value, "numpy.ndarray", "numpy.generic")
 
 
-def _is_frame(value: Any) -> bool:
+def _is_frame(value: object) -> bool:
     return _is_from(value, "pandas.DataFrame", "polars.DataFrame", "pyarrow.Table")
 
 
-def _is_labelled(value: Any) -> bool:
+def _is_labelled(value: object) -> bool:
     return _is_from(value, "xarray.Dataset", "xarray.DataArray")
 
 
@@ -116,7 +116,7 @@ _HOLDERS: list[tuple[Callable[[Any], bool], str]] = [
 
 
 # ---- arrays --------------------------------------------------------------------------------------------------------
-def _array(value: Any, where: str) -> Any:
+def _array(value: object, where: str) -> Any:
     """Return a value as an array that holds all of it, or say why there is none."""
     numpy = library("numpy", "numpy", "saving an array")
     if isinstance(value, str) and value.endswith("\0"):
@@ -134,7 +134,7 @@ def _array(value: Any, where: str) -> Any:
     return array
 
 
-def _is_tensor(value: Any) -> bool:
+def _is_tensor(value: object) -> bool:
     return hasattr(value, "__array__") and _is_from(value, "torch.Tensor", "jaxlib.ArrayImpl", "jax.Array")
 
 
@@ -152,7 +152,7 @@ def _named(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
             yield here, inner
 
 
-def _arrays(value: Any) -> dict[str, Any]:
+def _arrays(value: object) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise TypeError("it takes a dict of arrays and numbers, which may be nested")
     found: dict[str, Any] = {}
@@ -163,19 +163,19 @@ def _arrays(value: Any) -> dict[str, Any]:
     return found
 
 
-def _npy(value: Any, path: str) -> None:
+def _npy(value: object, path: str) -> None:
     array = _array(value, "it")
     with open(path, "wb") as file:
         _write_array(file, array)
 
 
-def _write_array(file: Any, array: Any) -> None:
+def _write_array(file: object, array: object) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of names that numpy before 1.17 cannot read
         library("numpy", "numpy", "saving an array").lib.format.write_array(file, array, allow_pickle=False)
 
 
-def _npz(value: Any, path: str) -> None:
+def _npz(value: object, path: str) -> None:
     arrays = _arrays(value)
     if both := next((name for name in arrays if f"{name}.npy" in arrays), None):
         raise TypeError(f"{both!r} and '{both}.npy' are one name in such a file")
@@ -186,7 +186,7 @@ def _npz(value: Any, path: str) -> None:
                 _write_array(file, array)
 
 
-def _hdf5(value: Any, path: str) -> None:
+def _hdf5(value: object, path: str) -> None:
     h5py = library("h5py", "hdf5", "an HDF5 file")
     arrays = _arrays(value)
     for name, array in arrays.items():
@@ -209,18 +209,18 @@ def _dataset(value: Any) -> Any:
     return value if hasattr(value, "data_vars") else value.to_dataset(name=value.name or "result")
 
 
-def _netcdf(value: Any, path: str) -> None:
+def _netcdf(value: object, path: str) -> None:
     library("netCDF4", "netcdf", "a NetCDF file")
     _dataset(value).to_netcdf(path, engine="netcdf4")
 
 
-def _zarr(value: Any, path: str) -> None:
+def _zarr(value: object, path: str) -> None:
     library("zarr", "zarr", "a Zarr folder")
     _dataset(value).to_zarr(path, mode="w", consolidated=False)
 
 
 # ---- tables --------------------------------------------------------------------------------------------------------
-def _table(value: Any) -> Any:
+def _table(value: object) -> Any:
     if _is_from(value, "pandas.Series"):
         raise TypeError("it takes a frame; make the series one by .to_frame()")
     if not _is_frame(value):
@@ -228,7 +228,7 @@ def _table(value: Any) -> Any:
     return value
 
 
-def _parquet(value: Any, path: str) -> None:
+def _parquet(value: object, path: str) -> None:
     library("pyarrow", "pandas", "a .parquet file")
     table = _table(value)
     if _is_from(table, "pandas.DataFrame"):
@@ -239,7 +239,7 @@ def _parquet(value: Any, path: str) -> None:
         library("pyarrow.parquet", "arrow", "a .parquet file").write_table(table, path)
 
 
-def _csv(value: Any, path: str) -> None:
+def _csv(value: object, path: str) -> None:
     pandas = library("pandas", "pandas", "a .csv file")
     table = _table(value)
     if not _is_from(table, "pandas.DataFrame"):
@@ -268,13 +268,13 @@ def _is_number(name: str) -> bool:
 
 
 # ---- JSON, text, pictures ------------------------------------------------------------------------------------------
-def _json(value: Any, path: str) -> None:
+def _json(value: object, path: str) -> None:
     text = json.dumps(_as_json(value, "it"), ensure_ascii=False)
     with open(path, "w", encoding="utf-8") as file:
         file.write(text)
 
 
-def _as_json(value: Any, where: str) -> Any:
+def _as_json(value: object, where: str) -> Any:
     """Return a value of JSON's types that is read as what was returned."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
@@ -298,7 +298,7 @@ def _as_json(value: Any, where: str) -> Any:
     raise TypeError(f"{where} is {_a(value)}, which is not JSON{hint}")
 
 
-def _text(value: Any, path: str) -> None:
+def _text(value: object, path: str) -> None:
     if not isinstance(value, str):
         raise TypeError("it takes text")
     with open(path, "w", encoding="utf-8", newline="") as file:

@@ -36,7 +36,7 @@ class Field:
         self.usual = (usual, _IS_USUAL[usual]) if usual else (_Never, bool)
         """A type, and a test: such values are taken as they are."""
 
-    def take(self, value: Any, model: str) -> Any:
+    def take(self, value: object, model: str) -> Any:
         """Return the value as this column holds it, or say why it cannot.
 
         Raises
@@ -66,14 +66,14 @@ class Field:
             raise ParameterError(f"{self.name}={spelled(value)} does not fit {model}.{self.name}: {error}") from None
 
 
-def _taker(kind: Any) -> Callable[[Any], Any]:
+def _taker(kind: object) -> Callable[[Any], Any]:
     for types, taker in _TAKERS:
         if isinstance(kind, types):
             return lambda value: taker(value, kind)
     return lambda value: value  # a type of the user's own: its bind processor decides
 
 
-def _refuse(value: Any, wanted: str, hint: str = "") -> Any:
+def _refuse(value: object, wanted: str, hint: str = "") -> Any:
     if getattr(value, "shape", None) == ():  # an array of one number, which numpy's functions return now and then
         hint = "; pass .item() of it"
     raise TypeError(f"the column holds {wanted}, and this is {type(value).__name__}{hint}")
@@ -83,7 +83,7 @@ def _boolean(value: Any, _: Any) -> bool:
     return bool(value) if isinstance(value, bool) or value in (0, 1) else _refuse(value, "True or False")
 
 
-def _integer(value: Any, _: Any) -> int:
+def _integer(value: Any, _: object) -> int:
     if isinstance(value, float) and not math.isfinite(value):
         _refuse(value, "whole numbers", f", {value}; pass None for what is missing, if the column takes it")
     if isinstance(value, float) and value.is_integer():
@@ -97,7 +97,7 @@ def _integer(value: Any, _: Any) -> int:
     return int(value)
 
 
-def _float(value: Any, _: Any) -> float:
+def _float(value: Any, _: object) -> float:
     if not isinstance(value, int | float):
         _refuse(value, "floating point numbers", "; pass float(...) of it")
     number = float(value)  # which of NaN and infinity the database has, it says itself
@@ -106,7 +106,7 @@ def _float(value: Any, _: Any) -> float:
     return number
 
 
-def _decimal(value: Any, _: Any) -> Any:
+def _decimal(value: Any, _: object) -> Any:
     if not isinstance(value, int | float | Decimal):
         _refuse(value, "decimal numbers")
     if not math.isfinite(value):
@@ -114,7 +114,7 @@ def _decimal(value: Any, _: Any) -> Any:
     return Decimal(str(value)) if isinstance(value, float) else Decimal(value)
 
 
-def _string(value: Any, _: Any) -> str:
+def _string(value: Any, _: object) -> str:
     if isinstance(value, float) and value != value:
         _refuse(value, "text", ", NaN, which tables have where text is missing; pass None, if the column takes it")
     if not isinstance(value, str):
@@ -126,7 +126,7 @@ def _string(value: Any, _: Any) -> str:
     return str.__str__(value)
 
 
-def _enum(value: Any, kind: sa.Enum) -> Any:
+def _enum(value: object, kind: sa.Enum) -> Any:
     members = kind.enum_class
     if members is not None and isinstance(value, members):
         return value
@@ -135,12 +135,12 @@ def _enum(value: Any, kind: sa.Enum) -> Any:
     raise ValueError(f"the column holds one of {', '.join(map(str, kind.enums))}")
 
 
-def _json(value: Any, _: Any) -> Any:
+def _json(value: object, _: object) -> Any:
     return as_json(value, "value")
 
 
 def _instance(wanted: type, *but: type) -> Callable[[Any, Any], Any]:
-    def taker(value: Any, _: Any) -> Any:
+    def taker(value: object, _: object) -> Any:
         if hasattr(value, "to_pydatetime") or hasattr(value, "to_pytimedelta"):
             value = _of_pandas(value)
         return value if isinstance(value, wanted) and not isinstance(value, but) else _refuse(value, wanted.__name__)
@@ -155,13 +155,13 @@ def _of_pandas(value: Any) -> Any:
     return value.to_pydatetime() if hasattr(value, "to_pydatetime") else value.to_pytimedelta()
 
 
-def _uuid(value: Any, kind: Any) -> Any:
+def _uuid(value: object, kind: object) -> Any:
     if not getattr(kind, "as_uuid", True):
         return str(uuid.UUID(_string(value, kind)))
     return value if isinstance(value, uuid.UUID) else _refuse(value, "UUID")
 
 
-def _bytes(value: Any, _: Any) -> bytes:
+def _bytes(value: object, _: object) -> bytes:
     return bytes(value) if isinstance(value, bytes | bytearray | memoryview) else _refuse(value, "bytes")
 
 
@@ -195,7 +195,7 @@ _IS_USUAL: dict[type, Callable[[Any], bool]] = {
 DEEPEST = 200  # lists and dicts inside of each other: what is deeper cannot be copied, compared or sent to a worker
 
 
-def as_json(value: Any, where: str, depth: int = 0) -> Any:
+def as_json(value: object, where: str, depth: int = 0) -> Any:
     """Return a copy of the value made of plain JSON types, or say what in it is not JSON."""
     if depth > DEEPEST:
         raise ValueError(f"it is nested more than {DEEPEST} deep")
@@ -239,12 +239,12 @@ def as_custom_data(data: Mapping[str, Any]) -> dict[str, Any]:
     return copy
 
 
-def is_duration(value: Any) -> bool:
+def is_duration(value: object) -> bool:
     """Tell whether a value is a number of seconds above 0, and no more than a float can be."""
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= sys.float_info.max
 
 
-def unknown_key(name: Any, model: str, known: list[str]) -> str:
+def unknown_key(name: object, model: str, known: list[str]) -> str:
     """Return the sentence that says that a name is no column, and which one was probably meant."""
     folded = {column.lower(): column for column in known}
     import difflib  # only for the message

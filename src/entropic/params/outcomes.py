@@ -42,7 +42,7 @@ class Outcomes(NamedTuple):
 
 
 def outcome(
-    measure: Measure | None = None, *, type_: Any = None, index: bool = False, comment: str | None = None
+    measure: Measure | None = None, *, type_: object = None, index: bool = False, comment: str | None = None
 ) -> MappedColumn[Any]:
     """Declare a column that is filled by what a run returns, or computed from its result.
 
@@ -89,7 +89,7 @@ def is_outcome(column: sa.Column[Any]) -> bool:
     return column.info.get("entropic") == "outcome"
 
 
-def collect(outcomes: Iterable[Outcome], returned: Any, load: Callable[[], Any]) -> Outcomes:
+def collect(outcomes: Iterable[Outcome], returned: object, load: Callable[[], Any]) -> Outcomes:
     """Return what a finished run says of its outcome columns; whatever goes wrong here is said, and never raised.
 
     Parameters
@@ -123,7 +123,7 @@ def collect(outcomes: Iterable[Outcome], returned: Any, load: Callable[[], Any])
 class _Once:
     def __init__(self, load: Callable[[], Any]) -> None:
         self._load, self._loaded = load, False
-        self._value: Any = None
+        self._value: object = None
 
     def __call__(self) -> Any:
         if not self._loaded:
@@ -146,7 +146,7 @@ def _entries(returned: Any) -> Mapping[Any, Any] | None:
     return None
 
 
-def _recordable(value: Any) -> Any:
+def _recordable(value: object) -> Any:
     """Return a value as plain Python, as a sidecar holds it."""
     if isinstance(value, Enum):
         return value.name
@@ -168,7 +168,7 @@ def _recordable(value: Any) -> Any:
 _PLAIN = datetime | date | time | timedelta | Decimal | UUID
 
 
-def restore(values: dict[str, Any], custom_data: Any, floats: Iterable[str]) -> None:
+def restore(values: dict[str, Any], custom_data: object, floats: Iterable[str]) -> None:
     """Put the numbers that are not finite back where a row notes them."""
     noted = custom_data.get(NOTED) if isinstance(custom_data, Mapping) else None
     if not isinstance(noted, Mapping):

@@ -55,7 +55,7 @@ class Spelling:
         """Return what is hashed of a set: what is missing is left out, so a column can be added and keys stay."""
         return {n: v for n, v in self.typed(params).items() if v is not None or n not in self._empty}
 
-    def _value(self, name: str, value: Any) -> Any:
+    def _value(self, name: str, value: object) -> Any:
         field = self._fields.get(name)
         if field is None:
             raise ParameterError(
@@ -110,7 +110,7 @@ class Spelling:
         for one in silent[:_MOST_LEFT_OUT]:
             yield {name: full[name] for name in full if (name in given) != (name == one)}
 
-    def _is_default(self, name: str, value: Any) -> bool:
+    def _is_default(self, name: str, value: object) -> bool:
         if name in self._defaults:
             return same(self._defaults[name], value)
         return value is None and name in self._empty

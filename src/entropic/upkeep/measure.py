@@ -257,7 +257,7 @@ def fingerprint(function: Callable[..., Any]) -> str:
     return f"{_PYTHON}:{hashlib.sha256(repr(_parts(function)).encode('utf-8', 'backslashreplace')).hexdigest()}"
 
 
-def _parts(value: Any, depth: int = 5) -> Any:
+def _parts(value: object, depth: int = 5) -> Any:
     """Return what a function, or something that it holds, is made of, as plain values."""
     if isinstance(value, types.FunctionType) and depth:
         cells = [_contents(cell) for cell in value.__closure__ or ()]
