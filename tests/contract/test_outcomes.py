@@ -6,11 +6,15 @@ import dataclasses
 import enum
 import json
 import math
+import multiprocessing
+import os
 import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -21,7 +25,19 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import Numeric
 
-from entropic import Base, Mapped, OutcomeWarning, ParameterError, Store, expand_grid, key, outcome
+from contract.models import wait_until
+from entropic import (
+    Base,
+    Mapped,
+    OutcomeWarning,
+    ParameterError,
+    ResultLostWarning,
+    Store,
+    expand_grid,
+    key,
+    outcome,
+)
+from entropic.protocol import publish
 
 OpenStore = Callable[..., Store[Any]]
 NAN, INF = math.nan, math.inf
@@ -373,6 +389,154 @@ def test_a_measure_that_is_not_finite_is_measured_once(open_store: OpenStore) ->
     assert store.measure().filled == 0
 
 
+def test_a_result_that_is_not_as_recorded_is_not_measured(open_store: OpenStore) -> None:
+    one, other = open_store(curves, model_of()).sweep([{"n": n} for n in (2, 3)])
+    Path(one.result_file).write_text('{"curve": [99.0, 100.0, 101.0]}')
+    store = open_store(curves, model_of(lambda result: max(result["curve"])))
+    found = store.measure()
+    assert found.filled == 1
+    assert "not as recorded" in found.failed[one.id]
+    assert {row.id: row.peak for row in store.select()} == {one.id: None, other.id: 3.0}
+    with pytest.warns(ResultLostWarning):
+        assert store.run_or_retrieve({"n": 2}).peak == 2.0
+
+
+def test_a_copied_result_is_measured_though_it_bears_another_time(open_store: OpenStore) -> None:
+    (row,) = open_store(curves, model_of()).sweep([{"n": 2}])
+    os.utime(row.result_file, (1, 1))
+    assert open_store(curves, model_of(lambda result: max(result["curve"]))).measure().filled == 1
+
+
+def test_a_result_that_is_gone_keeps_what_was_measured_of_it_until_all_is_measured_anew(open_store: OpenStore) -> None:
+    store = open_store(curves, model_of(lambda result: max(result["curve"])))
+    one, other = store.sweep([{"n": n} for n in (2, 3)])
+    Path(one.result_file).unlink()
+    assert store.measure(again=True).filled == 1
+    assert {row.id: row.peak for row in store.select()} == {one.id: None, other.id: 3.0}
+
+
+def test_a_run_that_an_older_program_finished_is_measured_as_any_other(open_store: OpenStore) -> None:
+    """Its process was killed before it had its row, which a newer one makes."""
+    store = open_store(curves, model_of())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(publish, "publish", lambda *_: (_ for _ in ()).throw(OSError("the database is away")))
+        with pytest.raises(OSError, match="away"):
+            store.run_or_retrieve({"n": 2})
+    store = open_store(lambda params: pytest.fail("it ran"), model_of(lambda result: max(result["curve"])))
+    assert store.run_or_retrieve({"n": 2}).peak is None
+    assert store.measure().filled == 1
+    assert store.select()[0].peak == 2.0
+
+
+@pytest.mark.only_on("postgresql", "mariadb")
+def test_measuring_beside_a_run_that_replaces_the_row_leaves_what_that_run_said(open_store: OpenStore) -> None:
+    """The old result was read before; the re-run has done all but its COMMIT when its value is to be written."""
+    has_read, is_placed, go_on = threading.Event(), threading.Event(), threading.Event()
+
+    def load(path: str) -> Any:
+        read = json.loads(Path(path).read_text())
+        has_read.set()
+        assert is_placed.wait(60)
+        return read
+
+    open_store(lambda params: {"curve": [2.0]}, model_of()).run_or_retrieve({"n": 2})
+    store = open_store(curves, model_of(lambda result: max(result["curve"])), loader=load)
+    again = open_store(lambda params: {"curve": [7.0, 8.0]}, model_of(lambda result: max(result["curve"])))
+    placed = publish.sync_places
+
+    def and_wait(context: Any) -> None:
+        placed(context)
+        is_placed.set()
+        assert go_on.wait(60)
+
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(2) as pool:
+        patch.setattr(publish, "sync_places", and_wait)
+        measuring = pool.submit(store.measure)
+        assert has_read.wait(60)
+        running = pool.submit(lambda: again.run({"n": 2}, tag="the new one"))
+        assert is_placed.wait(60)
+        wait_until(lambda: blocked(store) or measuring.done())
+        go_on.set()
+        running.result(60)
+        measuring.result(60)
+    (row,) = store.select()
+    assert (row.peak, row.custom_data["tag"]) == (8.0, "the new one")
+
+
+def blocked(store: Store[Any]) -> bool:
+    """Tell whether a statement waits for a lock of another transaction."""
+    sql = {
+        "postgresql": "SELECT count(*) FROM pg_locks WHERE NOT granted",
+        "mysql": "SELECT count(*) FROM information_schema.processlist "
+        "WHERE command = 'Query' AND time_ms > 100 AND id <> connection_id()",
+    }[store._context.database.dialect.url.get_backend_name()]
+    with store._context.database.engine.connect() as connection:
+        return bool(connection.exec_driver_sql(sql).scalar())
+
+
+def test_another_database_knows_which_function_computed_a_column(open_store: OpenStore, make_place, tmp_path) -> None:
+    open_store(curves, model_of(lambda result: max(result["curve"]))).sweep([{"n": n} for n in (2, 3)])
+    with pytest.warns(OutcomeWarning, match="another function now"):
+        store = open_store(curves, model_of(lambda result: min(result["curve"])))
+    (tmp_path / "other").mkdir()
+    with make_place(tmp_path / "other") as place:
+        store.copy_to(place.url)
+        with pytest.warns(OutcomeWarning, match="another function now"):
+            store = open_store(curves, model_of(lambda result: min(result["curve"])), db_url=place.url)
+        assert store.measure().filled == 2
+        assert {row.peak for row in store.select()} == {1.0}
+
+
+def grown() -> type[Base]:
+    """Return the model of `model_of()` with columns of several kinds more, one of them with an index."""
+    body: dict[str, Any] = {"__tablename__": "measured", "__module__": __name__}
+    body["__annotations__"] = {"n": Mapped[int], "peak": Mapped[float], "verdict": Mapped[Verdict]}
+    body |= {"peak": outcome(peak_of, index=True), "verdict": outcome()}
+    return type("Measured", (Base,), body)
+
+
+def peak_of(result: Any) -> Any:
+    return max(result["curve"])
+
+
+def curves_of_verdict(params: dict[str, Any]) -> dict[str, Any]:
+    return {**curves(params), "verdict": "GOOD"}
+
+
+def open_and_run(url: str, folder: Path, together: Any, ns: list[int]) -> None:
+    together.wait(60)
+    store: Store[Any] = Store(curves_of_verdict, grown(), folder, ".json", url)
+    assert len(store.sweep([{"n": n} for n in ns])) == len(ns)
+    store.measure()
+
+
+@pytest.mark.slow
+def test_processes_that_add_columns_at_once_beside_an_older_program_lose_nothing(
+    open_store: OpenStore, place: Any
+) -> None:
+    older = open_store(curves, model_of())
+    older.sweep([{"n": n} for n in range(5)])
+    context = multiprocessing.get_context("spawn")
+    together = context.Barrier(5)
+    arguments = [(place.url, older.results_dir, together, list(range(part, part + 20))) for part in range(4)]
+    children = [context.Process(target=open_and_run, args=one) for one in arguments]
+    for child in children:
+        child.start()
+    together.wait(60)
+    older.sweep([{"n": n} for n in range(100, 130)])
+    for child in children:
+        child.join()
+    assert [child.exitcode for child in children] == [0] * 4
+    store = open_store(lambda params: pytest.fail("it ran"), grown())
+    store.measure()
+    assert [(row.n, row.peak) for row in store.select(order_by="n")] == [
+        (n, max(n, 1.0)) for n in (*range(23), *range(100, 130))
+    ]
+    inspector = sa.inspect(sa.create_engine(place.url, poolclass=sa.NullPool))
+    assert ["peak"] in [one["column_names"] for one in inspector.get_indexes("measured")]
+    assert store.check().ok
+
+
 def test_only_columns_that_are_computed_can_be_measured(open_store: OpenStore) -> None:
     store = open_store(train, Training)
     with pytest.raises(ParameterError, match="is what runs return"):
@@ -394,6 +558,19 @@ def test_outcomes_are_in_tables_and_arrays(open_store: OpenStore) -> None:
     assert data.peak.dims == ("n",)
     assert data.curve.dims == ("n", "curve_0")
     assert data.peak.fillna(-1).values.tolist() == [-1.0, 2.0, 3.0]
+
+
+def test_a_scalar_of_the_result_that_is_called_like_an_outcome_gives_way_to_the_column(open_store: OpenStore) -> None:
+    pytest.importorskip("xarray")
+
+    def write(params: dict[str, Any]) -> dict[str, Any]:
+        Path(params["result_file"]).write_text(json.dumps({"accuracy": -1.0, "epochs": [1, 2, 3]}))
+        return {"accuracy": 1 - params["rate"], "epochs": 3}
+
+    store = open_store(write, Training)
+    data = store.sweep(expand_grid({"rate": [0.25, 0.5]})).to_xarray()
+    assert data.accuracy.values.tolist() == [0.75, 0.5]
+    assert data.epochs.values.tolist() == [[1, 2, 3]] * 2, "a curve is what was asked for"
 
 
 def test_an_array_of_outcomes_reads_no_result(open_store: OpenStore) -> None:

@@ -8,6 +8,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import warnings
@@ -19,7 +20,9 @@ from sqlalchemy import JSON
 
 from contract.models import Colour, LooseResult, OtherResult, SimResult, content, write_params
 from databases import Place
-from entropic import Base, Mapped, ResultLostWarning, Store, mapped_column
+from entropic import Base, Mapped, ResultLostWarning, Store, mapped_column, outcome
+from entropic.protocol import delete
+from entropic.upkeep import rebuild
 
 ONE, TWO, THREE = ({"n": n, "dt": 0.5} for n in (1, 2, 3))
 
@@ -241,6 +244,52 @@ def test_a_row_that_was_deleted_and_run_again_comes_back(lose, project):
     assert len(open_lost(lose(), project / "results").rebuild().made) == 1
 
 
+def test_a_run_between_a_delete_and_its_line_in_the_journal_comes_back(lose, project, monkeypatch):
+    """Another process runs the key as soon as the delete is committed, and before that was written down."""
+    url = lose()
+    store, other = open_at(url, project / "results"), open_at(url, project / "results")
+    store.run(ONE)
+    deleted = delete.delete_when_free
+
+    def and_another_runs_it(*args, **options):
+        gone = deleted(*args, **options)
+        other.run_or_retrieve(ONE)
+        return gone
+
+    monkeypatch.setattr(delete, "delete_when_free", and_another_runs_it)
+    assert store.delete(ONE)
+    monkeypatch.undo()
+    row = store.retrieve(ONE)
+    assert row is not None
+    assert open_lost(lose(), project / "results").rebuild().made == [row.id]
+
+
+def peak_of(measure) -> type[Base]:
+    body = {"__tablename__": "peaked_results", "__annotations__": {"n": Mapped[int], "dt": Mapped[float]}}
+    body |= {"said": outcome(), "peak": outcome(measure), "__module__": __name__}
+    body["__annotations__"] |= {"said": Mapped[int], "peak": Mapped[float]}
+    return type("Peaked", (Base,), body)
+
+
+def test_what_runs_said_comes_back_and_what_a_function_computed_is_computed_anew(lose, project):
+    """It may be another function by now, and the new database knows of no other."""
+
+    def runner(params):
+        return {"said": params["n"]}
+
+    first = peak_of(lambda result: result["said"] * 10.0)
+    open_at(lose(), project / "results", runner, first).sweep([ONE, TWO])
+    store = open_lost(lose(), project / "results", runner, peak_of(lambda result: result["said"] - 0.5))
+    done = store.rebuild()
+    assert len(done.made) == 2
+    assert "measure()" in str(done)
+    assert [(row.said, row.peak) for row in store.select(order_by="n")] == [(1, None), (2, None)]
+    assert all("not_recorded" not in row.custom_data for row in store.select())
+    assert store.measure().filled == 2
+    assert [row.peak for row in store.select(order_by="n")] == [0.5, 1.5]
+    assert store.check().ok
+
+
 def test_results_that_are_gone_or_were_changed_are_named(lose, project):
     store = open_at(lose(), project / "results")
     store.sweep([ONE, TWO, THREE])
@@ -266,6 +315,28 @@ def test_results_of_which_nothing_was_recorded_are_said_when_the_store_opens_and
     done = store.rebuild()
     assert (done.made, done.unknown) == ([], [f"{row.id}.json"])
     assert "register()" in str(done)
+
+
+@pytest.mark.only_on("sqlite")
+def test_what_gets_no_row_is_said_once_though_its_transaction_was_repeated(lose, project, monkeypatch):
+    store = open_at(lose(), project / "results")
+    first, second = sorted(store.sweep([ONE, TWO]), key=lambda row: row.id)
+    store = open_lost(lose(), project / "results")
+
+    def refuse(*_):
+        raise sqlite3.IntegrityError("the database takes no such row")
+
+    def choose(*args):
+        chosen = rebuild_choose(*args)
+        Path(first.result_file).unlink(missing_ok=True)  # just after it was seen
+        return chosen
+
+    rebuild_choose = rebuild._choose
+    monkeypatch.setattr(rebuild, "_choose", choose)
+    monkeypatch.setattr(rebuild, "_record", refuse)
+    done = store.rebuild()
+    assert done.made == []
+    assert [text.partition(":")[0] for text in done.left] == [first.id, second.id]
 
 
 def test_a_dry_run_says_what_would_be_made_and_makes_nothing(lose, project):
@@ -378,6 +449,19 @@ def test_a_journal_that_was_removed_is_begun_anew(lose, project):
     assert [
         json.loads(line)["values"]["n"] for line in journal_of(project / "results").read_text().split("\n") if line
     ] == [2]
+
+
+def test_a_journal_that_is_begun_anew_frees_no_descriptor_that_another_thread_may_write_to(lose, project):
+    store = open_at(lose(), project / "results")
+    store.run(ONE)
+    descriptor = store._context.journal._file
+    journal_of(project / "results").unlink()
+    freed, close = [], os.close
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "close", lambda one: (freed.append(one), close(one))[1])
+        store.run(TWO)
+    assert descriptor not in freed
+    assert os.path.samestat(os.fstat(descriptor), os.stat(journal_of(project / "results")))
 
 
 @pytest.mark.parametrize("what", ["link", "folder", "pipe"])

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from entropic.errors import ParameterError, ResultLostWarning, ResultMissingError, StoreError, levels_to_user, note
 from entropic.files import sidecar as sidecars
 from entropic.files.durable import is_cheap, sync_content, sync_names
-from entropic.files.measure import measure
+from entropic.files.extent import extent
 from entropic.files.place import move, remove, remove_tree
 from entropic.files.reserve import FULL, Reserve
 from entropic.files.sidecar import Sidecar
@@ -261,7 +261,7 @@ def execute(task: Task, runner: Runner, target: str) -> Executed:
     params = copied(task.params)
     given = _copy(task.custom_data)
     params.update(id=task.id, result_file=target, custom_data=given)
-    around, forks = inside.get(), _forks
+    around, forks, elapsed = inside.get(), _forks, -1.0
     try:  # an interrupt as soon as it is set would leave it set, and the next call for this key seem to be a circle
         inside.set((*task.inside, Inside(task.staging.root, task.model, task.id, task.attempt)))
         began = time.perf_counter()
@@ -269,7 +269,7 @@ def execute(task: Task, runner: Runner, target: str) -> Executed:
         elapsed = time.perf_counter() - began
     finally:
         if _forks != forks:  # a child that the runner has forked, and that should have ended in there
-            process.end_fork()
+            process.end_fork(has_returned=elapsed >= 0)
         inside.set(around)
     left = params.get("custom_data")
     custom_data = task.custom_data if left is given and not given and not task.custom_data else kept(task, left)
@@ -420,7 +420,7 @@ def describe(task: Task, space: Workspace, execution: str, done: Executed, extra
         _wait_for_disk(
             task, [path, *([f"{path.removesuffix(task.staging.suffix)}.files"] if extra else [])], done.elapsed
         )
-    found = measure(path)
+    found = extent(path)
     if found is None:
         raise ResultMissingError(f"the runner left a broken link as params['result_file'] ({task.path})")
     slotted = task.published is not None and (found.folder or os.path.isdir(task.staging.path(task.path)))

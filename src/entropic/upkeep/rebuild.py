@@ -8,7 +8,7 @@ import os
 import re
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -21,9 +21,9 @@ from entropic.db.statement import Statement
 from entropic.db.tables import ledger
 from entropic.errors import DatabaseBusy, ResultLostWarning, levels_to_user
 from entropic.files import journal
+from entropic.files.extent import Extent, extent
 from entropic.files.journal import Deletion, Entry
-from entropic.files.measure import Measure, measure
-from entropic.files.sidecar import Unreadable
+from entropic.files.sidecar import Sidecar, Unreadable
 from entropic.params.model import Base
 from entropic.protocol import publish
 from entropic.protocol.context import StoreContext
@@ -48,6 +48,8 @@ class Rebuild:
         Files that look like results of this store, of which no journal says anything.
     rows
         How many rows there were before.
+    computed
+        The outcome columns that the new rows lack until `Store.measure` computes them from the results.
     """
 
     made: list[str] = field(default_factory=list)
@@ -55,9 +57,12 @@ class Rebuild:
     unknown: list[str] = field(default_factory=list)
     rows: int = 0
     dry_run: bool = False
+    computed: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         lines = [f"{len(self.made)} rows {'would be ' if self.dry_run else ''}made; {self.rows} were there"]
+        if self.made and self.computed:
+            lines += [f"{' and '.join(self.computed)} of these: measure() computes them from the results"]
         lines += _some("results get no row", self.left)
         lines += _some(
             "files look like results, and no journal says of what; they run again when they are asked for (register() "
@@ -80,7 +85,7 @@ def rebuild(context: StoreContext[Base], dry_run: bool) -> Rebuild:
     """Make the rows that the journals of the results folder tell of, and the database lacks."""
     if not dry_run:
         context.must_write("rebuild() has to add rows")
-    done = Rebuild(dry_run=dry_run)
+    done = Rebuild(dry_run=dry_run, computed=_computed(context))
     entries = _entries(context, done)
     with_row = {context.rows.id_of(raw) for raw in context.rows.all()}
     done.rows = len(with_row)
@@ -114,11 +119,11 @@ def _entries(context: StoreContext[Base], done: Rebuild) -> dict[str, list[Entry
     return {id: all_ for id, all_ in living.items() if all_}
 
 
-def _choose(context: StoreContext[Base], done: Rebuild, id: str, entries: list[Entry]) -> tuple[Entry, Measure] | None:
-    """Return what was recorded of the file that lies there, and its measure; None, and say why, if there is none."""
+def _choose(context: StoreContext[Base], done: Rebuild, id: str, entries: list[Entry]) -> tuple[Entry, Extent] | None:
+    """Return what was recorded of the file that lies there, and its extent; None, and say why, if there is none."""
     entries.sort(key=lambda one: one.run.created_at, reverse=True)
-    alike: list[tuple[Entry, Measure]] = []
-    files = {place: measure(context.staging.path(place)) for place in {entry.place for entry in entries}}
+    alike: list[tuple[Entry, Extent]] = []
+    files = {place: extent(context.staging.path(place)) for place in {entry.place for entry in entries}}
     for entry in entries:
         found = files[entry.place]
         if found is not None and (found.size, found.folder) == (entry.run.size, entry.run.folder):
@@ -143,10 +148,12 @@ def _choose(context: StoreContext[Base], done: Rebuild, id: str, entries: list[E
     return entry, found
 
 
-def _make(context: StoreContext[Base], done: Rebuild, chosen: list[tuple[Entry, Measure]]) -> None:
+def _make(context: StoreContext[Base], done: Rebuild, chosen: list[tuple[Entry, Extent]]) -> None:
     """Make rows in one transaction; one by one, if the database refuses that."""
     try:
-        done.made += context.database.transact(partial(_insert, context, done, chosen))
+        made, left = context.database.transact(partial(_insert, context, chosen))
+        done.made += made
+        done.left += left  # only now: a transaction may be rolled back, and repeated
     except DatabaseBusy:
         raise
     except context.database.troubles as error:
@@ -158,26 +165,44 @@ def _make(context: StoreContext[Base], done: Rebuild, chosen: list[tuple[Entry, 
 
 
 def _insert(
-    context: StoreContext[Base], done: Rebuild, chosen: Iterable[tuple[Entry, Measure]], connection: Connection
-) -> list[str]:
-    made = []
+    context: StoreContext[Base], chosen: Iterable[tuple[Entry, Extent]], connection: Connection
+) -> tuple[list[str], list[str]]:
+    """Make rows; return their keys, and why others got none."""
+    made, left = [], []
     for entry, found in chosen:  # in the order of their keys: who locks several in another order meets a deadlock
         run = entry.run
         claim, taken = context.ledger.lock(connection, run.id)
         if context.rows.exists(connection, run.id):
             continue
+        if extent(context.staging.path(entry.place)) != found:  # since it was chosen
+            left.append(f"{run.id}: its file was replaced or removed just now; rebuild again")
+            continue
         if entry.place in taken or (claim is not None and claim.state in (RUNNING, DELETING)):
-            done.left.append(f"{run.id}: it is run just now, or another model has its place; rebuild again later")
+            left.append(f"{run.id}: it is run just now, or another model has its place; rebuild again later")
             continue
         context.rows.values_of(run.values, [context.schema.attributes[name] for name in run.values])  # or raise
-        context.rows.upsert(connection, publish.row_at(context, entry.place, run))
+        context.rows.upsert(connection, publish.row_at(context, entry.place, _without_computed(context, run)))
         _record(context.ledger, connection, claim, entry, found, context.rows.own_checksum(run.values))
         made.append(run.id)
-    return made
+    return made, left
+
+
+def _computed(context: StoreContext[Base]) -> list[str]:
+    return [one.name for one in context.schema.asked_of_runs if one.measure is not None]
+
+
+def _without_computed(context: StoreContext[Base], run: Sidecar) -> Sidecar:
+    """Return what a run said without what functions computed: who knows whether they are those of now."""
+    computed = _computed(context)
+    if not computed or run.outcomes is None or run.missing is None:
+        return run
+    outcomes = {name: value for name, value in run.outcomes.items() if name not in computed}
+    missing = {name: why for name, why in run.missing.items() if name not in computed}
+    return replace(run, outcomes=outcomes, missing=missing)
 
 
 def _record(
-    ledger_: Ledger, connection: Connection, claim: Claim | None, entry: Entry, found: Measure, checksum: int
+    ledger_: Ledger, connection: Connection, claim: Claim | None, entry: Entry, found: Extent, checksum: int
 ) -> None:
     """Let a claim say what it said when the run was published; no attempt's name is used again."""
     run = entry.run
