@@ -44,7 +44,26 @@ class _Parameter(NamedTuple):
     choices: tuple[Any, ...]  # of a Literal
 
 
+@typing.overload
+def study(function: Callable[P, R], /) -> "Study[P, R]": ...
+
+
+@typing.overload
 def study(
+    *,
+    results: str | Path = ...,
+    suffix: str = ...,
+    db_url: str = ...,
+    outcomes: Mapping[str, Any] = ...,
+    ignore: Iterable[str] = ...,
+    name: str | None = ...,
+    **options: Any,
+) -> "Callable[[Callable[P, R]], Study[P, R]]": ...
+
+
+def study(
+    function: Any = None,
+    /,
     *,
     results: str | Path = "./results",
     suffix: str = ".json",
@@ -53,7 +72,7 @@ def study(
     ignore: Iterable[str] = (),
     name: str | None = None,
     **options: object,
-) -> "Callable[[Callable[P, R]], Study[P, R]]":
+) -> Any:
     """Make a function a study: called with the same arguments again, it returns the stored result.
 
     ::
@@ -67,6 +86,8 @@ def study(
 
     Parameters
     ----------
+    function
+        For `@study` without parentheses.
     results, suffix, db_url, **options
         As `Store` takes them; `typed_keys` is True unless it is given.
     outcomes
@@ -78,8 +99,8 @@ def study(
 
     Returns
     -------
-    Callable
-        What makes a `Study` of a function.
+    Callable or Study
+        What makes a `Study` of a function; of `@study` without parentheses, the study.
 
     Raises
     ------
@@ -88,11 +109,11 @@ def study(
     """
 
     def decorate(function: Callable[P, R]) -> Study[P, R]:
-        if not isinstance(function, Callable):  # type: ignore[arg-type]
-            raise ModelError(f"@study decorates a function, not {function!r:.80}; write @study() with parentheses")
         return Study(function, results, suffix, db_url, outcomes, tuple(ignore), name, options)
 
-    return decorate
+    if isinstance(function, str | Path):
+        raise ModelError(f"study takes keywords: study(results={str(function)!r})")
+    return decorate if function is None else decorate(function)
 
 
 class Study(Generic[P, R]):

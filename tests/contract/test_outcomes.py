@@ -13,6 +13,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime, timedelta
@@ -29,6 +30,7 @@ from contract.models import wait_until
 from entropic import (
     Base,
     Mapped,
+    ModelError,
     OutcomeWarning,
     ParameterError,
     ResultLostWarning,
@@ -537,12 +539,58 @@ def test_processes_that_add_columns_at_once_beside_an_older_program_lose_nothing
     assert store.check().ok
 
 
-def test_only_columns_that_are_computed_can_be_measured(open_store: OpenStore) -> None:
-    store = open_store(train, Training)
-    with pytest.raises(ParameterError, match="is what runs return"):
-        store.measure("accuracy")
+def test_only_outcomes_can_be_measured(open_store: OpenStore) -> None:
     with pytest.raises(ParameterError, match="no column 'rate'"):
-        store.measure("rate")
+        open_store(train, Training).measure("rate")
+
+
+def test_a_returned_outcome_that_is_added_later_is_taken_from_results_that_hold_it(open_store: OpenStore) -> None:
+    class Later(Base):
+        __tablename__ = "later"
+
+        rate: Mapped[float]
+
+    open_store(train, Later).sweep(expand_grid({"rate": [0.25, 0.5]}))
+
+    class Later(Base):  # type: ignore[no-redef]
+        __tablename__ = "later"
+
+        rate: Mapped[float]
+        accuracy: Mapped[float] = outcome()
+        loss: Mapped[float] = outcome()
+
+    store = open_store(lambda params: pytest.fail("it ran"), Later)
+    assert store.measure().names == []  # only what a function computes is measured unasked
+    found = store.measure("accuracy", "loss")
+    assert (found.filled, len(found.failed)) == (0, 2)
+    rows = store.select(order_by="rate")
+    assert [row.accuracy for row in rows] == [0.75, 0.5]
+    assert rows[0].custom_data["not_recorded"] == {"loss": "what the runner returned has no entry 'loss'"}
+    store.measure("accuracy", again=True)
+    assert [row.accuracy for row in store.select(order_by="rate")] == [0.75, 0.5]
+
+
+def test_a_row_with_outcomes_can_be_given_back(open_store: OpenStore, tmp_path: Path) -> None:
+    for typed in (False, True):
+        store = open_store(train, Training, typed_keys=typed, db_url="sqlite://", results_dir=tmp_path / str(typed))
+        rows = store.sweep(expand_grid({"rate": [0.25, 0.5]}))
+        assert rows[0].params == {"rate": 0.25}
+        assert [row.id for row in store.sweep(rows)] == [row.id for row in rows]
+        assert store.run_or_retrieve(rows[0]).id == store.run_or_retrieve(rows[0].params).id == rows[0].id
+        assert store.explain(rows[0]).hit
+        with pytest.raises(ParameterError, match="'accuracy', which is an outcome of Training"):
+            store.run_or_retrieve({"rate": 0.1, "accuracy": 1.0})
+        assert store.delete(rows[0])
+
+
+def test_outcome_without_parentheses_is_refused() -> None:
+    with pytest.raises(ModelError, match="write a = outcome"):
+
+        class Wrong(Base):
+            __tablename__ = "wrong"
+
+            n: Mapped[int]
+            a: Mapped[float] = outcome  # type: ignore[assignment]
 
 
 # ---- tables and arrays -------------------------------------------------------------------------------------------
@@ -573,6 +621,17 @@ def test_a_scalar_of_the_result_that_is_called_like_an_outcome_gives_way_to_the_
     assert data.epochs.values.tolist() == [[1, 2, 3]] * 2, "a curve is what was asked for"
 
 
+def test_truths_and_texts_of_which_some_are_missing_stay_what_they_are(open_store: OpenStore) -> None:
+    pytest.importorskip("xarray")
+    told = {1: True, 2: None, 3: False}
+    store = open_store(lambda params: {"flag": told[params["n"]], "text": told[params["n"]] and "yes"}, Everything)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", OutcomeWarning)
+        data = store.sweep(expand_grid({"n": [1, 2, 3]})).to_xarray(variables=["flag", "text"])
+    assert data.flag.fillna(9).values.tolist() == [1.0, 9.0, 0.0]
+    assert data.text.isnull().values.tolist() == [False, True, True]
+
+
 def test_an_array_of_outcomes_reads_no_result(open_store: OpenStore) -> None:
     pytest.importorskip("xarray")
     store = open_store(train, Training, loader=lambda path: pytest.fail("it was read"))
@@ -587,4 +646,4 @@ def test_the_command_line_sorts_and_chooses_by_outcomes(open_store: OpenStore, p
     command = [sys.executable, "-m", "entropic", "ls", "--db", place.url, "--results", str(store.results_dir)]
     command += ["--sort=-accuracy", "--where", "accuracy>0.75", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert [row["rate"] for row in json.loads(done.stdout)] == [0.1, 0.2]
+    assert [(row["rate"], row["accuracy"]) for row in json.loads(done.stdout)] == [(0.1, 0.9), (0.2, 0.8)]

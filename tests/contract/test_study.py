@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 
-from entropic import ModelError, ParameterError, outcome, study
+from entropic import ModelError, ParameterError, Study, outcome, study
 
 CALLS: list[Any] = []
 
@@ -159,9 +159,25 @@ def test_a_method_is_refused(place_of: dict[str, Any]) -> None:
     assert isinstance(error, ModelError)
 
 
-def test_a_forgotten_pair_of_parentheses_is_named() -> None:
-    with pytest.raises(TypeError):
-        study(lambda n: n)  # type: ignore[arg-type, misc]
+def test_parentheses_may_be_left_out() -> None:
+    @study
+    def plain(n: int) -> int:
+        return n
+
+    assert isinstance(plain, Study)
+    with pytest.raises(ModelError, match=r"write|keywords: study\(results='results'\)"):
+        study("results")  # type: ignore[call-overload]
+
+
+def test_a_row_of_a_study_can_be_given_back(place_of: dict[str, Any]) -> None:
+    @study(outcomes={"total": int}, **place_of)
+    def add(a: int, b: int = 2) -> dict[str, int]:
+        return {"total": a + b}
+
+    rows = add.sweep(a=[1, 2])
+    assert rows[0].params == {"a": 1, "b": 2}
+    assert add.store.sweep(rows) == [*rows] or [row.id for row in add.store.sweep(rows)] == [row.id for row in rows]
+    assert add.store.delete(rows[0])
 
 
 @study(results="never made")

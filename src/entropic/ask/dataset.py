@@ -108,12 +108,23 @@ def outcome_columns(
     """Yield outcome columns over the parameters that differ; no result is read for them."""
     columns_of = {column.name: column for column in columns(rows, model, False)} if names else {}
     for name in names:
-        values = coordinate(np, columns_of[name])
+        values = _of_outcomes(np, columns_of[name])
         type_ = values.dtype if len(rows) == found.cells else missing_type(np, values.dtype)
         made = np.full(found.shape, _missing(np, type_), type_)
         for value, place in zip(values, found.places, strict=True):
             made[place] = value
         yield name, Variable(tuple(found.dims), made)
+
+
+def _of_outcomes(np: Any, column: Column) -> Any:
+    """Return an outcome column as an array: what is missing is NaN among truths, as among numbers, and None in text."""
+    values = column.values
+    if column.kind == "boolean":
+        return np.array([np.nan if value is None else value for value in values], None if None not in values else float)
+    if column.kind in ("integer", "float", "decimal", "datetime", "date", "duration"):
+        return coordinate(np, column)
+    texts = np.array([value if value is None else str(value) for value in values], object)
+    return texts if None in values else texts.astype(str)
 
 
 def _naive(value: object) -> Any:

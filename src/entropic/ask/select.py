@@ -202,7 +202,7 @@ def equal(context: StoreContext[Base], name: str, value: Any) -> Any:
     if name == "custom_data":
         return sa.and_(sa.true(), *_custom(context, value))
     if name not in schema.fields and name not in schema.attributes.values():
-        raise ParameterError(unknown_key(name, schema.name, list(schema.fields)))
+        raise ParameterError(unknown_key(name, schema.name, schema.columns))
     column = next(schema.table.c[c] for c, attribute in schema.attributes.items() if attribute == name)
     if value is None:
         is_json = isinstance(column.type, sa.JSON)  # where None that was given is the null of JSON

@@ -119,7 +119,7 @@ def _show(store: Store[Base], rows: Runs[Base], names: list[str] | None, every: 
     if not rows:
         put("no rows")
         return
-    own = list(schema_of(store).fields)
+    own = schema_of(store).columns
     constant: list[str] = []
     if names is None and not every and len(rows) > 1 and on_terminal():
         constant = [name for name in own if len({cell(_get(row, name)) for row in rows}) == 1]
@@ -138,7 +138,7 @@ def _get(row: Any, name: str) -> object:
 
 
 def _record(store: Store[Base], row: Any) -> dict[str, Any]:
-    names = ["id", *schema_of(store).fields, *(name for name in RESERVED if name != "id")]
+    names = ["id", *schema_of(store).columns, *(name for name in RESERVED if name != "id")]
     return {name: getattr(row, name) for name in names} | {"created_at": utc(row.created_at)}
 
 
@@ -162,7 +162,7 @@ def show(store: Store[Base], words: list[str], as_json: Json = False) -> int:
     pairs: list[tuple[str, Any]] = [("id", key)]
     if row is not None:
         found = extent(row.result_file)
-        pairs += [(name, getattr(row, name)) for name in schema_of(store).fields]
+        pairs += [(name, getattr(row, name)) for name in schema_of(store).columns]
         pairs += [("created_at", f"{cell(row.created_at)} UTC"), ("result_file", row.result_file)]
         pairs += [("size", amount(found.size) if found else "(the file is gone; it runs again when asked for)")]
         pairs += [(f"custom_data.{name}", value) for name, value in row.custom_data.items()]
@@ -196,7 +196,8 @@ def diff(store: Store[Base], words: list[str], as_json: Json = False) -> int:
     keys = [key_of(store, one, failures) for one in typed]
     first, second = (_all_of(store, key) for key in keys)
     names = [name for name in {**first, **second} if name not in ("id", "result_file")]
-    differing = {name: (first.get(name), second.get(name)) for name in names if first.get(name) != second.get(name)}
+    pairs = {name: (first.get(name), second.get(name)) for name in names}
+    differing = {name: (a, b) for name, (a, b) in pairs.items() if a != b and (a == a or b == b)}  # NaN is NaN here
     results = _compared(first.get("result_file"), second.get("result_file"))
     if as_json:
         put_json({"keys": keys, "differing": differing, "results": results})

@@ -20,6 +20,7 @@ from entropic.cli.project import PROJECT, naming, project
 from entropic.cli.reflect import open_reflected
 from entropic.params.model import Base
 from entropic.store import Store
+from entropic.study import Study
 
 START = os.getcwd()  # where the user is: a project is opened in its own folder
 _NAMED = re.compile(r"(?P<where>[^=]+\.py|[A-Za-z_][\w.]*)(?::(?P<name>[A-Za-z_][\w.]*))?")
@@ -156,7 +157,7 @@ def _of_script(where: str, error: BaseException) -> UsageError:
 
 
 def _in(module: ModuleType, where: str, name: str | None) -> Store[Base]:
-    stores = {found: value for found, value in vars(module).items() if isinstance(value, Store)}
+    stores = {found: _store(value) for found, value in vars(module).items() if isinstance(value, Store | Study)}
     listed = ", ".join(f"{where}:{found}" for found in stores)
     there = f"it makes {listed}" if stores else "it makes no store at its top level"
     if name is None:
@@ -168,6 +169,10 @@ def _in(module: ModuleType, where: str, name: str | None) -> Store[Base]:
         if not hasattr(found, part):
             raise UsageError(f"{where} has no {name!r}; {there}")
         found = getattr(found, part)
-    if not isinstance(found, Store):
+    if not isinstance(found, Store | Study):
         raise UsageError(f"{where}:{name} is not a Store but of type {type(found).__name__}; {there}")
-    return found
+    return _store(found)
+
+
+def _store(found: Store[Base] | Study[..., object]) -> Store[Base]:
+    return found.store if isinstance(found, Study) else found

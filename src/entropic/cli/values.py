@@ -100,7 +100,7 @@ def _column(store: Store[Base], name: str) -> sa.Column[Any]:
     for column, attribute in schema.attributes.items():
         if attribute == name:
             return schema.table.c[column]
-    raise UsageError(unknown_key(name, schema.name, list(schema.fields)))
+    raise UsageError(unknown_key(name, schema.name, schema.columns))
 
 
 def _kind(column: sa.Column[Any]) -> Any:

@@ -62,11 +62,8 @@ class OutcomeColumns:
         """Write what was said into a row that was read in this transaction; return why some have no value."""
         names = [name for name in self._schema.outcomes if name in said.values or name in said.missing]
         bound, notes = self.bind(said, names)
-        if notes:
-            data = dict(self._rows.plain(raw)["custom_data"] or {})
-            for key, new in notes.items():
-                before = data.get(key)
-                data[key] = {**(before if isinstance(before, dict) else {}), **new}
+        data = dict(self._rows.plain(raw)["custom_data"] or {})
+        if _renote(data, names, notes):
             bound["custom_data"] = self._rows.binding.custom_data(data)
         self._update(connection, raw, bound)
         return notes.get(NOT_RECORDED, {})
@@ -74,11 +71,7 @@ class OutcomeColumns:
     def clear_notes(self, connection: Connection, raw: Raw, name: str) -> None:
         """Let a row that was read in this transaction note nothing of a column."""
         data = dict(self._rows.plain(raw)["custom_data"] or {})
-        for key in (NOTED, NOT_RECORDED):
-            if isinstance(data.get(key), dict):
-                data[key] = {other: said for other, said in data[key].items() if other != name}
-                if not data[key]:
-                    del data[key]
+        _renote(data, [name], {})
         self._update(connection, raw, {"custom_data": self._rows.binding.custom_data(data)})
 
     def _update(self, connection: Connection, raw: Raw, bound: Mapping[str, Any]) -> None:
@@ -90,6 +83,19 @@ class OutcomeColumns:
         statement = self._updates[tuple(bound)]
         values = {f"v_{name}": value for name, value in bound.items()}
         connection.execute(statement.sql, statement.values({"key": self._rows.id_of(raw), **values}))
+
+
+def _renote(data: dict[str, Any], names: Iterable[str], notes: Notes) -> bool:
+    """Let custom data say of some columns these notes, and no others; tell whether that changes anything."""
+    before = dict(data)
+    for key in (NOTED, NOT_RECORDED):
+        said = data.get(key)
+        kept = {name: why for name, why in said.items() if name not in names} if isinstance(said, dict) else {}
+        if now := {**kept, **notes.get(key, {})}:
+            data[key] = now
+        elif isinstance(said, dict):
+            del data[key]
+    return data != before
 
 
 def _is_not_finite(value: Any) -> bool:

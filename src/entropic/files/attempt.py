@@ -368,7 +368,7 @@ def lift(task: Task, space: Workspace, execution: str) -> bool:
     except FileNotFoundError:
         left = ", ".join(sorted(os.listdir(space.path))) if os.path.isdir(space.path) else ""
         raise ResultMissingError(
-            f"the runner returned without writing params['result_file'] ({task.path})"
+            f"the runner returned None, and did not write params['result_file'] ({task.path})"
             + (f"; it wrote {left} instead" if left else "")
         ) from None
     extra = bool(os.listdir(space.path))

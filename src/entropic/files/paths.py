@@ -37,6 +37,10 @@ def check_folder(results_dir: str | Path) -> str:
     StoreError
         If a database cannot hold it.
     """
+    if "://" in str(results_dir):
+        raise StoreError(
+            f"results_dir {str(results_dir)!a:.200} is a URL, not a folder; the database goes into db_url="
+        )
     folder = os.path.abspath(os.path.expanduser(results_dir))
     refusal = refuses_path(folder)
     if refusal is not None:

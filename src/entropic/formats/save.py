@@ -10,7 +10,7 @@ import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
-from typing import Any, NoReturn
+from typing import Any
 
 from entropic.errors import LibraryMissingError, SaveError
 from entropic.formats.libraries import library
@@ -45,8 +45,8 @@ def save(value: object, path: str, saver: Saver | None = None) -> None:
     write = saver_of(path)
     if write is None:
         raise SaveError(
-            f"the runner returned {_a(value)} and wrote no file, and nothing here writes files named "
-            f"{os.path.splitext(path)[1]!r}{_who_holds(value, path)}; {_OWN}"
+            f"the runner returned {_a(value)} and wrote no file, and entropic writes no files that end with "
+            f"{os.path.splitext(path)[1]!r}. {_advice(value, path)}"
         )
     try:
         write(value, path)
@@ -55,9 +55,11 @@ def save(value: object, path: str, saver: Saver | None = None) -> None:
     except OSError as error:
         if error.errno is not None:  # the disk
             raise
-        _refuse(value, path, str(error))
-    except Exception as error:  # noqa: BLE001  (whatever a format's library raises of a value)
-        _refuse(value, path, f"{type(error).__qualname__}: {error}")
+        raise _refused(value, path, str(error)) from error
+    except Unfit as error:
+        raise _refused(value, path, str(error)) from None
+    except Exception as error:
+        raise _refused(value, path, f"{type(error).__qualname__}: {error}") from error
 
 
 def saver_of(path: str) -> Saver | None:
@@ -66,11 +68,15 @@ def saver_of(path: str) -> Saver | None:
     return next((write for suffix, write in SAVERS.items() if name.endswith(suffix)), None)
 
 
-def _refuse(value: object, path: str, why: str) -> NoReturn:
+class Unfit(TypeError):
+    """What a format cannot hold as it is."""
+
+
+def _refused(value: object, path: str, why: str) -> SaveError:
     suffix = next(suffix for suffix in SAVERS if path.lower().endswith(suffix))
-    raise SaveError(
-        f"the runner returned {_a(value)} and wrote no file, and a {suffix} file cannot hold that: {why}"
-        f"{_who_holds(value, path)}; {_OWN}"
+    return SaveError(
+        f"the runner returned {_a(value)} and wrote no file, and a {suffix} file cannot hold it: {why}. "
+        f"{_advice(value, path)}"
     )
 
 
@@ -80,10 +86,11 @@ def _a(value: object) -> str:
     return f"a value of type {name}"
 
 
-def _who_holds(value: object, but: str) -> str:
-    """Return the suffixes that hold values of this type, as the end of a sentence."""
+def _advice(value: object, but: str) -> str:
+    """Return what to do about a value that a file cannot hold, as a sentence."""
     suffixes = [suffix for kinds, suffix in _HOLDERS if kinds(value) and not but.lower().endswith(suffix)]
-    return f"; file_suffix={' or '.join(map(repr, suffixes))} may" if suffixes else ""
+    other = f"Use file_suffix={' or '.join(map(repr, suffixes))}, {_OWN}" if suffixes else _OWN[0].upper() + _OWN[1:]
+    return f"{other}. Nothing of it is stored"
 
 
 def _is_from(value: object, *names: str) -> bool:
@@ -120,17 +127,17 @@ def _array(value: object, where: str) -> Any:
     """Return a value as an array that holds all of it, or say why there is none."""
     numpy = library("numpy", "numpy", "saving an array")
     if isinstance(value, str) and value.endswith("\0"):
-        raise TypeError(f"{where} is text that ends with a zero, which numpy cuts off")
+        raise Unfit(f"{where} is text that ends with a zero, which numpy cuts off")
     if isinstance(value, numpy.ndarray) and type(value) not in (numpy.ndarray, numpy.memmap):
-        raise TypeError(
+        raise Unfit(
             f"{where} is {_a(value)}, which is more than its numbers (a mask, a unit): return those as arrays of "
             "their own, such as .filled(), .mask, .magnitude or .value"
         )
     if not isinstance(value, _SCALAR | numpy.ndarray | numpy.generic | list | tuple) and not _is_tensor(value):
-        raise TypeError(f"{where} is {_a(value)}, which is no array and no number")
+        raise Unfit(f"{where} is {_a(value)}, which is no array and no number")
     array = numpy.asarray(value)
     if array.dtype.hasobject or (array.dtype.kind == "V" and array.dtype.names is None):
-        raise TypeError(f"{where} has the dtype {array.dtype}, which is not written without pickle; make it numbers")
+        raise Unfit(f"{where} has the dtype {array.dtype}, which is not written without pickle; make it numbers")
     return array
 
 
@@ -142,11 +149,11 @@ def _named(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     """Yield the entries of nested mappings, by their path."""
     for name, inner in value.items():
         if not isinstance(name, str) or name in ("", ".", "..") or "\0" in name:
-            raise TypeError(f"the name {name!r:.80} is not text that can name an array")
+            raise Unfit(f"the name {name!r:.80} is not text that can name an array")
         here = f"{path}{name}"
         if isinstance(inner, Mapping):
             if not inner:
-                raise TypeError(f"{here!r} is an empty dict, of which nothing would be left")
+                raise Unfit(f"{here!r} is an empty dict, of which nothing would be left")
             yield from _named(inner, f"{here}/")
         else:
             yield here, inner
@@ -154,11 +161,11 @@ def _named(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 def _arrays(value: object) -> dict[str, Any]:
     if not isinstance(value, Mapping):
-        raise TypeError("it takes a dict of arrays and numbers, which may be nested")
+        raise Unfit("it takes a dict of arrays and numbers, which may be nested")
     found: dict[str, Any] = {}
     for name, inner in _named(value):
         if name in found or name.startswith("/") or "//" in name or name.endswith("/"):
-            raise TypeError(f"the name {name!r} is there twice, or has an empty part")
+            raise Unfit(f"the name {name!r} is there twice, or has an empty part")
         found[name] = _array(inner, repr(name))
     return found
 
@@ -178,7 +185,7 @@ def _write_array(file: object, array: object) -> None:
 def _npz(value: object, path: str) -> None:
     arrays = _arrays(value)
     if both := next((name for name in arrays if f"{name}.npy" in arrays), None):
-        raise TypeError(f"{both!r} and '{both}.npy' are one name in such a file")
+        raise Unfit(f"{both!r} and '{both}.npy' are one name in such a file")
     # As numpy.savez writes it, which has no place for an array that is called `file`.
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
         for name, array in arrays.items():
@@ -191,9 +198,9 @@ def _hdf5(value: object, path: str) -> None:
     arrays = _arrays(value)
     for name, array in arrays.items():
         if any(other.startswith(f"{name}/") for other in arrays):
-            raise TypeError(f"{name!r} is an array, and what holds others")
+            raise Unfit(f"{name!r} is an array, and what holds others")
         if array.dtype.kind in "SV" and array.dtype.names is None:
-            raise TypeError(f"{name!r} holds bytes, which come back as text; make it numbers or text")
+            raise Unfit(f"{name!r} holds bytes, which come back as text; make it numbers or text")
     with h5py.File(path, "w") as file:
         for name, array in arrays.items():
             if array.dtype.kind == "U":
@@ -205,7 +212,7 @@ def _hdf5(value: object, path: str) -> None:
 # ---- labelled arrays -----------------------------------------------------------------------------------------------
 def _dataset(value: Any) -> Any:
     if not _is_labelled(value):
-        raise TypeError("it takes an xarray Dataset or DataArray")
+        raise Unfit("it takes an xarray Dataset or DataArray")
     return value if hasattr(value, "data_vars") else value.to_dataset(name=value.name or "result")
 
 
@@ -222,9 +229,9 @@ def _zarr(value: object, path: str) -> None:
 # ---- tables --------------------------------------------------------------------------------------------------------
 def _table(value: object) -> Any:
     if _is_from(value, "pandas.Series"):
-        raise TypeError("it takes a frame; make the series one by .to_frame()")
+        raise Unfit("it takes a frame; make the series one by .to_frame()")
     if not _is_frame(value):
-        raise TypeError("it takes a data frame of pandas or polars, or a table of pyarrow")
+        raise Unfit("it takes a data frame of pandas or polars, or a table of pyarrow")
     return value
 
 
@@ -245,10 +252,10 @@ def _csv(value: object, path: str) -> None:
     if not _is_from(table, "pandas.DataFrame"):
         table = table.to_pandas()
     if not isinstance(table.index, pandas.RangeIndex) or (table.index.start, table.index.step) != (0, 1):
-        raise TypeError("its index would be lost; make it a column by .reset_index()")
+        raise Unfit("its index would be lost; make it a column by .reset_index()")
     names = [str(name) for name in table.columns]
     if names and (names[0].startswith("#") or all(map(_is_number, names))):
-        raise TypeError("the names of its columns would be read as a comment, or as its first row")
+        raise Unfit("the names of its columns would be read as a comment, or as its first row")
     separator = "\t" if ".tsv" in os.path.basename(path).lower() else ","
     table.to_csv(path, sep=separator, index=False)
     try:
@@ -256,7 +263,7 @@ def _csv(value: object, path: str) -> None:
     except (AssertionError, ValueError) as error:
         os.unlink(path)
         reason = " ".join(str(error).split())
-        raise TypeError(f"it would be read as something else ({reason:.200})") from None
+        raise Unfit(f"it would be read as something else ({reason:.200})") from None
 
 
 def _is_number(name: str) -> bool:
@@ -288,19 +295,17 @@ def _as_json(value: object, where: str) -> Any:
     if isinstance(value, Mapping) and not _is_labelled(value):
         for name in value:
             if not isinstance(name, str):
-                raise TypeError(
-                    f"{where} has the key {name!r:.80}, which would become text; JSON has only text as keys"
-                )
+                raise Unfit(f"{where} has the key {name!r:.80}, which would become text; JSON has only text as keys")
         return {str(name): _as_json(inner, f"{where}[{name!r}]") for name, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_as_json(inner, f"{where}[{i}]") for i, inner in enumerate(value)]
-    hint = "; .npz keeps arrays, .tolist() makes lists of them" if _is_array(value) else ""
-    raise TypeError(f"{where} is {_a(value)}, which is not JSON{hint}")
+    hint = " (.tolist() makes a list of it)" if _is_array(value) else ""
+    raise Unfit(f"{where} is {_a(value)}, which is not JSON{hint}")
 
 
 def _text(value: object, path: str) -> None:
     if not isinstance(value, str):
-        raise TypeError("it takes text")
+        raise Unfit("it takes text")
     with open(path, "w", encoding="utf-8", newline="") as file:
         file.write(value)
 
@@ -311,7 +316,7 @@ def _picture(value: Any, path: str) -> None:
     elif _is_from(value, "PIL.Image") and not path.lower().endswith(".svg"):
         value.save(path)
     else:
-        raise TypeError("it takes a figure of matplotlib, or (but for .svg) a Pillow image")
+        raise Unfit("it takes a figure of matplotlib, or (but for .svg) a Pillow image")
 
 
 SAVERS: dict[str, Saver] = {

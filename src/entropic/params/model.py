@@ -18,7 +18,7 @@ from entropic.errors import ModelError, ParameterError
 from entropic.params.annotations import table_name_of, what_to_write
 from entropic.params.fields import Field, unknown_key
 from entropic.params.keys import RESERVED
-from entropic.params.outcomes import Outcome, is_outcome
+from entropic.params.outcomes import Outcome, is_outcome, outcome
 from entropic.params.spelling import Spelling
 from entropic.support.show import html_table, named, one_line, spelled
 
@@ -121,6 +121,10 @@ class Base(DeclarativeBase):
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Let a model that is defined again, as by a notebook cell, take the place of the earlier one."""
+        if forgotten := next((name for name, value in vars(cls).items() if value is outcome), None):
+            raise ModelError(
+                f"{cls.__name__}.{forgotten} is the function outcome itself; write {forgotten} = outcome()"
+            )
         name = cls.__module__, cls.__qualname__
         earlier: Any = _defined.get(name)
         if earlier is not None and earlier in cls.metadata.tables.values():
@@ -145,7 +149,7 @@ class Base(DeclarativeBase):
 
     @property
     def params(self) -> dict[str, Any]:
-        """The user's columns and their values: what a runner is given, but for defaults and what a database makes."""
+        """The parameters: what a runner is given, but for defaults, and without outcomes or what a database makes."""
         return own_values(self)
 
     def __repr__(self) -> str:
@@ -205,9 +209,13 @@ def loaded(row: Base) -> dict[str, Any]:
 
 
 def own_values(row: Base) -> dict[str, Any]:
-    """Return the user's columns of a row that are loaded, and their values; none that the database computes."""
-    made = {attr.key for attr in sa.inspect(type(row)).column_attrs if getattr(attr.columns[0], "computed", None)}
+    """Return the parameters of a row that are loaded; no outcomes, and none that the database computes."""
+    made = {attr.key for attr in sa.inspect(type(row)).column_attrs if _is_made(attr.columns[0])}
     return {name: value for name, value in loaded(row).items() if name not in RESERVED and name not in made}
+
+
+def _is_made(column: Any) -> bool:
+    return getattr(column, "computed", None) is not None or (isinstance(column, sa.Column) and is_outcome(column))
 
 
 class Schema:
@@ -241,7 +249,9 @@ class Schema:
             key for key, field in self.outcomes.items() if isinstance(field.type, sa.Float | sa.Numeric)
         ]
         """Those whose values may not be finite."""
-        self.spelling = Spelling(self.name, self.fields)
+        self.spelling = Spelling(self.name, self.fields, self.unknown)
+        self.columns = [*self.fields, *self.outcomes]
+        """All columns of the user's: those of params, then those of what came out."""
         self.required = [name for name, field in self.fields.items() if field.required]
 
     def is_column(self, attr: Any) -> bool:
@@ -292,13 +302,8 @@ class Schema:
         for name, value in params.items():
             if name in RESERVED:
                 continue
-            if name in self.outcomes:
-                raise ParameterError(
-                    f"params have the key {name!r}, which is an outcome of {self.name}: it is filled by what a run "
-                    "returns, and cannot be given; leave it out"
-                )
             if name not in self.fields:
-                raise ParameterError(f"params have the key {spelled(name)}, but " + self._unknown(name))
+                raise ParameterError(self.unknown(name))
             values[name] = self.fields[name].take(value, self.name)
         missing = [name for name in self.required if name not in values]
         if complete and missing:
@@ -308,5 +313,11 @@ class Schema:
             )
         return values
 
-    def _unknown(self, name: Any) -> str:
-        return unknown_key(name, self.name, list(self.fields))
+    def unknown(self, name: Any) -> str:
+        """Return the sentence that says why params cannot have a name that is no parameter."""
+        if name in self.outcomes:
+            return (
+                f"params have the key {name!r}, which is an outcome of {self.name}: it is filled by what a run "
+                "returns, and cannot be given; leave it out"
+            )
+        return f"params have the key {spelled(name)}, but {unknown_key(name, self.name, list(self.fields))}"

@@ -4,14 +4,14 @@ Each has a key of its own, unless a store was made with `typed_keys=True`: then 
 their columns, and to the defaults of these, before they are hashed.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
 
 from entropic.errors import ParameterError
-from entropic.params.fields import Field, unknown_key
+from entropic.params.fields import Field
 from entropic.params.keys import RESERVED, Hasher, plain
 from entropic.params.same import same
 from entropic.support.show import spelled
@@ -23,8 +23,8 @@ _MOST_LEFT_OUT = 8  # columns that are tried, one by one, as left out or given
 class Spelling:
     """The ways to write the sets of one model."""
 
-    def __init__(self, model: str, fields: Mapping[str, Field]) -> None:
-        self._model, self._fields = model, fields
+    def __init__(self, model: str, fields: Mapping[str, Field], unknown: Callable[[str], str]) -> None:
+        self._model, self._fields, self._unknown = model, fields, unknown
         self.warned = False
         """Whether a single call has said already that a set is stored in another way."""
         self._defaults: dict[str, Any] = {}
@@ -58,9 +58,7 @@ class Spelling:
     def _value(self, name: str, value: object) -> Any:
         field = self._fields.get(name)
         if field is None:
-            raise ParameterError(
-                f"params have the key {name!r}, but {unknown_key(name, self._model, list(self._fields))}"
-            )
+            raise ParameterError(self._unknown(name))
         value = plain(value)
         if isinstance(value, bool) and isinstance(field.type, sa.Integer | sa.Numeric | sa.Float):
             raise ParameterError(

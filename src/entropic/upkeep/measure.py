@@ -27,6 +27,7 @@ from entropic.params.fields import unknown_key
 from entropic.params.outcomes import NOT_RECORDED, NOTED, Outcome, Outcomes, collect
 from entropic.protocol import lookup
 from entropic.protocol.context import StoreContext
+from entropic.support.show import counted
 
 BATCH_SECONDS, BATCH = 0.5, 500
 _SHOWN = 5
@@ -43,21 +44,24 @@ class Measured:
     filled : int
         How many rows got a value.
     failed : dict[str, str]
-        Of rows that did not get all of them, by id: why. What a function raised the rows say too, and are tried again
-        only if asked.
+        Of rows that did not get all of them, by id: why. What a function raised the rows say too.
+    skipped : int
+        How many rows say that they could not be measured before; they are tried again only if asked.
     """
 
     names: list[str]
     filled: int = 0
     failed: dict[str, str] = field(default_factory=dict)
+    skipped: int = 0
 
     def __repr__(self) -> str:
-        rows = "1 row" if self.filled == 1 else f"{self.filled} rows"
-        lines = [f"{', '.join(self.names) or 'nothing to measure'}: {rows} measured"]
+        lines = [f"{', '.join(self.names) or 'nothing to measure'}: {counted(self.filled, 'row')} measured"]
         if self.failed:
             lines[0] += f", {len(self.failed)} could not be"
             lines += [f"  {id}  {why}" for id, why in list(self.failed.items())[:_SHOWN]]
             lines += [f"  and {len(self.failed) - _SHOWN} more"] if len(self.failed) > _SHOWN else []
+        if self.skipped:
+            lines.append(f"{counted(self.skipped, 'row')} could not be measured before; again=True tries once more")
         return "\n".join(lines)
 
 
@@ -68,11 +72,15 @@ def measure(
     context.must_write("columns were to be measured")
     wanted = _chosen(context, names)
     found = Measured([one.name for one in wanted])
+    if not wanted:
+        return found
     known = _recorded(context)
     for one in wanted:
+        if one.measure is None:
+            continue  # the result may not hold it, while the row does
         if again or _is_changed(known, one):
             _forget(context, one)
-        if one.measure is None or known.get(one.name) != fingerprint(one.measure):
+        if known.get(one.name) != fingerprint(one.measure):
             _record(context, one)
     with ThreadPoolExecutor(workers, thread_name_prefix="entropic-measure") as pool:
         _fill(context, wanted, read, pool, 4 * workers, found)
@@ -82,14 +90,10 @@ def measure(
 def _chosen(context: StoreContext[Any], names: Sequence[str]) -> list[Outcome]:
     computed = {one.name: one for one in context.schema.asked_of_runs if one.measure is not None}
     for name in names:
-        if name in context.schema.outcomes and name not in computed:
-            raise ParameterError(
-                f"{context.schema.name}.{name} is what runs return, so only a run can fill it; measure is for columns "
-                "declared as outcome(function)"
-            )
-        if name not in computed:
-            raise ParameterError(unknown_key(name, context.schema.name, list(computed)))
-    return [computed[name] for name in names] if names else list(computed.values())
+        if name not in context.schema.outcomes:
+            raise ParameterError(unknown_key(name, context.schema.name, list(context.schema.outcomes)))
+    known = {one.name: one for one in context.schema.asked_of_runs}
+    return [known[name] for name in names] if names else list(computed.values())
 
 
 # ---- which rows lack a value ---------------------------------------------------------------------------------------
@@ -185,7 +189,7 @@ def _fill(
     try:
         for raw, lacking in _rows(context, wanted, found):
             path = context.rows.file_of(raw)
-            jobs.append((raw, lacking, pool.submit(collect, lacking, None, functools.partial(read, path))))
+            jobs.append((raw, lacking, pool.submit(_measured, lacking, functools.partial(read, path))))
             if len(jobs) > ahead:
                 take()
         while jobs:
@@ -194,6 +198,16 @@ def _fill(
         for _, _, future in jobs:
             future.cancel()
         _write(context, done, found)
+
+
+def _measured(lacking: list[Outcome], load: Callable[[], Any]) -> Outcomes:
+    """Return what a stored result says: what is not computed from it is taken from its entry of that name."""
+    try:
+        result = load()
+    except Exception as error:  # noqa: BLE001  (of a reader)
+        why = f"its result cannot be read: {type(error).__qualname__}: {error}"[:500]
+        return Outcomes({}, {one.name: why for one in lacking})
+    return collect(lacking, result, lambda: result)
 
 
 def _rows(context: StoreContext[Any], wanted: list[Outcome], found: Measured) -> Iterator[tuple[Any, list[Outcome]]]:
@@ -208,8 +222,10 @@ def _rows(context: StoreContext[Any], wanted: list[Outcome], found: Measured) ->
                 found.failed[id] = str(error)
                 continue
             noted = _notes(values["custom_data"])
-            lacking = [one for one in wanted if values[one.name] is None and one.name not in noted]
+            empty = [one for one in wanted if values[one.name] is None]
+            lacking = [one for one in empty if one.name not in noted or one.measure is None]
             if not lacking:
+                found.skipped += bool(empty)
                 continue
             look = lookup.classify(context, raw)
             if isinstance(look, lookup.Suspect) and not lookup.only_mtime_differs(context, raw):
