@@ -19,7 +19,8 @@ from sqlalchemy import JSON
 
 from contract.models import Colour, LooseResult, OtherResult, SimResult, content, write_params
 from databases import Place
-from entropic import Base, Mapped, ResultLostWarning, Store, mapped_column
+from entropic import Base, Mapped, ResultLostWarning, Store, mapped_column, outcome
+from entropic.protocol import delete
 
 ONE, TWO, THREE = ({"n": n, "dt": 0.5} for n in (1, 2, 3))
 
@@ -239,6 +240,26 @@ def test_a_row_that_was_deleted_and_run_again_comes_back(lose, project):
     store.delete(ONE)
     store.run(ONE)
     assert len(open_lost(lose(), project / "results").rebuild().made) == 1
+
+
+def test_a_run_between_a_delete_and_its_line_in_the_journal_comes_back(lose, project, monkeypatch):
+    """Another process runs the key as soon as the delete is committed, and before that was written down."""
+    url = lose()
+    store, other = open_at(url, project / "results"), open_at(url, project / "results")
+    store.run(ONE)
+    deleted = delete.delete_when_free
+
+    def and_another_runs_it(*args, **options):
+        gone = deleted(*args, **options)
+        other.run_or_retrieve(ONE)
+        return gone
+
+    monkeypatch.setattr(delete, "delete_when_free", and_another_runs_it)
+    assert store.delete(ONE)
+    monkeypatch.undo()
+    row = store.retrieve(ONE)
+    assert row is not None
+    assert open_lost(lose(), project / "results").rebuild().made == [row.id]
 
 
 def test_results_that_are_gone_or_were_changed_are_named(lose, project):

@@ -54,10 +54,13 @@ def delete(context: StoreContext[Base], params: Mapping[str, object], remove_fil
     context.must_write("delete() would have to remove a row")
     id = context.hasher(params)
     context.schema.fit(params, complete=False)
+    at = ""
 
     def judge(connection: Connection, found: Claim | None, begun: bool) -> Busy | Verdict[tuple[bool, str | None]]:
         if found is not None and is_busy(found):
             return Busy(found)
+        nonlocal at
+        at = now_as_text()  # under the lock: whatever is recorded later is of a later run
         raw = context.rows.read_within(connection, id)
         if raw is None:
             return Verdict((begun, None))  # what was begun was committed, and has been finished by now
@@ -76,7 +79,7 @@ def delete(context: StoreContext[Base], params: Mapping[str, object], remove_fil
             os.unlink(file)
     if deleted:
         if context.journal is not None:
-            context.journal.add_deletion(context.model, id, now_as_text())
+            context.journal.add_deletion(context.model, id, at)
         logs.discard(context.staging, context.key_of(id))
     return deleted
 
