@@ -6,11 +6,14 @@ import dataclasses
 import enum
 import json
 import math
+import os
 import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -21,7 +24,19 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import Numeric
 
-from entropic import Base, Mapped, OutcomeWarning, ParameterError, Store, expand_grid, key, outcome
+from contract.models import wait_until
+from entropic import (
+    Base,
+    Mapped,
+    OutcomeWarning,
+    ParameterError,
+    ResultLostWarning,
+    Store,
+    expand_grid,
+    key,
+    outcome,
+)
+from entropic.protocol import publish
 
 OpenStore = Callable[..., Store[Any]]
 NAN, INF = math.nan, math.inf
@@ -371,6 +386,78 @@ def test_a_measure_that_is_not_finite_is_measured_once(open_store: OpenStore) ->
     assert store.measure().filled == 1
     assert math.isnan(store.select()[0].peak)
     assert store.measure().filled == 0
+
+
+def test_a_result_that_is_not_as_recorded_is_not_measured(open_store: OpenStore) -> None:
+    one, other = open_store(curves, model_of()).sweep([{"n": n} for n in (2, 3)])
+    Path(one.result_file).write_text('{"curve": [99.0, 100.0, 101.0]}')
+    store = open_store(curves, model_of(lambda result: max(result["curve"])))
+    found = store.measure()
+    assert found.filled == 1
+    assert "not as recorded" in found.failed[one.id]
+    assert {row.id: row.peak for row in store.select()} == {one.id: None, other.id: 3.0}
+    with pytest.warns(ResultLostWarning):
+        assert store.run_or_retrieve({"n": 2}).peak == 2.0
+
+
+def test_a_copied_result_is_measured_though_it_bears_another_time(open_store: OpenStore) -> None:
+    (row,) = open_store(curves, model_of()).sweep([{"n": 2}])
+    os.utime(row.result_file, (1, 1))
+    assert open_store(curves, model_of(lambda result: max(result["curve"]))).measure().filled == 1
+
+
+def test_a_result_that_is_gone_keeps_what_was_measured_of_it_until_all_is_measured_anew(open_store: OpenStore) -> None:
+    store = open_store(curves, model_of(lambda result: max(result["curve"])))
+    one, other = store.sweep([{"n": n} for n in (2, 3)])
+    Path(one.result_file).unlink()
+    assert store.measure(again=True).filled == 1
+    assert {row.id: row.peak for row in store.select()} == {one.id: None, other.id: 3.0}
+
+
+@pytest.mark.only_on("postgresql", "mariadb")
+def test_measuring_beside_a_run_that_replaces_the_row_leaves_what_that_run_said(open_store: OpenStore) -> None:
+    """The old result was read before; the re-run has done all but its COMMIT when its value is to be written."""
+    has_read, is_placed, go_on = threading.Event(), threading.Event(), threading.Event()
+
+    def load(path: str) -> Any:
+        read = json.loads(Path(path).read_text())
+        has_read.set()
+        assert is_placed.wait(60)
+        return read
+
+    open_store(lambda params: {"curve": [2.0]}, model_of()).run_or_retrieve({"n": 2})
+    store = open_store(curves, model_of(lambda result: max(result["curve"])), loader=load)
+    again = open_store(lambda params: {"curve": [7.0, 8.0]}, model_of(lambda result: max(result["curve"])))
+    placed = publish.sync_places
+
+    def and_wait(context: Any) -> None:
+        placed(context)
+        is_placed.set()
+        assert go_on.wait(60)
+
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(2) as pool:
+        patch.setattr(publish, "sync_places", and_wait)
+        measuring = pool.submit(store.measure)
+        assert has_read.wait(60)
+        running = pool.submit(lambda: again.run({"n": 2}, tag="the new one"))
+        assert is_placed.wait(60)
+        wait_until(lambda: blocked(store) or measuring.done())
+        go_on.set()
+        running.result(60)
+        measuring.result(60)
+    (row,) = store.select()
+    assert (row.peak, row.custom_data["tag"]) == (8.0, "the new one")
+
+
+def blocked(store: Store[Any]) -> bool:
+    """Tell whether a statement waits for a lock of another transaction."""
+    sql = {
+        "postgresql": "SELECT count(*) FROM pg_locks WHERE NOT granted",
+        "mysql": "SELECT count(*) FROM information_schema.processlist "
+        "WHERE command = 'Query' AND time_ms > 100 AND id <> connection_id()",
+    }[store._context.database.dialect.url.get_backend_name()]
+    with store._context.database.engine.connect() as connection:
+        return bool(connection.exec_driver_sql(sql).scalar())
 
 
 def test_only_columns_that_are_computed_can_be_measured(open_store: OpenStore) -> None:

@@ -5,6 +5,7 @@ where it was. A row that a new run replaces meanwhile is left to that run.
 """
 
 import collections
+import contextlib
 import functools
 import hashlib
 import sys
@@ -21,9 +22,10 @@ import sqlalchemy as sa
 from entropic.db.connection import Connection
 from entropic.db.statement import Statement
 from entropic.db.tables import outcomes as recorded
-from entropic.errors import OutcomeWarning, ParameterError, levels_to_user
+from entropic.errors import OutcomeWarning, ParameterError, UnreadableError, levels_to_user
 from entropic.params.fields import unknown_key
 from entropic.params.outcomes import NOT_RECORDED, NOTED, Outcome, Outcomes, collect
+from entropic.protocol import lookup
 from entropic.protocol.context import StoreContext
 
 BATCH_SECONDS, BATCH = 0.5, 500
@@ -41,7 +43,8 @@ class Measured:
     filled : int
         How many rows got a value.
     failed : dict[str, str]
-        Of rows that did not get all of them, by id: why. The rows say so too, and are tried again only if asked.
+        Of rows that did not get all of them, by id: why. What a function raised the rows say too, and are tried again
+        only if asked.
     """
 
     names: list[str]
@@ -180,7 +183,7 @@ def _fill(
             began = time.monotonic()
 
     try:
-        for raw, lacking in _rows(context, wanted):
+        for raw, lacking in _rows(context, wanted, found):
             path = context.rows.file_of(raw)
             jobs.append((raw, lacking, pool.submit(collect, lacking, None, functools.partial(read, path))))
             if len(jobs) > ahead:
@@ -193,26 +196,46 @@ def _fill(
         _write(context, done, found)
 
 
-def _rows(context: StoreContext[Any], wanted: list[Outcome]) -> Iterator[tuple[Any, list[Outcome]]]:
+def _rows(context: StoreContext[Any], wanted: list[Outcome], found: Measured) -> Iterator[tuple[Any, list[Outcome]]]:
+    """Yield raw rows that lack values, and which; what is not as recorded is no result of theirs, and is only told."""
     ids = _lacking(context, wanted)
     for start in range(0, len(ids), BATCH):
         for raw in list(context.rows.read_many(ids[start : start + BATCH])):
-            values = context.rows.plain(raw)
+            id = context.rows.id_of(raw)
+            try:
+                values = context.rows.plain(raw)
+            except UnreadableError as error:
+                found.failed[id] = str(error)
+                continue
             noted = _notes(values["custom_data"])
             lacking = [one for one in wanted if values[one.name] is None and one.name not in noted]
-            if lacking:
+            if not lacking:
+                continue
+            look = lookup.classify(context, raw)
+            if isinstance(look, lookup.Suspect) and not lookup.only_mtime_differs(context, raw):
+                found.failed[id] = f"its result {context.rows.file_of(raw)} is gone, or not as recorded"
+            elif not isinstance(look, lookup.Absent):  # else a run that is finished lacks just its publication
                 yield raw, lacking
 
 
 def _write(context: StoreContext[Any], done: list[tuple[Any, Outcomes]], found: Measured) -> None:
-    """Record values, in one transaction; a row that was replaced or filled meanwhile stays as it is."""
+    """Record values, in one transaction; a row that was replaced or filled meanwhile stays as it is.
+
+    Under the lock on each claim, as whoever replaces a row holds it until its COMMIT; in the order of the keys, since
+    who locks several in another order meets a deadlock.
+    """
     if not done:
         return
 
     def work(connection: Connection) -> dict[str, dict[str, str]]:
         filled = {}
-        for raw, outcomes in done:
+        for raw, outcomes in sorted(done, key=lambda one: context.rows.id_of(one[0])):
             id = context.rows.id_of(raw)
+            try:
+                context.ledger.lock(connection, id)
+            except UnreadableError as error:
+                filled[id] = {"entropic_ledger": str(error)}
+                continue
             now = context.rows.read_within(connection, id)
             if now is None or context.rows.plain(now)["created_at"] != context.rows.plain(raw)["created_at"]:
                 continue
@@ -234,10 +257,12 @@ def _forget(context: StoreContext[Any], one: Outcome) -> None:
         some = ids[start : start + BATCH]
 
         def clear(connection: Connection, some: list[str] = some) -> None:
-            for id in some:
-                raw = context.rows.read_within(connection, id)
-                if raw is not None and one.name in _notes(context.rows.plain(raw)["custom_data"]):
-                    context.outcomes.clear_notes(connection, raw, one.name)
+            for id in sorted(some):
+                with contextlib.suppress(UnreadableError):  # `_rows` says so
+                    context.ledger.lock(connection, id)
+                    raw = context.rows.read_within(connection, id)
+                    if raw is not None and one.name in _notes(context.rows.plain(raw)["custom_data"]):
+                        context.outcomes.clear_notes(connection, raw, one.name)
 
         context.database.transact(clear)
     statement = Statement(sa.update(table).values({column: sa.null()}), context.database.sql)
