@@ -414,6 +414,19 @@ def test_a_result_that_is_gone_keeps_what_was_measured_of_it_until_all_is_measur
     assert {row.id: row.peak for row in store.select()} == {one.id: None, other.id: 3.0}
 
 
+def test_a_run_that_an_older_program_finished_is_measured_as_any_other(open_store: OpenStore) -> None:
+    """Its process was killed before it had its row, which a newer one makes."""
+    store = open_store(curves, model_of())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(publish, "publish", lambda *_: (_ for _ in ()).throw(OSError("the database is away")))
+        with pytest.raises(OSError, match="away"):
+            store.run_or_retrieve({"n": 2})
+    store = open_store(lambda params: pytest.fail("it ran"), model_of(lambda result: max(result["curve"])))
+    assert store.run_or_retrieve({"n": 2}).peak is None
+    assert store.measure().filled == 1
+    assert store.select()[0].peak == 2.0
+
+
 @pytest.mark.only_on("postgresql", "mariadb")
 def test_measuring_beside_a_run_that_replaces_the_row_leaves_what_that_run_said(open_store: OpenStore) -> None:
     """The old result was read before; the re-run has done all but its COMMIT when its value is to be written."""

@@ -30,6 +30,8 @@ class OutcomeColumns:
     def __init__(self, database: Database, schema: Schema, rows: Rows[Base]) -> None:
         self._database, self._schema, self._rows = database, schema, rows
         self._updates: dict[tuple[str, ...], Statement] = {}
+        # Of which nothing is noted where a run knew of no such column: `measure` fills them.
+        self._computed = {one.name for one in schema.asked_of_runs if one.measure is not None}
 
     def bind(self, said: Outcomes, names: Iterable[str] | None = None) -> tuple[dict[str, Any], Notes]:
         """Return the columns (all, or those named) as the driver stores them, and what the row notes of them.
@@ -44,7 +46,7 @@ class OutcomeColumns:
             bound[column] = None
             value = said.values.get(name)
             if value is None:
-                if name not in said.values and name not in why:
+                if name not in said.values and name not in why and name not in self._computed:
                     why[name] = "the process that ran it knew of no such column"
             elif _is_not_finite(value) and name in self._schema.float_outcomes:
                 not_finite[name] = str(float(value))
