@@ -262,6 +262,32 @@ def test_a_run_between_a_delete_and_its_line_in_the_journal_comes_back(lose, pro
     assert open_lost(lose(), project / "results").rebuild().made == [row.id]
 
 
+def peak_of(measure) -> type[Base]:
+    body = {"__tablename__": "peaked_results", "__annotations__": {"n": Mapped[int], "dt": Mapped[float]}}
+    body |= {"said": outcome(), "peak": outcome(measure), "__module__": __name__}
+    body["__annotations__"] |= {"said": Mapped[int], "peak": Mapped[float]}
+    return type("Peaked", (Base,), body)
+
+
+def test_what_runs_said_comes_back_and_what_a_function_computed_is_computed_anew(lose, project):
+    """It may be another function by now, and the new database knows of no other."""
+
+    def runner(params):
+        return {"said": params["n"]}
+
+    first = peak_of(lambda result: result["said"] * 10.0)
+    open_at(lose(), project / "results", runner, first).sweep([ONE, TWO])
+    store = open_lost(lose(), project / "results", runner, peak_of(lambda result: result["said"] - 0.5))
+    done = store.rebuild()
+    assert len(done.made) == 2
+    assert "measure()" in str(done)
+    assert [(row.said, row.peak) for row in store.select(order_by="n")] == [(1, None), (2, None)]
+    assert all("not_recorded" not in row.custom_data for row in store.select())
+    assert store.measure().filled == 2
+    assert [row.peak for row in store.select(order_by="n")] == [0.5, 1.5]
+    assert store.check().ok
+
+
 def test_results_that_are_gone_or_were_changed_are_named(lose, project):
     store = open_at(lose(), project / "results")
     store.sweep([ONE, TWO, THREE])

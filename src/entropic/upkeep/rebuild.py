@@ -8,7 +8,7 @@ import os
 import re
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -23,7 +23,7 @@ from entropic.errors import DatabaseBusy, ResultLostWarning, levels_to_user
 from entropic.files import journal
 from entropic.files.journal import Deletion, Entry
 from entropic.files.measure import Measure, measure
-from entropic.files.sidecar import Unreadable
+from entropic.files.sidecar import Sidecar, Unreadable
 from entropic.params.model import Base
 from entropic.protocol import publish
 from entropic.protocol.context import StoreContext
@@ -48,6 +48,8 @@ class Rebuild:
         Files that look like results of this store, of which no journal says anything.
     rows
         How many rows there were before.
+    computed
+        The outcome columns that the new rows lack until `Store.measure` computes them from the results.
     """
 
     made: list[str] = field(default_factory=list)
@@ -55,9 +57,12 @@ class Rebuild:
     unknown: list[str] = field(default_factory=list)
     rows: int = 0
     dry_run: bool = False
+    computed: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         lines = [f"{len(self.made)} rows {'would be ' if self.dry_run else ''}made; {self.rows} were there"]
+        if self.made and self.computed:
+            lines += [f"{' and '.join(self.computed)} of these: measure() computes them from the results"]
         lines += _some("results get no row", self.left)
         lines += _some(
             "files look like results, and no journal says of what; they run again when they are asked for (register() "
@@ -80,7 +85,7 @@ def rebuild(context: StoreContext[Base], dry_run: bool) -> Rebuild:
     """Make the rows that the journals of the results folder tell of, and the database lacks."""
     if not dry_run:
         context.must_write("rebuild() has to add rows")
-    done = Rebuild(dry_run=dry_run)
+    done = Rebuild(dry_run=dry_run, computed=_computed(context))
     entries = _entries(context, done)
     with_row = {context.rows.id_of(raw) for raw in context.rows.all()}
     done.rows = len(with_row)
@@ -166,14 +171,31 @@ def _insert(
         claim, taken = context.ledger.lock(connection, run.id)
         if context.rows.exists(connection, run.id):
             continue
+        if measure(context.staging.path(entry.place)) != found:  # since it was chosen
+            done.left.append(f"{run.id}: its file was replaced or removed just now; rebuild again")
+            continue
         if entry.place in taken or (claim is not None and claim.state in (RUNNING, DELETING)):
             done.left.append(f"{run.id}: it is run just now, or another model has its place; rebuild again later")
             continue
         context.rows.values_of(run.values, [context.schema.attributes[name] for name in run.values])  # or raise
-        context.rows.upsert(connection, publish.row_at(context, entry.place, run))
+        context.rows.upsert(connection, publish.row_at(context, entry.place, _without_computed(context, run)))
         _record(context.ledger, connection, claim, entry, found, context.rows.own_checksum(run.values))
         made.append(run.id)
     return made
+
+
+def _computed(context: StoreContext[Base]) -> list[str]:
+    return [one.name for one in context.schema.asked_of_runs if one.measure is not None]
+
+
+def _without_computed(context: StoreContext[Base], run: Sidecar) -> Sidecar:
+    """Return what a run said without what functions computed: who knows whether they are those of now."""
+    computed = _computed(context)
+    if not computed or run.outcomes is None or run.missing is None:
+        return run
+    outcomes = {name: value for name, value in run.outcomes.items() if name not in computed}
+    missing = {name: why for name, why in run.missing.items() if name not in computed}
+    return replace(run, outcomes=outcomes, missing=missing)
 
 
 def _record(
