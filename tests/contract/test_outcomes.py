@@ -473,6 +473,19 @@ def blocked(store: Store[Any]) -> bool:
         return bool(connection.exec_driver_sql(sql).scalar())
 
 
+def test_another_database_knows_which_function_computed_a_column(open_store: OpenStore, make_place, tmp_path) -> None:
+    open_store(curves, model_of(lambda result: max(result["curve"]))).sweep([{"n": n} for n in (2, 3)])
+    with pytest.warns(OutcomeWarning, match="another function now"):
+        store = open_store(curves, model_of(lambda result: min(result["curve"])))
+    (tmp_path / "other").mkdir()
+    with make_place(tmp_path / "other") as place:
+        store.copy_to(place.url)
+        with pytest.warns(OutcomeWarning, match="another function now"):
+            store = open_store(curves, model_of(lambda result: min(result["curve"])), db_url=place.url)
+        assert store.measure().filled == 2
+        assert {row.peak for row in store.select()} == {1.0}
+
+
 def test_only_columns_that_are_computed_can_be_measured(open_store: OpenStore) -> None:
     store = open_store(train, Training)
     with pytest.raises(ParameterError, match="is what runs return"):

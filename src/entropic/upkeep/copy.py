@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from entropic.db.tables import ledger
+from entropic.db.tables import outcomes as recorded
 from entropic.errors import ParameterError, StoreError
 from entropic.params.model import Base
 from entropic.protocol.context import StoreContext
@@ -61,6 +62,10 @@ def copy(context: StoreContext[Base], target: StoreContext[Base]) -> None:
                 for one in _values(source, claims, ledger)
             )
             _insert(connection, ledger, told)
+            # Opened just now, it has recorded the functions of now, as if they had computed what is copied.
+            connection.execute(recorded.delete().where(recorded.c.model == target.model))
+            of_model = recorded.select().where(recorded.c.model == context.model)
+            _insert(connection, recorded, _values(source, of_model, recorded))
     except sa.exc.DBAPIError as error:
         raise StoreError(f"{target.database} refused the copy: {error.orig}. Nothing was copied") from error
 
