@@ -509,6 +509,19 @@ def test_outcomes_are_in_tables_and_arrays(open_store: OpenStore) -> None:
     assert data.peak.fillna(-1).values.tolist() == [-1.0, 2.0, 3.0]
 
 
+def test_a_scalar_of_the_result_that_is_called_like_an_outcome_gives_way_to_the_column(open_store: OpenStore) -> None:
+    pytest.importorskip("xarray")
+
+    def write(params: dict[str, Any]) -> dict[str, Any]:
+        Path(params["result_file"]).write_text(json.dumps({"accuracy": -1.0, "epochs": [1, 2, 3]}))
+        return {"accuracy": 1 - params["rate"], "epochs": 3}
+
+    store = open_store(write, Training)
+    data = store.sweep(expand_grid({"rate": [0.25, 0.5]})).to_xarray()
+    assert data.accuracy.values.tolist() == [0.75, 0.5]
+    assert data.epochs.values.tolist() == [[1, 2, 3]] * 2, "a curve is what was asked for"
+
+
 def test_an_array_of_outcomes_reads_no_result(open_store: OpenStore) -> None:
     pytest.importorskip("xarray")
     store = open_store(train, Training, loader=lambda path: pytest.fail("it was read"))

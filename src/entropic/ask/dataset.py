@@ -53,7 +53,8 @@ def to_xarray(
     shared = SharedAxes(axes)
     results = partial(results_of, loader=loader, only=wanted, taken=taken, shared=shared)
     made = _lazily(np, rows, found, results, wanted) if lazy else _at_once(np, rows, found, results, wanted)
-    made |= {name: one for name, one in outcome_columns(np, rows, model, found, of_rows) if name not in made}
+    columns_ = dict(outcome_columns(np, rows, model, found, of_rows))
+    made |= {name: one for name, one in columns_.items() if name not in made or {*made[name].dims} <= {*one.dims}}
     coords = {
         name: (along, coordinate(np, column).reshape([found.dims[dim] for dim in along]))
         for name, (along, column) in found.coords.items()
