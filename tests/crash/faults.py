@@ -16,8 +16,8 @@ STEPS = {
     "read": "entropic.protocol.run:run_or_retrieve",  # which begins with it
     "read_closely": "entropic.protocol.lookup:read",
     "glance": "entropic.protocol.context:StoreContext.is_finished",
-    "stat": "entropic.files.measure:measure",
-    "walk": "entropic.files.measure:_size_below",
+    "stat": "entropic.files.extent:extent",
+    "walk": "entropic.files.extent:_size_below",
     "begin_transaction": "entropic.db.connection:Connection.begin",
     "lock": "entropic.protocol.claim:lock",
     "undone": "entropic.protocol.claim:undone",

@@ -10,18 +10,18 @@ from entropic.executors.work import Report
 
 @pytest.fixture(autouse=True)
 def seen(monkeypatch):
-    """Outcomes without files: a report's reason is the time that its run took."""
+    """Endings without files: a report's reason is the time that its run took."""
 
-    def outcome(task, report):
+    def ending(task, report):
         return SimpleNamespace(
             task=task, finished=SimpleNamespace(custom_data={"elapsed_seconds": float(report.reason)}), failure=None
         )
 
-    monkeypatch.setattr("entropic.executors.bundles.outcome", outcome)
+    monkeypatch.setattr("entropic.executors.bundles.ending", ending)
 
 
 def home(bundles, bundle, seconds):
-    return [one.task for one in bundles.outcomes(bundle, [Report(reason=str(seconds)) for _ in bundle])]
+    return [one.task for one in bundles.endings(bundle, [Report(reason=str(seconds)) for _ in bundle])]
 
 
 def test_before_anything_is_known_every_run_travels_alone():
@@ -57,9 +57,9 @@ def test_what_comes_back_without_having_begun_is_said_to_be_so():
         home(bundles, bundle, 0.0)
     (bundle,) = bundles.take(4, 1)
     reports = [Report(reason="0.0"), Report(reason="0.0"), None, None]
-    outcomes = list(bundles.outcomes(bundle, reports))
-    assert [one.task for one in outcomes] == bundle
-    assert [one.unbegun for one in outcomes[2:]] == [True, True]
+    endings = list(bundles.endings(bundle, reports))
+    assert [one.task for one in endings] == bundle
+    assert [one.unbegun for one in endings[2:]] == [True, True]
 
 
 def test_each_task_is_taken_once_and_the_end_is_known():

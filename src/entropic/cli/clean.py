@@ -12,7 +12,7 @@ from entropic.cli.errors import FINE, FOUND, USAGE, end
 from entropic.cli.look import Json, Where, Yes
 from entropic.cli.output import cell, put, put_json
 from entropic.cli.values import filters, seconds, size
-from entropic.files.measure import measure
+from entropic.files.extent import extent
 from entropic.params.model import Base, utcnow
 from entropic.store import Store, context_of
 from entropic.support.show import counted
@@ -203,6 +203,6 @@ def _is_registered(store: Store[Base], key: str) -> bool:
 def _described(store: Store[Base], key: str, with_file: bool) -> str:
     row = store.retrieve({"id": key})
     path = row.result_file if row is not None else ""
-    found = measure(path)
+    found = extent(path)
     what = f"and its file {path} ({amount(found.size) if found else 'which is gone'})"
     return cell(f"delete {key} {what if with_file else f'and leave its file {path}'}")

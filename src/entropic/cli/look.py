@@ -28,7 +28,7 @@ from entropic.cli.output import (
 from entropic.cli.target import START
 from entropic.cli.values import filters, schema_of
 from entropic.errors import EntropicError
-from entropic.files.measure import measure
+from entropic.files.extent import extent
 from entropic.formats.libraries import library
 from entropic.params.fields import unknown_key
 from entropic.params.keys import RESERVED
@@ -161,7 +161,7 @@ def show(store: Store[Base], words: list[str], as_json: Json = False) -> int:
         return FINE
     pairs: list[tuple[str, Any]] = [("id", key)]
     if row is not None:
-        found = measure(row.result_file)
+        found = extent(row.result_file)
         pairs += [(name, getattr(row, name)) for name in schema_of(store).fields]
         pairs += [("created_at", f"{cell(row.created_at)} UTC"), ("result_file", row.result_file)]
         pairs += [("size", amount(found.size) if found else "(the file is gone; it runs again when asked for)")]
@@ -220,7 +220,7 @@ def _all_of(store: Store[Base], key: str) -> dict[str, Any]:
 
 def _compared(first: str | None, second: str | None) -> str:
     """Say whether two results are the same."""
-    sizes = [measure(path) if path else None for path in (first, second)]
+    sizes = [extent(path) if path else None for path in (first, second)]
     if not first or not second or sizes[0] is None or sizes[1] is None:
         return "at least one of the results is missing"
     if first == second:

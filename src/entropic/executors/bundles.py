@@ -3,8 +3,8 @@
 from collections import deque
 from collections.abc import Iterable, Iterator
 
-from entropic.executors.contract import Outcome
-from entropic.executors.work import BUNDLE_SECONDS, Report, Reports, outcome
+from entropic.executors.contract import Ending
+from entropic.executors.work import BUNDLE_SECONDS, Report, Reports, ending
 from entropic.files.attempt import Task
 
 MOST = 100  # runs in a bundle
@@ -53,17 +53,17 @@ class Bundles:
             return 1
         return max(1, min(MOST, int(BUNDLE_SECONDS / max(max(self._seconds), BUNDLE_SECONDS / MOST))))
 
-    def outcomes(self, bundle: list[Task], reports: Reports) -> Iterator[Outcome]:
+    def endings(self, bundle: list[Task], reports: Reports) -> Iterator[Ending]:
         """Return what has become of each task of a bundle; a reason in place of reports is that of all."""
         if isinstance(reports, str):
             reports = [Report(reason=reports)] * len(bundle)
         for task, report in zip(bundle, reports, strict=True):
             if report is None:
-                yield Outcome(task, None, unbegun=True)
+                yield Ending(task, None, unbegun=True)
                 continue
-            yield self.seen(outcome(task, report))
+            yield self.seen(ending(task, report))
 
-    def seen(self, one: Outcome) -> Outcome:
+    def seen(self, one: Ending) -> Ending:
         """Note how long a run took."""
         if one.finished is not None:
             self._seconds.append(one.finished.custom_data.get("elapsed_seconds", 0.0))

@@ -14,7 +14,7 @@ TORN = "another execution of it did not finish"
 
 
 @dataclass(slots=True)  # not frozen, as `Task`: every run of a sweep has one
-class Outcome:
+class Ending:
     """What has become of a task: its sidecar, or why there is none.
 
     Attributes
@@ -37,9 +37,9 @@ class Outcome:
     unbegun: bool = False
 
 
-def outcome_on_disk(task: Task, reason: str) -> Outcome:
+def ending_on_disk(task: Task, reason: str) -> Ending:
     """Look on the disk: what a lost worker has finished is finished."""
-    return Outcome(task, sidecars.read(task.staging, task.key, task.attempt), reason)
+    return Ending(task, sidecars.read(task.staging, task.key, task.attempt), reason)
 
 
 class ExecutorLost(Exception):
@@ -49,7 +49,7 @@ class ExecutorLost(Exception):
 class Executor(Protocol):
     """Executes tasks somewhere, and says what has become of each.
 
-    What a runner raises is an `Outcome` with a failure. A task that did not come back, for whatever other reason, is
+    What a runner raises is an `Ending` with a failure. A task that did not come back, for whatever other reason, is
     one without. An exception that leaves `run` ends the sweep. An executor that cannot go on raises
     `ExecutorLost`; the sweep then looks for what it has taken and not brought home.
 
@@ -64,10 +64,10 @@ class Executor(Protocol):
     falls_back: bool
     ends: bool
 
-    def run(self, tasks: Iterable[Task | None]) -> Generator[Outcome | None, None, None]:
-        """Take tasks as there is room for them, since each one taken is claimed for us; yield outcomes as they come.
+    def run(self, tasks: Iterable[Task | None]) -> Generator[Ending | None, None, None]:
+        """Take tasks as there is room for them, since each one taken is claimed for us; yield endings as they come.
 
-        A task that is None says that there is none at the moment, an outcome that is None that nothing has come for
+        A task that is None says that there is none at the moment, an ending that is None that nothing has come for
         a moment. Closing the iterator stops: what has not begun will not.
         """
         ...  # pragma: no cover

@@ -7,7 +7,7 @@ from typing import Any
 
 from entropic.errors import ParameterError, UnguardedError
 from entropic.executors.bundles import Bundles
-from entropic.executors.contract import TICK, ExecutorLost, Outcome
+from entropic.executors.contract import TICK, Ending, ExecutorLost
 from entropic.executors.luggage import Luggage
 from entropic.executors.travel import Setup, packed, pickled
 from entropic.executors.work import Reports, work_packed
@@ -52,7 +52,7 @@ class Dask:
         self._runner, self._setup = runner, setup
         self._luggage: Luggage | None = None
 
-    def run(self, tasks: Iterable[Task | None]) -> Generator[Outcome | None, None, None]:
+    def run(self, tasks: Iterable[Task | None]) -> Generator[Ending | None, None, None]:
         """Keep the workers busy, and yield what comes back."""
         from distributed import as_completed
 
@@ -92,7 +92,7 @@ class Dask:
                     yield None
                 for future, reports in self._reports(batch):
                     bundle = under_way.pop(future)
-                    yield from bundles.outcomes(bundle, reports)
+                    yield from bundles.endings(bundle, reports)
         except (GeneratorExit, UnguardedError):
             raise
         except Exception as error:

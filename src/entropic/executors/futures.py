@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterable
 
 from entropic.errors import ParameterError, UnguardedError
 from entropic.executors.bundles import Bundles
-from entropic.executors.contract import TICK, ExecutorLost, Outcome
+from entropic.executors.contract import TICK, Ending, ExecutorLost
 from entropic.executors.luggage import Luggage
 from entropic.executors.travel import Setup, packed, pickled
 from entropic.executors.work import Reports, work_many, work_packed
@@ -42,7 +42,7 @@ class Futures:
         self._may_be_larger = not isinstance(size, int)
         self._least = 2 * (size if isinstance(size, int) else process.cores())
 
-    def run(self, tasks: Iterable[Task | None]) -> Generator[Outcome | None, None, None]:
+    def run(self, tasks: Iterable[Task | None]) -> Generator[Ending | None, None, None]:
         """Keep the executor busy, and yield what comes back."""
         if type(self._executor) is not cf.ThreadPoolExecutor:
             try:
@@ -74,7 +74,7 @@ class Futures:
                     yield None
                 for future in done:
                     bundle = under_way.pop(future)
-                    yield from bundles.outcomes(bundle, _reports(future))
+                    yield from bundles.endings(bundle, _reports(future))
         finally:
             for future in under_way:
                 future.cancel()

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Generator, Iterable
 
-from entropic.executors.contract import Outcome
+from entropic.executors.contract import Ending
 from entropic.files.attempt import Task
 
 
@@ -18,10 +18,10 @@ class Serial:
     falls_back = False
     ends = True
 
-    def __init__(self, execute: Callable[[Task], Outcome]) -> None:
+    def __init__(self, execute: Callable[[Task], Ending]) -> None:
         self._execute = execute
 
-    def run(self, tasks: Iterable[Task | None]) -> Generator[Outcome | None, None, None]:
+    def run(self, tasks: Iterable[Task | None]) -> Generator[Ending | None, None, None]:
         """Execute each task as it is taken."""
         for task in tasks:
             yield None if task is None else self._execute(task)

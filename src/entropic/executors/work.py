@@ -10,7 +10,7 @@ import cloudpickle
 
 from entropic.errors import RunFailed, note
 from entropic.executors import generators
-from entropic.executors.contract import TORN, Outcome, outcome_on_disk
+from entropic.executors.contract import TORN, Ending, ending_on_disk
 from entropic.executors.luggage import Parcel, runner_of
 from entropic.executors.travel import unpacked
 from entropic.files import attempt
@@ -104,15 +104,15 @@ def _travelling(error: BaseException) -> bytes | None:
         return None
 
 
-def outcome(task: Task, report: Report) -> Outcome:
+def ending(task: Task, report: Report) -> Ending:
     """Return what has become of a task, as seen from here."""
     if report.failure is not None:
-        return Outcome(task, None, report.reason, report.failure, error_of(report))
+        return Ending(task, None, report.reason, report.failure, error_of(report))
     if report.finished is None:
-        return outcome_on_disk(task, report.reason)
+        return ending_on_disk(task, report.reason)
     if not sidecars.exists(task.staging, task.key, task.attempt):
-        return Outcome(task, None, "the worker wrote its result to a folder that this process cannot see")
-    return Outcome(task, sidecars.decode(report.finished), report.reason)
+        return Ending(task, None, "the worker wrote its result to a folder that this process cannot see")
+    return Ending(task, sidecars.decode(report.finished), report.reason)
 
 
 def error_of(report: Report) -> BaseException:

@@ -24,11 +24,11 @@ from typing import Any
 from entropic.errors import RunFailed, RunTimeout, UnguardedError, WorkerDied
 from entropic.executors import guardian
 from entropic.executors.bundles import Bundles
-from entropic.executors.contract import TICK, Outcome, outcome_on_disk
+from entropic.executors.contract import TICK, Ending, ending_on_disk
 from entropic.executors.guardian import end_session
 from entropic.executors.surroundings import Surroundings, flags
 from entropic.executors.travel import Setup, packed, pickled
-from entropic.executors.work import BUNDLE_SECONDS, Report, outcome
+from entropic.executors.work import BUNDLE_SECONDS, Report, ending
 from entropic.files import logs
 from entropic.files.attempt import Runner, Task
 from entropic.support import process
@@ -83,7 +83,7 @@ class Workers:
         self._never_began = 0  # workers in a row that ended without having begun a run
         self._pid = os.getpid()
 
-    def run(self, tasks: Iterable[Task | None]) -> Generator[Outcome | None, None, None]:
+    def run(self, tasks: Iterable[Task | None]) -> Generator[Ending | None, None, None]:
         """Give each worker a bundle at a time, and yield what has become of each task."""
         if self._refusal is not None:
             raise self._refusal
@@ -119,7 +119,7 @@ class Workers:
         self._guardian.tell("+", self._workers[-1].pid, self._workers)
         return self._workers[-1]
 
-    def _wait_for(self, busy: "list[_Worker]") -> Iterator[Outcome]:
+    def _wait_for(self, busy: "list[_Worker]") -> Iterator[Ending]:
         """Wait for a moment, and return what has become of the tasks that have ended."""
         now = time.monotonic()
         limits = [worker.began + self._timeout - now for worker in busy if self._timeout and worker.began]
@@ -135,7 +135,7 @@ class Workers:
             elif worker.began and time.monotonic() - worker.began > 2 * BUNDLE_SECONDS:
                 yield from _unbegun(worker.recall())  # a long run after all: others may run what waits behind it
 
-    def _hear(self, worker: "_Worker") -> Iterator[Outcome]:
+    def _hear(self, worker: "_Worker") -> Iterator[Ending]:
         """Take in what a worker says, or that it says no more."""
         try:
             message = worker.pipe.recv()
@@ -152,11 +152,11 @@ class Workers:
             raise RunFailed(message)
         report, back = message
         self._never_began = 0
-        yield outcome(worker.tasks.popleft(), Report(*report))
+        yield ending(worker.tasks.popleft(), Report(*report))
         yield from _unbegun([worker.tasks.pop() for _ in range(back)][::-1])
         worker.begin()
 
-    def _bury(self, worker: "_Worker") -> Iterator[Outcome]:
+    def _bury(self, worker: "_Worker") -> Iterator[Ending]:
         """Say what killed a worker, and a run with it."""
         unbegun = worker.recall()
         worker.gone(time.monotonic() + 1.0)  # it may be on its way out: its own exit code is the one to tell
@@ -168,7 +168,7 @@ class Workers:
         message = f"the worker process (pid {worker.pid}) of this run {_cause(code)}"
         return _rest(worker, unbegun, code, WorkerDied, message)
 
-    def _end(self, worker: "_Worker") -> Iterator[Outcome]:
+    def _end(self, worker: "_Worker") -> Iterator[Ending]:
         """End a run that takes too long, and its process with it."""
         unbegun, code = worker.recall(), self._remove(worker)
         message = f"the run took longer than timeout={self._timeout:g} s and was ended"
@@ -382,27 +382,27 @@ def _cause(code: int) -> str:
         return f"was killed by signal {-code}"
 
 
-def _unbegun(tasks: Iterable[Task]) -> Iterator[Outcome]:
-    """Return outcomes that hand tasks back as they were."""
-    return (Outcome(task, None, unbegun=True) for task in tasks)
+def _unbegun(tasks: Iterable[Task]) -> Iterator[Ending]:
+    """Return endings that hand tasks back as they were."""
+    return (Ending(task, None, unbegun=True) for task in tasks)
 
 
-def _rest(worker: _Worker, unbegun: list[Task], code: int, kind: type[RunFailed], message: str) -> Iterator[Outcome]:
+def _rest(worker: _Worker, unbegun: list[Task], code: int, kind: type[RunFailed], message: str) -> Iterator[Ending]:
     """Return what has become of the tasks of a worker that was ended: it ran the last of those that it had begun.
 
     What it ran before has been reported, or is on the disk.
     """
     while worker.tasks:
         task = worker.tasks.popleft()
-        home = outcome_on_disk(task, f"its worker process {_cause(code)}")
+        home = ending_on_disk(task, f"its worker process {_cause(code)}")
         ended = home.finished is None and not worker.tasks
         yield _failed(task, worker, kind, message) if ended else home
     yield from _unbegun(unbegun)
 
 
-def _failed(task: Task, worker: _Worker, kind: type[RunFailed], message: str) -> Outcome:
+def _failed(task: Task, worker: _Worker, kind: type[RunFailed], message: str) -> Ending:
     found = logs.find(task.staging, task.key)
     if found is not None:
         message += f"; its output is in {found}"
     failure: dict[str, Any] = record(kind.__name__, message, "", worker.began_at, worker.pid)
-    return Outcome(task, None, message, failure, kind(message, failure))
+    return Ending(task, None, message, failure, kind(message, failure))

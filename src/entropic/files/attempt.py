@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from entropic.errors import ParameterError, ResultLostWarning, ResultMissingError, StoreError, levels_to_user, note
 from entropic.files import sidecar as sidecars
 from entropic.files.durable import is_cheap, sync_content, sync_names
-from entropic.files.measure import measure
+from entropic.files.extent import extent
 from entropic.files.place import move, remove, remove_tree
 from entropic.files.reserve import FULL, Reserve
 from entropic.files.sidecar import Sidecar
@@ -420,7 +420,7 @@ def describe(task: Task, space: Workspace, execution: str, done: Executed, extra
         _wait_for_disk(
             task, [path, *([f"{path.removesuffix(task.staging.suffix)}.files"] if extra else [])], done.elapsed
         )
-    found = measure(path)
+    found = extent(path)
     if found is None:
         raise ResultMissingError(f"the runner left a broken link as params['result_file'] ({task.path})")
     slotted = task.published is not None and (found.folder or os.path.isdir(task.staging.path(task.path)))

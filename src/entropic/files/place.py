@@ -13,7 +13,7 @@ import shutil
 import stat
 
 from entropic.errors import ForeignFileError, StoreError
-from entropic.files.measure import Measure, measure
+from entropic.files.extent import Extent, extent
 from entropic.files.sidecar import Sidecar
 from entropic.files.staging import Staging
 
@@ -133,7 +133,7 @@ def keep_changed(staging: Staging, sidecar: Sidecar, where: str, published: str,
     it was replaced takes nothing away from where it belongs.
     """
     target = staging.path(where)
-    found = measure(target)
+    found = extent(target)
     if os.path.islink(target) or not is_changed(found, size) or sidecar.matches(found):  # placed, before a crash
         return
     for kept in staging.changed(where, published):
@@ -155,7 +155,7 @@ def keep_changed(staging: Staging, sidecar: Sidecar, where: str, published: str,
 def keep_changed_folder(staging: Staging, sidecar: Sidecar, where: str, published: str, size: int | None) -> None:
     """Keep what was moved aside into a slot that is spent, if somebody has changed it, under a name of its own."""
     old = os.path.join(staging.inside(spent(sidecar.slot)), "old")
-    if os.path.islink(old) or not is_changed(measure(old), size):
+    if os.path.islink(old) or not is_changed(extent(old), size):
         return
     for kept in staging.changed(where, published):
         if not os.path.lexists(kept):
@@ -165,7 +165,7 @@ def keep_changed_folder(staging: Staging, sidecar: Sidecar, where: str, publishe
             return
 
 
-def is_changed(found: Measure | None, size: int | None) -> bool:
+def is_changed(found: Extent | None, size: int | None) -> bool:
     """Tell whether somebody has changed a result of ours, given its recorded size, and there is something to lose."""
     return found is not None and size is not None and size >= 0 and found.size not in (0, size)
 

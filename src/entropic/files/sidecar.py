@@ -21,7 +21,7 @@ from json.encoder import encode_basestring_ascii as _quoted
 from typing import Any
 from uuid import UUID
 
-from entropic.files.measure import Measure
+from entropic.files.extent import Extent
 from entropic.files.staging import Staging
 from entropic.params.keys import RESERVED
 from entropic.support import names
@@ -93,7 +93,7 @@ class Sidecar:
         """The name of the folder of extra files in the staging folder."""
         return f"{self.key}.{self.attempt}.{self.execution}.files"
 
-    def matches(self, found: Measure | None) -> bool:
+    def matches(self, found: Extent | None) -> bool:
         """Tell whether what is found somewhere is this attempt's result."""
         return found is not None and (found.size, found.mtime_ns) == (self.size, self.mtime_ns)
 

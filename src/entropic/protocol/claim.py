@@ -11,7 +11,7 @@ from entropic.db.raw import Raw, Recorded
 from entropic.errors import ForeignFileError, ResultMissingError, RunFailed, UnreadableError
 from entropic.files import sidecar as sidecars
 from entropic.files.attempt import Task, inside
-from entropic.files.measure import measure
+from entropic.files.extent import extent
 from entropic.files.sidecar import Sidecar, Unreadable
 from entropic.params.model import Base
 from entropic.protocol import publish
@@ -201,7 +201,7 @@ def _is_suspect(context: StoreContext[Base], connection: Connection, suspect: Ra
     recorded = Recorded.of(raw)
     if Recorded.of(suspect)[1:] != recorded[1:]:  # whatever runs
         return False
-    found = measure(context.rows.file_of(raw))
+    found = extent(context.rows.file_of(raw))
     if found is None or (recorded.size is not None and found.size != recorded.size):
         return True
     if recorded.is_ours:

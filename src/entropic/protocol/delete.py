@@ -11,7 +11,7 @@ from entropic.db.raw import Raw, Recorded
 from entropic.errors import PublishError
 from entropic.files import logs
 from entropic.files import place as places
-from entropic.files.measure import measure
+from entropic.files.extent import extent
 from entropic.params.keys import RESERVED
 from entropic.params.model import Base, now_as_text
 from entropic.protocol import publish
@@ -161,7 +161,7 @@ def _removable(context: StoreContext[Base], raw: Raw) -> str | None:
     """
     recorded = Recorded.of(raw)
     path = context.rows.file_of(raw)
-    found = measure(path)
+    found = extent(path)
     if found is None or found.folder:
         return None
     if recorded.place is None:

@@ -19,7 +19,7 @@ from entropic.files import place as places
 from entropic.files import sidecar as sidecars
 from entropic.files.attempt import Task
 from entropic.files.durable import sync_names
-from entropic.files.measure import measure
+from entropic.files.extent import extent
 from entropic.files.patience import REMEMBERED, looks
 from entropic.files.sidecar import Sidecar
 from entropic.params.model import Base
@@ -142,7 +142,7 @@ def publish_locked(context: StoreContext[Base], connection: Connection, claim: H
 
 
 def _lies_at_place(context: StoreContext[Base], claim: Held) -> bool:
-    return claim.published is not None and measure(context.staging.path(claim.path or "")) is not None
+    return claim.published is not None and extent(context.staging.path(claim.path or "")) is not None
 
 
 def record(context: StoreContext[Base], connection: Connection, claim: Held, sidecar: Sidecar) -> Raw | None:
@@ -210,7 +210,7 @@ def move(context: StoreContext[Base], claim: Held, sidecar: Sidecar) -> None:
     elif claim.published:
         places.keep_changed(staging, sidecar, where, claim.published, claim.own_size)
     moved = places.place(staging, sidecar, where, first=claim.published is None)
-    if not moved and not sidecar.matches(measure(staging.path(where))):
+    if not moved and not sidecar.matches(extent(staging.path(where))):
         raise Vanished(sidecar)
     if sidecar.extra or claim.extra:
         places.keep(staging, sidecar, where, claim.published if claim.extra else None)
@@ -303,7 +303,7 @@ def _turns_up(context: StoreContext[Base], sidecar: Sidecar) -> bool:
         claim = context.ledger.find(sidecar.id)
         if claim is None or claim.path is None or claim.attempt != sidecar.attempt:
             return True  # somebody else has gone on, as the next try will tell
-        if sidecar.matches(measure(context.staging.path(claim.path))):
+        if sidecar.matches(extent(context.staging.path(claim.path))):
             return True
         if claim.path not in names:
             return False

@@ -12,7 +12,7 @@ from entropic.db.connection import Connection
 from entropic.db.raw import Raw
 from entropic.errors import ParameterError, RegisterError, ResultMissingError
 from entropic.files.durable import sync_content, sync_names
-from entropic.files.measure import Measure, measure
+from entropic.files.extent import Extent, extent
 from entropic.files.paths import refuses_path
 from entropic.files.staging import FOLDER
 from entropic.params.model import Base
@@ -38,7 +38,7 @@ def register(
     request = run.prepare(context, id, params, custom)
     path = _path_of(result_file)
     try:
-        found_file = measure(path)
+        found_file = extent(path)
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
             raise
@@ -111,7 +111,7 @@ def refuse_own(context: StoreContext[Base], id: str, path: str) -> None:
 
 
 def insert(
-    context: StoreContext[Base], connection: Connection, found: Claim | None, request: Request, path: str, file: Measure
+    context: StoreContext[Base], connection: Connection, found: Claim | None, request: Request, path: str, file: Extent
 ) -> None:
     """Insert the row and record its file."""
     recorded = context.staging.relative(path)

@@ -21,7 +21,7 @@ from entropic.errors import DatabaseBusy, ResultLostWarning, levels_to_user, not
 from entropic.files import attempt
 from entropic.files import sidecar as sidecars
 from entropic.files.attempt import Task, Torn
-from entropic.files.measure import measure
+from entropic.files.extent import extent
 from entropic.files.place import is_changed
 from entropic.files.sidecar import Sidecar
 from entropic.params.fields import as_custom_data
@@ -288,7 +288,7 @@ def warn_of_loss(context: StoreContext[Base], lost: Sequence[tuple[Request, Susp
         )
         return
     path = context.rows.file_of(suspect.raw)
-    recorded, found = Recorded.of(suspect.raw), measure(path)
+    recorded, found = Recorded.of(suspect.raw), extent(path)
     what = "is gone" if found is None else lookup.difference(found.size, recorded.size)
     if found is not None and recorded.size == found.size:
         what = "was not as recorded when it was looked at"  # and is by now, or its claim cannot be read

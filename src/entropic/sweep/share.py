@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Generic
 
 from entropic.errors import FellBackWarning, levels_to_user, note, noting
-from entropic.executors.contract import TORN, Outcome, outcome_on_disk
+from entropic.executors.contract import TORN, Ending, ending_on_disk
 from entropic.files import sidecar as sidecars
 from entropic.files.attempt import Task
 from entropic.protocol import run
@@ -62,7 +62,7 @@ class Share(Generic[ModelT]):
         self.arrived: deque[tuple[str, ModelT]] = deque()
         """The keys and rows of sets that have got one, for whoever takes them from here."""
         self._here: tuple[Task, float] | None = None  # the task that this thread executes, and when it has begun that
-        self.astray: list[Outcome] = []  # what did not come back from an executor
+        self.astray: list[Ending] = []  # what did not come back from an executor
         self.went_astray = False
         self.ran = 0
         self.failures: dict[str, BaseException] = {}
@@ -142,7 +142,7 @@ class Share(Generic[ModelT]):
         return task
 
     # ---- executing here ----------------------------------------------------------------------------------------
-    def execute(self, task: Task) -> Outcome:
+    def execute(self, task: Task) -> Ending:
         """Execute a task in this process."""
         began = time.time()
         self._here = task, began
@@ -152,11 +152,11 @@ class Share(Generic[ModelT]):
             finished, error = None, raised
         self._here = None  # not after an interrupt: then it is the one that was interrupted
         if error is not None:
-            return Outcome(task, None, message_of(error), describe(error, began), error)
-        return Outcome(task, finished, TORN)
+            return Ending(task, None, message_of(error), describe(error, began), error)
+        return Ending(task, finished, TORN)
 
     # ---- taking home -------------------------------------------------------------------------------------------
-    def take(self, outcome: Outcome, falls_back: bool) -> None:
+    def take(self, ending: Ending, falls_back: bool) -> None:
         """Take in what has become of a task.
 
         Parameters
@@ -166,27 +166,27 @@ class Share(Generic[ModelT]):
         """
         with self._lock:
             self.reraise()
-            task = outcome.task
+            task = ending.task
             self._claims.under_way.pop(task.id, None)
-            if outcome.unbegun:
+            if ending.unbegun:
                 self._claims.take_back(task)
                 return
             self._context.lease_keeper.stop(task.attempt)
-            if outcome.finished is not None:
-                self._outbox.add(task, outcome.finished)
-            elif outcome.failure is not None and (self._keep_going or not falls_back):
-                self._fail(outcome)
+            if ending.finished is not None:
+                self._outbox.add(task, ending.finished)
+            elif ending.failure is not None and (self._keep_going or not falls_back):
+                self._fail(ending)
             elif falls_back:
                 self._context.database.transact(  # who wants it meanwhile need not wait for us
                     lambda connection: self._context.ledger.abandon(connection, task.id, task.attempt)
                 )
-                self.astray.append(outcome)
+                self.astray.append(ending)
             else:
                 self._claims.want_again([task.id])  # its claim is ours, so it is claimed anew
             self.publish_if_due()
 
-    def _fail(self, outcome: Outcome) -> None:
-        task, failure, error = outcome.task, outcome.failure, outcome.error
+    def _fail(self, ending: Ending) -> None:
+        task, failure, error = ending.task, ending.failure, ending.error
         assert failure is not None
         assert error is not None
         try:
@@ -211,7 +211,7 @@ class Share(Generic[ModelT]):
     def miss(self, reason: str) -> None:
         """Take in what was handed out and will not come back: what is finished is on the disk."""
         for task in list(self._claims.under_way.values()):
-            self.take(outcome_on_disk(task, reason), falls_back=True)
+            self.take(ending_on_disk(task, reason), falls_back=True)
 
     def publish_if_due(self) -> None:
         """Publish what is finished, if that is worth a transaction by now."""
@@ -232,15 +232,15 @@ class Share(Generic[ModelT]):
         """Want again, in this process, what did not come back from an executor; say which sets, and why."""
         astray, self.astray = self.astray, []
         self.went_astray = True
-        reasons = {outcome.reason for outcome in astray}
-        sets = "; ".join(str(outcome.task.params) for outcome in astray[:5]) + ("; ..." if len(astray) > 5 else "")
+        reasons = {ending.reason for ending in astray}
+        sets = "; ".join(str(ending.task.params) for ending in astray[:5]) + ("; ..." if len(astray) > 5 else "")
         warnings.warn(
             f"{counted(len(astray), 'set')} did not come back from the executor and will run in this process: {sets}. "
             f"Why: {'; '.join(sorted(reasons)[:5])}",
             FellBackWarning,
             stacklevel=levels_to_user(),
         )
-        self._claims.want_again(outcome.task.id for outcome in astray)
+        self._claims.want_again(ending.task.id for ending in astray)
 
     # ---- keeping time, and ending ------------------------------------------------------------------------------
     def _tick(self) -> None:

@@ -227,17 +227,17 @@ def _warn(context: StoreContext[Base], planned: Planned[ModelT], failures: Mappi
 
 
 def drive(share: Share[ModelT], executor: Executor) -> Generator[None, None, None]:
-    """Hand out and take home until every set has its row, or has failed; give way after each outcome."""
+    """Hand out and take home until every set has its row, or has failed; give way after each ending."""
     serial = Serial(share.execute)
     while share.is_open:
         try:
-            with contextlib.closing(executor.run(share.tasks())) as outcomes:
-                for outcome in outcomes:
-                    if outcome is None:
+            with contextlib.closing(executor.run(share.tasks())) as endings:
+                for ending in endings:
+                    if ending is None:
                         share.reraise()
                         share.publish_if_due()
                     else:
-                        share.take(outcome, executor.falls_back)
+                        share.take(ending, executor.falls_back)
                     yield
         except ExecutorLost as lost:
             warnings.warn(

@@ -21,7 +21,7 @@ from entropic.db.tables import ledger
 from entropic.errors import ParameterError, PublishError, StoreError, UnreadableError
 from entropic.files import logs
 from entropic.files import place as places
-from entropic.files.measure import measure
+from entropic.files.extent import extent
 from entropic.files.staging import FOLDER
 from entropic.params.model import Base, utcnow
 from entropic.protocol.context import StoreContext
@@ -254,7 +254,7 @@ def _examine(context: StoreContext[Base], one: _Held) -> tuple[int, str | None]:
     path = context.staging.path(one.path)
     if os.path.islink(path):
         return 0, "it is a link, and its target may be yours; delete() removes its row"
-    found = measure(path)
+    found = extent(path)
     if found is not None and one.recorded not in (None, DISTRUSTED) and found.size != one.recorded:
         return 0, f"it has {found.size} bytes instead of {one.recorded}, so somebody changed or replaced it"
     beside = _size(context.staging.extra(one.path, one.attempt)) if one.extra else 0
@@ -296,5 +296,5 @@ def _is_older(path: str, before: datetime | None) -> bool:
 def _size(path: str) -> int:
     if os.path.islink(path):
         return 0
-    found = measure(path)
+    found = extent(path)
     return found.size if found else 0

@@ -21,8 +21,8 @@ from entropic.db.statement import Statement
 from entropic.db.tables import ledger
 from entropic.errors import DatabaseBusy, ResultLostWarning, levels_to_user
 from entropic.files import journal
+from entropic.files.extent import Extent, extent
 from entropic.files.journal import Deletion, Entry
-from entropic.files.measure import Measure, measure
 from entropic.files.sidecar import Sidecar, Unreadable
 from entropic.params.model import Base
 from entropic.protocol import publish
@@ -119,11 +119,11 @@ def _entries(context: StoreContext[Base], done: Rebuild) -> dict[str, list[Entry
     return {id: all_ for id, all_ in living.items() if all_}
 
 
-def _choose(context: StoreContext[Base], done: Rebuild, id: str, entries: list[Entry]) -> tuple[Entry, Measure] | None:
-    """Return what was recorded of the file that lies there, and its measure; None, and say why, if there is none."""
+def _choose(context: StoreContext[Base], done: Rebuild, id: str, entries: list[Entry]) -> tuple[Entry, Extent] | None:
+    """Return what was recorded of the file that lies there, and its extent; None, and say why, if there is none."""
     entries.sort(key=lambda one: one.run.created_at, reverse=True)
-    alike: list[tuple[Entry, Measure]] = []
-    files = {place: measure(context.staging.path(place)) for place in {entry.place for entry in entries}}
+    alike: list[tuple[Entry, Extent]] = []
+    files = {place: extent(context.staging.path(place)) for place in {entry.place for entry in entries}}
     for entry in entries:
         found = files[entry.place]
         if found is not None and (found.size, found.folder) == (entry.run.size, entry.run.folder):
@@ -148,7 +148,7 @@ def _choose(context: StoreContext[Base], done: Rebuild, id: str, entries: list[E
     return entry, found
 
 
-def _make(context: StoreContext[Base], done: Rebuild, chosen: list[tuple[Entry, Measure]]) -> None:
+def _make(context: StoreContext[Base], done: Rebuild, chosen: list[tuple[Entry, Extent]]) -> None:
     """Make rows in one transaction; one by one, if the database refuses that."""
     try:
         done.made += context.database.transact(partial(_insert, context, done, chosen))
@@ -163,7 +163,7 @@ def _make(context: StoreContext[Base], done: Rebuild, chosen: list[tuple[Entry, 
 
 
 def _insert(
-    context: StoreContext[Base], done: Rebuild, chosen: Iterable[tuple[Entry, Measure]], connection: Connection
+    context: StoreContext[Base], done: Rebuild, chosen: Iterable[tuple[Entry, Extent]], connection: Connection
 ) -> list[str]:
     made = []
     for entry, found in chosen:  # in the order of their keys: who locks several in another order meets a deadlock
@@ -171,7 +171,7 @@ def _insert(
         claim, taken = context.ledger.lock(connection, run.id)
         if context.rows.exists(connection, run.id):
             continue
-        if measure(context.staging.path(entry.place)) != found:  # since it was chosen
+        if extent(context.staging.path(entry.place)) != found:  # since it was chosen
             done.left.append(f"{run.id}: its file was replaced or removed just now; rebuild again")
             continue
         if entry.place in taken or (claim is not None and claim.state in (RUNNING, DELETING)):
@@ -199,7 +199,7 @@ def _without_computed(context: StoreContext[Base], run: Sidecar) -> Sidecar:
 
 
 def _record(
-    ledger_: Ledger, connection: Connection, claim: Claim | None, entry: Entry, found: Measure, checksum: int
+    ledger_: Ledger, connection: Connection, claim: Claim | None, entry: Entry, found: Extent, checksum: int
 ) -> None:
     """Let a claim say what it said when the run was published; no attempt's name is used again."""
     run = entry.run

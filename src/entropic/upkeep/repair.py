@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from entropic.db.claim import RUNNING, Claim
 from entropic.db.raw import Raw, Recorded
 from entropic.errors import UnreadableError
-from entropic.files.measure import measure
+from entropic.files.extent import extent
 from entropic.params.keys import Hasher
 from entropic.params.model import Base
 from entropic.protocol import lookup, verify
@@ -148,12 +148,12 @@ def check(context: StoreContext[Base]) -> Report:
 
 
 def _is_as_recorded(raw: Raw, path: str) -> bool:
-    size, found = Recorded.of(raw).size, measure(path)
+    size, found = Recorded.of(raw).size, extent(path)
     return found is not None and size in (None, found.size)
 
 
 def _check_file(context: StoreContext[Base], report: Report, raw: Raw, id: str, path: str) -> None:
-    size, found = Recorded.of(raw).size, measure(path)
+    size, found = Recorded.of(raw).size, extent(path)
     if found is None:
         report.missing.append(Finding(id, path, f"{id}: its result file {path} is gone; it runs again when asked for"))
     elif size is not None and found.size != size:

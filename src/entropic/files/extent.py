@@ -15,7 +15,7 @@ _NOT_OURS = re.compile(
 _BEGINNINGS = frozenset(".tTeEdD@")  # theirs; most names of chunks begin with a digit
 
 
-class Measure(NamedTuple):
+class Extent(NamedTuple):
     """Size in bytes (of a folder: of all in it that a run may have written), mtime in ns (of a folder: its own)."""
 
     size: int
@@ -23,18 +23,18 @@ class Measure(NamedTuple):
     folder: bool
 
 
-def measure(path: str) -> Measure | None:
-    """Return the measure of a file or folder; None if it is not there, as what is no path never is."""
+def extent(path: str) -> Extent | None:
+    """Return the extent of a file or folder; None if it is not there, as what is no path never is."""
     try:
         found = os.stat(path)
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
     if stat.S_ISDIR(found.st_mode):
         try:
-            return Measure(_size_below(path), found.st_mtime_ns, True)
+            return Extent(_size_below(path), found.st_mtime_ns, True)
         except (FileNotFoundError, NotADirectoryError):  # on its way somewhere else
             return None
-    return Measure(found.st_size, found.st_mtime_ns, False)
+    return Extent(found.st_size, found.st_mtime_ns, False)
 
 
 def _size_below(folder: str) -> int:
