@@ -195,3 +195,14 @@ def test_a_set_that_failed_is_found_by_what_was_given(open_store):
         store.run({"name": "a"})
     (failure,) = store.failures()
     assert failure.params == {"name": "a"}
+
+
+def test_a_changed_row_that_still_has_its_key_is_served_and_kept_by_repair(open_store, place, runner):
+    store = open_store(model=Typed, typed_keys=True)
+    row = store.run_or_retrieve(TWO[0])
+    place.execute("UPDATE entropic_ledger SET checksum = 1")  # of what a row held that somebody has changed
+    (finding,) = store.check().mismatched
+    assert "it is served to whoever asks" in finding.text
+    store.repair()
+    assert store.run_or_retrieve(TWO[1]).id == row.id
+    assert len(runner.calls) == 1

@@ -9,7 +9,6 @@ from entropic.db.claim import RUNNING, Claim
 from entropic.db.raw import Raw, Recorded
 from entropic.errors import UnreadableError
 from entropic.files.extent import extent
-from entropic.params.keys import Hasher
 from entropic.params.model import Base
 from entropic.protocol import lookup, verify
 from entropic.protocol.context import StoreContext
@@ -186,7 +185,7 @@ def _check_values(
 def has_its_key(context: StoreContext[Base], raw: Raw) -> bool:
     """Tell whether the values of a row may have its key."""
     id, stored = context.rows.id_of(raw), context.rows.plain(raw)
-    return verify.may_have(context.schema, Hasher(context.hasher.rounding), stored, id)
+    return verify.may_have(context.schema, context.hasher, stored, id)
 
 
 def _check_claim(context: StoreContext[Base], report: Report, claim: Claim, with_row: dict[str, str]) -> None:
