@@ -427,6 +427,19 @@ def test_a_journal_that_was_removed_is_begun_anew(lose, project):
     ] == [2]
 
 
+def test_a_journal_that_is_begun_anew_frees_no_descriptor_that_another_thread_may_write_to(lose, project):
+    store = open_at(lose(), project / "results")
+    store.run(ONE)
+    descriptor = store._context.journal._file
+    journal_of(project / "results").unlink()
+    freed, close = [], os.close
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "close", lambda one: (freed.append(one), close(one))[1])
+        store.run(TWO)
+    assert descriptor not in freed
+    assert os.path.samestat(os.fstat(descriptor), os.stat(journal_of(project / "results")))
+
+
 @pytest.mark.parametrize("what", ["link", "folder", "pipe"])
 def test_a_journal_that_cannot_be_written_is_said_once_and_stops_no_run(lose, project, caplog, tmp_path, what):
     url = lose()

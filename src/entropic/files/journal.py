@@ -80,7 +80,7 @@ class Journal:
                 self._open()
             os.write(self._file, b"\n" + text)
         except OSError as error:
-            self.close()
+            self._path = ""  # opened anew next time
             log.log(
                 logging.DEBUG if self._is_said else logging.WARNING,
                 "the journal in %s could not be written: %s",
@@ -90,7 +90,10 @@ class Journal:
             self._is_said = True
 
     def _open(self) -> None:
-        self.close()
+        """Open the file of this process; anew, under the same descriptor, which another thread may be writing to.
+
+        Were that closed first, its line might go into a file that somebody else has opened meanwhile.
+        """
         folder = self._staging.inside(_JOURNAL)
         self._staging.check_root()
         try:
@@ -106,7 +109,12 @@ class Journal:
         if not stat.S_ISREG(os.fstat(file).st_mode):
             os.close(file)
             raise FileExistsError(f"{path} is no plain file")
-        self._file, self._path = file, path
+        if self._file < 0:
+            self._file = file
+        else:
+            os.dup2(file, self._file, inheritable=False)
+            os.close(file)
+        self._path = path
 
     def close(self) -> None:
         """Let go of the file."""
