@@ -58,6 +58,11 @@ if __name__ == "__main__":
     wanted = [{"n": n} for n in range(5)]
     if where == "run":
         rows = [store.run(one) for one in wanted]
+    elif where == "handler":
+        try:
+            raise LookupError("the script's own, which is handled by a run")
+        except LookupError:
+            rows = [store.run(one) for one in wanted]
     elif where == "stream":
         rows = list(store.stream(wanted))
     elif where == "workers":
@@ -76,7 +81,7 @@ CODES = {"raises": "1", "exits": "7", "is interrupted": "1", "returns": "0"}
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.parametrize("where", ["sweep", "run", "stream", "workers", "threads", "pool"])
+@pytest.mark.parametrize("where", ["sweep", "run", "handler", "stream", "workers", "threads", "pool"])
 @pytest.mark.parametrize("how", list(CODES))
 def test_a_child_that_a_runner_forks_does_nothing_but_end(tmp_path, how, where):
     (tmp_path / "study.py").write_text(SCRIPT)

@@ -261,7 +261,7 @@ def execute(task: Task, runner: Runner, target: str) -> Executed:
     params = copied(task.params)
     given = _copy(task.custom_data)
     params.update(id=task.id, result_file=target, custom_data=given)
-    around, forks = inside.get(), _forks
+    around, forks, elapsed = inside.get(), _forks, -1.0
     try:  # an interrupt as soon as it is set would leave it set, and the next call for this key seem to be a circle
         inside.set((*task.inside, Inside(task.staging.root, task.model, task.id, task.attempt)))
         began = time.perf_counter()
@@ -269,7 +269,7 @@ def execute(task: Task, runner: Runner, target: str) -> Executed:
         elapsed = time.perf_counter() - began
     finally:
         if _forks != forks:  # a child that the runner has forked, and that should have ended in there
-            process.end_fork()
+            process.end_fork(has_returned=elapsed >= 0)
         inside.set(around)
     left = params.get("custom_data")
     custom_data = task.custom_data if left is given and not given and not task.custom_data else kept(task, left)

@@ -190,13 +190,13 @@ def waits_in_vain(who: str | None, attempt: str) -> bool:
     return not call.ends_without_us(attempt)
 
 
-def end_fork() -> NoReturn:
+def end_fork(has_returned: bool) -> NoReturn:
     """End a child that a runner has forked, and that has come back from the runner: nothing here is its own.
 
     What it was about to do, its parent does: publish, record a failure, go on with the sweep. It ends as Python would
     end it, but for what runs at exit.
     """
-    error, code = sys.exc_info()[1], 0
+    error, code = None if has_returned else sys.exc_info()[1], 0  # else that of a handler around the run
     try:
         if isinstance(error, SystemExit) and (error.code is None or isinstance(error.code, int)):
             code = error.code or 0
