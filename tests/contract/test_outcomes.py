@@ -6,6 +6,7 @@ import dataclasses
 import enum
 import json
 import math
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -484,6 +485,56 @@ def test_another_database_knows_which_function_computed_a_column(open_store: Ope
             store = open_store(curves, model_of(lambda result: min(result["curve"])), db_url=place.url)
         assert store.measure().filled == 2
         assert {row.peak for row in store.select()} == {1.0}
+
+
+def grown() -> type[Base]:
+    """Return the model of `model_of()` with columns of several kinds more, one of them with an index."""
+    body: dict[str, Any] = {"__tablename__": "measured", "__module__": __name__}
+    body["__annotations__"] = {"n": Mapped[int], "peak": Mapped[float], "verdict": Mapped[Verdict]}
+    body |= {"peak": outcome(peak_of, index=True), "verdict": outcome()}
+    return type("Measured", (Base,), body)
+
+
+def peak_of(result: Any) -> Any:
+    return max(result["curve"])
+
+
+def curves_of_verdict(params: dict[str, Any]) -> dict[str, Any]:
+    return {**curves(params), "verdict": "GOOD"}
+
+
+def open_and_run(url: str, folder: Path, together: Any, ns: list[int]) -> None:
+    together.wait(60)
+    store: Store[Any] = Store(curves_of_verdict, grown(), folder, ".json", url)
+    assert len(store.sweep([{"n": n} for n in ns])) == len(ns)
+    store.measure()
+
+
+@pytest.mark.slow
+def test_processes_that_add_columns_at_once_beside_an_older_program_lose_nothing(
+    open_store: OpenStore, place: Any
+) -> None:
+    older = open_store(curves, model_of())
+    older.sweep([{"n": n} for n in range(5)])
+    context = multiprocessing.get_context("spawn")
+    together = context.Barrier(5)
+    arguments = [(place.url, older.results_dir, together, list(range(part, part + 20))) for part in range(4)]
+    children = [context.Process(target=open_and_run, args=one) for one in arguments]
+    for child in children:
+        child.start()
+    together.wait(60)
+    older.sweep([{"n": n} for n in range(100, 130)])
+    for child in children:
+        child.join()
+    assert [child.exitcode for child in children] == [0] * 4
+    store = open_store(lambda params: pytest.fail("it ran"), grown())
+    store.measure()
+    assert [(row.n, row.peak) for row in store.select(order_by="n")] == [
+        (n, max(n, 1.0)) for n in (*range(23), *range(100, 130))
+    ]
+    inspector = sa.inspect(sa.create_engine(place.url, poolclass=sa.NullPool))
+    assert ["peak"] in [one["column_names"] for one in inspector.get_indexes("measured")]
+    assert store.check().ok
 
 
 def test_only_columns_that_are_computed_can_be_measured(open_store: OpenStore) -> None:

@@ -8,6 +8,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import warnings
@@ -21,6 +22,7 @@ from contract.models import Colour, LooseResult, OtherResult, SimResult, content
 from databases import Place
 from entropic import Base, Mapped, ResultLostWarning, Store, mapped_column, outcome
 from entropic.protocol import delete
+from entropic.upkeep import rebuild
 
 ONE, TWO, THREE = ({"n": n, "dt": 0.5} for n in (1, 2, 3))
 
@@ -313,6 +315,28 @@ def test_results_of_which_nothing_was_recorded_are_said_when_the_store_opens_and
     done = store.rebuild()
     assert (done.made, done.unknown) == ([], [f"{row.id}.json"])
     assert "register()" in str(done)
+
+
+@pytest.mark.only_on("sqlite")
+def test_what_gets_no_row_is_said_once_though_its_transaction_was_repeated(lose, project, monkeypatch):
+    store = open_at(lose(), project / "results")
+    first, second = sorted(store.sweep([ONE, TWO]), key=lambda row: row.id)
+    store = open_lost(lose(), project / "results")
+
+    def refuse(*_):
+        raise sqlite3.IntegrityError("the database takes no such row")
+
+    def choose(*args):
+        chosen = rebuild_choose(*args)
+        Path(first.result_file).unlink(missing_ok=True)  # just after it was seen
+        return chosen
+
+    rebuild_choose = rebuild._choose
+    monkeypatch.setattr(rebuild, "_choose", choose)
+    monkeypatch.setattr(rebuild, "_record", refuse)
+    done = store.rebuild()
+    assert done.made == []
+    assert [text.partition(":")[0] for text in done.left] == [first.id, second.id]
 
 
 def test_a_dry_run_says_what_would_be_made_and_makes_nothing(lose, project):

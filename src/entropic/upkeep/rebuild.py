@@ -151,7 +151,9 @@ def _choose(context: StoreContext[Base], done: Rebuild, id: str, entries: list[E
 def _make(context: StoreContext[Base], done: Rebuild, chosen: list[tuple[Entry, Extent]]) -> None:
     """Make rows in one transaction; one by one, if the database refuses that."""
     try:
-        done.made += context.database.transact(partial(_insert, context, done, chosen))
+        made, left = context.database.transact(partial(_insert, context, chosen))
+        done.made += made
+        done.left += left  # only now: a transaction may be rolled back, and repeated
     except DatabaseBusy:
         raise
     except context.database.troubles as error:
@@ -163,25 +165,26 @@ def _make(context: StoreContext[Base], done: Rebuild, chosen: list[tuple[Entry, 
 
 
 def _insert(
-    context: StoreContext[Base], done: Rebuild, chosen: Iterable[tuple[Entry, Extent]], connection: Connection
-) -> list[str]:
-    made = []
+    context: StoreContext[Base], chosen: Iterable[tuple[Entry, Extent]], connection: Connection
+) -> tuple[list[str], list[str]]:
+    """Make rows; return their keys, and why others got none."""
+    made, left = [], []
     for entry, found in chosen:  # in the order of their keys: who locks several in another order meets a deadlock
         run = entry.run
         claim, taken = context.ledger.lock(connection, run.id)
         if context.rows.exists(connection, run.id):
             continue
         if extent(context.staging.path(entry.place)) != found:  # since it was chosen
-            done.left.append(f"{run.id}: its file was replaced or removed just now; rebuild again")
+            left.append(f"{run.id}: its file was replaced or removed just now; rebuild again")
             continue
         if entry.place in taken or (claim is not None and claim.state in (RUNNING, DELETING)):
-            done.left.append(f"{run.id}: it is run just now, or another model has its place; rebuild again later")
+            left.append(f"{run.id}: it is run just now, or another model has its place; rebuild again later")
             continue
         context.rows.values_of(run.values, [context.schema.attributes[name] for name in run.values])  # or raise
         context.rows.upsert(connection, publish.row_at(context, entry.place, _without_computed(context, run)))
         _record(context.ledger, connection, claim, entry, found, context.rows.own_checksum(run.values))
         made.append(run.id)
-    return made
+    return made, left
 
 
 def _computed(context: StoreContext[Base]) -> list[str]:
