@@ -24,7 +24,7 @@ from entropic.db.statement import Statement
 from entropic.db.tables import outcomes as recorded
 from entropic.errors import OutcomeWarning, ParameterError, UnreadableError, levels_to_user
 from entropic.params.fields import unknown_key
-from entropic.params.outcomes import NOT_RECORDED, NOTED, Outcome, Outcomes, collect
+from entropic.params.outcomes import NOT_RECORDED, NOTED, Outcome, Outcomes, gather
 from entropic.protocol import lookup
 from entropic.protocol.context import StoreContext
 
@@ -185,7 +185,7 @@ def _fill(
     try:
         for raw, lacking in _rows(context, wanted, found):
             path = context.rows.file_of(raw)
-            jobs.append((raw, lacking, pool.submit(collect, lacking, None, functools.partial(read, path))))
+            jobs.append((raw, lacking, pool.submit(gather, lacking, None, functools.partial(read, path))))
             if len(jobs) > ahead:
                 take()
         while jobs:
