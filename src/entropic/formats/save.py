@@ -13,6 +13,7 @@ from enum import Enum
 from typing import Any, NoReturn
 
 from entropic.errors import LibraryMissingError, SaveError
+from entropic.formats.hdf5 import one_at_a_time
 from entropic.formats.libraries import library
 from entropic.params.keys import plain
 
@@ -194,7 +195,7 @@ def _hdf5(value: Any, path: str) -> None:
             raise TypeError(f"{name!r} is an array, and what holds others")
         if array.dtype.kind in "SV" and array.dtype.names is None:
             raise TypeError(f"{name!r} holds bytes, which come back as text; make it numbers or text")
-    with h5py.File(path, "w") as file:
+    with one_at_a_time(), h5py.File(path, "w") as file:
         for name, array in arrays.items():
             if array.dtype.kind == "U":
                 file.create_dataset(name, data=array.astype(object), dtype=h5py.string_dtype())
@@ -211,7 +212,9 @@ def _dataset(value: Any) -> Any:
 
 def _netcdf(value: Any, path: str) -> None:
     library("netCDF4", "netcdf", "a NetCDF file")
-    _dataset(value).to_netcdf(path, engine="netcdf4")
+    computed = _dataset(value).compute()  # before the others wait: its threads may be among them
+    with one_at_a_time():
+        computed.to_netcdf(path, engine="netcdf4")
 
 
 def _zarr(value: Any, path: str) -> None:
