@@ -195,6 +195,8 @@ def _hdf5(value: Any, path: str) -> None:
             raise TypeError(f"{name!r} is an array, and what holds others")
         if array.dtype.kind in "SV" and array.dtype.names is None:
             raise TypeError(f"{name!r} holds bytes, which come back as text; make it numbers or text")
+        if array.dtype.names is not None and h5py.h5t.py_create(array.dtype, logical=True).dtype != array.dtype:
+            raise TypeError(f"{name!r} has fields that would come back without a part of their type, such as titles")
     with one_at_a_time(), h5py.File(path, "w") as file:
         for name, array in arrays.items():
             if array.dtype.kind == "U":
