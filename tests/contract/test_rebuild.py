@@ -236,6 +236,15 @@ def test_a_row_that_was_deleted_does_not_come_back(lose, project, remove_file):
     assert store.retrieve(ONE) is None
 
 
+def test_what_gc_removed_is_not_missed(lose, project):
+    store = open_at(lose(), project / "results")
+    store.sweep([ONE, TWO])
+    store.gc(n=1)
+    store = open_lost(lose(), project / "results")
+    done = store.rebuild()
+    assert (done.made, done.left) == ([store.retrieve(TWO).id], [])
+
+
 def test_a_row_that_was_deleted_and_run_again_comes_back(lose, project):
     store = open_at(lose(), project / "results")
     store.run(ONE)

@@ -4,8 +4,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+from sqlalchemy import MetaData
 
-from entropic import Base, Mapped, Store
+from entropic import Base, Mapped, ModelError, Store, outcome
 
 FROZEN = Path(__file__).with_name("entropic-2.3.0")
 
@@ -76,3 +77,24 @@ def test_a_row_whose_file_is_gone_is_run_again(project):
         row = store.run_or_retrieve(params)
     assert Path(row.result_file).read_text() == "new"
     assert store.check().ok, str(store.check())
+
+
+class Grown(Base):
+    __tablename__ = "old"
+    metadata = MetaData()
+    n: Mapped[int]
+    dt: Mapped[float]
+    name: Mapped[str]
+    length: Mapped[int] = outcome(len, index=True)
+
+
+def test_a_column_that_is_measured_is_added_and_filled(project):
+    with pytest.raises(ModelError, match="the next process that opens the store to write"):
+        Store(None, Grown, file_suffix=".txt")
+    store = Store(refuse, Grown, file_suffix=".txt")
+    found = store.measure()
+    assert (found.filled, found.failed) == (5, {})
+    assert {row.length for row in store.select()} == {len(store.load(row)) for row in store.select()}
+    assert store.run_or_retrieve({"n": 1, "dt": 0.1, "name": "first"}).length == 5
+    assert store.check().ok
+    assert len(Store(None, Grown, file_suffix=".txt").select(Grown.length == 5)) > 0

@@ -9,8 +9,9 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from sqlalchemy import MetaData
 
-from entropic import Base, Mapped, Store, StoreError, UnreadableError
+from entropic import Base, Mapped, ModelError, Store, StoreError, UnreadableError, outcome
 
 FROZEN = Path(__file__).with_name("entropic-3.0.0")
 FIRST = {"n": 1, "dt": 0.1, "name": "first"}
@@ -131,3 +132,23 @@ def test_a_database_of_a_later_version_is_refused_with_a_sentence(project):
     with pytest.raises(StoreError, match=r"later version of entropic .*upgrade entropic"):
         opened()
     assert files(project) == before
+
+
+class Grown(Base):
+    __tablename__ = "frozen"
+    metadata = MetaData()
+    n: Mapped[int]
+    dt: Mapped[float]
+    name: Mapped[str]
+    kind: Mapped[str] = outcome(lambda result: type(result).__name__)
+
+
+def test_a_column_that_is_measured_is_filled_for_what_was_finished_before_there_was_one_too(project):
+    with pytest.raises(ModelError, match="the next process that opens the store to write"):
+        Store(None, Grown, file_suffix=".txt")
+    store = Store(refuse, Grown, file_suffix=".txt", loader=lambda path: path)
+    assert store.run_or_retrieve(FINISHED).kind is None
+    found = store.measure()
+    assert found.failed == {}
+    assert {row.kind for row in store.select()} == {"str"}
+    assert store.check().ok

@@ -74,6 +74,11 @@ def test_an_array_is_loaded_equal(array: Any) -> None:
     assert_equal(saved(array, ".npy"), array)
 
 
+TITLED = np.zeros(1, [(("of a title", "name"), "?"), ("other", "<f4")])
+
+
+@example({"titled": TITLED})
+@example({"nested": np.zeros(1, [("inner", TITLED.dtype), ("u", "<u2", 3)])})
 @given(st.dictionaries(NAMES, NESTED, max_size=3))
 @pytest.mark.parametrize("suffix", [".npz", ".h5"])
 def test_a_dict_of_arrays_is_loaded_equal_by_path(suffix: str, value: dict[str, Any]) -> None:

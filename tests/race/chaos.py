@@ -9,6 +9,8 @@ must hold, by a log to which every process appends:
   everybody is served the same result.
 - A *stirred* key is also run again, deleted, and collected as garbage. What is served for it is a result of that key,
   and complete.
+- Rows are measured anew, rebuilt and dismissed all the time. What a row says of its result is so: of a kept key at any
+  moment, of all keys in the end.
 - No call raises anything but what a failing runner raises, and what an outage of the server is called.
 - When all is over, `repair` leaves nothing for `check` to find, and all kept keys are served from what is stored.
 """
@@ -34,7 +36,17 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from entropic import Base, DatabaseBusy, Mapped, PublishError, ResultMissingError, RunFailed, RunsFailedWarning, Store
+from entropic import (
+    Base,
+    DatabaseBusy,
+    Mapped,
+    PublishError,
+    ResultMissingError,
+    RunFailed,
+    RunsFailedWarning,
+    Store,
+    outcome,
+)
 
 STIRRED = range(-12, 0)
 AT_ONCE, NEW_EACH_SECOND = 40, 3  # kept keys
@@ -46,6 +58,7 @@ class Chaos(Base):
     __tablename__ = "chaos"
 
     x: Mapped[int]
+    token: Mapped[str] = outcome(lambda result: result["token"])
 
 
 class Broken(Exception):
@@ -102,7 +115,7 @@ def take_part(folder: Path, url: str) -> None:
     random.seed()
     log, store = Log(folder / "log"), open_store(folder, url)
     (folder / "up" / str(os.getpid())).touch()
-    acts = [ask, ask, ask, sweep, sweep, stream, look, stir, stir, workers]
+    acts = [ask, ask, ask, sweep, sweep, stream, look, stir, stir, workers, tend]
     while True:
         act = random.choice(acts)
         try:
@@ -123,6 +136,8 @@ def served(log: Log, row: Chaos) -> None:
         raise
     if found["x"] != row.x:
         log.write("error", row.x, f"served_the_result_of_{found['x']}")
+    elif row.x not in STIRRED and row.token not in (None, found["token"]):
+        log.write("error", row.x, f"its_row_says_{row.token}_and_its_result_{found['token']}")
     log.write("served", row.x, found["token"])
 
 
@@ -176,6 +191,16 @@ def stir(store: Store[Chaos], log: Log) -> None:
         store.delete(one, remove_file=random.random() < 0.7)
     else:
         store.gc(x=one["x"], older_than=timedelta(seconds=random.choice([0, 1])))
+
+
+def tend(store: Store[Chaos], log: Log) -> None:
+    act = random.choice(["measure", "measure", "rebuild", "dismiss"])
+    if act == "measure":
+        store.measure(workers=2, again=random.random() < 0.3)
+    elif act == "rebuild":
+        store.rebuild()
+    else:
+        store.dismiss(older_than=1.0)
 
 
 # ---- who makes the trouble ------------------------------------------------------------------------------------------
@@ -244,6 +269,10 @@ def judge(folder: Path, url: str) -> list[str]:
     wrong += [f"{x} ran again in the end" for what, x, *_ in log.lines()[before:] if what == "begin"]
     store.repair()
     store.gc()  # the files that deletes were told to leave
+    wrong += [f"{id} could not be measured: {why}" for id, why in store.measure().failed.items()]
+    for row in store.select():
+        if row.token != (token := json.loads(Path(row.result_file).read_text())["token"]):
+            wrong.append(f"the row of {row.x} says {row.token} in the end, and its result {token}")
     report = store.check()
     return wrong if report.ok else [*wrong, str(report)]
 

@@ -4,6 +4,7 @@ HDF5 opens other files by itself: through external links, for the storage of a d
 ones, which are zeros where there is no such file. `tests/ask/test_bounds.py` shows each.
 """
 
+import contextlib
 import os
 import threading
 from collections.abc import Iterator
@@ -12,8 +13,9 @@ from typing import Any, NoReturn
 from entropic.formats.bounds import is_inside, refuse
 from entropic.formats.libraries import library
 
-# The library is for one thread, and crashes if two files are read at once. A fork waits for it, and a child has a new
-# one: `tests/ask/test_load.py`. It is reentrant, since a signal handler may load something in the middle of a load.
+# The library is for one thread, and crashes if two files are read or written at once. A fork waits for it, and a child
+# has a new one: `tests/ask/test_load.py`. It is reentrant, since a signal handler may load something in the middle of a
+# load.
 _ONE_AT_A_TIME = threading.RLock()
 _CLASSIC = (b"CDF\x01", b"CDF\x02", b"CDF\x05")  # how the formats of NetCDF begin that stand on nothing
 _PATHS = 100_000
@@ -37,6 +39,13 @@ class Arrays(dict[str, Any]):
         super().__init__()
         self.attrs: dict[str, dict[str, Any]] = {}
         self.dims: dict[str, tuple[str | None, ...]] = {}
+
+
+@contextlib.contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """Keep other threads from reading, or writing, files of these formats."""
+    with _ONE_AT_A_TIME:
+        yield
 
 
 def read_hdf5(path: str, only: Any) -> Arrays:

@@ -7,7 +7,7 @@ from typing import Any
 
 from entropic.errors import ResultMissingError
 from entropic.formats.save import SAVERS, Saver, save, saver_of
-from entropic.params.outcomes import Outcome, Outcomes, collect
+from entropic.params.outcomes import Outcome, Outcomes, gather
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -46,7 +46,7 @@ class Returning:
         returned = self.runner(params)
         if returned is not None and not os.path.lexists(path):
             self._save(returned, path)
-        return collect(self.outcomes, returned, lambda: self._load(path)) if self.outcomes else None
+        return gather(self.outcomes, returned, lambda: self._load(path)) if self.outcomes else None
 
     def _save(self, returned: object, path: str) -> None:
         if self.outcomes and self.saver is None and saver_of(path) is None:

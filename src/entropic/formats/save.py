@@ -13,6 +13,7 @@ from enum import Enum
 from typing import Any
 
 from entropic.errors import LibraryMissingError, SaveError
+from entropic.formats.hdf5 import one_at_a_time
 from entropic.formats.libraries import library
 from entropic.params.keys import plain
 
@@ -201,7 +202,9 @@ def _hdf5(value: object, path: str) -> None:
             raise Unfit(f"{name!r} is an array, and what holds others")
         if array.dtype.kind in "SV" and array.dtype.names is None:
             raise Unfit(f"{name!r} holds bytes, which come back as text; make it numbers or text")
-    with h5py.File(path, "w") as file:
+        if array.dtype.names is not None and h5py.h5t.py_create(array.dtype, logical=True).dtype != array.dtype:
+            raise Unfit(f"{name!r} has fields that would come back without a part of their type, such as titles")
+    with one_at_a_time(), h5py.File(path, "w") as file:
         for name, array in arrays.items():
             if array.dtype.kind == "U":
                 file.create_dataset(name, data=array.astype(object), dtype=h5py.string_dtype())
@@ -218,7 +221,9 @@ def _dataset(value: Any) -> Any:
 
 def _netcdf(value: object, path: str) -> None:
     library("netCDF4", "netcdf", "a NetCDF file")
-    _dataset(value).to_netcdf(path, engine="netcdf4")
+    computed = _dataset(value).compute()  # before the others wait: its threads may be among them
+    with one_at_a_time():
+        computed.to_netcdf(path, engine="netcdf4")
 
 
 def _zarr(value: object, path: str) -> None:

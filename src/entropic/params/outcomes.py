@@ -89,7 +89,7 @@ def is_outcome(column: sa.Column[Any]) -> bool:
     return column.info.get("entropic") == "outcome"
 
 
-def collect(outcomes: Iterable[Outcome], returned: object, load: Callable[[], Any]) -> Outcomes:
+def gather(outcomes: Iterable[Outcome], returned: object, load: Callable[[], Any]) -> Outcomes:
     """Return what a finished run says of its outcome columns; whatever goes wrong here is said, and never raised.
 
     Parameters

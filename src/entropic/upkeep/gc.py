@@ -23,7 +23,7 @@ from entropic.files import logs
 from entropic.files import place as places
 from entropic.files.extent import extent
 from entropic.files.staging import FOLDER
-from entropic.params.model import Base, utcnow
+from entropic.params.model import Base, now_as_text, utcnow
 from entropic.protocol.context import StoreContext
 from entropic.protocol.delete import Verdict, delete_when_free
 from entropic.protocol.wait import act_when_free
@@ -263,6 +263,7 @@ def _examine(context: StoreContext[Base], one: _Held) -> tuple[int, str | None]:
 
 def _remove(context: StoreContext[Base], one: _Held) -> str | None:
     """Remove a row, if it has one, and its file; return why not, or nothing to say of what is gone already."""
+    at = ""
 
     def judge(connection: Connection, found: Claim | None, begun: bool) -> Verdict[str | None]:
         if begun and (found is None or found.published is None):
@@ -273,12 +274,16 @@ def _remove(context: StoreContext[Base], one: _Held) -> str | None:
             return Verdict("a run of it is under way, or has died (then repair() releases its claim)")
         if context.rows.exists(connection, one.id) != (one.kind == "result"):
             return Verdict("")
+        nonlocal at
+        at = now_as_text()
         reason = _examine(context, one)[1]
         return Verdict(reason, goes=reason is None)
 
     reason, deleted, is_clean = delete_when_free(context, one.id, judge, keep_failure=True)
     if not is_clean:
         reason = f"its row is gone, but some of its files could not be removed from {context.staging.root}"
+    if deleted is not None and context.journal is not None:
+        context.journal.add_deletion(context.model, one.id, at)
     if deleted is not None and not deleted.failed:
         logs.discard(context.staging, context.key_of(one.id))
     return reason

@@ -24,7 +24,7 @@ from entropic.db.statement import Statement
 from entropic.db.tables import outcomes as recorded
 from entropic.errors import OutcomeWarning, ParameterError, UnreadableError, levels_to_user
 from entropic.params.fields import unknown_key
-from entropic.params.outcomes import NOT_RECORDED, NOTED, Outcome, Outcomes, collect
+from entropic.params.outcomes import NOT_RECORDED, NOTED, Outcome, Outcomes, gather
 from entropic.protocol import lookup
 from entropic.protocol.context import StoreContext
 from entropic.support.show import counted
@@ -207,7 +207,7 @@ def _measured(lacking: list[Outcome], load: Callable[[], Any]) -> Outcomes:
     except Exception as error:  # noqa: BLE001  (of a reader)
         why = f"its result cannot be read: {type(error).__qualname__}: {error}"[:500]
         return Outcomes({}, {one.name: why for one in lacking})
-    return collect(lacking, result, lambda: result)
+    return gather(lacking, result, lambda: result)
 
 
 def _rows(context: StoreContext[Any], wanted: list[Outcome], found: Measured) -> Iterator[tuple[Any, list[Outcome]]]:
