@@ -23,11 +23,21 @@ class Measure(NamedTuple):
     folder: bool
 
 
-def measure(path: str) -> Measure | None:
-    """Return the measure of a file or folder; None if it is not there, as what is no path never is."""
+def measure(path: str, follow: bool = True) -> Measure | None:
+    """Return the measure of a file or folder; None if it is not there, as what is no path never is.
+
+    Parameters
+    ----------
+    follow
+        Whether to measure what a link leads to; else None is returned of a link.
+    """
     try:
-        found = os.stat(path)
+        found = os.stat(path) if follow else os.lstat(path)
     except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    if stat.S_ISREG(found.st_mode):
+        return Measure(found.st_size, found.st_mtime_ns, False)
+    if stat.S_ISLNK(found.st_mode):
         return None
     if stat.S_ISDIR(found.st_mode):
         try:
