@@ -183,11 +183,13 @@ def _row_of(context: StoreContext[Base], claim: Held, sidecar: Sidecar) -> dict[
 def row_at(context: StoreContext[Base], place: str, sidecar: Sidecar) -> dict[str, object]:
     """Return the row of a result that lies at a place, as the driver stores it."""
     outcomes, custom_data = outcome_values(context, sidecar)
+    binding, text = context.rows.binding, sidecar.custom_text
+    is_written = text is not None and binding.keeps_json and custom_data is sidecar.custom_data
     return {
         "id": sidecar.id,
         "result_file": context.staging.path(place),
-        "created_at": context.rows.binding.created_at(sidecar.created_at),
-        "custom_data": context.rows.binding.custom_data(custom_data),
+        "created_at": binding.created_at(sidecar.created_at),
+        "custom_data": text if is_written else binding.custom_data(custom_data),
         **sidecar.values,
         **outcomes,
     }
