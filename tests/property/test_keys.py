@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from contract.models import Colour, Level, Nested, Scale
 from entropic import key
-from entropic.params.keys import Hasher
+from entropic.params.keys import ROUND, Hasher
 
 RESERVED = {"id", "result_file", "created_at", "custom_data"}
 
@@ -274,3 +274,15 @@ def test_however_many_sets_are_asked_for_at_once_each_has_its_own_id(given_colum
         alone = [key(params, float_rounding=digits) for params in asked]
         assert hasher.many(asked) == alone
         assert [hasher(params) for params in asked] == alone
+
+
+short = st.decimals(-(10**16), 10**16, places=12) | st.decimals(-10, 10, places=13) | st.decimals(-1, 1, places=5)
+
+
+@given(st.lists(short.map(float) | floats | near_zero, min_size=1), st.sampled_from(sorted(ROUND)))
+def test_a_float_whose_text_is_short_is_written_as_rounding_it_would_write_it(values, digits):
+    hasher = Hasher(digits)
+    for value in values:
+        assert hasher({"a": value}) == hasher({"a": ROUND[digits](value)})
+        text = f'{{"a":{json.dumps(ROUND[digits](value))}}}'
+        assert hasher({"a": value}) == hashlib.sha256(text.encode()).hexdigest()[:16]

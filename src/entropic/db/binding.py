@@ -14,8 +14,10 @@ from entropic.errors import ParameterError
 from entropic.params.keys import plain
 from entropic.params.model import Schema
 from entropic.params.same import is_told_by_text, same
+from entropic.support.compact_json import compact
 from entropic.support.show import spelled
 
+_CUSTOM_DATA = {"text": "ä", "number": 1.5, "list": [None, True]}  # by which it is seen how they are stored
 _NOTHING: Mapping[str, object] = {}
 _AS_IS = {type(None)}  # what every database takes
 
@@ -35,6 +37,8 @@ class Binding:
         By the names of columns that may hold something else than what is inserted, what tells that a value is safe.
     custom_data
         Returns checked custom data as the driver stores it.
+    keeps_json
+        Whether that is their text as JSON.
     created_at
         Returns a time, given as ISO 8601 with microseconds, as the driver stores it.
     """
@@ -49,6 +53,7 @@ class Binding:
         self.made_here = frozenset(key for key, field in schema.fields.items() if field.column.name in self._made_here)
         """Names of the user's columns that have a default which Python makes."""
         self.custom_data: Callable[[Any], object] = self._bind["custom_data"] or _itself
+        self.keeps_json = self.custom_data(_CUSTOM_DATA) == compact(_CUSTOM_DATA)
         self.created_at = self._time_from_text()
         self.columns = tuple(field.column.name for field in schema.fields.values())
         self.is_plain = all(is_plain(field.column, database) for field in schema.fields.values())

@@ -20,7 +20,10 @@ def sorted_json(text: object) -> object:
 
 def checksum(values: Iterable[object]) -> int:
     """Return a CRC of stored values, alike for values that a database gives back in another way (`canonical`)."""
-    same = [value if type(value) in _LITERAL else canonical(value) for value in values]
+    same = [
+        value if (kind := type(value)) in _LITERAL or (kind is float and not value.is_integer()) else canonical(value)  # type: ignore[attr-defined]
+        for value in values
+    ]
     return zlib.crc32(repr(same).encode("utf-8", "backslashreplace"))
 
 

@@ -99,10 +99,15 @@ def claim_statements(database: Database, model: str, lease: float) -> ClaimState
         "published": bindparam("published_"),
     }
     failures = sa.select(_c.id, _c.failure).where(_c.model == model, _c.failure.is_not(None))
-    first = compiled(_insert_first(dialect, {**key, **running}))
+    # Of every run: what is written into the text need not be bound.
+    # (Not the model, a part of the key: SQLAlchemy would ask for it back, and the driver then counts no row.)
+    first = compiled(_insert_first(dialect, {**key, **running, "state": fixed(RUNNING)}))
+    attempt_of = (_c.id == bindparam("key")) & (_c.model == fixed(model)) & (_c.attempt == bindparam("held"))
     publish = compiled(
-        fenced(
-            state=IDLE,
+        sa.update(ledger)
+        .where(attempt_of & (_c.state == fixed(RUNNING)))
+        .values(
+            state=fixed(IDLE),
             published=bindparam("held"),
             extra=bindparam("extra_"),
             checksum=bindparam("checksum_"),
@@ -128,7 +133,7 @@ def claim_statements(database: Database, model: str, lease: float) -> ClaimState
         claim=compiled(set_(**running)),
         publish=publish,
         publish_values=publish.taking(
-            *("key", "held", "size_", "mtime_", "extra_", "checksum_", "held_state"),
+            *("key", "held", "size_", "mtime_", "extra_", "checksum_"),
             *(() if dialect.one_writer else ("owner_",)),
         ),
         fail=compiled(fenced(state=FAILED, failure=bindparam("failure_"), **nobody)),

@@ -35,6 +35,8 @@ class Ledger:
         self.database, self.model, self.lease = database, model, lease
         self._others: dict[str, Ledger] = {model: self}
         self._made = claim_statements(database, model, lease)
+        # SQLite has no booleans, and its driver takes long to find out what it gets instead.
+        self._flags: tuple[object, object] = (0, 1) if database.dialect.one_writer else (False, True)
 
     def of(self, model: str) -> "Ledger":
         """Return the ledger of another model in the same database."""
@@ -171,17 +173,19 @@ class Ledger:
         checksum: int,
     ) -> bool:
         """Record the attempt's result; False if the attempt no longer holds the claim (the fence)."""
-        values = self._made.publish_values(id, attempt, size, mtime_ns, extra, checksum, RUNNING, *self._publisher())
+        flag = self._flags[extra]
+        values = self._made.publish_values(id, attempt, size, mtime_ns, flag, checksum, *self._publisher())
         matched: int = connection.execute(self._made.publish.sql, values).rowcount
         return matched == 1
 
-    def publish_many(self, connection: Connection, results: Sequence[tuple[object, ...]]) -> bool:
+    def publish_many(self, connection: Connection, results: Sequence[tuple[Any, ...]]) -> bool:
         """Record many results, each given as for `publish`; False if any attempt no longer holds its claim."""
-        values = [self._made.publish_values(*result, RUNNING, *self._publisher()) for result in results]
+        made, flags, publisher = self._made.publish_values, self._flags, self._publisher()
+        values = [made(*first, flags[extra], checksum, *publisher) for *first, extra, checksum in results]
         return connection.execute_many(self._made.publish.sql, values) == len(values)
 
     def _publisher(self) -> tuple[str, ...]:
-        return () if self.database.dialect.one_writer else (f"{process.identity()}.0",)  # no call, so it is dead
+        return (f"{process.identity()}.0",) if self.database.is_shared else ()  # no call, so it is dead
 
     def fail(self, connection: Connection, id: str, attempt: str, failure: dict[str, object]) -> bool:
         """Record that the attempt failed."""

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from entropic.errors import ParameterError, ResultLostWarning, ResultMissingError, StoreError, levels_to_user, note
 from entropic.files import sidecar as sidecars
 from entropic.files.durable import is_cheap, sync_content, sync_names
-from entropic.files.extent import extent
+from entropic.files.extent import Extent, extent
 from entropic.files.place import move, remove, remove_tree
 from entropic.files.reserve import FULL, Reserve
 from entropic.files.sidecar import Sidecar
@@ -82,6 +82,8 @@ class Workspace:
         self.worker = process.Call()
         self.worker.under_way.acquire()
         self.path = staging.inside(f"{self.worker.name}.work")
+        self.probe = f"{self.path}{os.sep}."
+        """What is there as long as it is a folder: asked sooner than `isdir`, since nothing is told of it."""
         self._count = 0
         staging.check_root()
         os.makedirs(self.path)  # with all above it, should somebody have removed that
@@ -117,7 +119,7 @@ def workspace(staging: Staging) -> Workspace:
         found = _free[staging.root].pop()  # one step, so that no two threads get the same
     except (KeyError, IndexError):
         return _new_workspace(staging)
-    if os.access(f"{found.path}{os.sep}.", os.F_OK):  # a folder; sooner than `isdir`, since nothing is told of it
+    if os.access(found.probe, os.F_OK):
         return found
     found.close()
     forget(staging)
@@ -136,6 +138,11 @@ def prepare(staging: Staging) -> None:
 
     If it dies, its workspace is what shows the next one that there may be claims to look for.
     """
+    try:
+        if os.access(_free[staging.root][-1].probe, os.F_OK):
+            return
+    except (KeyError, IndexError):  # another thread has it
+        pass
     free(staging, workspace(staging))
 
 
@@ -199,8 +206,8 @@ def run(task: Task, runner: Runner) -> Sidecar:
         done = execute(task, runner, f"{space.path}{os.sep}{task.path}")
         returned = True
         done = make_room(task, space, done)
-        extra = lift(task, space, execution)
-        finished = finish(task, describe(task, space, execution, done, extra), space)
+        lifted = lift(task, space, execution)
+        finished = finish(task, describe(task, space, execution, done, lifted), space)
     except BaseException as error:
         if returned and isinstance(error, OSError) and not isinstance(error, ResultMissingError):
             note(error, RETURNED)
@@ -351,8 +358,11 @@ def _copy(value: Any) -> object:
     return copy.deepcopy(dict(value) if kind is MappingProxyType else value)
 
 
-def lift(task: Task, space: Workspace, execution: str) -> bool:
-    """Move what the runner wrote out of the workspace; return whether there is more than the result.
+Lifted = tuple[Extent | None, bool]  # the extent of a result, None of a broken link, and whether there is more
+
+
+def lift(task: Task, space: Workspace, execution: str) -> Lifted:
+    """Move what the runner wrote out of the workspace, and look at it.
 
     Raises
     ------
@@ -362,9 +372,13 @@ def lift(task: Task, space: Workspace, execution: str) -> bool:
     staging, stem = task.staging, f"{task.key}.{task.attempt}.{execution}"
     try:
         source, target = f"{space.path}{os.sep}{task.path}", staging.inside(stem + staging.suffix)
-        if os.path.islink(source):
-            _resolve(source, os.path.realpath(space.path))
         space.reserve.with_room(move, source, target)
+        found = extent(target, follow=False)
+        if found is None:  # a link: only now, since a look that tells more serves all others
+            move(target, source)
+            _resolve(source, os.path.realpath(space.path))
+            move(source, target)
+            found = extent(target)
     except FileNotFoundError:
         left = ", ".join(sorted(os.listdir(space.path))) if os.path.isdir(space.path) else ""
         raise ResultMissingError(
@@ -380,7 +394,7 @@ def lift(task: Task, space: Workspace, execution: str) -> bool:
             if error.errno not in FULL:
                 raise
             space.reserve.spent = True  # this run needs it no more, and the next one makes another
-    return extra
+    return found, extra
 
 
 def _resolve(link: str, folder: str) -> None:
@@ -407,7 +421,7 @@ def _resolve(link: str, folder: str) -> None:
         os.symlink(target, link)
 
 
-def describe(task: Task, space: Workspace, execution: str, done: Executed, extra: bool) -> Sidecar:
+def describe(task: Task, space: Workspace, execution: str, done: Executed, lifted: Lifted) -> Sidecar:
     """Return the sidecar of what was lifted; make its slot, if it will replace a folder or a file by a folder.
 
     Raises
@@ -415,12 +429,12 @@ def describe(task: Task, space: Workspace, execution: str, done: Executed, extra
     ResultMissingError
         If the result is a link that leads nowhere.
     """
-    path = task.staging.inside(f"{task.key}.{task.attempt}.{execution}{task.staging.suffix}")
+    found, extra = lifted
     if task.fsync or done.elapsed >= LONG:
-        _wait_for_disk(
-            task, [path, *([f"{path.removesuffix(task.staging.suffix)}.files"] if extra else [])], done.elapsed
-        )
-    found = extent(path)
+        stem = task.staging.inside(f"{task.key}.{task.attempt}.{execution}")
+        path = stem + task.staging.suffix
+        _wait_for_disk(task, [path, *([f"{stem}.files"] if extra else [])], done.elapsed)
+        found = extent(path)
     if found is None:
         raise ResultMissingError(f"the runner left a broken link as params['result_file'] ({task.path})")
     slotted = task.published is not None and (found.folder or os.path.isdir(task.staging.path(task.path)))
@@ -428,24 +442,26 @@ def describe(task: Task, space: Workspace, execution: str, done: Executed, extra
         space.reserve.make_folder(task.staging.inside(f"{task.key}.{task.attempt}.{execution}.slot"))
     if task.fsync:
         sync_names(task.staging.root)  # a sidecar that survives must not name what does not
-    return Sidecar(
-        model=task.model,
-        id=task.id,
-        key=task.key,
-        attempt=task.attempt,
-        owner=task.owner,
-        values=task.values,
-        custom_data={"elapsed_seconds": round(done.elapsed, 6), **done.custom_data},
-        created_at=now_as_text(),
-        execution=execution,
-        suffix=task.staging.suffix,
-        size=found.size,
-        mtime_ns=found.mtime_ns,
-        folder=found.folder,
-        slotted=slotted,
-        extra=extra,
-        outcomes=None if done.outcomes is None else done.outcomes.values,
-        missing=None if done.outcomes is None else done.outcomes.missing,
+    seconds = round(done.elapsed * 1e6) / 1e6  # to the microsecond, and sooner than `round` to six digits
+    outcomes, missing = (None, None) if done.outcomes is None else done.outcomes
+    return Sidecar(  # in the order of its fields: by name it would take three times as long
+        task.model,
+        task.id,
+        task.key,
+        task.attempt,
+        task.owner,
+        task.values,
+        {"elapsed_seconds": seconds, **done.custom_data},
+        now_as_text(),
+        execution,
+        task.staging.suffix,
+        found.size,
+        found.mtime_ns,
+        found.folder,
+        slotted,
+        extra,
+        outcomes,
+        missing,
     )
 
 

@@ -23,11 +23,21 @@ class Extent(NamedTuple):
     folder: bool
 
 
-def extent(path: str) -> Extent | None:
-    """Return the extent of a file or folder; None if it is not there, as what is no path never is."""
+def extent(path: str, follow: bool = True) -> Extent | None:
+    """Return the extent of a file or folder; None if it is not there, as what is no path never is.
+
+    Parameters
+    ----------
+    follow
+        Whether to look at what a link leads to; else None is returned of a link.
+    """
     try:
-        found = os.stat(path)
+        found = os.stat(path) if follow else os.lstat(path)
     except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    if stat.S_ISREG(found.st_mode):
+        return Extent(found.st_size, found.st_mtime_ns, False)
+    if stat.S_ISLNK(found.st_mode):
         return None
     if stat.S_ISDIR(found.st_mode):
         try:

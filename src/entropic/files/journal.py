@@ -66,7 +66,7 @@ class Journal:
     def add(self, run: Sidecar, place: str) -> None:
         """Note that a run was published."""
         text = run.text or sidecars.encode(run)
-        if place != names.stem(run.id) + run.suffix:
+        if place != run.id + run.suffix and place != names.stem(run.id) + run.suffix:  # the first is most
             text = b'%b,"place":%b}\n' % (text[:-2], quoted(place).encode())
         self._append(text)
 

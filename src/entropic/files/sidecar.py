@@ -54,6 +54,8 @@ class Sidecar:
         Of a model with outcome columns: plain values by name, and why others have none.
     text : bytes or None
         How it was written, if this process has written it; no part of what it says.
+    custom_text : str or None
+        Its custom data as JSON, if this process has written it; no part of what it says.
     place : str or None
         Where this process has brought its result; no part of what it says.
     """
@@ -76,6 +78,7 @@ class Sidecar:
     outcomes: dict[str, Any] | None = None
     missing: dict[str, str] | None = None
     text: bytes | None = field(default=None, init=False, compare=False, repr=False)
+    custom_text: str | None = field(default=None, init=False, compare=False, repr=False)
     place: str | None = field(default=None, init=False, compare=False, repr=False)
 
     @property
@@ -133,12 +136,13 @@ def write(descriptor: int, sidecar: Sidecar, fsync: bool) -> None:
 def encode(sidecar: Sidecar) -> bytes:
     """Return the text of a sidecar."""
     values = sidecar.values
+    custom_data = sidecar.custom_text = compact(sidecar.custom_data)
     # In a third of the time that it takes to encode a dict of all this. The names are ours, and need no quoting.
     text = (
         f'{{"entropic":{VERSION},"model":{_quoted(sidecar.model)},"id":{_quoted(sidecar.id)},"key":"{sidecar.key}",'
         f'"attempt":"{sidecar.attempt}","owner":"{sidecar.owner}",'
         f'"values":{compact(values if _JSON.issuperset(map(type, values.values())) else packed(values))},'
-        f'"custom_data":{compact(sidecar.custom_data)},"created_at":"{sidecar.created_at}",'
+        f'"custom_data":{custom_data},"created_at":"{sidecar.created_at}",'
         f'"execution":"{sidecar.execution}","suffix":{_quoted(sidecar.suffix)},"size":{sidecar.size},'
         f'"mtime_ns":{sidecar.mtime_ns},"folder":{_BOOL[sidecar.folder]},"slotted":{_BOOL[sidecar.slotted]},'
         f'"extra":{_BOOL[sidecar.extra]}}}\n'

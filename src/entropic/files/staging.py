@@ -140,7 +140,7 @@ class Staging:
 
     def is_taken(self, place: str) -> bool:
         """Tell whether anything is at a place, be it a link that leads nowhere."""
-        return _exists(self.path(place))
+        return _exists(self._in_results + place)
 
     def extra(self, place: str, attempt: str) -> str:
         """Return the absolute path of the folder of an attempt's extra files, beside its result."""

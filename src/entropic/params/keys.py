@@ -7,9 +7,7 @@ the first 16 hex digits. What has no text that identifies it is refused.
 
 import dataclasses
 import enum
-import itertools
 import json
-import math
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -27,6 +25,7 @@ RESERVED = ("id", "result_file", "created_at", "custom_data")
 ROUNDINGS = ("decimal", "significant")
 TYPED = ", typed"
 DECIMALS = 12
+SHORT = 14  # characters of a float's text, without an exponent, that both roundings leave as it is
 
 _ADDRESS = re.compile(r"\bat 0x[0-9A-Fa-f]{4,}")
 _NOT_FINITE = {
@@ -94,6 +93,9 @@ class Hasher:
         self._templates: dict[tuple[str, ...], tuple[str, tuple[str, ...]]] = {}
 
         def write_float(value: float) -> str:
+            text = repr(value)
+            if len(text) < SHORT and (1e-4 <= value < 1e16 or -1e16 < value <= -1e-4):  # most: no digit too many
+                return text
             text = repr(round_(value))
             return _NOT_FINITE.get(text, text)
 
@@ -142,8 +144,6 @@ class Hasher:
 
     def _column(self, values: list[Any]) -> Iterable[str]:
         kinds = set(map(type, values))
-        if kinds == {float} and self._round is round_decimal and all(map(math.isfinite, values)):
-            return map(repr, map(round, values, itertools.repeat(DECIMALS)))
         writers = self._writers
         if len(kinds) == 1:
             return map(writers[kinds.pop()], values)

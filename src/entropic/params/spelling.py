@@ -36,6 +36,10 @@ class Spelling:
             elif default is None and field.column.server_default is None and field.column.nullable:
                 self._empty.add(name)
         self._is_strict = not self._defaults and not self._empty
+        self._unnatural = {
+            name: {kind for kind, natural in _NATURAL.items() if not isinstance(field.type, natural)}
+            for name, field in fields.items()
+        }
 
     def typed(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """Return a set as its row will say it: of the types of the columns, with the defaults that it leaves out.
@@ -78,9 +82,7 @@ class Spelling:
             if isinstance(value, float):
                 if value.is_integer():
                     return True
-                continue
-            natural = _NATURAL.get(type(value))
-            if natural is not None and name in self._fields and not isinstance(self._fields[name].type, natural):
+            elif type(value) in self._unnatural.get(name, ()):
                 return True
         return False
 

@@ -171,8 +171,7 @@ class Thread:
 
     def stop(self, attempt: str) -> None:
         """Renew the lease of an attempt no more."""
-        with self._lock:
-            self._attempts.pop(attempt, None)
+        self._attempts.pop(attempt, None)  # in one step, which needs no lock: `renew` goes over a copy
 
     def rest(self) -> None:
         """Wait for the next claim to begin again."""
@@ -182,9 +181,10 @@ class Thread:
     def renew(self) -> bool:
         """Renew all leases; False if there is none, and nothing to come again for."""
         with self._lock:
-            for attempt in [one for one, (_, owner) in self._attempts.items() if process.state(owner) == "dead"]:
-                del self._attempts[attempt]  # an interrupt has kept its call from doing so
-            attempts = [(id, attempt) for attempt, (id, _) in self._attempts.items()]
+            for attempt, (_, owner) in list(self._attempts.items()):
+                if process.state(owner) == "dead":
+                    self.stop(attempt)  # an interrupt has kept its call from doing so
+            attempts = [(id, attempt) for attempt, (id, _) in list(self._attempts.items())]
             if not attempts:
                 self._beats = False
                 return False

@@ -137,7 +137,8 @@ def publish_locked(context: StoreContext[Base], connection: Connection, claim: H
     if visible:
         raise Visible(sidecar)  # and roll back: what the database refuses, it has refused by now
     move(context, claim, sidecar)
-    sync_places(context)
+    if context.fsync:
+        sync_places(context)
     return raw
 
 
@@ -151,9 +152,10 @@ def record(context: StoreContext[Base], connection: Connection, claim: Held, sid
         raise Fenced
     if context.rows.has_defaults:  # of the database: a new row gets new ones
         context.rows.delete(connection, sidecar.id)
-    row = _row_of(context, claim, sidecar)
+    place = claim.path or ""
+    row = row_at(context, place, sidecar)
     context.rows.upsert(connection, row)
-    return _raw_of(context, claim, sidecar, row)
+    return context.rows.written(row, sidecar.size, sidecar.mtime_ns, place)
 
 
 def record_many(
@@ -165,9 +167,12 @@ def record_many(
     if context.rows.has_defaults:
         for _, sidecar in held:
             context.rows.delete(connection, sidecar.id)
-    rows = [_row_of(context, task, sidecar) for task, sidecar in held]
+    rows = [row_at(context, task.path, sidecar) for task, sidecar in held]
     context.rows.upsert_many(connection, rows)
-    return [_raw_of(context, task, sidecar, row) for (task, sidecar), row in zip(held, rows, strict=True)]
+    return [
+        context.rows.written(row, sidecar.size, sidecar.mtime_ns, task.path)
+        for (task, sidecar), row in zip(held, rows, strict=True)
+    ]
 
 
 def _result_of(context: StoreContext[Base], sidecar: Sidecar) -> tuple[Any, ...]:
@@ -176,25 +181,19 @@ def _result_of(context: StoreContext[Base], sidecar: Sidecar) -> tuple[Any, ...]
     return sidecar.id, sidecar.attempt, sidecar.size, sidecar.mtime_ns, sidecar.extra, checksum
 
 
-def _row_of(context: StoreContext[Base], claim: Held, sidecar: Sidecar) -> dict[str, object]:
-    return row_at(context, claim.path or "", sidecar)
-
-
 def row_at(context: StoreContext[Base], place: str, sidecar: Sidecar) -> dict[str, object]:
     """Return the row of a result that lies at a place, as the driver stores it."""
     outcomes, custom_data = outcome_values(context, sidecar)
+    binding, text = context.rows.binding, sidecar.custom_text
+    is_written = text is not None and binding.keeps_json and custom_data is sidecar.custom_data
     return {
         "id": sidecar.id,
         "result_file": context.staging.path(place),
-        "created_at": context.rows.binding.created_at(sidecar.created_at),
-        "custom_data": context.rows.binding.custom_data(custom_data),
+        "created_at": binding.created_at(sidecar.created_at),
+        "custom_data": text if is_written else binding.custom_data(custom_data),
         **sidecar.values,
         **outcomes,
     }
-
-
-def _raw_of(context: StoreContext[Base], claim: Held, sidecar: Sidecar, row: dict[str, object]) -> Raw | None:
-    return context.rows.written(row, sidecar.size, sidecar.mtime_ns, claim.path or "")
 
 
 def move(context: StoreContext[Base], claim: Held, sidecar: Sidecar) -> None:

@@ -26,6 +26,7 @@ from entropic.files.place import is_changed
 from entropic.files.sidecar import Sidecar
 from entropic.params.fields import as_custom_data
 from entropic.params.model import Base
+from entropic.params.outcomes import NOT_RECORDED
 from entropic.protocol import lookup, publish, reclaim
 from entropic.protocol.claim import Busy, claim, finished_sidecar, lock
 from entropic.protocol.context import ModelT, StoreContext
@@ -136,6 +137,8 @@ def obtain_row(context: StoreContext[ModelT], request: Request, owner: str, prog
 
 def without_gaps(row: ModelT) -> ModelT:
     """Return a new row, and warn if it lacks something that it should say."""
+    if NOT_RECORDED not in row.custom_data:
+        return row
     gaps = Gaps()
     gaps.see(row)
     gaps.warn()
