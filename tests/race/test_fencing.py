@@ -132,7 +132,7 @@ def test_a_finished_run_of_a_sleeping_owner_is_published_by_whoever_asks(server,
 @pytest.mark.slow
 @pytest.mark.each("step")
 @pytest.mark.parametrize("shape", ["file", "folder+extra"])
-@pytest.mark.parametrize("step", ["finish_delete", "clear", "spend", "release"])
+@pytest.mark.parametrize("step", ["finish_delete", "clear", "spend", "vacate"])
 def test_a_delete_that_wakes_up_late_does_not_take_the_next_result_away(server, case, step, shape):
     server.start("racers:ask", folder=case, shape=shape).said()
     fault = {"step": step, "when": "before", "do": "stop"}
