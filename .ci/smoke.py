@@ -152,7 +152,7 @@ def use(folder: Path, package: Path, extra: str) -> None:
     if extra:
         script.write_text(START + USES[extra])
     else:
-        first = re.search(r"```python\n(import json\n.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+        first = re.search(r"```python\n(from entropic import Base.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
         assert first is not None
         script.write_text(first[1])
     for _ in range(2):  # the second time from what is stored
