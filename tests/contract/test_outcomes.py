@@ -444,15 +444,15 @@ def test_measuring_beside_a_run_that_replaces_the_row_leaves_what_that_run_said(
     open_store(lambda params: {"curve": [2.0]}, model_of()).run_or_retrieve({"n": 2})
     store = open_store(curves, model_of(lambda result: max(result["curve"])), loader=load)
     again = open_store(lambda params: {"curve": [7.0, 8.0]}, model_of(lambda result: max(result["curve"])))
-    placed = publish.sync_places
+    move = publish.move
 
-    def and_wait(context: Any) -> None:
-        placed(context)
+    def and_wait(*args: Any) -> None:
+        move(*args)
         is_placed.set()
         assert go_on.wait(60)
 
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(2) as pool:
-        patch.setattr(publish, "sync_places", and_wait)
+        patch.setattr(publish, "move", and_wait)
         measuring = pool.submit(store.measure)
         assert has_read.wait(60)
         running = pool.submit(lambda: again.run({"n": 2}, tag="the new one"))

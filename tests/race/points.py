@@ -196,6 +196,7 @@ def play(made, act, x, runs, at, forced):
         faults.append(f"{done} of {runs} sets were finished, and {more} were run again")
     faults += disorder(made)
     del raised
+    gc.collect()  # a workspace that was on its way to a run may be part of a circle of frames
     workers = {space.worker.name for spaces in attempt._free.values() for space in spaces}
     calls = {
         name for name, found in list(process._calls.items()) if (call := found()) and call.under_way.locked()
