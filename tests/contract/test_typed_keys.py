@@ -206,3 +206,9 @@ def test_a_changed_row_that_still_has_its_key_is_served_and_kept_by_repair(open_
     store.repair()
     assert store.run_or_retrieve(TWO[1]).id == row.id
     assert len(runner.calls) == 1
+
+
+def test_values_of_a_json_column_that_are_equal_as_numbers_are_not_other_spellings(open_store):
+    store = open_store(model=Typed)
+    rows = [store.run_or_retrieve({"n": 1, "tree": tree}) for tree in (0, False, 1.0, 1, True)]
+    assert len({row.id for row in rows}) == 5

@@ -90,13 +90,15 @@ class Spelling:
         """Yield other ways to write a set, as far as somebody may have done so."""
         own = {name: value for name, value in params.items() if name not in RESERVED}
         try:
-            full = self.typed({n: int(v) if isinstance(v, bool) else v for n, v in own.items()})
+            full = self.typed({n: int(v) if isinstance(v, bool) and self._is_number(n) else v for n, v in own.items()})
         except ParameterError:
             return
         given = {name: full[name] for name in own}
         for values in (given, *self._left_out(full, given)):
             yield values
-            whole = {n: int(v) for n, v in values.items() if isinstance(v, float) and v.is_integer()}
+            whole = {
+                n: int(v) for n, v in values.items() if isinstance(v, float) and v.is_integer() and self._is_number(n)
+            }
             if whole:
                 yield {**values, **whole}
 
@@ -109,6 +111,10 @@ class Spelling:
         yield {name: value for name, value in full.items() if name not in silent}
         for one in silent[:_MOST_LEFT_OUT]:
             yield {name: full[name] for name in full if (name in given) != (name == one)}
+
+    def _is_number(self, name: str) -> bool:
+        """Tell whether a column holds numbers, for which 1, 1.0 and True are one; in JSON they are not."""
+        return name in self._fields and isinstance(self._fields[name].type, sa.Integer | sa.Numeric | sa.Float)
 
     def _is_default(self, name: str, value: object) -> bool:
         if name in self._defaults:
