@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import enum
 import json
 import math
 import multiprocessing
@@ -24,9 +23,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import sqlalchemy as sa
-from sqlalchemy import Numeric
 
 from contract.models import wait_until
+from contract.outcome_models import Everything, Training, Verdict, train
 from entropic import (
     Base,
     Mapped,
@@ -45,44 +44,11 @@ OpenStore = Callable[..., Store[Any]]
 NAN, INF = math.nan, math.inf
 
 
-class Verdict(enum.Enum):
-    GOOD = "good"
-    BAD = "bad"
-
-
-class Training(Base):
-    __tablename__ = "trainings"
-
-    rate: Mapped[float]
-    accuracy: Mapped[float] = outcome()
-    epochs: Mapped[int] = outcome()
-
-
-class Everything(Base):
-    __tablename__ = "everything"
-
-    n: Mapped[int]
-    number: Mapped[float] = outcome()
-    whole: Mapped[int] = outcome()
-    flag: Mapped[bool] = outcome()
-    text: Mapped[str] = outcome()
-    day: Mapped[date] = outcome()
-    moment: Mapped[datetime] = outcome()
-    took: Mapped[timedelta] = outcome()
-    verdict: Mapped[Verdict] = outcome()
-    exact: Mapped[Decimal] = outcome(type_=Numeric(10, 2))
-    data: Mapped[dict[str, Any]] = outcome(type_=sa.JSON())
-
-
 class Peaked(Base):
     __tablename__ = "peaked"
 
     n: Mapped[int]
     peak: Mapped[float] = outcome(lambda result: max(result["curve"]))
-
-
-def train(params: dict[str, Any]) -> dict[str, Any]:
-    return {"accuracy": 1 - params["rate"], "epochs": 3, "curve": [1, 2]}
 
 
 def returning(value: Any) -> Callable[[dict[str, Any]], Any]:
@@ -291,7 +257,7 @@ def test_a_finished_run_whose_process_was_killed_keeps_its_outcomes(
         textwrap.dedent(f"""
         import os, signal, sys
         sys.path.insert(0, {str(Path(__file__).parents[1])!r})
-        from contract.test_outcomes import Training, train
+        from contract.outcome_models import Training, train
         from entropic import Store
         from entropic.protocol import publish
 

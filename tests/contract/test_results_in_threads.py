@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -31,18 +32,19 @@ def of_numpy(params: dict[str, Any]) -> Any:
     return {"u": np.arange(2000.0) * params["n"]}
 
 
-@pytest.mark.parametrize(("suffix", "runner", "module"), [(".nc", of_xarray, "netCDF4"), (".h5", of_numpy, "h5py")])
-def test_a_result_is_written_while_no_other_thread_reads(monkeypatch, tmp_path, suffix, runner, module):
-    library = pytest.importorskip(module)
-    name = "Dataset" if module == "netCDF4" else "File"
-    opened, held = getattr(library, name), []
+@pytest.mark.parametrize(
+    ("suffix", "runner", "writer"), [(".nc", of_xarray, "xarray.Dataset.to_netcdf"), (".h5", of_numpy, "h5py.File")]
+)
+def test_a_result_is_written_while_no_other_thread_reads(monkeypatch, tmp_path, suffix, runner, writer):
+    for module in ("netCDF4", "xarray", "h5py"):
+        pytest.importorskip(module)
+    write, held = pkgutil.resolve_name(writer.replace(".", ":", 1)), []
 
-    class Opened(opened):
-        def __init__(self, *args: Any, **options: Any) -> None:
-            held.append(hdf5._ONE_AT_A_TIME._is_owned())
-            super().__init__(*args, **options)
+    def watched(*args: Any, **options: Any) -> Any:
+        held.append(hdf5._ONE_AT_A_TIME._is_owned())
+        return write(*args, **options)
 
-    monkeypatch.setattr(library, name, Opened)
+    monkeypatch.setattr(writer, watched)
     save(runner({"n": 1}), str(tmp_path / f"result{suffix}"))
     assert held == [True]
 

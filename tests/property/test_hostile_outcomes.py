@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from contract.test_outcomes import Everything
+from contract.outcome_models import Everything
 from entropic import Store
 from entropic.files import attempt, sidecar
 from entropic.params.outcomes import NOT_RECORDED, NOTED, Outcomes
