@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+import sqlalchemy as sa
 
 from contract.models import SimResult, TypedResult
 from entropic import Base, EntropicError, Mapped, ParameterError, Store, StoreError, expand_grid
@@ -138,6 +139,7 @@ def test_a_condition_on_the_class_of_an_earlier_cell_says_so(open_store):
     Base.metadata.remove(now.__table__)
 
 
+@pytest.mark.skipif(sa.__version__.startswith("2.0"), reason="SQLAlchemy 2.0 takes a path as it is written")
 @pytest.mark.parametrize("name", ["a?b", "a%41b", "a?b=c", "50%25"])
 def test_a_path_that_a_url_would_take_for_another_is_refused(open_store, tmp_path, name):
     (tmp_path / name).mkdir()

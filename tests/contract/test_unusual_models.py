@@ -29,7 +29,7 @@ class Exact(Base):
     cents: Mapped[Decimal | None] = column(sa.Numeric(10, 2))
     token: Mapped[str | None] = column(sa.Uuid(as_uuid=False))
     colour: Mapped[Colour | None] = column(
-        sa.Enum(Colour, values_callable=lambda kinds: [kind.value for kind in kinds])
+        sa.Enum(Colour, name="colour_by_value", values_callable=lambda kinds: [kind.value for kind in kinds])
     )
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from entropic.errors import LibraryMissingError, SaveError
 from entropic.formats.hdf5 import one_at_a_time
 from entropic.formats.libraries import library
+from entropic.formats.table import read_csv
 from entropic.params.keys import plain
 
 Saver = Callable[[Any, str], Any]
@@ -264,8 +265,8 @@ def _csv(value: object, path: str) -> None:
     separator = "\t" if ".tsv" in os.path.basename(path).lower() else ","
     table.to_csv(path, sep=separator, index=False)
     try:
-        pandas.testing.assert_frame_equal(pandas.read_csv(path, sep=separator), table, check_dtype=True)
-    except (AssertionError, ValueError) as error:
+        pandas.testing.assert_frame_equal(read_csv(path, None), table, check_dtype=True)
+    except (AssertionError, ValueError) as error:  # a LoadError is one
         os.unlink(path)
         reason = " ".join(str(error).split())
         raise Unfit(f"it would be read as something else ({reason:.200})") from None

@@ -31,7 +31,7 @@ def what_to_write(model: type[Any], error: Exception) -> str | None:
     """Return what to write for the annotation that SQLAlchemy did not take; None if that is not known."""
     annotations = {name: _text(one) for name, one in inspect.get_annotations(model).items()}
     where = f"{model.__name__} says"
-    attribute = re.search(r"for the '(\w+)' attribute", str(error))
+    attribute = re.search(r"(?:for|inside) the '(\w+)' attribute", str(error))
     if attribute is not None and attribute[1] in annotations:
         name, text = attribute[1], annotations[attribute[1]]
         inner = re.sub(r" \| None$", "", text.partition("[")[2].removesuffix("]"))
