@@ -112,7 +112,7 @@ def matching(context: StoreContext[Base], where: Sequence[Any], equals: Mapping[
     conditions = [careful(_condition(context.schema, one), dialect) for one in where if not isinstance(one, Mapping)]
     for values in (*(one for one in where if isinstance(one, Mapping)), equals):
         if not values and values is not equals:
-            raise ParameterError("an empty dict is no condition; leave it out for all rows")
+            raise ParameterError("an empty dict sets no condition; leave it out for all rows")
         conditions += [equal(context, name, value) for name, value in values.items()]
     query = context.rows.query.where(*(spelled_names(one, dialect) for one in conditions))
     _refuse_other_tables(context.schema, query)

@@ -193,7 +193,7 @@ def plain(value: Any) -> Any:
     Raises
     ------
     ParameterError
-        If there is none: a duration in years or nanoseconds is no number, though numpy gives one for it.
+        If there is none: Python has no duration in years or nanoseconds, for which numpy would give a bare number.
     """
     numpy = sys.modules.get("numpy")  # a numpy scalar exists only where numpy is loaded
     if numpy is None or not isinstance(value, numpy.generic):
@@ -208,7 +208,7 @@ def plain(value: Any) -> Any:
 
 def _time_of(numpy: Any, value: Any) -> Any:
     if numpy.isnat(value):
-        raise ParameterError(f"{value!r} is no time; pass None, if the column takes it")
+        raise ParameterError(f"{value!r} is not a time; pass None, if the column takes it")
     kind = "datetime64" if isinstance(value, numpy.datetime64) else "timedelta64"
     if numpy.datetime_data(value.dtype)[0] in _FINER:
         whole = value.astype(f"{kind}[us]")
@@ -217,8 +217,8 @@ def _time_of(numpy: Any, value: Any) -> Any:
     if isinstance(inner, date | timedelta):
         return inner
     raise ParameterError(
-        f"{value!r} is no time or duration that Python has, which count in days down to whole microseconds, and in the "
-        f"years 1 to 9999; round it, or pass a number, such as value / np.timedelta64(1, 'ns') of a duration, and say "
+        f"Python has no time or duration like {value!r}: its own count in days down to whole microseconds, in the "
+        f"years 1 to 9999. Round it, or pass a number, such as value / np.timedelta64(1, 'ns') of a duration, and say "
         "the unit in the name of the column"
     )
 
