@@ -1,5 +1,6 @@
 """`@study`: a function as a study, for who has a function and no wish for a class. A thin layer over `Store`."""
 
+import contextlib
 import contextvars
 import enum
 import functools
@@ -7,7 +8,7 @@ import importlib
 import inspect
 import itertools
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from operator import attrgetter
@@ -81,7 +82,7 @@ def study(
         def pendulum(length: float, steps: int = 1000) -> dict: ...
 
         pendulum(length=1.0)  # runs, or loads: returns the value
-        pendulum.sweep(length=[0.5, 1.0], steps=[100, 1000], workers=-1).to_xarray()
+        pendulum.sweep(length=[0.5, 1.0], workers=-1).to_xarray()
         pendulum.store.select(length=1.0)
 
     Parameters
@@ -209,7 +210,7 @@ class Study(Generic[P, R]):
 
     def __reduce__(self) -> Any:
         where = _where(self)
-        return (_imported, where) if where else (_restored, (self.function, *self._made_of))
+        return (_imported, where) if where else (Study, (self.function, *self._made_of))
 
     def __repr__(self) -> str:
         return f"<study {self.__name__}{self._signature}>"
@@ -221,16 +222,13 @@ class _Call:
     def __init__(self, function: Callable[..., Any], ignore: tuple[str, ...]) -> None:
         self._function, self._ignore = function, ignore
         self.__name__ = getattr(function, "__name__", "study")
+        parameters = inspect.signature(function).parameters.values()
+        self._positional = [one.name for one in parameters if one.kind is one.POSITIONAL_ONLY]
 
     def __call__(self, params: dict[str, Any]) -> Any:
         named = {name: value for name, value in params.items() if name not in RESERVED} | dict(_ignored.get())
+        positional = [named.pop(name) for name in self._positional if name in named]
         with _given({}):  # what it calls is given its own
-            signature = inspect.signature(self._function)
-            positional = [
-                named.pop(name)
-                for name, parameter in signature.parameters.items()
-                if parameter.kind is parameter.POSITIONAL_ONLY and name in named
-            ]
             return self._function(*positional, **named)
 
     def __reduce__(self) -> Any:
@@ -247,17 +245,14 @@ class _Call:
 _ignored: contextvars.ContextVar[Mapping[str, Any]] = contextvars.ContextVar("ignored", default=MappingProxyType({}))
 
 
-class _given:
+@contextlib.contextmanager
+def _given(ignored: Mapping[str, Any]) -> Iterator[None]:
     """Let runs in this thread get arguments that are no part of the key."""
-
-    def __init__(self, ignored: Mapping[str, Any]) -> None:
-        self._new = ignored
-
-    def __enter__(self) -> None:
-        self._token = _ignored.set(self._new)
-
-    def __exit__(self, *_: object) -> None:
-        _ignored.reset(self._token)
+    token = _ignored.set(ignored)
+    try:
+        yield
+    finally:
+        _ignored.reset(token)
 
 
 # ---- how it travels ------------------------------------------------------------------------------------------------
@@ -283,10 +278,6 @@ def _imported(module: str, name: str) -> Any:
 def _call_of(module: str, name: str) -> _Call:
     found = _imported(module, name)
     return _Call(found.function, found._ignore)
-
-
-def _restored(function: Callable[..., Any], *made_of: Any) -> Study[Any, Any]:
-    return Study(function, *made_of)
 
 
 # ---- the model -----------------------------------------------------------------------------------------------------
@@ -320,7 +311,7 @@ def _parameters(
             raise ModelError(f"{where} takes any number of arguments; name each, so that each has a column")
         if name in ignore:
             if parameter.default is parameter.empty:
-                raise ModelError(f"{where} is ignored, so it needs a default, which runs in other processes get")
+                raise ModelError(f"{where} is ignored, so it needs a default, which other processes use")
             continue
         if name in RESERVED or hasattr(Base, name) or name.startswith("_"):
             raise ModelError(f"{where} has a name that belongs to the rows of a store; take another")

@@ -15,7 +15,7 @@ from entropic.db.rows import Rows
 from entropic.db.statement import Statement
 from entropic.errors import ParameterError
 from entropic.params.model import Base, Schema
-from entropic.params.outcomes import NOT_RECORDED, NOTED, Outcomes
+from entropic.params.outcomes import NOT_RECORDED, NOTED, Outcomes, noted
 
 Notes = dict[str, dict[str, str]]
 
@@ -89,11 +89,10 @@ def _renote(data: dict[str, Any], names: Iterable[str], notes: Notes) -> bool:
     """Let custom data say of some columns these notes, and no others; tell whether that changes anything."""
     before = dict(data)
     for key in (NOTED, NOT_RECORDED):
-        said = data.get(key)
-        kept = {name: why for name, why in said.items() if name not in names} if isinstance(said, dict) else {}
+        kept = {name: why for name, why in noted(data, key).items() if name not in names}
         if now := {**kept, **notes.get(key, {})}:
             data[key] = now
-        elif isinstance(said, dict):
+        elif isinstance(data.get(key), Mapping):
             del data[key]
     return data != before
 

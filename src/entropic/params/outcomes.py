@@ -168,11 +168,15 @@ def _recordable(value: object) -> Any:
 _PLAIN = datetime | date | time | timedelta | Decimal | UUID
 
 
+def noted(custom_data: object, key: str) -> Mapping[str, Any]:
+    """Return what custom data, which are the user's to change, note under `NOTED` or `NOT_RECORDED`, by column."""
+    found = custom_data.get(key) if isinstance(custom_data, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
+
+
 def restore(values: dict[str, Any], custom_data: object, floats: Iterable[str]) -> None:
     """Put the numbers that are not finite back where a row notes them."""
-    noted = custom_data.get(NOTED) if isinstance(custom_data, Mapping) else None
-    if not isinstance(noted, Mapping):
-        return
-    for name in floats:
-        if values.get(name) is None and isinstance(noted.get(name), str) and noted[name] in NOT_FINITE:
-            values[name] = NOT_FINITE[noted[name]]
+    found = noted(custom_data, NOTED)
+    for name in floats if found else ():
+        if values.get(name) is None and isinstance(found.get(name), str) and found[name] in NOT_FINITE:
+            values[name] = NOT_FINITE[found[name]]

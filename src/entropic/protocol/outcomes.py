@@ -1,12 +1,13 @@
 """The outcome columns of a finished run, on their way into its row; whatever is wrong with them loses no run."""
 
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 from entropic.errors import OutcomeWarning, levels_to_user
 from entropic.files.sidecar import Sidecar
 from entropic.params.model import Base
-from entropic.params.outcomes import NOT_RECORDED, Outcomes
+from entropic.params.outcomes import NOT_RECORDED, Outcomes, noted
 from entropic.protocol.context import StoreContext
 
 
@@ -17,13 +18,8 @@ def outcome_values(context: StoreContext[Any], sidecar: Sidecar) -> tuple[dict[s
     bound, notes = context.outcomes.bind(Outcomes(sidecar.outcomes or {}, sidecar.missing or {}))
     custom_data = {**sidecar.custom_data, **notes}
     if NOT_RECORDED in notes:
-        custom_data[NOT_RECORDED] = {**_said(sidecar), **notes[NOT_RECORDED]}
+        custom_data[NOT_RECORDED] = {**noted(sidecar.custom_data, NOT_RECORDED), **notes[NOT_RECORDED]}
     return bound, custom_data
-
-
-def _said(sidecar: Sidecar) -> dict[str, str]:
-    found = sidecar.custom_data.get(NOT_RECORDED)
-    return found if isinstance(found, dict) else {}
 
 
 class Gaps:
@@ -31,12 +27,11 @@ class Gaps:
 
     def __init__(self) -> None:
         self._count = 0
-        self._first: tuple[Base, dict[str, str]] | None = None
+        self._first: tuple[Base, Mapping[str, str]] | None = None
 
     def see(self, row: Base) -> None:
         """Look at the row of a run that this call has made."""
-        why = row.custom_data.get(NOT_RECORDED)
-        if isinstance(why, dict) and why:
+        if why := noted(row.custom_data, NOT_RECORDED):
             self._count += 1
             self._first = self._first or (row, why)
 

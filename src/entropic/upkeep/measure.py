@@ -24,7 +24,7 @@ from entropic.db.statement import Statement
 from entropic.db.tables import outcomes as recorded
 from entropic.errors import OutcomeWarning, ParameterError, UnreadableError, levels_to_user
 from entropic.params.fields import unknown_key
-from entropic.params.outcomes import NOT_RECORDED, NOTED, Outcome, Outcomes, gather
+from entropic.params.outcomes import NOT_RECORDED, NOTED, Outcome, Outcomes, gather, noted
 from entropic.protocol import lookup
 from entropic.protocol.context import StoreContext
 from entropic.support.show import counted
@@ -88,12 +88,11 @@ def measure(
 
 
 def _chosen(context: StoreContext[Any], names: Sequence[str]) -> list[Outcome]:
-    computed = {one.name: one for one in context.schema.asked_of_runs if one.measure is not None}
-    for name in names:
-        if name not in context.schema.outcomes:
-            raise ParameterError(unknown_key(name, context.schema.name, list(context.schema.outcomes)))
     known = {one.name: one for one in context.schema.asked_of_runs}
-    return [known[name] for name in names] if names else list(computed.values())
+    for name in names:
+        if name not in known:
+            raise ParameterError(unknown_key(name, context.schema.name, list(known)))
+    return [known[name] for name in names] if names else [one for one in known.values() if one.measure is not None]
 
 
 # ---- which rows lack a value ---------------------------------------------------------------------------------------
@@ -152,13 +151,9 @@ def _lacking(context: StoreContext[Any], wanted: Iterable[Outcome]) -> list[str]
     return [id for (id,) in context.database.connection().fetch(statement.sql, statement.values({}))]
 
 
-def _notes(custom_data: Any) -> dict[str, str]:
+def _notes(custom_data: object) -> dict[str, str]:
     """Return what a row notes of its columns."""
-    found: dict[str, str] = {}
-    for key in (NOTED, NOT_RECORDED):
-        said = custom_data.get(key) if isinstance(custom_data, Mapping) else None
-        found |= said if isinstance(said, Mapping) else {}
-    return found
+    return {**noted(custom_data, NOTED), **noted(custom_data, NOT_RECORDED)}
 
 
 # ---- reading and writing -------------------------------------------------------------------------------------------
@@ -221,9 +216,9 @@ def _rows(context: StoreContext[Any], wanted: list[Outcome], found: Measured) ->
             except UnreadableError as error:
                 found.failed[id] = str(error)
                 continue
-            noted = _notes(values["custom_data"])
+            notes = _notes(values["custom_data"])
             empty = [one for one in wanted if values[one.name] is None]
-            lacking = [one for one in empty if one.name not in noted or one.measure is None]
+            lacking = [one for one in empty if one.name not in notes or one.measure is None]
             if not lacking:
                 found.skipped += bool(empty)
                 continue
