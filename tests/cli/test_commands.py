@@ -308,6 +308,18 @@ def test_tables_and_arrays_are_exported_as_files_that_other_programs_read(entrop
         assert found["result"].sel(x=1.5, n=2).item() == 1.5
 
 
+def test_a_script_that_was_mended_at_once_runs_as_it_is_now(entropic, tmp_path):
+    script, env = tmp_path / "model.py", {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    before = script.stat()
+    for words, status in (["sweep", "--grid", "x=0.5", "--grid", "n=3"], 1), (["retry"], 0):
+        line = [sys.executable, "-m", "entropic", words[0], "model.py", *words[1:]]
+        done = subprocess.run(line, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == status, done.stderr
+        script.write_text(SCRIPT.replace('["n"] == 3', '["n"] == 4'))
+        os.utime(script, ns=(before.st_atime_ns, before.st_mtime_ns))  # in the same second
+    assert not (tmp_path / "__pycache__").exists()
+
+
 def test_what_failed_is_retried_once_its_cause_is_mended(entropic, tmp_path):
     entropic("sweep", "model.py", "--grid", "x=0.5,1.5", "--grid", "n=3", code=1)
     entropic("retry", "model.py", code=1)

@@ -7,8 +7,9 @@ import re
 import sys
 import traceback
 from dataclasses import dataclass
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 import cloudpickle
@@ -103,6 +104,17 @@ def opened(name: str) -> Store[Base]:
     return _in(module, where, match["name"])
 
 
+class _SourceOfNow(SourceFileLoader):
+    """Compile a script at each import, as Python does with the script that it runs.
+
+    Cached bytecode counts as fresh when the file's size and its second are as before: a script that was mended at
+    once, `n == 3` to `n == 4`, would run as it was (`test_a_script_that_was_mended_at_once_runs_as_it_is_now`).
+    """
+
+    def get_code(self, fullname: str) -> CodeType:
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+
 def _script(where: str) -> ModuleType:
     path = Path(where).absolute()
     if not path.is_file():
@@ -110,12 +122,11 @@ def _script(where: str) -> ModuleType:
     name = path.stem
     if not name.isidentifier() or name in sys.modules or name in sys.stdlib_module_names:
         name = f"entropic_script_{re.sub(r'[^0-9A-Za-z_]', '_', name)}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise UsageError(f"{where} cannot be imported")
+    loader = _SourceOfNow(name, str(path))
+    spec = importlib.util.spec_from_file_location(name, path, loader=loader)
+    assert spec is not None
     sys.path.insert(0, str(path.parent))
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    loader = spec.loader
     cloudpickle.register_pickle_by_value(module)  # as a script's own, so that no worker imports it again
     _importing(where, lambda: loader.exec_module(module), [str(path)])
     return module
