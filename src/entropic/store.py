@@ -12,7 +12,7 @@ from entropic.ask.failures import Failure
 from entropic.ask.given import one_or_several, set_of, sets_of
 from entropic.ask.runs import Runs
 from entropic.errors import ParameterError, StoreError, hide_ours
-from entropic.files.attempt import Runner
+from entropic.executors.attempt import Runner
 from entropic.files.paths import check_folder, check_lengths, check_suffix
 from entropic.formats.read import Loader, read
 from entropic.formats.returned import Returning

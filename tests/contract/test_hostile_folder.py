@@ -16,7 +16,8 @@ import pytest
 from contract.models import SimResult
 from entropic import StoreError, UnreadableError, key
 from entropic.cli.reflect import open_reflected
-from entropic.files import attempt, sidecar
+from entropic.executors import attempt
+from entropic.files import sidecar, workspace
 from entropic.protocol import claim, run
 from entropic.protocol.request import Progress
 from entropic.support import process
@@ -99,7 +100,7 @@ def test_a_link_that_is_no_log_is_not_shown_as_one(store, beside):
 def test_a_staging_folder_that_is_a_link_is_refused(open_store, beside, tmp_path, which):
     store = open_store()
     store.run(ONE)
-    attempt.forget(store._context.staging)
+    workspace.forget(store._context.staging)
     folder = staging_of(store) if which == "of the database" else staging_of(store).parent
     folder.rename(tmp_path / "moved")
     folder.symlink_to(beside)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from entropic import ResultLostWarning
-from entropic.files import attempt
+from entropic.files import finish
 from entropic.support import process
 
 SIZE = 1 << 20
@@ -109,7 +109,7 @@ def test_what_was_stored_long_before_the_latest_run_is_trusted(open_store, resta
     runner = Holes()
     store = open_store(runner)
     with monkeypatch.context() as patch:
-        patch.setattr(attempt, "now_as_text", lambda: "2020-01-01T00:00:00.000000")
+        patch.setattr(finish, "now_as_text", lambda: "2020-01-01T00:00:00.000000")
         store.run(ONE)
     store.run(TWO)
     restart()

@@ -13,7 +13,8 @@ from entropic import ResultLostWarning, RunsFailedWarning, key
 from entropic.db.dialects import dialect
 from entropic.db.engine import Database
 from entropic.db.settings import LONGEST_LEASE, Settings
-from entropic.files import attempt
+from entropic.executors import attempt
+from entropic.files import workspace
 from entropic.protocol import claim, run
 from entropic.protocol.request import Progress
 from entropic.support.process import Call
@@ -25,7 +26,7 @@ def abandoned(store):
     """Claim a re-run as a sweep on a cluster does that is interrupted: its worker goes on."""
     context = store._context
     request = run.prepare(context, key(ONE), ONE, {})
-    attempt.prepare(context.staging)
+    workspace.prepare(context.staging)
     task = claim.claim(context, request, Call().name, Progress(forced=True))
     context.database.transact(lambda connection: context.ledger.abandon(connection, task.id, task.attempt))
     return task

@@ -12,7 +12,7 @@ from peek import place_of
 
 from databases import until
 from entropic import Base, Mapped, ResultLostWarning, Store
-from entropic.files import attempt
+from entropic.files import task
 from entropic.support import process
 from entropic.sweep import claims, outbox
 from entropic.upkeep.recover import collect
@@ -44,7 +44,7 @@ def behave(folder, **more):
 
 def runner(params):
     content, folder = uuid.uuid4().hex, Path(how["folder"])
-    note(folder, id=params["id"], x=params["x"], attempt=attempt.inside.get()[-1].attempt, content=content)
+    note(folder, id=params["id"], x=params["x"], attempt=task.inside.get()[-1].attempt, content=content)
     if how.get("only", params["x"]) == params["x"]:
         if "marker" in how:
             faults.touch(how["marker"])

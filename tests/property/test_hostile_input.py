@@ -26,7 +26,8 @@ from hypothesis import strategies as st
 
 from contract.models import SimResult
 from entropic import EntropicError, Store, key
-from entropic.files import attempt, sidecar
+from entropic.executors import attempt
+from entropic.files import sidecar, workspace
 from entropic.protocol import claim, run
 from entropic.protocol.request import Progress
 from entropic.support import process
@@ -186,7 +187,7 @@ def world() -> Iterator[World]:
     log.setLevel(logging.CRITICAL)  # what cannot be taken in is said each time
     yield World(folder)
     log.setLevel(logging.NOTSET)
-    attempt.retire()
+    workspace.retire()
     shutil.rmtree(folder)
 
 

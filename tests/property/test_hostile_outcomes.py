@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from contract.outcome_models import Everything
 from entropic import Store
-from entropic.files import attempt, sidecar
+from entropic.files import sidecar, workspace
 from entropic.params.outcomes import NOT_RECORDED, NOTED, Outcomes
 from entropic.store import context_of
 
@@ -38,7 +38,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, Pa
             store.run({"n": 1})
     (path,) = Path(context.staging.root).glob("*.json")
     yield context, path, json.loads(path.read_text())
-    attempt.retire()
+    workspace.retire()
 
 
 @given(

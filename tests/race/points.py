@@ -30,7 +30,7 @@ from entropic import CycleError, DatabaseBusy
 from entropic.db import connection as connections
 from entropic.db import server
 from entropic.db.engine import Database
-from entropic.files import attempt
+from entropic.files import task, workspace
 from entropic.support import process
 from entropic.upkeep.recover import collect
 
@@ -197,7 +197,7 @@ def play(made, act, x, runs, at, forced):
     faults += disorder(made)
     del raised
     gc.collect()  # a workspace that was on its way to a run may be part of a circle of frames
-    workers = {space.worker.name for spaces in attempt._free.values() for space in spaces}
+    workers = {space.worker.name for spaces in workspace._free.values() for space in spaces}
     calls = {
         name for name, found in list(process._calls.items()) if (call := found()) and call.under_way.locked()
     } - workers
@@ -220,7 +220,7 @@ def disorder(made):
     context, faults = made._context, []
     if context.database.mine.connection.in_transaction or any(one.in_use() for one in connections._living()):
         faults.append("a connection is still in use")
-    if attempt.inside.get():
+    if task.inside.get():
         faults.append("this thread still seems to be inside of a run")
     living = [
         claim.id
@@ -464,7 +464,7 @@ def _be_child(made):
     except BaseException:
         traceback.print_exc()
     finally:
-        attempt.retire()
+        workspace.retire()
         os._exit(status)
 
 

@@ -124,7 +124,7 @@ def _as_child(made, sets):
     except BaseException:
         traceback.print_exc()
     finally:
-        entropic.files.attempt.retire()
+        entropic.files.workspace.retire()
         sys.stderr.flush()
         os._exit(status)
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 
 from entropic.executors.contract import Ending
 from entropic.executors.work import BUNDLE_SECONDS, Report, Reports, ending
-from entropic.files.attempt import Task
+from entropic.files.task import Task
 
 MOST = 100  # runs in a bundle
 REMEMBERED = 200  # runs, of which the longest tells how many of the next ones make a bundle

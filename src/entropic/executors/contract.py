@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from entropic.files import sidecar as sidecars
-from entropic.files.attempt import Task
 from entropic.files.sidecar import Sidecar
+from entropic.files.task import Task
 from entropic.support.failure import Record
 
 TICK = 0.1  # s between two looks at what else there is to do

@@ -6,12 +6,13 @@ from collections.abc import Generator, Iterable, Iterator
 from typing import Any
 
 from entropic.errors import ParameterError, UnguardedError
+from entropic.executors.attempt import Runner
 from entropic.executors.bundles import Bundles
 from entropic.executors.contract import TICK, Ending, ExecutorLost
 from entropic.executors.luggage import Luggage
 from entropic.executors.travel import Setup, packed, pickled
 from entropic.executors.work import Reports, work_packed
-from entropic.files.attempt import Runner, Task
+from entropic.files.task import Task
 
 log = logging.getLogger("entropic")
 TASKS_PER_THREAD = 4  # handed over ahead, so that no worker waits for us

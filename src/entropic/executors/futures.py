@@ -6,12 +6,13 @@ import time
 from collections.abc import Generator, Iterable
 
 from entropic.errors import ParameterError, UnguardedError
+from entropic.executors.attempt import Runner
 from entropic.executors.bundles import Bundles
 from entropic.executors.contract import TICK, Ending, ExecutorLost
 from entropic.executors.luggage import Luggage
 from entropic.executors.travel import Setup, packed, pickled
 from entropic.executors.work import Reports, work_many, work_packed
-from entropic.files.attempt import Runner, Task
+from entropic.files.task import Task
 from entropic.support import process
 
 QUICK = 0.5  # s; what comes back sooner is handed over further ahead

@@ -10,9 +10,10 @@ import os
 import pickle
 from typing import NamedTuple
 
+from entropic.executors.attempt import Runner
 from entropic.executors.travel import unpickled
-from entropic.files.attempt import Runner, Workspace
 from entropic.files.staging import Staging
+from entropic.files.workspace import Workspace
 
 MOST_WITH_BUNDLE = 32_000  # bytes; from 100 kB on Dask would make a key of its own of them, and share it among sweeps
 FILE = "runner.pickle"

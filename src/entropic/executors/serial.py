@@ -3,7 +3,7 @@
 from collections.abc import Callable, Generator, Iterable
 
 from entropic.executors.contract import Ending
-from entropic.files.attempt import Task
+from entropic.files.task import Task
 
 
 class Serial:

@@ -23,7 +23,8 @@ from sqlalchemy.orm import QueryableAttribute
 
 from entropic.errors import ParameterError, SharedGeneratorWarning, UnguardedError, levels_to_user
 from entropic.executors import generators, main_module
-from entropic.files.attempt import Runner, Task
+from entropic.executors.attempt import Runner
+from entropic.files.task import Task
 from entropic.params.model import Base
 from entropic.support.importing import importing, is_being_imported
 from entropic.support.passwords import withheld

@@ -9,13 +9,14 @@ from typing import Any, NamedTuple
 import cloudpickle
 
 from entropic.errors import RunFailed, note
-from entropic.executors import generators
+from entropic.executors import attempt, generators
+from entropic.executors.attempt import Runner
 from entropic.executors.contract import TORN, Ending, ending_on_disk
 from entropic.executors.luggage import Parcel, runner_of
 from entropic.executors.travel import unpacked
-from entropic.files import attempt
 from entropic.files import sidecar as sidecars
-from entropic.files.attempt import Runner, Task, Torn
+from entropic.files.finish import Torn
+from entropic.files.task import Task
 from entropic.support.failure import Record, describe, message_of
 
 BUNDLE_SECONDS = 0.2  # of work that travels together

@@ -20,7 +20,7 @@ from entropic.executors.surroundings import Surroundings
 from entropic.executors.travel import stand_in, unpacked, unpickled
 from entropic.executors.work import work
 from entropic.files import logs
-from entropic.files.attempt import Task
+from entropic.files.task import Task
 from entropic.support.passwords import tell
 from entropic.support.signals import leave_to_parent
 

@@ -23,6 +23,7 @@ from typing import Any
 
 from entropic.errors import RunFailed, RunTimeout, UnguardedError, WorkerDied
 from entropic.executors import guardian
+from entropic.executors.attempt import Runner
 from entropic.executors.bundles import Bundles
 from entropic.executors.contract import TICK, Ending, ending_on_disk
 from entropic.executors.guardian import end_session
@@ -30,7 +31,7 @@ from entropic.executors.surroundings import Surroundings, flags
 from entropic.executors.travel import Setup, packed, pickled
 from entropic.executors.work import BUNDLE_SECONDS, Report, ending
 from entropic.files import logs
-from entropic.files.attempt import Runner, Task
+from entropic.files.task import Task
 from entropic.support import process
 from entropic.support.failure import record
 from entropic.support.passwords import known

@@ -10,10 +10,10 @@ from entropic.db.connection import Connection
 from entropic.db.raw import Raw, Recorded
 from entropic.errors import ForeignFileError, ResultMissingError, RunFailed, UnreadableError
 from entropic.files import sidecar as sidecars
-from entropic.files.attempt import Task, inside
 from entropic.files.extent import extent
 from entropic.files.sidecar import Sidecar, Unreadable
 from entropic.files.staging import key_of
+from entropic.files.task import Task, inside
 from entropic.params.model import Base
 from entropic.protocol import publish
 from entropic.protocol.clear import finish_delete

@@ -11,8 +11,8 @@ from entropic.db.outcomes import OutcomeColumns
 from entropic.db.raw import Raw
 from entropic.db.rows import Rows
 from entropic.errors import KeyCollisionError, ReadOnlyError, UnguardedError
+from entropic.executors.attempt import Runner
 from entropic.files import sidecar as sidecars
-from entropic.files.attempt import Runner
 from entropic.files.journal import Journal
 from entropic.files.staging import Staging, key_of
 from entropic.params.keys import Hasher

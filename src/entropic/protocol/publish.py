@@ -17,11 +17,11 @@ from entropic.db.raw import Raw
 from entropic.errors import DatabaseBusy, PublishError, ResultMissingError, note
 from entropic.files import place as places
 from entropic.files import sidecar as sidecars
-from entropic.files.attempt import Task
 from entropic.files.durable import sync_names
 from entropic.files.extent import extent
 from entropic.files.patience import REMEMBERED, looks
 from entropic.files.sidecar import Sidecar
+from entropic.files.task import Task
 from entropic.params.model import Base
 from entropic.protocol.context import StoreContext
 from entropic.protocol.outcomes import outcome_values

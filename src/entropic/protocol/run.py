@@ -18,12 +18,14 @@ from entropic.db.claim import RUNNING, Claim
 from entropic.db.connection import Connection
 from entropic.db.raw import Raw, Recorded
 from entropic.errors import DatabaseBusy, ResultLostWarning, levels_to_user, note
-from entropic.files import attempt
+from entropic.executors import attempt
 from entropic.files import sidecar as sidecars
-from entropic.files.attempt import Task, Torn
+from entropic.files import workspace
 from entropic.files.extent import extent
+from entropic.files.finish import Torn
 from entropic.files.place import is_changed
 from entropic.files.sidecar import Sidecar
+from entropic.files.task import Task
 from entropic.params.fields import as_custom_data
 from entropic.params.model import Base
 from entropic.params.outcomes import NOT_RECORDED
@@ -74,7 +76,7 @@ def begin(context: StoreContext[ModelT], request: Request, progress: Progress) -
     """Return the row of a wanted key, which has to be run, by this call or by another."""
     if context.read_only is not None or importer() is not None:  # said only then: a description costs more than a look
         context.must_run(f"{context.describe(request.params, request.id)} would have to run")
-    attempt.prepare(context.staging)
+    workspace.prepare(context.staging)
     with Terminable(), (call := process.Call()).under_way:
         return obtain_row(context, request, call.name, progress)
 

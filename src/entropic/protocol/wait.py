@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from entropic.db.claim import RUNNING, Claim
 from entropic.errors import CycleError
-from entropic.files.attempt import Inside, inside
+from entropic.files.task import Inside, inside
 from entropic.params.model import Base, naive_utc
 from entropic.protocol.claim import Act, Busy, T, settled
 from entropic.protocol.context import StoreContext

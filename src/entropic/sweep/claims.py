@@ -11,7 +11,7 @@ from typing import Generic, Literal, NamedTuple
 from entropic.db.claim import FAILED, Claim
 from entropic.db.connection import Connection
 from entropic.errors import ForeignFileError, PublishError, RunFailed, UnreadableError
-from entropic.files.attempt import Task
+from entropic.files.task import Task
 from entropic.protocol import run
 from entropic.protocol.claim import Busy, begin_first_many, claim, decide, failed, lock, undone
 from entropic.protocol.context import ModelT, StoreContext

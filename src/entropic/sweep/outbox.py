@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Generic, NamedTuple
 
 from entropic.db.raw import Raw
-from entropic.files.attempt import Task
 from entropic.files.sidecar import Sidecar
+from entropic.files.task import Task
 from entropic.protocol import lookup, run
 from entropic.protocol.context import ModelT, StoreContext
 from entropic.protocol.lookup import Hit

@@ -17,7 +17,7 @@ from typing import Any, Generic
 from entropic.errors import FellBackWarning, levels_to_user, note, noting
 from entropic.executors.contract import TORN, Ending, ending_on_disk
 from entropic.files import sidecar as sidecars
-from entropic.files.attempt import Task
+from entropic.files.task import Task
 from entropic.protocol import run
 from entropic.protocol.context import ModelT, StoreContext
 from entropic.protocol.lookup import Absent, Suspect

@@ -28,7 +28,7 @@ from entropic.errors import (
 )
 from entropic.executors.contract import Executor, ExecutorLost
 from entropic.executors.serial import Serial
-from entropic.files import attempt
+from entropic.files import workspace
 from entropic.params.model import Base
 from entropic.protocol import lookup, run
 from entropic.protocol.claim import settled
@@ -162,7 +162,7 @@ def carry_out(
             some = itertools.islice(missing.items(), SPELLED_TOGETHER)
             warn_of_other_spelling(context, {id: request.params for id, request in some})
             rehearse_together(context, missing)
-            attempt.prepare(context.staging)
+            workspace.prepare(context.staging)
             keep_going = options.on_error == "continue"
             share = Share(context, missing, planned.known, call.name, keep_going)
             call.ends_without_us = share.goes_on

@@ -14,7 +14,7 @@ from entropic.db.rows import Rows
 from entropic.db.settings import Settings
 from entropic.db.tables import metadata
 from entropic.errors import ReadOnlyError, ReadOnlyWarning, StoreError, levels_to_user
-from entropic.files.attempt import Runner
+from entropic.executors.attempt import Runner
 from entropic.files.durable import sync_way
 from entropic.files.journal import Journal
 from entropic.files.staging import Staging, locked_up

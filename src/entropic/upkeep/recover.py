@@ -23,8 +23,8 @@ from entropic.errors import (
     UnreadableError,
     levels_to_user,
 )
-from entropic.files import attempt
 from entropic.files import sidecar as sidecars
+from entropic.files import workspace
 from entropic.files.place import remove, spent
 from entropic.files.sidecar import Sidecar, Unreadable
 from entropic.files.staging import Found, key_of
@@ -67,7 +67,7 @@ def look_at_folder(context: StoreContext[Base]) -> None:
     """Warn where a database has results, and none of them is in a folder that was never used with it before."""
     if not context.staging.is_strange:
         return
-    attempt.forget(context.staging)
+    workspace.forget(context.staging)
     raws = context.rows.some(SAMPLE)
     context.staging.is_strange = bool(raws) and not any(os.path.lexists(context.rows.file_of(raw)) for raw in raws)
     if context.staging.is_strange:

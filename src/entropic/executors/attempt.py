@@ -1,0 +1,201 @@
+"""One attempt, executed: start, execute, lift, describe, finish.
+
+This is all that a worker does, wherever it is: it needs the results folder, not the database.
+"""
+
+import contextlib
+import copy
+import os
+import time
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from entropic.errors import ParameterError, ResultMissingError, note
+from entropic.files import sidecar as sidecars
+from entropic.files import workspace
+from entropic.files.finish import Executed, describe, discard, finish, lift
+from entropic.files.sidecar import Sidecar
+from entropic.files.task import Inside, Task, inside
+from entropic.files.workspace import Workspace
+from entropic.params.fields import as_custom_data
+from entropic.params.outcomes import NOT_RECORDED, Outcomes
+from entropic.support import process
+from entropic.support.compact_json import compact
+from entropic.support.show import visible
+
+Runner = Callable[[dict[str, object]], object]
+RETURNED = "entropic: the runner had returned; recording its result failed, and the result was discarded"
+MOST_ELSE = 16 * 1024  # bytes of a sidecar beside the custom data
+
+
+def run(task: Task, runner: Runner) -> Sidecar:
+    """Execute a task and finish it; return its sidecar, which is on the disk by then.
+
+    Raises
+    ------
+    ResultMissingError
+        If the runner returned without having written its result.
+    Torn
+        If another execution of the same attempt was first, and is not done.
+    BaseException
+        Whatever the runner raises, unchanged.
+    """
+    space = workspace.take(task.staging)
+    execution, returned = start(task, space), False
+    try:
+        done = execute(task, runner, f"{space.path}{os.sep}{task.path}")
+        returned = True
+        done = make_room(task, space, done)
+        lifted = lift(task, space, execution)
+        finished = finish(task, describe(task, space, execution, done, lifted), space)
+    except BaseException as error:
+        if returned and isinstance(error, OSError) and not isinstance(error, ResultMissingError):
+            note(error, RETURNED)
+        left = _left_in(space)
+        if left is None:
+            note(error, f"entropic: somebody removed {space.path}, where the run was to write; call again")
+            workspace.forget(task.staging)
+        if left or left is None or space.reserve.spent or not isinstance(error, Exception):
+            space.close()
+        else:  # to make another takes longer than many a run
+            workspace.free(task.staging, space)
+        # An interrupt may come when all is done: a finished attempt keeps its result.
+        if sidecars.read(task.staging, task.key, task.attempt) is None:
+            discard(task, execution)
+        raise
+    if space.reserve.spent:
+        space.close()  # the next run reserves anew, or does not begin
+    else:
+        workspace.free(task.staging, space)
+    return finished
+
+
+def _left_in(space: Workspace) -> list[str] | None:
+    """Return what a run has left there; None if the folder is gone."""
+    try:
+        return os.listdir(space.path)
+    except OSError:
+        return None
+
+
+def start(task: Task, space: Workspace) -> str:
+    """Name the execution: from here on it may leave something behind.
+
+    Raises
+    ------
+    StoreError
+        If there is no room on the disk for what is recorded of it.
+    """
+    if task.custom_data and (size := len(compact(task.custom_data)) + MOST_ELSE) > space.reserve.size:
+        try:
+            space.reserve.grow(size)
+        except OSError as error:
+            space.close()
+            raise workspace.refused(task.staging, error) from error
+    return space.execution()
+
+
+def execute(task: Task, runner: Runner, target: str) -> Executed:
+    """Call the runner with a copy of the params; return how long it took, and what it leaves beside its result."""
+    params = copied(task.params)
+    given = _copy(task.custom_data)
+    params.update(id=task.id, result_file=target, custom_data=given)
+    around, forks, elapsed = inside.get(), _forks, -1.0
+    try:  # an interrupt as soon as it is set would leave it set, and the next call for this key seem to be a circle
+        inside.set((*task.inside, Inside(task.staging.root, task.model, task.id, task.attempt)))
+        began = time.perf_counter()
+        returned = runner(params)
+        elapsed = time.perf_counter() - began
+    finally:
+        if _forks != forks:  # a child that the runner has forked, and that should have ended in there
+            process.end_fork(has_returned=elapsed >= 0)
+        inside.set(around)
+    left = params.get("custom_data")
+    custom_data = task.custom_data if left is given and not given and not task.custom_data else kept(task, left)
+    return Executed(elapsed, returned if isinstance(returned, Outcomes) else None, custom_data)
+
+
+def kept(task: Task, left: Any) -> dict[str, Any]:
+    """Return what is recorded of the custom data that a runner left: what is not JSON is named, and left out."""
+    if left is None:
+        return task.custom_data
+    if not isinstance(left, Mapping):
+        why = {"custom_data": f"the runner left a value of type {type(left).__qualname__} there, not a dict"}
+        return {**task.custom_data, NOT_RECORDED: why}
+    found: dict[str, Any] = {}
+    why = {}
+    for name, value in left.items():
+        try:
+            if not isinstance(name, str):
+                raise ParameterError(f"the key {name!r:.80} of custom_data is {type(name).__name__}, not text")
+            found.update(as_custom_data({name: value}))
+        except Exception as error:  # noqa: BLE001  (of a value's own methods, too: the run is not lost for it)
+            why[f"custom_data.{visible(str(name))}"] = visible(str(error))[:500]
+    return {**found, NOT_RECORDED: why} if why else found
+
+
+def make_room(task: Task, space: Workspace, done: Executed) -> Executed:
+    """Take the room on the disk that recording needs; where there is none, less is recorded, and that is said."""
+    if done.custom_data is task.custom_data and done.outcomes is None:
+        return done
+    more = len(compact(done.custom_data)) + (0 if done.outcomes is None else _size_of(done.outcomes))
+    if more + MOST_ELSE <= space.reserve.size:
+        return done
+    try:
+        space.reserve.grow(more + MOST_ELSE)
+        return done
+    except OSError as error:
+        why = f"there was no room on the disk for it ({error.strerror})"
+        with contextlib.suppress(OSError):
+            space.reserve.grow(space.reserve.size)  # what it had
+        outcomes = None if done.outcomes is None else Outcomes({}, dict.fromkeys(done.outcomes.values, why))
+        return Executed(done.elapsed, outcomes, {**task.custom_data, NOT_RECORDED: {"custom_data": why}})
+
+
+def _size_of(outcomes: Outcomes) -> int:
+    return len(compact(sidecars.packed(outcomes.values))) + len(compact(outcomes.missing))
+
+
+_IMMUTABLE = {int, float, str, bool, type(None)}
+
+
+def copied(params: Mapping[str, object]) -> dict[str, object]:
+    """Return params that nobody else can change.
+
+    Raises
+    ------
+    ParameterError
+        If a value cannot be copied.
+    """
+    if _IMMUTABLE.issuperset(map(type, params.values())):
+        return dict(params)  # most params
+    return {name: value if type(value) in _IMMUTABLE else _copy_of(name, value) for name, value in params.items()}
+
+
+def _copy_of(name: str, value: Any) -> object:
+    try:
+        return _copy(value)
+    except Exception as error:
+        raise ParameterError(
+            f"the value of {name!r}, of type {type(value).__qualname__}, cannot be copied ({error}), so a runner could "
+            "change what the row says; pass plain data instead. Nothing was run"
+        ) from error
+
+
+def _copy(value: Any) -> object:
+    kind = type(value)
+    if kind is dict or kind is list:
+        return copy.deepcopy(value) if value else kind()  # not asked of other types: an array has no truth value
+    # A read-only view cannot be copied, and a worker could not be sent one.
+    return copy.deepcopy(dict(value) if kind is MappingProxyType else value)
+
+
+def _forked() -> None:
+    global _forks
+    _forks += 1
+
+
+_forks = 0  # between this process and the first
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
