@@ -249,6 +249,40 @@ def test_a_table_gains_its_outcome_columns_and_old_runs_are_still_hits(open_stor
     assert store.check().ok
 
 
+def test_an_index_that_an_outcome_lacks_is_made_at_the_next_opening(open_store: OpenStore, place: Any) -> None:
+    class Gained(Base):
+        __tablename__ = "trainings_indexed"
+
+        rate: Mapped[float]
+
+    open_store(train, Gained)
+
+    class Gained(Base):  # type: ignore[no-redef]
+        __tablename__ = "trainings_indexed"
+        __table_args__ = (sa.Index("both", "accuracy", "loss"),)  # both are new
+
+        rate: Mapped[float]
+        accuracy: Mapped[float] = outcome(index=True)
+        loss: Mapped[float] = outcome()
+
+    engine = sa.create_engine(place.url, poolclass=sa.NullPool)
+
+    def indexes() -> dict[str, list[str]]:
+        found = sa.inspect(engine).get_indexes("trainings_indexed")
+        return {str(one["name"]): [str(name) for name in one["column_names"]] for one in found}
+
+    open_store(train, Gained)
+    made = indexes()
+    assert made == {"both": ["accuracy", "loss"], "ix_trainings_indexed_accuracy": ["accuracy"]}
+    if engine.dialect.name not in ("mysql", "mariadb"):
+        return  # where a kill takes the column back, too
+    with engine.begin() as connection:
+        next(one for one in Gained.__table__.indexes if one.name == "both").drop(connection)
+    assert indexes() != made
+    open_store(train, Gained)
+    assert indexes() == made
+
+
 def test_a_finished_run_whose_process_was_killed_keeps_its_outcomes(
     tmp_path: Path, place: Any, open_store: OpenStore
 ) -> None:

@@ -47,6 +47,8 @@ class Dialect:
     begin = "BEGIN"
     now: Any = sa.cast(sa.extract("epoch", sa.func.current_timestamp()), sa.Float)
     """Seconds since 1970, by the database's clock, when the statement runs."""
+    makes_at_once = False
+    """Whether a table, a column or an index is there for good as soon as it is made, whatever becomes of the rest."""
     columns = 1_000_000  # that a table may have, as far as that is known
     key_counts: tuple[int, ...] = (20, 500)
     """How many keys a query asks for: the smallest that is enough, several times the largest if none is."""
