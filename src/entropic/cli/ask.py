@@ -6,22 +6,28 @@ from typing import Annotated, Any
 import typer
 
 from entropic.cli.choices import key_of
-from entropic.cli.command import command
+from entropic.cli.command import Database, Named, Results, Table, Words, command, open_store
 from entropic.cli.errors import FINE, FOUND, UsageError
 from entropic.cli.look import Json, failure_record
 from entropic.cli.output import cell, put, put_json, put_json_rows, put_pairs, put_table, put_traceback, utc
 from entropic.cli.reflect import by_values
 from entropic.cli.values import params
 from entropic.cli.work import Grid, sets
-from entropic.params.model import Base
-from entropic.store import Store
 from entropic.support.show import counted, duration
 from entropic.upkeep.disposal import amount
 
 
-@command("status", "[STORE]", "entropic status model.py:store", looks=True)
-def status(store: Store[Base], words: list[str], as_json: Json = False) -> int:
+@command("[STORE]", "entropic status model.py:store", looks=True)
+def status(
+    words: Words = None,
+    as_json: Json = False,
+    named: Named = None,
+    db: Database = None,
+    table: Table = None,
+    results: Results = None,
+) -> int:
     """Show what is stored, what is running and where, what failed, and how fast it goes."""
+    store, words = open_store("status", words, named, db, table, results)
     no_words(words)
     found = store.status()
     if as_json:
@@ -61,12 +67,21 @@ def no_words(words: list[str]) -> None:
 Short = Annotated[bool, typer.Option("--short", help="One line each, without tracebacks.")]
 
 
-@command("failed", "[STORE] [KEY]...", "entropic failed model.py:store --short", looks=True)
-def failed(store: Store[Base], words: list[str], short: Short = False, as_json: Json = False) -> int:
+@command("[STORE] [KEY]...", "entropic failed model.py:store --short", looks=True)
+def failed(
+    words: Words = None,
+    short: Short = False,
+    as_json: Json = False,
+    named: Named = None,
+    db: Database = None,
+    table: Table = None,
+    results: Results = None,
+) -> int:
     """Show what failed and has not succeeded since, with tracebacks.
 
     Exits with 1 if anything has.
     """
+    store, words = open_store("failed", words, named, db, table, results)
     found = store.failures()
     if words:
         keys = {key_of(store, word, [failure.id for failure in found]) for word in words}
@@ -94,16 +109,24 @@ def _said(values: dict[str, Any]) -> str:
 
 
 @command(
-    "plan",
     "[STORE] [NAME=VALUE]...",
     "entropic plan model.py:store --grid alpha=1,2,3 --grid beta=0.1:0.5:5",
     looks=True,
 )
-def plan(store: Store[Base], words: list[str], grid: Grid = None, as_json: Json = False) -> int:
+def plan(
+    words: Words = None,
+    grid: Grid = None,
+    as_json: Json = False,
+    named: Named = None,
+    db: Database = None,
+    table: Table = None,
+    results: Results = None,
+) -> int:
     """Show what a sweep would find and do; run nothing.
 
     Exits with 1 if anything is left to run.
     """
+    store, words = open_store("plan", words, named, db, table, results)
     found = store.plan(by_values(store, sets(store, words, grid)))
     left = bool(found.missing or found.failed or found.running)
     if as_json:
@@ -115,12 +138,20 @@ def plan(store: Store[Base], words: list[str], grid: Grid = None, as_json: Json 
     return FOUND if left else FINE
 
 
-@command("explain", "[STORE] NAME=VALUE...", "entropic explain model.py:store alpha=1 beta=0.3", looks=True)
-def explain(store: Store[Base], words: list[str], as_json: Json = False) -> int:
+@command("[STORE] NAME=VALUE...", "entropic explain model.py:store alpha=1 beta=0.3", looks=True)
+def explain(
+    words: Words = None,
+    as_json: Json = False,
+    named: Named = None,
+    db: Database = None,
+    table: Table = None,
+    results: Results = None,
+) -> int:
     """Say whether a set is a hit or a miss, and why.
 
     Exits with 1 on a miss.
     """
+    store, words = open_store("explain", words, named, db, table, results)
     (asked,) = by_values(store, [given := params(store, words)])
     found: Any = store.explain(asked)
     if asked is not given:

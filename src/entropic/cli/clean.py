@@ -1,13 +1,14 @@
 """Commands that put in order, and remove: check, repair, gc, rm. What removes shows it first, and asks."""
 
 import sys
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 import typer
 
 from entropic.cli.ask import no_words
 from entropic.cli.choices import key_of, keys_only
-from entropic.cli.command import command
+from entropic.cli.command import Database, Named, Results, Table, Words, command, open_store
 from entropic.cli.errors import FINE, FOUND, USAGE, end
 from entropic.cli.look import Json, Where, Yes
 from entropic.cli.output import cell, put, put_json
@@ -21,22 +22,32 @@ from entropic.upkeep.disposal import Disposal, amount
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
 
 
-def sure(yes: bool) -> None:
-    """Ask whether to go on; where nobody can be asked, do not."""
+def sure(planned: Iterable[object], yes: bool) -> None:
+    """Show what would be done, and ask whether to go on; where nobody can be asked, do not."""
     if yes:
         return
+    for one in planned:
+        put(str(one))
     if not sys.stdin.isatty():
         end(USAGE, "entropic: nothing was done, as there is no terminal to ask on; add --yes to do it without asking")
     if not typer.confirm("Go on?", err=True):
         end(FOUND, "nothing was done")
 
 
-@command("check", "[STORE]", "entropic check model.py:store", looks=True)
-def check(store: Store[Base], words: list[str], as_json: Json = False) -> int:
+@command("[STORE]", "entropic check model.py:store", looks=True)
+def check(
+    words: Words = None,
+    as_json: Json = False,
+    named: Named = None,
+    db: Database = None,
+    table: Table = None,
+    results: Results = None,
+) -> int:
     """Compare rows, claims and files; change nothing.
 
     Exits with 1 if anything is not in order.
     """
+    store, words = open_store("check", words, named, db, table, results)
     no_words(words)
     report = store.check()
     if as_json:
@@ -51,20 +62,26 @@ def _finding(one: Any) -> dict[str, Any]:
     return {name: getattr(one, name) for name in one.__slots__}
 
 
-@command("repair", "[STORE]", "entropic repair model.py:store --dry-run")
+@command("[STORE]", "entropic repair model.py:store --dry-run")
 def repair(
-    store: Store[Base], words: list[str], dry_run: DryRun = False, yes: Yes = False, as_json: Json = False
+    words: Words = None,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    as_json: Json = False,
+    named: Named = None,
+    db: Database = None,
+    table: Table = None,
+    results: Results = None,
 ) -> int:
     """Repair what can be repaired without a run.
 
     Shows what would be done, and asks. Exits with 1 if anything is left.
     """
+    store, words = open_store("repair", words, named, db, table, results)
     no_words(words)
     planned = store.repair(dry_run=True)
     if not dry_run and planned.done:
-        if not yes:
-            put(str(planned))
-        sure(yes)
+        sure([planned], yes)
     done = planned if dry_run else store.repair()
     if as_json:
         put_json({"done": done.done, "ok": done.left.ok, "dry_run": dry_run})
@@ -73,20 +90,26 @@ def repair(
     return FINE if done.left.ok else FOUND
 
 
-@command("rebuild", "[STORE]", "entropic rebuild model.py:store --dry-run")
+@command("[STORE]", "entropic rebuild model.py:store --dry-run")
 def rebuild(
-    store: Store[Any], words: list[str], dry_run: DryRun = False, yes: Yes = False, as_json: Json = False
+    words: Words = None,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    as_json: Json = False,
+    named: Named = None,
+    db: Database = None,
+    table: Table = None,
+    results: Results = None,
 ) -> int:
     """Make the rows of a lost database again, of the results and what is kept beside them.
 
     Shows what would be made, and asks. Exits with 1 if a result gets no row.
     """
+    store, words = open_store("rebuild", words, named, db, table, results)
     no_words(words)
     done = store.rebuild(dry_run=True)
     if not dry_run and done.made:
-        if not yes:
-            put(str(done))
-        sure(yes)
+        sure([done], yes)
         done = store.rebuild()
     if as_json:
         put_json({"made": done.made, "left": done.left, "unknown": done.unknown, "dry_run": dry_run})
@@ -101,12 +124,21 @@ FailedBefore = Annotated[
 ]
 
 
-@command("dismiss", "[STORE] [KEY]...", "entropic dismiss model.py:store --older-than 30d")
-def dismiss(store: Store[Any], words: list[str], older_than: FailedBefore = None, yes: Yes = False) -> int:
+@command("[STORE] [KEY]...", "entropic dismiss model.py:store --older-than 30d")
+def dismiss(
+    words: Words = None,
+    older_than: FailedBefore = None,
+    yes: Yes = False,
+    named: Named = None,
+    db: Database = None,
+    table: Table = None,
+    results: Results = None,
+) -> int:
     """Forget failures: all of them, those of some keys, or old ones.
 
     Shows them, and asks. The sets count as never run.
     """
+    store, words = open_store("dismiss", words, named, db, table, results)
     found = store.failures()
     if words:
         keys = {key_of(store, word, [failure.id for failure in found]) for word in words}
@@ -114,11 +146,8 @@ def dismiss(store: Store[Any], words: list[str], older_than: FailedBefore = None
     age = seconds(older_than) if older_than is not None else None
     if age is not None:
         found = [one for one in found if (utcnow() - one.started_at).total_seconds() > age]
-    if found and not yes:
-        for failure in found:
-            put(str(failure))
     if found:
-        sure(yes)
+        sure(found, yes)
         found = store.dismiss([{"id": failure.id} for failure in found], older_than=age)
     put(f"{counted(len(found), 'failure')} dismissed")
     return FINE
@@ -133,10 +162,9 @@ TotalSize = Annotated[
 NoOrphans = Annotated[bool, typer.Option("--no-orphans", help="Keep files whose row was deleted.")]
 
 
-@command("gc", "[STORE] [NAME=VALUE]...", "entropic gc model.py:store --older-than 30d --dry-run")
+@command("[STORE] [NAME=VALUE]...", "entropic gc model.py:store --older-than 30d --dry-run")
 def gc(
-    store: Store[Base],
-    words: list[str],
+    words: Words = None,
     older_than: OlderThan = None,
     total_size: TotalSize = None,
     where: Where = None,
@@ -144,12 +172,17 @@ def gc(
     dry_run: DryRun = False,
     yes: Yes = False,
     as_json: Json = False,
+    named: Named = None,
+    db: Database = None,
+    table: Table = None,
+    results: Results = None,
 ) -> int:
     """Remove results by age, size or condition, and orphaned files.
 
     Shows what would be removed, and asks. Never removes files that this store did not make or that were changed since,
     nor results whose set is running.
     """
+    store, words = open_store("gc", words, named, db, table, results)
     conditions = filters(store, words, where or [])
     rules: dict[str, Any] = {
         "older_than_": seconds(older_than) if older_than is not None else None,
@@ -158,9 +191,7 @@ def gc(
     }
     done = store.gc(*conditions, **rules, dry_run_=True)
     if not dry_run and done.removed:
-        if not yes:
-            put(str(done))
-        sure(yes)
+        sure([done], yes)
         done = store.gc(*conditions, **rules)
     if as_json:
         put_json(_disposal(done, dry_run))
@@ -177,19 +208,25 @@ def _disposal(done: Disposal, dry_run: bool) -> dict[str, Any]:
 KeepFile = Annotated[bool, typer.Option("--keep-file", help="Delete the row only.")]
 
 
-@command("rm", "[STORE] KEY...", "entropic rm model.py:store 3f9a 81c0")
-def rm(store: Store[Base], words: list[str], keep_file: KeepFile = False, yes: Yes = False) -> int:
+@command("[STORE] KEY...", "entropic rm model.py:store 3f9a 81c0")
+def rm(
+    words: Words = None,
+    keep_file: KeepFile = False,
+    yes: Yes = False,
+    named: Named = None,
+    db: Database = None,
+    table: Table = None,
+    results: Results = None,
+) -> int:
     """Delete rows and their results.
 
     Shows them, and asks. Registered files stay.
     """
+    store, words = open_store("rm", words, named, db, table, results)
     keys = [key_of(store, word) for word in keys_only(words, 1, None, "the keys to delete")]
     doomed = list(dict.fromkeys(keys))
     with_file = {key: not keep_file and not _is_registered(store, key) for key in doomed}
-    if not yes:
-        for key in doomed:
-            put(_described(store, key, with_file[key]))
-    sure(yes)
+    sure((_described(store, key, with_file[key]) for key in doomed), yes)
     count = sum(store.delete({"id": key}, remove_file=with_file[key]) for key in doomed)
     put(f"deleted {counted(count, 'row')}")
     return FINE

@@ -1,17 +1,18 @@
-"""What makes a command of a function: the options that are everywhere, the store that it works on, and how it ends."""
+"""What makes a command of a function: the options that are everywhere, the store that they name, and how it ends."""
 
 import functools
-import inspect
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Annotated, Any
+from typing import Annotated, ParamSpec
 
 import typer
 from typer.core import TyperCommand
 
-from entropic.cli.errors import FINE, errors_as_sentences
+from entropic.cli.errors import errors_as_sentences
 from entropic.cli.target import Target
+from entropic.params.model import Base
+from entropic.store import Store
 from entropic.support.importing import importing
 from entropic.support.signals import Terminable
 from entropic.upkeep.opening import only_looking
@@ -27,14 +28,15 @@ app = typer.Typer(
     "Exit codes: 0 fine, 1 something was found, is missing or failed, 2 wrong usage, 130 interrupted.",
 )
 
-_COMMON: dict[str, Any] = {
-    "store": Annotated[
-        str | None, typer.Option("--store", "-s", metavar="NAME", help="The store: file.py:store or module:store.")
-    ],
-    "db": Annotated[str | None, typer.Option("--db", metavar="URL", help="A database instead, where nothing is run.")],
-    "table": Annotated[str | None, typer.Option("--table", metavar="NAME", help="With --db: the table of results.")],
-    "results": Annotated[str | None, typer.Option("--results", metavar="DIR", help="With --db: the results folder.")],
-}
+Words = Annotated[list[str] | None, typer.Argument(hidden=True)]
+Named = Annotated[
+    str | None, typer.Option("--store", "-s", metavar="NAME", help="The store: file.py:store or module:store.")
+]
+Database = Annotated[str | None, typer.Option("--db", metavar="URL", help="A database instead, where nothing is run.")]
+Table = Annotated[str | None, typer.Option("--table", metavar="NAME", help="With --db: the table of results.")]
+Results = Annotated[str | None, typer.Option("--results", metavar="DIR", help="With --db: the results folder.")]
+
+P = ParamSpec("P")
 
 
 @contextmanager
@@ -48,61 +50,51 @@ def leaving_no_trace() -> Iterator[None]:
         sys.dont_write_bytecode = before
 
 
-def _parameter(name: str, kind: Any, default: Any = None) -> inspect.Parameter:
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
-
-
-def command(
-    name: str, words: str, example: str, looks: bool = False, runs: bool = False
-) -> Callable[[Callable[..., int | None]], Callable[..., int | None]]:
-    """Make a command of a function of a store, the words that were typed, and options of its own.
+def command(words: str, example: str, looks: bool = False) -> Callable[[Callable[P, int]], Callable[P, int]]:
+    """Make a command of a function that returns an exit code; it has the function's name.
 
     Parameters
     ----------
-    name
-        The name of the command.
     words
         Its words, as the help shows them.
     example
         One or more lines for the help.
     looks
         Whether it only looks and changes nothing; with `--dry-run` every command only looks.
-    runs
-        Whether it may run something, and so may what it imports.
     """
 
-    def register(function: Callable[..., int | None]) -> Callable[..., int | None]:
-        own = list(inspect.signature(function).parameters.values())[2:]
-        kind = Annotated[list[str] | None, typer.Argument(hidden=True)]
-        common = [_parameter(option, one) for option, one in _COMMON.items()]
-        own = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own]
-        parameters = [_parameter("words", kind), *own, *common]
-
+    def register(function: Callable[P, int]) -> Callable[P, int]:
         @functools.wraps(function)
-        def run(**given: Any) -> None:
-            looking = leaving_no_trace() if looks or given.get("dry_run") else nullcontext()
+        def run(*args: P.args, **options: P.kwargs) -> None:
+            looking = leaving_no_trace() if looks or options.get("dry_run") else nullcontext()
             with Terminable(), errors_as_sentences(), looking:  # a signal is told as Ctrl-C is, before it ends us
-                target = Target(*(given.pop(option) for option in _COMMON))
-                with nullcontext() if runs else importing(f"`entropic {name}`"):
-                    store, rest = target.open(given.pop("words") or [])
-                code = function(store, rest, **given) or FINE
+                code = function(*args, **options)
                 sys.stdout.flush()  # here, where it may fail in a sentence
                 raise typer.Exit(code)
 
-        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        run.__annotations__ = {one.name: one.annotation for one in parameters}
         lines = "\n".join(f"  {line}" for line in example.splitlines())
-        app.command(name, cls=_with_usage(words), epilog=f"\b\nExample:\n{lines}")(run)
+        app.command(function.__name__, cls=_with_usage(words), epilog=f"\b\nExample:\n{lines}")(run)
         return function
 
     return register
+
+
+def open_store(
+    command: str, words: list[str] | None, named: str | None, db: str | None, table: str | None, results: str | None
+) -> tuple[Store[Base], list[str]]:
+    """Return the store that a command is about, and the words that do not name it.
+
+    What its script would run while it is imported is refused; a command that runs things itself opens a `Target`.
+    """
+    with importing(f"`entropic {command}`"):
+        return Target(named, db, table, results).open(words or [])
 
 
 def _with_usage(words: str) -> type[TyperCommand]:
     """Return the kind of a command whose usage calls its words so."""
 
     class Command(TyperCommand):
-        def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        def collect_usage_pieces(self, ctx: object) -> list[str]:
             return ["[OPTIONS]", words]
 
     return Command

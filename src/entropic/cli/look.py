@@ -11,7 +11,7 @@ import typer
 
 from entropic.ask.runs import Runs
 from entropic.cli.choices import failure_of, key_of, keys_only
-from entropic.cli.command import command
+from entropic.cli.command import Database, Named, Results, Table, Words, command, open_store
 from entropic.cli.errors import FINE, UsageError, say
 from entropic.cli.output import (
     as_utf8,
@@ -62,10 +62,9 @@ Page = Annotated[int, typer.Option("--page", min=1, help="Which page, of --limit
 All = Annotated[bool, typer.Option("--all", "-a", help="Show columns that are the same in all rows, too.")]
 
 
-@command("ls", "[STORE] [NAME=VALUE]...", "entropic ls model.py:store n=100 --where 'dt<0.1' --sort=-dt", looks=True)
+@command("[STORE] [NAME=VALUE]...", "entropic ls model.py:store n=100 --where 'dt<0.1' --sort=-dt", looks=True)
 def ls(
-    store: Store[Base],
-    words: list[str],
+    words: Words = None,
     where: Where = None,
     sort: Sort = None,
     columns: Columns = None,
@@ -73,11 +72,16 @@ def ls(
     page: Page = 1,
     every: All = False,
     as_json: Json = False,
+    named: Named = None,
+    db: Database = None,
+    table: Table = None,
+    results: Results = None,
 ) -> int:
     """List rows.
 
     On a terminal, a value that is the same in all rows is shown once above the table, and a long list page by page.
     """
+    store, words = open_store("ls", words, named, db, table, results)
     conditions = filters(store, words, where or [])
     if limit == 0 and page > 1:
         raise UsageError("--limit 0 shows all rows on one page; with --page give another limit, or none")
@@ -142,12 +146,20 @@ def _record(store: Store[Base], row: Any) -> dict[str, Any]:
     return {name: getattr(row, name) for name in names} | {"created_at": utc(row.created_at)}
 
 
-@command("show", "[STORE] KEY", "entropic show model.py:store 3f9a\n(the beginning of a key is enough)", looks=True)
-def show(store: Store[Base], words: list[str], as_json: Json = False) -> int:
+@command("[STORE] KEY", "entropic show model.py:store 3f9a\n(the beginning of a key is enough)", looks=True)
+def show(
+    words: Words = None,
+    as_json: Json = False,
+    named: Named = None,
+    db: Database = None,
+    table: Table = None,
+    results: Results = None,
+) -> int:
     """Show everything that is known about one key.
 
     Its row, its result, who is running it, and its last failure.
     """
+    store, words = open_store("show", words, named, db, table, results)
     (typed,) = keys_only(words, 1, 1, "one key, or the beginning of one")
     running = store.status().running
     key = key_of(store, typed, [*(failure.id for failure in store.failures()), *running])
@@ -185,12 +197,20 @@ def failure_record(failure: Any) -> dict[str, Any]:
     return found | {name: without_passwords(found[name]) for name in ("message", "traceback")}
 
 
-@command("diff", "[STORE] KEY KEY", "entropic diff model.py:store 3f9a 81c0", looks=True)
-def diff(store: Store[Base], words: list[str], as_json: Json = False) -> int:
+@command("[STORE] KEY KEY", "entropic diff model.py:store 3f9a 81c0", looks=True)
+def diff(
+    words: Words = None,
+    as_json: Json = False,
+    named: Named = None,
+    db: Database = None,
+    table: Table = None,
+    results: Results = None,
+) -> int:
     """Show how two runs differ.
 
     Compares their params, their custom data and their results.
     """
+    store, words = open_store("diff", words, named, db, table, results)
     typed = keys_only(words, 2, 2, "two keys, or the beginnings of two")
     failures = [failure.id for failure in store.failures()]
     keys = [key_of(store, one, failures) for one in typed]
@@ -248,25 +268,28 @@ Variables = Annotated[
 
 
 @command(
-    "export",
     "[STORE] [NAME=VALUE]... FILE",
     "entropic export model.py:store runs.csv --where 'dt<0.1'",
     looks=True,
 )
 def export(
-    store: Store[Base],
-    words: list[str],
+    words: Words = None,
     where: Where = None,
     sort: Sort = None,
     format_: Format = None,
     dims: Dims = None,
     variables: Variables = None,
     yes: Yes = False,
+    named: Named = None,
+    db: Database = None,
+    table: Table = None,
+    results: Results = None,
 ) -> int:
     """Write rows to a file: CSV, Parquet, JSON or NetCDF.
 
     NetCDF includes the results, as arrays labelled by the params that differ. FILE may be - for standard output.
     """
+    store, words = open_store("export", words, named, db, table, results)
     files = [word for word in words if "=" not in word]
     if len(files) != 1:
         raise UsageError("give one file to write to, such as runs.csv, or - for standard output (with --format)")

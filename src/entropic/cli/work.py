@@ -6,11 +6,12 @@ from typing import Annotated, Any, Literal
 import typer
 
 from entropic.cli.choices import key_of
-from entropic.cli.command import command
+from entropic.cli.command import Database, Named, Results, Table, Words, command, open_store
 from entropic.cli.errors import FINE, FOUND, UsageError, say
 from entropic.cli.look import Json
 from entropic.cli.output import answers_only, cell, put, put_json
 from entropic.cli.reflect import refuse
+from entropic.cli.target import Target
 from entropic.cli.values import grid as grid_of
 from entropic.cli.values import params
 from entropic.params.grid import expand_grid
@@ -44,43 +45,49 @@ def sets(store: Store[Base], words: list[str], grid: list[str] | None) -> list[d
 
 
 @command(
-    "sweep",
     "[STORE] [NAME=VALUE]...",
     "entropic sweep model.py:store --grid alpha=1,2,3 --grid beta=0.1:0.5:5 --workers 4",
-    runs=True,
 )
 def sweep(
-    store: Store[Base],
-    words: list[str],
+    words: Words = None,
     grid: Grid = None,
     workers: Workers = None,
     timeout: Timeout = None,
     on_error: OnError = "continue",
     no_retry: Annotated[bool, typer.Option("--no-retry", help="Skip sets that failed before.")] = False,
     as_json: Json = False,
+    named: Named = None,
+    db: Database = None,
+    table: Table = None,
+    results: Results = None,
 ) -> int:
     """Run those of some sets that are not stored yet.
 
     Exits with 1 if a run fails. Ctrl-C, SIGTERM or SIGHUP ends it; finished runs are stored.
     """
+    store, words = Target(named, db, table, results).open(words or [])
     wanted = sets(store, words, grid)
     before = len(store.plan(wanted).stored)
     return _run(store, wanted, before, as_json, workers, timeout, on_error, not no_retry)
 
 
-@command("retry", "[STORE] [KEY]...", "entropic retry model.py:store --workers 4", runs=True)
+@command("[STORE] [KEY]...", "entropic retry model.py:store --workers 4")
 def retry(
-    store: Store[Base],
-    words: list[str],
+    words: Words = None,
     workers: Workers = None,
     timeout: Timeout = None,
     on_error: OnError = "continue",
     as_json: Json = False,
+    named: Named = None,
+    db: Database = None,
+    table: Table = None,
+    results: Results = None,
 ) -> int:
     """Run failed sets again: all of them, or the keys given.
 
     Exits with 1 if one fails again.
     """
+    store, words = Target(named, db, table, results).open(words or [])
     failures = store.failures()
     if words:
         known = [failure.id for failure in failures]
@@ -94,18 +101,22 @@ def retry(
     return _run(store, [failure.params for failure in failures], 0, as_json, workers, timeout, on_error, True)
 
 
-@command("measure", "[STORE] [COLUMN]...", "entropic measure model.py:store peak")
+@command("[STORE] [COLUMN]...", "entropic measure model.py:store peak")
 def measure(
-    store: Store[Any],
-    words: list[str],
+    words: Words = None,
     workers: Annotated[int, typer.Option("--workers", "-j", help="results that are read at once")] = 4,
     again: Annotated[bool, typer.Option("--again", help="measure all rows anew, those too that could not be")] = False,
     as_json: Json = False,
+    named: Named = None,
+    db: Database = None,
+    table: Table = None,
+    results: Results = None,
 ) -> int:
     """Fill columns that are computed from the results, in rows that lack them. Nothing runs.
 
     Exits with 1 if a row could not be measured.
     """
+    store, words = open_store("measure", words, named, db, table, results)
     found = store.measure(*words, workers=workers, again=again)
     if as_json:
         put_json({"columns": found.names, "filled": found.filled, "failed": found.failed})
