@@ -2,47 +2,28 @@
 
 import contextlib
 import contextvars
-import enum
 import functools
 import importlib
 import inspect
 import itertools
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import date, datetime, time, timedelta
-from decimal import Decimal
 from operator import attrgetter
 from pathlib import Path
-from types import MappingProxyType, NoneType, UnionType
-from typing import Any, Generic, Literal, NamedTuple, ParamSpec, TypeVar, Union, cast
-from uuid import UUID
-
-import sqlalchemy as sa
-from sqlalchemy.orm import Mapped, MappedColumn, mapped_column
+from types import MappingProxyType
+from typing import Any, Generic, ParamSpec, TypeVar, cast
 
 from entropic.ask.runs import Runs
 from entropic.errors import ModelError, ParameterError
 from entropic.params.grid import expand_grid
 from entropic.params.keys import RESERVED
-from entropic.params.model import Base
-from entropic.params.outcomes import outcome
+from entropic.params.signature import check_function, make_model, read_parameters
 from entropic.store import Store
 from entropic.support.show import spelled
 
 P = ParamSpec("P")
 R = TypeVar("R")
 _OPTIONS = frozenset(inspect.signature(Store.sweep).parameters) - {"self", "params", "custom_data"}
-_TYPES: dict[Any, Any] = {
-    bool: sa.Boolean, int: sa.Integer, float: sa.Float, str: sa.String, bytes: sa.LargeBinary, datetime: sa.DateTime,
-    date: sa.Date, time: sa.Time, timedelta: sa.Interval, Decimal: sa.Numeric, UUID: sa.Uuid,
-}  # fmt: skip
-_JSON = (dict, list, tuple, Mapping)
-
-
-class _Parameter(NamedTuple):
-    type: Any
-    nullable: bool
-    choices: tuple[Any, ...]  # of a Literal
 
 
 @typing.overload
@@ -139,13 +120,13 @@ class Study(Generic[P, R]):
         name: str | None,
         options: Mapping[str, Any],
     ) -> None:
-        _check(function)
+        checked = check_function(function)
         self.function = function
         self._signature = inspect.signature(function)
         self._ignore = ignore
-        self._parameters = _parameters(function, self._signature, ignore)
+        self._parameters = read_parameters(checked, self._signature, ignore, _OPTIONS)
         self._made_of = (results, suffix, db_url, outcomes, ignore, name, options)
-        self.model = _model(function, name, self._parameters, outcomes)
+        self.model = make_model(checked, name, self._parameters, outcomes)
         functools.update_wrapper(self, function)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -278,117 +259,6 @@ def _imported(module: str, name: str) -> Any:
 def _call_of(module: str, name: str) -> _Call:
     found = _imported(module, name)
     return _Call(found.function, found._ignore)
-
-
-# ---- the model -----------------------------------------------------------------------------------------------------
-def _check(function: object) -> None:
-    if isinstance(function, staticmethod | classmethod | property) or inspect.ismethod(function):
-        why = "is a method; make it a function of plain values"
-    elif not inspect.isfunction(function):
-        why = f"is a {type(function).__name__}; @study decorates a function that was defined by def"
-    elif function.__name__ == "<lambda>":
-        why = "is a lambda, which has no name to store results under; define it by def"
-    elif inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
-        why = "is a coroutine or a generator, which returns before it has run; return the result"
-    else:
-        return
-    raise ModelError(f"{getattr(function, '__qualname__', repr(function))} {why}")
-
-
-def _parameters(
-    function: Callable[..., Any], signature: inspect.Signature, ignore: tuple[str, ...]
-) -> dict[str, _Parameter]:
-    try:
-        hints = typing.get_type_hints(function)
-    except Exception as error:
-        raise ModelError(f"the annotations of {function.__qualname__} cannot be resolved: {error}") from error
-    if unknown := [name for name in ignore if name not in signature.parameters]:
-        raise ModelError(f"{function.__qualname__} has no parameter {unknown[0]!r} to be ignored")
-    found: dict[str, _Parameter] = {}
-    for name, parameter in signature.parameters.items():
-        where = f"the parameter {name!r} of {function.__qualname__}"
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            raise ModelError(f"{where} takes any number of arguments; name each, so that each has a column")
-        if name in ignore:
-            if parameter.default is parameter.empty:
-                raise ModelError(f"{where} is ignored, so it needs a default, which other processes use")
-            continue
-        if name in RESERVED or hasattr(Base, name) or name.startswith("_"):
-            raise ModelError(f"{where} has a name that belongs to the rows of a store; take another")
-        if name in _OPTIONS:
-            raise ModelError(f"{where} is called like an option of sweep; take another name, or ignore it")
-        found[name] = _kind(where, hints.get(name, _of_default(parameter.default)))
-    return found
-
-
-def _of_default(default: object) -> Any:
-    return None if default is inspect.Parameter.empty or default is None else type(default)
-
-
-def _kind(where: str, hint: object) -> _Parameter:
-    if hint is None or hint is Any:
-        raise ModelError(f"{where} has no type; annotate it, as in {where.split(chr(39))[1]}: float")
-    origin, inner = typing.get_origin(hint), typing.get_args(hint)
-    if origin is typing.Annotated:
-        return _kind(where, inner[0])
-    if origin in (Union, UnionType):
-        others = [one for one in inner if one is not NoneType]
-        kinds = {_kind(where, one) for one in others}
-        if {one.type for one in kinds} <= {sa.Integer, sa.Float}:
-            kinds = {_Parameter(sa.Float if len(kinds) > 1 else kinds.pop().type, False, ())}
-        if len(kinds) != 1:
-            raise ModelError(f"{where} may be of several types ({hint}); a column has one")
-        return kinds.pop()._replace(nullable=NoneType in inner)
-    if origin is Literal:
-        types = {type(one) for one in inner if one is not None}
-        if len(types) != 1 or (kind := _TYPES.get(next(iter(types)))) is None:
-            raise ModelError(f"{where} is a Literal of several types ({hint}); a column has one")
-        return _Parameter(kind, None in inner, inner)
-    hint = origin or hint
-    if isinstance(hint, type):
-        if issubclass(hint, enum.Enum):
-            return _Parameter(_enum(hint), False, ())
-        if issubclass(hint, _JSON):
-            return _Parameter(sa.JSON, False, ())
-        for one in hint.__mro__:
-            if one in _TYPES:
-                return _Parameter(_TYPES[one], False, ())
-    known = ", ".join(one.__name__ for one in _TYPES)
-    raise ModelError(
-        f"{where} has the type {hint}, which no column holds; use {known}, an Enum, a Literal, list or dict"
-    )
-
-
-@functools.cache
-def _enum(kind: type[enum.Enum]) -> sa.Enum:
-    return sa.Enum(kind)
-
-
-def _model(
-    function: Callable[..., Any], name: str | None, parameters: Mapping[str, _Parameter], outcomes: Mapping[str, Any]
-) -> type[Base]:
-    columns: dict[str, Any] = {
-        key: mapped_column(sa.JSON(none_as_null=True) if one.type is sa.JSON else one.type, nullable=one.nullable)
-        for key, one in parameters.items()
-    }
-    annotations: dict[str, Any] = {}
-    for key, given in outcomes.items():
-        if key in parameters or key in RESERVED:
-            raise ModelError(f"{function.__qualname__} has the parameter {key!r}, so that cannot be an outcome as well")
-        if isinstance(given, MappedColumn):
-            columns[key] = given
-            annotations[key] = Mapped[float]  # of which it may say otherwise, by `type_`
-        else:
-            columns[key] = outcome(type_=_kind(f"the outcome {key!r}", given).type)
-    title = "".join(part.capitalize() for part in function.__name__.split("_")) or "Study"
-    body: dict[str, Any] = {"__tablename__": name or function.__name__}
-    body["__module__"] = f"{function.__module__}.{function.__qualname__}"
-    # A registry of its own: a script that is imported twice, or a notebook's cell, defines its study again.
-    return type(
-        title,
-        (Base,),
-        {**body, "metadata": sa.MetaData(), "__doc__": function.__doc__, "__annotations__": annotations, **columns},
-    )
 
 
 def _values(value: Any) -> list[Any]:

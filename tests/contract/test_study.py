@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 
 from entropic import ModelError, ParameterError, Study, outcome, study
 
@@ -75,6 +76,28 @@ def test_the_model_is_made_of_the_signature(place_of: dict[str, Any]) -> None:
     assert (row.scheme, row.mode, row.grid, row.note, row.seed) == (Scheme.RK4, "fast", [1, 2], None, 7)
     with pytest.raises(ParameterError, match="mode='medium' does not fit everything"):
         everything(1, 2.0, "a", True, Scheme.RK4, "medium", [1, 2])  # type: ignore[arg-type]
+
+
+def test_the_columns_of_a_study_have_the_types_that_they_always_had() -> None:
+    """Tables that exist were made so; SQLAlchemy's own types for annotations change, as that of float did."""
+
+    def every(
+        b: bool, i: int, f: float, n: int | float, s: str, y: bytes, e: Scheme, c: Literal["a", None], j: list[int]
+    ) -> None: ...
+
+    columns = study(every).model.__table__.c
+    found = {column.name: (type(column.type), column.nullable) for column in columns if "entropic" not in column.info}
+    assert found == {
+        "b": (sa.Boolean, False),
+        "i": (sa.Integer, False),
+        "f": (sa.Float, False),
+        "n": (sa.Float, False),
+        "s": (sa.String, False),
+        "y": (sa.LargeBinary, False),
+        "e": (sa.Enum, False),
+        "c": (sa.String, True),
+        "j": (sa.JSON, False),
+    }
 
 
 def test_ignored_parameters_reach_the_function_and_are_no_part_of_the_key(place_of: dict[str, Any]) -> None:
