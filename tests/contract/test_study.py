@@ -100,6 +100,18 @@ def test_the_columns_of_a_study_have_the_types_that_they_always_had() -> None:
     }
 
 
+def test_a_literal_may_be_optional(place_of: dict[str, Any]) -> None:
+    @study(**place_of)
+    def solve(scheme: Literal["euler", "rk4"] | None = None, order: Literal[1, 2] | None = None) -> list[Any]:
+        return [scheme, order]
+
+    assert solve() == [None, None]
+    assert solve("rk4", 2) == ["rk4", 2]
+    for wrong in ({"scheme": "heun"}, {"order": 3}):
+        with pytest.raises(ParameterError, match="does not fit solve: it is one of"):
+            solve(**wrong)
+
+
 def test_ignored_parameters_reach_the_function_and_are_no_part_of_the_key(place_of: dict[str, Any]) -> None:
     @study(ignore=["verbose"], **place_of)
     def quiet(n: int, verbose: bool = False) -> int:

@@ -114,11 +114,13 @@ def _kind(where: str, hint: object) -> Parameter:
     if origin in (Union, UnionType):
         others = [one for one in inner if one is not NoneType]
         kinds = {_kind(where, one) for one in others}
-        if {one.type for one in kinds} <= {sa.Integer, sa.Float}:
-            kinds = {Parameter(sa.Float if len(kinds) > 1 else kinds.pop().type, False, ())}
+        if len(kinds) > 1 and {one.type for one in kinds} <= {sa.Integer, sa.Float}:
+            kinds = {Parameter(sa.Float, False, ())}
         if len(kinds) != 1:
             raise ModelError(f"{where} may be of several types ({hint}); a column has one")
-        return kinds.pop()._replace(nullable=NoneType in inner)
+        (only,), nullable = kinds, NoneType in inner
+        choices = (*only.choices, None) if only.choices and nullable else only.choices
+        return Parameter(only.type, only.nullable or nullable, choices)
     if origin is Literal:
         types = {type(one) for one in inner if one is not None}
         if len(types) != 1 or (kind := _TYPES.get(next(iter(types)))) is None:
