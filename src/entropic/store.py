@@ -1,7 +1,6 @@
-"""`Store`: argument checks and wiring; the work is done below."""
+"""`Store`: all that can be done with one, and where it is done."""
 
 import functools
-import os
 from collections.abc import Callable, Generator, Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -13,24 +12,19 @@ from entropic.ask.given import one_or_several, set_of, sets_of
 from entropic.ask.runs import Runs
 from entropic.errors import ParameterError, StoreError, hide_ours
 from entropic.executors.attempt import Runner
-from entropic.files.paths import check_folder, check_lengths, check_suffix
 from entropic.formats.read import Loader, read
-from entropic.formats.returned import Returning
 from entropic.formats.save import Saver
-from entropic.params.fields import is_duration
-from entropic.params.keys import Hasher
-from entropic.params.model import Base, Schema
-from entropic.params.spelling import TypedHasher
+from entropic.params.model import Base
 from entropic.protocol import delete, find, register, run
 from entropic.protocol.context import ModelT, StoreContext
-from entropic.support.show import html_table, spelled
+from entropic.support.show import html_table
 from entropic.sweep import plan, sweep
 from entropic.sweep.options import Options
 from entropic.upkeep import copy, dismiss, gc, measure, rebuild, recover, repair
 from entropic.upkeep.disposal import Disposal
 from entropic.upkeep.gc import Limits
 from entropic.upkeep.measure import Measured
-from entropic.upkeep.opening import Opening, copying, no_runner
+from entropic.upkeep.opening import Opening, copying
 from entropic.upkeep.rebuild import Rebuild
 from entropic.upkeep.repair import Repair, Report
 
@@ -108,45 +102,14 @@ class Store(Generic[ModelT]):
         saver: Saver | None = None,
         read_only: bool | None = None,
     ) -> None:
-        if runner is None:
-            if read_only is False:
-                raise ParameterError("a store without a runner can only be looked at; leave read_only out, or give one")
-            runner, read_only = no_runner, True
-        if not callable(runner):
-            raise ParameterError(f"runner must be callable as runner(params), not {spelled(runner)}")
-        if not is_duration(lease):
-            raise ParameterError(f"lease must be a number of seconds above 0, not {spelled(lease)}")
-        if loader is not None and not callable(loader):
-            raise ParameterError(f"loader must be callable as loader(path), not {spelled(loader)}")
-        if saver is not None and not callable(saver):
-            raise ParameterError(f"saver must be callable as saver(value, path), not {spelled(saver)}")
-        if read_only not in (True, False, None):
-            raise ParameterError(f"read_only must be True, False or None, not {spelled(read_only)}")
-        if typed_keys not in (True, False):
-            raise ParameterError(f"typed_keys must be True or False, not {spelled(typed_keys)}")
-        hasher = Hasher(float_rounding)
-        schema = Schema(result_cls)
-        if typed_keys:
-            hasher = TypedHasher(float_rounding, schema.spelling)
-        suffix = check_suffix(file_suffix)
-        folder = check_folder(results_dir)
-        check_lengths(folder, suffix)
-        if os.path.exists(folder) and not os.path.isdir(folder):
-            raise StoreError(f"results_dir {folder!r} is a file; give the path of a folder")
-        doing = Returning(runner, schema.asked_of_runs, saver, functools.partial(read, loader=loader))
-        opening: Opening[ModelT] = Opening(doing, schema, folder, suffix, db_url, float(lease), hasher, fsync)
-        self._context: StoreContext[ModelT] = opening.open(read_only)
+        options: dict[str, Any] = {"lease": lease, "float_rounding": float_rounding, "typed_keys": typed_keys}
+        options |= {"fsync": fsync, "loader": loader, "saver": saver, "read_only": read_only}
+        opening = Opening.of(runner, result_cls, results_dir, file_suffix, db_url, **options)
+        self._context: StoreContext[ModelT] = opening.open()
         self._find = find.finder(self._context)
         self._loader = loader
-        self._made_of = (runner, result_cls, folder, suffix)
-        self._options = {
-            "lease": lease,
-            "float_rounding": float_rounding,
-            "fsync": fsync,
-            "loader": loader,
-            "saver": saver,
-        }
-        self._options |= {"read_only": read_only, "typed_keys": typed_keys}
+        self._made_of = (opening.runner.runner, result_cls, opening.folder, opening.suffix)
+        self._options = options | {"read_only": opening.read_only}
 
     def run_or_retrieve(self, params: dict[str, Any] | ModelT, **custom_data: Any) -> ModelT:
         """Return the row of these params; run them first if there is none.
@@ -530,8 +493,6 @@ class Store(Generic[ModelT]):
         ReadOnlyError
             If the store is read-only.
         """
-        if not isinstance(workers, int) or isinstance(workers, bool) or workers < 1:
-            raise ParameterError(f"workers is a number of threads from 1 on, not {workers!r:.80}")
         return measure.measure(self._context, names, functools.partial(read, loader=self._loader), workers, again)
 
     @property

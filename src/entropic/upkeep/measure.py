@@ -69,6 +69,8 @@ def measure(
     context: StoreContext[Any], names: Sequence[str], read: Callable[[str], Any], workers: int, again: bool
 ) -> Measured:
     """Fill the columns of stored rows; the meaning of the arguments is that of `Store.measure`."""
+    if not isinstance(workers, int) or isinstance(workers, bool) or workers < 1:
+        raise ParameterError(f"workers is a number of threads from 1 on, not {workers!r:.80}")
     context.must_write("columns were to be measured")
     wanted = _chosen(context, names)
     found = Measured([one.name for one in wanted])

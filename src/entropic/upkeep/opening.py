@@ -1,10 +1,13 @@
 """How a store opens: its parts are wired, to be written or only to be looked at; what dead owners left is taken in."""
 
 import contextlib
+import functools
+import os
 import warnings
 from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Generic
 
 from entropic.db.engine import Database
@@ -13,15 +16,22 @@ from entropic.db.outcomes import OutcomeColumns
 from entropic.db.rows import Rows
 from entropic.db.settings import Settings
 from entropic.db.tables import metadata
-from entropic.errors import ReadOnlyError, ReadOnlyWarning, StoreError, levels_to_user
+from entropic.errors import ParameterError, ReadOnlyError, ReadOnlyWarning, StoreError, levels_to_user
 from entropic.executors.attempt import Runner
 from entropic.files.durable import sync_way
 from entropic.files.journal import Journal
+from entropic.files.paths import check_folder, check_lengths, check_suffix
 from entropic.files.staging import Staging, locked_up
+from entropic.formats.read import Loader, read
+from entropic.formats.returned import Returning
+from entropic.formats.save import Saver
+from entropic.params.fields import is_duration
 from entropic.params.keys import Hasher
 from entropic.params.model import Schema
+from entropic.params.spelling import TypedHasher
 from entropic.protocol.context import ModelT, StoreContext
 from entropic.protocol.heartbeat import lease_keeper
+from entropic.support.show import spelled
 from entropic.upkeep import outage, rebuild, recover
 from entropic.upkeep.measure import warn_of_changes
 
@@ -71,7 +81,7 @@ def no_runner(params: dict[str, Any]) -> None:
 class Opening(Generic[ModelT]):
     """What a store is opened with; the meaning is that of `Store`'s arguments."""
 
-    runner: Runner
+    runner: Returning
     schema: Schema
     folder: str
     suffix: str
@@ -79,8 +89,61 @@ class Opening(Generic[ModelT]):
     lease: float
     hasher: Hasher
     fsync: bool
+    read_only: bool | None
 
-    def open(self, read_only: bool | None) -> StoreContext[ModelT]:
+    @classmethod
+    def of(
+        cls,
+        runner: Runner | None,
+        result_cls: type[ModelT],
+        results_dir: str | Path,
+        file_suffix: str,
+        db_url: str,
+        *,
+        lease: float,
+        float_rounding: str,
+        typed_keys: bool,
+        fsync: bool,
+        loader: Loader | None,
+        saver: Saver | None,
+        read_only: bool | None,
+    ) -> "Opening[ModelT]":
+        """Check the arguments of a store; nothing is opened yet, and nothing made.
+
+        Raises
+        ------
+        ParameterError, ModelError, StoreError
+            If a store cannot be opened with them.
+        """
+        if runner is None:
+            if read_only is False:
+                raise ParameterError("a store without a runner can only be looked at; leave read_only out, or give one")
+            runner, read_only = no_runner, True
+        if not callable(runner):
+            raise ParameterError(f"runner must be callable as runner(params), not {spelled(runner)}")
+        if not is_duration(lease):
+            raise ParameterError(f"lease must be a number of seconds above 0, not {spelled(lease)}")
+        if loader is not None and not callable(loader):
+            raise ParameterError(f"loader must be callable as loader(path), not {spelled(loader)}")
+        if saver is not None and not callable(saver):
+            raise ParameterError(f"saver must be callable as saver(value, path), not {spelled(saver)}")
+        if read_only not in (True, False, None):
+            raise ParameterError(f"read_only must be True, False or None, not {spelled(read_only)}")
+        if typed_keys not in (True, False):
+            raise ParameterError(f"typed_keys must be True or False, not {spelled(typed_keys)}")
+        hasher = Hasher(float_rounding)
+        schema = Schema(result_cls)
+        if typed_keys:
+            hasher = TypedHasher(float_rounding, schema.spelling)
+        suffix = check_suffix(file_suffix)
+        folder = check_folder(results_dir)
+        check_lengths(folder, suffix)
+        if os.path.exists(folder) and not os.path.isdir(folder):
+            raise StoreError(f"results_dir {folder!r} is a file; give the path of a folder")
+        doing = Returning(runner, schema.asked_of_runs, saver, functools.partial(read, loader=loader))
+        return cls(doing, schema, folder, suffix, db_url, float(lease), hasher, fsync, read_only)
+
+    def open(self) -> StoreContext[ModelT]:
         """Return the parts of the store.
 
         Raises
@@ -90,15 +153,15 @@ class Opening(Generic[ModelT]):
         """
         if _only_looking:
             return self._wired(_BY_COMMAND)
-        if read_only:
+        if self.read_only:
             self._check_exists()
-            return self._wired(_NO_RUNNER if getattr(self.runner, "runner", None) is no_runner else _ASKED)
+            return self._wired(_NO_RUNNER if self.runner.runner is no_runner else _ASKED)
         try:
             if (reason := locked_up(self.folder)) is not None:
                 raise ReadOnlyError(reason)
             return self._wired(None)
         except ReadOnlyError as error:
-            if read_only is not None:
+            if self.read_only is not None:
                 raise ReadOnlyError(f"{error}; {_ADVICE}") from error
             found = self._wired(f"{error}; {_ADVICE}")
             warnings.warn(
