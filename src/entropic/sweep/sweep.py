@@ -61,7 +61,7 @@ class Stopped(Exception):
 
 def sweep(
     context: StoreContext[ModelT],
-    params: Iterable[Mapping[str, object]],
+    params: Iterable[Any],
     options: Options,
     custom_data: Mapping[str, object],
 ) -> list[ModelT]:
@@ -82,7 +82,7 @@ def sweep(
 
 def stream(
     context: StoreContext[ModelT],
-    params: Iterable[Mapping[str, object]],
+    params: Iterable[Any],
     options: Options,
     custom_data: Mapping[str, object],
 ) -> Generator[ModelT, None, None]:
