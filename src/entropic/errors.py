@@ -17,6 +17,7 @@
     ├── LoadError                 (ValueError)         a result cannot be read, or combined with others
     ├── SaveError                 (ValueError)         what a runner returned cannot be written as its result
     ├── LibraryMissingError       (ImportError)        it needs a library that is not installed
+    ├── CommandError                                   the program of a run is missing, or has not ended well
     ├── RunFailed                                      a run failed elsewhere
     │   ├── RunTimeout            (TimeoutError)       a run took longer than `timeout`
     │   └── WorkerDied                                 the process of a run ended: a crash, a kill, os._exit
@@ -167,6 +168,18 @@ class LibraryMissingError(EntropicError, ImportError):
     """
 
     kept: str | None = None
+
+
+class CommandError(EntropicError):
+    """The program that a run is made of is missing, cannot be started, or ended with an exit code other than 0.
+
+    Attributes
+    ----------
+    code : int or None
+        The exit code; the number of a signal, negative, if one killed it; None if it did not begin.
+    """
+
+    code: int | None = None
 
 
 class RunFailed(EntropicError):

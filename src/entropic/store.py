@@ -11,6 +11,7 @@ from entropic.ask import explain, failures, load, select, status
 from entropic.ask.failures import Failure
 from entropic.ask.given import one_or_several, set_of
 from entropic.ask.runs import Runs
+from entropic.command import Command
 from entropic.errors import ParameterError, StoreError, hide_ours
 from entropic.executors.attempt import Runner
 from entropic.files.paths import check_folder, check_lengths, check_suffix
@@ -127,6 +128,8 @@ class Store(Generic[ModelT]):
             raise ParameterError(f"typed_keys must be True or False, not {spelled(typed_keys)}")
         hasher = Hasher(float_rounding)
         schema = Schema(result_cls)
+        if isinstance(runner, Command):
+            runner.fit(schema)
         if typed_keys:
             hasher = TypedHasher(float_rounding, schema.spelling)
         suffix = check_suffix(file_suffix)

@@ -219,7 +219,7 @@ class Study(Generic[P, R]):
 class _Call:
     """The runner of a study: calls the function with the params as arguments."""
 
-    returns = True
+    _always_returns = True
     """A function knows of no file, so its result is what it returns."""
 
     def __init__(self, function: Callable[..., Any], ignore: tuple[str, ...]) -> None:

@@ -68,8 +68,12 @@ class Returning:
         Raises
         ------
         LibraryMissingError
-            If the runner says, by `returns`, that it always returns its result.
+            If the runner says, by `_always_returns`, that it does so.
+        CommandError
+            If the runner is a program that is missing.
         """
+        if (look := getattr(self.runner, "_before_runs", None)) is not None:
+            look(suffix)
         if suffix in _checked or self.saver is not None:
             return
         needed = _needed(suffix)
@@ -81,7 +85,7 @@ class Returning:
             f"results that are returned are written as {ending} by {module}, which is not installed: pip install "
             f"'entropic[{extra}]', or take another file_suffix, such as '.json'"
         )
-        if getattr(self.runner, "returns", False):
+        if getattr(self.runner, "_always_returns", False):
             raise LibraryMissingError(f"{text}. Nothing was run", name=module)
         if not _names_its_file(self.runner):
             _checked.add(suffix)
@@ -110,6 +114,8 @@ def _names_its_file(runner: object) -> bool:
     """Tell whether a runner may write its own file: its code names `result_file`, or cannot be seen."""
     while (inner := getattr(runner, "func", None) or getattr(runner, "__wrapped__", None)) is not None:
         runner = inner
+    if hasattr(runner, "_before_runs"):  # a command, whose program writes
+        return True
     code = getattr(runner, "__code__", None) or getattr(type(runner).__dict__.get("__call__"), "__code__", None)
     return code is None or _has(code, "result_file")
 
