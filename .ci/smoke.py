@@ -88,6 +88,12 @@ def run(params): Image.new("L", (2, 2), 7).save(params["result_file"])
 store = store_of(run, ".png")
 assert store.load(store.run({"n": 1})).getpixel((0, 0)) == 7
 """,
+    "command": """
+from entropic import command
+Path("in.j2").write_text("n = {{ n }}\\n")
+store = store_of(command("cat in.txt", files={"in.txt": "in.j2"}), ".txt")
+assert store.load(store.run({"n": 1})) == "n = 1\\n"
+""",
     "xarray": """
 import json
 def run(params): Path(params["result_file"]).write_text(json.dumps({"x": params["n"]}))

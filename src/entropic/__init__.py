@@ -14,6 +14,7 @@ with _paused():  # what is made here lives as long as the process; collections a
     from entropic.ask.runs import Runs
     from entropic.ask.status import Status
     from entropic.errors import (
+        CommandError,
         CycleError,
         DatabaseBusy,
         EntropicError,
@@ -45,6 +46,7 @@ with _paused():  # what is made here lives as long as the process; collections a
         UnreadableWarning,
         WorkerDied,
     )
+    from entropic.executors.command import command
     from entropic.params.grid import expand_grid
     from entropic.params.keys import key
     from entropic.params.model import Base
@@ -61,6 +63,7 @@ __version__ = "3.0.0.dev0"
 
 __all__ = [
     "Base",
+    "CommandError",
     "CycleError",
     "DatabaseBusy",
     "Disposal",
@@ -107,6 +110,7 @@ __all__ = [
     "UnreadableError",
     "UnreadableWarning",
     "WorkerDied",
+    "command",
     "expand_grid",
     "key",
     "mapped_column",

@@ -17,6 +17,7 @@
     ├── LoadError                 (ValueError)         a result cannot be read, or combined with others
     ├── SaveError                 (ValueError)         what a runner returned cannot be written as its result
     ├── LibraryMissingError       (ImportError)        it needs a library that is not installed
+    ├── CommandError                                   the program of a run is missing, or has not ended well
     ├── RunFailed                                      a run failed elsewhere
     │   ├── RunTimeout            (TimeoutError)       a run took longer than `timeout`
     │   └── WorkerDied                                 the process of a run ended: a crash, a kill, os._exit
@@ -28,7 +29,7 @@
     ├── RunsFailedWarning                              some sets of a sweep have no row
     ├── SharedGeneratorWarning                         a random generator draws the same numbers in every worker
     ├── FellBackWarning                                what a pool or a cluster did not run is run in this process
-    ├── OutcomeWarning                                 an outcome column of a stored run has no value
+    ├── OutcomeWarning                                 an outcome of a run has no value, or may not be written
     ├── SpellingWarning                              a set runs whose values are stored under another key, as 1 for 1.0
     ├── UnreadableWarning                            rows are left out of a list, since the model cannot read them
     ├── NetworkFileSystemWarning                       a SQLite database on a network file system
@@ -72,6 +73,13 @@ def note(error: BaseException, text: str) -> None:
     """Add a note to an exception, if it takes any: an exception may be frozen."""
     with contextlib.suppress(Exception):
         error.add_note(visible(text))
+
+
+def reword(error: BaseException, text: str) -> None:
+    """Give an exception another message."""
+    error.args = (text,)
+    if isinstance(error, ImportError):
+        error.msg = text
 
 
 @contextlib.contextmanager
@@ -139,11 +147,39 @@ class LoadError(EntropicError, ValueError):
 
 
 class SaveError(EntropicError, ValueError):
-    """What a runner returned cannot be written as its result; the message names the suffixes that can hold it."""
+    """What a runner returned cannot be written as its result; the message names the suffixes that can hold it.
+
+    Attributes
+    ----------
+    kept : str or None
+        Where it lies all the same: a file, or a folder with its parts, for `store.register(params, error.kept)`.
+    """
+
+    kept: str | None = None
 
 
 class LibraryMissingError(EntropicError, ImportError):
-    """A library is needed that is not installed; the message names the extra to install."""
+    """A library is needed that is not installed; the message names the extra to install.
+
+    Attributes
+    ----------
+    kept : str or None
+        Where that lies which a run had returned by then, and the library was to write; as `SaveError.kept`.
+    """
+
+    kept: str | None = None
+
+
+class CommandError(EntropicError):
+    """The program that a run is made of is missing, cannot be started, or ended with an exit code other than 0.
+
+    Attributes
+    ----------
+    code : int or None
+        The exit code; the number of a signal, negative, if one killed it; None if it did not begin.
+    """
+
+    code: int | None = None
 
 
 class RunFailed(EntropicError):
@@ -200,7 +236,10 @@ class FellBackWarning(EntropicWarning):
 
 
 class OutcomeWarning(EntropicWarning):
-    """An outcome column of a run has no value, or its custom data is not JSON; the run is stored all the same."""
+    """An outcome column of a run has no value, or its custom data is not JSON; the run is stored all the same.
+
+    Also, before a first run: what it returns cannot be written, since the library of the suffix is not installed.
+    """
 
 
 class SpellingWarning(EntropicWarning):

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, cast
 
 from entropic.ask import explain, failures, load, select, status
 from entropic.ask.failures import Failure
-from entropic.ask.given import one_or_several, set_of, sets_of
+from entropic.ask.given import one_or_several, set_of
 from entropic.ask.runs import Runs
 from entropic.errors import ParameterError, StoreError, hide_ours
 from entropic.executors.attempt import Runner
 from entropic.formats.read import Loader, read
 from entropic.formats.save import Saver
-from entropic.params.model import Base
+from entropic.params.objects import Object
 from entropic.protocol import delete, find, register, run
 from entropic.protocol.context import ModelT, StoreContext
 from entropic.support.show import html_table
@@ -111,7 +111,7 @@ class Store(Generic[ModelT]):
         self._made_of = (opening.runner.runner, result_cls, opening.folder, opening.suffix)
         self._options = options | {"read_only": opening.read_only}
 
-    def run_or_retrieve(self, params: dict[str, Any] | ModelT, **custom_data: Any) -> ModelT:
+    def run_or_retrieve(self, params: dict[str, Any] | ModelT | Object, **custom_data: Any) -> ModelT:
         """Return the row of these params; run them first if there is none.
 
         When several threads or processes want the same params at the same time, one of them runs and the others wait.
@@ -119,7 +119,8 @@ class Store(Generic[ModelT]):
         Parameters
         ----------
         params
-            The parameter set; its keys are columns of the model.
+            The parameter set: a dict whose keys are columns of the model; or an object with such fields, a dataclass
+            or an instance of a class of attrs or pydantic; or a row. All methods take these.
         **custom_data
             Anything that JSON can hold. Given to the runner and stored with the row, if a run happens.
 
@@ -144,13 +145,14 @@ class Store(Generic[ModelT]):
             try:
                 return run.run_or_retrieve(self._context, given, custom_data, self._find)
             except ParameterError:
-                if not isinstance(params, Base):  # looked at only now: a hit has no time for it
+                given = set_of(self._context, params)  # looked at only now: a hit has no time for it
+                if given is params:
                     raise
-            return run.run_or_retrieve(self._context, set_of(self._context, params), custom_data, self._find)
+            return run.run_or_retrieve(self._context, given, custom_data, self._find)
         except BaseException as error:  # noqa: BLE001  (raised again)
             raise hide_ours(error)  # noqa: B904
 
-    def run(self, params: dict[str, Any] | ModelT, **custom_data: Any) -> ModelT:
+    def run(self, params: dict[str, Any] | ModelT | Object, **custom_data: Any) -> ModelT:
         """Run these params in any case, and return their new row.
 
         An earlier row, and the file at the same path, are replaced once the run has succeeded, and not before.
@@ -161,7 +163,7 @@ class Store(Generic[ModelT]):
         except BaseException as error:  # noqa: BLE001  (raised again)
             raise hide_ours(error)  # noqa: B904
 
-    def retrieve(self, params: dict[str, Any] | ModelT) -> ModelT | None:
+    def retrieve(self, params: dict[str, Any] | ModelT | Object) -> ModelT | None:
         """Return the row of these params as it stands, or None.
 
         Parameters
@@ -171,7 +173,7 @@ class Store(Generic[ModelT]):
         """
         return run.retrieve(self._context, set_of(self._context, params))
 
-    def register(self, params: dict[str, Any], result_file: str | Path, **custom_data: Any) -> ModelT:
+    def register(self, params: dict[str, Any] | ModelT | Object, result_file: str | Path, **custom_data: Any) -> ModelT:
         """Make a row for a result that was made elsewhere, and return it; the file stays where it is.
 
         Raises
@@ -181,11 +183,11 @@ class Store(Generic[ModelT]):
         RegisterError
             If these params have another result already.
         """
-        return register.register(self._context, params, result_file, custom_data)
+        return register.register(self._context, set_of(self._context, params), result_file, custom_data)
 
     def sweep(
         self,
-        params: Iterable[dict[str, Any] | ModelT],
+        params: Iterable[dict[str, Any] | ModelT | Object],
         client: "Client | Executor | None" = None,
         *,
         workers: int | None = None,
@@ -229,13 +231,13 @@ class Store(Generic[ModelT]):
         options = Options(client, workers, on_error, retry_failed, timeout, progress, worker_setup)
         recover.collect(self._context)
         try:
-            return self._runs(sweep.sweep(self._context, sets_of(self._context, params), options, custom_data))
+            return self._runs(sweep.sweep(self._context, params, options, custom_data))
         except BaseException as error:  # noqa: BLE001  (raised again)
             raise hide_ours(error)  # noqa: B904
 
     def stream(
         self,
-        params: Iterable[dict[str, Any] | ModelT],
+        params: Iterable[dict[str, Any] | ModelT | Object],
         client: "Client | Executor | None" = None,
         *,
         workers: int | None = None,
@@ -254,7 +256,7 @@ class Store(Generic[ModelT]):
         """
         options = Options(client, workers, on_error, retry_failed, timeout, progress, worker_setup)
         recover.collect(self._context)
-        return sweep.stream(self._context, sets_of(self._context, params), options, custom_data)
+        return sweep.stream(self._context, params, options, custom_data)
 
     def select(self, *where: Any, order_by: Any = _NONE, limit: int | None = _NONE, **equal: Any) -> Runs[ModelT]:
         """Return the rows that meet all conditions, as they stand, with a single query.
@@ -292,7 +294,7 @@ class Store(Generic[ModelT]):
         (order_by,) = select.options(self._context.schema, {"order_by": order_by}, equal)
         return select.iterate(self._context, where, equal, order_by)
 
-    def load(self, row: ModelT | dict[str, Any]) -> Any:
+    def load(self, row: ModelT | dict[str, Any] | Object) -> Any:
         """Return the result of a row, read according to the suffix of its file; the file is read completely and closed.
 
         Returns numpy arrays (`.npy`), dicts of them (`.npz`, `.h5`: by path), an xarray `Dataset` (`.nc`, `.zarr` with
@@ -315,7 +317,7 @@ class Store(Generic[ModelT]):
         """
         return load.load(self._context, row, self._loader)
 
-    def explain(self, params: dict[str, Any] | ModelT) -> "explain.Explanation":
+    def explain(self, params: dict[str, Any] | ModelT | Object) -> "explain.Explanation":
         """Tell whether these params are a hit, and why; run nothing, change nothing.
 
         Print what it returns: the key, and the text that it is made from; on a miss, the most similar stored sets, and
@@ -324,16 +326,16 @@ class Store(Generic[ModelT]):
         """
         return explain.explain(self._context, set_of(self._context, params))
 
-    def plan(self, params: Iterable[dict[str, Any] | ModelT]) -> plan.Plan:
+    def plan(self, params: Iterable[dict[str, Any] | ModelT | Object]) -> plan.Plan:
         """Return which of these sets are stored, missing, running or failed; run nothing, change nothing."""
-        return plan.plan(self._context, sets_of(self._context, params))
+        return plan.plan(self._context, params)
 
     def status(self) -> status.Status:
         """Return what is stored, what is running, what failed, and how fast it goes; change nothing."""
         return status.status(self._context)
 
     def failures(
-        self, params: dict[str, Any] | ModelT | Iterable[dict[str, Any] | ModelT] | None = None
+        self, params: dict[str, Any] | ModelT | Object | Iterable[dict[str, Any] | ModelT | Object] | None = None
     ) -> list[Failure]:
         """Return the runs that failed and have not succeeded since, oldest first.
 
@@ -346,7 +348,7 @@ class Store(Generic[ModelT]):
 
     def dismiss(
         self,
-        params: dict[str, Any] | ModelT | Iterable[dict[str, Any] | ModelT] | None = None,
+        params: dict[str, Any] | ModelT | Object | Iterable[dict[str, Any] | ModelT | Object] | None = None,
         *,
         older_than: timedelta | float | None = None,
     ) -> list[Failure]:
@@ -362,11 +364,11 @@ class Store(Generic[ModelT]):
         age = Limits.of(older_than, None).older_than
         return dismiss.dismiss(self._context, one_or_several(self._context, params), age)
 
-    def log_file(self, params: dict[str, Any] | ModelT) -> Path | None:
+    def log_file(self, params: dict[str, Any] | ModelT | Object) -> Path | None:
         """Return the file with what the last run of these params printed, if it ran with `workers`; else None."""
         return failures.log_file(self._context, self._context.hasher(set_of(self._context, params)))
 
-    def delete(self, params: dict[str, Any] | ModelT, remove_file: bool = False) -> bool:
+    def delete(self, params: dict[str, Any] | ModelT | Object, remove_file: bool = False) -> bool:
         """Delete the row of these params; tell whether there was one.
 
         Parameters

@@ -200,6 +200,9 @@ class Study(Generic[P, R]):
 class _Call:
     """The runner of a study: calls the function with the params as arguments."""
 
+    _always_returns = True
+    """A function knows of no file, so its result is what it returns."""
+
     def __init__(self, function: Callable[..., Any], ignore: tuple[str, ...]) -> None:
         self._function, self._ignore = function, ignore
         self.__name__ = getattr(function, "__name__", "study")

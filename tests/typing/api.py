@@ -1,5 +1,6 @@
 """The public API as its users' type checkers see it: checked by mypy, never run."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, assert_type
 
@@ -24,6 +25,16 @@ assert_type(row.n, int)
 assert_type(row.custom_data, dict[str, Any])
 assert_type(store.run_or_retrieve({"n": 1}), Sim)
 assert_type(store.retrieve({"n": 1}), Sim | None)
+
+
+@dataclass(frozen=True)
+class Setup:
+    n: int
+
+
+assert_type(store.run_or_retrieve(Setup(1)), Sim)
+assert_type(store.sweep([Setup(1), {"n": 2}]), Runs[Sim])
+assert_type(key(Setup(1)), str)
 assert_type(store.register({"n": 2}, "elsewhere.npy"), Sim)
 assert_type(store.sweep(expand_grid({"n": [1, 2], "dt": [0.1]})), Runs[Sim])
 assert_type(store.sweep({"n": n} for n in range(3)), Runs[Sim])

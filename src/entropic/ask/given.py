@@ -1,17 +1,16 @@
-"""Rows that are given back: the set that a row was made of, wherever params are taken."""
+"""What is given for params: a dict, an object (a dataclass, of attrs or pydantic), or a row that is given back."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from entropic.errors import ParameterError
 from entropic.params.model import Base, own_values
+from entropic.params.objects import names_of, set_of_object
 from entropic.protocol.context import StoreContext
-
-Given = Mapping[str, Any] | Base
 
 
 def set_of(context: StoreContext[Base], given: Any) -> Any:
-    """Return the set that a row was made of; what is no row, as it is.
+    """Return the set that a row was made of, or that an object stands for; what is neither, as it is.
 
     Where the values of the row alone would make another key (a column that was left out, 1.0 for 1), the `id` is in it.
 
@@ -21,7 +20,7 @@ def set_of(context: StoreContext[Base], given: Any) -> Any:
         If it is a row of another model.
     """
     if not isinstance(given, Base):
-        return given
+        return given if type(given) is dict else set_of_object(given)
     if getattr(type(given), "__tablename__", None) != context.model:
         raise ParameterError(
             f"this is a row of {type(given).__name__}, and the store is one of {context.schema.name}; give a row of "
@@ -35,18 +34,8 @@ def set_of(context: StoreContext[Base], given: Any) -> Any:
     return params if is_key else {"id": given.id, **params}
 
 
-def sets_of(context: StoreContext[Base], given: Any) -> Any:
-    """Return the sets that rows were made of, if rows were given in a list or tuple; anything else as it is.
-
-    Only the first is looked at: most sweeps are of sets, and a look at each of a million would take as long as reading.
-    """
-    if isinstance(given, list | tuple) and given and isinstance(given[0], Base):
-        return [set_of(context, one) for one in given]
-    return given
-
-
 def one_or_several(context: StoreContext[Base], given: Any) -> Any:
-    """Return what was given with rows replaced by their sets: one, several, or None."""
-    if given is None or isinstance(given, Mapping | Base):
+    """Return what was given with rows and objects replaced by their sets: one, several, or None."""
+    if given is None or isinstance(given, Mapping | Base) or names_of(given) is not None:
         return set_of(context, given)
     return [set_of(context, one) for one in given] if isinstance(given, Iterable) else given

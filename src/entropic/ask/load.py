@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from entropic.ask.given import set_of
 from entropic.errors import ParameterError, ResultMissingError
 from entropic.files.patience import turns_up
 from entropic.formats.read import Loader, Names, read
@@ -13,9 +14,11 @@ from entropic.protocol.context import StoreContext
 from entropic.support.show import spelled
 
 
-def load(context: StoreContext[Base], what: Base | Mapping[str, object], loader: Loader | None) -> Any:
+def load(context: StoreContext[Base], what: Any, loader: Loader | None) -> Any:
     """Return the result of a row, or of the row of some params."""
     schema = context.schema
+    if not isinstance(what, Base):
+        what = set_of(context, what)
     if isinstance(what, Mapping):
         row = run.retrieve(context, what)
         if row is None:

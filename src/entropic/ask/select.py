@@ -14,6 +14,7 @@ from entropic.db.query import bare, careful, fetch, ordered, spelled_names
 from entropic.errors import ParameterError, UnreadableError, UnreadableWarning, levels_to_user
 from entropic.params.fields import as_json, unknown_key
 from entropic.params.model import Base, Schema
+from entropic.params.objects import set_of_object
 from entropic.params.same import RELATIVE
 from entropic.protocol.context import ModelT, StoreContext
 from entropic.support.collector import paused
@@ -108,7 +109,7 @@ def _in_order(context: StoreContext[Base], query: "sa.Select[Any]", order: Seque
 # ---- conditions --------------------------------------------------------------------------------------------------
 def matching(context: StoreContext[Base], where: Sequence[Any], equals: Mapping[str, object]) -> "sa.Select[Any]":
     """Return the query of the raw rows that meet all conditions."""
-    dialect = context.database.dialect
+    dialect, where = context.database.dialect, [set_of_object(one) for one in where]
     conditions = [careful(_condition(context.schema, one), dialect) for one in where if not isinstance(one, Mapping)]
     for values in (*(one for one in where if isinstance(one, Mapping)), equals):
         if not values and values is not equals:

@@ -15,6 +15,7 @@ from entropic.errors import ParameterError, ResultMissingError, note
 from entropic.files import sidecar as sidecars
 from entropic.files import workspace
 from entropic.files.finish import Executed, describe, discard, finish, lift
+from entropic.files.kept import keep_unsaved
 from entropic.files.sidecar import Sidecar
 from entropic.files.task import Inside, Task, inside
 from entropic.files.workspace import Workspace
@@ -52,6 +53,7 @@ def run(task: Task, runner: Runner) -> Sidecar:
     except BaseException as error:
         if returned and isinstance(error, OSError) and not isinstance(error, ResultMissingError):
             note(error, RETURNED)
+        keep_unsaved(task, space.path, error)
         left = _left_in(space)
         if left is None:
             note(error, f"entropic: somebody removed {space.path}, where the run was to write; call again")

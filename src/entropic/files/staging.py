@@ -4,6 +4,7 @@
 
     results_dir/<id><suffix>                       a result; `<id>=2<suffix>` where that name is taken
     results_dir/<id><suffix>.<attempt>.files/      what else its runner left beside it
+    results_dir/<id><suffix>.<attempt>.kept/       what was returned and does not fit the suffix; never removed
     results_dir/<id>.<attempt>.changed<suffix>     a result that somebody had changed, when it was replaced
     results_dir/.entropic/<database uuid>/         the staging folder: what is under way, one for each database
         <worker>.work/                             the workspace of one worker
@@ -145,6 +146,10 @@ class Staging:
     def extra(self, place: str, attempt: str) -> str:
         """Return the absolute path of the folder of an attempt's extra files, beside its result."""
         return f"{self.results_dir}{os.sep}{place}.{attempt}.files"
+
+    def kept(self, place: str, attempt: str) -> str:
+        """Return the absolute path of the folder that keeps what the suffix could not hold."""
+        return f"{self.results_dir}{os.sep}{place}.{attempt}.kept"
 
     def changed(self, place: str, attempt: str) -> Iterator[str]:
         """Return the absolute paths that a result may be kept at which somebody changed, best first."""

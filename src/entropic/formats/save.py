@@ -23,7 +23,7 @@ _OWN = "write params['result_file'] in the runner, or give the store a saver(val
 _SCALAR = bool | int | float | complex | str
 
 
-def save(value: object, path: str, saver: Saver | None = None) -> None:
+def save(value: object, path: str, saver: Saver | None = None, suffix: str | None = None) -> None:
     """Write a value as a result.
 
     Parameters
@@ -34,6 +34,8 @@ def save(value: object, path: str, saver: Saver | None = None) -> None:
         Where to; what its name ends with says how.
     saver
         Asked first; if it returns `NotImplemented`, entropic's own savers are.
+    suffix
+        As which it is written, whatever the name ends with.
 
     Raises
     ------
@@ -42,26 +44,40 @@ def save(value: object, path: str, saver: Saver | None = None) -> None:
     LibraryMissingError
         If the library of the format is not installed.
     """
-    if saver is not None and saver(value, path) is not NotImplemented:
+    if saver is not None and _saved(saver, value, path):
         return
-    write = saver_of(path)
+    write = saver_of(suffix or path)
     if write is None:
         raise SaveError(
-            f"the runner returned {_a(value)} and wrote no file, and entropic writes no files that end with "
+            f"the runner returned {a_value(value)} and wrote no file, and entropic writes no files that end with "
             f"{os.path.splitext(path)[1]!r}. {_advice(value, path)}"
         )
     try:
         write(value, path)
-    except (LibraryMissingError, SaveError, MemoryError):
+    except (LibraryMissingError, SaveError):
         raise
     except OSError as error:
         if error.errno is not None:  # the disk
             raise
-        raise _refused(value, path, str(error)) from error
+        raise _refused(value, suffix or path, str(error)) from error
     except Unfit as error:
-        raise _refused(value, path, str(error)) from None
+        raise _refused(value, suffix or path, str(error)) from None
     except Exception as error:
-        raise _refused(value, path, f"{type(error).__qualname__}: {error}") from error
+        raise _refused(value, suffix or path, f"{type(error).__qualname__}: {error}") from error
+
+
+def _saved(saver: Saver, value: object, path: str) -> bool:
+    try:
+        return saver(value, path) is not NotImplemented
+    except OSError as error:
+        if error.errno is not None:  # the disk
+            raise
+        failed: Exception = error
+    except Exception as error:  # noqa: BLE001  (what was computed is not to be lost for it)
+        failed = error
+    raise SaveError(
+        f"the runner returned {a_value(value)}, and saver(value, path) raised {type(failed).__qualname__}: {failed}"
+    ) from failed
 
 
 def saver_of(path: str) -> Saver | None:
@@ -77,12 +93,13 @@ class Unfit(TypeError):
 def _refused(value: object, path: str, why: str) -> SaveError:
     suffix = next(suffix for suffix in SAVERS if path.lower().endswith(suffix))
     return SaveError(
-        f"the runner returned {_a(value)} and wrote no file, and a {suffix} file cannot hold it: {why}. "
+        f"the runner returned {a_value(value)} and wrote no file, and a {suffix} file cannot hold it: {why}. "
         f"{_advice(value, path)}"
     )
 
 
-def _a(value: object) -> str:
+def a_value(value: object) -> str:
+    """Name the kind of a value in a message."""
     kind = type(value)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     return f"a value of type {name}"
@@ -90,29 +107,29 @@ def _a(value: object) -> str:
 
 def _advice(value: object, but: str) -> str:
     """Return what to do about a value that a file cannot hold, as a sentence."""
-    suffixes = [suffix for kinds, suffix in _HOLDERS if kinds(value) and not but.lower().endswith(suffix)]
-    other = f"Use file_suffix={' or '.join(map(repr, suffixes))}, {_OWN}" if suffixes else _OWN[0].upper() + _OWN[1:]
-    return f"{other}. Nothing of it is stored"
+    suffixes = [suffix for kinds, suffix in HOLDERS if kinds(value) and not but.lower().endswith(suffix)]
+    return f"Use file_suffix={' or '.join(map(repr, suffixes))}, {_OWN}" if suffixes else _OWN[0].upper() + _OWN[1:]
 
 
-def _is_from(value: object, *names: str) -> bool:
+def is_from(value: object, *names: str) -> bool:
     """Tell whether a value's class, or one that it inherits from, has one of these names; imports nothing."""
     return any(f"{kind.__module__.partition('.')[0]}.{kind.__qualname__}" in names for kind in type(value).__mro__)
 
 
 def _is_array(value: object) -> bool:
-    return _is_from(value, "numpy.ndarray", "numpy.generic")
+    return is_from(value, "numpy.ndarray", "numpy.generic")
 
 
 def _is_frame(value: object) -> bool:
-    return _is_from(value, "pandas.DataFrame", "polars.DataFrame", "pyarrow.Table")
+    return is_from(value, "pandas.DataFrame", "polars.DataFrame", "pyarrow.Table")
 
 
 def _is_labelled(value: object) -> bool:
-    return _is_from(value, "xarray.Dataset", "xarray.DataArray")
+    return is_from(value, "xarray.Dataset", "xarray.DataArray")
 
 
-_HOLDERS: list[tuple[Callable[[Any], bool], str]] = [
+# Which suffixes hold a value of what kind, best first.
+HOLDERS: list[tuple[Callable[[Any], bool], str]] = [
     (_is_labelled, ".nc"),
     (_is_labelled, ".zarr"),
     (_is_frame, ".parquet"),
@@ -120,7 +137,7 @@ _HOLDERS: list[tuple[Callable[[Any], bool], str]] = [
     (lambda value: isinstance(value, Mapping) and not _is_labelled(value), ".npz"),
     (lambda value: isinstance(value, Mapping | list | bool | int | float | str), ".json"),
     (lambda value: isinstance(value, str), ".txt"),
-    (lambda value: _is_from(value, "matplotlib.Figure", "PIL.Image"), ".png"),
+    (lambda value: is_from(value, "matplotlib.Figure", "PIL.Image"), ".png"),
 ]
 
 
@@ -132,11 +149,11 @@ def _array(value: object, where: str) -> Any:
         raise Unfit(f"{where} is text that ends with a zero, which numpy cuts off")
     if isinstance(value, numpy.ndarray) and type(value) not in (numpy.ndarray, numpy.memmap):
         raise Unfit(
-            f"{where} is {_a(value)}, which is more than its numbers (a mask, a unit): return those as arrays of "
+            f"{where} is {a_value(value)}, which is more than its numbers (a mask, a unit): return those as arrays of "
             "their own, such as .filled(), .mask, .magnitude or .value"
         )
     if not isinstance(value, _SCALAR | numpy.ndarray | numpy.generic | list | tuple) and not _is_tensor(value):
-        raise Unfit(f"{where} is {_a(value)}, which is no array and no number")
+        raise Unfit(f"{where} is {a_value(value)}, which is no array and no number")
     array = numpy.asarray(value)
     if array.dtype.hasobject or (array.dtype.kind == "V" and array.dtype.names is None):
         raise Unfit(f"{where} has the dtype {array.dtype}, which is not written without pickle; make it numbers")
@@ -144,7 +161,7 @@ def _array(value: object, where: str) -> Any:
 
 
 def _is_tensor(value: object) -> bool:
-    return hasattr(value, "__array__") and _is_from(value, "torch.Tensor", "jaxlib.ArrayImpl", "jax.Array")
+    return hasattr(value, "__array__") and is_from(value, "torch.Tensor", "jaxlib.ArrayImpl", "jax.Array")
 
 
 def _named(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -234,7 +251,7 @@ def _zarr(value: object, path: str) -> None:
 
 # ---- tables --------------------------------------------------------------------------------------------------------
 def _table(value: object) -> Any:
-    if _is_from(value, "pandas.Series"):
+    if is_from(value, "pandas.Series"):
         raise Unfit("it takes a frame; make the series one by .to_frame()")
     if not _is_frame(value):
         raise Unfit("it takes a data frame of pandas or polars, or a table of pyarrow")
@@ -244,9 +261,9 @@ def _table(value: object) -> Any:
 def _parquet(value: object, path: str) -> None:
     library("pyarrow", "pandas", "a .parquet file")
     table = _table(value)
-    if _is_from(table, "pandas.DataFrame"):
+    if is_from(table, "pandas.DataFrame"):
         table.to_parquet(path, engine="pyarrow")
-    elif _is_from(table, "polars.DataFrame"):
+    elif is_from(table, "polars.DataFrame"):
         table.write_parquet(path)
     else:
         library("pyarrow.parquet", "arrow", "a .parquet file").write_table(table, path)
@@ -255,7 +272,7 @@ def _parquet(value: object, path: str) -> None:
 def _csv(value: object, path: str) -> None:
     pandas = library("pandas", "pandas", "a .csv file")
     table = _table(value)
-    if not _is_from(table, "pandas.DataFrame"):
+    if not is_from(table, "pandas.DataFrame"):
         table = table.to_pandas()
     if not isinstance(table.index, pandas.RangeIndex) or (table.index.start, table.index.step) != (0, 1):
         raise Unfit("its index would be lost; make it a column by .reset_index()")
@@ -282,12 +299,12 @@ def _is_number(name: str) -> bool:
 
 # ---- JSON, text, pictures ------------------------------------------------------------------------------------------
 def _json(value: object, path: str) -> None:
-    text = json.dumps(_as_json(value, "it"), ensure_ascii=False)
+    text = json.dumps(as_json(value, "it"), ensure_ascii=False)
     with open(path, "w", encoding="utf-8") as file:
         file.write(text)
 
 
-def _as_json(value: object, where: str) -> Any:
+def as_json(value: object, where: str) -> Any:
     """Return a value of JSON's types that is read as what was returned."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
@@ -302,11 +319,11 @@ def _as_json(value: object, where: str) -> Any:
         for name in value:
             if not isinstance(name, str):
                 raise Unfit(f"{where} has the key {name!r:.80}, which would become text; JSON has only text as keys")
-        return {str(name): _as_json(inner, f"{where}[{name!r}]") for name, inner in value.items()}
+        return {str(name): as_json(inner, f"{where}[{name!r}]") for name, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_as_json(inner, f"{where}[{i}]") for i, inner in enumerate(value)]
+        return [as_json(inner, f"{where}[{i}]") for i, inner in enumerate(value)]
     hint = " (.tolist() makes a list of it)" if _is_array(value) else ""
-    raise Unfit(f"{where} is {_a(value)}, which is not JSON{hint}")
+    raise Unfit(f"{where} is {a_value(value)}, which is not JSON{hint}")
 
 
 def _text(value: object, path: str) -> None:
@@ -317,14 +334,23 @@ def _text(value: object, path: str) -> None:
 
 
 def _picture(value: Any, path: str) -> None:
-    if _is_from(value, "matplotlib.Figure"):
+    if is_from(value, "matplotlib.Figure"):
         value.savefig(path)
-    elif _is_from(value, "PIL.Image") and not path.lower().endswith(".svg"):
+    elif is_from(value, "PIL.Image") and not path.lower().endswith(".svg"):
         value.save(path)
     else:
         raise Unfit("it takes a figure of matplotlib, or (but for .svg) a Pillow image")
 
 
+# What each of them needs: a module, and the extra that brings it. A picture brings its own.
+NEEDS: dict[str, tuple[str, str]] = {
+    **dict.fromkeys((".npy", ".npz"), ("numpy", "numpy")),
+    **dict.fromkeys((".h5", ".hdf5"), ("h5py", "hdf5")),
+    ".nc": ("netCDF4", "netcdf"),
+    ".zarr": ("zarr", "zarr"),
+    ".parquet": ("pyarrow", "pandas"),
+    **dict.fromkeys((".csv", ".tsv"), ("pandas", "pandas")),
+}
 SAVERS: dict[str, Saver] = {
     ".npy": _npy,
     ".npz": _npz,

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from entropic.errors import ParameterError
 from entropic.params.keys import MISSING, plain
+from entropic.params.objects import names_of
 from entropic.support.show import spelled
 
 
@@ -217,7 +218,8 @@ def as_json(value: object, where: str, depth: int = 0) -> Any:
             if not isinstance(name, str):
                 raise TypeError(f"{where} has the key {spelled(name)}; keys of JSON must be strings")
         return {_string(name, None): as_json(inner, f"{where}[{name!r}]", depth + 1) for name, inner in value.items()}
-    raise TypeError(f"{where} is {type(value).__name__}, which JSON cannot hold")
+    hint = "" if names_of(value) is None else "; pass its fields as a dict, as dataclasses.asdict does"
+    raise TypeError(f"{where} is {type(value).__name__}, which JSON cannot hold{hint}")
 
 
 _NOTHING: dict[str, Any] = {}  # one for all runs without; every use of it is a copy

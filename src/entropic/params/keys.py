@@ -18,6 +18,7 @@ from operator import itemgetter
 from typing import Any
 
 from entropic.errors import ParameterError
+from entropic.params.objects import Object, set_of_object
 from entropic.support.show import spelled
 
 Params = Mapping[str, object]  # a parameter set, which is only ever read
@@ -53,13 +54,14 @@ def round_significant(value: float) -> float:
 ROUND: dict[str, Callable[[float], float]] = {"decimal": round_decimal, "significant": round_significant}
 
 
-def key(params: Mapping[str, Any], float_rounding: str = "decimal") -> str:
+def key(params: Mapping[str, Any] | Object, float_rounding: str = "decimal") -> str:
     """Return the primary key that a store gives these params.
 
     Parameters
     ----------
     params
-        A parameter set. `result_file`, `created_at` and `custom_data` do not count; an `id` is returned as it is.
+        A parameter set, or an object that stands for one. `result_file`, `created_at` and `custom_data` do not count;
+        an `id` is returned as it is.
     float_rounding
         `"decimal"` (12 decimals) or `"significant"` (12 significant digits), as the store was made with.
 
@@ -68,7 +70,7 @@ def key(params: Mapping[str, Any], float_rounding: str = "decimal") -> str:
     ParameterError
         If a value cannot be identified by a text.
     """
-    return Hasher(float_rounding)(params)
+    return Hasher(float_rounding)(set_of_object(params))
 
 
 class Hasher:

@@ -76,9 +76,17 @@ def begin(context: StoreContext[ModelT], request: Request, progress: Progress) -
     """Return the row of a wanted key, which has to be run, by this call or by another."""
     if context.read_only is not None or importer() is not None:  # said only then: a description costs more than a look
         context.must_run(f"{context.describe(request.params, request.id)} would have to run")
+    check_runner(context)
     workspace.prepare(context.staging)
     with Terminable(), (call := process.Call()).under_way:
         return obtain_row(context, request, call.name, progress)
+
+
+def check_runner(context: StoreContext[Base]) -> None:
+    """Refuse, before anything is claimed, runs whose results nothing here could write."""
+    check = getattr(context.runner, "check", None)
+    if check is not None:
+        check(context.staging.suffix)
 
 
 def retrieve(context: StoreContext[ModelT], params: Mapping[str, object]) -> ModelT | None:

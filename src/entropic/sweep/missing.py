@@ -1,15 +1,18 @@
 """The sets of a sweep before anything runs: each is checked, and is stored, or is missing."""
 
 import itertools
+import operator
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Generic
 
+from entropic.ask.given import set_of
 from entropic.db.connection import Connection
 from entropic.errors import ParameterError
 from entropic.params.keys import RESERVED
 from entropic.params.model import Base
+from entropic.params.objects import names_of
 from entropic.params.same import same
 from entropic.protocol import run, verify
 from entropic.protocol.context import ModelT, StoreContext
@@ -70,7 +73,7 @@ def rehearse_together(context: StoreContext[Base], missing: Mapping[str, Request
 
 def plan(
     context: StoreContext[ModelT],
-    params: Iterable[Mapping[str, object]],
+    params: Iterable[Any],
     retry_failed: bool = True,
     keep_rows: bool = True,
     given: dict[str, Mapping[str, object]] | None = None,
@@ -108,9 +111,10 @@ def plan(
 
 def _sets(params: Any) -> Iterator[Mapping[str, object]]:
     """Return an iterator of sets, or say how to make one of what is none."""
-    if isinstance(params, Mapping):
+    if isinstance(params, Mapping | Base) or names_of(params) is not None:
         raise ParameterError(
-            "a sweep takes several sets, each a dict, and got one dict: for all combinations of lists of values write "
+            f"a sweep takes several sets, each a dict, and got one {type(params).__name__}: for all combinations of "
+            "lists of values write "
             "sweep(expand_grid({...})), for a single set [params]"
         )
     if hasattr(params, "columns") and (hasattr(params, "to_dict") or hasattr(params, "to_dicts")):
@@ -132,9 +136,8 @@ def _plan_batch(
     """Plan some sets; return those that were not seen before, by key."""
     rows, missing = planned.rows, planned.missing
     fresh: dict[str, Mapping[str, object]] = {}
-    if context.hasher.typed:
-        batch = [context.schema.spelling.typed(one) if isinstance(one, Mapping) else one for one in batch]
-    for id, one in zip(context.hasher.many(batch), batch, strict=True):
+    ids, batch = _keys(context, batch)
+    for id, one in zip(ids, batch, strict=True):
         if id not in rows:
             rows[id] = None
             fresh[id] = one
@@ -151,6 +154,22 @@ def _plan_batch(
     for id, one in absent.items():
         missing[id] = run.prepare(context, id, one, _with_own(custom_data, one))
     return fresh
+
+
+def _keys(
+    context: StoreContext[ModelT], batch: list[Mapping[str, object]]
+) -> tuple[list[str], list[Mapping[str, object]]]:
+    """Return the keys of some sets, and the sets: rows and objects among them as the sets that they stand for."""
+    given = batch
+    try:
+        if context.hasher.typed:
+            batch = [context.schema.spelling.typed(one) if isinstance(one, Mapping) else one for one in batch]
+        return context.hasher.many(batch), batch
+    except ParameterError:  # looked at only now: most sweeps are of dicts
+        sets = [set_of(context, one) for one in given]
+        if all(map(operator.is_, sets, given)):
+            raise
+    return _keys(context, sets)
 
 
 def _with_own(custom_data: Mapping[str, object], one: Mapping[str, object]) -> Mapping[str, object]:

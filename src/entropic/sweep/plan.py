@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from entropic.db.claim import RUNNING, Claim
 from entropic.params.keys import Params
@@ -63,7 +64,7 @@ class Plan:
         return html_table(counts, title=title, after=last.strip() if "work left" in last else "")
 
 
-def plan(context: StoreContext[Base], params: Iterable[Params]) -> Plan:
+def plan(context: StoreContext[Base], params: Iterable[Any]) -> Plan:
     """Check every set, and sort them; run nothing, change nothing."""
     given: dict[str, Params] = {}
     planned = missing.plan(context, params, keep_rows=False, given=given, changes=False)

@@ -61,7 +61,7 @@ class Stopped(Exception):
 
 def sweep(
     context: StoreContext[ModelT],
-    params: Iterable[Mapping[str, object]],
+    params: Iterable[Any],
     options: Options,
     custom_data: Mapping[str, object],
 ) -> list[ModelT]:
@@ -82,7 +82,7 @@ def sweep(
 
 def stream(
     context: StoreContext[ModelT],
-    params: Iterable[Mapping[str, object]],
+    params: Iterable[Any],
     options: Options,
     custom_data: Mapping[str, object],
 ) -> Generator[ModelT, None, None]:
@@ -161,6 +161,8 @@ def carry_out(
                 run.warn_of_loss(context, lost)
             some = itertools.islice(missing.items(), SPELLED_TOGETHER)
             warn_of_other_spelling(context, {id: request.params for id, request in some})
+            if options.client is None:  # else it is for its workers to have the libraries
+                run.check_runner(context)
             rehearse_together(context, missing)
             workspace.prepare(context.staging)
             keep_going = options.on_error == "continue"

@@ -18,6 +18,7 @@ from entropic.db.settings import Settings
 from entropic.db.tables import metadata
 from entropic.errors import ParameterError, ReadOnlyError, ReadOnlyWarning, StoreError, levels_to_user
 from entropic.executors.attempt import Runner
+from entropic.executors.command import Command
 from entropic.files.durable import sync_way
 from entropic.files.journal import Journal
 from entropic.files.paths import check_folder, check_lengths, check_suffix
@@ -133,6 +134,8 @@ class Opening(Generic[ModelT]):
             raise ParameterError(f"typed_keys must be True or False, not {spelled(typed_keys)}")
         hasher = Hasher(float_rounding)
         schema = Schema(result_cls)
+        if isinstance(runner, Command):
+            runner.fit(schema)
         if typed_keys:
             hasher = TypedHasher(float_rounding, schema.spelling)
         suffix = check_suffix(file_suffix)

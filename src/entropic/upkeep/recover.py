@@ -85,6 +85,7 @@ def look_at_suffix(context: StoreContext[Base]) -> None:
     """Warn where stored results end with something else than new ones would: a loader may not read both."""
     suffix = context.staging.suffix
     ours = [place for raw in context.rows.some(SAMPLE) if Recorded.of(raw).is_ours and (place := raw[PLACE])]
+    ours = [place for place in ours if os.sep not in str(place)]  # else it was registered, as what was kept of a run
     if not ours or any(str(place).endswith(suffix) for place in ours):
         return
     found = os.path.splitext(str(ours[0]))[1]

@@ -1,0 +1,297 @@
+"""`command`: an external program as the runner of a store.
+
+The program is started without a shell, in the run's own folder. It leads a process group of its own within the session
+of the process that runs it, so it ends with that: `tests/executors/test_programs.py`.
+"""
+
+import contextlib
+import enum
+import hashlib
+import os
+import re
+import string
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import IO, Any
+
+from entropic.errors import CommandError, ParameterError, ResultMissingError
+from entropic.formats.template import Template
+from entropic.params.fields import unknown_key
+from entropic.params.model import Schema
+from entropic.support.show import spelled
+
+Kind = Callable[[str], Any]
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+TEXTS = (".txt", ".md")  # of which a program's stdout is the result
+GIVEN = ("id", "result_file", "custom_data")  # names that a run has beside its params
+_WHOLE, _FORTRAN = re.compile(r"[+-]?\d+"), re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))[dD]([+-]?\d+)")
+
+
+def command(
+    line: str | Sequence[str],
+    *,
+    files: Mapping[str, str | Path] = NOTHING,
+    columns: Mapping[str, "str | re.Pattern[str] | tuple[str | re.Pattern[str], Kind]"] = NOTHING,
+    result: str | None = None,
+) -> "Command":
+    r"""Return a runner that starts a program.
+
+    ::
+
+        solve = command(
+            "./solve in.nml -o {result_file}", files={"in.nml": "in.nml.j2"}, columns={"cfl": r"CFL=(\S+)"}
+        )
+        store = Store(solve, Flow, "results", ".nc")
+
+    It runs in a folder of its own; what else it writes there is kept beside its result. An exit code other than 0 is a
+    failure, with the end of stderr. What it prints is printed here, so in a worker it is in the log of the run. The
+    SHA-256 of the program, and of other files that the line names, is recorded as `custom_data["command"]`.
+
+    Parameters
+    ----------
+    line
+        The program and its arguments: a text, split as a shell would do it, or a list of words. `{name}`, or
+        `{name:.3e}`, is a parameter, whose value never becomes more than one word; no shell sees it. `{result_file}` is
+        where the result goes. A word with a dot or a slash that names a file here, `solve.py`, is that file.
+    files
+        What is written into the run's folder before: names, with the paths of Jinja2 templates, which are filled from
+        the params. They are read now.
+    columns
+        Outcomes: names, with regular expressions that are looked for in what the program prints, line by line. The
+        last match counts, and its first group. What reads as a number is one; give `(pattern, str)` for another type.
+    result
+        The name of the file in the run's folder that the program writes as its result. Without it, what it wrote to
+        `{result_file}`; else its stdout, for `.txt` and `.md`; else the outcomes.
+
+    Raises
+    ------
+    ParameterError
+        If the line, a template or an expression is none.
+    """
+    return Command(line, files, columns, result)
+
+
+class Command:
+    """A program as a runner; see `command`."""
+
+    def __init__(
+        self, line: str | Sequence[str], files: Mapping[str, Any], columns: Mapping[str, Any], result: str | None
+    ) -> None:
+        self._line = line
+        self._templates = {_inside(name): Template(path) for name, path in files.items()}
+        self._words = [self._resolved(word, i) for i, word in enumerate(_split(line))]
+        self._columns = {name: _pattern(name, given) for name, given in columns.items()}
+        self._result = None if result is None else _inside(result)
+        names = [name for word in self._words for name in _names(word)]
+        self._names_result = "result_file" in names or any(
+            "result_file" in one.names for one in self._templates.values()
+        )
+        self._names = dict.fromkeys([*names, *(name for one in self._templates.values() for name in one.names)])
+
+    def _resolved(self, word: str, position: int) -> str:
+        """Return a word as the run's folder can use it: a file of this folder by its absolute path."""
+        is_told = "." in word or os.sep in word
+        if "{" in word or not is_told or os.path.normpath(word) in self._templates or not os.path.isfile(word):
+            return word
+        return os.path.abspath(word)
+
+    def fit(self, schema: Schema) -> None:
+        """Refuse names that are no parameters of a model: said when the store is opened.
+
+        Raises
+        ------
+        ParameterError
+            With the name that was probably meant.
+        """
+        for name in self._names:
+            if name not in schema.fields and name not in GIVEN:
+                raise ParameterError(f"{self!r} names {name!r}, but {unknown_key(name, schema.name, [*schema.fields])}")
+
+    def _before_runs(self, suffix: str) -> None:
+        """Refuse, before a run is claimed, what cannot end well.
+
+        Raises
+        ------
+        CommandError
+            If there is no such program here, or nothing would be its result.
+        """
+        if not (self._names_result or self._result or self._columns or suffix.lower().endswith(TEXTS)):
+            raise CommandError(
+                f"{self!r} would leave no result: let it write {{result_file}}, say result='its file', take "
+                "file_suffix='.txt' for its stdout, or name columns. Nothing was run"
+            )
+        if "{" not in self._words[0] and os.path.normpath(self._words[0]) not in self._templates:
+            _find(self._words[0])
+
+    def __call__(self, params: dict[str, Any]) -> dict[str, Any] | None:
+        """Run the program; return its outcomes, None if there are to be none."""
+        path: str = params["result_file"]
+        folder = os.path.dirname(path)
+        values = {name: value.value if isinstance(value, enum.Enum) else value for name, value in params.items()}
+        words = [_format(word, values) for word in self._words]
+        for name, template in self._templates.items():
+            template.write(os.path.join(folder, name), values)
+        words[0] = self._program(words[0], folder)
+        self._record(params, words)
+        from entropic.executors import program  # which takes a while to be imported
+
+        with program.spool() as out, program.spool() as errors:
+            program.run(words, folder, out, errors)
+            self._bring(path, folder, out)
+            return self._outcomes(out, errors) if self._columns else None
+
+    def _program(self, word: str, folder: str) -> str:
+        if os.path.normpath(word) in self._templates:  # a script that was filled
+            found = os.path.join(folder, os.path.normpath(word))
+            os.chmod(found, 0o755)
+            return found
+        return _find(word)
+
+    def _record(self, params: dict[str, Any], words: list[str]) -> None:
+        """Note what ran, as custom data, which is no part of the key: the same program may lie elsewhere tomorrow."""
+        given = params.get("custom_data")
+        if isinstance(given, dict):
+            named = [words[0], *(word for word in self._words[1:] if os.path.isabs(word) and os.path.isfile(word))]
+            sums = {one: _sha256(one) for one in [*named, *(found.path for found in self._templates.values())]}
+            given.setdefault("command", {"words": words, "sha256": sums})
+
+    def _bring(self, path: str, folder: str, out: IO[bytes]) -> None:
+        """Bring the result to its place, unless the program did."""
+        if self._result is not None:
+            try:
+                os.replace(os.path.join(folder, self._result), path)
+            except FileNotFoundError:
+                left = ", ".join(sorted(os.listdir(folder))) or "nothing"
+                raise ResultMissingError(f"{self!r} ended well, and wrote no {self._result}; it wrote {left}") from None
+        elif os.path.lexists(path):
+            pass
+        elif self._names_result:
+            raise ResultMissingError(f"{self!r} ended well, and did not write its {{result_file}}")
+        elif path.lower().endswith(TEXTS):
+            import shutil
+
+            out.seek(0)
+            with open(path, "wb") as file:
+                shutil.copyfileobj(out, file)
+
+    def _outcomes(self, out: IO[bytes], errors: IO[bytes]) -> dict[str, Any]:
+        found, texts = {}, []
+        for stream in (out, errors):
+            stream.seek(0)
+            texts.append(stream.read())
+        for name, (pattern, kind) in self._columns.items():
+            told = next((last for text in texts if (last := _last(pattern, text)) is not None), None)
+            if told is not None:
+                found[name] = _value(told, kind)
+        return found
+
+    def __repr__(self) -> str:
+        return f"command({spelled(self._line)})"
+
+
+# ---- the line ------------------------------------------------------------------------------------------------------
+def _split(line: str | Sequence[str]) -> list[str]:
+    import shlex
+
+    try:
+        words = shlex.split(line) if isinstance(line, str) else [os.fspath(word) for word in line]
+    except (ValueError, TypeError) as error:
+        raise ParameterError(f"command({spelled(line)}) is no line: {error}") from None
+    if not words or not words[0]:
+        raise ParameterError("command() needs a program to start")
+    for word in words:
+        list(_names(word))
+    return words
+
+
+def _names(word: str) -> Iterator[str]:
+    """Yield the names of the parameters in a word."""
+    try:
+        for _, field, spec, _ in string.Formatter().parse(word):
+            if field is not None:
+                name = re.split(r"[.\[]", field)[0]
+                if not name.isidentifier():
+                    raise ParameterError(f"{word!r} has {{{field}}}, which names no parameter; write {{name}}")
+                yield name
+                yield from _names(spec or "")
+    except ValueError as error:
+        if isinstance(error, ParameterError):
+            raise
+        raise ParameterError(f"{word!r} is no text with {{name}}: {error}; write {{{{ for a brace") from None
+
+
+def _format(word: str, values: Mapping[str, Any]) -> str:
+    for name in _names(word):
+        if name not in values:
+            raise ParameterError(f"{word!r} names {name!r}, which the params lack; the program was not started")
+        if values[name] is None:
+            raise ParameterError(f"{name!r} is None, for which {word!r} has no text; the program was not started")
+    try:
+        return string.Formatter().vformat(word, (), values)
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        raise ParameterError(f"{word!r} cannot be filled: {error}; the program was not started") from None
+
+
+def _inside(name: str) -> str:
+    """Return the name of a file in the run's folder, which does not lead out of it."""
+    plain = os.path.normpath(name)
+    if os.path.isabs(plain) or plain.split(os.sep)[0] in (os.pardir, os.curdir):
+        raise ParameterError(f"{name!r} is no name of a file in the run's folder")
+    return plain
+
+
+def _find(word: str) -> str:
+    import shutil
+
+    found = shutil.which(word)
+    if found is None:
+        why = "is no program that may be executed" if os.path.exists(word) else "is not there"
+        raise CommandError(f"the program {word!r} {why}; nothing was started")
+    return os.path.abspath(found)
+
+
+_sums: dict[tuple[str, int, int, int], str] = {}  # of files as they were seen
+
+
+def _sha256(path: str) -> str:
+    try:
+        seen = os.stat(path)
+        key = path, seen.st_ino, seen.st_size, seen.st_mtime_ns
+        if key not in _sums:
+            with open(path, "rb") as file:
+                _sums[key] = hashlib.file_digest(file, "sha256").hexdigest()
+        return _sums[key]
+    except OSError as error:  # a program that may be executed and not be read
+        return f"(cannot be read: {error.strerror})"
+
+
+# ---- outcomes ------------------------------------------------------------------------------------------------------
+def _pattern(name: str, given: Any) -> "tuple[re.Pattern[bytes], Kind | None]":
+    pattern, kind = given if isinstance(given, tuple) else (given, None)
+    flags = re.MULTILINE
+    if isinstance(pattern, re.Pattern):
+        pattern, flags = pattern.pattern, pattern.flags & ~re.UNICODE
+    try:
+        return re.compile(pattern.encode(), flags), kind
+    except (re.error, AttributeError) as error:
+        raise ParameterError(f"the expression of {name!r}, {spelled(pattern)}, is none: {error}") from None
+
+
+def _last(pattern: "re.Pattern[bytes]", text: bytes) -> str | None:
+    found = None
+    for match in pattern.finditer(text):
+        found = match[1] if pattern.groups else match[0]
+    return None if found is None else found.decode("utf-8", "replace")
+
+
+def _value(text: str, kind: Kind | None) -> Any:
+    """Return what a text says, as the number that it is, or as the type that is wanted; else the text."""
+    if kind is bool:
+        return text.strip(".").lower() in ("true", "t", "yes", "1")
+    text = text if kind is str else _FORTRAN.sub(r"\1e\2", text) if _FORTRAN.fullmatch(text) else text
+    with contextlib.suppress(Exception):  # then the column says that the text does not fit
+        if kind is not None:
+            return kind(text)
+        return int(text) if _WHOLE.fullmatch(text) else float(text)
+    return text
