@@ -10,7 +10,7 @@ from entropic.protocol.context import StoreContext
 Given = Mapping[str, Any] | Base
 
 
-def set_of(context: StoreContext[Base], given: Any) -> Any:
+def set_of(context: StoreContext[Base], given: object) -> Any:
     """Return the set that a row was made of; what is no row, as it is.
 
     Where the values of the row alone would make another key (a column that was left out, 1.0 for 1), the `id` is in it.
@@ -35,7 +35,7 @@ def set_of(context: StoreContext[Base], given: Any) -> Any:
     return params if is_key else {"id": given.id, **params}
 
 
-def sets_of(context: StoreContext[Base], given: Any) -> Any:
+def sets_of(context: StoreContext[Base], given: object) -> Any:
     """Return the sets that rows were made of, if rows were given in a list or tuple; anything else as it is.
 
     Only the first is looked at: most sweeps are of sets, and a look at each of a million would take as long as reading.
@@ -45,7 +45,7 @@ def sets_of(context: StoreContext[Base], given: Any) -> Any:
     return given
 
 
-def one_or_several(context: StoreContext[Base], given: Any) -> Any:
+def one_or_several(context: StoreContext[Base], given: object) -> Any:
     """Return what was given with rows replaced by their sets: one, several, or None."""
     if given is None or isinstance(given, Mapping | Base):
         return set_of(context, given)

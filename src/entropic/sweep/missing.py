@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Generic
+from typing import Generic
 
 from entropic.db.connection import Connection
 from entropic.errors import ParameterError
@@ -106,7 +106,7 @@ def plan(
     return planned
 
 
-def _sets(params: Any) -> Iterator[Mapping[str, object]]:
+def _sets(params: object) -> Iterator[Mapping[str, object]]:
     """Return an iterator of sets, or say how to make one of what is none."""
     if isinstance(params, Mapping):
         raise ParameterError(
@@ -167,7 +167,7 @@ def _check_repeated(
     context: StoreContext[Base],
     id: str,
     one: Mapping[str, object],
-    row: Any,
+    row: object,
     fresh: Mapping[str, Mapping[str, object]],
     missing: Mapping[str, Request],
 ) -> None:
