@@ -111,7 +111,7 @@ class Store(Generic[ModelT]):
         self._made_of = (opening.runner.runner, result_cls, opening.folder, opening.suffix)
         self._options = options | {"read_only": opening.read_only}
 
-    def run_or_retrieve(self, params: dict[str, Any] | ModelT | Object, **custom_data: Any) -> ModelT:
+    def run_or_retrieve(self, params: dict[str, Any] | ModelT | Object, **custom_data: object) -> ModelT:
         """Return the row of these params; run them first if there is none.
 
         When several threads or processes want the same params at the same time, one of them runs and the others wait.
@@ -152,7 +152,7 @@ class Store(Generic[ModelT]):
         except BaseException as error:  # noqa: BLE001  (raised again)
             raise hide_ours(error)  # noqa: B904
 
-    def run(self, params: dict[str, Any] | ModelT | Object, **custom_data: Any) -> ModelT:
+    def run(self, params: dict[str, Any] | ModelT | Object, **custom_data: object) -> ModelT:
         """Run these params in any case, and return their new row.
 
         An earlier row, and the file at the same path, are replaced once the run has succeeded, and not before.
@@ -173,7 +173,9 @@ class Store(Generic[ModelT]):
         """
         return run.retrieve(self._context, set_of(self._context, params))
 
-    def register(self, params: dict[str, Any] | ModelT | Object, result_file: str | Path, **custom_data: Any) -> ModelT:
+    def register(
+        self, params: dict[str, Any] | ModelT | Object, result_file: str | Path, **custom_data: object
+    ) -> ModelT:
         """Make a row for a result that was made elsewhere, and return it; the file stays where it is.
 
         Raises
@@ -196,7 +198,7 @@ class Store(Generic[ModelT]):
         timeout: float | None = None,
         progress: bool | None = None,
         worker_setup: Callable[[], object] | None = None,
-        **custom_data: Any,
+        **custom_data: object,
     ) -> Runs[ModelT]:
         """Return a row for each distinct set, in the order of the sets; run those that are missing.
 
@@ -246,7 +248,7 @@ class Store(Generic[ModelT]):
         timeout: float | None = None,
         progress: bool | None = None,
         worker_setup: Callable[[], object] | None = None,
-        **custom_data: Any,
+        **custom_data: object,
     ) -> Generator[ModelT, None, None]:
         """Yield the row of each distinct set as soon as it is available, beginning with those that are stored.
 
@@ -258,7 +260,9 @@ class Store(Generic[ModelT]):
         recover.collect(self._context)
         return sweep.stream(self._context, params, options, custom_data)
 
-    def select(self, *where: Any, order_by: Any = _NONE, limit: int | None = _NONE, **equal: Any) -> Runs[ModelT]:
+    def select(
+        self, *where: object, order_by: object = _NONE, limit: int | None = _NONE, **equal: object
+    ) -> Runs[ModelT]:
         """Return the rows that meet all conditions, as they stand, with a single query.
 
         Parameters
@@ -284,7 +288,7 @@ class Store(Generic[ModelT]):
         order_by, limit = select.options(self._context.schema, {"order_by": order_by, "limit": limit}, equal)
         return self._runs(select.select(self._context, where, equal, order_by, limit))
 
-    def iterate(self, *where: Any, order_by: Any = _NONE, **equal: Any) -> Iterator[ModelT]:
+    def iterate(self, *where: object, order_by: object = _NONE, **equal: object) -> Iterator[ModelT]:
         """Yield the rows that meet all conditions, one page at a time in memory; the arguments are those of `select`.
 
         Without `order_by` they come in the order of their keys, in constant memory; with it, the keys of all of them
@@ -401,13 +405,13 @@ class Store(Generic[ModelT]):
 
     def gc(
         self,
-        *where: Any,
+        *where: object,
         older_than: timedelta | float | None = _NONE,
         total_size: int | None = _NONE,
         orphans: bool = _TRUE,
         leftovers: bool = _TRUE,
         dry_run: bool = _FALSE,
-        **equal: Any,
+        **equal: object,
     ) -> Disposal:
         """Remove results that are no longer wanted, and files of this store that no row needs.
 

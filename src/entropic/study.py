@@ -36,10 +36,10 @@ def study(
     results: str | Path = ...,
     suffix: str = ...,
     db_url: str = ...,
-    outcomes: Mapping[str, Any] = ...,
+    outcomes: Mapping[str, object] = ...,
     ignore: Iterable[str] = ...,
     name: str | None = ...,
-    **options: Any,
+    **options: object,
 ) -> "Callable[[Callable[P, R]], Study[P, R]]": ...
 
 
@@ -50,7 +50,7 @@ def study(
     results: str | Path = "./results",
     suffix: str = ".json",
     db_url: str = "sqlite:///db.sqlite3",
-    outcomes: Mapping[str, Any] = MappingProxyType({}),
+    outcomes: Mapping[str, object] = MappingProxyType({}),
     ignore: Iterable[str] = (),
     name: str | None = None,
     **options: object,
@@ -115,10 +115,10 @@ class Study(Generic[P, R]):
         results: str | Path,
         suffix: str,
         db_url: str,
-        outcomes: Mapping[str, Any],
+        outcomes: Mapping[str, object],
         ignore: tuple[str, ...],
         name: str | None,
-        options: Mapping[str, Any],
+        options: Mapping[str, object],
     ) -> None:
         checked = check_function(function)
         self.function = function
@@ -203,7 +203,7 @@ class _Call:
     _always_returns = True
     """A function knows of no file, so its result is what it returns."""
 
-    def __init__(self, function: Callable[..., Any], ignore: tuple[str, ...]) -> None:
+    def __init__(self, function: Callable[..., object], ignore: tuple[str, ...]) -> None:
         self._function, self._ignore = function, ignore
         self.__name__ = getattr(function, "__name__", "study")
         parameters = inspect.signature(function).parameters.values()
@@ -230,7 +230,7 @@ _ignored: contextvars.ContextVar[Mapping[str, Any]] = contextvars.ContextVar("ig
 
 
 @contextlib.contextmanager
-def _given(ignored: Mapping[str, Any]) -> Iterator[None]:
+def _given(ignored: Mapping[str, object]) -> Iterator[None]:
     """Let runs in this thread get arguments that are no part of the key."""
     token = _ignored.set(ignored)
     try:

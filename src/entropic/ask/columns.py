@@ -87,7 +87,7 @@ def columns(rows: Sequence[Base], model: type[Base], custom_data: bool) -> list[
     return made
 
 
-def label_of(value: Any, kind: sa.Enum) -> str | None:
+def label_of(value: object, kind: sa.Enum) -> str | None:
     """Return how the database calls a member of an enumeration: by its name, unless the model says otherwise."""
     if value is None or (isinstance(value, str) and value in kind.enums):
         return value

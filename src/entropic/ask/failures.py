@@ -112,7 +112,7 @@ def _failure(context: StoreContext[Base], id: str, record: Mapping[str, Any]) ->
     )
 
 
-def _is_key_of(context: StoreContext[Base], params: Mapping[str, Any], id: str) -> bool:
+def _is_key_of(context: StoreContext[Base], params: Mapping[str, object], id: str) -> bool:
     try:
         return context.hasher(params) == id
     except ParameterError:

@@ -9,7 +9,7 @@ from entropic.params.objects import names_of, set_of_object
 from entropic.protocol.context import StoreContext
 
 
-def set_of(context: StoreContext[Base], given: Any) -> Any:
+def set_of(context: StoreContext[Base], given: object) -> Any:
     """Return the set that a row was made of, or that an object stands for; what is neither, as it is.
 
     Where the values of the row alone would make another key (a column that was left out, 1.0 for 1), the `id` is in it.
@@ -34,7 +34,7 @@ def set_of(context: StoreContext[Base], given: Any) -> Any:
     return params if is_key else {"id": given.id, **params}
 
 
-def one_or_several(context: StoreContext[Base], given: Any) -> Any:
+def one_or_several(context: StoreContext[Base], given: object) -> Any:
     """Return what was given with rows and objects replaced by their sets: one, several, or None."""
     if given is None or isinstance(given, Mapping | Base) or names_of(given) is not None:
         return set_of(context, given)

@@ -27,7 +27,7 @@ Order = Any  # a column, the name of one (with a "-" for downwards), or several 
 
 def select(
     context: StoreContext[ModelT],
-    where: Sequence[Any],
+    where: Sequence[object],
     equals: Mapping[str, object],
     order_by: Order,
     limit: int | None,
@@ -42,7 +42,7 @@ def select(
 
 
 def iterate(
-    context: StoreContext[ModelT], where: Sequence[Any], equals: Mapping[str, object], order_by: Order
+    context: StoreContext[ModelT], where: Sequence[object], equals: Mapping[str, object], order_by: Order
 ) -> Iterator[ModelT]:
     """Yield the rows that meet all conditions, of which only a page is in memory at a time."""
     query = matching(context, where, equals)
@@ -107,7 +107,7 @@ def _in_order(context: StoreContext[Base], query: "sa.Select[Any]", order: Seque
 
 
 # ---- conditions --------------------------------------------------------------------------------------------------
-def matching(context: StoreContext[Base], where: Sequence[Any], equals: Mapping[str, object]) -> "sa.Select[Any]":
+def matching(context: StoreContext[Base], where: Sequence[object], equals: Mapping[str, object]) -> "sa.Select[Any]":
     """Return the query of the raw rows that meet all conditions."""
     dialect, where = context.database.dialect, [set_of_object(one) for one in where]
     conditions = [careful(_condition(context.schema, one), dialect) for one in where if not isinstance(one, Mapping)]
@@ -123,14 +123,14 @@ def matching(context: StoreContext[Base], where: Sequence[Any], equals: Mapping[
 class Unsaid:
     """The default of an option that a column may be called like: it tells whether the option was given."""
 
-    def __init__(self, default: Any) -> None:
+    def __init__(self, default: object) -> None:
         self.default = default
 
     def __repr__(self) -> str:
         return repr(self.default)
 
 
-def options(schema: Schema, given: Mapping[str, Any], equal: dict[str, Any]) -> list[Any]:
+def options(schema: Schema, given: Mapping[str, object], equal: dict[str, Any]) -> list[Any]:
     """Return the values of options; take from `equal` those that are written with a `_` at the end.
 
     Raises
@@ -153,7 +153,7 @@ def options(schema: Schema, given: Mapping[str, Any], equal: dict[str, Any]) -> 
     return found
 
 
-def _condition(schema: Schema, given: Any) -> Any:
+def _condition(schema: Schema, given: object) -> Any:
     clause = _clause(given)
     if clause is not None:
         _refuse_earlier(schema, clause)
@@ -177,7 +177,7 @@ def _refuse_earlier(schema: Schema, clause: Any) -> None:
             )
 
 
-def _clause(given: Any) -> Any:
+def _clause(given: object) -> Any:
     """Return the SQL of an expression or of a mapped attribute; None if it is neither."""
     clause = given.__clause_element__() if hasattr(given, "__clause_element__") else given
     return clause if isinstance(clause, sa.ColumnElement | sa.TextClause) else None
@@ -197,7 +197,7 @@ def _refuse_other_tables(schema: Schema, query: "sa.Select[Any]") -> None:
         )
 
 
-def equal(context: StoreContext[Base], name: str, value: Any) -> Any:
+def equal(context: StoreContext[Base], name: str, value: object) -> Any:
     """Return the condition that a column has a value, as params have it."""
     schema = context.schema
     if name == "custom_data":
@@ -227,7 +227,7 @@ def _close(column: Any, value: Any) -> Any:
     return column == value
 
 
-def _custom(context: StoreContext[Base], fields: Any) -> Iterator[Any]:
+def _custom(context: StoreContext[Base], fields: object) -> Iterator[Any]:
     if not isinstance(fields, Mapping):
         raise ParameterError(
             f"custom_data takes a dict of its fields, such as custom_data={{'tag': 'x'}}, not {spelled(fields)}"
@@ -236,7 +236,7 @@ def _custom(context: StoreContext[Base], fields: Any) -> Iterator[Any]:
         yield custom(context, name, given)
 
 
-def custom(context: StoreContext[Base], name: str, given: Any) -> Any:
+def custom(context: StoreContext[Base], name: str, given: object) -> Any:
     """Return the condition that a field of custom data has a value: this number, this text, True, False or None."""
     try:
         value = as_json(given, name)
@@ -285,7 +285,7 @@ def _by_name(schema: Schema, given: str) -> Any:
     raise ParameterError(unknown_key(name, schema.name, list(schema.attributes.values())))
 
 
-def _by_clause(schema: Schema, given: Any) -> Any:
+def _by_clause(schema: Schema, given: object) -> Any:
     clause = _clause(given)
     if clause is None:
         raise ParameterError(

@@ -134,7 +134,7 @@ def _of_image(loaded: object) -> Variable:
     return Variable(("y", "x", "channel")[: pixels.ndim], pixels)
 
 
-def _of_pages(loaded: Sequence[Any], path: str) -> Variable:
+def _of_pages(loaded: Sequence[object], path: str) -> Variable:
     np = library("numpy", "xarray", "to_xarray")
     pages = image.pages(np, loaded)
     if len({(page.shape, page.dtype) for page in pages}) > 1:
@@ -155,7 +155,7 @@ def _of_frame(frame: Any) -> Iterator[tuple[str, Variable]]:
         yield str(name), Variable((dim,), frame[name].to_numpy())
 
 
-def _of_mapping(loaded: Mapping[Any, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+def _of_mapping(loaded: Mapping[Any, object], prefix: str) -> Iterator[tuple[str, Any]]:
     for name, value in loaded.items():
         if isinstance(value, Mapping):
             yield from _of_mapping(value, f"{prefix}{name}.")

@@ -62,7 +62,7 @@ def errors_as_sentences() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RunsFailedWarning)  # the command says so itself
 
-        def show(message: Any, category: Any, filename: str, lineno: int, *_: Any) -> None:
+        def show(message: Any, category: Any, filename: str, lineno: int, *_: object) -> None:
             is_ours = issubclass(category, EntropicWarning)
             text = f"warning: {message}" if is_ours else warnings.formatwarning(message, category, filename, lineno)
             say(text.rstrip())

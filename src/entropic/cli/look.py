@@ -355,7 +355,7 @@ def _write(
             put_json_rows((_record(store, row) for row in rows), text)
 
 
-def _is_kept(values: Iterable[Any]) -> bool:
+def _is_kept(values: Iterable[object]) -> bool:
     """Tell whether xarray writes objects as they are: None as text without a letter, all numbers as floats."""
     found = list(values)
     missing = any(value is None or value != value for value in found)

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any, TextIO
+from typing import TextIO
 
 from entropic.support.show import OBEYED, one_line, visible
 
@@ -174,7 +174,7 @@ def _aligned(names: Sequence[str], cells: list[list[str]], numbers: set[int]) ->
         yield form.format(*row).rstrip()
 
 
-def put_pairs(pairs: Iterable[tuple[str, Any]]) -> None:
+def put_pairs(pairs: Iterable[tuple[str, object]]) -> None:
     """Print names and values, one pair on a line."""
     found = [(one_line(name), cell(value)) for name, value in pairs]
     width = max((len(name) for name, _ in found), default=0)

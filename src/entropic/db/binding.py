@@ -126,7 +126,7 @@ class Binding:
                 raise ParameterError(f"{where} would be NULL, which its column does not allow; nothing was run")
         return bound
 
-    def _check_back(self, column: sa.Column[Any], bound: Any, value: Any, where: str, noisy: bool) -> None:
+    def _check_back(self, column: sa.Column[Any], bound: object, value: object, where: str, noisy: bool) -> None:
         """Refuse a value that the column would not give back: its row would never match what was asked."""
         back = self.back[column.name]
         if back is None and bound == value and type(bound) is type(value) and not getattr(value, "tzinfo", None):
@@ -155,7 +155,9 @@ class Binding:
             "a type with more digits, or text"
         )
 
-    def _is_given_back(self, column: sa.Column[Any], bound: Any, value: Any, got: Any, where: str, noisy: bool) -> bool:
+    def _is_given_back(
+        self, column: sa.Column[Any], bound: object, value: Any, got: Any, where: str, noisy: bool
+    ) -> bool:
         if isinstance(value, Decimal) and not noisy:
             return bool(got == value)
         if isinstance(value, datetime | time) and value.tzinfo is not None and got.tzinfo is None:

@@ -85,7 +85,7 @@ class Connection:
             outer = outer.outer
 
     # ---- statements --------------------------------------------------------------------------------------------
-    def execute(self, sql: str, values: Sequence[Any] = ()) -> Any:
+    def execute(self, sql: str, values: Sequence[object] = ()) -> Any:
         """Run one statement on the kept cursor and return the cursor; read it to its end before the next."""
         try:
             return (self._cursor or self._connect()).execute(sql, values)
@@ -95,7 +95,7 @@ class Connection:
                 raise
             return self._patiently(sql, values)
 
-    def execute_many(self, sql: str, values: Sequence[Sequence[Any]]) -> int:
+    def execute_many(self, sql: str, values: Sequence[Sequence[object]]) -> int:
         """Run one statement for each of many sets of values, inside a transaction; return how many rows it changed."""
         try:
             changed: int = (self._cursor or self._connect()).executemany(sql, values).rowcount
@@ -104,7 +104,7 @@ class Connection:
             raise
         return changed
 
-    def fetch(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
+    def fetch(self, sql: str, values: Sequence[object] = ()) -> list[Any]:
         """Run one query and return all its rows."""
         with self.lock:
             try:
@@ -115,7 +115,7 @@ class Connection:
                 self._raw.text_factory = _any_text
                 return self.execute(sql, values).fetchall()  # type: ignore[no-any-return]
 
-    def change(self, sql: str, values: Sequence[Any] = ()) -> int:
+    def change(self, sql: str, values: Sequence[object] = ()) -> int:
         """Run one statement as a transaction of its own; return how many rows it changed."""
         if self._outer is not None:
             self.refuse_inside()
@@ -186,7 +186,7 @@ class Connection:
         self.in_transaction = False
 
     # ---- trouble -----------------------------------------------------------------------------------------------
-    def _patiently(self, sql: str, values: Sequence[Any]) -> Any:
+    def _patiently(self, sql: str, values: Sequence[object]) -> Any:
         deadline, pause = time.monotonic() + self._database.wait, SHORTEST
         while True:
             time.sleep(pause)

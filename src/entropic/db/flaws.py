@@ -36,23 +36,23 @@ def _is_seconds(value: Any) -> bool:
     return _is_number(value) and 0 <= value <= _LATEST
 
 
-def _is_text(value: Any) -> bool:
+def _is_text(value: object) -> bool:
     return names.is_text(value) and value != ""
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _is_whole(value: Any) -> bool:
+def _is_whole(value: object) -> bool:
     return type(value) is int and -(2**63) <= value < 2**63
 
 
-def _is_flag(value: Any) -> bool:
+def _is_flag(value: object) -> bool:
     return isinstance(value, int) and value in (0, 1)
 
 
-def _is_attempt(value: Any) -> bool:
+def _is_attempt(value: object) -> bool:
     # That of a delete says whose it is.
     return names.is_one(rf"{names.ATTEMPT}(?:\.{names.WORKER})?", value)
 

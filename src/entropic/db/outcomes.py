@@ -74,7 +74,7 @@ class OutcomeColumns:
         _renote(data, [name], {})
         self._update(connection, raw, {"custom_data": self._rows.binding.custom_data(data)})
 
-    def _update(self, connection: Connection, raw: Raw, bound: Mapping[str, Any]) -> None:
+    def _update(self, connection: Connection, raw: Raw, bound: Mapping[str, object]) -> None:
         table = self._schema.table
         if tuple(bound) not in self._updates:
             given: dict[str, Any] = {name: bindparam(f"v_{name}") for name in bound}
@@ -97,5 +97,5 @@ def _renote(data: dict[str, Any], names: Iterable[str], notes: Notes) -> bool:
     return data != before
 
 
-def _is_not_finite(value: Any) -> bool:
+def _is_not_finite(value: object) -> bool:
     return isinstance(value, float | Decimal) and not math.isfinite(value)

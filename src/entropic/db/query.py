@@ -50,7 +50,7 @@ def _is_refusal(error: Exception) -> bool:
     return getattr(error, "sqlite_errorcode", 1) & 0xFF == 1
 
 
-def _bound(process: Callable[[Any], object] | None, value: Any) -> Any:
+def _bound(process: Callable[[Any], object] | None, value: object) -> Any:
     return process(value) if process else value
 
 
@@ -71,7 +71,7 @@ def careful(clause: Any, dialect: Dialect) -> Any:
     Databases fail the whole query for one text among the numbers, or take it for 0, or False.
     """
 
-    def replaced(element: Any, **_: object) -> Any:
+    def replaced(element: object, **_: object) -> Any:
         kind = _asked_of_json(element)
         if kind is None:
             return None  # as it is
@@ -86,7 +86,7 @@ def careful(clause: Any, dialect: Dialect) -> Any:
 def spelled_names(clause: Any, dialect: Dialect) -> Any:
     """Return a clause in which the names in JSON are spelled as the database compares them."""
 
-    def replaced(element: Any, **_: Any) -> Any:
+    def replaced(element: object, **_: object) -> Any:
         if not isinstance(element, sa.BindParameter) or not isinstance(element.type, _NAMES):
             return None
         value: Any = element.value
@@ -105,7 +105,7 @@ def spelled_names(clause: Any, dialect: Dialect) -> Any:
     )
 
 
-def _asked_of_json(one: Any) -> str | None:
+def _asked_of_json(one: object) -> str | None:
     """Return as what kind of value a part of JSON is asked for, where it matters; None if this is none."""
     if not isinstance(one, sa.BinaryExpression) or one.operator not in _PARTS:
         return None
@@ -114,7 +114,7 @@ def _asked_of_json(one: Any) -> str | None:
     return "number" if isinstance(one.type, sa.Integer | sa.Float | sa.Numeric) else None
 
 
-def bare(clause: Any) -> Any:
+def bare(clause: object) -> Any:
     """Return what is ordered by, without the direction."""
     while isinstance(clause, sa.UnaryExpression) and clause.modifier is not None:
         clause = clause.element

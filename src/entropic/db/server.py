@@ -151,7 +151,7 @@ class ServerConnection(Connection):
                 patience = patience or Patience(self._database, self._database.wait)
                 patience.after(trouble)
 
-    def _do(self, cursor: Any, act: Callable[[], T]) -> T:
+    def _do(self, cursor: object, act: Callable[[], T]) -> T:
         """Ask the driver, and say what its errors mean."""
         self._cursor = None  # until all of the answer has been read
         before = sys.exception()

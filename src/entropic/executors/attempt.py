@@ -118,7 +118,7 @@ def execute(task: Task, runner: Runner, target: str) -> Executed:
     return Executed(elapsed, returned if isinstance(returned, Outcomes) else None, custom_data)
 
 
-def kept(task: Task, left: Any) -> dict[str, Any]:
+def kept(task: Task, left: object) -> dict[str, Any]:
     """Return what is recorded of the custom data that a runner left: what is not JSON is named, and left out."""
     if left is None:
         return task.custom_data
@@ -175,7 +175,7 @@ def copied(params: Mapping[str, object]) -> dict[str, object]:
     return {name: value if type(value) in _IMMUTABLE else _copy_of(name, value) for name, value in params.items()}
 
 
-def _copy_of(name: str, value: Any) -> object:
+def _copy_of(name: str, value: object) -> object:
     try:
         return _copy(value)
     except Exception as error:

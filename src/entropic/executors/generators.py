@@ -14,7 +14,7 @@ from typing import Any
 SEEDED = 64  # bits; what numpy draws from the system itself to begin with has twice as many
 
 
-def is_generator(value: Any) -> bool:
+def is_generator(value: object) -> bool:
     """Tell whether something draws random numbers, each time others."""
     if isinstance(value, random.Random):
         return not isinstance(value, random.SystemRandom)
@@ -22,7 +22,7 @@ def is_generator(value: Any) -> bool:
     return numpy is not None and isinstance(value, numpy.Generator | numpy.RandomState)
 
 
-def global_one(value: Any) -> str | None:
+def global_one(value: object) -> str | None:
     """Return the name of the library whose global generator it is; None if it is none."""
     if value is random._inst:
         return "random"
@@ -48,7 +48,7 @@ def _names(code: types.CodeType) -> set[str]:
     return set(code.co_names).union(*inner)
 
 
-def _is_drawn(value: Any) -> bool:
+def _is_drawn(value: object) -> bool:
     """Tell whether the system has seeded it, anew in each process that imports its module."""
     entropy = getattr(getattr(getattr(value, "bit_generator", None), "seed_seq", None), "entropy", None)
     return isinstance(entropy, int) and entropy.bit_length() > SEEDED

@@ -15,14 +15,14 @@ MAIN = "__main__"
 _arrived: "weakref.WeakValueDictionary[str, Any]" = weakref.WeakValueDictionary()  # by qualified name
 
 
-def keep(complete: Callable[[Any, Any], Any], obj: Any, state: Any) -> Any:
+def keep(complete: Callable[[Any, Any], object], obj: Any, state: object) -> Any:
     """Complete something of a main module that has arrived, and remember it by its name."""
     done = complete(obj, state)
     _arrived[obj.__qualname__] = obj
     return done
 
 
-def stand_in(by_value: Callable[[Any], Any]) -> None:
+def stand_in(by_value: Callable[[Any], object]) -> None:
     """Let `__main__` of this process hold what has arrived.
 
     Parameters
@@ -31,7 +31,7 @@ def stand_in(by_value: Callable[[Any], Any]) -> None:
         Returns how something is pickled for the processes that a run starts.
     """
 
-    def reduce(_: Any, obj: Any) -> Any:
+    def reduce(_: object, obj: object) -> Any:
         is_ours = isinstance(obj, type | types.FunctionType) and _arrived.get(obj.__qualname__) is obj
         return by_value(obj) if is_ours else NotImplemented
 

@@ -101,7 +101,7 @@ class Surroundings:
             logging.getLogger().addHandler(handler)
 
 
-def _pickled(one: Any) -> bytes | None:
+def _pickled(one: object) -> bytes | None:
     try:
         data: bytes = cloudpickle.dumps(one)
         return data

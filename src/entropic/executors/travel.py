@@ -91,7 +91,7 @@ def unpacked(data: bytes) -> list[Task]:
     return bundle
 
 
-def dumped(obj: Any, shared: dict[int, str] | None = None) -> bytes:
+def dumped(obj: object, shared: dict[int, str] | None = None) -> bytes:
     """Pickle something; `shared` gets the random generators in it, and leaves the global ones where they are."""
     file = io.BytesIO()
     _Pickler(file, shared).dump(obj)
@@ -139,7 +139,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
                 self._shared.update({id(name): name for name in generators.reached(obj)})
         return self._kept(obj, reduced)
 
-    def _kept(self, obj: Any, reduced: Any) -> Any:
+    def _kept(self, obj: object, reduced: object) -> Any:
         """Have what is of the main module be found by its name where it arrives."""
         if not isinstance(reduced, tuple) or len(reduced) < 6 or obj.__module__ != main_module.MAIN:
             return reduced
@@ -190,7 +190,7 @@ def _check_has_come_to_its_end(name: str) -> None:
         )
 
 
-def _is_wrapped_default(obj: Any) -> bool:
+def _is_wrapped_default(obj: object) -> bool:
     """Tell whether something is a column's default, which SQLAlchemy has wrapped so that it takes a context."""
     if not isinstance(obj, types.FunctionType) or obj.__closure__ is None:
         return False

@@ -256,7 +256,7 @@ def is_time(text: Any) -> bool:
         return False
 
 
-def _is_storable(value: Any) -> bool:
+def _is_storable(value: object) -> bool:
     if isinstance(value, str):
         return names.is_text(value)
     if isinstance(value, int):
@@ -264,7 +264,7 @@ def _is_storable(value: Any) -> bool:
     return isinstance(value, (float, type(None), *_PACKED))
 
 
-def _is_whole(value: Any, least: int = -(2**63)) -> bool:
+def _is_whole(value: object, least: int = -(2**63)) -> bool:
     return type(value) is int and least <= value < 2**63
 
 
@@ -305,11 +305,11 @@ _FIELDS: dict[str, Callable[[Sidecar, str, str], bool]] = {
 }
 
 
-def _is_recordable(value: Any) -> bool:
+def _is_recordable(value: object) -> bool:
     return isinstance(value, int) or _is_storable(value)  # publication tells which column takes how large a number
 
 
-def _is_said(item: tuple[Any, Any]) -> bool:
+def _is_said(item: tuple[object, object]) -> bool:
     return all(map(names.is_text, item))
 
 
@@ -336,7 +336,7 @@ def unpacked(values: dict[str, Any]) -> dict[str, Any]:
     return {name: _unpack(value) if isinstance(value, dict) else value for name, value in values.items()}
 
 
-def _pack(value: Any) -> object:
+def _pack(value: object) -> object:
     if isinstance(value, float) and not math.isfinite(value):
         return {"float": repr(value)}
     if isinstance(value, str | int | float | None):

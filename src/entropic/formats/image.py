@@ -21,7 +21,7 @@ _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _PNG_WITH_CHANNELS = (2, 4, 6)  # colour, grey with alpha, colour with alpha
 
 
-def read_image(path: str, _: Any) -> Any:
+def read_image(path: str, _: object) -> Any:
     """Return an image of Pillow's, or an array; of several pages, a list of them."""
     with open(path, "rb") as file:
         begin = file.read(26)

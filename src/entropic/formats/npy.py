@@ -17,7 +17,7 @@ _HEADER = 64  # bytes, more than that takes
 _END = ".npy"
 
 
-def read_npy(path: str, _: Any) -> Any:
+def read_npy(path: str, _: object) -> Any:
     """Return the array; of bfloat16 and float8_e5m2, as the float that holds it."""
     np = library("numpy", "numpy", "a .npy file")
     with open(path, "rb") as file:

@@ -17,7 +17,7 @@ from entropic.formats.libraries import library
 _OTHERS = (";", "\t", ",", r"\s+")  # what separates numbers in files of any name
 
 
-def read_csv(path: str, _: Any) -> Any:
+def read_csv(path: str, _: object) -> Any:
     """Return a data frame: columns without names are called 0, 1, 2 and so on."""
     pandas = library("pandas", "pandas", "a .csv file")
     separator = "\t" if ".tsv" in os.path.basename(path).lower() else ","

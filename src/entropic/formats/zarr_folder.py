@@ -20,7 +20,7 @@ _CONSOLIDATED = ".zmetadata"
 _UNPICKLES = re.compile(r"pickle|joblib|\bdill\b|\bmarshal\b", re.IGNORECASE)
 
 
-def read_zarr(path: str, only: Any) -> object:
+def read_zarr(path: str, only: object) -> object:
     """Return a `Dataset` where the arrays have named dimensions, else a dict of arrays, or the array itself."""
     zarr = library("zarr", "zarr", "a Zarr folder")
     folder = _store_class()(path)
@@ -75,7 +75,7 @@ def _checked(path: str, key: str, text: bytes) -> bytes:
     return json.dumps(document).encode()
 
 
-def _codecs(value: Any, of: str = "") -> Iterator[str]:
+def _codecs(value: object, of: str = "") -> Iterator[str]:
     """Return the name of every codec in some metadata, however deep (a sharding codec has codecs of its own)."""
     if isinstance(value, dict):
         yield from (found for name in ("id", "name") if isinstance(found := value.get(name), str))
@@ -123,7 +123,7 @@ def _store_class() -> type[Any]:
                 self.refusal = error
                 raise
 
-        async def get(self, key: str, prototype: Any, byte_range: Any = None) -> object:
+        async def get(self, key: str, prototype: object, byte_range: object = None) -> object:
             self._check(key)
             name = key.rpartition("/")[2]
             if name == _CONSOLIDATED:
@@ -155,10 +155,10 @@ def _store_class() -> type[Any]:
             async for key in self._files.list_dir(prefix):
                 yield key
 
-        async def set(self, key: str, value: Any) -> None:
+        async def set(self, key: str, value: object) -> None:
             self._check_writable()
 
-        async def set_partial_values(self, key_start_values: Any) -> None:
+        async def set_partial_values(self, key_start_values: object) -> None:
             self._check_writable()
 
         async def delete(self, key: str) -> None:

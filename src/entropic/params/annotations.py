@@ -50,7 +50,7 @@ def what_to_write(model: type[Any], error: Exception) -> str | None:
     return None
 
 
-def _text(annotation: Any) -> str:
+def _text(annotation: object) -> str:
     if isinstance(annotation, str):
         return annotation
     written = (

@@ -80,7 +80,7 @@ def _refuse(value: object, wanted: str, hint: str = "") -> Any:
     raise TypeError(f"the column holds {wanted}, and this is {type(value).__name__}{hint}")
 
 
-def _boolean(value: Any, _: Any) -> bool:
+def _boolean(value: object, _: object) -> bool:
     return bool(value) if isinstance(value, bool) or value in (0, 1) else _refuse(value, "True or False")
 
 
@@ -225,7 +225,7 @@ def as_json(value: object, where: str, depth: int = 0) -> Any:
 _NOTHING: dict[str, Any] = {}  # one for all runs without; every use of it is a copy
 
 
-def as_custom_data(data: Mapping[str, Any]) -> dict[str, Any]:
+def as_custom_data(data: Mapping[str, object]) -> dict[str, Any]:
     """Return the keywords of a call as `custom_data`, checked before anything runs."""
     if not data:
         return _NOTHING

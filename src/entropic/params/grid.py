@@ -8,7 +8,7 @@ from entropic.errors import ParameterError
 from entropic.support.show import spelled
 
 
-def expand_grid(grid: Mapping[str, Iterable[Any]]) -> list[dict[str, Any]]:
+def expand_grid(grid: Mapping[str, Iterable[object]]) -> list[dict[str, Any]]:
     """Return one parameter set for each combination of the given values.
 
     Parameters

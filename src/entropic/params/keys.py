@@ -54,7 +54,7 @@ def round_significant(value: float) -> float:
 ROUND: dict[str, Callable[[float], float]] = {"decimal": round_decimal, "significant": round_significant}
 
 
-def key(params: Mapping[str, Any] | Object, float_rounding: str = "decimal") -> str:
+def key(params: Mapping[str, object] | Object, float_rounding: str = "decimal") -> str:
     """Return the primary key that a store gives these params.
 
     Parameters
@@ -109,7 +109,7 @@ class Hasher:
             type(None): lambda _: "null",
         }
 
-    def __call__(self, params: Mapping[str, Any]) -> str:
+    def __call__(self, params: Mapping[str, object]) -> str:
         """Return the key of one set."""
         try:
             template, names = self._templates[tuple(params)]
@@ -123,7 +123,7 @@ class Hasher:
             text = self._write(params)
         return sha256(text.encode("ascii")).hexdigest()[:16]
 
-    def many(self, sets: Sequence[Mapping[str, Any]]) -> list[str]:
+    def many(self, sets: Sequence[Mapping[str, object]]) -> list[str]:
         """Return the keys of many sets: column by column, where they are plain and of one shape.
 
         This is the same text and the same hash, in half of the time: `tests/property/test_keys.py`.
@@ -133,7 +133,7 @@ class Hasher:
         except (KeyError, ValueError, TypeError, IndexError):
             return [self(params) for params in sets]
 
-    def _columns(self, sets: Sequence[Mapping[str, Any]]) -> list[str]:
+    def _columns(self, sets: Sequence[Mapping[str, object]]) -> list[str]:
         shape = tuple(sets[0])
         if shape not in self._templates:
             self(sets[0])
@@ -151,11 +151,11 @@ class Hasher:
             return map(writers[kinds.pop()], values)
         return [writers[type(value)](value) for value in values]
 
-    def text(self, params: Mapping[str, Any]) -> str:
+    def text(self, params: Mapping[str, object]) -> str:
         """Return the canonical text of one set, whose hash is its key."""
         return self._write(params)
 
-    def _write(self, params: Mapping[str, Any]) -> str:
+    def _write(self, params: Mapping[str, object]) -> str:
         if not isinstance(params, Mapping):
             raise ParameterError(f"params must be a dict, not {type(params).__name__}: {spelled(params)}")
         own = {name: value for name, value in params.items() if name not in RESERVED}
@@ -170,7 +170,7 @@ class Hasher:
         self._learn(params, own)
         return text
 
-    def _learn(self, params: Mapping[str, Any], own: dict[str, Any]) -> None:
+    def _learn(self, params: Mapping[str, object], own: dict[str, Any]) -> None:
         if len(self._templates) >= 256:  # sets of ever-changing shape: remembering them would only cost memory
             return
         names = tuple(sorted(str.__str__(name) for name in own))
@@ -178,7 +178,7 @@ class Hasher:
         self._templates[tuple(params)] = ("{" + ",".join(fields) + "}", names)
 
 
-def explicit_id(value: Any) -> str:
+def explicit_id(value: object) -> str:
     """Return an id given by the user, which is the key verbatim."""
     if not isinstance(value, str) or not value:
         raise ParameterError(f"an explicit id must be a non-empty string, not {spelled(value)}")
@@ -189,7 +189,7 @@ def explicit_id(value: Any) -> str:
     return str.__str__(value)
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> Any:
     """Return the Python value that a numpy scalar wraps; anything else as it is.
 
     Raises
@@ -225,7 +225,7 @@ def _time_of(numpy: Any, value: Any) -> Any:
     )
 
 
-def normalise(value: Any, round_: Callable[[float], float], where: tuple[Any, ...]) -> Any:
+def normalise(value: Any, round_: Callable[[float], float], where: tuple[object, ...]) -> Any:
     """Return the value as plain JSON: the canonical form that is hashed."""
     kind = type(value)
     if value is None or kind is bool or kind is int or kind is str:
@@ -253,14 +253,14 @@ def normalise(value: Any, round_: Callable[[float], float], where: tuple[Any, ..
     return text_of(value, round_, where)
 
 
-def _name(name: Any, where: tuple[Any, ...]) -> str:
+def _name(name: object, where: tuple[object, ...]) -> str:
     if isinstance(name, enum.Enum) or not isinstance(name, str):
         at = f" in {spell(where)}" if where else ""
         raise ParameterError(f"the key {spelled(name)}{at} is {type(name).__name__}; keys of params must be strings")
     return str.__str__(name)
 
 
-def text_of(value: Any, round_: Callable[[float], float], where: tuple[Any, ...]) -> str:
+def text_of(value: object, round_: Callable[[float], float], where: tuple[object, ...]) -> str:
     """Return `str(value)` where that identifies the value, and refuse it where it does not."""
     kind = type(value)
     named = f"{spell(where)} is a {kind.__module__}.{kind.__qualname__}".replace(" builtins.", " ")
@@ -305,6 +305,6 @@ def _generators() -> list[Any]:
     return [kind for kind in found if kind is not None]
 
 
-def spell(where: tuple[Any, ...]) -> str:
+def spell(where: tuple[object, ...]) -> str:
     """Return a place within params as a user would write it: `params['a'][0]`."""
     return "params" + "".join(f"[{part!r}]" for part in where)

@@ -57,7 +57,7 @@ class CustomData(MutableDict[str, Any]):
     """
 
     @classmethod
-    def of(cls, data: dict[str, Any] | None, state: Any) -> "CustomData":
+    def of(cls, data: dict[str, Any] | None, state: object) -> "CustomData":
         """Return the tracked dict of a row with this state, as SQLAlchemy makes it when it loads one.
 
         JSON's null, which a plain INSERT may have written there, is an empty one: it is never None.
@@ -81,7 +81,7 @@ class CustomData(MutableDict[str, Any]):
 class _Types(dict[Any, Any]):
     """Which type of column an annotation means: SQLAlchemy's, and JSON for lists and dicts of whatever."""
 
-    def get(self, annotation: Any, default: Any = None) -> Any:
+    def get(self, annotation: object, default: object = None) -> Any:
         """Return the type of an annotation, or the default."""
         found = super().get(annotation)
         if found is None and (annotation in (list, dict) or get_origin(annotation) in (list, dict)):
@@ -119,7 +119,7 @@ class Base(DeclarativeBase):
         CustomData.as_mutable(sa.JSON()), default=dict, nullable=False, info=_OURS
     )
 
-    def __init_subclass__(cls, **options: Any) -> None:
+    def __init_subclass__(cls, **options: object) -> None:
         """Let a model that is defined again, as by a notebook cell, take the place of the earlier one."""
         if forgotten := next((name for name, value in vars(cls).items() if value is outcome), None):
             raise ModelError(
@@ -143,7 +143,7 @@ class Base(DeclarativeBase):
             _defined[name] = table
 
     @validates("custom_data")
-    def _never_null(self, _: str, value: Any) -> Any:
+    def _never_null(self, _: str, value: object) -> Any:
         """Take None for no custom data, so that what a `Session` adds is as what a store adds."""
         return {} if value is None else value
 
@@ -182,7 +182,7 @@ class Base(DeclarativeBase):
             else:
                 setattr(self, name, value)
 
-    def _apply_custom_data_patch(self, data: Mapping[str, Any] | None) -> None:
+    def _apply_custom_data_patch(self, data: Mapping[str, object] | None) -> None:
         """Merge into `custom_data`: a `None` removes its key, an empty dict clears all."""
         if data is None:
             return
@@ -214,7 +214,7 @@ def own_values(row: Base) -> dict[str, Any]:
     return {name: value for name, value in loaded(row).items() if name not in RESERVED and name not in made}
 
 
-def _is_made(column: Any) -> bool:
+def _is_made(column: object) -> bool:
     return getattr(column, "computed", None) is not None or (isinstance(column, sa.Column) and is_outcome(column))
 
 
@@ -283,7 +283,7 @@ class Schema:
             )
         return mapper
 
-    def fit(self, params: Mapping[str, Any], complete: bool = True) -> dict[str, Any]:
+    def fit(self, params: Mapping[str, object], complete: bool = True) -> dict[str, Any]:
         """Return the values of the user's columns for these params; raise before anything runs if they do not fit.
 
         Parameters
@@ -313,7 +313,7 @@ class Schema:
             )
         return values
 
-    def unknown(self, name: Any) -> str:
+    def unknown(self, name: object) -> str:
         """Return the sentence that says why params cannot have a name that is no parameter."""
         if name in self.outcomes:
             return (

@@ -89,7 +89,7 @@ def is_outcome(column: sa.Column[Any]) -> bool:
     return column.info.get("entropic") == "outcome"
 
 
-def gather(outcomes: Iterable[Outcome], returned: object, load: Callable[[], Any]) -> Outcomes:
+def gather(outcomes: Iterable[Outcome], returned: object, load: Callable[[], object]) -> Outcomes:
     """Return what a finished run says of its outcome columns; whatever goes wrong here is said, and never raised.
 
     Parameters
@@ -121,7 +121,7 @@ def gather(outcomes: Iterable[Outcome], returned: object, load: Callable[[], Any
 
 
 class _Once:
-    def __init__(self, load: Callable[[], Any]) -> None:
+    def __init__(self, load: Callable[[], object]) -> None:
         self._load, self._loaded = load, False
         self._value: object = None
 

@@ -27,7 +27,7 @@ _BY_NAME = (type, types.FunctionType, types.BuiltinFunctionType, types.ModuleTyp
 _PLAIN = (type(None), bool, int, float, complex, str, bytes)
 
 
-def same(one: Any, other: Any) -> bool:
+def same(one: object, other: object) -> bool:
     """Tell whether two values are the same but for the noise of rounding."""
     one, other = plain(one), plain(other)
     if isinstance(one, Enum) or isinstance(other, Enum):
@@ -47,12 +47,12 @@ def same(one: Any, other: Any) -> bool:
     return _made_alike(one, other, {})
 
 
-def is_told_by_text(value: Any) -> bool:
+def is_told_by_text(value: object) -> bool:
     """Tell whether two values of this type that print alike are surely the same."""
     return value is None or isinstance(value, _TOLD)
 
 
-def _are_equal(one: Any, other: Any) -> bool:
+def _are_equal(one: object, other: object) -> bool:
     try:
         return bool(one == other)
     except Exception:  # noqa: BLE001  (arrays have no truth value, and the comparison may be anybody's)
@@ -84,7 +84,7 @@ def _made_alike(one: Any, other: Any, seen: dict[tuple[int, int], Any]) -> bool:
     return _made_alike(parts, others, seen)
 
 
-def _parts(value: Any) -> list[Any]:
+def _parts(value: object) -> list[Any]:
     """Return what pickle makes an object of again; the order of a dict's items matters to it alone."""
     if type(value) is dict:
         return list(value.items())

@@ -41,7 +41,7 @@ class Spelling:
             for name, field in fields.items()
         }
 
-    def typed(self, params: Mapping[str, Any]) -> dict[str, Any]:
+    def typed(self, params: Mapping[str, object]) -> dict[str, Any]:
         """Return a set as its row will say it: of the types of the columns, with the defaults that it leaves out.
 
         Raises
@@ -55,7 +55,7 @@ class Spelling:
                 made[name] = self._value(name, default)
         return {**made, **dict.fromkeys(self._empty - made.keys())}
 
-    def hashed(self, params: Mapping[str, Any]) -> dict[str, Any]:
+    def hashed(self, params: Mapping[str, object]) -> dict[str, Any]:
         """Return what is hashed of a set: what is missing is left out, so a column can be added and keys stay."""
         return {n: v for n, v in self.typed(params).items() if v is not None or n not in self._empty}
 
@@ -74,7 +74,7 @@ class Spelling:
             return typed + 0.0  # -0.0 is 0.0, as most databases have it
         return typed.normalize() if isinstance(typed, Decimal) else typed
 
-    def may_differ(self, params: Mapping[str, Any]) -> bool:
+    def may_differ(self, params: Mapping[str, object]) -> bool:
         """Tell whether a set could be written in another way."""
         if not self._is_strict:
             return True
@@ -86,7 +86,7 @@ class Spelling:
                 return True
         return False
 
-    def others(self, params: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    def others(self, params: Mapping[str, object]) -> Iterator[dict[str, Any]]:
         """Yield other ways to write a set, as far as somebody may have done so."""
         own = {name: value for name, value in params.items() if name not in RESERVED}
         try:
@@ -102,7 +102,7 @@ class Spelling:
             if whole:
                 yield {**values, **whole}
 
-    def _left_out(self, full: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    def _left_out(self, full: Mapping[str, object], given: Mapping[str, object]) -> Iterator[dict[str, Any]]:
         """Yield a set with one column more, or less, of those that say no more than if they were left out."""
         if self._is_strict:
             return
@@ -131,22 +131,22 @@ class TypedHasher(Hasher):
         super().__init__(rounding)
         self._spelling = spelling
 
-    def __call__(self, params: Mapping[str, Any]) -> str:
+    def __call__(self, params: Mapping[str, object]) -> str:
         """Return the key of one set."""
         if not isinstance(params, Mapping) or "id" in params:
             return super().__call__(params)
         return super().__call__(self._spelling.hashed(params))
 
-    def many(self, sets: Sequence[Mapping[str, Any]]) -> list[str]:
+    def many(self, sets: Sequence[Mapping[str, object]]) -> list[str]:
         """Return the keys of many sets."""
         return [self(params) for params in sets]
 
-    def text(self, params: Mapping[str, Any]) -> str:
+    def text(self, params: Mapping[str, object]) -> str:
         """Return the canonical text of one set, whose hash is its key."""
         return super().text(self._spelling.hashed(params))
 
 
-def both(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+def both(one: Mapping[str, object], other: Mapping[str, object]) -> str:
     """Say in what two ways of writing a set differ."""
     names = [name for name in {**one, **other} if name not in RESERVED]
     unlike = [n for n in names if n not in one or n not in other or repr(one[n]) != repr(other[n])]

@@ -9,7 +9,7 @@ from entropic.params.spelling import both
 from entropic.protocol.context import StoreContext
 
 
-def warn_of_other_spelling(context: StoreContext[Any], missing: Mapping[str, Mapping[str, Any]]) -> bool:
+def warn_of_other_spelling(context: StoreContext[Any], missing: Mapping[str, Mapping[str, object]]) -> bool:
     """Warn, once for all of them, of sets that are to be run though they are stored under other types.
 
     Parameters

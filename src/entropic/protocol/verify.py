@@ -6,7 +6,6 @@ Keys round floats and have 64 bits, so two different sets can share one.
 import itertools
 import re
 from collections.abc import Mapping
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -71,7 +70,7 @@ def _stored_alike(schema: Schema, rows: Rows[Base], name: str, got: object, aske
 MOST_LEFT_OUT = 8  # columns that a set may have left out: all ways to do so are tried
 
 
-def may_have(schema: Schema, hasher: Hasher, stored: Mapping[str, Any], id: str) -> bool:
+def may_have(schema: Schema, hasher: Hasher, stored: Mapping[str, object], id: str) -> bool:
     """Tell whether the values of a row may have its key: they do not tell 1 from 1.0, or what was left out.
 
     Of an id that is no hash nobody can tell.
@@ -106,7 +105,7 @@ def collision(
     )
 
 
-def _way_out(id: str, asked: Mapping[str, Any], name: str, one: Any, other: Any) -> str:
+def _way_out(id: str, asked: Mapping[str, object], name: str, one: object, other: object) -> str:
     if "id" in asked:
         return "Give one of them another 'id'"
     if (numbers := differing_floats(one, other)) is None:
@@ -127,7 +126,7 @@ def _way_out(id: str, asked: Mapping[str, Any], name: str, one: Any, other: Any)
     return ways[0].upper() + ways[1:]
 
 
-def differing_floats(one: Any, other: Any) -> tuple[float, float] | None:
+def differing_floats(one: object, other: object) -> tuple[float, float] | None:
     """Return the first two floats, at one place of two values, that differ; None if something else does."""
     one, other = plain(one), plain(other)
     if isinstance(one, float) and isinstance(other, float):

@@ -119,7 +119,7 @@ _MORE: Record = {"attempt": "", "times": 1, "values": {}, "given": [], "asked": 
 _EARLIEST, _LATEST = -60_000_000_000, 253_402_300_799  # seconds since 1970 that a date can be of
 
 
-def _is_like(value: Any, least: Any) -> bool:
+def _is_like(value: Any, least: object) -> bool:
     if isinstance(least, int | float):
         is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
         return is_number and _EARLIEST < value < _LATEST

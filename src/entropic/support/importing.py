@@ -8,7 +8,6 @@ import contextlib
 import sys
 from collections.abc import Iterator
 from contextvars import ContextVar
-from typing import Any
 
 _by: ContextVar[str | None] = ContextVar("by", default=None)
 
@@ -31,6 +30,6 @@ def importer() -> str | None:
     return _by.get()
 
 
-def is_being_imported(module: Any) -> bool:
+def is_being_imported(module: object) -> bool:
     """Tell whether a module's own code has not come to its end."""
     return bool(getattr(getattr(module, "__spec__", None), "_initializing", False))

@@ -23,7 +23,7 @@ _VERBATIM = re.compile(rf"(?!(?:{_DEVICES})\Z)[a-z0-9][a-z0-9_-]{{0,99}}")
 _OURS = (".files", ".slot", ".spent")
 
 
-def is_one(pattern: str, name: Any) -> bool:
+def is_one(pattern: str, name: object) -> bool:
     """Tell whether something that was read is a text, and one of these names."""
     return isinstance(name, str) and re.fullmatch(pattern, name) is not None
 
@@ -43,14 +43,14 @@ def _readable(id: str) -> str:
     return re.sub(r"[^a-z0-9_-]+", "-", plain).strip("-")[:40] or "id"
 
 
-def is_suffix(suffix: Any) -> bool:
+def is_suffix(suffix: object) -> bool:
     """Tell whether something can end the name of a result: it leads nowhere, and is not a name of ours."""
     if not isinstance(suffix, str) or re.search(r"[/\\\0]", suffix) or suffix in _OURS:
         return False
     return is_text(suffix)
 
 
-def is_place(id: str, place: Any) -> bool:
+def is_place(id: str, place: object) -> bool:
     """Tell whether something is a place that the result of an id may have, with whatever suffix, and number before."""
     if not isinstance(place, str) or not place.startswith(stem(id)):
         return False
@@ -69,7 +69,7 @@ def is_recorded_path(path: Any) -> bool:
     return os.path.isabs(path) or os.pardir not in path.split(os.sep)
 
 
-def is_text(text: Any) -> bool:
+def is_text(text: object) -> bool:
     """Tell whether something is a text that a file name, or a database, can hold."""
     try:
         return isinstance(text, str) and text.encode() is not None

@@ -11,7 +11,6 @@ from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
 from itertools import zip_longest
-from typing import Any
 from uuid import UUID
 
 from entropic.support.passwords import without_passwords
@@ -76,7 +75,7 @@ def _cut(text: str, most: int) -> str:
     return text if len(text) <= most else text[: most - 3] + "..."
 
 
-def spelled(value: Any, most: int = 80) -> str:
+def spelled(value: object, most: int = 80) -> str:
     """Return the beginning of a value as Python writes it; what it is, where Python cannot."""
     try:
         return repr(value)[:most]
@@ -107,7 +106,7 @@ def duration(seconds: float) -> str:
     return f"{minutes // (24 * 60)} days {minutes % (24 * 60) // 60} h"
 
 
-def named(values: Iterable[tuple[str, Any]], most: int = WIDEST) -> str:
+def named(values: Iterable[tuple[str, object]], most: int = WIDEST) -> str:
     """Return names and values as they are written in a call."""
     return ", ".join(f"{name}={_quoted(value, most)}" for name, value in values)
 

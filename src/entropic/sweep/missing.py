@@ -5,7 +5,7 @@ import operator
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Generic
+from typing import Generic
 
 from entropic.ask.given import set_of
 from entropic.db.connection import Connection
@@ -73,7 +73,7 @@ def rehearse_together(context: StoreContext[Base], missing: Mapping[str, Request
 
 def plan(
     context: StoreContext[ModelT],
-    params: Iterable[Any],
+    params: Iterable[object],
     retry_failed: bool = True,
     keep_rows: bool = True,
     given: dict[str, Mapping[str, object]] | None = None,
@@ -109,7 +109,7 @@ def plan(
     return planned
 
 
-def _sets(params: Any) -> Iterator[Mapping[str, object]]:
+def _sets(params: object) -> Iterator[Mapping[str, object]]:
     """Return an iterator of sets, or say how to make one of what is none."""
     if isinstance(params, Mapping | Base) or names_of(params) is not None:
         raise ParameterError(
@@ -186,7 +186,7 @@ def _check_repeated(
     context: StoreContext[Base],
     id: str,
     one: Mapping[str, object],
-    row: Any,
+    row: object,
     fresh: Mapping[str, Mapping[str, object]],
     missing: Mapping[str, Request],
 ) -> None:

@@ -87,7 +87,7 @@ class _Held:
 
 def gc(
     context: StoreContext[Base],
-    where: Sequence[Any],
+    where: Sequence[object],
     equal: Mapping[str, object],
     limits: Limits,
     orphans: bool,

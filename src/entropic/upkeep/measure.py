@@ -66,7 +66,7 @@ class Measured:
 
 
 def measure(
-    context: StoreContext[Any], names: Sequence[str], read: Callable[[str], Any], workers: int, again: bool
+    context: StoreContext[Any], names: Sequence[str], read: Callable[[str], object], workers: int, again: bool
 ) -> Measured:
     """Fill the columns of stored rows; the meaning of the arguments is that of `Store.measure`."""
     if not isinstance(workers, int) or isinstance(workers, bool) or workers < 1:
@@ -165,7 +165,7 @@ _Job = tuple[Any, list[Outcome], Future[Outcomes]]
 def _fill(
     context: StoreContext[Any],
     wanted: list[Outcome],
-    read: Callable[[str], Any],
+    read: Callable[[str], object],
     pool: ThreadPoolExecutor,
     ahead: int,
     found: Measured,
@@ -197,7 +197,7 @@ def _fill(
         _write(context, done, found)
 
 
-def _measured(lacking: list[Outcome], load: Callable[[], Any]) -> Outcomes:
+def _measured(lacking: list[Outcome], load: Callable[[], object]) -> Outcomes:
     """Return what a stored result says: what is not computed from it is taken from its entry of that name."""
     try:
         result = load()
@@ -286,7 +286,7 @@ def _forget(context: StoreContext[Any], one: Outcome) -> None:
 _PYTHON = f"py{sys.version_info[0]}.{sys.version_info[1]}"  # its compiler decides what the code is
 
 
-def fingerprint(function: Callable[..., Any]) -> str:
+def fingerprint(function: Callable[..., object]) -> str:
     """Return a text that tells whether a function is another one than before, as far as its own code says."""
     code = getattr(function, "__code__", None)
     if code is None:  # a builtin, a class, an object that can be called

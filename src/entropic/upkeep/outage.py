@@ -13,7 +13,6 @@ import time
 import warnings
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -93,7 +92,7 @@ def _distrust(context: StoreContext[Base], seen: Claim, connection: Connection) 
     return True
 
 
-def _may_be_damaged(context: StoreContext[Base], claim: Claim, seconds: Any) -> bool:
+def _may_be_damaged(context: StoreContext[Base], claim: Claim, seconds: object) -> bool:
     """Tell whether a result was not waited for, as its run took too short, and has a hole."""
     path = context.staging.path(claim.path or "")
     beside = [context.staging.extra(claim.path or "", claim.published or "")] if claim.extra else []

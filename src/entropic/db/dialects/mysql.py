@@ -63,7 +63,7 @@ class _Types(MySQLTypeCompiler):
     def visit_enum(self, type_: Any, **given: object) -> str:
         return str(super().visit_enum(type_, **given)) + self._text(type_)
 
-    def visit_INTEGER(self, type_: Any, **given: object) -> str:
+    def visit_INTEGER(self, type_: object, **given: object) -> str:
         return "BIGINT"
 
     def visit_FLOAT(self, type_: Any, **given: object) -> str:
@@ -81,10 +81,10 @@ class _Types(MySQLTypeCompiler):
     def visit_TIME(self, type_: Any, **given: object) -> str:
         return "TIME(6)" if getattr(type_, "fsp", None) is None else str(super().visit_TIME(type_, **given))
 
-    def visit_BLOB(self, type_: Any, **given: object) -> str:
+    def visit_BLOB(self, type_: object, **given: object) -> str:
         return "LONGBLOB"
 
-    def visit_large_binary(self, type_: Any, **given: object) -> str:
+    def visit_large_binary(self, type_: object, **given: object) -> str:
         return "LONGBLOB"
 
 
@@ -267,14 +267,14 @@ class MySQL(Dialect):
         return sa.and_(self.json_is(part, "text"), sa.cast(part.as_string(), sa.LargeBinary) == text.encode())
 
     # ---- values ------------------------------------------------------------------------------------------------
-    def bind_processor(self, kind: Any, dialect: sa.Dialect) -> Processor:
+    def bind_processor(self, kind: object, dialect: sa.Dialect) -> Processor:
         """Return what turns a Python value of a type into the driver's."""
         found = super().bind_processor(kind, dialect)
         if found is None and isinstance(kind, sa.Uuid):  # the driver does not know it
             return lambda value: None if value is None else str(value)
         return found
 
-    def result_processor(self, kind: Any, dialect: sa.Dialect, there: Any) -> Processor:
+    def result_processor(self, kind: object, dialect: sa.Dialect, there: object) -> Processor:
         """Return what turns the driver's value of a type, or what we gave it, into Python's."""
         found = super().result_processor(kind, dialect, there)
         if found is None and isinstance(kind, sa.Numeric) and isinstance(there, sa.Float):
@@ -285,7 +285,7 @@ class MySQL(Dialect):
             return lambda value: value if isinstance(value, time) else found(value)
         return found
 
-    def refuses(self, value: Any) -> str | None:
+    def refuses(self, value: object) -> str | None:
         """MariaDB and MySQL have neither NaN nor infinity."""
         if isinstance(value, float) and not math.isfinite(value):
             return "MariaDB and MySQL have neither NaN nor infinity; pass None or a number"
@@ -295,7 +295,7 @@ class MySQL(Dialect):
         """Return why an id cannot be a key."""
         return too_long(id, _KEY)
 
-    def is_exact(self, column: sa.Column[Any], found: Any) -> bool:
+    def is_exact(self, column: sa.Column[Any], found: object) -> bool:
         """Tell whether a column of the type that was found holds whatever its Python type takes."""
         wanted: Any = underlying(column.type)
         if isinstance(found, mysql.DATETIME | mysql.TIME):

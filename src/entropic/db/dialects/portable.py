@@ -140,7 +140,7 @@ class Dialect:
         """Tell whether an error of the driver says that this user may not change anything."""
         return False
 
-    def null(self, kind: Any) -> Any:
+    def null(self, kind: object) -> Any:
         """Return the NULL of a type, for a column of a query without rows."""
         return sa.null()
 
@@ -222,7 +222,7 @@ class Dialect:
         """
         return name
 
-    def json_is(self, part: Any, kind: str) -> Any:
+    def json_is(self, part: object, kind: str) -> Any:
         """Return the condition that a part of JSON is a `"number"`, `"text"` or `"boolean"`."""
         return sa.true()
 
@@ -230,7 +230,7 @@ class Dialect:
         """Return the condition that a part of JSON is this text, to the letter."""
         return sa.and_(self.json_is(part, "text"), part.as_string() == text)
 
-    def json_number(self, part: Any) -> Any:
+    def json_number(self, part: object) -> Any:
         """Return a part of JSON that is a number as the type that was asked for."""
         return part
 
@@ -244,7 +244,7 @@ class Dialect:
             return then(found, without_zone)
         return found
 
-    def result_processor(self, kind: Any, dialect: sa.Dialect, there: Any) -> Processor:
+    def result_processor(self, kind: Any, dialect: sa.Dialect, there: object) -> Processor:
         """Return what turns the driver's value of a type into Python's; `there` is the type that the table has."""
         try:
             found: Processor = kind.result_processor(dialect, None)
@@ -260,7 +260,7 @@ class Dialect:
         """What the driver raises, beside the usual, for a row that breaks a rule."""
         return ()
 
-    def refuses(self, value: Any) -> str | None:
+    def refuses(self, value: object) -> str | None:
         """Return why the database has no such value; None if it has."""
         return None
 
@@ -268,7 +268,7 @@ class Dialect:
         """Return why an id cannot be a key in this database; None if it can."""
         return self.refuses(id) or too_long(id, 1_000)
 
-    def is_exact(self, column: sa.Column[Any], found: Any) -> bool:
+    def is_exact(self, column: sa.Column[Any], found: object) -> bool:
         """Tell whether a column of the type that was found in the database holds whatever its Python type takes.
 
         What is not known to be exact is tried out before a run: inserted, read, and taken back.
@@ -276,7 +276,7 @@ class Dialect:
         return False
 
 
-def _typed(value: Any, column: sa.Column[Any]) -> Any:
+def _typed(value: object, column: sa.Column[Any]) -> Any:
     return value if isinstance(value, sa.ColumnElement) else sa.literal(value, column.type)
 
 
@@ -287,7 +287,7 @@ def too_long(id: Sequence[object], most: int, unit: str = "characters") -> str |
     return f"it is longer than {most:,} {unit}, which is all that an index of this database takes; give a shorter one"
 
 
-def underlying(kind: Any) -> Any:
+def underlying(kind: object) -> Any:
     """Return the type that the driver sees under a type of the user's own."""
     while isinstance(kind, sa.TypeDecorator):
         kind = kind.impl_instance
@@ -299,7 +299,7 @@ def then(first: Processor, second: Callable[[Any], object]) -> Callable[[Any], o
     return second if first is None else lambda value: second(first(value))
 
 
-def strict_json(text: Any) -> Any:
+def strict_json(text: object) -> Any:
     """Return JSON as a server reads it.
 
     Raises
@@ -312,7 +312,7 @@ def strict_json(text: Any) -> Any:
     return text
 
 
-def only_utc(kind: Any, process: Processor) -> Processor:
+def only_utc(kind: object, process: Processor) -> Processor:
     """Refuse times of other zones, for columns with zones where the database keeps none: 3:00 at +2 would read 3:00."""
     base = underlying(kind)
     if not (isinstance(base, sa.DateTime | sa.Time) and base.timezone):
@@ -333,7 +333,7 @@ def without_zone(value: Any) -> Any:
     return value if value is None or value.tzinfo is None else value.replace(tzinfo=None)
 
 
-def surely_fits(found: Any) -> Callable[[Any], bool]:
+def surely_fits(found: object) -> Callable[[Any], bool]:
     """Return a test for values that a column which is not exact holds all the same."""
     if isinstance(found, sa.Integer):
         most = 2 ** (15 if isinstance(found, sa.SmallInteger) else 31)
@@ -344,7 +344,7 @@ def surely_fits(found: Any) -> Callable[[Any], bool]:
     return lambda value: False
 
 
-def is_exact_type(column: sa.Column[Any], found: Any) -> bool:
+def is_exact_type(column: sa.Column[Any], found: object) -> bool:
     """Tell, of types that servers share, whether a column as found holds whatever its Python type takes."""
     wanted: Any = underlying(column.type)
     if isinstance(found, sa.Enum):

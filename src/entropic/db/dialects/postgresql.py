@@ -53,7 +53,7 @@ _DIGITS = 300  # of a number in JSON; more do not fit into a float, and one that
 class _Types(PGTypeCompiler):
     """Whole numbers of 64 bits, as SQLite has them."""
 
-    def visit_INTEGER(self, type_: Any, **given: Any) -> str:
+    def visit_INTEGER(self, type_: object, **given: object) -> str:
         return "BIGINT"
 
 
@@ -82,7 +82,7 @@ class PostgreSQL(Dialect):
     def listen(self, engine: sa.Engine) -> None:
         """Let the engine make connections that do not wait for ever."""
 
-        def connect(dialect: Any, record: Any, given: Any, options: Any) -> Any:
+        def connect(dialect: object, record: object, given: Any, options: Any) -> Any:
             return _Connection.connect(*given, **options)
 
         sa.event.listen(engine, "do_connect", connect)
@@ -129,7 +129,7 @@ class PostgreSQL(Dialect):
         """Tell whether an error of the driver says that this user may not change anything."""
         return getattr(error, "sqlstate", None) in _FORBIDDEN
 
-    def null(self, kind: Any) -> Any:
+    def null(self, kind: object) -> Any:
         """Return the NULL of a type: one without a type would be text, which is not compared with a number."""
         found = underlying(kind)
         return sa.cast(sa.null(), sa.String() if isinstance(found, sa.Enum) else found)  # its table would make the type
@@ -178,7 +178,7 @@ class PostgreSQL(Dialect):
         """Return the statement that inserts or overwrites a row."""
         return [on_conflict(postgresql.insert, table, columns)]
 
-    def one_of(self, column: Any, count: int) -> Condition:
+    def one_of(self, column: object, count: int) -> Condition:
         """Return the condition that a column is one of some keys, given as one array."""
         keys = sa.bindparam("keys", type_=postgresql.ARRAY(sa.String))
         return column == sa.func.any(keys), lambda given: {"keys": list(given)}
@@ -187,7 +187,7 @@ class PostgreSQL(Dialect):
         """Return a name as it is, alone, or quoted as a member of an array, which a path is."""
         return '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"' if within else name
 
-    def json_is(self, part: Any, kind: str) -> Any:
+    def json_is(self, part: object, kind: str) -> Any:
         """Return the condition that a part of JSON is a number, text or a boolean."""
         whole = sa.cast(_part_as(part, sa.JSON()), sa.JSON)  # the column may be JSONB
         is_it = sa.func.json_typeof(whole) == {"text": "string"}.get(kind, kind)
@@ -211,7 +211,7 @@ class PostgreSQL(Dialect):
             return then(kind.bind_processor(dialect), _decimal)
         return super().bind_processor(kind, dialect)
 
-    def result_processor(self, kind: Any, dialect: sa.Dialect, there: Any) -> Processor:
+    def result_processor(self, kind: Any, dialect: sa.Dialect, there: object) -> Processor:
         """Return what turns the driver's value of a type into Python's."""
         base = underlying(kind)
         brought = None
@@ -225,7 +225,7 @@ class PostgreSQL(Dialect):
         """What the driver raises, beside the usual, for a row that breaks a rule: text too long for an index."""
         return (psycopg.errors.ProgramLimitExceeded,)
 
-    def refuses(self, value: Any) -> str | None:
+    def refuses(self, value: object) -> str | None:
         """PostgreSQL has no text with a NUL in it."""
         return "PostgreSQL cannot hold text with a NUL character" if isinstance(value, str) and "\0" in value else None
 
@@ -233,7 +233,7 @@ class PostgreSQL(Dialect):
         """Return why an id cannot be a key: an index takes 2,700 bytes, of which the model's name needs some."""
         return self.refuses(id) or too_long(id.encode(), 2_500, "bytes")
 
-    def is_exact(self, column: sa.Column[Any], found: Any) -> bool:
+    def is_exact(self, column: sa.Column[Any], found: object) -> bool:
         """Tell whether a column of the type that was found holds whatever its Python type takes."""
         wanted: Any = underlying(column.type)
         if isinstance(found, sa.DateTime | sa.Time):
@@ -277,18 +277,18 @@ def _part_as(part: Any, kind: Any) -> Any:
     return sa.BinaryExpression(part.left, part.right, part.operator, type_=kind)
 
 
-def _same(value: Any) -> Any:
+def _same(value: object) -> Any:
     return value
 
 
-def _unwrapped(value: Any) -> Any:
+def _unwrapped(value: object) -> Any:
     """Return what a sidecar can keep of what SQLAlchemy wraps for psycopg."""
     if isinstance(value, psycopg.types.json.Json):
         return strict_json(compact(value.obj))
     return value.obj if isinstance(value, psycopg.Binary) else value
 
 
-def _decimal(value: Any) -> Any:
+def _decimal(value: object) -> Any:
     """Return a float for a column of decimals: the server itself would keep 15 of its digits."""
     return Decimal(repr(value)) if isinstance(value, float) else value
 

@@ -178,7 +178,7 @@ class SQLite(Dialect):
             sa.event.listen(engine, "do_connect", self._refuse_removed)
         else:
 
-            def connect(dialect: Any, record: Any, given: Any, options: dict[str, object]) -> Any:
+            def connect(dialect: object, record: object, given: object, options: dict[str, object]) -> Any:
                 return self._file.connect(**{name: one for name, one in options.items() if name != "uri"})
 
             sa.event.listen(engine, "do_connect", connect)
@@ -206,7 +206,7 @@ class SQLite(Dialect):
         """Tell, while looking, whether a connection does not show any more what is in the file."""
         return self.read_only and self._file.is_outdated(raw)
 
-    def _patiently(self, action: Callable[[], Any]) -> Any:
+    def _patiently(self, action: Callable[[], object]) -> Any:
         """Repeat what SQLite refuses at once, without its own wait, while another connection uses the file."""
         deadline = time.monotonic() + self.wait
         while True:
@@ -242,7 +242,7 @@ class SQLite(Dialect):
             "existing folder that can be written"
         )
 
-    def locked(self, select: Any) -> Any:
+    def locked(self, select: object) -> Any:
         """The transaction's begin was the lock."""
         return select
 
@@ -269,7 +269,7 @@ class SQLite(Dialect):
         found = only_utc(kind, kind.bind_processor(dialect))
         return then(found, _bare_number) if isinstance(underlying(kind), sa.JSON) else found
 
-    def refuses(self, value: Any) -> str | None:
+    def refuses(self, value: object) -> str | None:
         """SQLite has no NaN."""
         nan = isinstance(value, float) and value != value
         return "SQLite stores NaN as NULL; pass None or a number" if nan else None
@@ -278,12 +278,12 @@ class SQLite(Dialect):
         """Ids may be of any length."""
         return None
 
-    def is_exact(self, column: sa.Column[Any], found: Any) -> bool:
+    def is_exact(self, column: sa.Column[Any], found: object) -> bool:
         """Types are advice only; what a processor changes was refused already."""
         return True
 
 
-def _bare_number(text: Any) -> Any:
+def _bare_number(text: object) -> Any:
     """Return JSON so that SQLite keeps it: a column of JSON makes a number of a text that is one.
 
     3.0 would become 3, 2**70 a float, and -0.0 would become 0. The bytes of such a text it leaves as they are, and
