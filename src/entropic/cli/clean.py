@@ -58,7 +58,7 @@ def check(
     return FINE if report.ok else FOUND
 
 
-def _finding(one: Any) -> dict[str, Any]:
+def _finding(one: Any) -> dict[str, object]:
     return {name: getattr(one, name) for name in one.__slots__}
 
 
@@ -200,7 +200,7 @@ def gc(
     return FINE
 
 
-def _disposal(done: Disposal, dry_run: bool) -> dict[str, Any]:
+def _disposal(done: Disposal, dry_run: bool) -> dict[str, object]:
     lists = {"removed": [_finding(one) for one in done.removed], "kept": [_finding(one) for one in done.kept]}
     return {"size": done.size, **done.counts(), **lists, "dry_run": dry_run}
 

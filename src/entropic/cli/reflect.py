@@ -74,7 +74,7 @@ def open_reflected(db_url: str, table: str | None = None, results_dir: str | Non
     return Store(refuse, _model(name, columns), folder, suffix, db_url, **options)
 
 
-def _look(database: Database, table: str | None) -> tuple[str, str, str | None, list[Any], str, str | None]:
+def _look(database: Database, table: str | None) -> tuple[str, str, str | None, list[object], str, str | None]:
     """Return what a database tells of one of its models."""
     with database.engine.connect() as connection:
         inspector = sa.inspect(connection)
@@ -182,7 +182,7 @@ def _model(name: str, columns: list[Any]) -> type[Any]:
     return type(name, (Base,), members)
 
 
-def _column(found: Any) -> sa.Column[Any]:
+def _column(found: Any) -> sa.Column[object]:
     computed = found.get("computed")
     made: list[Any] = [sa.Computed(computed["sqltext"], computed.get("persisted"))] if computed else []
     default = sa.text(found["default"]) if found.get("default") is not None and not computed else None

@@ -95,7 +95,7 @@ _PARSERS: list[tuple[Any, Callable[[Any], Callable[[str], object]]]] = [
 ]
 
 
-def _column(store: Store[Base], name: str) -> sa.Column[Any]:
+def _column(store: Store[Base], name: str) -> sa.Column[object]:
     schema = schema_of(store)
     for column, attribute in schema.attributes.items():
         if attribute == name:
@@ -103,12 +103,12 @@ def _column(store: Store[Base], name: str) -> sa.Column[Any]:
     raise UsageError(unknown_key(name, schema.name, schema.columns))
 
 
-def _kind(column: sa.Column[Any]) -> Any:
+def _kind(column: sa.Column[Any]) -> object:
     """Return the type of what a user types: of a duration, not of the time that databases without durations hold."""
     return column.type if isinstance(column.type, sa.Interval) else underlying(column.type)
 
 
-def parsed(store: Store[Base], name: str, text: str) -> Any:
+def parsed(store: Store[Base], name: str, text: str) -> object:
     """Return the value of a column that a text means."""
     column = _column(store, name)
     kind = _kind(column)
@@ -147,7 +147,7 @@ def _split(given: str) -> tuple[str, str, str]:
     return match["name"], match["op"], match["text"].strip()
 
 
-def _condition(store: Store[Base], given: str) -> Any:
+def _condition(store: Store[Base], given: str) -> object:
     name, op, text = _split(given)
     if name.startswith(_CUSTOM):
         return _custom_condition(store, given)
@@ -249,7 +249,7 @@ def _pair(word: str) -> tuple[str, str]:
     return match["name"], match["text"]
 
 
-def _json_or_text(text: str) -> Any:
+def _json_or_text(text: str) -> object:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):

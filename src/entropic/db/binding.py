@@ -90,7 +90,9 @@ class Binding:
             return None
         return tuple(bound)
 
-    def bind(self, values: Mapping[str, object], name: str, given: Mapping[str, object] = _NOTHING) -> dict[str, Any]:
+    def bind(
+        self, values: Mapping[str, object], name: str, given: Mapping[str, object] = _NOTHING
+    ) -> dict[str, object]:
         """Return the values of the user's columns as the driver stores them, defaults included.
 
         Parameters

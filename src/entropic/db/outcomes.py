@@ -33,7 +33,7 @@ class OutcomeColumns:
         # Of which nothing is noted where a run knew of no such column: `measure` fills them.
         self._computed = {one.name for one in schema.asked_of_runs if one.measure is not None}
 
-    def bind(self, said: Outcomes, names: Iterable[str] | None = None) -> tuple[dict[str, Any], Notes]:
+    def bind(self, said: Outcomes, names: Iterable[str] | None = None) -> tuple[dict[str, object], Notes]:
         """Return the columns (all, or those named) as the driver stores them, and what the row notes of them.
 
         What does not fit its column is NULL, and the row says why.

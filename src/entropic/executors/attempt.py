@@ -118,7 +118,7 @@ def execute(task: Task, runner: Runner, target: str) -> Executed:
     return Executed(elapsed, returned if isinstance(returned, Outcomes) else None, custom_data)
 
 
-def kept(task: Task, left: object) -> dict[str, Any]:
+def kept(task: Task, left: object) -> dict[str, object]:
     """Return what is recorded of the custom data that a runner left: what is not JSON is named, and left out."""
     if left is None:
         return task.custom_data

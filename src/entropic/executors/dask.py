@@ -101,7 +101,7 @@ class Dask:
         finally:
             self._cancel(list(under_way))
 
-    def _next_batch(self, coming: Any) -> list[Any]:
+    def _next_batch(self, coming: Any) -> list[object]:
         """Return what has come back, after a moment's wait; nothing if nothing has."""
         deadline = time.monotonic() + TICK
         while not (batch := list(coming.next_batch(block=False))) and time.monotonic() < deadline:
@@ -113,7 +113,7 @@ class Dask:
         if self._luggage is not None:
             self._luggage.close()
 
-    def _reports(self, futures: list[Any]) -> Iterator[tuple[Any, Reports]]:
+    def _reports(self, futures: list[Any]) -> Iterator[tuple[object, Reports]]:
         """Fetch what has come back: in one trip, or one by one where something was lost."""
         done = [future for future in futures if future.status == "finished"]
         try:

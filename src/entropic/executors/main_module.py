@@ -15,7 +15,7 @@ MAIN = "__main__"
 _arrived: "weakref.WeakValueDictionary[str, Any]" = weakref.WeakValueDictionary()  # by qualified name
 
 
-def keep(complete: Callable[[Any, Any], object], obj: Any, state: object) -> Any:
+def keep(complete: Callable[[Any, Any], object], obj: Any, state: object) -> object:
     """Complete something of a main module that has arrived, and remember it by its name."""
     done = complete(obj, state)
     _arrived[obj.__qualname__] = obj
@@ -39,7 +39,7 @@ def stand_in(by_value: Callable[[Any], object]) -> None:
     ForkingPickler.reducer_override = reduce  # type: ignore[method-assign]
 
 
-def _found(name: str) -> Any:
+def _found(name: str) -> object:
     try:
         return _arrived[name]
     except KeyError:

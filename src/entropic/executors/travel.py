@@ -139,13 +139,13 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
                 self._shared.update({id(name): name for name in generators.reached(obj)})
         return self._kept(obj, reduced)
 
-    def _kept(self, obj: object, reduced: object) -> Any:
+    def _kept(self, obj: object, reduced: object) -> object:
         """Have what is of the main module be found by its name where it arrives."""
         if not isinstance(reduced, tuple) or len(reduced) < 6 or obj.__module__ != main_module.MAIN:
             return reduced
         return *reduced[:5], functools.partial(main_module.keep, reduced[5])
 
-    def _with_source(self, code: types.CodeType) -> Any:
+    def _with_source(self, code: types.CodeType) -> object:
         """Return how code is pickled: with its file, and its text, which a worker may not see, or see otherwise."""
         make, parts = self.dispatch_table[types.CodeType](code)
         name = code.co_filename
@@ -175,7 +175,7 @@ def stand_in() -> None:
     main_module.stand_in(lambda obj: (_arrived_in_child, (dumped(obj),)))
 
 
-def _arrived_in_child(data: bytes) -> Any:
+def _arrived_in_child(data: bytes) -> object:
     """Return what a run has sent to a process that it has started, and which may send it back."""
     stand_in()
     return pickle.loads(data)

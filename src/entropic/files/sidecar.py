@@ -326,12 +326,12 @@ def discard(staging: Staging, key: str, attempt: str) -> None:
         pass
 
 
-def packed(values: dict[str, Any]) -> dict[str, Any]:
+def packed(values: dict[str, Any]) -> dict[str, object]:
     """Return values, as the driver stores them, as JSON has them."""
     return {name: _pack(value) for name, value in values.items()}
 
 
-def unpacked(values: dict[str, Any]) -> dict[str, Any]:
+def unpacked(values: dict[str, Any]) -> dict[str, object]:
     """Return what `packed` was given."""
     return {name: _unpack(value) if isinstance(value, dict) else value for name, value in values.items()}
 

@@ -37,7 +37,7 @@ class Field:
         self.usual = (usual, _IS_USUAL[usual]) if usual else (_Never, bool)
         """A type, and a test: such values are taken as they are."""
 
-    def take(self, value: object, model: str) -> Any:
+    def take(self, value: object, model: str) -> object:
         """Return the value as this column holds it, or say why it cannot.
 
         Raises
@@ -67,7 +67,7 @@ class Field:
             raise ParameterError(f"{self.name}={spelled(value)} does not fit {model}.{self.name}: {error}") from None
 
 
-def _taker(kind: object) -> Callable[[Any], Any]:
+def _taker(kind: object) -> Callable[[Any], object]:
     for types, taker in _TAKERS:
         if isinstance(kind, types):
             return lambda value: taker(value, kind)
@@ -107,7 +107,7 @@ def _float(value: Any, _: object) -> float:
     return number
 
 
-def _decimal(value: Any, _: object) -> Any:
+def _decimal(value: Any, _: object) -> object:
     if not isinstance(value, int | float | Decimal):
         _refuse(value, "decimal numbers")
     if not math.isfinite(value):
@@ -127,7 +127,7 @@ def _string(value: Any, _: object) -> str:
     return str.__str__(value)
 
 
-def _enum(value: object, kind: sa.Enum) -> Any:
+def _enum(value: object, kind: sa.Enum) -> object:
     members = kind.enum_class
     if members is not None and isinstance(value, members):
         return value
@@ -136,12 +136,12 @@ def _enum(value: object, kind: sa.Enum) -> Any:
     raise ValueError(f"the column holds one of {', '.join(map(str, kind.enums))}")
 
 
-def _json(value: object, _: object) -> Any:
+def _json(value: object, _: object) -> object:
     return as_json(value, "value")
 
 
-def _instance(wanted: type, *but: type) -> Callable[[Any, Any], Any]:
-    def taker(value: object, _: object) -> Any:
+def _instance(wanted: type, *but: type) -> Callable[[Any, Any], object]:
+    def taker(value: object, _: object) -> object:
         if hasattr(value, "to_pydatetime") or hasattr(value, "to_pytimedelta"):
             value = _of_pandas(value)
         return value if isinstance(value, wanted) and not isinstance(value, but) else _refuse(value, wanted.__name__)
@@ -149,14 +149,14 @@ def _instance(wanted: type, *but: type) -> Callable[[Any, Any], Any]:
     return taker
 
 
-def _of_pandas(value: Any) -> Any:
+def _of_pandas(value: Any) -> object:
     """Return the time, or the duration, of Python that one of pandas is, if it is one."""
     if getattr(value, "nanosecond", 0) or getattr(value, "nanoseconds", 0):
         raise ValueError("it has nanoseconds, and columns of times keep microseconds; round it, as with .round('us')")
     return value.to_pydatetime() if hasattr(value, "to_pydatetime") else value.to_pytimedelta()
 
 
-def _uuid(value: object, kind: object) -> Any:
+def _uuid(value: object, kind: object) -> object:
     if not getattr(kind, "as_uuid", True):
         return str(uuid.UUID(_string(value, kind)))
     return value if isinstance(value, uuid.UUID) else _refuse(value, "UUID")
@@ -196,7 +196,7 @@ _IS_USUAL: dict[type, Callable[[Any], bool]] = {
 DEEPEST = 200  # lists and dicts inside of each other: what is deeper cannot be copied, compared or sent to a worker
 
 
-def as_json(value: object, where: str, depth: int = 0) -> Any:
+def as_json(value: object, where: str, depth: int = 0) -> object:
     """Return a copy of the value made of plain JSON types, or say what in it is not JSON."""
     if depth > DEEPEST:
         raise ValueError(f"it is nested more than {DEEPEST} deep")
@@ -225,7 +225,7 @@ def as_json(value: object, where: str, depth: int = 0) -> Any:
 _NOTHING: dict[str, Any] = {}  # one for all runs without; every use of it is a copy
 
 
-def as_custom_data(data: Mapping[str, object]) -> dict[str, Any]:
+def as_custom_data(data: Mapping[str, object]) -> dict[str, object]:
     """Return the keywords of a call as `custom_data`, checked before anything runs."""
     if not data:
         return _NOTHING

@@ -208,7 +208,7 @@ def plain(value: object) -> Any:
     return inner
 
 
-def _time_of(numpy: Any, value: Any) -> Any:
+def _time_of(numpy: Any, value: Any) -> object:
     if numpy.isnat(value):
         raise ParameterError(f"{value!r} is not a time; pass None, if the column takes it")
     kind = "datetime64" if isinstance(value, numpy.datetime64) else "timedelta64"
@@ -225,7 +225,7 @@ def _time_of(numpy: Any, value: Any) -> Any:
     )
 
 
-def normalise(value: Any, round_: Callable[[float], float], where: tuple[object, ...]) -> Any:
+def normalise(value: Any, round_: Callable[[float], float], where: tuple[object, ...]) -> object:
     """Return the value as plain JSON: the canonical form that is hashed."""
     kind = type(value)
     if value is None or kind is bool or kind is int or kind is str:

@@ -125,13 +125,13 @@ class _Once:
         self._load, self._loaded = load, False
         self._value: object = None
 
-    def __call__(self) -> Any:
+    def __call__(self) -> object:
         if not self._loaded:
             self._value, self._loaded = self._load(), True
         return self._value
 
 
-def _entries(returned: Any) -> Mapping[Any, Any] | None:
+def _entries(returned: Any) -> Mapping[Any, object] | None:
     """Return what was returned by name, or None if it has no names."""
     if isinstance(returned, Mapping) and not hasattr(returned, "data_vars"):
         return returned
@@ -146,7 +146,7 @@ def _entries(returned: Any) -> Mapping[Any, Any] | None:
     return None
 
 
-def _recordable(value: object) -> Any:
+def _recordable(value: object) -> object:
     """Return a value as plain Python, as a sidecar holds it."""
     if isinstance(value, Enum):
         return value.name

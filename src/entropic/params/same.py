@@ -84,7 +84,7 @@ def _made_alike(one: Any, other: Any, seen: dict[tuple[int, int], Any]) -> bool:
     return _made_alike(parts, others, seen)
 
 
-def _parts(value: object) -> list[Any]:
+def _parts(value: object) -> list[object]:
     """Return what pickle makes an object of again; the order of a dict's items matters to it alone."""
     if type(value) is dict:
         return list(value.items())

@@ -41,7 +41,7 @@ class Spelling:
             for name, field in fields.items()
         }
 
-    def typed(self, params: Mapping[str, object]) -> dict[str, Any]:
+    def typed(self, params: Mapping[str, object]) -> dict[str, object]:
         """Return a set as its row will say it: of the types of the columns, with the defaults that it leaves out.
 
         Raises
@@ -55,11 +55,11 @@ class Spelling:
                 made[name] = self._value(name, default)
         return {**made, **dict.fromkeys(self._empty - made.keys())}
 
-    def hashed(self, params: Mapping[str, object]) -> dict[str, Any]:
+    def hashed(self, params: Mapping[str, object]) -> dict[str, object]:
         """Return what is hashed of a set: what is missing is left out, so a column can be added and keys stay."""
         return {n: v for n, v in self.typed(params).items() if v is not None or n not in self._empty}
 
-    def _value(self, name: str, value: object) -> Any:
+    def _value(self, name: str, value: object) -> object:
         field = self._fields.get(name)
         if field is None:
             raise ParameterError(self._unknown(name))
@@ -86,7 +86,7 @@ class Spelling:
                 return True
         return False
 
-    def others(self, params: Mapping[str, object]) -> Iterator[dict[str, Any]]:
+    def others(self, params: Mapping[str, object]) -> Iterator[dict[str, object]]:
         """Yield other ways to write a set, as far as somebody may have done so."""
         own = {name: value for name, value in params.items() if name not in RESERVED}
         try:
@@ -102,7 +102,7 @@ class Spelling:
             if whole:
                 yield {**values, **whole}
 
-    def _left_out(self, full: Mapping[str, object], given: Mapping[str, object]) -> Iterator[dict[str, Any]]:
+    def _left_out(self, full: Mapping[str, object], given: Mapping[str, object]) -> Iterator[dict[str, object]]:
         """Yield a set with one column more, or less, of those that say no more than if they were left out."""
         if self._is_strict:
             return

@@ -292,7 +292,7 @@ def _task(
     )
 
 
-def with_defaults(context: StoreContext[Any], request: Request) -> dict[str, Any]:
+def with_defaults(context: StoreContext[Any], request: Request) -> dict[str, object]:
     """Return what a runner gets: what was asked for, and the defaults of columns that were left out."""
     params = without_reserved(request.params)
     if len(params) < len(request.columns):

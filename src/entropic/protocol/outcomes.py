@@ -11,7 +11,7 @@ from entropic.params.outcomes import NOT_RECORDED, Outcomes, noted
 from entropic.protocol.context import StoreContext
 
 
-def outcome_values(context: StoreContext[Any], sidecar: Sidecar) -> tuple[dict[str, Any], dict[str, Any]]:
+def outcome_values(context: StoreContext[Any], sidecar: Sidecar) -> tuple[dict[str, object], dict[str, object]]:
     """Return the outcome columns of a finished run, as the driver stores them, and its custom data with their notes."""
     if not context.schema.outcomes:
         return {}, sidecar.custom_data

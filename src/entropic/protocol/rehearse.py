@@ -2,7 +2,6 @@
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
 
 from entropic.db.connection import Connection
 from entropic.errors import ParameterError
@@ -29,7 +28,7 @@ def _take_back(connection: Connection) -> None:
     connection.execute("RELEASE SAVEPOINT rehearsal")
 
 
-def row_of(context: StoreContext[Base], request: Request, result_file: str) -> dict[str, Any]:
+def row_of(context: StoreContext[Base], request: Request, result_file: str) -> dict[str, object]:
     """Return the whole row of a wanted key, made now, by column as the driver stores it."""
     return {
         "id": request.id,

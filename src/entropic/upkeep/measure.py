@@ -295,7 +295,7 @@ def fingerprint(function: Callable[..., object]) -> str:
     return f"{_PYTHON}:{hashlib.sha256(repr(_parts(function)).encode('utf-8', 'backslashreplace')).hexdigest()}"
 
 
-def _parts(value: object, depth: int = 5) -> Any:
+def _parts(value: object, depth: int = 5) -> object:
     """Return what a function, or something that it holds, is made of, as plain values."""
     if isinstance(value, types.FunctionType) and depth:
         cells = [_contents(cell) for cell in value.__closure__ or ()]
@@ -317,7 +317,7 @@ def _parts(value: object, depth: int = 5) -> Any:
     return type(value).__qualname__
 
 
-def _contents(cell: Any) -> Any:
+def _contents(cell: Any) -> object:
     try:
         return cell.cell_contents
     except ValueError:  # not filled yet
