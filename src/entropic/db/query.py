@@ -71,7 +71,7 @@ def careful(clause: Any, dialect: Dialect) -> Any:
     Databases fail the whole query for one text among the numbers, or take it for 0, or False.
     """
 
-    def replaced(element: object, **_: object) -> Any:
+    def replaced(element: Any, **_: object) -> sa.ColumnElement[Any] | None:
         kind = _asked_of_json(element)
         if kind is None:
             return None  # as it is

@@ -18,6 +18,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 
 from entropic.db.dialects.portable import (
     SILENCE,
+    ColumnType,
     Dialect,
     Processor,
     Trouble,
@@ -46,7 +47,7 @@ class _Types(MySQLTypeCompiler):
 
     collation = ""
 
-    def _text(self, type_: Any) -> str:
+    def _text(self, type_: sa.String) -> str:
         return "" if type_.collation or getattr(type_, "charset", None) else self.collation
 
     def visit_VARCHAR(self, type_: Any, **given: object) -> str:
@@ -231,11 +232,11 @@ class MySQL(Dialect):
                 piece, size = [], 0
         return changed + (_together(cursor, piece) if piece else 0)
 
-    def insert_new(self, table: sa.Table, values: Mapping[str, object]) -> Any:
+    def insert_new(self, table: sa.Table, values: Mapping[str, object]) -> sa.Insert:
         """Return the statement that inserts a row unless one with its key, or another unique value of it, exists."""
         return sa.insert(table).values(dict(values)).prefix_with("IGNORE")
 
-    def ensure(self, table: sa.Table, values: Mapping[str, object]) -> Any:
+    def ensure(self, table: sa.Table, values: Mapping[str, object]) -> sa.Insert:
         """Return the statement that makes sure that there is a row, and locks it at once.
 
         `IGNORE` would take a shared lock on a row that is there, and two who then want it for themselves a deadlock.
@@ -258,23 +259,23 @@ class MySQL(Dialect):
         """Return a name as it is stored, with all but ASCII escaped: MariaDB compares it so."""
         return json.dumps(name)[1:-1]
 
-    def json_is(self, part: Any, kind: str) -> Any:
+    def json_is(self, part: Any, kind: str) -> sa.ColumnElement[bool]:
         """Return the condition that a part of JSON is a number, text or a boolean."""
         return sa.func.json_type(sa.func.json_extract(part.left, part.right)).in_(_JSON[kind])
 
-    def json_equals(self, part: Any, text: str) -> Any:
+    def json_equals(self, part: Any, text: str) -> sa.ColumnElement[bool]:
         """Return the condition that a part of JSON is this text, with its last spaces, which collations pass over."""
         return sa.and_(self.json_is(part, "text"), sa.cast(part.as_string(), sa.LargeBinary) == text.encode())
 
     # ---- values ------------------------------------------------------------------------------------------------
-    def bind_processor(self, kind: object, dialect: sa.Dialect) -> Processor:
+    def bind_processor(self, kind: ColumnType, dialect: sa.Dialect) -> Processor:
         """Return what turns a Python value of a type into the driver's."""
         found = super().bind_processor(kind, dialect)
         if found is None and isinstance(kind, sa.Uuid):  # the driver does not know it
             return lambda value: None if value is None else str(value)
         return found
 
-    def result_processor(self, kind: object, dialect: sa.Dialect, there: object) -> Processor:
+    def result_processor(self, kind: ColumnType, dialect: sa.Dialect, there: object) -> Processor:
         """Return what turns the driver's value of a type, or what we gave it, into Python's."""
         found = super().result_processor(kind, dialect, there)
         if found is None and isinstance(kind, sa.Numeric) and isinstance(there, sa.Float):
@@ -297,7 +298,7 @@ class MySQL(Dialect):
 
     def is_exact(self, column: sa.Column[Any], found: object) -> bool:
         """Tell whether a column of the type that was found holds whatever its Python type takes."""
-        wanted: Any = underlying(column.type)
+        wanted = underlying(column.type)
         if isinstance(found, mysql.DATETIME | mysql.TIME):
             kind = sa.DateTime if isinstance(found, mysql.DATETIME) else sa.Time
             return found.fsp == 6 and isinstance(wanted, kind)

@@ -19,7 +19,9 @@ from entropic.errors import StoreError
 Trouble = Literal["again", "lost", "busy"] | None
 Processor = Callable[[Any], object] | None
 T = TypeVar("T")
-Condition = tuple[Any, Callable[[Sequence[str]], Mapping[str, object]]]
+Query = TypeVar("Query", bound=sa.GenerativeSelect)
+ColumnType = sa.types.TypeEngine[Any]  # whatever values it holds
+Condition = tuple[sa.ColumnElement[bool], Callable[[Sequence[str]], Mapping[str, object]]]
 
 SILENCE = 5.0  # s beyond the wait for a lock, after which a server that does not answer is given up
 INDEXED = 600  # characters that surely fit into an index
@@ -140,7 +142,7 @@ class Dialect:
         """Tell whether an error of the driver says that this user may not change anything."""
         return False
 
-    def null(self, kind: object) -> Any:
+    def null(self, kind: ColumnType) -> sa.ColumnElement[Any]:
         """Return the NULL of a type, for a column of a query without rows."""
         return sa.null()
 
@@ -179,18 +181,18 @@ class Dialect:
             changed += cursor.rowcount
         return changed
 
-    def locked(self, select: Any) -> Any:
+    def locked(self, select: Query) -> Query:
         """Return a query that locks the rows it finds until the transaction ends."""
         return select.with_for_update()
 
-    def insert_new(self, table: sa.Table, values: Mapping[str, object]) -> Any:
+    def insert_new(self, table: sa.Table, values: Mapping[str, object]) -> sa.Insert:
         """Return the statement that inserts a row unless one with its key, or another unique value of it, exists."""
         key = [column for column in table.primary_key if column.name in values]
         there = sa.exists().where(*(column == _typed(values[column.name], column) for column in key))
         chosen = [_typed(value, table.c[name]) for name, value in values.items()]
         return sa.insert(table).from_select(list(values), sa.select(*chosen).where(~there))
 
-    def ensure(self, table: sa.Table, values: Mapping[str, object]) -> Any:
+    def ensure(self, table: sa.Table, values: Mapping[str, object]) -> sa.Insert:
         """Return the statement that makes sure that there is a row, which is locked next."""
         return self.insert_new(table, values)
 
@@ -206,7 +208,7 @@ class Dialect:
             sa.insert(table).values(values),
         ]
 
-    def one_of(self, column: Any, count: int) -> Condition:
+    def one_of(self, column: sa.ColumnElement[Any], count: int) -> Condition:
         """Return the condition that a column is one of some keys, and what makes its values from that many keys."""
         names = [f"k{i}" for i in range(count)]
         return column.in_([sa.bindparam(name) for name in names]), lambda keys: dict(zip(names, keys, strict=True))
@@ -222,20 +224,20 @@ class Dialect:
         """
         return name
 
-    def json_is(self, part: object, kind: str) -> Any:
+    def json_is(self, part: Any, kind: str) -> sa.ColumnElement[bool]:
         """Return the condition that a part of JSON is a `"number"`, `"text"` or `"boolean"`."""
         return sa.true()
 
-    def json_equals(self, part: Any, text: str) -> Any:
+    def json_equals(self, part: Any, text: str) -> sa.ColumnElement[bool]:
         """Return the condition that a part of JSON is this text, to the letter."""
         return sa.and_(self.json_is(part, "text"), part.as_string() == text)
 
-    def json_number(self, part: object) -> Any:
+    def json_number(self, part: sa.BinaryExpression[Any]) -> sa.ColumnElement[Any]:
         """Return a part of JSON that is a number as the type that was asked for."""
         return part
 
     # ---- values ------------------------------------------------------------------------------------------------
-    def bind_processor(self, kind: Any, dialect: sa.Dialect) -> Processor:
+    def bind_processor(self, kind: ColumnType, dialect: sa.Dialect) -> Processor:
         """Return what turns a Python value of a type into the driver's."""
         base, found = underlying(kind), only_utc(kind, kind.bind_processor(dialect))
         if isinstance(base, sa.JSON):
@@ -244,7 +246,7 @@ class Dialect:
             return then(found, without_zone)
         return found
 
-    def result_processor(self, kind: Any, dialect: sa.Dialect, there: object) -> Processor:
+    def result_processor(self, kind: ColumnType, dialect: sa.Dialect, there: object) -> Processor:
         """Return what turns the driver's value of a type into Python's; `there` is the type that the table has."""
         try:
             found: Processor = kind.result_processor(dialect, None)
@@ -276,7 +278,7 @@ class Dialect:
         return False
 
 
-def _typed(value: object, column: sa.Column[Any]) -> Any:
+def _typed(value: object, column: sa.Column[Any]) -> sa.ColumnElement[Any]:
     return value if isinstance(value, sa.ColumnElement) else sa.literal(value, column.type)
 
 
@@ -287,7 +289,7 @@ def too_long(id: Sequence[object], most: int, unit: str = "characters") -> str |
     return f"it is longer than {most:,} {unit}, which is all that an index of this database takes; give a shorter one"
 
 
-def underlying(kind: object) -> Any:
+def underlying(kind: ColumnType) -> ColumnType:
     """Return the type that the driver sees under a type of the user's own."""
     while isinstance(kind, sa.TypeDecorator):
         kind = kind.impl_instance
@@ -299,7 +301,7 @@ def then(first: Processor, second: Callable[[Any], object]) -> Callable[[Any], o
     return second if first is None else lambda value: second(first(value))
 
 
-def strict_json(text: object) -> Any:
+def strict_json(text: object) -> object:
     """Return JSON as a server reads it.
 
     Raises
@@ -312,13 +314,13 @@ def strict_json(text: object) -> Any:
     return text
 
 
-def only_utc(kind: object, process: Processor) -> Processor:
+def only_utc(kind: ColumnType, process: Processor) -> Processor:
     """Refuse times of other zones, for columns with zones where the database keeps none: 3:00 at +2 would read 3:00."""
     base = underlying(kind)
     if not (isinstance(base, sa.DateTime | sa.Time) and base.timezone):
         return process
 
-    def check(value: Any) -> Any:
+    def check(value: Any) -> object:
         if value is not None and value.tzinfo is not None and value.utcoffset() != timedelta(0):
             raise ValueError(
                 "the database keeps no time zones; pass it in UTC, as .astimezone(timezone.utc) returns it"
@@ -328,7 +330,7 @@ def only_utc(kind: object, process: Processor) -> Processor:
     return check
 
 
-def without_zone(value: Any) -> Any:
+def without_zone(value: Any) -> object:
     """Return a time as a column without time zones holds it: SQLite drops the zone as well."""
     return value if value is None or value.tzinfo is None else value.replace(tzinfo=None)
 
@@ -346,7 +348,7 @@ def surely_fits(found: object) -> Callable[[Any], bool]:
 
 def is_exact_type(column: sa.Column[Any], found: object) -> bool:
     """Tell, of types that servers share, whether a column as found holds whatever its Python type takes."""
-    wanted: Any = underlying(column.type)
+    wanted = underlying(column.type)
     if isinstance(found, sa.Enum):
         return isinstance(wanted, sa.Enum) and set(wanted.enums) <= set(found.enums)
     if isinstance(found, sa.BigInteger):

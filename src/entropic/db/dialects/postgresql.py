@@ -20,6 +20,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 
 from entropic.db.dialects.portable import (
     SILENCE,
+    ColumnType,
     Condition,
     Dialect,
     Processor,
@@ -129,7 +130,7 @@ class PostgreSQL(Dialect):
         """Tell whether an error of the driver says that this user may not change anything."""
         return getattr(error, "sqlstate", None) in _FORBIDDEN
 
-    def null(self, kind: object) -> Any:
+    def null(self, kind: ColumnType) -> sa.ColumnElement[Any]:
         """Return the NULL of a type: one without a type would be text, which is not compared with a number."""
         found = underlying(kind)
         return sa.cast(sa.null(), sa.String() if isinstance(found, sa.Enum) else found)  # its table would make the type
@@ -170,7 +171,7 @@ class PostgreSQL(Dialect):
         changed: int = cursor.rowcount
         return changed
 
-    def insert_new(self, table: sa.Table, values: Mapping[str, object]) -> Any:
+    def insert_new(self, table: sa.Table, values: Mapping[str, object]) -> sa.Insert:
         """Return the statement that inserts a row unless one with its key, or another unique value of it, exists."""
         return postgresql.insert(table).values(dict(values)).on_conflict_do_nothing()
 
@@ -178,7 +179,7 @@ class PostgreSQL(Dialect):
         """Return the statement that inserts or overwrites a row."""
         return [on_conflict(postgresql.insert, table, columns)]
 
-    def one_of(self, column: object, count: int) -> Condition:
+    def one_of(self, column: sa.ColumnElement[Any], count: int) -> Condition:
         """Return the condition that a column is one of some keys, given as one array."""
         keys = sa.bindparam("keys", type_=postgresql.ARRAY(sa.String))
         return column == sa.func.any(keys), lambda given: {"keys": list(given)}
@@ -187,7 +188,7 @@ class PostgreSQL(Dialect):
         """Return a name as it is, alone, or quoted as a member of an array, which a path is."""
         return '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"' if within else name
 
-    def json_is(self, part: object, kind: str) -> Any:
+    def json_is(self, part: Any, kind: str) -> sa.ColumnElement[bool]:
         """Return the condition that a part of JSON is a number, text or a boolean."""
         whole = sa.cast(_part_as(part, sa.JSON()), sa.JSON)  # the column may be JSONB
         is_it = sa.func.json_typeof(whole) == {"text": "string"}.get(kind, kind)
@@ -195,12 +196,12 @@ class PostgreSQL(Dialect):
             return is_it
         return sa.and_(is_it, sa.func.length(sa.cast(whole, sa.Text)) < _DIGITS)
 
-    def json_number(self, part: Any) -> Any:
+    def json_number(self, part: sa.BinaryExpression[Any]) -> sa.ColumnElement[Any]:
         """Return a part of JSON that is a number as the type that was asked for; whole numbers as others cut them."""
         return sa.func.trunc(_part_as(part, sa.Numeric())) if isinstance(part.type, sa.Integer) else part
 
     # ---- values ------------------------------------------------------------------------------------------------
-    def bind_processor(self, kind: Any, dialect: sa.Dialect) -> Processor:
+    def bind_processor(self, kind: ColumnType, dialect: sa.Dialect) -> Processor:
         """Return what turns a Python value of a type into the driver's."""
         base = underlying(kind)
         if isinstance(base, sa.JSON | sa.LargeBinary):
@@ -211,7 +212,7 @@ class PostgreSQL(Dialect):
             return then(kind.bind_processor(dialect), _decimal)
         return super().bind_processor(kind, dialect)
 
-    def result_processor(self, kind: Any, dialect: sa.Dialect, there: object) -> Processor:
+    def result_processor(self, kind: ColumnType, dialect: sa.Dialect, there: object) -> Processor:
         """Return what turns the driver's value of a type into Python's."""
         base = underlying(kind)
         brought = None
@@ -235,10 +236,11 @@ class PostgreSQL(Dialect):
 
     def is_exact(self, column: sa.Column[Any], found: object) -> bool:
         """Tell whether a column of the type that was found holds whatever its Python type takes."""
-        wanted: Any = underlying(column.type)
+        wanted = underlying(column.type)
         if isinstance(found, sa.DateTime | sa.Time):
-            alike = isinstance(wanted, sa.DateTime if isinstance(found, sa.DateTime) else sa.Time)
-            return alike and getattr(found, "precision", None) in (None, 6) and found.timezone == wanted.timezone
+            if not isinstance(wanted, sa.DateTime if isinstance(found, sa.DateTime) else sa.Time):
+                return False
+            return getattr(found, "precision", None) in (None, 6) and found.timezone == wanted.timezone
         if isinstance(found, postgresql.INTERVAL):
             return isinstance(wanted, sa.Interval) and found.precision in (None, 6)
         if isinstance(found, sa.String) and not isinstance(found, sa.Enum):
@@ -272,28 +274,28 @@ class _Connection(psycopg.Connection[Any]):
             return end.value
 
 
-def _part_as(part: Any, kind: Any) -> Any:
+def _part_as(part: sa.BinaryExpression[Any], kind: ColumnType) -> sa.BinaryExpression[Any]:
     """Return a part of JSON as another type than was asked for."""
     return sa.BinaryExpression(part.left, part.right, part.operator, type_=kind)
 
 
-def _same(value: object) -> Any:
+def _same(value: object) -> object:
     return value
 
 
-def _unwrapped(value: object) -> Any:
+def _unwrapped(value: object) -> object:
     """Return what a sidecar can keep of what SQLAlchemy wraps for psycopg."""
     if isinstance(value, psycopg.types.json.Json):
         return strict_json(compact(value.obj))
     return value.obj if isinstance(value, psycopg.Binary) else value
 
 
-def _decimal(value: object) -> Any:
+def _decimal(value: object) -> object:
     """Return a float for a column of decimals: the server itself would keep 15 of its digits."""
     return Decimal(repr(value)) if isinstance(value, float) else value
 
 
-def _with_zone(value: Any) -> Any:
+def _with_zone(value: Any) -> object:
     if value is not None and value.utcoffset() is None:
         raise ValueError("the column holds times with a zone, and this has none; give it one, such as UTC")
     return value

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine.interfaces import DBAPIConnection
 
-from entropic.db.dialects.portable import Dialect, Processor, T, Trouble, only_utc, then, underlying
+from entropic.db.dialects.portable import ColumnType, Dialect, Processor, Query, T, Trouble, only_utc, then, underlying
 from entropic.db.dialects.sqlite_file import LookedAt, path_in
 from entropic.errors import NetworkFileSystemWarning, ParameterError, StoreError, levels_to_user
 
@@ -242,11 +242,11 @@ class SQLite(Dialect):
             "existing folder that can be written"
         )
 
-    def locked(self, select: object) -> Any:
+    def locked(self, select: Query) -> Query:
         """The transaction's begin was the lock."""
         return select
 
-    def insert_new(self, table: sa.Table, values: Mapping[str, object]) -> Any:
+    def insert_new(self, table: sa.Table, values: Mapping[str, object]) -> sa.Insert:
         """Return the statement that inserts a row unless one with its key exists."""
         return sqlite.insert(table).values(dict(values)).on_conflict_do_nothing()
 
@@ -260,11 +260,11 @@ class SQLite(Dialect):
             raise ParameterError(f"SQLite finds no name with a double quote in JSON, such as {name!r:.80}")
         return json.dumps(name)[1:-1]
 
-    def json_is(self, part: Any, kind: str) -> Any:
+    def json_is(self, part: Any, kind: str) -> sa.ColumnElement[bool]:
         """Return the condition that a part of JSON is a number, text or a boolean."""
         return sa.func.json_type(part.left, part.right).in_(_JSON[kind])
 
-    def bind_processor(self, kind: Any, dialect: sa.Dialect) -> Processor:
+    def bind_processor(self, kind: ColumnType, dialect: sa.Dialect) -> Processor:
         """Return what turns a Python value of a type into the driver's: SQLAlchemy knows nearly all of it."""
         found = only_utc(kind, kind.bind_processor(dialect))
         return then(found, _bare_number) if isinstance(underlying(kind), sa.JSON) else found
@@ -283,7 +283,7 @@ class SQLite(Dialect):
         return True
 
 
-def _bare_number(text: object) -> Any:
+def _bare_number(text: object) -> object:
     """Return JSON so that SQLite keeps it: a column of JSON makes a number of a text that is one.
 
     3.0 would become 3, 2**70 a float, and -0.0 would become 0. The bytes of such a text it leaves as they are, and
