@@ -47,6 +47,8 @@ with _paused():  # what is made here lives as long as the process; collections a
         WorkerDied,
     )
     from entropic.executors.command import command
+    from entropic.executors.reporting import report
+    from entropic.files.reports import Reported
     from entropic.params.grid import expand_grid
     from entropic.params.keys import key
     from entropic.params.model import Base
@@ -93,6 +95,7 @@ __all__ = [
     "Removal",
     "Repair",
     "Report",
+    "Reported",
     "ResultLostWarning",
     "ResultMissingError",
     "RunFailed",
@@ -115,5 +118,6 @@ __all__ = [
     "key",
     "mapped_column",
     "outcome",
+    "report",
     "study",
 ]

@@ -73,6 +73,9 @@ class Store(Generic[ModelT]):
     saver
         Called as `saver(value, path)` with what the runner returned, if it wrote no file itself, before entropic's own
         savers; it returns `NotImplemented` for values that it leaves to them.
+    checkpoints
+        Whether runners get a `params["checkpoint_dir"]`: a folder of their own that survives an attempt that failed,
+        was killed or interrupted, for the next attempt of the same params, and goes when the run is stored.
     read_only
         True to look only: nothing in the database or in `results_dir` changes, not even when they are opened, and
         whatever would run or change something raises. None: the same, with a warning, but only where they cannot be
@@ -100,10 +103,17 @@ class Store(Generic[ModelT]):
         fsync: bool = False,
         loader: Loader | None = None,
         saver: Saver | None = None,
+        checkpoints: bool = False,
         read_only: bool | None = None,
     ) -> None:
         options: dict[str, Any] = {"lease": lease, "float_rounding": float_rounding, "typed_keys": typed_keys}
-        options |= {"fsync": fsync, "loader": loader, "saver": saver, "read_only": read_only}
+        options |= {
+            "fsync": fsync,
+            "loader": loader,
+            "saver": saver,
+            "checkpoints": checkpoints,
+            "read_only": read_only,
+        }
         opening = Opening.of(runner, result_cls, results_dir, file_suffix, db_url, **options)
         self._context: StoreContext[ModelT] = opening.open()
         self._find = find.finder(self._context)

@@ -15,6 +15,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, cast
 
 from entropic.ask.runs import Runs
 from entropic.errors import ModelError, ParameterError
+from entropic.files.checkpoints import CHECKPOINT_DIR
 from entropic.params.grid import expand_grid
 from entropic.params.keys import RESERVED
 from entropic.params.signature import check_function, make_model, read_parameters
@@ -75,7 +76,8 @@ def study(
     outcomes
         Columns that are filled by what the function returns: names with types, or with what `outcome()` returns.
     ignore
-        Parameters that are no part of the key, such as `verbose`. They need defaults, which other processes use.
+        Parameters that are no part of the key, such as `verbose`. They need defaults, which other processes use. With
+        `checkpoints=True`, a `checkpoint_dir` among them gets the folder.
     name
         Of the table; that of the function, if it is not given.
 
@@ -206,11 +208,13 @@ class _Call:
     def __init__(self, function: Callable[..., object], ignore: tuple[str, ...]) -> None:
         self._function, self._ignore = function, ignore
         self.__name__ = getattr(function, "__name__", "study")
-        parameters = inspect.signature(function).parameters.values()
-        self._positional = [one.name for one in parameters if one.kind is one.POSITIONAL_ONLY]
+        parameters = inspect.signature(function).parameters
+        self._positional = [name for name, one in parameters.items() if one.kind is one.POSITIONAL_ONLY]
+        self._left_out = {*RESERVED} if CHECKPOINT_DIR in parameters else {*RESERVED, CHECKPOINT_DIR}
 
     def __call__(self, params: dict[str, Any]) -> Any:
-        named = {name: value for name, value in params.items() if name not in RESERVED} | dict(_ignored.get())
+        named = {name: value for name, value in params.items() if name not in self._left_out}
+        named |= _ignored.get()
         positional = [named.pop(name) for name in self._positional if name in named]
         with _given({}):  # what it calls is given its own
             return self._function(*positional, **named)

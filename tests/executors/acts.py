@@ -264,3 +264,22 @@ class Untransportable:
     def __call__(self, params: Params) -> None:
         append(self.log, f"{os.getpid()} {params['n']}")
         Path(params["result_file"]).write_text(str(params["n"]))
+
+
+# ---- go on -------------------------------------------------------------------------------------------------------
+def train(log: Path | str, how: str, params: Params) -> int:
+    """Count to four with a checkpoint at each step, and end at the second, in one way or another, the first time."""
+    state = Path(params["checkpoint_dir"], "step")
+    step = int(state.read_text()) if state.exists() else 0
+    append(log, f"{params['n']} from {step}")
+    for at in range(step + 1, 5):
+        new = state.with_suffix(".new")
+        new.write_text(str(at))
+        os.replace(new, state)
+        if (step, at) == (0, 2):
+            if how == "raises":
+                raise RuntimeError("made by the test")
+            if how == "is killed":
+                os.kill(os.getpid(), signal.SIGKILL)
+            time.sleep(FOREVER)
+    return 4

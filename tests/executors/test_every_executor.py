@@ -479,3 +479,13 @@ def test_what_a_broken_pool_does_not_bring_home_runs_in_this_process(acting, log
     assert Counter(acts.ns_in(log))[3] >= 2
     # A pool may kill its workers after the sweep; the next store that opens removes what they leave.
     wait_until(lambda: acting().check().ok)
+
+
+@pytest.mark.filterwarnings("ignore::entropic.RunsFailedWarning")
+def test_a_run_that_has_failed_goes_on_from_its_checkpoints_wherever_it_runs_next(open_store, log, options):
+    store = open_store(run=partial(acts.train, log, "raises"), checkpoints=True)
+    assert store.sweep(sets(1, 2), on_error="continue", **options) == []
+    assert [store.load(row) for row in store.sweep(sets(1, 2), **options)] == [4, 4]
+    assert sorted(acts.lines(log)) == ["1 from 0", "1 from 2", "2 from 0", "2 from 2"]
+    assert os.listdir(Path(store._context.staging.root, "checkpoints")) == []
+    assert store.check().ok

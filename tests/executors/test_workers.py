@@ -487,3 +487,16 @@ def test_params_that_no_worker_can_load_end_the_sweep_with_a_sentence(acting, mo
     with pytest.raises(RunFailed, match=r"params cannot be loaded in a worker process: ModuleNotFoundError.*only_here"):
         acting().sweep([{"n": module.Whole(n), "dt": 0.5} for n in range(3)], workers=1)
     assert acting().check().ok
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::entropic.RunsFailedWarning")
+@pytest.mark.parametrize(("how", "timeout"), [("is killed", None), ("takes too long", 3)])
+def test_a_run_that_was_ended_with_its_process_goes_on_from_its_checkpoints(open_store, log, how, timeout):
+    store = open_store(run=partial(acts.train, log, how), checkpoints=True)
+    assert store.sweep([{"n": 1, "dt": 0.5}], workers=1, timeout=timeout, on_error="continue") == []
+    assert store.check().ok
+    assert len(store.sweep([{"n": 1, "dt": 0.5}], workers=1)) == 1
+    assert acts.lines(log) == ["1 from 0", "1 from 2"]
+    assert os.listdir(Path(store._context.staging.root, "checkpoints")) == []
+    assert store.check().ok

@@ -11,12 +11,15 @@ from entropic.db.claim import RUNNING
 from entropic.db.query import fetch
 from entropic.db.raw import Raw
 from entropic.db.tables import ledger
+from entropic.files import reports
+from entropic.files.reports import Reported
 from entropic.params.model import Base, utcnow
 from entropic.protocol.context import StoreContext
 from entropic.protocol.wait import Owner, owner_of
 from entropic.support.show import html_table
 
 MOST_SHOWN = 50  # runs, in a notebook
+MOST_READ = 1_000  # reports
 SAMPLE = 1_000  # newest rows whose times are looked at
 
 
@@ -36,6 +39,8 @@ class Status:
         Sets that failed and have not succeeded since.
     running : dict
         Who runs each key that is running now.
+    reported : dict
+        What of these have said, by `report`, how far they are.
     dead : list of str
         Keys claimed by a process that is gone; they run again when they are asked for.
     first, last : datetime or None
@@ -51,6 +56,7 @@ class Status:
     size: int
     failed: int
     running: dict[str, Owner] = field(default_factory=dict)
+    reported: dict[str, Reported] = field(default_factory=dict)
     dead: list[str] = field(default_factory=list)
     first: datetime | None = None
     last: datetime | None = None
@@ -69,10 +75,18 @@ class Status:
     def _running_html(self) -> str:
         if not self.running:
             return ""
-        owners = list(self.running.items())[:MOST_SHOWN]
-        rows = [(id, owner.host, owner.pid, owner.since) for id, owner in owners]
-        after = f"and {len(self.running) - len(rows):,} more" if len(self.running) > len(rows) else ""
-        return html_table(rows, ["running", "host", "pid", "since (UTC)"], after=after)
+        names, rows = self.table()
+        after = f"and {len(rows) - MOST_SHOWN:,} more" if len(rows) > MOST_SHOWN else ""
+        return html_table(rows[:MOST_SHOWN], names, after=after)
+
+    def table(self) -> tuple[list[str], list[list[Any]]]:
+        """Return who runs each key that is running, and how far that is: the names of columns, and lines."""
+        names, lines = ["running", "host", "pid", "since (UTC)"], []
+        for id, owner in self.running.items():
+            said = self.reported.get(id)
+            on = f" on {said.host} (pid {said.pid})" if said and (said.host, said.pid) != owner[:2] else ""
+            lines.append([id, *owner, *([f"{said or ''}{on}"] if self.reported else [])])
+        return [*names, "how far"] if self.reported else names, lines
 
 
 def status(context: StoreContext[Base]) -> Status:
@@ -94,12 +108,15 @@ def status(context: StoreContext[Base]) -> Status:
     running = [
         found for found in running if found.state == RUNNING and not context.is_finished(found.id, found.attempt)
     ]
+    living = {(context.key_of(found.id), found.attempt): found.id for found in running if not found.gone}
+    reported = reports.read(context.staging, living, MOST_READ)
     return Status(
         model=context.schema.name,
         stored=int(stored),
         size=int(size),
         failed=int(failed),
         running={found.id: owner_of(found) for found in running if not found.gone},
+        reported={living[one]: said for one, said in reported.items()},
         dead=[found.id for found in running if found.gone],
         first=_time(context, first),
         last=_time(context, last),

@@ -34,7 +34,8 @@ def status(
         running = {key: owner._asdict() | {"since": utc(owner.since)} for key, owner in found.running.items()}
         record = {name: getattr(found, name) for name in found.__slots__}
         record |= {"first": utc(found.first), "last": utc(found.last)}
-        put_json({**record, "running": running, "results_dir": store.results_dir})
+        reported = {key: said.record() | {"at": utc(said.at)} for key, said in found.reported.items()}
+        put_json({**record, "running": running, "reported": reported, "results_dir": store.results_dir})
         return FINE
     put(repr(store))
     pairs: list[tuple[str, Any]] = [("stored", f"{counted(found.stored, 'row')}, {amount(found.size)}")]
@@ -50,9 +51,8 @@ def status(
         pairs.append(("dead claims", f"{len(found.dead):,}: the process is gone, and {again} again when asked for"))
     put_pairs(pairs)
     if found.running:
-        rows = [[key, owner.host, owner.pid, owner.since] for key, owner in found.running.items()]
         put()
-        put_table(["running", "host", "pid", "since (UTC)"], rows)
+        put_table(*found.table())
     return FINE
 
 

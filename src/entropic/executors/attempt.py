@@ -12,9 +12,11 @@ from types import MappingProxyType
 from typing import Any
 
 from entropic.errors import ParameterError, ResultMissingError, note
+from entropic.executors import reporting
 from entropic.files import sidecar as sidecars
 from entropic.files import workspace
-from entropic.files.finish import Executed, describe, discard, finish, lift
+from entropic.files.checkpoints import CHECKPOINT_DIR, Checkpoints, FolderGone
+from entropic.files.finish import Executed, Torn, describe, discard, finish, lift
 from entropic.files.kept import keep_unsaved
 from entropic.files.sidecar import Sidecar
 from entropic.files.task import Inside, Task, inside
@@ -39,13 +41,19 @@ def run(task: Task, runner: Runner) -> Sidecar:
         If the runner returned without having written its result.
     Torn
         If another execution of the same attempt was first, and is not done.
+    FolderGone
+        If the runner raised, and the folder of its checkpoints was gone.
+    StoreError
+        If there is no room on the disk, or the folder of its checkpoints cannot be made.
     BaseException
         Whatever the runner raises, unchanged.
     """
     space = workspace.take(task.staging)
-    execution, returned = start(task, space), False
+    execution, returned, kept = start(task, space), False, None
     try:
-        done = execute(task, runner, f"{space.path}{os.sep}{task.path}")
+        if task.resumes is not None:
+            kept = resume(task, execution)
+        done = execute(task, runner, f"{space.path}{os.sep}{task.path}", None if kept is None else kept.path)
         returned = True
         done = make_room(task, space, done)
         lifted = lift(task, space, execution)
@@ -65,6 +73,12 @@ def run(task: Task, runner: Runner) -> Sidecar:
         # An interrupt may come when all is done: a finished attempt keeps its result.
         if sidecars.read(task.staging, task.key, task.attempt) is None:
             discard(task, execution)
+        if kept is not None:
+            if isinstance(error, Exception) and not isinstance(error, Torn) and kept.is_gone():
+                raise FolderGone(error) from error
+            kept.remove_if_empty()
+        elif isinstance(error, KeyError) and error.args == (CHECKPOINT_DIR,):
+            note(error, "entropic: a store that is opened with checkpoints=True gives its runner a checkpoint_dir")
         raise
     if space.reserve.spent:
         space.close()  # the next run reserves anew, or does not begin
@@ -98,14 +112,26 @@ def start(task: Task, space: Workspace) -> str:
     return space.execution()
 
 
-def execute(task: Task, runner: Runner, target: str) -> Executed:
+def resume(task: Task, execution: str) -> Checkpoints:
+    """Take over the folder of what earlier executions have kept, or make an empty one."""
+    try:
+        return Checkpoints(task, execution)
+    except OSError as error:
+        raise workspace.refused(task.staging, error) from error
+
+
+def execute(task: Task, runner: Runner, target: str, checkpoint_dir: str | None) -> Executed:
     """Call the runner with a copy of the params; return how long it took, and what it leaves beside its result."""
     params = copied(task.params)
     given = _copy(task.custom_data)
     params.update(id=task.id, result_file=target, custom_data=given)
+    if checkpoint_dir is not None:
+        params[CHECKPOINT_DIR] = checkpoint_dir
     around, forks, elapsed = inside.get(), _forks, -1.0
+    run = Inside(task.staging.root, task.model, task.id, task.attempt)
     try:  # an interrupt as soon as it is set would leave it set, and the next call for this key seem to be a circle
-        inside.set((*task.inside, Inside(task.staging.root, task.model, task.id, task.attempt)))
+        inside.set((*task.inside, run))
+        reporting.under_way.append(run)
         began = time.perf_counter()
         returned = runner(params)
         elapsed = time.perf_counter() - began
@@ -113,6 +139,7 @@ def execute(task: Task, runner: Runner, target: str) -> Executed:
         if _forks != forks:  # a child that the runner has forked, and that should have ended in there
             process.end_fork(has_returned=elapsed >= 0)
         inside.set(around)
+        reporting.end(run)
     left = params.get("custom_data")
     custom_data = task.custom_data if left is given and not given and not task.custom_data else kept(task, left)
     return Executed(elapsed, returned if isinstance(returned, Outcomes) else None, custom_data)

@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import IO, Any
 
 from entropic.errors import CommandError, ParameterError, ResultMissingError
+from entropic.files.checkpoints import CHECKPOINT_DIR
 from entropic.formats.template import Template
 from entropic.params.fields import unknown_key
 from entropic.params.model import Schema
@@ -96,8 +97,13 @@ class Command:
             return word
         return os.path.abspath(word)
 
-    def fit(self, schema: Schema) -> None:
+    def fit(self, schema: Schema, checkpoints: bool = False) -> None:
         """Refuse names that are no parameters of a model: said when the store is opened.
+
+        Parameters
+        ----------
+        checkpoints
+            Whether runs have a `{checkpoint_dir}`.
 
         Raises
         ------
@@ -105,7 +111,7 @@ class Command:
             With the name that was probably meant.
         """
         for name in self._names:
-            if name not in schema.fields and name not in GIVEN:
+            if name not in schema.fields and name not in GIVEN and not (checkpoints and name == CHECKPOINT_DIR):
                 raise ParameterError(f"{self!r} names {name!r}, but {unknown_key(name, schema.name, [*schema.fields])}")
 
     def _before_runs(self, suffix: str) -> None:

@@ -15,6 +15,7 @@ from entropic.executors.contract import TORN, Ending, ending_on_disk
 from entropic.executors.luggage import Parcel, runner_of
 from entropic.executors.travel import unpacked
 from entropic.files import sidecar as sidecars
+from entropic.files.checkpoints import FolderGone
 from entropic.files.finish import Torn
 from entropic.files.task import Task
 from entropic.support.failure import Record, describe, message_of
@@ -88,7 +89,8 @@ def work(task: Task, runner: Runner, interrupts: bool = True) -> Report:
         return Report(sidecars.encode(attempt.run(task, runner)))
     except Torn:
         return Report(reason=TORN)
-    except BaseException as error:  # (SystemExit too: it is the run that ends here, not the program)
+    except BaseException as raised:  # (SystemExit too: it is the run that ends here, not the program)
+        error = raised.error if isinstance(raised, FolderGone) else raised  # where its claim is known, it is told which
         if interrupts and isinstance(error, KeyboardInterrupt):
             raise
         reason = f"it raised {type(error).__qualname__} on the worker: {message_of(error)}"

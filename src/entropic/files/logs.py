@@ -3,17 +3,15 @@
 import contextlib
 import os
 import stat
-from collections.abc import Iterator
 
-from entropic.files.staging import Staging
-
-_FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0)
+from entropic.files.staging import LOGS, Staging
+from entropic.files.subfolder import opened
 
 
 def create(staging: Staging, key: str) -> int:
     """Make the log of a key anew, and return its descriptor; what bore its name goes, and no link is followed."""
     flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND
-    with _folder(staging, make=True) as folder:
+    with opened(staging.root, LOGS, make=True) as folder:
         try:
             return os.open(_name(key), flags, 0o666, dir_fd=folder)
         except FileExistsError:
@@ -23,14 +21,17 @@ def create(staging: Staging, key: str) -> int:
 
 def discard(staging: Staging, key: str, only_empty: bool = False) -> None:
     """Remove the log of a key, if there is one; or only if nothing was printed."""
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError), _folder(staging) as folder:
+    with (
+        contextlib.suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError),
+        opened(staging.root, LOGS) as folder,
+    ):
         if not only_empty or os.stat(_name(key), dir_fd=folder, follow_symlinks=False).st_size == 0:
             os.unlink(_name(key), dir_fd=folder)
 
 
 def find(staging: Staging, key: str) -> str | None:
     """Return the path of the log of a key, if there is one: a file, and no link to one."""
-    with contextlib.suppress(OSError), _folder(staging) as folder:
+    with contextlib.suppress(OSError), opened(staging.root, LOGS) as folder:
         seen = os.stat(_name(key), dir_fd=folder, follow_symlinks=False)
         return staging.log(key) if stat.S_ISREG(seen.st_mode) else None
     return None
@@ -38,19 +39,3 @@ def find(staging: Staging, key: str) -> str | None:
 
 def _name(key: str) -> str:
     return f"{key}.log"
-
-
-@contextlib.contextmanager
-def _folder(staging: Staging, make: bool = False) -> Iterator[int]:
-    path = os.path.dirname(staging.log(""))
-    try:
-        folder = os.open(path, _FOLDER)
-    except FileNotFoundError:
-        if not make:
-            raise
-        os.makedirs(path, exist_ok=True)
-        folder = os.open(path, _FOLDER)
-    try:
-        yield folder
-    finally:
-        os.close(folder)

@@ -15,6 +15,8 @@
         <key>.<attempt>.slot/                      for a delete, whose attempt's name holds its worker
         journal/<host>.<boot>.<user>.<database>.jsonl  what was recorded of the runs, should the database be lost
         logs/<key>.log                             what the last run printed in a worker process
+        checkpoints/<key>.<attempt>.<execution>/   what an unfinished run goes on from; renamed to .over to be removed
+        reports/<key>.<attempt>.json               how far a run says it is
 
 `<worker>` is a `process.Call`, `<execution>` that and a count, so a name tells whose it is.
 """
@@ -31,8 +33,9 @@ from entropic.errors import ReadOnlyError, StoreError
 from entropic.support import names
 from entropic.support.names import key_of, stem
 
-__all__ = ["FOLDER", "MOST_PLACES", "Found", "Staging", "key_of"]
+__all__ = ["CHECKPOINTS", "FOLDER", "LOGS", "MOST_PLACES", "REPORTS", "Found", "Staging", "key_of"]
 FOLDER = ".entropic"
+LOGS, CHECKPOINTS, REPORTS = "logs", "checkpoints", "reports"  # folders inside of a staging folder
 _WORK = re.compile(rf"(?P<worker>{names.WORKER})\.work")
 _ATTEMPT = re.compile(
     rf"(?P<key>{names.KEY})\.(?P<attempt>{names.ATTEMPT})"
@@ -165,7 +168,7 @@ class Staging:
 
     def log(self, key: str) -> str:
         """Return the absolute path of what the last run of a key printed in a worker process."""
-        return os.path.join(self.root, "logs", f"{key}.log")
+        return os.path.join(self.root, LOGS, f"{key}.log")
 
     def relative(self, path: str) -> str:
         """Return a path as it is recorded: relative if it is below `results_dir`, so that the project can move."""

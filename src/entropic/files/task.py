@@ -39,3 +39,4 @@ class Task:
     values: dict[str, object]  # the user's columns, as the driver stores them
     fsync: bool
     inside: tuple[Inside, ...] = ()  # the runs around it
+    resumes: bool | None = None  # whether it goes on from what earlier attempts have kept; None: nothing is kept

@@ -9,6 +9,7 @@ from entropic.db.claim import DELETING, FAILED, RUNNING, Claim
 from entropic.db.connection import Connection
 from entropic.db.raw import Raw, Recorded
 from entropic.errors import ForeignFileError, ResultMissingError, RunFailed, UnreadableError
+from entropic.files import checkpoints
 from entropic.files import sidecar as sidecars
 from entropic.files.extent import extent
 from entropic.files.sidecar import Sidecar, Unreadable
@@ -94,6 +95,7 @@ def tidy(context: StoreContext[Base], pending: Pending) -> None:
     if pending.finished is None:
         finish_delete(context, pending.claim)
     elif pending.claim.dead:  # a living owner does it itself
+        checkpoints.discard(context.staging, pending.finished.key, pending.finished.attempt)
         publish.clean(context, pending.finished)
 
 
@@ -289,6 +291,7 @@ def _task(
         request.row(),
         context.fsync,
         inside.get(),
+        True if context.checkpoints else None,
     )
 
 

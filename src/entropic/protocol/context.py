@@ -44,6 +44,8 @@ class StoreContext(Generic[ModelT_co]):
     """Why nothing may be changed, and what to do about it; None if things may be."""
     journal: Journal | None = None
     """Where it is noted what becomes of rows; None where nothing is, or nothing stays (a database in memory)."""
+    checkpoints: bool = False
+    """Whether runs get a folder that survives them until their row is there."""
 
     def must_write(self, what: str) -> None:
         """Refuse, before anything is done, what would change a store that is read-only.

@@ -9,7 +9,7 @@ from entropic.db.claim import Claim, new_attempt
 from entropic.db.connection import Connection
 from entropic.db.raw import Raw, Recorded
 from entropic.errors import PublishError
-from entropic.files import logs
+from entropic.files import checkpoints, logs
 from entropic.files import place as places
 from entropic.files.extent import extent
 from entropic.params.keys import RESERVED
@@ -50,16 +50,17 @@ class Gone(NamedTuple, Generic[T]):
 
 
 def delete(context: StoreContext[Base], params: Mapping[str, object], remove_file: bool) -> bool:
-    """Delete the row of these params, and its file if asked; tell whether there was one."""
+    """Delete the row of these params, its checkpoints, and its file if asked; tell whether there was a row."""
     context.must_write("delete() would have to remove a row")
     id = context.hasher(params)
     context.schema.fit(params, complete=False)
-    at = ""
+    at, attempt = "", ""
 
     def judge(connection: Connection, found: Claim | None, begun: bool) -> Busy | Verdict[tuple[bool, str | None]]:
         if found is not None and is_busy(found):
             return Busy(found)
-        nonlocal at
+        nonlocal at, attempt
+        attempt = found.attempt if found is not None else ""
         at = now_as_text()  # under the lock: whatever is recorded later is of a later run
         raw = context.rows.read_within(connection, id)
         if raw is None:
@@ -77,6 +78,8 @@ def delete(context: StoreContext[Base], params: Mapping[str, object], remove_fil
     if file is not None:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(file)
+    if attempt:  # and what an unfinished run has kept: its next one begins anew
+        checkpoints.discard(context.staging, context.key_of(id), attempt)
     if deleted:
         if context.journal is not None:
             context.journal.add_deletion(context.model, id, at)

@@ -15,6 +15,7 @@ from entropic.db.claim import RUNNING, Claim
 from entropic.db.connection import Connection
 from entropic.db.raw import Raw
 from entropic.errors import DatabaseBusy, PublishError, ResultMissingError, note
+from entropic.files import checkpoints
 from entropic.files import place as places
 from entropic.files import sidecar as sidecars
 from entropic.files.durable import sync_names
@@ -241,6 +242,8 @@ def clean(context: StoreContext[Base], sidecar: Sidecar) -> None:
         context.journal.add(sidecar, sidecar.place or _place_of(context, sidecar))
     if sidecar.slotted:
         places.remove(context.staging.inside(places.spent(sidecar.slot)))
+    if context.checkpoints:  # before the sidecar, from which it is repeated
+        checkpoints.discard(context.staging, sidecar.key, sidecar.attempt)
     sidecars.discard(context.staging, sidecar.key, sidecar.attempt)
 
 
@@ -267,6 +270,8 @@ def discard(context: StoreContext[Base], sidecar: Sidecar) -> None:
     """
     for name in (sidecar.result, sidecar.files, sidecar.slot, places.spent(sidecar.slot)):
         places.remove(context.staging.inside(name))
+    if context.checkpoints:
+        checkpoints.discard(context.staging, sidecar.key, sidecar.attempt)
     found = sidecars.read(context.staging, sidecar.key, sidecar.attempt)
     if found is None or found.execution == sidecar.execution:
         sidecars.discard(context.staging, sidecar.key, sidecar.attempt)

@@ -11,6 +11,7 @@ from entropic.db.claim import Claim
 from entropic.db.connection import Connection
 from entropic.db.raw import Raw
 from entropic.errors import ParameterError, RegisterError, ResultMissingError
+from entropic.files import checkpoints
 from entropic.files.durable import sync_content, sync_names
 from entropic.files.extent import Extent, extent
 from entropic.files.paths import refuses_path
@@ -50,9 +51,12 @@ def register(
         with contextlib.suppress(PermissionError):  # of what others made, and only they may read
             sync_content(path)
             sync_names(os.path.dirname(path))
+    before: Claim | None = None
     with (call := Call()).under_way:
 
         def act(connection: Connection, found: Claim | None, _: set[str]) -> Any:
+            nonlocal before
+            before = found
             raw = context.rows.read_within(connection, id)
             if raw is not None:
                 check_same(context, raw, params, path)
@@ -64,7 +68,10 @@ def register(
             insert(context, connection, found, request, path, found_file)
             return context.rows.read_within(connection, id)
 
-        return context.row(act_when_free(context, id, act), params)
+        row = context.row(act_when_free(context, id, act), params)
+    if before is not None:
+        checkpoints.discard(context.staging, context.key_of(id), before.attempt)
+    return row
 
 
 def _path_of(given: Any) -> str:

@@ -21,6 +21,7 @@ from entropic.errors import DatabaseBusy, ResultLostWarning, levels_to_user, not
 from entropic.executors import attempt
 from entropic.files import sidecar as sidecars
 from entropic.files import workspace
+from entropic.files.checkpoints import FolderGone
 from entropic.files.extent import extent
 from entropic.files.finish import Torn
 from entropic.files.place import is_changed
@@ -160,11 +161,16 @@ def carry_out(context: StoreContext[Base], task: Task, request: Request, progres
     if progress.suspect is not None:
         warn_of_loss(context, [(request, progress.suspect)])
     progress.waited, progress.attempt, progress.began = None, task.attempt, time.time()
+    if task.resumes and progress.forced:
+        task.resumes = False
     try:
         context.lease_keeper.add(task.id, task.attempt, task.owner)
         finished = execute(context, task)
-        if finished is None:
-            return None  # torn: its own claim is no reason to wait, the next look claims anew
+        if finished is None:  # torn: its own claim is no reason to wait, the next look claims anew
+            if task.resumes is not None and progress.forced:  # or superseded: then a newer row is the answer
+                found = context.ledger.find(task.id)
+                progress.forced = found is not None and found.attempt == task.attempt
+            return None
         raw = publish.publish(context, finished, task, progress.forced)
     finally:
         context.lease_keeper.stop(task.attempt)
@@ -187,9 +193,16 @@ def execute(context: StoreContext[Base], task: Task) -> Sidecar | None:
         return attempt.run(task, context.runner)
     except Torn:
         return await_sidecar(task)
+    except FolderGone as gone:
+        found = context.ledger.find(task.id)
+        if found is None or found.attempt != task.attempt or found.state != RUNNING:
+            return None  # superseded, and whoever has its claim has its folder
+        error = gone.error
     except BaseException as error:
         note_params(context, error, task)
         raise
+    note_params(context, error, task)
+    raise error  # of a runner that has removed the folder itself
 
 
 def note_params(context: StoreContext[Base], error: BaseException, task: Task) -> None:

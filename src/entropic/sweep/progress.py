@@ -4,13 +4,19 @@ import importlib
 import importlib.util
 import os
 import sys
+import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
+from entropic.files.reports import Reported
+
 LINE_SECONDS = 5.0  # between two lines where nobody watches
+REPORT_SECONDS = 0.5  # between two looks at what runs report
+MOST_READ = 100  # reports in one look
+MOST_SHOWN = 100  # letters of them
 
 
 class Bar:
@@ -32,6 +38,8 @@ class Bar:
             self._try(lambda: self._show(name, total, stored))
         self._stored = stored
         self._counted: tuple[int, ...] = ()
+        self._counts = self._said = ""
+        self._lock = threading.Lock()  # a thread of the sweep tells what long runs report
 
     def _show(self, name: str, total: int, stored: int) -> None:
         if _is_watched() and (not _in_notebook() or importlib.util.find_spec("ipywidgets") is not None):
@@ -55,8 +63,24 @@ class Bar:
             self._counted = counted
             parts = [f"running {running}", f"failed {failed}", f"elsewhere {elsewhere}", f"reused {self._stored}"]
             counts = [running, failed, elsewhere, self._stored]
-            text = ", ".join(part for part, count in zip(parts, counts, strict=True) if count)
-        self._try(lambda: shown.update(new, text))
+            self._counts = ", ".join(part for part, count in zip(parts, counts, strict=True) if count)
+            text = self._text()
+        with self._lock:
+            self._try(lambda: shown.update(new, text))
+
+    def tell(self, read: Callable[[], Sequence[Reported]]) -> None:
+        """Show what the runs under way report, which is read if the bar is shown."""
+        shown = self._shown
+        if shown is None:
+            return
+        said = summary(read())
+        if said != self._said:
+            self._said = said
+            with self._lock:
+                self._try(lambda: shown.update(0, self._text(), redraw=True))
+
+    def _text(self) -> str:
+        return ", ".join(filter(None, [self._counts, self._said]))
 
     def __enter__(self) -> "Bar":
         return self
@@ -64,6 +88,20 @@ class Bar:
     def __exit__(self, *_: object) -> None:
         if self._shown is not None:
             self._try(self._shown.close)
+
+
+def summary(reported: Sequence[Reported]) -> str:
+    """Return what several runs report in a few words: how far they are on average, and what the latest of them says."""
+    if not reported:
+        return ""
+    latest = max(reported, key=lambda one: one.at)
+    if len(reported) == 1:
+        return str(latest)[:MOST_SHOWN]
+    parts = [latest.said()] if latest.values else []
+    fractions = [one.fraction for one in reported if one.fraction is not None]
+    if fractions:
+        parts.insert(0, f"{len(fractions)} at {sum(fractions) / len(fractions):.0%}")
+    return ", ".join(parts)[:MOST_SHOWN]
 
 
 class _Tqdm:
@@ -79,9 +117,9 @@ class _Tqdm:
                 width = {"dynamic_ncols": True}
             self._bar: Any = tqdm(total=total, initial=stored, desc=name, unit="set", **width)
 
-    def update(self, new: int, text: str | None) -> None:
+    def update(self, new: int, text: str | None, redraw: bool = False) -> None:
         if text is not None:
-            self._bar.set_postfix_str(text, refresh=False)
+            self._bar.set_postfix_str(text, refresh=redraw)
         self._bar.update(new)
 
     def close(self) -> None:
@@ -98,7 +136,7 @@ class _Lines:
         self._said: tuple[int, str] | None = None
         self._display: Any = None
 
-    def update(self, new: int, text: str | None) -> None:
+    def update(self, new: int, text: str | None, redraw: bool = False) -> None:
         self._done += new
         if text is not None:
             self._text = text

@@ -16,7 +16,9 @@ from typing import Any, Generic
 
 from entropic.errors import FellBackWarning, levels_to_user, note, noting
 from entropic.executors.contract import TORN, Ending, ending_on_disk
+from entropic.files import reports
 from entropic.files import sidecar as sidecars
+from entropic.files.reports import Reported
 from entropic.files.task import Task
 from entropic.protocol import run
 from entropic.protocol.context import ModelT, StoreContext
@@ -29,6 +31,7 @@ from entropic.support.show import counted
 from entropic.sweep import outbox
 from entropic.sweep.claims import Claims
 from entropic.sweep.outbox import Outbox
+from entropic.sweep.progress import MOST_READ, REPORT_SECONDS, Bar
 
 log = logging.getLogger("entropic")
 
@@ -44,6 +47,8 @@ class Share(Generic[ModelT]):
         What was found of those that are not new.
     owner
         The call that claims.
+    bar
+        Is told what the runs report.
     keep_going
         Whether a failed run leaves the rest to be run.
     """
@@ -54,6 +59,7 @@ class Share(Generic[ModelT]):
         missing: Mapping[str, Request],
         known: Mapping[str, Suspect | Absent],
         owner: str,
+        bar: Bar,
         keep_going: bool = False,
     ) -> None:
         self._context, self._missing, self._owner = context, missing, owner
@@ -67,6 +73,7 @@ class Share(Generic[ModelT]):
         self.ran = 0
         self.failures: dict[str, BaseException] = {}
         self._error: BaseException | None = None
+        self._bar, self._look_at = bar, 0.0  # when to look again at what runs report
         self._lock = threading.RLock()
         self._open = threading.Lock()  # until it is released: an `Event` that an interrupt sets may never be set
         self._open.acquire()
@@ -252,6 +259,14 @@ class Share(Generic[ModelT]):
                     self._claims.release_if_idle()
                 except Exception as error:  # noqa: BLE001  (raised where the user can see it)
                     self._error = error
+            if time.monotonic() >= self._look_at:
+                self._look_at = time.monotonic() + REPORT_SECONDS
+                self._bar.tell(self._reported)
+
+    def _reported(self) -> list[Reported]:
+        """Return what the runs under way report."""
+        attempts = [(task.key, task.attempt) for task in list(self._claims.under_way.values())]
+        return list(reports.read(self._context.staging, attempts, MOST_READ).values())
 
     def reraise(self) -> None:
         """Raise what went wrong where nobody could see it."""

@@ -166,7 +166,7 @@ def carry_out(
             rehearse_together(context, missing)
             workspace.prepare(context.staging)
             keep_going = options.on_error == "continue"
-            share = Share(context, missing, planned.known, call.name, keep_going)
+            share = Share(context, missing, planned.known, call.name, bar, keep_going)
             call.ends_without_us = share.goes_on
             used = executor or Serial(share.execute)
             steps = drive(share, used)

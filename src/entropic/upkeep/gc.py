@@ -19,7 +19,7 @@ from entropic.db.flaws import claims_place
 from entropic.db.query import fetch
 from entropic.db.tables import ledger
 from entropic.errors import ParameterError, PublishError, StoreError, UnreadableError
-from entropic.files import logs
+from entropic.files import checkpoints, logs
 from entropic.files import place as places
 from entropic.files.extent import extent
 from entropic.files.staging import FOLDER
@@ -28,6 +28,7 @@ from entropic.protocol.context import StoreContext
 from entropic.protocol.delete import Verdict, delete_when_free
 from entropic.protocol.wait import act_when_free
 from entropic.support.show import spelled
+from entropic.upkeep import unneeded
 from entropic.upkeep.disposal import Disposal, Kind, Removal, amount
 from entropic.upkeep.recover import Left, collect, survey
 from entropic.upkeep.repair import stray_extras
@@ -106,6 +107,7 @@ def gc(
     report = Disposal(dry_run=dry_run)
     if leftovers:
         _leftovers(context, report)
+        _checkpoints(context, report, None if where or equal else limits.before)
     if where or equal or limits != Limits(None, None):
         _dispose(context, report, _doomed(context, report, query, limits))
     if orphans:
@@ -225,6 +227,22 @@ def _leftover(context: StoreContext[Base], left: Left) -> Removal:
     id = left.finished.id if left.finished else left.deleting.id if left.deleting else ""
     size = sum(_size(context.staging.inside(name)) for name in names)
     return Removal("leftover", id, context.staging.inside(left.found.name), size, f"{left}, {amount(size)}")
+
+
+def _checkpoints(context: StoreContext[Base], report: Disposal, before: datetime | None) -> None:
+    """Remove checkpoints that nobody needs, and those of unfinished runs if they are too old."""
+    for one in unneeded.survey(context):
+        changed = unneeded.changed_at(context, one)
+        if one.over is None and (before is None or changed >= before):
+            continue
+        path = checkpoints.path_of(context.staging, one.kept)
+        size, age = _size(path), "" if one.over is not None else f", but are of {changed:%Y-%m-%d %H:%M:%S} UTC"
+        removal = Removal("leftover", one.id, path, size, f"{one}{age}, {amount(size)}")
+        if report.dry_run or checkpoints.remove(context.staging, one.kept):
+            report.removed.append(removal)
+        else:
+            text = f"{path} stays, at least in part: something in it could not be removed"
+            report.kept.append(Removal("leftover", one.id, path, 0, text))
 
 
 # ---- one file ----------------------------------------------------------------------------------------------------

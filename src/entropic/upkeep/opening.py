@@ -16,9 +16,10 @@ from entropic.db.outcomes import OutcomeColumns
 from entropic.db.rows import Rows
 from entropic.db.settings import Settings
 from entropic.db.tables import metadata
-from entropic.errors import ParameterError, ReadOnlyError, ReadOnlyWarning, StoreError, levels_to_user
+from entropic.errors import ModelError, ParameterError, ReadOnlyError, ReadOnlyWarning, StoreError, levels_to_user
 from entropic.executors.attempt import Runner
 from entropic.executors.command import Command
+from entropic.files.checkpoints import CHECKPOINT_DIR
 from entropic.files.durable import sync_way
 from entropic.files.journal import Journal
 from entropic.files.paths import check_folder, check_lengths, check_suffix
@@ -90,6 +91,7 @@ class Opening(Generic[ModelT]):
     lease: float
     hasher: Hasher
     fsync: bool
+    checkpoints: bool
     read_only: bool | None
 
     @classmethod
@@ -107,6 +109,7 @@ class Opening(Generic[ModelT]):
         fsync: bool,
         loader: Loader | None,
         saver: Saver | None,
+        checkpoints: bool,
         read_only: bool | None,
     ) -> "Opening[ModelT]":
         """Check the arguments of a store; nothing is opened yet, and nothing made.
@@ -132,10 +135,17 @@ class Opening(Generic[ModelT]):
             raise ParameterError(f"read_only must be True, False or None, not {spelled(read_only)}")
         if typed_keys not in (True, False):
             raise ParameterError(f"typed_keys must be True or False, not {spelled(typed_keys)}")
+        if checkpoints not in (True, False):
+            raise ParameterError(f"checkpoints must be True or False, not {spelled(checkpoints)}")
         hasher = Hasher(float_rounding)
         schema = Schema(result_cls)
+        if checkpoints and CHECKPOINT_DIR in schema.columns:
+            raise ModelError(
+                f"{schema.name} has a column {CHECKPOINT_DIR!r}, and so is called what checkpoints=True gives to a "
+                "runner; give the column another name"
+            )
         if isinstance(runner, Command):
-            runner.fit(schema)
+            runner.fit(schema, checkpoints)
         if typed_keys:
             hasher = TypedHasher(float_rounding, schema.spelling)
         suffix = check_suffix(file_suffix)
@@ -144,7 +154,7 @@ class Opening(Generic[ModelT]):
         if os.path.exists(folder) and not os.path.isdir(folder):
             raise StoreError(f"results_dir {folder!r} is a file; give the path of a folder")
         doing = Returning(runner, schema.asked_of_runs, saver, functools.partial(read, loader=loader))
-        return cls(doing, schema, folder, suffix, db_url, float(lease), hasher, fsync, read_only)
+        return cls(doing, schema, folder, suffix, db_url, float(lease), hasher, fsync, bool(checkpoints), read_only)
 
     def open(self) -> StoreContext[ModelT]:
         """Return the parts of the store.
@@ -199,9 +209,8 @@ class Opening(Generic[ModelT]):
         outcomes = OutcomeColumns(database, schema, rows)
         keeper = lease_keeper(ledger, staging)
         kept = None if looks or database.in_memory else Journal(staging, database.dialect.url.get_backend_name())
-        context = StoreContext(
-            schema, hasher, database, ledger, rows, outcomes, staging, keeper, self.runner, self.fsync, read_only, kept
-        )
+        parts = (schema, hasher, database, ledger, rows, outcomes, staging, keeper, self.runner, self.fsync)
+        context = StoreContext(*parts, read_only, kept, self.checkpoints)
         is_new = staging.is_strange
         recover.look_at_folder(context)
         if not _copying.get():

@@ -23,8 +23,8 @@ from entropic.errors import (
     UnreadableError,
     levels_to_user,
 )
+from entropic.files import checkpoints, workspace
 from entropic.files import sidecar as sidecars
-from entropic.files import workspace
 from entropic.files.place import remove, spent
 from entropic.files.sidecar import Sidecar, Unreadable
 from entropic.files.staging import Found, key_of
@@ -33,6 +33,7 @@ from entropic.protocol import publish, reclaim
 from entropic.protocol.clear import finish_delete
 from entropic.protocol.context import StoreContext
 from entropic.support import process
+from entropic.upkeep import unneeded
 
 log = logging.getLogger("entropic")
 SAMPLE = 20  # rows
@@ -117,7 +118,7 @@ def collect(context: StoreContext[Base]) -> list[str]:
             continue
         log.info("recovery: %s", sentence)
         done.append(sentence)
-    return done
+    return done + unneeded.tidy(context)
 
 
 @functools.cache
@@ -162,6 +163,7 @@ def _take_in(context: StoreContext[Base], left: Left) -> str | None:
         return f"removed {left.found.name}"
     if left.current:
         if publish.publish(context, left.finished) is not None:
+            checkpoints.discard(context.staging, left.finished.key, left.finished.attempt)
             publish.clean(context, left.finished)
             return f"recorded the finished run {left.finished.id}"
         if process.state(left.finished.owner) != "dead":

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from entropic.db.claim import RUNNING, Claim
 from entropic.db.raw import Raw, Recorded
 from entropic.errors import UnreadableError
+from entropic.files import checkpoints
 from entropic.files.extent import extent
 from entropic.params.model import Base
 from entropic.protocol import lookup, verify
@@ -15,6 +16,7 @@ from entropic.protocol.context import StoreContext
 from entropic.protocol.delete import delete
 from entropic.protocol.lookup import Suspect, difference
 from entropic.support.show import counted, html_table, one_line
+from entropic.upkeep import unneeded
 from entropic.upkeep.recover import collect, release_dead, survey
 
 _SHOWN = 10
@@ -139,6 +141,10 @@ def check(context: StoreContext[Base]) -> Report:
         text = f"{flawed.id!s:.80}: its entry in the ledger was not written by entropic: {what}; it is left alone"
         report.unreadable.append(Finding(str(flawed.id), "", text))
     _check_extra_files(context, report)
+    for one in unneeded.survey(context):
+        if one.over is not None:
+            path = checkpoints.path_of(context.staging, one.kept)
+            report.leftovers.append(Finding(one.id, path, str(one)))
     for left in survey(context):
         id = left.finished.id if left.finished else ""
         kind = report.leftovers if left.unreadable is None else report.unreadable
@@ -248,4 +254,5 @@ def repair(context: StoreContext[Base], dry_run: bool) -> Repair:
     done = [_remove_row(context, finding) for finding in _of_other_keys(context, before)]
     done += [*collect(context), *release_dead(context, even_without_row=True)]
     done += collect(context)  # a torn sidecar can go once its claim has moved on
+    done += unneeded.tidy(context)
     return Repair(done, check(context))

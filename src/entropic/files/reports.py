@@ -1,0 +1,182 @@
+"""How far runs say they are: a small file for each that has said something, gone with its run.
+
+Whoever can write into the folder may have written one: what is no number, or no short text, is not taken in, and no
+link is followed.
+"""
+
+import contextlib
+import json
+import math
+import os
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from entropic.files.staging import REPORTS, Staging
+from entropic.files.subfolder import opened
+from entropic.support import names
+from entropic.support.show import one_line
+
+MOST_VALUES, LONGEST_TEXT = 20, 80
+LARGEST = 16 * 1024  # bytes of a file
+_SUFFIX = ".json"
+_NO_LINK = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | getattr(os, "O_NOFOLLOW", 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """What a run has said of itself, by `report`, most recently.
+
+    Attributes
+    ----------
+    step, total : int, float or None
+        How far it is, and how far it goes.
+    values : dict
+        What else it has said, numbers and short texts by name.
+    at : datetime
+        When, naive UTC.
+    host, pid
+        Where it runs: with a cluster, not where its claim was made.
+    """
+
+    step: float | None
+    total: float | None
+    values: dict[str, float | str] = field(default_factory=dict)
+    at: datetime = datetime.min
+    host: str = ""
+    pid: int = 0
+
+    @property
+    def fraction(self) -> float | None:
+        """How much of it is done, from 0 to 1, if it has said that."""
+        if self.step is None or not self.total:
+            return None
+        return min(max(self.step / self.total, 0.0), 1.0)
+
+    def __str__(self) -> str:
+        of = "" if self.total is None else f"/{_spell(self.total)}"
+        parts = [] if self.step is None else [f"step {_spell(self.step)}{of}"]
+        return ", ".join([*parts, self.said()] if self.values else parts)
+
+    def record(self) -> dict[str, Any]:
+        """Return all of it as a dict."""
+        return {name: getattr(self, name) for name in self.__slots__} | {"fraction": self.fraction}
+
+    def said(self) -> str:
+        """Return what else it has said, in one line."""
+        return ", ".join(f"{name}={_spell(value)}" for name, value in self.values.items())
+
+
+def _spell(value: float | str) -> str:
+    return one_line(value) if isinstance(value, str) else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def write(root: str, key: str, attempt: str, content: dict[str, Any]) -> None:
+    """Write what a run says of itself, into a file that replaces the one before; raises `OSError` if it cannot be."""
+    text = json.dumps(content, separators=(",", ":")).encode()[:LARGEST]
+    name = _name(key, attempt)
+    new = f"{name}.{os.getpid()}"
+    with opened(root, REPORTS, make=True) as folder:
+        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
+        try:
+            file = os.open(new, flags, 0o666, dir_fd=folder)
+        except FileExistsError:  # of a process that was killed
+            os.unlink(new, dir_fd=folder)
+            file = os.open(new, flags, 0o666, dir_fd=folder)
+        try:
+            os.write(file, text)
+        finally:
+            os.close(file)
+        os.rename(new, name, src_dir_fd=folder, dst_dir_fd=folder)
+
+
+def discard(root: str, key: str, attempt: str) -> None:
+    """Remove what a run has said of itself: it is over."""
+    with contextlib.suppress(OSError), opened(root, REPORTS) as folder:
+        os.unlink(_name(key, attempt), dir_fd=folder)
+
+
+def read(staging: Staging, attempts: Iterable[tuple[str, str]], most: int) -> dict[tuple[str, str], Reported]:
+    """Return what runs, given as (key, attempt), have said of themselves most recently; those that have said nothing
+    that can be understood are left out.
+
+    Parameters
+    ----------
+    most
+        How many files are read at most.
+    """
+    found = {}
+    with contextlib.suppress(OSError), opened(staging.root, REPORTS) as folder:
+        there = set(os.listdir(folder))
+        some = [one for one in attempts if _name(*one) in there][:most] if there else []
+        found = {one: reported for one in some if (reported := _read(folder, *one)) is not None}
+    return found
+
+
+def discard_others(staging: Staging, there: Iterable[str], running: Iterable[tuple[str, str]]) -> None:
+    """Remove what was seen there of runs that are over, given which (key, attempt) run: asked after it was seen."""
+    kept = tuple(map(".".join, running))
+    with contextlib.suppress(OSError), opened(staging.root, REPORTS) as folder:
+        for name in there:
+            if not name.startswith(kept):
+                with contextlib.suppress(OSError):
+                    os.unlink(name, dir_fd=folder)
+
+
+def seen(staging: Staging) -> list[str]:
+    """Return the names of all that is there."""
+    with contextlib.suppress(OSError), opened(staging.root, REPORTS) as folder:
+        return os.listdir(folder)
+    return []
+
+
+def _name(key: str, attempt: str) -> str:
+    return f"{key}.{attempt}{_SUFFIX}"
+
+
+def _read(folder: int, key: str, attempt: str) -> Reported | None:
+    try:
+        file = os.open(_name(key, attempt), _NO_LINK, dir_fd=folder)
+    except OSError:
+        return None
+    try:
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            return None
+        return _understood(json.loads(os.read(file, LARGEST)))
+    except (OSError, ValueError, TypeError, KeyError, RecursionError, OverflowError, AttributeError):
+        return None
+    finally:
+        os.close(file)
+
+
+def _understood(said: dict[str, Any]) -> Reported:
+    values = {
+        name: value for name, value in list(said["values"].items())[:MOST_VALUES] if is_short(name) and is_plain(value)
+    }
+    pid, host = said["pid"], said["host"]
+    return Reported(
+        _number(said["step"]),
+        _number(said["total"]),
+        values,
+        datetime.fromtimestamp(said["at"], UTC).replace(tzinfo=None),
+        host if is_short(host) else "",
+        pid if type(pid) is int and abs(pid) < 2**63 else 0,
+    )
+
+
+def _number(value: Any) -> float | None:
+    return value if not isinstance(value, str) and is_plain(value) and math.isfinite(value) else None
+
+
+def is_plain(value: Any) -> bool:
+    """Tell whether something is a number, or a short text."""
+    if type(value) is int:
+        return -(2**63) <= value < 2**63
+    return type(value) is float or is_short(value)
+
+
+def is_short(text: Any) -> bool:
+    """Tell whether something is a short text."""
+    return names.is_text(text) and len(text) <= LONGEST_TEXT
