@@ -8,10 +8,10 @@ from typing import Any
 from entropic.ask.common_type import NoCommonTypeError, in_unit_of_xarray
 from entropic.errors import LoadError
 from entropic.formats import image
-from entropic.formats.hdf5 import Arrays
+from entropic.formats.arrays import RESULT, Arrays
+from entropic.formats.catalogue import FormatError, find
 from entropic.formats.libraries import library
 
-RESULT = "result"  # the name of what has none
 UNDECLARED = (".json", ".txt", ".md", ".log", ".csv", ".tsv", ".csv.gz", ".tsv.gz")  # a number may be whole by chance
 
 
@@ -68,7 +68,25 @@ def _with_times(np: object, name: str, one: Variable, path: str) -> Variable:
     return one
 
 
+def _by_format(loaded: Any, path: str) -> Any:
+    """Return arrays by name where the format knows them; else what was loaded."""
+    if image.is_of_pillow(loaded):
+        arrays_of: Any = image.arrays_of_image
+    else:
+        try:
+            found = find(path)
+        except FormatError:  # a loader has read it
+            found = None
+        arrays_of = found and found[1].arrays
+    try:
+        made = arrays_of(loaded) if arrays_of else None
+    except ValueError as error:
+        raise LoadError(_no_array(RESULT, path, str(error))) from error
+    return loaded if made is None else made
+
+
 def _context(loaded: Any, path: str) -> Iterator[tuple[str, Any]]:
+    loaded = _by_format(loaded, path)
     if hasattr(loaded, "subtree"):
         yield from _of_tree(loaded)
     elif hasattr(loaded, "data_vars") or hasattr(loaded, "to_dataset"):
@@ -81,10 +99,6 @@ def _context(loaded: Any, path: str) -> Iterator[tuple[str, Any]]:
         yield from _of_arrays(loaded, path)
     elif isinstance(loaded, Mapping):
         yield from _of_mapping(loaded, "")
-    elif _is_image(loaded, path):
-        yield RESULT, _of_image(loaded)
-    elif isinstance(loaded, list) and loaded and all(_is_image(one, path) for one in loaded):
-        yield RESULT, _of_pages(loaded, path)
     elif isinstance(loaded, str) and os.path.splitext(path)[1].lower() in UNDECLARED:
         yield RESULT, _numbers(loaded)
     elif getattr(getattr(loaded, "dtype", None), "names", None):
@@ -122,25 +136,6 @@ def _of_arrays(arrays: Arrays, path: str) -> Iterator[tuple[str, Variable]]:
         one.dims = tuple(dim or own for dim, own in zip(given, one.dims, strict=True)) if given else one.dims
         one.attrs, one.is_coord = arrays.attrs.get(name, {}), given == (name,)
         yield name, one
-
-
-def _is_image(loaded: object, path: str) -> bool:
-    is_array = hasattr(loaded, "dtype") and getattr(loaded, "ndim", 0) in (2, 3)
-    return hasattr(loaded, "getbands") or (is_array and path.lower().endswith(image.SUFFIXES))
-
-
-def _of_image(loaded: object) -> Variable:
-    pixels = image.pixels(library("numpy", "xarray", "to_xarray"), loaded)
-    return Variable(("y", "x", "channel")[: pixels.ndim], pixels)
-
-
-def _of_pages(loaded: Sequence[object], path: str) -> Variable:
-    np = library("numpy", "xarray", "to_xarray")
-    pages = image.pages(np, loaded)
-    if len({(page.shape, page.dtype) for page in pages}) > 1:
-        raise LoadError(_no_array(RESULT, path, "its pages have different sizes, channels or types"))
-    values = np.stack(pages)
-    return Variable(("page", "y", "x", "channel")[: values.ndim], values)
 
 
 def _of_frame(frame: Any) -> Iterator[tuple[str, Variable]]:

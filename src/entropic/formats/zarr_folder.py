@@ -9,11 +9,12 @@ import json
 import os
 import re
 from collections.abc import AsyncIterator, Iterator
+from importlib import import_module
 from typing import Any
 
 from entropic.errors import LoadError
 from entropic.formats.bounds import is_inside, refuse, refuse_link
-from entropic.formats.libraries import library
+from entropic.formats.fit import as_dataset
 
 _METADATA = ("zarr.json", ".zarray", ".zgroup")
 _CONSOLIDATED = ".zmetadata"
@@ -22,7 +23,7 @@ _UNPICKLES = re.compile(r"pickle|joblib|\bdill\b|\bmarshal\b", re.IGNORECASE)
 
 def read_zarr(path: str, only: object) -> object:
     """Return a `Dataset` where the arrays have named dimensions, else a dict of arrays, or the array itself."""
-    zarr = library("zarr", "zarr", "a Zarr folder")
+    zarr = import_module("zarr")
     folder = _store_class()(path)
     try:
         return _read(zarr, folder, only)
@@ -37,7 +38,7 @@ def _read(zarr: Any, folder: Any, only: Any) -> object:
         return found[...]
     groups, arrays = list(found.groups()), dict(found.arrays())
     if not groups and any(array.ndim for array in arrays.values()) and all(map(_has_dims, arrays.values())):
-        xarray = library("xarray", "zarr", "a Zarr folder with named dimensions")
+        xarray = import_module("xarray")
         with xarray.open_zarr(folder, chunks=None, consolidated=False, decode_cf=False) as dataset:
             for name, array in arrays.items():
                 if array.metadata.zarr_format == 2 and array.fill_value == 0:  # what zarr gives every array
@@ -56,6 +57,12 @@ def _arrays(group: Any, prefix: str) -> Iterator[tuple[str, Any]]:
 def _has_dims(array: Any) -> bool:
     names = getattr(array.metadata, "dimension_names", None) or array.attrs.get("_ARRAY_DIMENSIONS")
     return bool(names) or array.ndim == 0
+
+
+def save_zarr(value: object, path: str) -> None:
+    """Write a `Dataset`, or a `DataArray` as its variable."""
+    import_module("zarr")
+    as_dataset(value).to_zarr(path, mode="w", consolidated=False)
 
 
 # ---- what is read ------------------------------------------------------------------------------------------------
@@ -91,8 +98,8 @@ def _codecs(value: object, of: str = "") -> Iterator[str]:
 @functools.cache
 def _store_class() -> type[Any]:
     """Return the class of a folder that Zarr reads through; made when it is needed, since it is one of Zarr's."""
-    base: Any = library("zarr.abc.store", "zarr", "a Zarr folder").Store
-    local = library("zarr.storage", "zarr", "a Zarr folder").LocalStore
+    base: Any = import_module("zarr.abc.store").Store
+    local = import_module("zarr.storage").LocalStore
 
     class Folder(base):  # type: ignore[misc]  # of a library that may not be there
         """A folder that is only read, in which no link leads out, and whose metadata are looked at.
