@@ -47,6 +47,7 @@ with _paused():  # what is made here lives as long as the process; collections a
         WorkerDied,
     )
     from entropic.executors.command import command
+    from entropic.formats.format import Format
     from entropic.params.grid import expand_grid
     from entropic.params.keys import key
     from entropic.params.model import Base
@@ -74,6 +75,7 @@ __all__ = [
     "FellBackWarning",
     "Finding",
     "ForeignFileError",
+    "Format",
     "KeyCollisionError",
     "LibraryMissingError",
     "LoadError",

@@ -93,7 +93,7 @@ def _context(loaded: Any, path: str) -> Iterator[tuple[str, Any]]:
         yield from _of_dataset(
             loaded if hasattr(loaded, "data_vars") else loaded.to_dataset(name=loaded.name or RESULT)
         )
-    elif hasattr(loaded, "columns") and hasattr(loaded, "index"):
+    elif _is_frame(loaded):
         yield from _of_frame(loaded)
     elif isinstance(loaded, Arrays):
         yield from _of_arrays(loaded, path)
@@ -138,6 +138,10 @@ def _of_arrays(arrays: Arrays, path: str) -> Iterator[tuple[str, Variable]]:
         yield name, one
 
 
+def _is_frame(loaded: object) -> bool:
+    return hasattr(loaded, "columns") and hasattr(loaded, "index")
+
+
 def _of_frame(frame: Any) -> Iterator[tuple[str, Variable]]:
     dim = str(frame.index.name or "row")
     if frame.index.nlevels > 1:
@@ -147,13 +151,25 @@ def _of_frame(frame: Any) -> Iterator[tuple[str, Variable]]:
     if frame.index.name is not None:
         yield dim, Variable((dim,), frame.index.to_numpy(), is_coord=True)
     for name in frame.columns:
-        yield str(name), Variable((dim,), frame[name].to_numpy())
+        yield str(name), Variable((dim,), _of_column(frame[name]))
+
+
+def _of_column(column: Any) -> Any:
+    """Return the values of a column; whole numbers beside missing ones are floats only if these are the same."""
+    if getattr(column.dtype, "kind", "") not in "iub" or not hasattr(column.dtype, "na_value") or not column.hasnans:
+        return column.to_numpy()
+    np = library("numpy", "xarray", "to_xarray")
+    return _with_nan(np, column.to_numpy(object, na_value=None))
 
 
 def _of_mapping(loaded: Mapping[Any, object], prefix: str) -> Iterator[tuple[str, Any]]:
     for name, value in loaded.items():
         if isinstance(value, Mapping):
             yield from _of_mapping(value, f"{prefix}{name}.")
+        elif _is_frame(value):
+            for column, one in _of_frame(value):
+                one.dims = tuple(f"{prefix}{name}.{dim}" for dim in one.dims)
+                yield f"{prefix}{name}.{column}", one
         else:
             yield f"{prefix}{name}", value
 
@@ -169,9 +185,12 @@ def _numbers(text: str) -> object:
     return [row[0] for row in rows] if rows and all(len(row) == 1 for row in rows) else rows or text
 
 
-def _array(np: Any, name: str, value: object, path: str) -> Variable:
+def _array(np: Any, name: str, value: Any, path: str) -> Variable:
     if value is None:
         value = np.nan
+    if np.ma.isMaskedArray(value) and value.dtype.kind in "biuf":  # as what is missing elsewhere is
+        mask, value = np.ma.getmaskarray(value), value.data.astype(object)
+        value[mask] = None
     try:
         array = np.asarray(value)
     except ValueError as error:

@@ -8,10 +8,33 @@ import os
 import sys
 from collections.abc import Container
 from functools import lru_cache
-from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING
 
-from entropic.formats import columnar, hdf5, image, netcdf, npy, pickled, plain, table, zarr_folder
+from entropic.formats import (
+    asdf_tree,
+    atoms,
+    columnar,
+    excel,
+    fits,
+    hdf5,
+    image,
+    mat,
+    mesh,
+    netcdf,
+    nifti,
+    npy,
+    pickled,
+    plain,
+    root,
+    table,
+    tensors,
+    wav,
+    zarr_folder,
+)
 from entropic.formats.format import Format
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 GROUP = "entropic.formats"
 
@@ -69,12 +92,39 @@ FORMATS = (
         takes="an xarray `Dataset` or `DataArray`",
     ),
     Format(
+        suffixes=(".zarr.zip",),
+        libraries=("zarr",),
+        extra="zarr",
+        read=zarr_folder.read_zarr,
+        returns="the same, of an archive of such a folder",
+        save=zarr_folder.save_zarr_zip,
+        takes="an xarray `Dataset` or `DataArray`",
+    ),
+    Format(
         suffixes=(".parquet",),
-        libraries=("pandas", "pyarrow"),
+        libraries=("pyarrow", "pandas"),
         extra="pandas",
         read=columnar.read_parquet,
         returns="a pandas data frame",
         save=columnar.save_parquet,
+        takes=_FRAME,
+    ),
+    Format(
+        suffixes=(".feather", ".arrow"),
+        libraries=("pyarrow", "pandas"),
+        extra="pandas",
+        read=columnar.read_feather,
+        returns="a pandas data frame, of a file or a stream of Arrow's",
+        save=columnar.save_feather,
+        takes=_FRAME,
+    ),
+    Format(
+        suffixes=(".orc",),
+        libraries=("pyarrow", "pandas"),
+        extra="pandas",
+        read=columnar.read_orc,
+        returns="a pandas data frame",
+        save=columnar.save_orc,
         takes=_FRAME,
     ),
     Format(
@@ -85,6 +135,86 @@ FORMATS = (
         returns="a pandas data frame",
         save=table.save_csv,
         takes=_FRAME,
+    ),
+    Format(
+        suffixes=(".xlsx",),
+        libraries=("pandas", "openpyxl"),
+        extra="excel",
+        read=excel.read_excel,
+        returns="a pandas data frame; a dict of them if there are several sheets",
+    ),
+    Format(
+        suffixes=(".mat",),
+        libraries=("scipy",),
+        extra="matlab",
+        read=mat.read_mat,
+        returns="a dict of arrays, numbers and text; structs are dicts, cells are lists",
+        save=mat.save_mat,
+        takes="a dict of arrays, numbers and text, which may be nested",
+    ),
+    Format(
+        suffixes=(".fits", ".fit", ".fts", ".fits.gz"),
+        libraries=("astropy",),
+        extra="astro",
+        read=fits.read_fits,
+        returns="a dict of images by the names of their HDUs, and of columns, `EVENTS/energy`; headers are in `attrs`",
+        save=fits.save_fits,
+        takes="an array, or a dict of arrays with names in capital letters",
+    ),
+    Format(
+        suffixes=(".asdf",),
+        libraries=("asdf",),
+        extra="astro",
+        read=asdf_tree.read_asdf,
+        returns="a dict: the tree, with its arrays",
+    ),
+    Format(
+        suffixes=(".nii", ".nii.gz"),
+        libraries=("nibabel",),
+        extra="medical",
+        read=nifti.read_nifti,
+        returns="a dict of `data`, scaled, and `affine`; zooms and units are in `attrs`",
+    ),
+    Format(
+        suffixes=(".vtk", ".vtu", ".xdmf"),
+        libraries=("meshio",),
+        extra="mesh",
+        read=mesh.read_mesh,
+        returns="a `meshio.Mesh`; as arrays `points`, `cells/triangle`, `point_data/T`, `cell_data/p/triangle`",
+        arrays=mesh.arrays_of_mesh,
+    ),
+    Format(
+        suffixes=(".extxyz", ".xyz"),
+        libraries=("ase",),
+        extra="atoms",
+        read=atoms.read_atoms,
+        returns="a list of `ase.Atoms`, one for each frame; as arrays `positions`, `energy` and so on, by `frame`",
+        arrays=atoms.arrays_of_atoms,
+    ),
+    Format(
+        suffixes=(".root",),
+        libraries=("uproot",),
+        extra="root",
+        read=root.read_root,
+        returns="a dict of branches, `tree/branch`, and of the `values`, `variances` and `edges` of histograms",
+    ),
+    Format(
+        suffixes=(".wav",),
+        libraries=("scipy",),
+        extra="audio",
+        read=wav.read_wav,
+        returns="a dict of `samples` and `rate`",
+        save=wav.save_wav,
+        takes="a dict of `samples` and `rate`",
+    ),
+    Format(
+        suffixes=(".safetensors",),
+        libraries=("safetensors", "numpy"),
+        extra="safetensors",
+        read=tensors.read_safetensors,
+        returns="a dict of arrays; what is said of the file is in `attrs`",
+        save=tensors.save_safetensors,
+        takes="a dict of arrays and numbers, not nested",
     ),
     Format(
         suffixes=(".json",),
@@ -158,15 +288,17 @@ def find(path: str) -> tuple[str, Format] | None:
 
 # ---- formats of other packages -----------------------------------------------------------------------------------
 @lru_cache(maxsize=8)
-def _entry_points(path: tuple[str, ...]) -> dict[str, list[EntryPoint]]:
+def _entry_points(path: tuple[str, ...]) -> dict[str, list["EntryPoint"]]:
     """Return what packages say that they know, by suffix; none of it is imported. Kept while the path is the same."""
+    from importlib.metadata import entry_points  # with much else, which few need
+
     found: dict[str, list[EntryPoint]] = {}
     for one in entry_points(group=GROUP):
         found.setdefault(f".{one.name.lower().lstrip('.')}", []).append(one)
     return found
 
 
-def _loaded(suffix: str, points: list[EntryPoint]) -> Format:
+def _loaded(suffix: str, points: list["EntryPoint"]) -> Format:
     if len(points) > 1:
         names = " and ".join(sorted(map(_package, points)))
         raise FormatError(f"the packages {names} both say that they read {suffix} files; uninstall one")
@@ -174,7 +306,7 @@ def _loaded(suffix: str, points: list[EntryPoint]) -> Format:
     where = f"the package {_package(point)}, which says that it reads {suffix} files,"
     try:
         found = point.load()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise FormatError(
             f"{where} is broken: its entry point {point.value!r} raised {type(error).__name__}: {error}; "
             "update or uninstall it"
@@ -188,5 +320,5 @@ def _loaded(suffix: str, points: list[EntryPoint]) -> Format:
     return found
 
 
-def _package(point: EntryPoint) -> str:
+def _package(point: "EntryPoint") -> str:
     return point.dist.name if point.dist is not None else point.module

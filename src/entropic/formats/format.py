@@ -32,7 +32,7 @@ class Format:
     takes
         What `save` takes, in a few words.
     libraries
-        The modules that every file of the format needs; imported before `read` and `save` are called.
+        The modules that reading needs, whatever the file; the first is needed for writing as well.
     extra
         The extra of entropic's that installs them.
     arrays

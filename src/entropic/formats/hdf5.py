@@ -188,9 +188,10 @@ class Hdf5Bounds:
             self.refuse(name, f"has its values in another file, {item.external[0][0]}")
         if item.is_virtual:
             for source in item.virtual_sources():
-                self._check_source(name, item.file, source.file_name, source.dset_name)
+                self.check_source(name, item.file, source.file_name, source.dset_name)
 
-    def _check_source(self, name: str, file: object, other: str, dataset: str) -> None:
+    def check_source(self, name: str, file: object, other: str, dataset: str) -> None:
+        """Refuse what is said to be in another file if that is not there, or leads out of the folder."""
         if other == ".":
             self._check_target(name, file, dataset)
             return

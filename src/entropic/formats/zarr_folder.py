@@ -1,4 +1,6 @@
-"""Zarr: a folder, each file of which is looked at as it is read, so that what is checked and what is read are one.
+"""Zarr: a folder, or an archive of one, each file of which is looked at as it is read.
+
+So what is checked and what is read are one.
 
 The metadata of an array name the codecs that its data go through, one of which unpickles, and consolidated metadata say
 a second time, and may say otherwise, what the arrays are and where they are.
@@ -8,6 +10,7 @@ import functools
 import json
 import os
 import re
+import zipfile
 from collections.abc import AsyncIterator, Iterator
 from importlib import import_module
 from typing import Any
@@ -28,6 +31,7 @@ def read_zarr(path: str, only: object) -> object:
     try:
         return _read(zarr, folder, only)
     finally:
+        folder.close()
         if folder.refusal is not None:  # whatever has become of it on the way here
             raise folder.refusal
 
@@ -65,6 +69,15 @@ def save_zarr(value: object, path: str) -> None:
     as_dataset(value).to_zarr(path, mode="w", consolidated=False)
 
 
+def save_zarr_zip(value: object, path: str) -> None:
+    """Write the same as an archive, each file of which is written once, as Zarr's own store of this kind does not."""
+    files: dict[str, Any] = {}
+    as_dataset(value).to_zarr(import_module("zarr.storage").MemoryStore(files), mode="w", consolidated=False)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+        for name, content in sorted(files.items()):
+            archive.writestr(name, content.to_bytes())
+
+
 # ---- what is read ------------------------------------------------------------------------------------------------
 def _checked(path: str, key: str, text: bytes) -> bytes:
     """Return the metadata of one array or group, as they were understood here, so that nobody can read them otherwise.
@@ -99,10 +112,10 @@ def _codecs(value: object, of: str = "") -> Iterator[str]:
 def _store_class() -> type[Any]:
     """Return the class of a folder that Zarr reads through; made when it is needed, since it is one of Zarr's."""
     base: Any = import_module("zarr.abc.store").Store
-    local = import_module("zarr.storage").LocalStore
+    storage = import_module("zarr.storage")
 
     class Folder(base):  # type: ignore[misc]  # of a library that may not be there
-        """A folder that is only read, in which no link leads out, and whose metadata are looked at.
+        """A folder, or an archive, that is only read, in which no link leads out, and whose metadata are looked at.
 
         It is a store of its own rather than a `LocalStore` with more to it: what Zarr may add to that one, such as
         another way to read a file, must not lead around this.
@@ -115,8 +128,18 @@ def _store_class() -> type[Any]:
             super().__init__(read_only=True)
             self._path = path
             self._root = os.path.realpath(path)
-            self._files = local(self._root, read_only=True)
+            is_archive = os.path.isfile(self._root)
+            self._files = storage.ZipStore(self._root) if is_archive else storage.LocalStore(self._root, read_only=True)
             self.refusal: LoadError | None = None
+
+        async def _open(self) -> None:
+            await self._files._ensure_open()
+            await super()._open()
+
+        def close(self) -> None:
+            if self._files._is_open:
+                self._files.close()
+            super().close()
 
         def _check(self, key: str) -> None:
             found = os.path.join(self._root, key)
