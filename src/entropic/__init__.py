@@ -49,6 +49,7 @@ with _paused():  # what is made here lives as long as the process; collections a
     from entropic.executors.command import command
     from entropic.executors.reporting import report
     from entropic.files.reports import Reported
+    from entropic.formats.format import Format
     from entropic.params.grid import expand_grid
     from entropic.params.keys import key
     from entropic.params.model import Base
@@ -76,6 +77,7 @@ __all__ = [
     "FellBackWarning",
     "Finding",
     "ForeignFileError",
+    "Format",
     "KeyCollisionError",
     "LibraryMissingError",
     "LoadError",

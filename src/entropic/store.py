@@ -12,8 +12,8 @@ from entropic.ask.given import one_or_several, set_of
 from entropic.ask.runs import Runs
 from entropic.errors import ParameterError, StoreError, hide_ours
 from entropic.executors.attempt import Runner
+from entropic.formats.format import Saver
 from entropic.formats.read import Loader, read
-from entropic.formats.save import Saver
 from entropic.params.objects import Object
 from entropic.protocol import delete, find, register, run
 from entropic.protocol.context import ModelT, StoreContext

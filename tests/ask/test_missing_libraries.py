@@ -8,9 +8,13 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from ask.written import WRITTEN
 from entropic import Base, EntropicError, LibraryMissingError, Mapped, Runs
+from entropic.formats.catalogue import FORMATS
+from entropic.formats.read import read
 
 EXTRAS = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 
@@ -27,19 +31,8 @@ CALLS = [
     ("xarray", "xarray", lambda runs: runs.to_xarray(variables=[])),
     ("dask", "xarray", lambda runs: runs.to_xarray(variables=[], lazy=True)),
 ]
-FORMATS = [
-    ("numpy", "numpy", ".npy"),
-    ("numpy", "numpy", ".npz"),
-    ("h5py", "hdf5", ".h5"),
-    ("netCDF4", "netcdf", ".nc"),
-    ("xarray", "netcdf", ".nc"),
-    ("h5py", "netcdf", ".nc"),
-    ("zarr", "zarr", ".zarr"),
-    ("pandas", "pandas", ".csv"),
-    ("pandas", "pandas", ".parquet"),
-    ("pyarrow", "pandas", ".parquet"),
-    ("PIL", "images", ".png"),
-]
+NEEDS = [(library, one.extra, one.suffixes[0]) for one in FORMATS if one.read for library in one.libraries]
+SOMETIMES = [("h5py", "matlab", ".v73.mat"), ("tifffile", "images", ".tif"), ("xarray", "zarr", ".zarr.zip")]
 DISTRIBUTIONS = {"PIL": "pillow"}
 
 
@@ -71,7 +64,7 @@ def test_a_conversion_names_what_it_lacks(without, library, extra, call):
     check(error, library, extra)
 
 
-@pytest.mark.parametrize(("library", "extra", "suffix"), FORMATS, ids=[f"{one[0]}{one[2]}" for one in FORMATS])
+@pytest.mark.parametrize(("library", "extra", "suffix"), NEEDS, ids=[f"{one[0]}{one[2]}" for one in NEEDS])
 def test_a_reader_names_what_it_lacks(without, make, library, extra, suffix):
     store = make(Sim, lambda path, _: Path(path).touch(), suffix)
     row = store.run({"n": 1})
@@ -81,8 +74,21 @@ def test_a_reader_names_what_it_lacks(without, make, library, extra, suffix):
     check(error, library, extra)
 
 
+@pytest.mark.parametrize(("library", "extra", "suffix"), SOMETIMES)
+def test_what_only_some_files_of_a_format_need_is_named_as_well(without, tmp_path, library, extra, suffix):
+    path = str(tmp_path / f"it{suffix}")
+    if suffix == ".tif":
+        pytest.importorskip("tifffile").imwrite(path, np.zeros((2, 2, 2), "uint32"))
+    else:
+        WRITTEN[suffix](path)
+    without(library)
+    with pytest.raises(LibraryMissingError) as error:
+        read(path)
+    check(error, library, extra)
+
+
 def test_json_and_text_need_nothing(without, make):
-    for library in {one[0] for one in (*CALLS, *FORMATS)}:
+    for library in {one[0] for one in (*CALLS, *NEEDS)}:
         without(library)
     store = make(Sim, lambda path, params: Path(path).write_text(str(params["n"])), ".json")
     assert store.load(store.run({"n": 1})) == 1
@@ -90,6 +96,8 @@ def test_json_and_text_need_nothing(without, make):
 
 
 def test_all_brings_what_every_reader_and_conversion_needs():
-    brought = re.search(r"entropic\[(.*)\]", EXTRAS["all"][0])[1].split(",")
-    assert {one[1] for one in (*CALLS, *FORMATS)} <= set(brought)
+    inside = {name: re.search(r"entropic\[(.*)\]", EXTRAS[name][0])[1].split(",") for name in ("all", "formats")}
+    brought = {*inside["all"], *inside["formats"]} - {"formats"}
+    assert {one[1] for one in NEEDS} <= set(inside["formats"])
+    assert {one[1] for one in (*CALLS, *NEEDS)} <= set(brought)
     assert set(brought) <= set(EXTRAS)

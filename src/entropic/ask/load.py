@@ -7,7 +7,8 @@ from typing import Any
 from entropic.ask.given import set_of
 from entropic.errors import ParameterError, ResultMissingError
 from entropic.files.patience import turns_up
-from entropic.formats.read import Loader, Names, read
+from entropic.formats.format import Names
+from entropic.formats.read import Loader, read
 from entropic.params.model import Base
 from entropic.protocol import run
 from entropic.protocol.context import StoreContext

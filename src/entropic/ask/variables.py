@@ -8,10 +8,10 @@ from typing import Any
 from entropic.ask.common_type import NoCommonTypeError, in_unit_of_xarray
 from entropic.errors import LoadError
 from entropic.formats import image
-from entropic.formats.hdf5 import Arrays
+from entropic.formats.arrays import RESULT, Arrays
+from entropic.formats.catalogue import FormatError, find
 from entropic.formats.libraries import library
 
-RESULT = "result"  # the name of what has none
 UNDECLARED = (".json", ".txt", ".md", ".log", ".csv", ".tsv", ".csv.gz", ".tsv.gz")  # a number may be whole by chance
 
 
@@ -68,23 +68,37 @@ def _with_times(np: object, name: str, one: Variable, path: str) -> Variable:
     return one
 
 
+def _by_format(loaded: Any, path: str) -> Any:
+    """Return arrays by name where the format knows them; else what was loaded."""
+    if image.is_of_pillow(loaded):
+        arrays_of: Any = image.arrays_of_image
+    else:
+        try:
+            found = find(path)
+        except FormatError:  # a loader has read it
+            found = None
+        arrays_of = found and found[1].arrays
+    try:
+        made = arrays_of(loaded) if arrays_of else None
+    except ValueError as error:
+        raise LoadError(_no_array(RESULT, path, str(error))) from error
+    return loaded if made is None else made
+
+
 def _context(loaded: Any, path: str) -> Iterator[tuple[str, Any]]:
+    loaded = _by_format(loaded, path)
     if hasattr(loaded, "subtree"):
         yield from _of_tree(loaded)
     elif hasattr(loaded, "data_vars") or hasattr(loaded, "to_dataset"):
         yield from _of_dataset(
             loaded if hasattr(loaded, "data_vars") else loaded.to_dataset(name=loaded.name or RESULT)
         )
-    elif hasattr(loaded, "columns") and hasattr(loaded, "index"):
+    elif _is_frame(loaded):
         yield from _of_frame(loaded)
     elif isinstance(loaded, Arrays):
         yield from _of_arrays(loaded, path)
     elif isinstance(loaded, Mapping):
         yield from _of_mapping(loaded, "")
-    elif _is_image(loaded, path):
-        yield RESULT, _of_image(loaded)
-    elif isinstance(loaded, list) and loaded and all(_is_image(one, path) for one in loaded):
-        yield RESULT, _of_pages(loaded, path)
     elif isinstance(loaded, str) and os.path.splitext(path)[1].lower() in UNDECLARED:
         yield RESULT, _numbers(loaded)
     elif getattr(getattr(loaded, "dtype", None), "names", None):
@@ -124,23 +138,8 @@ def _of_arrays(arrays: Arrays, path: str) -> Iterator[tuple[str, Variable]]:
         yield name, one
 
 
-def _is_image(loaded: object, path: str) -> bool:
-    is_array = hasattr(loaded, "dtype") and getattr(loaded, "ndim", 0) in (2, 3)
-    return hasattr(loaded, "getbands") or (is_array and path.lower().endswith(image.SUFFIXES))
-
-
-def _of_image(loaded: object) -> Variable:
-    pixels = image.pixels(library("numpy", "xarray", "to_xarray"), loaded)
-    return Variable(("y", "x", "channel")[: pixels.ndim], pixels)
-
-
-def _of_pages(loaded: Sequence[object], path: str) -> Variable:
-    np = library("numpy", "xarray", "to_xarray")
-    pages = image.pages(np, loaded)
-    if len({(page.shape, page.dtype) for page in pages}) > 1:
-        raise LoadError(_no_array(RESULT, path, "its pages have different sizes, channels or types"))
-    values = np.stack(pages)
-    return Variable(("page", "y", "x", "channel")[: values.ndim], values)
+def _is_frame(loaded: object) -> bool:
+    return hasattr(loaded, "columns") and hasattr(loaded, "index")
 
 
 def _of_frame(frame: Any) -> Iterator[tuple[str, Variable]]:
@@ -152,13 +151,25 @@ def _of_frame(frame: Any) -> Iterator[tuple[str, Variable]]:
     if frame.index.name is not None:
         yield dim, Variable((dim,), frame.index.to_numpy(), is_coord=True)
     for name in frame.columns:
-        yield str(name), Variable((dim,), frame[name].to_numpy())
+        yield str(name), Variable((dim,), _of_column(frame[name]))
+
+
+def _of_column(column: Any) -> Any:
+    """Return the values of a column; whole numbers beside missing ones are floats only if these are the same."""
+    if getattr(column.dtype, "kind", "") not in "iub" or not hasattr(column.dtype, "na_value") or not column.hasnans:
+        return column.to_numpy()
+    np = library("numpy", "xarray", "to_xarray")
+    return _with_nan(np, column.to_numpy(object, na_value=None))
 
 
 def _of_mapping(loaded: Mapping[Any, object], prefix: str) -> Iterator[tuple[str, Any]]:
     for name, value in loaded.items():
         if isinstance(value, Mapping):
             yield from _of_mapping(value, f"{prefix}{name}.")
+        elif _is_frame(value):
+            for column, one in _of_frame(value):
+                one.dims = tuple(f"{prefix}{name}.{dim}" for dim in one.dims)
+                yield f"{prefix}{name}.{column}", one
         else:
             yield f"{prefix}{name}", value
 
@@ -174,9 +185,12 @@ def _numbers(text: str) -> object:
     return [row[0] for row in rows] if rows and all(len(row) == 1 for row in rows) else rows or text
 
 
-def _array(np: Any, name: str, value: object, path: str) -> Variable:
+def _array(np: Any, name: str, value: Any, path: str) -> Variable:
     if value is None:
         value = np.nan
+    if np.ma.isMaskedArray(value) and value.dtype.kind in "biuf":  # as what is missing elsewhere is
+        mask, value = np.ma.getmaskarray(value), value.data.astype(object)
+        value[mask] = None
     try:
         array = np.asarray(value)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""HDF5, and NetCDF, which stands on it: what is read is in the file, or beside it where virtual data sets say so.
+"""HDF5: what is read is in the file, or beside it where virtual data sets say so.
 
 HDF5 opens other files by itself: through external links, for the storage of a data set, and for the sources of virtual
 ones, which are zeros where there is no such file. `tests/ask/test_bounds.py` shows each.
@@ -8,37 +8,21 @@ import contextlib
 import os
 import threading
 from collections.abc import Iterator
+from importlib import import_module
 from typing import Any, NoReturn
 
+from entropic.formats.arrays import Arrays
 from entropic.formats.bounds import is_inside, refuse
-from entropic.formats.libraries import library
+from entropic.formats.fit import Unfit, as_arrays
 
 # The library is for one thread, and crashes if two files are read or written at once. A fork waits for it, and a child
 # has a new one: `tests/ask/test_load.py`. It is reentrant, since a signal handler may load something in the middle of a
 # load.
 _ONE_AT_A_TIME = threading.RLock()
-_CLASSIC = (b"CDF\x01", b"CDF\x02", b"CDF\x05")  # how the formats of NetCDF begin that stand on nothing
 _PATHS = 100_000
 # Attributes by which HDF5 ties data sets to their scales; what these say is in the dimensions.
 _PLUMBING = {"CLASS", "NAME", "DIMENSION_LIST", "REFERENCE_LIST", "DIMENSION_LABELS", "_Netcdf4Dimid"}
 _SOFT = 16  # links to follow from one to the next; a circle has more
-
-
-class Arrays(dict[str, Any]):
-    """The data sets of an HDF5 file, by path; hard and soft links are paths as well.
-
-    Attributes
-    ----------
-    attrs
-        The attributes of each data set and group that has any, by path; those of the file itself are at `"/"`.
-    dims
-        The names of the dimensions of data sets that have scales, or labels; None for a dimension without.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.attrs: dict[str, dict[str, Any]] = {}
-        self.dims: dict[str, tuple[str | None, ...]] = {}
 
 
 @contextlib.contextmanager
@@ -50,9 +34,9 @@ def one_at_a_time() -> Iterator[None]:
 
 def read_hdf5(path: str, only: Any) -> Arrays:
     """Return the data sets by their path; those of text as text."""
-    h5py = library("h5py", "hdf5", "an HDF5 file")
-    arrays, bounds, seen = Arrays(), _Bounds(h5py, path), dict[Any, Any]()
-    with _ONE_AT_A_TIME, h5py.File(bounds.real, "r") as file:
+    h5py = import_module("h5py")
+    arrays, bounds, seen = Arrays(), Hdf5Bounds(h5py, path), dict[Any, Any]()
+    with one_at_a_time(), h5py.File(bounds.real, "r") as file:
         _take_attributes(h5py, arrays, "/", file)
         for name, item in _items(h5py, bounds, file, only):
             if isinstance(item, h5py.Group):
@@ -68,7 +52,7 @@ def read_hdf5(path: str, only: Any) -> Arrays:
     return arrays
 
 
-def _items(h5py: Any, bounds: "_Bounds", file: Any, only: Any) -> Iterator[tuple[str, Any]]:
+def _items(h5py: Any, bounds: "Hdf5Bounds", file: Any, only: Any) -> Iterator[tuple[str, Any]]:
     """Yield all groups and data sets by every path that leads to them (`visititems` has one path of each)."""
     waiting, count = [("", file, frozenset({h5py.h5o.get_info(file.id).addr}))], 0
     while waiting:
@@ -140,29 +124,15 @@ def _take_dimensions(arrays: Arrays, name: str, item: Any) -> None:
         arrays.dims[name] = tuple(dims)
 
 
-def read_netcdf(path: str, _: object) -> Any:
-    """Return a `Dataset`, loaded; of a file with groups, a `DataTree`."""
-    library("netCDF4", "netcdf", "a NetCDF file")
-    xarray = library("xarray", "netcdf", "a NetCDF file")
-    with open(path, "rb") as file:
-        is_classic = file.read(4) in _CLASSIC
-    real = os.path.realpath(path)
-    with _ONE_AT_A_TIME:
-        if is_classic or not _check_netcdf(library("h5py", "netcdf", "a NetCDF file"), path):
-            return xarray.load_dataset(real, engine="netcdf4")
-        with xarray.open_datatree(real, engine="netcdf4") as tree:
-            return tree.load()
-
-
-def _check_netcdf(h5py: Any, path: str) -> bool:
-    """Refuse a file of whose parts any is elsewhere, since NetCDF's library follows links, too.
+def check_whole(h5py: Any, bounds: "Hdf5Bounds", file: Any) -> bool:
+    """Refuse a file of whose parts any is elsewhere.
 
     Returns
     -------
     bool
         Whether it has groups.
     """
-    bounds, groups = _Bounds(h5py, path), []
+    groups = []
 
     def check(name: str, item: object) -> None:
         if isinstance(item, h5py.Dataset):
@@ -171,17 +141,35 @@ def _check_netcdf(h5py: Any, path: str) -> bool:
             groups.append(name)
 
     links: list[str] = []  # looked at afterwards: an exception does not come through what visits them
-    with h5py.File(bounds.real, "r") as file:
-        file.visit_links(links.append)
-        for name in links:
-            link = file.get(name, getlink=True)
-            if not isinstance(link, h5py.HardLink | h5py.SoftLink):
-                bounds.refuse(name, f"is a link into another file, {getattr(link, 'filename', '')}")
-        file.visititems(check)
+    file.visit_links(links.append)
+    for name in links:
+        link = file.get(name, getlink=True)
+        if not isinstance(link, h5py.HardLink | h5py.SoftLink):
+            bounds.refuse(name, f"is a link into another file, {getattr(link, 'filename', '')}")
+    file.visititems(check)
     return bool(groups)
 
 
-class _Bounds:
+def save_hdf5(value: object, path: str) -> None:
+    """Write arrays by their names; those of nested dicts by their path."""
+    h5py = import_module("h5py")
+    arrays = as_arrays(value)
+    for name, array in arrays.items():
+        if any(other.startswith(f"{name}/") for other in arrays):
+            raise Unfit(f"{name!r} is an array, and what holds others")
+        if array.dtype.kind in "SV" and array.dtype.names is None:
+            raise Unfit(f"{name!r} holds bytes, which come back as text; make it numbers or text")
+        if array.dtype.names is not None and h5py.h5t.py_create(array.dtype, logical=True).dtype != array.dtype:
+            raise Unfit(f"{name!r} has fields that would come back without a part of their type, such as titles")
+    with one_at_a_time(), h5py.File(path, "w") as file:
+        for name, array in arrays.items():
+            if array.dtype.kind == "U":
+                file.create_dataset(name, data=array.astype(object), dtype=h5py.string_dtype())
+            else:
+                file.create_dataset(name, data=array)
+
+
+class Hdf5Bounds:
     """The folder of an HDF5 file, which its data sets may not leave."""
 
     def __init__(self, h5py: Any, path: str) -> None:
@@ -200,9 +188,10 @@ class _Bounds:
             self.refuse(name, f"has its values in another file, {item.external[0][0]}")
         if item.is_virtual:
             for source in item.virtual_sources():
-                self._check_source(name, item.file, source.file_name, source.dset_name)
+                self.check_source(name, item.file, source.file_name, source.dset_name)
 
-    def _check_source(self, name: str, file: object, other: str, dataset: str) -> None:
+    def check_source(self, name: str, file: object, other: str, dataset: str) -> None:
+        """Refuse what is said to be in another file if that is not there, or leads out of the folder."""
         if other == ".":
             self._check_target(name, file, dataset)
             return

@@ -5,13 +5,14 @@ Pillow cuts what it has no mode for to eight bits, takes other numbers for it, o
 """
 
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any
 
 from entropic.errors import LoadError
+from entropic.formats.arrays import RESULT, Arrays
 from entropic.formats.bounds import OWN_LOADER
-from entropic.formats.libraries import library
+from entropic.formats.fit import Unfit, is_from
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".gif", ".bmp", ".webp")
 # Pillow knows a picture by what it holds, not by its name, and has other programs draw some kinds (PostScript).
 _KINDS = ("PNG", "JPEG", "TIFF", "GIF", "BMP", "WEBP")
 _BITS, _CHANNELS, _FORMAT = 258, 277, 339  # tags of TIFF
@@ -25,7 +26,7 @@ def read_image(path: str, _: object) -> Any:
     """Return an image of Pillow's, or an array; of several pages, a list of them."""
     with open(path, "rb") as file:
         begin = file.read(26)
-    image = library("PIL.Image", "images", "an image")
+    image = import_module("PIL.Image")
     if begin[:4] in _TIFF and not _is_held(image, path):
         return _of_tiff(path)
     if begin[1:4] == b"PNG" and begin[24] == 16 and begin[25] in _PNG_WITH_CHANNELS:
@@ -65,8 +66,8 @@ def _is_page_held(page: Any) -> bool:
 
 
 def _of_tiff(path: str) -> Any:
-    tifffile = library("tifffile", "images", "a TIFF of other than 8 bits for each channel")
-    np = library("numpy", "images", "a TIFF of other than 8 bits for each channel")
+    tifffile = import_module("tifffile")
+    np = import_module("numpy")
     with tifffile.TiffFile(path) as file:
         pages = [_of_page(np, path, page) for page in file.pages]
     return pages if len(pages) > 1 else pages[0]
@@ -83,8 +84,41 @@ def _of_page(np: Any, path: str, page: Any) -> Any:
     return np.moveaxis(values, 0, -1) if page.axes == "SYX" else values
 
 
-def pixels(np: Any, loaded: Any) -> Any:
-    """Return the pixels of an image, along `y`, `x` and, if there are several channels, `channel`."""
+# ---- as arrays ---------------------------------------------------------------------------------------------------
+def arrays_of_image(loaded: Any) -> Arrays | None:
+    """Return the pixels of an image, or of several pages, along `page`, `y`, `x` and, if there are several, `channel`.
+
+    Raises
+    ------
+    ValueError
+        If the pages are not alike.
+    """
+    found = Arrays()
+    if _is_image(loaded):
+        found[RESULT] = _pixels(loaded)
+        found.dims[RESULT] = ("y", "x", "channel")[: found[RESULT].ndim]
+        return found
+    if not isinstance(loaded, list) or not loaded or not all(map(_is_image, loaded)):
+        return None
+    pages = _pages(loaded)
+    if len({(page.shape, page.dtype) for page in pages}) > 1:
+        raise ValueError("its pages have different sizes, channels or types")
+    found[RESULT] = import_module("numpy").stack(pages)
+    found.dims[RESULT] = ("page", "y", "x", "channel")[: found[RESULT].ndim]
+    return found
+
+
+def is_of_pillow(loaded: Any) -> bool:
+    """Tell whether something is an image, whatever its file is called."""
+    return hasattr(loaded, "getbands") or (isinstance(loaded, list) and bool(loaded) and hasattr(loaded[0], "getbands"))
+
+
+def _is_image(loaded: Any) -> bool:
+    return hasattr(loaded, "getbands") or (hasattr(loaded, "dtype") and getattr(loaded, "ndim", 0) in (2, 3))
+
+
+def _pixels(loaded: Any) -> Any:
+    np = import_module("numpy")
     if isinstance(loaded, np.ndarray):
         return loaded
     if loaded.mode in ("P", "PA"):  # numbers of colours, which are another's in the next file
@@ -92,10 +126,21 @@ def pixels(np: Any, loaded: Any) -> Any:
     return np.asarray(loaded)
 
 
-def pages(np: Any, loaded: Sequence[Any]) -> list[Any]:
+def _pages(loaded: Sequence[Any]) -> list[Any]:
     """Return the pixels of some pages, in the same channels: an animation may have more of them later on."""
+    np = import_module("numpy")
     modes = {getattr(page, "mode", None) for page in loaded}
     if len(modes) > 1 and None not in modes and modes <= {"P", "PA", "L", "LA", "RGB", "RGBA"}:
         transparent = any("A" in page.mode or "transparency" in page.info for page in loaded)
         return [np.asarray(page.convert("RGBA" if transparent else "RGB")) for page in loaded]
-    return [pixels(np, page) for page in loaded]
+    return [_pixels(page) for page in loaded]
+
+
+def save_picture(value: Any, path: str) -> None:
+    """Write a figure of matplotlib, or an image of Pillow."""
+    if is_from(value, "matplotlib.Figure"):
+        value.savefig(path)
+    elif is_from(value, "PIL.Image") and not path.lower().endswith(".svg"):
+        value.save(path)
+    else:
+        raise Unfit("it takes a figure of matplotlib, or (but for .svg) a Pillow image")

@@ -9,10 +9,14 @@ import dataclasses
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from entropic.formats.save import HOLDERS, SAVERS, a_value, as_json, is_from
+from entropic.formats.catalogue import find
+from entropic.formats.fit import a_value, is_from
+from entropic.formats.format import Saver
+from entropic.formats.plain import as_json
+from entropic.formats.save import HOLDERS
 
 STEM = "returned"
 MOST_PARTS = 1_000  # files of one value; what is left then is kept as text
@@ -66,14 +70,17 @@ def _whole(value: object, path: str) -> str | None:
     """Write a value into one file; return the suffix of the first format that takes it, or None."""
     suffixes = dict.fromkeys(suffix for holds, suffix in HOLDERS if holds(value))
     for suffix in sorted(suffixes, key=lambda one: one != ".json"):  # in which lists stay lists
-        if _try(lambda file, write=SAVERS[suffix]: write(value, file), path + suffix):  # type: ignore[misc]
+        found = find(suffix)
+        if found is not None and _try(found[1].save, value, path + suffix):
             return suffix
     return None
 
 
-def _try(write: Callable[[str], None], path: str) -> bool:
+def _try(write: Saver | None, value: object, path: str) -> bool:
+    if write is None:
+        return False
     try:
-        write(path)
+        write(value, path)
         return True
     except Exception:  # noqa: BLE001  (a format that does not take it, whatever its library says: the next one)
         if os.path.isdir(path):

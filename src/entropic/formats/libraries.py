@@ -17,9 +17,13 @@ def library(module: str, extra: str, what: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        missing = error.name or module
-        raise LibraryMissingError(
-            f"{what} needs {missing.partition('.')[0]}, which cannot be imported ({error}): "
-            f"pip install 'entropic[{extra}]'",
-            name=missing,
-        ) from error
+        raise missing(error, extra, what, module) from error
+
+
+def missing(error: ImportError, extra: str, what: str, module: str = "a library") -> LibraryMissingError:
+    """Return the error of what lacks a library, which names the extra that brings it."""
+    name = error.name or module
+    return LibraryMissingError(
+        f"{what} needs {name.partition('.')[0]}, which cannot be imported ({error}): pip install 'entropic[{extra}]'",
+        name=name,
+    )

@@ -5,11 +5,14 @@ JAX and others give numpy types of their own (bfloat16), of which a file keeps b
 
 import ast
 import re
+import warnings
+import zipfile
+from importlib import import_module
 from typing import Any
 
 from entropic.errors import LoadError
 from entropic.formats.bounds import OWN_LOADER
-from entropic.formats.libraries import library
+from entropic.formats.fit import Unfit, as_array, as_arrays
 
 _BFLOAT16, _FLOAT8_E5M2 = "<V2", "<f1"  # how ml_dtypes has numpy write them; numpy's own void types begin with |
 _UNNAMED = re.compile(rb"\A\x93NUMPY.{2,6}\{'descr': '<(V|f1')", re.DOTALL)
@@ -19,14 +22,14 @@ _END = ".npy"
 
 def read_npy(path: str, _: object) -> Any:
     """Return the array; of bfloat16 and float8_e5m2, as the float that holds it."""
-    np = library("numpy", "numpy", "a .npy file")
+    np = import_module("numpy")
     with open(path, "rb") as file:
         return _read(np, file, path, "")
 
 
 def read_npz(path: str, only: Any) -> dict[str, Any]:
     """Return the arrays by their names."""
-    np = library("numpy", "numpy", "a .npz file")
+    np = import_module("numpy")
     arrays: dict[str, Any] = {}
     with np.load(path, allow_pickle=False) as archive:
         for member in archive.zip.namelist():  # numpy finds "a" by "a.npy", even where an array has that name
@@ -70,3 +73,29 @@ def _as_float(np: Any, content: bytes, header: dict[str, Any]) -> Any:
     bits, larger, shift, target = ("<u2", "<u4", 16, "<f4") if header["descr"] == _BFLOAT16 else ("u1", "<u2", 8, "<f2")
     flat = np.frombuffer(content, bits).astype(larger) << shift
     return flat.view(target).reshape(header["shape"], order="F" if header["fortran_order"] else "C")
+
+
+# ---- written ----------------------------------------------------------------------------------------------------
+def save_npy(value: object, path: str) -> None:
+    """Write an array."""
+    array = as_array(value, "it")
+    with open(path, "wb") as file:
+        _write_array(file, array)
+
+
+def _write_array(file: object, array: object) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of names that numpy before 1.17 cannot read
+        import_module("numpy").lib.format.write_array(file, array, allow_pickle=False)
+
+
+def save_npz(value: object, path: str) -> None:
+    """Write arrays by their names; those of nested dicts by their path."""
+    arrays = as_arrays(value)
+    if both := next((name for name in arrays if f"{name}.npy" in arrays), None):
+        raise Unfit(f"{both!r} and '{both}.npy' are one name in such a file")
+    # As numpy.savez writes it, which has no place for an array that is called `file`.
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                _write_array(file, array)

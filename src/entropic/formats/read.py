@@ -1,26 +1,19 @@
-"""Readers of result files: by their suffix, through the libraries that own the formats.
+"""`read`: what a result file holds, through the library that owns its format.
 
 Nothing is unpickled, and nothing outside the folder of the result is read (`bounds`).
 What is read is read whole and its file is closed, so nothing that is returned changes or dangles when the file does.
 """
 
-import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
-from entropic.errors import LoadError
-from entropic.formats import image
-from entropic.formats.bounds import OWN_LOADER, check_links
-from entropic.formats.hdf5 import read_hdf5, read_netcdf
-from entropic.formats.libraries import library
-from entropic.formats.npy import read_npy, read_npz
-from entropic.formats.table import read_csv
-from entropic.formats.zarr_folder import read_zarr
+from entropic.errors import LibraryMissingError, LoadError
+from entropic.formats.bounds import OWN_LOADER
+from entropic.formats.catalogue import FormatError, find
+from entropic.formats.format import Names
+from entropic.formats.libraries import missing
 
 Loader = Callable[[str], object]
-Names = Iterable[str] | None  # of the arrays that are wanted; None: of all
-
-_PICKLES = (".pkl", ".pickle", ".p", ".joblib", ".dill", ".pt", ".pth", ".ckpt")
 
 
 def read(path: str, loader: Loader | None = None, only: Names = None) -> object:
@@ -46,14 +39,21 @@ def read(path: str, loader: Loader | None = None, only: Names = None) -> object:
         found = loader(path)
         if found is not NotImplemented:
             return found
-    name = os.path.basename(path).lower()
-    reader = next((reader for suffix, reader in READERS.items() if name.endswith(suffix)), None)
-    if reader is None:
-        raise LoadError(f"{path} {_why_not(name)}; {OWN_LOADER}")
     try:
-        return reader(path, only)
-    except (ImportError, LoadError, MemoryError):
+        suffix, format_ = find(path) or (None, None)
+    except FormatError as error:
+        raise LoadError(f"{path} cannot be read: {error}, or {OWN_LOADER}") from error
+    if format_ is None or format_.read is None:
+        why = f"there is no reader for {suffix or os.path.splitext(path)[1].lower()!r}"
+        raise LoadError(f"{path} cannot be read: {why}; {OWN_LOADER}")
+    try:
+        return format_.read(path, only)
+    except (LibraryMissingError, LoadError, MemoryError):
         raise
+    except ImportError as error:
+        if not format_.extra:
+            raise
+        raise missing(error, format_.extra, f"a {suffix} file") from error
     except Exception as error:
         if "allow_pickle" in str(error):
             reason = "holds Python objects, and reading those would unpickle them, which can run any code"
@@ -62,44 +62,3 @@ def read(path: str, loader: Loader | None = None, only: Names = None) -> object:
             f"{path} cannot be read as its suffix says: {type(error).__name__}: {error}; if the format is another, "
             f"{OWN_LOADER}"
         ) from error
-
-
-def _why_not(name: str) -> str:
-    if name.endswith(_PICKLES):
-        return "may be a pickle, which is not read, since reading it can run any code"
-    suffix = os.path.splitext(name)[1]
-    return f"cannot be read: there is no reader for {suffix!r}"
-
-
-def _parquet(path: str, only: Names) -> object:
-    library("pyarrow", "pandas", "a .parquet file")
-    pandas = library("pandas", "pandas", "a .parquet file")
-    if os.path.isdir(path):
-        check_links(path)
-        return pandas.read_parquet(path, engine="pyarrow")
-    with open(path, "rb") as file:  # a file that it opens itself, a thread of its may close after it has returned
-        return pandas.read_parquet(file, engine="pyarrow")
-
-
-def _json(path: str, _: Names) -> object:
-    with open(path, encoding="utf-8") as file:
-        return json.load(file)
-
-
-def _text(path: str, _: Names) -> str:
-    with open(path, encoding="utf-8", newline="") as file:
-        return file.read()
-
-
-READERS: dict[str, Callable[[str, Names], object]] = {
-    ".npy": read_npy,
-    ".npz": read_npz,
-    **dict.fromkeys((".h5", ".hdf5", ".he5"), read_hdf5),
-    **dict.fromkeys((".nc", ".nc4", ".cdf"), read_netcdf),
-    ".zarr": read_zarr,
-    ".parquet": _parquet,
-    **dict.fromkeys((".csv", ".tsv", ".csv.gz", ".tsv.gz"), read_csv),
-    ".json": _json,
-    **dict.fromkeys((".txt", ".md", ".log"), _text),
-    **dict.fromkeys(image.SUFFIXES, image.read_image),
-}

@@ -11,8 +11,10 @@ from types import CodeType
 from typing import Any
 
 from entropic.errors import LibraryMissingError, OutcomeWarning, ResultMissingError, SaveError, levels_to_user, reword
+from entropic.formats.catalogue import FormatError, find
+from entropic.formats.format import Saver
 from entropic.formats.keep import Kept, keep
-from entropic.formats.save import NEEDS, SAVERS, Saver, save, saver_of
+from entropic.formats.save import is_saved, save
 from entropic.params.outcomes import Outcome, Outcomes, gather
 
 _checked: set[str] = set()  # suffixes of which nothing more is to be said in this process
@@ -92,7 +94,7 @@ class Returning:
             warnings.warn(text, OutcomeWarning, stacklevel=levels_to_user())
 
     def _save(self, returned: object, path: str) -> None:
-        if self.outcomes and self.saver is None and saver_of(path) is None:
+        if self.outcomes and self.saver is None and not is_saved(path):
             save(returned, path, suffix=".json")  # a study of numbers needs no format
         else:
             save(returned, path, self.saver)
@@ -105,9 +107,13 @@ class Returning:
 
 def _needed(suffix: str) -> tuple[str, str, str] | None:
     """Return the module that writes files with a suffix, its extra, and what it writes; None if none is needed."""
-    name = suffix.lower()
-    ending = next((one for one in SAVERS if name.endswith(one)), None)
-    return None if ending not in NEEDS else (*NEEDS[ending], ending)
+    try:
+        ending, format_ = find(suffix) or ("", None)
+    except FormatError:
+        return None
+    if format_ is None or format_.save is None or not (format_.libraries and format_.extra):
+        return None
+    return format_.libraries[0], format_.extra, ending
 
 
 def _names_its_file(runner: object) -> bool:

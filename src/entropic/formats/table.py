@@ -8,21 +8,25 @@ import csv
 import gzip
 import os
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any, NoReturn
 
 from entropic.errors import LoadError
 from entropic.formats.bounds import OWN_LOADER
-from entropic.formats.libraries import library
+from entropic.formats.fit import Unfit, as_table, is_from
+from entropic.formats.format import Reader
 
 _OTHERS = (";", "\t", ",", r"\s+")  # what separates numbers in files of any name
 
 
 def read_csv(path: str, _: object) -> Any:
     """Return a data frame: columns without names are called 0, 1, 2 and so on."""
-    pandas = library("pandas", "pandas", "a .csv file")
+    pandas = import_module("pandas")
     separator = "\t" if ".tsv" in os.path.basename(path).lower() else ","
     comments, first, second = _beginning(path)
     options: dict[str, Any] = {"sep": separator, "skiprows": len(comments)}
+    if tuple(map(int, pandas.__version__.split(".")[:2])) < (3, 1):  # which reads some floats as their neighbours
+        options["float_precision"] = "round_trip"
     found = next((one for one in (separator, *_OTHERS) if _are_numbers(_split(first, one))), None)
     names = _split(comments[-1].lstrip("#").strip(), found or separator) if comments else []
     if found is not None:
@@ -92,3 +96,46 @@ def _named(frame: Any, names: Sequence[str] | None) -> Any:
     if names is not None and len(names) == frame.shape[1]:
         frame.columns = list(names)
     return frame
+
+
+# ---- written ----------------------------------------------------------------------------------------------------
+def save_csv(value: object, path: str) -> None:
+    """Write a table that is read as what it was."""
+    table = as_frame(value)
+    names = [str(name) for name in table.columns]
+    if names and (names[0].startswith("#") or all(map(_is_complex, names))):
+        raise Unfit("the names of its columns would be read as a comment, or as its first row")
+    separator = "\t" if ".tsv" in os.path.basename(path).lower() else ","
+    table.to_csv(path, sep=separator, index=False)
+    check_written(path, table, read_csv)
+
+
+def as_frame(value: object) -> Any:
+    """Return a table as a data frame of pandas, of which a file without an index loses nothing."""
+    table = as_table(value)
+    if not is_from(table, "pandas.DataFrame"):
+        table = table.to_pandas()
+    if not isinstance(table.index, import_module("pandas").RangeIndex) or (table.index.start, table.index.step) != (
+        0,
+        1,
+    ):
+        raise Unfit("its index would be lost; make it a column by .reset_index()")
+    return table
+
+
+def check_written(path: str, table: Any, read: Reader) -> None:
+    """Refuse a table, and remove its file, if that is read as another one."""
+    try:
+        import_module("pandas.testing").assert_frame_equal(read(path, None), table, check_exact=True)
+    except (AssertionError, ValueError) as error:  # a LoadError is one
+        os.unlink(path)
+        reason = " ".join(str(error).split())
+        raise Unfit(f"it would be read as something else ({reason:.200})") from None
+
+
+def _is_complex(name: str) -> bool:
+    try:
+        complex(name)
+    except ValueError:
+        return False
+    return True

@@ -1,4 +1,6 @@
-"""Zarr: a folder, each file of which is looked at as it is read, so that what is checked and what is read are one.
+"""Zarr: a folder, or an archive of one, each file of which is looked at as it is read.
+
+So what is checked and what is read are one.
 
 The metadata of an array name the codecs that its data go through, one of which unpickles, and consolidated metadata say
 a second time, and may say otherwise, what the arrays are and where they are.
@@ -8,12 +10,14 @@ import functools
 import json
 import os
 import re
+import zipfile
 from collections.abc import AsyncIterator, Iterator
+from importlib import import_module
 from typing import Any
 
 from entropic.errors import LoadError
 from entropic.formats.bounds import is_inside, refuse, refuse_link
-from entropic.formats.libraries import library
+from entropic.formats.fit import as_dataset
 
 _METADATA = ("zarr.json", ".zarray", ".zgroup")
 _CONSOLIDATED = ".zmetadata"
@@ -22,11 +26,12 @@ _UNPICKLES = re.compile(r"pickle|joblib|\bdill\b|\bmarshal\b", re.IGNORECASE)
 
 def read_zarr(path: str, only: object) -> object:
     """Return a `Dataset` where the arrays have named dimensions, else a dict of arrays, or the array itself."""
-    zarr = library("zarr", "zarr", "a Zarr folder")
+    zarr = import_module("zarr")
     folder = _store_class()(path)
     try:
         return _read(zarr, folder, only)
     finally:
+        folder.close()
         if folder.refusal is not None:  # whatever has become of it on the way here
             raise folder.refusal
 
@@ -37,7 +42,7 @@ def _read(zarr: Any, folder: Any, only: Any) -> object:
         return found[...]
     groups, arrays = list(found.groups()), dict(found.arrays())
     if not groups and any(array.ndim for array in arrays.values()) and all(map(_has_dims, arrays.values())):
-        xarray = library("xarray", "zarr", "a Zarr folder with named dimensions")
+        xarray = import_module("xarray")
         with xarray.open_zarr(folder, chunks=None, consolidated=False, decode_cf=False) as dataset:
             for name, array in arrays.items():
                 if array.metadata.zarr_format == 2 and array.fill_value == 0:  # what zarr gives every array
@@ -56,6 +61,21 @@ def _arrays(group: Any, prefix: str) -> Iterator[tuple[str, Any]]:
 def _has_dims(array: Any) -> bool:
     names = getattr(array.metadata, "dimension_names", None) or array.attrs.get("_ARRAY_DIMENSIONS")
     return bool(names) or array.ndim == 0
+
+
+def save_zarr(value: object, path: str) -> None:
+    """Write a `Dataset`, or a `DataArray` as its variable."""
+    import_module("zarr")
+    as_dataset(value).to_zarr(path, mode="w", consolidated=False)
+
+
+def save_zarr_zip(value: object, path: str) -> None:
+    """Write the same as an archive, each file of which is written once, as Zarr's own store of this kind does not."""
+    files: dict[str, Any] = {}
+    as_dataset(value).to_zarr(import_module("zarr.storage").MemoryStore(files), mode="w", consolidated=False)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+        for name, content in sorted(files.items()):
+            archive.writestr(name, content.to_bytes())
 
 
 # ---- what is read ------------------------------------------------------------------------------------------------
@@ -91,11 +111,11 @@ def _codecs(value: object, of: str = "") -> Iterator[str]:
 @functools.cache
 def _store_class() -> type[Any]:
     """Return the class of a folder that Zarr reads through; made when it is needed, since it is one of Zarr's."""
-    base: Any = library("zarr.abc.store", "zarr", "a Zarr folder").Store
-    local = library("zarr.storage", "zarr", "a Zarr folder").LocalStore
+    base: Any = import_module("zarr.abc.store").Store
+    storage = import_module("zarr.storage")
 
     class Folder(base):  # type: ignore[misc]  # of a library that may not be there
-        """A folder that is only read, in which no link leads out, and whose metadata are looked at.
+        """A folder, or an archive, that is only read, in which no link leads out, and whose metadata are looked at.
 
         It is a store of its own rather than a `LocalStore` with more to it: what Zarr may add to that one, such as
         another way to read a file, must not lead around this.
@@ -108,8 +128,18 @@ def _store_class() -> type[Any]:
             super().__init__(read_only=True)
             self._path = path
             self._root = os.path.realpath(path)
-            self._files = local(self._root, read_only=True)
+            is_archive = os.path.isfile(self._root)
+            self._files = storage.ZipStore(self._root) if is_archive else storage.LocalStore(self._root, read_only=True)
             self.refusal: LoadError | None = None
+
+        async def _open(self) -> None:
+            await self._files._ensure_open()
+            await super()._open()
+
+        def close(self) -> None:
+            if self._files._is_open:
+                self._files.close()
+            super().close()
 
         def _check(self, key: str) -> None:
             found = os.path.join(self._root, key)

@@ -24,9 +24,9 @@ from entropic.files.durable import sync_way
 from entropic.files.journal import Journal
 from entropic.files.paths import check_folder, check_lengths, check_suffix
 from entropic.files.staging import Staging, locked_up
+from entropic.formats.format import Saver
 from entropic.formats.read import Loader, read
 from entropic.formats.returned import Returning
-from entropic.formats.save import Saver
 from entropic.params.fields import is_duration
 from entropic.params.keys import Hasher
 from entropic.params.model import Schema
