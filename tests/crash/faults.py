@@ -46,7 +46,7 @@ STEPS = {
     "record_many": "entropic.protocol.publish:record_many",
     "fence_many": "entropic.db.ledger:Ledger.publish_many",
     "upsert_many": "entropic.db.rows:Rows.upsert_many",
-    "reclaim": "entropic.protocol.reclaim:reclaim",
+    "reclaim": "entropic.protocol.precedence:reclaim",
     "commit_reclaim": "entropic.db.ledger:Ledger.reclaim",
     "unpublish": "entropic.protocol.publish:unpublish",
     "move": "entropic.protocol.publish:move",

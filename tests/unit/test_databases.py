@@ -41,7 +41,7 @@ def test_what_was_saved_is_restored_while_somebody_is_connected(place):
     base = place.connect()
     base.cursor().execute("BEGIN")
     base.cursor().execute("UPDATE kept SET n = 8")
-    assert [session.in_transaction for session in place.sessions()] == [True]
+    assert any(session.in_transaction for session in place.sessions())
     place.end_sessions()
     assert place.sessions() == []
     base.close()
@@ -57,9 +57,10 @@ def test_who_has_a_transaction_open_is_told_of_the_moment_however_often_somebody
         for n in range(20):
             cursor.execute("BEGIN")
             cursor.execute(f"INSERT INTO kept VALUES ({n})")
-            assert [session.in_transaction for session in place.sessions()] == [True]
+            # Not how many sessions there are: a server may not have done with one that was closed just now.
+            assert any(session.in_transaction for session in place.sessions())
             cursor.execute("COMMIT")
-            assert [session.in_transaction for session in place.sessions()] == [False]
+            assert not any(session.in_transaction for session in place.sessions())
 
 
 RUN = """if True:

@@ -1,4 +1,7 @@
-"""The claim: lock, look, decide. Who wants a key learns here whether to run it, to wait, or to read its row again."""
+"""The claim: lock, look, decide. Who wants a key learns here whether to run it, to wait, or to read its row again.
+
+Here, too, the claim of an owner that is dead is taken over. Whether it is dead, the claim itself says: `db/claim.py`.
+"""
 
 import contextlib
 from collections.abc import Callable, Iterable, Mapping

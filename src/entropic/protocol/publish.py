@@ -26,7 +26,7 @@ from entropic.files.task import Task
 from entropic.params.model import Base
 from entropic.protocol.context import StoreContext
 from entropic.protocol.outcomes import outcome_values
-from entropic.protocol.reclaim import reclaim
+from entropic.protocol.precedence import reclaim
 from entropic.support.failure import record as record_of
 
 log = logging.getLogger("entropic")

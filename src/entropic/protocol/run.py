@@ -30,7 +30,7 @@ from entropic.files.task import Task
 from entropic.params.fields import as_custom_data
 from entropic.params.model import Base
 from entropic.params.outcomes import NOT_RECORDED
-from entropic.protocol import lookup, publish, reclaim
+from entropic.protocol import lookup, precedence, publish
 from entropic.protocol.claim import Busy, claim, finished_sidecar, lock
 from entropic.protocol.context import ModelT, StoreContext
 from entropic.protocol.find import Found, served
@@ -177,7 +177,7 @@ def carry_out(context: StoreContext[Base], task: Task, request: Request, progres
     if raw is None:
         superseded(context, finished)
         # A newer row is the answer. One of an older attempt, which was first, is none for who wants a run in any case.
-        progress.forced = progress.forced and reclaim.gave_way(context, finished)
+        progress.forced = progress.forced and precedence.gave_way(context, finished)
         return None
     publish.clean(context, finished)
     if log.isEnabledFor(logging.DEBUG):
@@ -197,12 +197,12 @@ def execute(context: StoreContext[Base], task: Task) -> Sidecar | None:
         found = context.ledger.find(task.id)
         if found is None or found.attempt != task.attempt or found.state != RUNNING:
             return None  # superseded, and whoever has its claim has its folder
-        raised = gone.error
+        raised = gone.error  # of a runner that has removed the folder itself
     except BaseException as error:
         note_params(context, error, task)
         raise
     note_params(context, raised, task)
-    raise raised  # of a runner that has removed the folder itself
+    raise raised
 
 
 def note_params(context: StoreContext[Base], error: BaseException, task: Task) -> None:

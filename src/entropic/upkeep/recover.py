@@ -29,7 +29,7 @@ from entropic.files.place import remove, spent
 from entropic.files.sidecar import Sidecar, Unreadable
 from entropic.files.staging import Found, key_of
 from entropic.params.model import Base
-from entropic.protocol import publish, reclaim
+from entropic.protocol import precedence, publish
 from entropic.protocol.clear import finish_delete
 from entropic.protocol.context import StoreContext
 from entropic.support import process
@@ -233,7 +233,7 @@ def _sort_out_sidecar(
     if claim is not None:
         return Left(found, finished, current=True) if claim.model == context.model else None
     try:
-        is_wanted = reclaim.is_wanted(context, finished)
+        is_wanted = precedence.is_wanted(context, finished)
     except UnreadableError:  # a claim that entropic did not make, which acts on nothing
         return None
     if is_wanted:  # its claim was taken over, and nothing has come of that yet
