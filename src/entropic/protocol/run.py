@@ -197,12 +197,12 @@ def execute(context: StoreContext[Base], task: Task) -> Sidecar | None:
         found = context.ledger.find(task.id)
         if found is None or found.attempt != task.attempt or found.state != RUNNING:
             return None  # superseded, and whoever has its claim has its folder
-        error = gone.error
+        raised = gone.error  # of a runner that has removed the folder itself
     except BaseException as error:
         note_params(context, error, task)
         raise
-    note_params(context, error, task)
-    raise error  # of a runner that has removed the folder itself
+    note_params(context, raised, task)
+    raise raised
 
 
 def note_params(context: StoreContext[Base], error: BaseException, task: Task) -> None:
