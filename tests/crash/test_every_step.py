@@ -44,20 +44,21 @@ REACHED = {
     ("sweep", "lost", FILE): CLAIM_REST | NEW_MANY | EXECUTE | RECORD_MANY | TOGETHER | LINKED,
     ("sweep", "lost", FOLDER): CLAIM_REST | REST | NEW_MANY | TOGETHER | SLOTTED | {"keep"},
     ("delete file", "first", FILE): LOOKED,
-    ("delete file", "again", FILE): DELETED,
-    ("delete file", "again", FOLDER): DELETED,
-    ("delete file", "registered", FILE): LOOKED | {"delete_row", "drop", "stat"},
+    ("delete file", "again", FILE): DELETED | {"discard_checkpoints"},
+    ("delete file", "again", FOLDER): DELETED | {"discard_checkpoints"},
+    ("delete file", "registered", FILE): LOOKED | {"delete_row", "drop", "stat", "discard_checkpoints"},
     ("delete by gc", "again", FILE): DISPOSED,
     ("delete by gc", "again", FOLDER): DISPOSED,
     ("delete by gc", "orphan", FILE): DISPOSED,
     ("delete by gc", "orphan", FOLDER): DISPOSED,
-    ("delete row", "again", FILE): LOOKED | {"delete_row", "drop"},
-    ("delete row", "again", FOLDER): LOOKED | {"delete_row", "drop"},
+    ("delete row", "again", FILE): LOOKED | {"delete_row", "drop", "discard_checkpoints"},
+    ("delete row", "again", FOLDER): LOOKED | {"delete_row", "drop", "discard_checkpoints"},
     ("register", "first", FILE): LOOKED | {"register", "upsert", "stat"},
     ("register", "registered", FILE): LOOKED | {"stat"},
 }
-# Passed only where another process, or an outsider, interferes: see tests/race.
+# Passed only where another process, or an outsider, interferes: see tests/race; or where checkpoints are kept.
 ELSEWHERE = {"fenced", "reclaim", "commit_reclaim", "discard", "vanished", "commit_release", "await_sidecar", "wait"}
+ELSEWHERE |= {"resume"}
 QUICK = [("run_or_retrieve", "first", FILE), ("run", "again", FILE), ("delete file", "again", FILE)]
 
 # Steps whose end is not already the beginning of another.

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Generic, NamedTuple, TypeVar
 
-from entropic.db.claim import Claim, new_attempt
+from entropic.db.claim import UNUSED, Claim, new_attempt
 from entropic.db.connection import Connection
 from entropic.db.raw import Raw, Recorded
 from entropic.errors import PublishError
@@ -60,7 +60,7 @@ def delete(context: StoreContext[Base], params: Mapping[str, object], remove_fil
         if found is not None and is_busy(found):
             return Busy(found)
         nonlocal at, attempt
-        attempt = found.attempt if found is not None else ""
+        attempt = found.attempt if found is not None and found.attempt != UNUSED else ""
         at = now_as_text()  # under the lock: whatever is recorded later is of a later run
         raw = context.rows.read_within(connection, id)
         if raw is None:

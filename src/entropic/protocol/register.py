@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from entropic.db.claim import Claim
+from entropic.db.claim import UNUSED, Claim
 from entropic.db.connection import Connection
 from entropic.db.raw import Raw
 from entropic.errors import ParameterError, RegisterError, ResultMissingError
@@ -56,7 +56,6 @@ def register(
 
         def act(connection: Connection, found: Claim | None, _: set[str]) -> Any:
             nonlocal before
-            before = found
             raw = context.rows.read_within(connection, id)
             if raw is not None:
                 check_same(context, raw, params, path)
@@ -66,10 +65,11 @@ def register(
             if found is not None and is_busy(found, call.name):
                 return Busy(found)
             insert(context, connection, found, request, path, found_file)
+            before = found
             return context.rows.read_within(connection, id)
 
         row = context.row(act_when_free(context, id, act), params)
-    if before is not None:
+    if before is not None and before.attempt != UNUSED:
         checkpoints.discard(context.staging, context.key_of(id), before.attempt)
     return row
 
