@@ -112,6 +112,59 @@ except StoreError as error:
 else:
     raise AssertionError("a server answered")
 """
+# Each writes its file in the simplest way there is; what may be in it is for the tests.
+FILES = {
+    "excel": ("import pandas", ".xlsx", "pandas.DataFrame({'x': [1, 2]}).to_excel(path)", "list(found.x) == [1, 2]"),
+    "matlab": ("from scipy import io", ".mat", "io.savemat(path, {'x': [1, 2]})", "found['x'].tolist() == [1, 2]"),
+    "astro": ("import asdf", ".asdf", "asdf.AsdfFile({'x': [1, 2]}).write_to(path)", "found == {'x': [1, 2]}"),
+    "medical": (
+        "import nibabel, numpy",
+        ".nii",
+        "nibabel.save(nibabel.Nifti1Image(numpy.ones((1, 1, 1)), None), path)",
+        "found['data'] == 1",
+    ),
+    "mesh": (
+        "import meshio, numpy",
+        ".xdmf",
+        "meshio.xdmf.write(path, meshio.Mesh(numpy.eye(3), [('vertex', numpy.array([[0]]))]))",
+        "found.points.sum() == 3",
+    ),
+    "atoms": ("import ase.io", ".xyz", "ase.io.write(path, ase.Atoms('H'))", "str(found[0].symbols) == 'H'"),
+    "root": (
+        "import numpy, uproot",
+        ".root",
+        "file = uproot.recreate(path); file.mktree('t', {'x': 'i8'}).extend({'x': numpy.arange(2)}); file.close()",
+        "found['t/x'].tolist() == [0, 1]",
+    ),
+    "audio": (
+        "import numpy; from scipy.io import wavfile",
+        ".wav",
+        "wavfile.write(path, 9, numpy.int16([1, 2]))",
+        "found['samples'].tolist() == [1, 2]",
+    ),
+    "safetensors": (
+        "import numpy; from safetensors.numpy import save_file",
+        ".safetensors",
+        "save_file({'x': numpy.ones(2)}, path)",
+        "found['x'].tolist() == [1, 1]",
+    ),
+}
+for extra, (imports, suffix, write, wanted) in FILES.items():
+    USES[extra] = f"""
+{imports}
+def run(params):
+    path = params["result_file"]
+    {write}
+store = store_of(run, {suffix!r})
+found = store.load(store.run_or_retrieve({{"n": 1}}))
+assert {wanted}, found
+"""
+USES["formats"] = """
+from importlib import import_module
+from entropic.formats.catalogue import FORMATS
+for library in {library for one in FORMATS for library in one.libraries}:
+    import_module(library)
+"""
 USES["distributed"] = USES["dask"]
 USES["all"] = USES["xarray"]
 

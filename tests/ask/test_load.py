@@ -181,8 +181,8 @@ def test_nothing_is_ever_unpickled_and_the_refusal_says_what_to_do(make, tmp_pat
 
 
 def test_an_unknown_suffix_names_the_way_out(make):
-    store = make(Sim, lambda path, _: Path(path).touch(), ".vtk")
-    with pytest.raises(LoadError, match=r"'\.vtk'.*loader="):
+    store = make(Sim, lambda path, _: Path(path).touch(), ".spe")
+    with pytest.raises(LoadError, match=r"'\.spe'.*loader="):
         store.load(store.run({"n": 1}))
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -214,16 +214,8 @@ def test_what_is_kept_stays_when_its_set_runs_again_or_is_deleted(open_store: Op
 # ---- a library that is missing ---------------------------------------------------------------------------------------
 @pytest.fixture
 def without_h5py(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let `h5py` be missing, as far as entropic looks."""
-    find, library = importlib.util.find_spec, importlib.import_module
-
-    def missing(name: str, *more: Any) -> Any:
-        if name == "h5py":
-            raise ImportError("No module named 'h5py'", name="h5py")
-        return library(name, *more)
-
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == "h5py" else find(name, *more))
-    monkeypatch.setattr(importlib, "import_module", missing)
+    """Let `h5py` be missing."""
+    monkeypatch.setitem(sys.modules, "h5py", None)
     monkeypatch.setattr(returned, "_checked", set())
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import entropic
+from entropic.formats.catalogue import FORMATS
 
 ROOT = Path(__file__).parents[2]
 PAGES = [
@@ -75,3 +76,15 @@ def test_everything_public_has_a_docstring():
             for member, function in inspect.getmembers(value, inspect.isfunction):
                 if not member.startswith("_") and function.__module__.startswith("entropic"):
                     assert function.__doc__, f"{name}.{member}"
+
+
+def test_the_tables_of_formats_are_those_of_the_catalogue():
+    def suffixes(one):
+        return ", ".join(f"`{suffix}`" for suffix in one.suffixes)
+
+    read = [
+        f"| {suffixes(one)} | {f'`{one.extra}`' if one.extra else '-'} | {one.returns} |" for one in FORMATS if one.read
+    ]
+    written = [f"| {suffixes(one)} | {one.takes} |" for one in FORMATS if one.save]
+    assert "\n| --- | --- | --- |\n" + "\n".join(read) + "\n\n" in (ROOT / "docs" / "results.md").read_text()
+    assert "\n| --- | --- |\n" + "\n".join(written) + "\n\n" in (ROOT / "docs" / "outcomes.md").read_text()

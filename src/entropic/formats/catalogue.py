@@ -270,6 +270,12 @@ def ending(path: str, suffixes: Container[str]) -> str | None:
     return None
 
 
+def find_own(path: str) -> tuple[str, Format] | None:
+    """Return the suffix of a result and its format, if that is one of entropic's; imports nothing."""
+    suffix = ending(path, _BY_SUFFIX)
+    return None if suffix is None else (suffix, _BY_SUFFIX[suffix])
+
+
 def find(path: str) -> tuple[str, Format] | None:
     """Return the suffix of a result and its format; None if nobody knows it.
 
@@ -278,9 +284,9 @@ def find(path: str) -> tuple[str, Format] | None:
     FormatError
         If the package that says that it knows it is broken, or several say so.
     """
-    suffix = ending(path, _BY_SUFFIX)
-    if suffix is not None:
-        return suffix, _BY_SUFFIX[suffix]
+    own = find_own(path)
+    if own is not None:
+        return own
     others = _entry_points(tuple(sys.path))
     suffix = ending(path, others)
     return None if suffix is None else (suffix, _loaded(suffix, others[suffix]))

@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from entropic.formats.catalogue import find
+from entropic.formats.catalogue import find_own
 from entropic.formats.fit import a_value, is_from
 from entropic.formats.format import Saver
 from entropic.formats.plain import as_json
@@ -70,7 +70,7 @@ def _whole(value: object, path: str) -> str | None:
     """Write a value into one file; return the suffix of the first format that takes it, or None."""
     suffixes = dict.fromkeys(suffix for holds, suffix in HOLDERS if holds(value))
     for suffix in sorted(suffixes, key=lambda one: one != ".json"):  # in which lists stay lists
-        found = find(suffix)
+        found = find_own(suffix)
         if found is not None and _try(found[1].save, value, path + suffix):
             return suffix
     return None

@@ -220,7 +220,7 @@ def _written(value: Mapping[Any, Any], where: str) -> Iterator[tuple[str, Any]]:
             yield name, str(array)
         elif array.dtype.newbyteorder("=") not in (*_NUMBERS.values(), "complex64", "complex128"):
             raise Unfit(f"{here!r} has the dtype {array.dtype}, which MATLAB does not have")
-        elif array.ndim == 2 and 1 in array.shape:
-            raise Unfit(f"{here!r} has the shape {array.shape}, which would be read as a vector; drop the axis of one")
+        elif array.shape == (1,) or (array.ndim == 2 and 1 in array.shape):
+            raise Unfit(f"{here!r} has the shape {array.shape}, and would be read without its axis of one; drop that")
         else:
             yield name, array.reshape(1, -1) if array.ndim < 2 else array

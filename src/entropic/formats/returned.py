@@ -11,7 +11,7 @@ from types import CodeType
 from typing import Any
 
 from entropic.errors import LibraryMissingError, OutcomeWarning, ResultMissingError, SaveError, levels_to_user, reword
-from entropic.formats.catalogue import FormatError, find
+from entropic.formats.catalogue import find_own
 from entropic.formats.format import Saver
 from entropic.formats.keep import Kept, keep
 from entropic.formats.save import is_saved, save
@@ -107,11 +107,8 @@ class Returning:
 
 def _needed(suffix: str) -> tuple[str, str, str] | None:
     """Return the module that writes files with a suffix, its extra, and what it writes; None if none is needed."""
-    try:
-        ending, format_ = find(suffix) or ("", None)
-    except FormatError:
-        return None
-    if format_ is None or format_.save is None or not (format_.libraries and format_.extra):
+    ending, format_ = find_own(suffix) or ("", None)
+    if format_ is None or format_.save is None or not format_.libraries:
         return None
     return format_.libraries[0], format_.extra, ending
 
