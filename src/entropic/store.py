@@ -260,6 +260,7 @@ class Store(Generic[ModelT]):
         timeout: float | None = None,
         progress: bool | None = None,
         worker_setup: Callable[[], object] | None = None,
+        in_flight: int | None = None,
         **custom_data: object,
     ) -> Generator[ModelT, None, None]:
         """Yield the row of each distinct set as soon as it is available, beginning with those that are stored.
@@ -267,10 +268,17 @@ class Store(Generic[ModelT]):
         The arguments are those of `sweep`. All sets are checked at the call; the first run starts with the first
         `next`. Rows are not kept, so a million of them need no more memory than their keys. Closing the iterator ends
         the sweep as an interrupt does.
+
+        Parameters
+        ----------
+        in_flight
+            How many sets may have been asked for and not have come out. With it, sets are asked for one at a time, as
+            there is room, and a generator is sent the rows that came since: `came = yield params`. One that yields
+            None waits for the next row.
         """
         options = Options(client, workers, on_error, retry_failed, timeout, progress, worker_setup)
         recover.collect(self._context)
-        return sweep.stream(self._context, params, options, custom_data)
+        return sweep.stream(self._context, params, options, custom_data, in_flight)
 
     def select(
         self, *where: object, order_by: object = _NONE, limit: int | None = _NONE, **equal: object
