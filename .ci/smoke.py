@@ -94,6 +94,24 @@ Path("in.j2").write_text("n = {{ n }}\\n")
 store = store_of(command("cat in.txt", files={"in.txt": "in.j2"}), ".txt")
 assert store.load(store.run({"n": 1})) == "n = 1\\n"
 """,
+    "sample": """
+from entropic import sample
+def run(params): Path(params["result_file"]).write_text("1")
+assert len(store_of(run, ".txt").sweep(sample(Run, {"n": (1, 1000)}, n=4))) == 4
+""",
+    "optuna": """
+import optuna
+from entropic import outcome
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+class Loss(Base):
+    __tablename__ = "losses"
+    n: Mapped[int]
+    loss: Mapped[float] = outcome()
+store = Store(lambda params: {"loss": params["n"]}, Loss, "losses", ".json", "sqlite:///losses.sqlite3")
+study = optuna.create_study()
+study.optimize(store.objective("loss", {"n": (1, 9)}), n_trials=3)
+assert store.trials("loss", {"n": (1, 9)})
+""",
     "xarray": """
 import json
 def run(params): Path(params["result_file"]).write_text(json.dumps({"x": params["n"]}))

@@ -57,7 +57,9 @@ with _paused():  # what is made here lives as long as the process; collections a
     from entropic.protocol.wait import Owner
     from entropic.store import Store
     from entropic.study import Study, study
+    from entropic.sweep.objective import Objective
     from entropic.sweep.plan import Plan
+    from entropic.sweep.sampling import sample
     from entropic.upkeep.disposal import Disposal, Removal
     from entropic.upkeep.measure import Measured
     from entropic.upkeep.repair import Finding, Repair, Report
@@ -86,6 +88,7 @@ __all__ = [
     "ModelError",
     "Nearest",
     "NetworkFileSystemWarning",
+    "Objective",
     "OutcomeWarning",
     "Owner",
     "ParameterError",
@@ -121,5 +124,6 @@ __all__ = [
     "mapped_column",
     "outcome",
     "report",
+    "sample",
     "study",
 ]

@@ -1,7 +1,7 @@
 """`Store`: all that can be done with one, and where it is done."""
 
 import functools
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, cast
@@ -19,7 +19,9 @@ from entropic.protocol import delete, find, register, run
 from entropic.protocol.context import ModelT, StoreContext
 from entropic.support.show import html_table
 from entropic.sweep import plan, sweep
+from entropic.sweep.objective import Objective, space_of, trials
 from entropic.sweep.options import Options
+from entropic.sweep.sampling import NOTHING
 from entropic.upkeep import copy, dismiss, gc, measure, rebuild, recover, repair
 from entropic.upkeep.disposal import Disposal
 from entropic.upkeep.gc import Limits
@@ -258,6 +260,7 @@ class Store(Generic[ModelT]):
         timeout: float | None = None,
         progress: bool | None = None,
         worker_setup: Callable[[], object] | None = None,
+        in_flight: int | None = None,
         **custom_data: object,
     ) -> Generator[ModelT, None, None]:
         """Yield the row of each distinct set as soon as it is available, beginning with those that are stored.
@@ -265,10 +268,17 @@ class Store(Generic[ModelT]):
         The arguments are those of `sweep`. All sets are checked at the call; the first run starts with the first
         `next`. Rows are not kept, so a million of them need no more memory than their keys. Closing the iterator ends
         the sweep as an interrupt does.
+
+        Parameters
+        ----------
+        in_flight
+            How many sets may have been asked for and not have come out. With it, sets are asked for one at a time, as
+            there is room, and a generator is sent the rows that came since: `came = yield params`. One that yields
+            None waits for the next row.
         """
         options = Options(client, workers, on_error, retry_failed, timeout, progress, worker_setup)
         recover.collect(self._context)
-        return sweep.stream(self._context, params, options, custom_data)
+        return sweep.stream(self._context, params, options, custom_data, in_flight)
 
     def select(
         self, *where: object, order_by: object = _NONE, limit: int | None = _NONE, **equal: object
@@ -510,6 +520,32 @@ class Store(Generic[ModelT]):
             If the store is read-only.
         """
         return measure.measure(self._context, names, functools.partial(read, loader=self._loader), workers, again)
+
+    def objective(
+        self, outcome: str, columns: Mapping[str, Any] = NOTHING, /, *, workers: int | None = None, **more: Any
+    ) -> Objective:
+        """Return an outcome as a function for optimisers: Optuna, scipy, SALib, `adaptive`; duplicates are hits.
+
+        Parameters
+        ----------
+        outcome
+            The name of an outcome column of numbers.
+        columns, **more
+            The space, as `sample` takes it: a range `(low, high)` or `(low, high, "log")`, a list of choices, or one
+            value for each column. Those called like an option go into the dict.
+        workers
+            How many processes run the points of a matrix; see `sweep`.
+        """
+        space = space_of(self._context.schema, outcome, {**columns, **more})
+        return Objective(self, outcome, space, workers)
+
+    def trials(self, outcome: str, columns: Mapping[str, Any] = NOTHING, /, **more: Any) -> list[Any]:
+        """Return what is stored of a space as finished trials, for `study.add_trials` of Optuna to start from.
+
+        The arguments are those of `objective`. Runs that the objective would not find are left out, and those whose
+        outcome is NULL or not finite.
+        """
+        return trials(self._context, outcome, space_of(self._context.schema, outcome, {**columns, **more}))
 
     @property
     def results_dir(self) -> Path:

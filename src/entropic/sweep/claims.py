@@ -60,7 +60,8 @@ class Claims(Generic[ModelT]):
         self._context, self._missing, self._owner = context, missing, owner
         # By attempts and not by times, since clocks of two machines differ:
         # `test_what_failed_while_a_clock_was_ahead_is_tried_again`.
-        self._failed_before = {one.id: one.attempt for one in context.ledger.find_many(missing) if one.state == FAILED}
+        self._failed_before = self._failed(missing)
+        self._asked: set[str] = set()  # beside those that were missing
         self._todo = deque(missing)
         self._seen = set(known)  # what is not new any more, or to be run again
         self._suspects = {id: one for id, one in known.items() if type(one) is Suspect}
@@ -75,6 +76,10 @@ class Claims(Generic[ModelT]):
         self._chunk, self._chunk_began = 1, 0.0
         self.under_way: dict[str, Task] = {}
         """What is handed out and has not come back."""
+
+    def _failed(self, ids: Iterable[str]) -> dict[str, str]:
+        """Return those that have failed, and their attempts."""
+        return {one.id: one.attempt for one in self._context.ledger.find_many(ids) if one.state == FAILED}
 
     @property
     def is_open(self) -> bool:
@@ -197,6 +202,17 @@ class Claims(Generic[ModelT]):
                 del wanted[id]
         self.want_again(wanted)
         return rows
+
+    def want(self, id: str, known: Suspect | Absent | None) -> None:
+        """Want one set more, of which this is known."""
+        if id not in self._asked:  # else its failure is one of this sweep
+            self._failed_before |= self._failed([id])
+            self._asked.add(id)
+        if known is not None:
+            self._seen.add(id)
+        if isinstance(known, Suspect):
+            self._suspects[id] = known
+        self._todo.append(id)
 
     def want_again(self, ids: Iterable[str]) -> None:
         """Claim some sets once more: they are not new any more, so what is known of them is looked at first."""

@@ -94,7 +94,7 @@ def plan(
         What is stored with each set that is run, beside its own.
     """
     planned: Planned[ModelT] = Planned()
-    coming = _sets(params)
+    coming = sets_of(params)
     while batch := list(itertools.islice(coming, PLANNED_TOGETHER)):
         with paused():
             fresh = _plan_batch(context, batch, planned, keep_rows, changes, custom_data)
@@ -109,7 +109,7 @@ def plan(
     return planned
 
 
-def _sets(params: object) -> Iterator[Mapping[str, object]]:
+def sets_of(params: object) -> Iterator[Mapping[str, object]]:
     """Return an iterator of sets, or say how to make one of what is none."""
     if isinstance(params, Mapping | Base) or names_of(params) is not None:
         raise ParameterError(
@@ -136,7 +136,7 @@ def _plan_batch(
     """Plan some sets; return those that were not seen before, by key."""
     rows, missing = planned.rows, planned.missing
     fresh: dict[str, Mapping[str, object]] = {}
-    ids, batch = _keys(context, batch)
+    ids, batch = keys_of(context, batch)
     for id, one in zip(ids, batch, strict=True):
         if id not in rows:
             rows[id] = None
@@ -156,7 +156,7 @@ def _plan_batch(
     return fresh
 
 
-def _keys(
+def keys_of(
     context: StoreContext[ModelT], batch: list[Mapping[str, object]]
 ) -> tuple[list[str], list[Mapping[str, object]]]:
     """Return the keys of some sets, and the sets: rows and objects among them as the sets that they stand for."""
@@ -169,7 +169,7 @@ def _keys(
         sets = [set_of(context, one) for one in given]
         if all(map(operator.is_, sets, given)):
             raise
-    return _keys(context, sets)
+    return keys_of(context, sets)
 
 
 def _with_own(custom_data: Mapping[str, object], one: Mapping[str, object]) -> Mapping[str, object]:

@@ -29,10 +29,10 @@ class Bar:
     wanted
         Whether to show it; None for only where somebody looks at it.
     name, total, stored
-        What is swept, how many sets, and how many of them were stored before.
+        What is swept, how many sets (None: nobody knows), and how many of them were stored before.
     """
 
-    def __init__(self, wanted: bool | None, name: str, total: int, stored: int) -> None:
+    def __init__(self, wanted: bool | None, name: str, total: int | None, stored: int) -> None:
         self._shown: _Tqdm | _Lines | None = None
         if _is_watched() if wanted is None else wanted:
             self._try(lambda: self._show(name, total, stored))
@@ -41,7 +41,7 @@ class Bar:
         self._counts = self._said = ""
         self._lock = threading.Lock()  # a thread of the sweep tells what long runs report
 
-    def _show(self, name: str, total: int, stored: int) -> None:
+    def _show(self, name: str, total: int | None, stored: int) -> None:
         if _is_watched() and (not _in_notebook() or importlib.util.find_spec("ipywidgets") is not None):
             self._shown = _Tqdm(name, total, stored)
         elif sys.stderr is not None:
@@ -107,7 +107,7 @@ def summary(reported: Sequence[Reported]) -> str:
 class _Tqdm:
     """A bar that is drawn again and again."""
 
-    def __init__(self, name: str, total: int, stored: int) -> None:
+    def __init__(self, name: str, total: int | None, stored: int) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             from tqdm.auto import tqdm
@@ -129,7 +129,7 @@ class _Tqdm:
 class _Lines:
     """A line at most every few seconds, and only if something has changed; in a notebook it replaces the one before."""
 
-    def __init__(self, name: str, total: int, stored: int) -> None:
+    def __init__(self, name: str, total: int | None, stored: int) -> None:
         self._name, self._total, self._done, self._stored = name, total, stored, stored
         self._began = self._said_at = time.monotonic()
         self._text = ""
@@ -151,7 +151,9 @@ class _Lines:
             return
         self._said, self._said_at = (self._done, self._text), time.monotonic()
         percent = 100 * self._done // self._total if self._total else 100
-        parts = [f"{self._name}: {self._done}/{self._total} sets ({percent}%)", self._text, self._left()]
+        of = f"{self._done}" if self._total is None else f"{self._done}/{self._total}"
+        of += " sets" if self._total is None else f" sets ({percent}%)"
+        parts = [f"{self._name}: {of}", self._text, self._left()]
         line = ", ".join(part for part in parts if part)
         if not _in_notebook():
             print(line, file=sys.stderr, flush=True)
@@ -164,7 +166,7 @@ class _Lines:
 
     def _left(self) -> str:
         own = self._done - self._stored
-        if own <= 0 or self._done >= self._total:
+        if own <= 0 or self._total is None or self._done >= self._total:
             return ""
         seconds = (time.monotonic() - self._began) / own * (self._total - self._done)
         return f"{timedelta(seconds=round(seconds))} left"

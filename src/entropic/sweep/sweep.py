@@ -43,6 +43,7 @@ from entropic.support.signals import Terminable
 from entropic.sweep.missing import Planned, check_allowed, plan, rehearse_together
 from entropic.sweep.options import Options, check_names
 from entropic.sweep.progress import Bar
+from entropic.sweep.search import Searching, Source, counts
 from entropic.sweep.share import Share
 from entropic.upkeep.recover import collect
 
@@ -85,24 +86,37 @@ def stream(
     params: Iterable[Any],
     options: Options,
     custom_data: Mapping[str, object],
+    in_flight: int | None = None,
 ) -> Generator[ModelT, None, None]:
-    """Yield the row of each distinct set as soon as it is there: first those that are stored."""
+    """Yield the row of each distinct set as soon as it is there: first those that are stored.
+
+    If so many may be in flight, they are asked for as there is room, and come out in the order in which they are there.
+    """
     check_names(custom_data)
     executor = options.executor(context)
-    planned = plan(context, params, options.retry_failed, keep_rows=False, custom_data=custom_data)
-    check_allowed(context, planned)
+    source = None if in_flight is None else Source(context, params, in_flight, options.retry_failed, custom_data)
+    if source is None:
+        planned = plan(context, params, options.retry_failed, keep_rows=False, custom_data=custom_data)
+        check_allowed(context, planned)
+    else:
+        planned = source.planned
 
     def rows() -> Generator[ModelT, None, None]:
         try:
             yield from _stored(context, planned)
-            with contextlib.closing(carry_out(context, planned, options, executor)) as coming:
-                for _, row in coming:
+            with contextlib.closing(carry_out(context, planned, options, executor, source)) as coming:
+                for id, row in coming:
+                    if source is not None:
+                        source.came(id, row)
                     yield row
             return
         except Stopped as stopped:
             first = hide_ours(stopped.first)
         except (KeyboardInterrupt, EntropicError) as error:
             raise hide_ours(error)  # noqa: B904
+        finally:
+            if source is not None:
+                source.close()
         raise first
 
     made = rows()
@@ -146,27 +160,35 @@ def _stored(context: StoreContext[ModelT], planned: Planned[ModelT]) -> Iterator
 
 
 def carry_out(
-    context: StoreContext[ModelT], planned: Planned[ModelT], options: Options, executor: Executor | None
+    context: StoreContext[ModelT],
+    planned: Planned[ModelT],
+    options: Options,
+    executor: Executor | None,
+    source: Source[ModelT] | None = None,
 ) -> Generator[tuple[str, ModelT], None, None]:
     """Run what is missing; yield the key and the row of each set as it comes, and say how it went."""
     began, missing = time.perf_counter(), planned.missing
-    stored = len(planned.rows) - len(missing) - len(planned.left_out)
+    stored, missed = counts(planned, source)
     ran, failures, gaps = 0, {}, Gaps()
-    wanted = options.progress if missing or options.progress else False
-    bar = Bar(wanted, context.schema.name, len(planned.rows) - len(planned.left_out), stored)
+    wanted = options.progress if missing or source or options.progress else False
+    total = None if source else len(planned.rows) - len(planned.left_out)
+    bar = Bar(wanted, context.schema.name, total, stored)
     with Terminable(), bar, (call := Call()).under_way:
-        if missing:
+        if missing or source:
             lost = [(missing[id], one) for id, one in planned.known.items() if type(one) is Suspect]
             if lost:
                 run.warn_of_loss(context, lost)
             some = itertools.islice(missing.items(), SPELLED_TOGETHER)
             warn_of_other_spelling(context, {id: request.params for id, request in some})
-            if options.client is None:  # else it is for its workers to have the libraries
-                run.check_runner(context)
-            rehearse_together(context, missing)
-            workspace.prepare(context.staging)
-            keep_going = options.on_error == "continue"
-            share = Share(context, missing, planned.known, call.name, bar, keep_going)
+            keep_going, here = options.on_error == "continue", options.client is None
+            if source is not None:
+                share: Share[ModelT] = Searching(context, source, call.name, bar, keep_going, here)
+            else:
+                if here:  # else it is for its workers to have the libraries
+                    run.check_runner(context)
+                rehearse_together(context, missing)
+                workspace.prepare(context.staging)
+                share = Share(context, missing, planned.known, call.name, bar, keep_going)
             call.ends_without_us = share.goes_on
             used = executor or Serial(share.execute)
             steps = drive(share, used)
@@ -194,11 +216,11 @@ def carry_out(
             ran, failures, gaps = share.ran, share.failures, share.gaps
             if share.went_astray or failures:
                 tidy(context)
-    elapsed = time.perf_counter() - began
+    elapsed, (stored, missed) = time.perf_counter() - began, counts(planned, source)
     log.info(
         "swept %s of %s in %.3g s: %d stored before, %d run here, %d run elsewhere, %d failed, %d left out",
         *(counted(len(planned.rows), "set"), context.schema.name, elapsed, stored, ran),
-        *(len(missing) - ran - len(failures), len(failures), len(planned.left_out)),
+        *(missed - ran - len(failures), len(failures), len(planned.left_out)),
     )
     gaps.warn()
     _warn(context, planned, failures)
