@@ -31,6 +31,7 @@ class Exact(Base):
     colour: Mapped[Colour | None] = column(
         sa.Enum(Colour, name="colour_by_value", values_callable=lambda kinds: [kind.value for kind in kinds])
     )
+    told: Mapped[Colour | None] = column(sa.Enum(Colour, name="colour_told", native_enum=False))
 
 
 class Rounded(sa.TypeDecorator[float]):
@@ -121,6 +122,7 @@ def test_a_value_that_its_column_would_not_give_back_is_refused_before_the_run(o
         (Exact, {"token": str(uuid.UUID(int=5)).upper()}),
         (Exact, {"colour": Colour.RED}),
         (Exact, {"colour": "blue"}),
+        (Exact, {"told": Colour.BLUE}),
         (Odd, {"n": 3, "rounded": 0.125, "data": {"a": [1, 2.5]}}),
         (Fresh, {"n": 1}),
         (Heavy, {"n": 1, "note": "long"}),

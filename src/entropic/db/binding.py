@@ -47,7 +47,7 @@ class Binding:
         self._database, self._schema = database, schema
         table, found = schema.table, database.types
         self.back = {column.name: result_processor(column, database) for column in table.c}
-        self._bind = {column.name: bind_processor(column, database) for column in table.c}
+        self._bind = {column.name: bind_processor(column, database, found[column.name]) for column in table.c}
         self._columns = {key: table.c[name] for name, key in schema.attributes.items()}
         self._made_here = {column.name for column in table.c if is_made_here(column)}
         self.made_here = frozenset(key for key, field in schema.fields.items() if field.column.name in self._made_here)

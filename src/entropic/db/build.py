@@ -139,10 +139,18 @@ def _restore_outcomes(schema: Schema, instance: Any) -> None:
             set_committed_value(instance, name, value)
 
 
-def bind_processor(column: sa.Column[Any], database: Database) -> Processor | None:
-    """Return what turns a Python value of a column into the driver's, or None where they are the same."""
-    kind: Any = column.type.dialect_impl(database.sql)
-    return _quietly(lambda: database.dialect.bind_processor(kind, database.sql))
+def bind_processor(value: sa.ColumnElement[Any], database: Database, there: Any = None) -> Processor | None:
+    """Return what turns a Python value into the driver's, or None where they are the same.
+
+    Parameters
+    ----------
+    value
+        A column, or whatever else has its type.
+    there
+        The type of the column that it is compared with, or written into, as the table has it, if that is known.
+    """
+    kind: Any = value.type.dialect_impl(database.sql)
+    return _quietly(lambda: database.dialect.bind_processor(kind, database.sql, there))
 
 
 def result_processor(column: sa.Column[Any], database: Database) -> Processor | None:

@@ -1,13 +1,13 @@
 """Queries that the user's conditions make: compiled anew each time, run like all others on the driver's own cursor."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.sql import operators, visitors
 
 from entropic.db.build import bind_processor
-from entropic.db.dialects.portable import Dialect
+from entropic.db.dialects.portable import Dialect, underlying
 from entropic.db.engine import Database
 from entropic.errors import ParameterError, StoreError
 
@@ -26,7 +26,7 @@ def fetch(database: Database, query: "sa.Select[Any]") -> list[Any]:
     try:
         compiled: Any = query.compile(dialect=database.sql)
         state = compiled.construct_expanded_state()  # with a value for each member of an `in_`
-        to_driver = {name: bind_processor(one, database) for name, one in compiled.binds.items()} | state.processors
+        to_driver = _processors(database, query, compiled.binds, state)
         values = [_bound(to_driver.get(name), state.parameters[name]) for name in state.positiontup or ()]
     except (sa.exc.SQLAlchemyError, ValueError, TypeError, AttributeError, LookupError) as error:
         raise ParameterError(f"this query cannot be written for {database.sql.name}: {error}") from error
@@ -43,6 +43,33 @@ def fetch(database: Database, query: "sa.Select[Any]") -> list[Any]:
         RecursionError,
     ) as error:  # of the driver, for a value that it lacks
         raise ParameterError(f"the database refused this query: {error}") from error
+
+
+def _processors(database: Database, query: Any, binds: Mapping[str, Any], state: Any) -> dict[str, Any]:
+    """Return what turns the values of a query into the driver's, by their names in its text.
+
+    Those of an `in_` are asked for like all others, and not left to SQLAlchemy, which does not know the table.
+    """
+    compared = _compared(query) if any(isinstance(underlying(one.type), sa.Uuid) for one in binds.values()) else {}
+    found = dict(state.processors)
+    for name, one in binds.items():
+        process = bind_processor(one, database, database.types.get(compared.get(id(one), "")))
+        if one.type._is_tuple_type:
+            continue
+        for spelled in state.parameter_expansion.get(name, [name]):
+            found[spelled] = process
+    return found
+
+
+def _compared(query: Any) -> dict[int, str]:
+    """Return the names of the columns that the values of a query are compared with."""
+    found = {}
+    for one in visitors.iterate(query):
+        if isinstance(one, sa.BinaryExpression):
+            for value, column in ((one.left, one.right), (one.right, one.left)):
+                if isinstance(value, sa.BindParameter) and isinstance(column, sa.Column):
+                    found[id(value)] = column.name
+    return found
 
 
 def _is_refusal(error: Exception) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from entropic.db.dialects.portable import underlying
 from entropic.db.tables import ledger
 from entropic.db.tables import outcomes as recorded
 from entropic.errors import ParameterError, StoreError
@@ -56,16 +57,16 @@ def copy(context: StoreContext[Base], target: StoreContext[Base]) -> None:
         ):
             _refuse_used(target, connection)
             table = context.schema.table
-            _insert(connection, table, _values(source, table.select(), table))
+            _insert(connection, *_as_kept(target, _values(source, table.select(), table)))
             told = (
                 {**one, "checksum": checksums.get(one["id"], one["checksum"])}
                 for one in _values(source, claims, ledger)
             )
-            _insert(connection, ledger, told)
+            _insert(connection, sa.insert(ledger), told)
             # Opened just now, it has recorded the functions of now, as if they had computed what is copied.
             connection.execute(recorded.delete().where(recorded.c.model == target.model))
             of_model = recorded.select().where(recorded.c.model == context.model)
-            _insert(connection, recorded, _values(source, of_model, recorded))
+            _insert(connection, sa.insert(recorded), _values(source, of_model, recorded))
     except sa.exc.DBAPIError as error:
         raise StoreError(f"{target.database} refused the copy: {error.orig}. Nothing was copied") from error
 
@@ -108,6 +109,27 @@ def _values(source: sa.Connection, query: Any, table: sa.Table) -> Iterator[dict
         yield {name: value for name, value in row.items() if name not in made}
 
 
-def _insert(connection: sa.Connection, table: sa.Table, rows: Iterator[dict[str, Any]]) -> None:
+class _AsKept(sa.types.UserDefinedType[Any]):
+    """The type of a value that is in the driver's form already."""
+
+    cache_ok = True
+
+
+def _as_kept(target: StoreContext[Base], rows: Iterator[dict[str, Any]]) -> tuple[Any, Iterator[dict[str, Any]]]:
+    """Return the statement that inserts rows, and its values: UUIDs in the form that the table there keeps."""
+    schema, statement = target.schema, sa.insert(target.schema.table)
+    fields = [(key, field.column) for key, field in schema.fields.items()]
+    kept = {column.name: key for key, column in fields if isinstance(underlying(column.type), sa.Uuid)}
+    if not kept:
+        return statement, rows
+
+    def bound(row: dict[str, Any]) -> dict[str, Any]:
+        return {f"{name} as kept": target.rows.binding.bound(key, row.pop(name)) for name, key in kept.items()} | row
+
+    as_kept = {name: sa.bindparam(f"{name} as kept", type_=_AsKept()) for name in kept}
+    return statement.values(as_kept), map(bound, rows)
+
+
+def _insert(connection: sa.Connection, statement: Any, rows: Iterator[dict[str, Any]]) -> None:
     while several := list(islice(rows, TOGETHER)):
-        connection.execute(sa.insert(table), several)
+        connection.execute(statement, several)

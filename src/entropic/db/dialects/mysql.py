@@ -24,6 +24,7 @@ from entropic.db.dialects.portable import (
     Trouble,
     is_exact_type,
     is_indexed,
+    then,
     too_long,
     underlying,
 )
@@ -62,7 +63,8 @@ class _Types(MySQLTypeCompiler):
         return "LONGTEXT" + self._text(type_) if type_.length is None else str(super().visit_TEXT(type_, **given))
 
     def visit_enum(self, type_: Any, **given: object) -> str:
-        return str(super().visit_enum(type_, **given)) + self._text(type_)
+        made = str(super().visit_enum(type_, **given))
+        return made + self._text(type_) if type_.native_enum else made  # else it is a VARCHAR, which has it
 
     def visit_INTEGER(self, type_: object, **given: object) -> str:
         return "BIGINT"
@@ -268,19 +270,17 @@ class MySQL(Dialect):
         return sa.and_(self.json_is(part, "text"), sa.cast(part.as_string(), sa.LargeBinary) == text.encode())
 
     # ---- values ------------------------------------------------------------------------------------------------
-    def bind_processor(self, kind: ColumnType, dialect: sa.Dialect) -> Processor:
-        """Return what turns a Python value of a type into the driver's."""
-        found = super().bind_processor(kind, dialect)
-        if found is None and isinstance(kind, sa.Uuid):  # the driver does not know it
-            return lambda value: None if value is None else str(value)
-        return found
+    def bind_processor(self, kind: ColumnType, dialect: sa.Dialect, there: ColumnType | None = None) -> Processor:
+        """Return what turns a Python value of a type into the driver's; `there` is the type that the table has."""
+        found = super().bind_processor(kind, dialect, there)
+        return then(found, _hyphenated if _has_hyphens(there) else _bare) if _is_uuid(kind) else found
 
     def result_processor(self, kind: ColumnType, dialect: sa.Dialect, there: object) -> Processor:
         """Return what turns the driver's value of a type, or what we gave it, into Python's."""
         found = super().result_processor(kind, dialect, there)
         if found is None and isinstance(kind, sa.Numeric) and isinstance(there, sa.Float):
             return lambda value: None if value is None else Decimal(repr(value))
-        if found is None and isinstance(kind, sa.Uuid) and kind.as_uuid:
+        if found is None and isinstance(kind, sa.Uuid) and kind.as_uuid:  # the driver does not know it
             return lambda value: None if value is None else UUID(value)
         if found is not None and isinstance(kind, sa.Time):  # the driver brings a duration
             return lambda value: value if isinstance(value, time) else found(value)
@@ -310,7 +310,32 @@ class MySQL(Dialect):
             )
         if isinstance(found, mysql.LONGBLOB):
             return isinstance(wanted, sa.LargeBinary)
+        if isinstance(found, sa.CHAR):
+            return isinstance(wanted, sa.Uuid) and found.length in (32, 36)
         return not getattr(found, "unsigned", False) and is_exact_type(column, found)
+
+
+def _is_uuid(kind: Any) -> bool:
+    return isinstance(underlying(kind), sa.Uuid)
+
+
+def _has_hyphens(there: Any) -> bool:
+    """Tell how a column keeps a UUID: SQLAlchemy 2.0 makes a CHAR(32) on MariaDB, 2.1 a UUID, somebody a CHAR(36).
+
+    A UUID is compared with either.
+    """
+    return isinstance(there, sa.Uuid) or (isinstance(there, sa.String) and (there.length or 36) >= 36)
+
+
+def _bare(value: Any) -> Any:
+    return None if value is None else str(value).replace("-", "")
+
+
+def _hyphenated(value: Any) -> Any:
+    bare = _bare(value)
+    if bare is None or len(bare) != 32:
+        return value
+    return "-".join((bare[:8], bare[8:12], bare[12:16], bare[16:20], bare[20:]))
 
 
 def is_unique(table: sa.Table) -> bool:

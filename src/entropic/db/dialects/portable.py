@@ -237,8 +237,11 @@ class Dialect:
         return part
 
     # ---- values ------------------------------------------------------------------------------------------------
-    def bind_processor(self, kind: ColumnType, dialect: sa.Dialect) -> Processor:
-        """Return what turns a Python value of a type into the driver's."""
+    def bind_processor(self, kind: ColumnType, dialect: sa.Dialect, there: ColumnType | None = None) -> Processor:
+        """Return what turns a Python value of a type into the driver's; `there` is the type that the table has.
+
+        That is not what the model would make today, if another version of SQLAlchemy, or somebody, made the table.
+        """
         base, found = underlying(kind), only_utc(kind, kind.bind_processor(dialect))
         if isinstance(base, sa.JSON):
             return then(found, strict_json)

@@ -201,16 +201,16 @@ class PostgreSQL(Dialect):
         return sa.func.trunc(_part_as(part, sa.Numeric())) if isinstance(part.type, sa.Integer) else part
 
     # ---- values ------------------------------------------------------------------------------------------------
-    def bind_processor(self, kind: ColumnType, dialect: sa.Dialect) -> Processor:
-        """Return what turns a Python value of a type into the driver's."""
+    def bind_processor(self, kind: ColumnType, dialect: sa.Dialect, there: ColumnType | None = None) -> Processor:
+        """Return what turns a Python value of a type into the driver's; `there` is the type that the table has."""
         base = underlying(kind)
         if isinstance(base, sa.JSON | sa.LargeBinary):
             return then(kind.bind_processor(dialect), _unwrapped)
         if isinstance(base, sa.DateTime | sa.Time) and base.timezone:
             return then(kind.bind_processor(dialect), _with_zone)
-        if isinstance(base, sa.Numeric) and not isinstance(base, sa.Float):
-            return then(kind.bind_processor(dialect), _decimal)
-        return super().bind_processor(kind, dialect)
+        if isinstance(base, sa.Numeric) and not isinstance(base, sa.Float) and not isinstance(there, sa.Float):
+            return then(kind.bind_processor(dialect), _decimal)  # SQLAlchemy 2.0 makes a Numeric of a Float, too
+        return super().bind_processor(kind, dialect, there)
 
     def result_processor(self, kind: ColumnType, dialect: sa.Dialect, there: object) -> Processor:
         """Return what turns the driver's value of a type into Python's."""

@@ -264,7 +264,7 @@ class SQLite(Dialect):
         """Return the condition that a part of JSON is a number, text or a boolean."""
         return sa.func.json_type(part.left, part.right).in_(_JSON[kind])
 
-    def bind_processor(self, kind: ColumnType, dialect: sa.Dialect) -> Processor:
+    def bind_processor(self, kind: ColumnType, dialect: sa.Dialect, there: ColumnType | None = None) -> Processor:
         """Return what turns a Python value of a type into the driver's: SQLAlchemy knows nearly all of it."""
         found = only_utc(kind, kind.bind_processor(dialect))
         return then(found, _bare_number) if isinstance(underlying(kind), sa.JSON) else found
