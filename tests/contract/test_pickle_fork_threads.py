@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -100,6 +101,86 @@ def test_a_store_survives_fork_on_both_sides(place, tmp_path):
     run_python(FORK, tmp_path, place.url)
     assert sorted(n for _, n in lines(tmp_path)) == [0, 1, 2, 3, 4, 10, 20, 30, 100]
     assert len({pid for pid, _ in lines(tmp_path)}) >= 4
+
+
+FORKING = """
+import multiprocessing, os, sys, threading, warnings
+warnings.filterwarnings("always", ".*multi-threaded")  # as Python calls, from 3.12 on, what forks beside threads
+there, names, told = [], set(), []  # (as an error it would be lost)
+warnings.showwarning = lambda message, *_: told.append(message)
+
+def count():  # how many threads there are; registered first, so it is the last thing that happens before a fork
+    with open("/proc/self/stat", "rb") as file:
+        there.append(int(file.read().rpartition(b")")[2].split()[17]))
+
+os.register_at_fork(before=count)
+from pathlib import Path
+from contract.models import SimResult, wait_until, write_params
+from entropic import Store
+
+folder = Path(sys.argv[1])
+
+def fork():
+    names.update(thread.name for thread in threading.enumerate())
+    if (pid := os.fork()) == 0:
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+
+def run_and_fork(params):
+    def until():
+        return store._context.ledger.find(Path(params["result_file"]).stem).lease_until
+
+    fork()
+    before = until()
+    wait_until(lambda: until() > before)  # somebody goes on to renew it
+    child = multiprocessing.get_context("fork").Process(target=abs, args=(1,))
+    child.start()
+    child.join()
+    assert child.exitcode == 0
+    write_params(params)
+
+store = Store(run_and_fork, SimResult, folder / "results", ".json", sys.argv[2], lease=0.6)
+store.run({"n": 0, "dt": 0.5})
+fork()
+assert len(store.sweep({"n": n, "dt": 0.5} for n in (1, 2, 3))) == 3
+fork()
+assert len(list(store.stream({"n": n, "dt": 0.5} for n in (4, 5)))) == 2
+fork()
+assert {"entropic-heartbeat", "entropic-sweep"} <= names, names
+assert store.check().ok
+print(len(there), max(there), len(told))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts threads as Linux does")
+def test_a_run_here_that_forks_does_so_beside_no_thread_of_ours(place, tmp_path):
+    assert run_python(FORKING, tmp_path, place.url) == "15 1 0\n"
+
+
+IN_A_WORKER = """
+import os, sys, warnings
+from pathlib import Path
+from contract.models import SimResult, write_params
+from entropic import Store
+
+def run_and_fork(params):
+    told = []
+    warnings.filterwarnings("always", ".*multi-threaded")
+    warnings.showwarning = lambda message, *_: told.append(message)
+    if (pid := os.fork()) == 0:
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert not told
+    write_params(params)
+
+store = Store(run_and_fork, SimResult, Path(sys.argv[1]) / "results", ".json", f"sqlite:///{sys.argv[1]}/db.sqlite3")
+print(len(store.sweep([{"n": 1, "dt": 0.5}], workers=1)))
+"""
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="nothing warns there")
+def test_a_run_in_a_worker_that_forks_does_so_beside_no_thread_of_ours(tmp_path):
+    assert run_python(IN_A_WORKER, tmp_path) == "1\n"
 
 
 def test_two_threads_that_want_one_key_at_the_same_time_run_it_once(open_store):

@@ -119,7 +119,7 @@ def test_a_process_that_renews_leases_makes_no_database_anew(open_store, place, 
 
     def runner(params):
         database.unlink()
-        (helper,) = helpers()
+        (helper,) = until(helpers, "it can be seen, a moment after it was started")
         began = helper.num_ctx_switches().voluntary
         until(lambda: helper.num_ctx_switches().voluntary > began + 20, "it has tried to renew")
         assert not database.exists()

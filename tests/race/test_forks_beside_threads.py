@@ -56,7 +56,9 @@ def test_a_forked_child_leaves_the_copy_of_a_database_alone_that_its_parent_read
 
 
 SWEEPING = """
+from entropic.support import background
 from entropic.sweep.share import Share
+background.PATIENCE = 0.1  # the fork gives up waiting for the thread, which waits for what comes after it
 held, children, go_on, plain = threading.Event(), [], threading.Event(), Share.publish_if_due
 
 def slow(self):  # by the thread that keeps the time of a sweep

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import psutil
 import pytest
 
 from contract.models import CountingRunner, gone, wait_until
+from databases import words_of
 from entropic.support import process
 
 on_servers = pytest.mark.only_on("postgresql", "mariadb")
@@ -68,6 +70,30 @@ def test_the_helper_ends_with_its_process(place, children, tmp_path):
     until.touch()
     assert child.said() == 1
     wait_until(lambda: all(map(gone, started)))
+
+
+@on_servers
+def test_a_process_has_one_helper_for_its_stores_on_several_databases(make_place, open_store, tmp_path):
+    with contextlib.ExitStack() as places:
+        stores, mine = [], [places.enter_context(make_place(tmp_path)) for _ in range(3)]
+
+        def nest(params: Any) -> None:
+            """Run another store's set in the middle of this one's; in the last, all three are under way."""
+            if len(stores) > params["n"] + 1:
+                stores[params["n"] + 1].run({"n": params["n"] + 1, "dt": 0.5})
+                return
+            before = [place.fetch("SELECT lease_until FROM entropic_ledger") for place in mine]
+            for place, seen in zip(mine, before, strict=True):
+                wait_until(lambda place=place, seen=seen: place.fetch("SELECT lease_until FROM entropic_ledger") > seen)
+            words = [words_of(child) for child in psutil.Process().children()]
+            assert len([one for one in words if one and one[-1].endswith("lease_process.py")]) == 1
+
+        stores += [
+            open_store(run=CountingRunner(during=nest), db_url=place.url, results_dir=tmp_path / str(n), lease=0.6)
+            for n, place in enumerate(mine)
+        ]
+        stores[0].run({"n": 0, "dt": 0.5})
+        assert all(store.check().ok for store in stores)
 
 
 @on_servers

@@ -3,9 +3,6 @@
 This one is SQLite's, whose driver is asked directly; `server` has the one of databases that are reached by a network.
 """
 
-import _thread
-import os
-import signal
 import threading
 import time
 import weakref
@@ -13,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from entropic.errors import DatabaseBusy, StoreError
+from entropic.support.forks import around_forks
 
 if TYPE_CHECKING:
     from entropic.db.engine import Database
@@ -242,47 +240,13 @@ def _any_text(data: bytes) -> str:
     return data.decode("utf-8", "backslashreplace")
 
 
-# ---- forks -------------------------------------------------------------------------------------------------------
-# An interrupt may come at any line here, too, and what a handler raises is lost. So each does what may be done twice,
-# as often as it takes, going by what is so and not by what it remembers; and each is registered twice, since an
-# interrupt may end one before its first line. `tests/race/test_forks.py` interrupts each of them.
-def _before_fork() -> None:
+# ---- forks: each of these may be done twice, as `support/forks.py` demands ------------------------------------------
+def _hold() -> None:
     """Close every idle connection and hold the rest: neither SQLite's locks nor a server's session survive a fork.
 
     A child that inherits an open database file believes that it holds its parent's locks, and may then write
     beside it. `tests/race/test_forks.py` shows both sides working on after a fork.
     """
-    _insist(_hold)
-
-
-def _after_fork() -> None:
-    global _interrupted
-    _insist(_release)
-    if _interrupted:
-        _interrupted = False
-        # What is raised here is lost; in a moment, when another thread has its turn, it is not.
-        _thread.start_new_thread(signal.pthread_kill, (threading.get_ident(), signal.SIGINT))
-
-
-def _after_fork_in_child() -> None:
-    global _interrupted
-    _interrupted = False
-    _insist(_begin_anew)
-
-
-def _insist(act: Callable[[], None]) -> None:
-    """Do something that may be done twice until it is done; an interrupt has to wait until the fork is over."""
-    global _interrupted
-    while True:
-        try:
-            return act()
-        except Exception:
-            raise
-        except BaseException:  # noqa: BLE001
-            _interrupted = True
-
-
-def _hold() -> None:
     global _inside
     if not _one_fork._is_owned():  # type: ignore[attr-defined]
         _one_fork.acquire()
@@ -327,8 +291,5 @@ def _living() -> list[Connection]:
 
 _abandoned: list[Any] = []
 _inside: set[Connection] | None = None  # those in the middle of whose use this thread forks: see `Connection.beside`
-_interrupted = False
 _one_fork = threading.RLock()
-if hasattr(os, "register_at_fork"):
-    for _ in range(2):
-        os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child)
+around_forks(_hold, _release, _begin_anew)

@@ -20,6 +20,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from entropic.db.connection import Connection, T
 from entropic.db.dialects.portable import Dialect
 from entropic.errors import DatabaseBusy
+from entropic.support.background import Background
 
 log = logging.getLogger("entropic")
 
@@ -287,26 +288,25 @@ class Keeper:
     """Closes, in a thread that lives as long as there are any, the connections that nobody uses."""
 
     def __init__(self) -> None:
+        self._thread = Background("entropic-connections", self._keep)
         self.forget()
 
     def forget(self) -> None:
         """Begin anew, as a forked child must: it has neither the thread nor the connections."""
         self._watched: weakref.WeakSet[ServerConnection] = weakref.WeakSet()
         self._lock = threading.RLock()  # a signal handler may need a connection, too
-        self._thread: threading.Thread | None = None
 
     def watch(self, connection: ServerConnection) -> None:
         """Watch a connection until it is closed."""
         with self._lock:
             self._watched.add(connection)
-            if self._thread is None or not self._thread.is_alive():  # an interrupt may have come before its start
-                self._thread = threading.Thread(target=self._keep, name="entropic-connections", daemon=True)
+            if not self._thread.is_there:
                 with contextlib.suppress(RuntimeError):  # the interpreter ends, and closes it soon enough
                     self._thread.start()
 
-    def _keep(self) -> None:
-        while not self._is_done():  # which holds none of them while this sleeps
-            time.sleep(IDLE_SECONDS / 2)
+    def _keep(self, turn: threading.Lock) -> None:
+        while not (self._is_done() or turn.acquire(timeout=IDLE_SECONDS / 2)):  # which holds none of them meanwhile
+            pass
 
     def _is_done(self) -> bool:
         now = time.monotonic()
@@ -318,9 +318,7 @@ class Keeper:
             for connection in list(self._watched):
                 if not connection.is_open:
                     self._watched.discard(connection)
-            if not self._watched:
-                self._thread = None
-            return self._thread is None
+            return self._thread.leave(lambda: not self._watched)
 
 
 keeper = Keeper()

@@ -7,12 +7,12 @@ it starts is kept, too. The process ends with the process that started it.
 import contextlib
 import ctypes
 import faulthandler
+import functools
 import os
 import pickle
 import signal
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 
@@ -21,6 +21,7 @@ from entropic.executors.travel import stand_in, unpacked, unpickled
 from entropic.executors.work import work
 from entropic.files import logs
 from entropic.files.task import Task
+from entropic.support.background import Background
 from entropic.support.passwords import tell
 from entropic.support.signals import leave_to_parent
 
@@ -132,10 +133,11 @@ def _end_with(parent: int, by_kernel: bool) -> None:
             ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
     if os.getppid() != parent:
         os._exit(1)
-    threading.Thread(target=_watch, args=(parent,), name="entropic-parent", daemon=True).start()
+    Background("entropic-parent", functools.partial(_watch, parent)).start()
 
 
-def _watch(parent: int) -> None:
+def _watch(parent: int, turn: threading.Lock) -> None:
     while os.getppid() == parent:
-        time.sleep(PARENT_SECONDS)
+        if turn.acquire(timeout=PARENT_SECONDS):
+            return
     os.killpg(0, signal.SIGKILL)

@@ -1,7 +1,8 @@
-"""The process that renews the leases of another one: run by path, it imports nothing of ours and little else.
+"""The process that renews the leases of another one, in all its databases: run by path, it imports nothing of ours.
 
-Its parent writes one JSON text a line: first how the database is reached and with which statement, then which
-attempts begin and end. When the pipe is closed, or the parent is gone, it ends.
+Its parent writes one JSON text a line: who it is; how a database is reached and with which statement (`open`, and
+`close`); which attempts begin there and end (`add`, `stop`). When the pipe is closed, or the parent is gone, it ends.
+Each renewal is a thread of its own, so that a database that does not answer delays no other.
 """
 
 import importlib
@@ -9,53 +10,103 @@ import json
 import os
 import select
 import sys
+import threading
 import time
+from collections.abc import Sequence
 from typing import Any
+
+PARENT_SECONDS = 1.0  # between two looks whether the parent lives: something forked may keep the pipe open
+MOST = 3  # renewals of one database at once: while one hangs, the next may succeed
+LATER = 0.2  # s until a renewal is tried for which there was no thread
 
 
 def main() -> None:
-    """Renew, until the parent is gone."""
+    """Renew, until the parent is gone; what a thread is in the middle of then ends with the process."""
+    try:
+        listen()
+    finally:
+        os._exit(0)
+
+
+def listen() -> None:
+    """Do what the parent says, and renew what is due."""
     lines = Lines(0)
-    told = json.loads(lines.next() or "null")
-    if told is None:
-        return
-    sys.path[:] = told["path"]
-    driver: object = None
-    values: dict[str, Any] = {}
-    due = time.monotonic() + told["every"]
+    parent = json.loads(lines.next() or "{}").get("parent")
+    databases: dict[int, Database] = {}
     while True:
-        line = lines.next(max(0.0, due - time.monotonic()))
-        if line is None or os.getppid() != told["parent"]:
+        due = min((one.due for one in databases.values()), default=time.monotonic() + PARENT_SECONDS)
+        line = lines.next(min(PARENT_SECONDS, max(0.0, due - time.monotonic())))
+        if line is None or os.getppid() != parent:
             return
         if line:
-            what = json.loads(line)
-            if "add" in what:
-                values[what["add"]] = what["values"]
-            else:
-                values.pop(what["stop"], None)
-        if time.monotonic() < due:
-            continue
-        due = time.monotonic() + told["every"]
-        if values:
-            driver = driver or importlib.import_module(told["driver"])
-            renew(driver, told, list(values.values()))
+            hear(json.loads(line), databases)
+        for one in databases.values():
+            one.renew_if_due()
 
 
-def renew(driver: Any, told: dict[str, Any], values: list[object]) -> None:
+def hear(said: dict[str, Any], databases: "dict[int, Database]") -> None:
+    """Take in one thing that the parent has said."""
+    if "open" in said:
+        sys.path[:] = said["path"]
+        databases[said["open"]] = Database(said)
+    elif "close" in said:
+        databases.pop(said["close"], None)
+    elif "add" in said:
+        databases[said["in"]].add(said["add"], said["values"])
+    elif "stop" in said:
+        databases[said["in"]].values.pop(said["stop"], None)
+
+
+class Database:
+    """The attempts of one store, whose leases are renewed together."""
+
+    def __init__(self, said: dict[str, Any]) -> None:
+        self._said, self._every = said, float(said["every"])
+        self._at_work: list[threading.Thread] = []
+        self.values: dict[str, Sequence[object]] = dict(said["attempts"])
+        """What the statement takes, by attempt."""
+        self.due = time.monotonic() if self.values else float("inf")
+        """When to renew next, on the monotonic clock: at once what another process like this one has left."""
+
+    def add(self, attempt: str, values: Sequence[object]) -> None:
+        """Renew the lease of one more attempt, which has begun just now."""
+        self.values[attempt] = values
+        self.due = min(self.due, time.monotonic() + self._every)
+
+    def renew_if_due(self) -> None:
+        """Renew all leases if it is time for that."""
+        now = time.monotonic()
+        if now < self.due:
+            return
+        self.due = now + self._every if self.values else float("inf")
+        if not self.values:
+            return
+        self._at_work = [one for one in self._at_work if one.is_alive()]
+        try:
+            if len(self._at_work) == MOST:
+                raise RuntimeError
+            thread = threading.Thread(target=renew, args=(self._said, list(self.values.values())), daemon=True)
+            thread.start()
+            self._at_work.append(thread)
+        except RuntimeError:
+            self.due = now + min(self._every, LATER)
+
+
+def renew(said: dict[str, Any], values: list[Sequence[object]]) -> None:
     """Renew all leases; what fails now may succeed at the next beat, and the parent meets the same trouble itself."""
     try:
-        connection = driver.connect(**told["arguments"])
+        connection = importlib.import_module(said["driver"]).connect(**said["arguments"])
         try:
             cursor = connection.cursor()
-            for statement in told["before"]:
+            for statement in said["before"]:
                 cursor.execute(statement)
             for one in values:
-                cursor.execute(told["sql"], one)
-            for statement in told["after"]:
+                cursor.execute(said["sql"], one)
+            for statement in said["after"]:
                 cursor.execute(statement)
         finally:
             connection.close()
-    except driver.Error:
+    except Exception:  # noqa: BLE001, S110
         pass
 
 

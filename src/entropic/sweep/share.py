@@ -26,6 +26,7 @@ from entropic.protocol.lookup import Absent, Suspect
 from entropic.protocol.outcomes import Gaps
 from entropic.protocol.request import Request
 from entropic.support import process
+from entropic.support.background import Background
 from entropic.support.failure import describe, message_of
 from entropic.support.show import counted
 from entropic.sweep import outbox
@@ -75,9 +76,7 @@ class Share(Generic[ModelT]):
         self._error: BaseException | None = None
         self._bar, self._look_at = bar, 0.0  # when to look again at what runs report
         self._lock = threading.RLock()
-        self._open = threading.Lock()  # until it is released: an `Event` that an interrupt sets may never be set
-        self._open.acquire()
-        self._clock = threading.Thread(target=self._tick, name="entropic-sweep", daemon=True)
+        self._clock = Background("entropic-sweep", self._tick)
         with contextlib.suppress(RuntimeError):  # none while the interpreter ends: then `take` publishes what is due
             self._clock.start()
         _all.add(self)
@@ -250,9 +249,9 @@ class Share(Generic[ModelT]):
         self._claims.want_again(ending.task.id for ending in astray)
 
     # ---- keeping time, and ending ------------------------------------------------------------------------------
-    def _tick(self) -> None:
+    def _tick(self, turn: threading.Lock) -> None:
         """Do, while the runner takes its time, what should not wait for it."""
-        while not self._open.acquire(timeout=outbox.PUBLISH_SECONDS / 2) and process.state(self._owner) == "alive":
+        while not turn.acquire(timeout=outbox.PUBLISH_SECONDS / 2) and process.state(self._owner) == "alive":
             with self._lock:
                 try:
                     self.publish_if_due()
@@ -309,10 +308,7 @@ class Share(Generic[ModelT]):
 
     def close(self) -> None:
         """Stop the clock."""
-        if self._open.locked():
-            self._open.release()
-        if self._clock.ident is not None:
-            self._clock.join()
+        self._clock.close()
         self._claims.close()
 
 

@@ -1,0 +1,70 @@
+"""What is done around a fork, whatever interrupts it.
+
+An interrupt may come at any line here, too, and what a hook raises is lost. So what is done is what may be done twice,
+as often as it takes, going by what is so and not by what it remembers; and each hook is registered twice, since an
+interrupt may end one before its first line. `tests/race/test_forks.py` interrupts each act of the database's.
+"""
+
+import _thread
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterable
+
+Act = Callable[[], None]
+_before: list[Act] = []
+_after: list[Act] = []
+_in_child: list[Act] = []
+_interrupted = False
+
+
+def around_forks(before: Act, after: Act, in_child: Act, first: bool = False) -> None:
+    """Have something done before each fork, and afterwards in the parent and in the child; all of it may be done twice.
+
+    Parameters
+    ----------
+    first
+        Whether it comes before all others (afterwards, after them): they hold what it has to wait for.
+    """
+    _before.insert(0 if first else len(_before), before)
+    for acts, act in ((_after, after), (_in_child, in_child)):
+        acts.insert(len(acts) if first else 0, act)
+
+
+def _insist(acts: Iterable[Act]) -> None:
+    """Do what may be done twice until it is done; an interrupt has to wait until the fork is over."""
+    global _interrupted
+    for act in acts:
+        while True:
+            try:
+                act()
+                break
+            except Exception:
+                raise
+            except BaseException:  # noqa: BLE001
+                _interrupted = True
+
+
+def _then() -> None:
+    do_in_spite_of_interrupts(_after)
+
+
+def do_in_spite_of_interrupts(acts: Iterable[Act]) -> None:
+    """Do what may be done twice, where what is raised would be lost; an interrupt comes out a moment later."""
+    global _interrupted
+    _insist(acts)
+    if _interrupted:
+        _interrupted = False
+        # What is raised here is lost; in a moment, when another thread has its turn, it is not.
+        _thread.start_new_thread(signal.pthread_kill, (threading.get_ident(), signal.SIGINT))
+
+
+def _then_in_child() -> None:
+    global _interrupted
+    _interrupted = False
+    _insist(_in_child)
+
+
+if hasattr(os, "register_at_fork"):
+    for _ in range(2):
+        os.register_at_fork(before=lambda: _insist(_before), after_in_parent=_then, after_in_child=_then_in_child)
