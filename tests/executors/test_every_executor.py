@@ -489,3 +489,23 @@ def test_a_run_that_has_failed_goes_on_from_its_checkpoints_wherever_it_runs_nex
     assert sorted(acts.lines(log)) == ["1 from 0", "1 from 2", "2 from 0", "2 from 2"]
     assert os.listdir(Path(store._context.staging.root, "checkpoints")) == []
     assert store.check().ok
+
+
+def test_what_a_run_reports_is_seen_by_whoever_looks_wherever_it_runs(acting, open_store, options, tmp_path):
+    store, other, gate = acting({1: partial(acts.report_and_wait, tmp_path / "go")}), open_store(), tmp_path / "go"
+    seen: list[Any] = []
+
+    def look() -> None:
+        try:
+            wait_until(lambda: seen.extend(other.status().reported.items()) or seen)
+        finally:
+            gate.touch()
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    (row,) = store.sweep(sets(1), **options)
+    looking.join()
+    ((id, reported),) = seen
+    assert (id, reported.fraction, reported.values) == (row.id, 0.25, {"loss": 0.5})
+    assert other.status().reported == {}
+    assert os.listdir(Path(store._context.staging.root, "reports")) == []
