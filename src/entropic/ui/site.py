@@ -18,7 +18,6 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-import entropic
 from entropic.errors import EntropicError, LoadError, ParameterError
 from entropic.params.model import Base
 from entropic.protocol.context import StoreContext
@@ -138,7 +137,6 @@ def _schema(context: StoreContext[Base]) -> dict[str, Any]:
         "columns": [column.told() for column in Query(context, ()).columns.values()],
         "database": visible(str(context.database)),
         "results": visible(context.staging.results_dir),
-        "version": entropic.__version__,
     }
 
 

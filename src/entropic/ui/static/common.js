@@ -181,14 +181,14 @@ document.addEventListener("visibilitychange", () => (document.hidden ? clearTime
 function chips(found) {
   const made = [["done", "./", found.done], ["running", "progress", found.running], ["failed", "failures", found.failed]];
   document.getElementById("chips").replaceChildren(...made.map(([name, address, value]) =>
-    h("a", { class: `chip ${value ? name : ""}`, href: address }, h("b", {}, count(value)), name)));
+    h("a", { class: `chip ${value ? name : ""}`, href: address }, h("b", {}, count(value)), " ", name)));
 }
 
 let schema = null;
 export async function about() {
   schema ??= ask("schema").then((found) => {
     document.getElementById("model").textContent = found.model;
-    document.getElementById("model").title = `${found.database}\n${found.results}\nentropic ${found.version}`;
+    document.getElementById("model").title = `${found.database}\n${found.results}`;
     return found;
   });
   return schema;

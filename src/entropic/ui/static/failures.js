@@ -6,7 +6,7 @@ function card(group) {
   const shared = Object.entries(group.shared);
   const names = [...new Set(group.runs.flatMap((one) => Object.keys(one.params)))].filter((name) => !(name in group.shared));
   return h("section", { class: "card" },
-    h("h2", {}, h("span", { class: "chip failed" }, h("b", {}, count(group.count)), group.count === 1 ? "run" : "runs"), " ", h("span", { class: "failed" }, newest.type)),
+    h("h2", {}, h("span", { class: "chip failed" }, h("b", {}, count(group.count)), " ", group.count === 1 ? "run" : "runs"), " ", h("span", { class: "failed" }, newest.type)),
     h("p", { class: "value" }, newest.message),
     shared.length ? h("p", { class: "quiet" }, `All of them have ${shared.map(([name, value]) => `${name} = ${text(value)}`).join(", ")}.`) : null,
     newest.traceback ? h("details", { open: true }, h("summary", {}, "Traceback of the newest"), h("pre", { tabIndex: 0 }, newest.traceback)) : null,

@@ -35,9 +35,7 @@ function columnsOfTable() {
     const isNumber = column.number && column.kind !== "boolean";
     made.push({
       field: column.name, title: column.name, titleFormatter: headerOf(column), hozAlign: isNumber ? "right" : "left",
-      frozen: column.name === "id" && innerWidth > 600, headerFilter: "input", minWidth: column.name === "id" ? 130 : 84,
-      headerFilterPlaceholder: column.choices.join(", ") || (column.name === "id" ? "begins or contains" : PLACEHOLDERS[column.kind] || ""),
-      headerFilterParams: { elementAttributes: { "aria-label": `filter ${column.name}` } }, headerFilterLiveFilter: true,
+      frozen: column.name === "id" && innerWidth > 600, headerFilter: filterBox, headerFilterParams: { column }, headerFilterLiveFilter: false, minWidth: column.name === "id" ? 130 : 84,
       maxInitialWidth: 260,
       formatter: (cell) => (column.name === "id" ? runLink(cell.getValue()) : document.createTextNode(text(cell.getValue()))),
     });
@@ -47,6 +45,19 @@ function columnsOfTable() {
     }
   }
   return made;
+}
+
+/** Return the box above a column; what is typed or pasted counts a moment after the last change. */
+function filterBox(cell, _rendered, success, _cancel, { column }) {
+  let waiting = null;
+  return h("input", {
+    type: "text", value: cell.getValue() || "", "aria-label": `filter ${column.name}`,
+    placeholder: column.choices.join(", ") || (column.name === "id" ? "part of a key" : PLACEHOLDERS[column.kind] || ""),
+    oninput: (event) => {
+      clearTimeout(waiting);
+      waiting = setTimeout(() => success(event.target.value.trim()), 350);
+    },
+  });
 }
 
 function pickBox(id) {
@@ -157,7 +168,7 @@ begin(async () => {
     columns: columnsOfTable(), nestedFieldSeparator: false, layout: "fitDataFill", placeholder: "No runs to show.",
     pagination: true, paginationMode: "remote", paginationSize: Number(view.get("size")) || 100,
     paginationInitialPage: Number(view.get("page")) || 1, paginationSizeSelector: [25, 100, 500], sortMode: "remote",
-    filterMode: "remote", ajaxURL: "api/rows", ajaxRequestFunc: fetchPage, dataLoader: false, headerFilterLiveFilterDelay: 350,
+    filterMode: "remote", ajaxURL: "api/rows", ajaxRequestFunc: fetchPage, dataLoader: false,
     initialSort: sort.map((one) => ({ column: one.replace(/^-/, ""), dir: one.startsWith("-") ? "desc" : "asc" })).reverse(),
     initialHeaderFilter: filters().filter(([name]) => name.startsWith("f.")).map(([name, value]) => ({ field: name.slice(2), value })),
     columnDefaults: { headerSortTristate: true }, columnHeaderSortMulti: true,
