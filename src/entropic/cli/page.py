@@ -1,6 +1,7 @@
 """The command that shows a store in a browser: ui."""
 
 import re
+import sys
 import webbrowser
 from typing import Annotated
 
@@ -50,8 +51,9 @@ def ui(
 
     def ready() -> None:
         put(repr(store))
-        put(f"{server.url}\nCtrl-C ends it.")
-        typer.get_text_stream("stdout").flush()
+        typer.echo(server.url)  # as it is: `put` would leave its token out
+        put("Ctrl-C ends it.")
+        sys.stdout.flush()
         if not no_browser:
             webbrowser.open(server.url)
 
