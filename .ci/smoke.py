@@ -121,6 +121,18 @@ assert sweep.to_xarray().x.values.tolist() == [1.0, 2.0]
 assert sweep.to_xarray(lazy=True).x.values.tolist() == [1.0, 2.0]
 """,
 }
+USES["ui"] = """
+from urllib.request import urlopen
+def run(params): Path(params["result_file"]).write_text("1")
+store = store_of(run, ".txt")
+store.run({"n": 1})
+page = store.ui()
+vendored = ["static/vendor/tabulator.min.js", "static/vendor/echarts.min.js", "static/vendor/echarts.NOTICE"]
+for name in ("", "explore", "static/runs.js", *vendored, "api/rows"):
+    with urlopen(page.url + name) as answer:
+        assert answer.status == 200 and answer.read(), name
+page.stop()
+"""
 for server in ("postgres", "mysql"):  # none runs here: the driver is found, and says so
     USES[server] += """
 try:

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
     from distributed import Client
 
+    from entropic.ui.serve import Page
+
 _NONE, _TRUE, _FALSE = (cast(Any, select.Unsaid(default)) for default in (None, True, False))
 
 
@@ -546,6 +548,32 @@ class Store(Generic[ModelT]):
         outcome is NULL or not finite.
         """
         return trials(self._context, outcome, space_of(self._context.schema, outcome, {**columns, **more}))
+
+    def ui(self, height: int = 720) -> "Page":
+        """Return the page of `entropic ui`, which a notebook shows in its cell; it can only look.
+
+        A thread of this process serves it to this machine, until the process ends or its `stop()` is called. Needs
+        `pip install 'entropic[ui]'`.
+
+        Parameters
+        ----------
+        height
+            Of the frame, in pixels.
+
+        Raises
+        ------
+        LibraryMissingError
+            If the extra is not installed.
+        StoreError
+            If the database is in memory, where nobody else can look.
+        """
+        from entropic.ui.serve import page_of
+
+        if self._context.database.in_memory:
+            raise StoreError("a store in memory has no page; use a file in db_url")
+        options = self._options | {"read_only": True}
+        looking: Store[ModelT] = _restore(type(self), *self._made_of, self._context.database.address, options)
+        return page_of(looking._context, height)
 
     @property
     def results_dir(self) -> Path:

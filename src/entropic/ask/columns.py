@@ -87,6 +87,12 @@ def columns(rows: Sequence[Base], model: type[Base], custom_data: bool) -> list[
     return made
 
 
+def kind_of_type(type_: Any) -> Kind:
+    """Return the kind of a column of a type, which is none of the user's own."""
+    kind = next((kind for types, kind in _KINDS if isinstance(type_, types)), "object")
+    return "float" if kind == "decimal" and not type_.asdecimal else kind
+
+
 def label_of(value: object, kind: sa.Enum) -> str | None:
     """Return how the database calls a member of an enumeration: by its name, unless the model says otherwise."""
     if value is None or (isinstance(value, str) and value in kind.enums):
@@ -97,7 +103,7 @@ def label_of(value: object, kind: sa.Enum) -> str | None:
 
 def _of_column(name: str, column: "sa.Column[Any]", values: list[Any]) -> Column:
     type_: Any = column.type if isinstance(column.type, sa.Interval | sa.PickleType) else underlying(column.type)
-    kind = next((kind for types, kind in _KINDS if isinstance(type_, types)), "object")
+    kind = kind_of_type(type_)
     nullable = bool(column.nullable)
     if kind == "label":
         labels = tuple(map(str, type_.enums))
@@ -105,8 +111,6 @@ def _of_column(name: str, column: "sa.Column[Any]", values: list[Any]) -> Column
         if all(text is None or text in labels for text in texts):
             return Column(name, kind, texts, nullable, labels=labels)
         return Column(name, "text", texts, nullable)
-    if kind == "decimal" and not type_.asdecimal:
-        kind = "float"
     if isinstance(type_, sa.Uuid):
         values = [str(value) if isinstance(value, UUID) else value for value in values]
     if kind in _HOLDS and not all(value is None or isinstance(value, _HOLDS[kind]) for value in values):

@@ -68,11 +68,11 @@ def _order(context: StoreContext[Base], params: Mapping[str, object]) -> list[An
             column = sa.type_coerce(field.column, sa.Float) * sa.literal(1.0)
             apart = sa.func.abs(column - number) / (sa.func.abs(column) + abs(number))
             distances.append(sa.case((is_equal, 0.0), (field.column.is_(None), 1.0), else_=apart))
-    added = [_sum(terms) for terms in (alike, distances) if terms]
+    added = [sum_of(terms) for terms in (alike, distances) if terms]
     return [added[0].desc(), *added[1:]] if added else []
 
 
-def _sum(terms: list[Any]) -> Any:
+def sum_of(terms: list[Any]) -> Any:
     """Add up terms, a few at a time: SQLite takes expressions that are at most 1,000 deep."""
     groups = [functools.reduce(operator.add, terms[i : i + 50]) for i in range(0, len(terms), 50)]
     if len(groups) == 1:

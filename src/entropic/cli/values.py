@@ -1,27 +1,20 @@
 """What a user types, as the values that the model's columns hold."""
 
-import enum
 import json
 import re
-import uuid
-from collections.abc import Callable
-from datetime import date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import sqlalchemy as sa
 
-from entropic.ask.select import custom
+from entropic.ask.typed import CUSTOM, column_of, condition, json_or_text, kind_typed, parsed
 from entropic.cli.errors import UsageError
-from entropic.db.dialects.portable import underlying
-from entropic.params.fields import unknown_key
+from entropic.errors import ParameterError
 from entropic.params.model import Base, Schema
 from entropic.store import Store, context_of
 
-_NOTHING = ("null", "none")
 _CONDITION = re.compile(r"\s*(?P<name>[A-Za-z_][\w.]*)\s*(?P<op><=|>=|!=|==|=|<|>)\s*(?P<text>.*)", re.DOTALL)
 _PAIR = re.compile(r"(?P<name>[A-Za-z_][\w.]*)=(?P<text>.*)", re.DOTALL)
-_CUSTOM = "custom_data."
 MOST_VALUES = 10_000_000  # of a grid
 
 
@@ -30,111 +23,20 @@ def schema_of(store: Store[Base]) -> Schema:
     return context_of(store).schema
 
 
-# ---- one value ---------------------------------------------------------------------------------------------------
-def _boolean(text: str) -> bool:
-    known = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-    if text.lower() not in known:
-        raise ValueError("true or false")
-    return known[text.lower()]
-
-
-def _number(kind: Callable[[str], object], wanted: str) -> Callable[[str], object]:
-    def parse(text: str) -> Any:
-        try:
-            return kind(text)
-        except (ValueError, InvalidOperation, OverflowError, RecursionError):
-            raise ValueError(wanted) from None
-
-    return parse
-
-
-def _iso(kind: Any, wanted: str) -> Callable[[str], object]:
-    def parse(text: str) -> Any:
-        try:
-            return kind.fromisoformat(text)
-        except ValueError:
-            raise ValueError(wanted) from None
-
-    return parse
-
-
-def _member(kind: sa.Enum) -> Callable[[str], object]:
-    members: type[enum.Enum] | None = kind.enum_class
-
-    def parse(text: str) -> Any:
-        found: list[object]
-        if members is None:
-            found = [one for one in kind.enums if one == text]
-        else:
-            found = [one for one in members if text == one.name] or [m for m in members if text == str(m.value)]
-        if not found:
-            raise ValueError("one of " + ", ".join(map(str, kind.enums)))
-        return found[0]
-
-    return parse
-
-
-def _refuse(_: str) -> Any:
-    raise ValueError("bytes, which cannot be given on the command line")
-
-
-_PARSERS: list[tuple[Any, Callable[[Any], Callable[[str], object]]]] = [
-    (sa.Boolean, lambda _: _boolean),
-    (sa.Integer, lambda _: _number(int, "a whole number")),
-    (sa.Float, lambda _: _number(float, "a number")),
-    (sa.Numeric, lambda kind: _number(Decimal if kind.asdecimal else float, "a number")),
-    (sa.Enum, _member),
-    (sa.String, lambda _: str),
-    (sa.LargeBinary, lambda _: _refuse),
-    (sa.DateTime, lambda _: _iso(datetime, "a time, such as 2024-01-31T12:00")),
-    (sa.Date, lambda _: _iso(date, "a date, such as 2024-01-31")),
-    (sa.Time, lambda _: _iso(time, "a time of day, such as 12:30")),
-    (sa.Interval, lambda _: _number(lambda text: timedelta(seconds=float(text)), "a number of seconds")),
-    (sa.Uuid, lambda kind: _number(uuid.UUID, "a UUID") if kind.as_uuid else str),
-    (sa.JSON, lambda _: _number(json.loads, "JSON")),
-]
-
-
-def _column(store: Store[Base], name: str) -> sa.Column[object]:
-    schema = schema_of(store)
-    for column, attribute in schema.attributes.items():
-        if attribute == name:
-            return schema.table.c[column]
-    raise UsageError(unknown_key(name, schema.name, schema.columns))
-
-
-def _kind(column: sa.Column[Any]) -> object:
-    """Return the type of what a user types: of a duration, not of the time that databases without durations hold."""
-    return column.type if isinstance(column.type, sa.Interval) else underlying(column.type)
-
-
-def parsed(store: Store[Base], name: str, text: str) -> object:
-    """Return the value of a column that a text means."""
-    column = _column(store, name)
-    kind = _kind(column)
-    if text.lower() in _NOTHING and column.nullable and not isinstance(kind, sa.JSON):
-        return None
-    parser = next((make(kind) for types, make in _PARSERS if isinstance(kind, types)), str)
-    try:
-        return parser(text)
-    except ValueError as error:
-        raise UsageError(f"{name}={text}: the column {name!r} takes {error}") from None
-
-
 # ---- conditions and sets -----------------------------------------------------------------------------------------
 def filters(store: Store[Base], words: list[str], where: list[str]) -> list[object]:
     """Return `name=value` words and `--where` texts as the conditions of a query."""
     given, equal = list[object](), dict[str, Any]()
     for word in words:
         name, text = _pair(word)
-        if name.startswith(_CUSTOM):
-            equal.setdefault("custom_data", {})[name.removeprefix(_CUSTOM)] = _json_or_text(text)
+        if name.startswith(CUSTOM):
+            equal.setdefault("custom_data", {})[name.removeprefix(CUSTOM)] = json_or_text(text)
         else:
-            equal[name] = parsed(store, name, text)
+            equal[name] = parsed(context_of(store), name, text)
     for one in where:
         name, op, text = _split(one)
-        if op in ("=", "==") and name not in equal and not name.startswith(_CUSTOM):
-            equal[name] = parsed(store, name, text)  # the library knows when two floats are the same
+        if op in ("=", "==") and name not in equal and not name.startswith(CUSTOM):
+            equal[name] = parsed(context_of(store), name, text)  # the library knows when two floats are the same
         else:
             given.append(_condition(store, one))
     return [*given, equal] if equal else given
@@ -149,46 +51,10 @@ def _split(given: str) -> tuple[str, str, str]:
 
 def _condition(store: Store[Base], given: str) -> object:
     name, op, text = _split(given)
-    if name.startswith(_CUSTOM):
-        return _custom_condition(store, given)
-    column: Any = _column(store, name)
-    value = parsed(store, name, text)
-    if value is None:
-        if op in ("=", "==", "!="):
-            return column.is_not(None) if op == "!=" else column.is_(None)
-        raise UsageError(f"--where {given!r}: null has no order; use = or !=")
-    return _compared(column, op, value)
-
-
-def _custom_condition(store: Store[Base], given: str) -> Any:
-    """Return a condition on a field of custom data; what is of another type is neither less nor more, but not equal."""
-    name, op, text = _split(given)
-    context, name, value = context_of(store), name.removeprefix(_CUSTOM), _json_or_text(text)
-    part = schema_of(store).table.c.custom_data[name]
-    if op in ("=", "=="):
-        return custom(context, name, value)
-    if op == "!=":
-        return sa.and_(
-            ~custom(context, name, None), sa.func.coalesce(custom(context, name, value), sa.false()) == sa.false()
-        )
-    if isinstance(value, str):
-        return sa.and_(context.database.dialect.json_is(part, "text"), _compared(part.as_string(), op, value))
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise UsageError(f"--where {given!r}: {text} has no order; use = or !=")
-    return _compared(part.as_float(), op, value)
-
-
-def _compared(column: Any, op: str, value: object) -> Any:
-    compared: dict[str, Callable[[], object]] = {
-        "<": lambda: column < value,
-        "<=": lambda: column <= value,
-        ">": lambda: column > value,
-        ">=": lambda: column >= value,
-        "!=": lambda: column != value,
-        "=": lambda: column == value,
-        "==": lambda: column == value,
-    }
-    return compared[op]()
+    try:
+        return condition(context_of(store), name, op, text)
+    except ParameterError as error:
+        raise UsageError(f"--where {given!r}: {error}") from None
 
 
 def params(store: Store[Base], words: list[str]) -> dict[str, Any]:
@@ -198,7 +64,7 @@ def params(store: Store[Base], words: list[str]) -> dict[str, Any]:
         name, text = _pair(word)
         if name in found:
             raise UsageError(f"{name!r} is given twice; give it once")
-        found[name] = text if name == "id" else parsed(store, name, text)
+        found[name] = text if name == "id" else parsed(context_of(store), name, text)
     return found
 
 
@@ -214,15 +80,18 @@ def grid(store: Store[Base], texts: list[str]) -> dict[str, list[object]]:
 
 
 def _values(store: Store[Base], name: str, text: str) -> list[object]:
-    kind = _kind(_column(store, name))
+    kind = kind_typed(column_of(context_of(store), name))
     if isinstance(kind, sa.Integer | sa.Float | sa.Numeric) and text.count(":") == 2:
-        return [parsed(store, name, one) for one in _spaced(name, text, isinstance(kind, sa.Integer))]
+        return [parsed(context_of(store), name, one) for one in _spaced(name, text, isinstance(kind, sa.Integer))]
     if text.startswith("["):
         try:
-            return [parsed(store, name, one if isinstance(one, str) else json.dumps(one)) for one in json.loads(text)]
+            return [
+                parsed(context_of(store), name, one if isinstance(one, str) else json.dumps(one))
+                for one in json.loads(text)
+            ]
         except (ValueError, RecursionError):
             raise UsageError(f"{name}={text:.80} is not a JSON list") from None
-    return [parsed(store, name, one.strip()) for one in text.split(",")]
+    return [parsed(context_of(store), name, one.strip()) for one in text.split(",")]
 
 
 def _spaced(name: str, text: str, whole: bool) -> list[str]:
@@ -247,13 +116,6 @@ def _pair(word: str) -> tuple[str, str]:
     if match is None:
         raise UsageError(f"{word!r} is not of the form NAME=VALUE")
     return match["name"], match["text"]
-
-
-def _json_or_text(text: str) -> object:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return text
 
 
 # ---- amounts -----------------------------------------------------------------------------------------------------

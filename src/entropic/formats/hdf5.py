@@ -37,22 +37,22 @@ def read_hdf5(path: str, only: Any) -> Arrays:
     h5py = import_module("h5py")
     arrays, bounds, seen = Arrays(), Hdf5Bounds(h5py, path), dict[Any, Any]()
     with one_at_a_time(), h5py.File(bounds.real, "r") as file:
-        _take_attributes(h5py, arrays, "/", file)
-        for name, item in _items(h5py, bounds, file, only):
+        take_attributes(h5py, arrays, "/", file)
+        for name, item in items(h5py, bounds, file, only):
             if isinstance(item, h5py.Group):
-                _take_attributes(h5py, arrays, name, item)
+                take_attributes(h5py, arrays, name, item)
             elif only is None or name in only or item.is_scale:
                 number = h5py.h5o.get_info(item.id).addr
                 if number not in seen:
                     bounds.check(name, item)
                     seen[number] = _values(h5py, item)
                 arrays[name] = seen[number]
-                _take_attributes(h5py, arrays, name, item)
-                _take_dimensions(arrays, name, item)
+                take_attributes(h5py, arrays, name, item)
+                take_dimensions(arrays, name, item)
     return arrays
 
 
-def _items(h5py: Any, bounds: "Hdf5Bounds", file: Any, only: Any) -> Iterator[tuple[str, Any]]:
+def items(h5py: Any, bounds: "Hdf5Bounds", file: Any, only: Any) -> Iterator[tuple[str, Any]]:
     """Yield all groups and data sets by every path that leads to them (`visititems` has one path of each)."""
     waiting, count = [("", file, frozenset({h5py.h5o.get_info(file.id).addr}))], 0
     while waiting:
@@ -87,7 +87,8 @@ def _values(h5py: Any, item: Any) -> Any:
         return item[()]
 
 
-def _take_attributes(h5py: Any, arrays: Arrays, name: str, item: Any) -> None:
+def take_attributes(h5py: Any, arrays: Arrays, name: str, item: Any) -> None:
+    """Take down the attributes of a data set or group."""
     found, is_tied = {}, isinstance(item, h5py.Dataset) and (item.is_scale or "DIMENSION_LIST" in item.attrs)
     for key in item.attrs:
         try:
@@ -113,7 +114,8 @@ def _refers(h5py: Any, dtype: Any) -> bool:
     return h5py.check_ref_dtype(dtype) is not None or h5py.check_vlen_dtype(dtype) is not None or dtype.kind == "V"
 
 
-def _take_dimensions(arrays: Arrays, name: str, item: Any) -> None:
+def take_dimensions(arrays: Arrays, name: str, item: Any) -> None:
+    """Take down what the dimensions of a data set are called."""
     dims: list[str | None] = []
     for dim in item.dims:
         scales = [scale.name for scale in dim.values() if scale.name]

@@ -6,6 +6,7 @@ The metadata of an array name the codecs that its data go through, one of which 
 a second time, and may say otherwise, what the arrays are and where they are.
 """
 
+import contextlib
 import functools
 import json
 import os
@@ -27,9 +28,23 @@ _UNPICKLES = re.compile(r"pickle|joblib|\bdill\b|\bmarshal\b", re.IGNORECASE)
 def read_zarr(path: str, only: object) -> object:
     """Return a `Dataset` where the arrays have named dimensions, else a dict of arrays, or the array itself."""
     zarr = import_module("zarr")
+    with _looked_at(path) as folder:
+        return _read(zarr, folder, only)
+
+
+@contextlib.contextmanager
+def opened(path: str) -> Iterator[Any]:
+    """Open the array, or group, that a folder is."""
+    zarr = import_module("zarr")
+    with _looked_at(path) as folder:
+        yield zarr.open(folder, mode="r")
+
+
+@contextlib.contextmanager
+def _looked_at(path: str) -> Iterator[Any]:
     folder = _store_class()(path)
     try:
-        return _read(zarr, folder, only)
+        yield folder
     finally:
         folder.close()
         if folder.refusal is not None:  # whatever has become of it on the way here
@@ -49,6 +64,14 @@ def _read(zarr: Any, folder: Any, only: Any) -> object:
                     dataset[name].attrs.pop("_FillValue", None)  # and is no sign of what is missing
             return xarray.decode_cf(dataset).load()
     return {name: array[...] for name, array in _arrays(found, "") if only is None or name in only}
+
+
+def arrays_of(found: Any) -> Iterator[tuple[str, Any]]:
+    """Yield all arrays of what was opened, by path; an array that was opened itself has none."""
+    if hasattr(found, "arrays"):
+        yield from _arrays(found, "")
+    else:
+        yield "", found
 
 
 def _arrays(group: Any, prefix: str) -> Iterator[tuple[str, Any]]:

@@ -1,0 +1,177 @@
+// Runs: the table. What it shows is asked of the server page by page; the URL holds the whole view.
+import { about, ask, begin, count, filters, h, keep, load, onChange, runLink, show, stateChip, tell, text, view } from "./common.js";
+
+const MOST_COMPARED = 6;
+const RESERVED = ["id", "created_at"];
+const picked = new Set((view.get("pick") || "").split(",").filter(Boolean));
+let table = null;
+let columns = [];
+let total = null;
+
+const chosen = () => (view.get("columns") || "").split(",").filter(Boolean);
+
+function query(extra = {}) {
+  const made = new URLSearchParams(filters());
+  if (view.get("sort")) made.set("sort", view.get("sort"));
+  for (const [name, value] of Object.entries(extra)) made.set(name, value);
+  return made;
+}
+
+const PLACEHOLDERS = { text: "contains", json: "contains", integer: ">1 <9", float: ">0 <1", decimal: ">0 <1",
+  datetime: ">2026-01-31", date: ">2026-01-31", duration: ">60", boolean: "true" };
+
+function headerOf(column) {
+  const short = column.name.replace(/^custom_data\./, "");
+  return () => h("button", { class: "name", type: "button", title: `${column.name} (${column.role}, ${column.kind})` }, short);
+}
+
+function columnsOfTable() {
+  const made = [{
+    field: "_pick", title: "", headerSort: false, width: 36, resizable: false, frozen: innerWidth > 600,
+    titleFormatter: () => h("span", { class: "unseen" }, "pick"),
+    formatter: (cell) => pickBox(cell.getRow().getData().id),
+  }];
+  for (const column of columns) {
+    const isNumber = column.number && column.kind !== "boolean";
+    made.push({
+      field: column.name, title: column.name, titleFormatter: headerOf(column), hozAlign: isNumber ? "right" : "left",
+      frozen: column.name === "id" && innerWidth > 600, headerFilter: filterBox, headerFilterParams: { column }, headerFilterLiveFilter: false, minWidth: column.name === "id" ? 130 : 84,
+      maxInitialWidth: 260,
+      formatter: (cell) => (column.name === "id" ? runLink(cell.getValue()) : document.createTextNode(text(cell.getValue()))),
+    });
+    if (column.name === "id") {
+      made.push({ field: "_state", title: "state", headerSort: false, minWidth: 76,
+        titleFormatter: () => h("span", {}, "state"), formatter: (cell) => stateChip(cell.getValue()) });
+    }
+  }
+  return made;
+}
+
+/** Return the box above a column; what is typed or pasted counts a moment after the last change. */
+function filterBox(cell, _rendered, success, _cancel, { column }) {
+  let waiting = null;
+  return h("input", {
+    type: "text", value: cell.getValue() || "", "aria-label": `filter ${column.name}`,
+    placeholder: column.choices.join(", ") || (column.name === "id" ? "part of a key" : PLACEHOLDERS[column.kind] || ""),
+    oninput: (event) => {
+      clearTimeout(waiting);
+      waiting = setTimeout(() => success(event.target.value.trim()), 350);
+    },
+  });
+}
+
+function pickBox(id) {
+  return h("input", { type: "checkbox", checked: picked.has(id), "aria-label": `pick ${id}`, onchange: (event) => {
+    if (event.target.checked && picked.size >= MOST_COMPARED) {
+      event.target.checked = false;
+      tell(new Error(`at most ${MOST_COMPARED} runs are compared at once`));
+      return;
+    }
+    if (event.target.checked) picked.add(id); else picked.delete(id);
+    keep({ pick: [...picked].join(",") });
+    tools();
+  } });
+}
+
+async function fetchPage(_url, _config, params) {
+  const sort = (params.sort || []).map((one) => (one.dir === "desc" ? "-" : "") + one.field).join(",");
+  const changes = { sort, page: params.page > 1 ? params.page : "", size: params.size === 100 ? "" : params.size };
+  for (const [name] of filters()) if (name.startsWith("f.")) changes[name] = "";
+  for (const one of params.filter || []) changes[`f.${one.field}`] = one.value;
+  keep(changes);
+  try {
+    const found = await ask("rows", query({ page: params.page || 1, size: params.size }));
+    total = found.total;
+    tell(null);
+    setTimeout(() => fold(found.data));
+    tools();
+    return found;
+  } catch (error) {
+    tell(error);
+    return { data: [], last_page: 1 };
+  }
+}
+
+// Columns that are the same in all rows shown are folded away, unless the user has chosen columns.
+function fold(rows) {
+  const folded = [];
+  const wanted = chosen();
+  for (const column of columns) {
+    const isSame = rows.length > 1 && rows.every((row) => text(row[column.name]) === text(rows[0][column.name]));
+    const isFiltered = view.get(`f.${column.name}`) || (view.get("sort") || "").replace("-", "") === column.name;
+    const isShown = wanted.length ? wanted.includes(column.name) : !isSame || isFiltered || column.name === "id";
+    if (!isShown && !wanted.length) folded.push(`${column.name.replace("custom_data.", "")} = ${text(rows[0][column.name])}`);
+    const there = table.getColumn(column.name);
+    if (there && there.isVisible() !== isShown) (isShown ? there.show() : there.hide());
+  }
+  document.getElementById("folded").textContent = folded.length ? `The same in all rows shown: ${folded.join(", ")}` : "";
+}
+
+function tools() {
+  document.getElementById("total").textContent = total === null ? "" : `${count(total)} ${total === 1 ? "run" : "runs"}`;
+  const shown = chosen();
+  document.getElementById("csv").href = `api/export?${query(shown.length ? { columns: shown.join(",") } : {})}`;
+  document.getElementById("plot").href = `explore?${new URLSearchParams(filters())}`;
+  const ids = new URLSearchParams([...picked].map((id) => ["id", id]));
+  const compare = document.getElementById("compare");
+  compare.textContent = picked.size ? `Compare ${picked.size}` : "Compare";
+  compare.disabled = picked.size < 2;
+  compare.onclick = () => { location.href = `compare?${ids}`; };
+  const clear = document.getElementById("clear");
+  clear.hidden = !filters().length;
+}
+
+function columnMenu() {
+  const shown = chosen();
+  const box = (column) => h("label", {}, h("input", { type: "checkbox", value: column.name,
+    checked: shown.length ? shown.includes(column.name) : table.getColumn(column.name)?.isVisible(), onchange: choose }),
+    column.name.replace(/^custom_data\./, ""), h("span", { class: "quiet" }, column.role === "own" ? "" : column.role));
+  const list = h("div", {}, h("button", { type: "button", onclick: () => { keep({ columns: "" }); table.replaceData(); menu.open = false; } },
+    "automatic: hide what is equal"), columns.filter((one) => one.name !== "id").map(box));
+  const menu = document.getElementById("columns");
+  menu.replaceChildren(menu.querySelector("summary"), list);
+}
+
+function choose() {
+  const names = [...document.querySelectorAll("#columns input:checked")].map((one) => one.value);
+  keep({ columns: ["id", ...names].join(",") });
+  fold(table.getData());
+  tools();
+}
+
+begin(async () => {
+  const search = h("input", { type: "search", placeholder: "Search keys and texts", "aria-label": "Search", value: view.get("q") || "" });
+  let waiting = null;
+  search.addEventListener("input", () => {
+    clearTimeout(waiting);
+    waiting = setTimeout(() => { keep({ q: search.value.trim(), page: "" }); table.setPage(1); }, 300);
+  });
+  show(
+    h("div", { class: "bar" }, search,
+      h("details", { class: "menu", id: "columns", ontoggle: (event) => event.target.open && columnMenu() },
+        h("summary", { class: "button" }, "Columns")),
+      h("button", { id: "clear", type: "button", hidden: true, onclick: () => {
+        for (const [name] of filters()) view.delete(name);
+        location.search = view.toString();
+      } }, "Clear filters"),
+      h("span", { id: "total", class: "quiet", role: "status" }),
+      h("a", { id: "plot", class: "button push", href: "explore" }, "Plot these"),
+      h("a", { id: "csv", class: "button", href: "api/export" }, "CSV"),
+      h("button", { id: "compare", type: "button", disabled: true, title: "Pick 2 to 6 runs" }, "Compare")),
+    h("p", { id: "folded", class: "quiet" }),
+    h("div", { id: "table" }));
+  const [found] = await Promise.all([about(), load("tabulator.min.js")]);
+  columns = [...found.columns].sort((a, b) => RESERVED.indexOf(b.name) * (b.name === "id") - RESERVED.indexOf(a.name) * (a.name === "id"));
+  columns.sort((a, b) => (b.name === "id") - (a.name === "id"));
+  const sort = (view.get("sort") || "").split(",").filter(Boolean);
+  table = new Tabulator("#table", {
+    columns: columnsOfTable(), nestedFieldSeparator: false, layout: "fitDataFill", placeholder: "No runs to show.",
+    pagination: true, paginationMode: "remote", paginationSize: Number(view.get("size")) || 100,
+    paginationInitialPage: Number(view.get("page")) || 1, paginationSizeSelector: [25, 100, 500], sortMode: "remote",
+    filterMode: "remote", ajaxURL: "api/rows", ajaxRequestFunc: fetchPage, dataLoader: false,
+    initialSort: sort.map((one) => ({ column: one.replace(/^-/, ""), dir: one.startsWith("-") ? "desc" : "asc" })).reverse(),
+    initialHeaderFilter: filters().filter(([name]) => name.startsWith("f.")).map(([name, value]) => ({ field: name.slice(2), value })),
+    columnDefaults: { headerSortTristate: true }, columnHeaderSortMulti: true,
+  });
+  onChange(() => table.replaceData());
+});
