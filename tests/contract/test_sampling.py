@@ -31,7 +31,7 @@ class Bowl(Base):
 
 
 class Line(Base):
-    __tablename__ = "lines"
+    __tablename__ = "straight_lines"
 
     x: Mapped[float]
     n: Mapped[int | None]
