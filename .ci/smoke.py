@@ -155,8 +155,8 @@ FILES = {
     ),
     "mesh": (
         "import meshio, numpy",
-        ".xdmf",
-        "meshio.xdmf.write(path, meshio.Mesh(numpy.eye(3), [('vertex', numpy.array([[0]]))]))",
+        ".vtu",
+        "meshio.vtu.write(path, meshio.Mesh(numpy.eye(3), [('vertex', numpy.array([[0]]))]))",
         "found.points.sum() == 3",
     ),
     "atoms": ("import ase.io", ".xyz", "ase.io.write(path, ase.Atoms('H'))", "str(found[0].symbols) == 'H'"),

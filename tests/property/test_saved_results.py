@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as of_numpy
 
@@ -143,6 +143,7 @@ def assert_equal_structs(found: Any, wanted: Any) -> None:
         assert_equal(found, wanted, any_order=True)
 
 
+@settings(max_examples=min(settings().max_examples, 100))  # astropy takes its time
 @given(ARRAYS | st.dictionaries(UPPER | NAMES, ARRAYS, max_size=3))
 @example(np.arange(6, dtype="<u2").reshape(2, 3))
 @example({"PRIMARY": np.float64([np.nan, -0.0]), "B": np.int8([-1])})

@@ -40,9 +40,11 @@ def _check(path: str, value: Any, where: str) -> None:
 
 def _plain(value: Any) -> Any:
     np = import_module("numpy")
+    if type(value).__module__.partition(".")[0] == "asdf" and hasattr(value, "dtype"):
+        value = value[...]  # of which numpy.array would leave the mask out (asdf 3 and 4)
     if isinstance(value, np.ma.MaskedArray):
         return value.copy()
-    if type(value).__module__.partition(".")[0] in ("asdf", "numpy") and hasattr(value, "dtype"):
+    if type(value).__module__.partition(".")[0] == "numpy" and hasattr(value, "dtype"):
         return native(np.array(value))
     if isinstance(value, Mapping):
         return {name: _plain(inner) for name, inner in value.items()}

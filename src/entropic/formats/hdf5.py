@@ -20,6 +20,7 @@ from entropic.formats.fit import Unfit, as_arrays
 # load.
 _ONE_AT_A_TIME = threading.RLock()
 _PATHS = 100_000
+_OF = "is a virtual data set of"
 # Attributes by which HDF5 ties data sets to their scales; what these say is in the dimensions.
 _PLUMBING = {"CLASS", "NAME", "DIMENSION_LIST", "REFERENCE_LIST", "DIMENSION_LABELS", "_Netcdf4Dimid"}
 _SOFT = 16  # links to follow from one to the next; a circle has more
@@ -192,26 +193,26 @@ class Hdf5Bounds:
             for source in item.virtual_sources():
                 self.check_source(name, item.file, source.file_name, source.dset_name)
 
-    def check_source(self, name: str, file: object, other: str, dataset: str) -> None:
+    def check_source(self, name: str, file: object, other: str, dataset: str, what: str = _OF) -> None:
         """Refuse what is said to be in another file if that is not there, or leads out of the folder."""
         if other == ".":
-            self._check_target(name, file, dataset)
+            self._check_target(name, file, dataset, what)
             return
         found = os.path.realpath(os.path.join(self._folder, other))
         if "%" in other + dataset:
-            self.refuse(name, f"is a virtual data set of files that are named by a pattern, {other}")
+            self.refuse(name, f"{what} files that are named by a pattern, {other}")
         if not is_inside(found, self._folder):
-            self.refuse(name, f"is a virtual data set of {other}, a file outside of the folder of the result")
+            self.refuse(name, f"{what} {other}, a file outside of the folder of the result")
         if not os.path.isfile(found):
-            refuse(self.path, f"is incomplete: {name!r} is a virtual data set of {other}, which is missing")
+            refuse(self.path, f"is incomplete: {name!r} {what} {other}, which is missing")
         if (found, dataset) not in self._seen:
             self._seen.add((found, dataset))
             with self._h5py.File(found, "r") as source:
-                self._check_target(name, source, dataset)
+                self._check_target(name, source, dataset, what)
 
-    def _check_target(self, name: str, file: Any, dataset: str) -> None:
+    def _check_target(self, name: str, file: Any, dataset: str, what: str) -> None:
         """Look at the source of a virtual data set."""
-        where = self.follow(name, file, dataset, file["/"], "is a virtual data set of")
+        where = self.follow(name, file, dataset, file["/"], what)
         if isinstance(where, self._h5py.Dataset):
             self.check(name, where)
 

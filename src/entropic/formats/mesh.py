@@ -40,7 +40,7 @@ def _check_beside(path: str) -> None:
         kind, text = item.get("Format", "XML"), (item.text or "").strip()
         if kind == "HDF":
             other, _, name = text.partition(":")
-            bounds.check_source(name, None, other, name)
+            bounds.check_source(name, None, other, name, "has its numbers in")
         elif kind != "XML":
             refuse(path, f"cannot be read: it has its numbers in a file of the format {kind!r}, {text}")
 
