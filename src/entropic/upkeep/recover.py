@@ -118,7 +118,8 @@ def collect(context: StoreContext[Base]) -> list[str]:
             continue
         log.info("recovery: %s", sentence)
         done.append(sentence)
-    return done + unneeded.tidy(context)
+    unneeded.remove_reports(context)
+    return done
 
 
 @functools.cache
