@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from contract.models import wait_until
+from contract.models import SimResult, wait_until
+from entropic import Store, report
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = """
@@ -532,3 +533,20 @@ def test_numbers_that_netcdf_would_change_are_refused(entropic, tmp_path):
 
 
 SEEDS = "import odd; odd.store.sweep({'n': n} for n in (2**53 + 1, 2**53, None))"
+
+
+def test_status_says_how_far_the_runs_are(entropic, tmp_path):
+    place = ["--db", f"sqlite:///{tmp_path}/far.sqlite3", "--results", str(tmp_path / "far")]
+    said = []
+
+    def runner(params):
+        report(300, 1000, loss=0.25)
+        said.extend([entropic("status", *place), json.loads(entropic("status", *place, "--json"))])
+        return 1
+
+    row = Store(runner, SimResult, tmp_path / "far", ".json", place[1]).run({"n": 1, "dt": 0.5})
+    text, record = said
+    assert re.search(rf"how far *\n{row.id} .* step 300/1000, loss=0.25\n", text), text
+    assert record["reported"][row.id]["fraction"] == 0.3
+    assert record["reported"][row.id]["values"] == {"loss": 0.25}
+    assert "how far" not in entropic("status", *place)

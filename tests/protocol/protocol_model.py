@@ -60,6 +60,9 @@ BROKEN = {
     "reclaim-over": "an attempt reclaims although the row was published, or deleted, since it was claimed",
     "reclaim-taken": "an attempt reclaims although its result was taken, and is gone",
     "forced-gives-way": "a forced attempt gives way to an older one that finished first",
+    "checkpoints-last": "the checkpoints of a published attempt go after its sidecar",
+    "checkpoints-of-any": "an attempt goes on from what was kept before a row was published, or deleted",
+    "checkpoints-of-newer": "an attempt that begins late takes the checkpoints of a newer one",
 }
 
 
@@ -77,6 +80,7 @@ class Scenario(NamedTuple):
     folder: int = 0  # 1: results are folders, which no single rename can replace
     extra: int = 0  # 1: the runner leaves files beside its result
     intr: int = 0  # from here on again how often: an interrupt while the runner runs, or the sidecar is written
+    keeps: int = 0  # 1: the runner keeps checkpoints
 
     def __str__(self):
         extra = (f"{k}={v:d}" for k, v in self._asdict().items() if k != "ops" and v)
@@ -101,7 +105,8 @@ class State:
     """Database: `row` (0, EXT or a content number), claim `att st own exp pub`, `lock`. Files: `F` (0, FOREIGN or a
     content number); `S[n]`, the sidecar of attempt n: 0 absent, c > 2 complete and naming T c, -c torn (created by the
     execution of c, not yet written), SLOT or SPENT for a delete; bit sets: `T` contents that lie in A, `X` extra files
-    in A, `E` extra files in `results_dir`, `slots` of folder results, not yet spent. `P`: the processes, `W`: the other
+    in A, `E` extra files in `results_dir`, `slots` of folder results, not yet spent; `K`: folders of checkpoints,
+    each (the content whose execution has it, the generation that began it). `P`: the processes, `W`: the other
     executions. Then the budgets, and ghosts that only the invariants read."""
 
     def copy(self):
@@ -134,7 +139,7 @@ class Model:
         s.S, s.by = ((0, 0), (None, None)) if done else ((0,), (None,))  # by: whose attempt it is
         s.gen = (0, 1) if done else (0,)  # attempts of one generation compete for the same next row
         s.T = s.X = s.slots = 0
-        s.E, s.W = (done and sc.extra) << 4, ()
+        s.E, s.W, s.K = (done and sc.extra) << 4, (), ()
         s.crash, s.expire, s.conn, s.fail, s.dup, s.gone, s.foreign = sc[2:9]
         s.intr = sc.intr
         s.credit = (not done) + sum(op == "run" for ops in sc.ops for op in ops)  # runner starts still justified
@@ -294,7 +299,22 @@ class Model:
             s.error = "I3: two owners run the same key, and neither lease has expired"
         if s.credit < 0:
             s.error = "I3: the runner is started once too often"
+        self.go(s, p, "resume" if self.sc.keeps else "execute")
+
+    def resume(self, s, p):
+        """Take over what the newest attempt of this generation has kept that is not newer; a forced run begins anew."""
+        me, earlier = s.P[p], max((k for k in s.K if self.may_resume(s, s.P[p], k)), default=None)
+        rest = tuple(k for k in s.K if k != earlier and k[0] > me.c)
+        s.K = (*rest, (me.c, earlier[1] if earlier else s.gen[me.n]))
+        if s.gen[me.n] != s.K[-1][1]:
+            s.error = f"I9: attempt {me.n} goes on from what was kept before a row was published, or deleted"
+        if earlier and earlier[0] > me.c:
+            s.error = f"I9: attempt {me.n} takes the checkpoints of a newer one"
         self.go(s, p, "execute")
+
+    def may_resume(self, s, me, kept):
+        same = s.gen[kept[0] // 4 - s.base] == s.gen[me.n] or self.broken == "checkpoints-of-any"
+        return same and not me.forced and (kept[0] <= me.c or self.broken == "checkpoints-of-newer")
 
     def execute(self, s, p):
         if self.broken == "sidecar-first":
@@ -504,18 +524,28 @@ class Model:
             self.go(s, p, "place")
         else:
             late = self.sc.extra and self.broken == "files-late"
-            self.again(s, p) if helper else self.go(s, p, "keep" if late else "clean")
+            self.again(s, p) if helper else self.go(s, p, "keep" if late else self.cleaning())
+
+    def cleaning(self):
+        return "discard_checkpoints" if self.sc.keeps and self.broken != "checkpoints-last" else "clean"
+
+    def discard_checkpoints(self, s, p):
+        self.discard_kept(s, s.P[p].n)
+        self.end(s, p) if self.broken == "checkpoints-last" else self.go(s, p, "clean")
+
+    def discard_kept(self, s, n):
+        s.K = tuple(k for k in s.K if k[0] // 4 - s.base > n)
 
     def clean(self, s, p):
         s.put(s.P[p].n, 0)
-        self.end(s, p)
+        self.go(s, p, "discard_checkpoints") if self.broken == "checkpoints-last" else self.end(s, p)
 
     def fenced(self, s, p):
         n = s.P[p].n
         if s.by[n] != (p, s.P[p].op):
             self.again(s, p)  # a helper leaves it to its owner, who may be about to have it back
         elif s.taken(n):
-            self.go(s, p, "clean")  # T was taken: a helper published this attempt
+            self.go(s, p, self.cleaning())  # T was taken: a helper published this attempt
         else:
             self.throw_away(s, n, s.P[p].c)  # superseded: discard, and wait for the winner's row
             # If that is older than this forced attempt, it has to run once more.
@@ -531,6 +561,7 @@ class Model:
         if self.reclaims(s, n) and s.lock == NOBODY and not s.outside:
             s.error = f"I8: the finished attempt {n} is thrown away, and there is no row"
         self.discard(s, abs(s.S[n]))
+        self.discard_kept(s, n)
         s.put(n, 0)
 
     # ---- delete, drop (delete the row only), gc, register -----------------------------------------------------
@@ -669,6 +700,11 @@ class Model:
                 t = branch(f"{who}: {text}", fail=s.fail - 1, credit=s.credit + 1)
                 self.discard(t, me.c)
                 self.go(t, p, "record_failure")
+            if self.sc.keeps and me.pc == "execute" and all(c != me.c for c, _ in s.K):
+                t = branch(f"{who}: its checkpoints are gone, and the runner raises")
+                if self.held(s, p, RUNNING):
+                    t.error = "I9: a run that has its claim has lost its checkpoints"
+                self.again(t, p, forced=False)
             if s.intr and me.pc in ("execute", "create", "write", "publish"):
                 t = branch(f"{who}: interrupted before it", intr=s.intr - 1, credit=s.credit + (not s.done(me.n)))
                 if me.pc in ("create", "write") and not s.done(me.n):
@@ -714,6 +750,8 @@ class Model:
                 if s.done(n) and not s.taken(n):
                     self.throw_away(t, n)  # T, then S
                 else:
+                    if s.done(n):
+                        self.discard_kept(t, n)
                     t.put(n, 0)
             if s.dup and s.started >> n & 1:
                 c = 4 * n + 3 - s.dup
@@ -739,6 +777,8 @@ class Model:
             return f"I1/I4: the visible row {s.row} points to file {s.F}"
         if self.sc.extra and s.row > 0 and s.F == s.row and not s.E >> s.row & 1:
             return f"I1: the extra files of row {s.row} are not there"
+        if s.pub and not s.S[s.pub // 4 - s.base] and any(c // 4 == s.pub // 4 for c, _ in s.K):
+            return "I9: the checkpoints of a published attempt are left, and nothing tells of them"
         if s.st == IDLE and s.E & ~(1 << s.pub):
             return f"I1: extra files {s.E:b} are left in results_dir, published is {s.pub}"
         return ""
@@ -858,6 +898,11 @@ SCENARIOS = [
     Scenario((R, R), crash=1, gone=1),
     Scenario((R, R, R), expire=2),
     Scenario((R, F, D), expire=1, conn=1),
+    Scenario((R, R), crash=2, expire=1, fail=1, keeps=1),
+    Scenario((F, R + R), True, crash=1, expire=1, conn=1, keeps=1),
+    Scenario((F + R, D + R), True, crash=1, expire=1, keeps=1),
+    Scenario((R, R), crash=1, expire=1, intr=1, gone=1, keeps=1),
+    Scenario((R, R, R), expire=1, keeps=1),
 ]
 
 

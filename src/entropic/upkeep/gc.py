@@ -108,6 +108,8 @@ def gc(
     if leftovers:
         _leftovers(context, report)
         _checkpoints(context, report, None if where or equal else limits.before)
+        if not dry_run:
+            unneeded.remove_reports(context)
     if where or equal or limits != Limits(None, None):
         _dispose(context, report, _doomed(context, report, query, limits))
     if orphans:

@@ -118,7 +118,8 @@ def collect(context: StoreContext[Base]) -> list[str]:
             continue
         log.info("recovery: %s", sentence)
         done.append(sentence)
-    return done + unneeded.tidy(context)
+    unneeded.remove_reports(context)
+    return done
 
 
 @functools.cache
@@ -169,6 +170,7 @@ def _take_in(context: StoreContext[Base], left: Left) -> str | None:
         if process.state(left.finished.owner) != "dead":
             return None  # it may be about to have its claim back: the model's `fenced` of a helper
     publish.note_published(context, left.finished)
+    checkpoints.discard(context.staging, left.finished.key, left.finished.attempt)  # whoever opens the store
     publish.discard(context, left.finished)
     for name in _names_of(left.finished):
         _remove(context, name)  # or say why it is still there

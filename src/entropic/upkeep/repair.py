@@ -254,5 +254,6 @@ def repair(context: StoreContext[Base], dry_run: bool) -> Repair:
     done = [_remove_row(context, finding) for finding in _of_other_keys(context, before)]
     done += [*collect(context), *release_dead(context, even_without_row=True)]
     done += collect(context)  # a torn sidecar can go once its claim has moved on
-    done += unneeded.tidy(context)
+    done += unneeded.remove_checkpoints(context)
+    unneeded.remove_reports(context)
     return Repair(done, check(context))

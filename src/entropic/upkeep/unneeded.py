@@ -96,14 +96,18 @@ def _judge(context: StoreContext[Base], kept: Kept, key: _Key | None, stored: se
     return Remains(kept, key.id, "which is stored" if key.id in stored else None)
 
 
-def tidy(context: StoreContext[Base]) -> list[str]:
-    """Remove what nobody needs; return what was removed, as sentences."""
+def remove_checkpoints(context: StoreContext[Base]) -> list[str]:
+    """Remove the checkpoints that nobody needs; return what was removed, as sentences."""
+    over = [one for one in survey(context) if one.over is not None]
+    return [f"removed {one}" for one in over if checkpoints.remove(context.staging, one.kept)]
+
+
+def remove_reports(context: StoreContext[Base]) -> None:
+    """Remove what runs have reported that are over."""
     said = reports.seen(context.staging)
     if said:
         running = {(key_of(one.model, one.id), one.attempt) for one in context.ledger.pending().values()}
         reports.discard_others(context.staging, said, running)
-    over = [one for one in survey(context) if one.over is not None]
-    return [f"removed {one}" for one in over if checkpoints.remove(context.staging, one.kept)]
 
 
 def changed_at(context: StoreContext[Base], one: Remains) -> datetime:
