@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from contract.models import SimResult
+from contract.models import OtherResult, SimResult
 from contract.outcome_models import Training
 from entropic import LibraryMissingError, OutcomeWarning, SaveError, Store, study
 from entropic.formats import returned
@@ -156,6 +156,16 @@ def test_other_files_of_the_run_are_kept_with_it(open_store: OpenStore) -> None:
     kept = kept_of(open_store(write, SimResult, file_suffix=".npz"))
     assert (kept.parent / "returned.log").read_text() == "converged"
     assert kept.name == "returned=2.txt"
+
+
+def test_a_run_that_needed_it_fails_with_it_and_keeps_nothing_itself(open_store: OpenStore) -> None:
+    inner = open_store(returning({"{u}": np.array([b"a"])}), OtherResult, file_suffix=".h5")
+    outer = open_store(lambda params: inner.run_or_retrieve(PARAMS), SimResult, file_suffix=".h5")
+    kept = kept_of(outer)
+    assert kept.exists()
+    assert inner.failures()[0].message == outer.failures()[0].message
+    assert len(list(kept.parents[1].glob("*.kept"))) == 1
+    assert inner.check().ok
 
 
 def test_a_saver_that_raises_loses_nothing_either(open_store: OpenStore) -> None:

@@ -15,8 +15,8 @@ def keep_unsaved(task: Task, workspace: str, error: BaseException) -> None:
 
     With all that the run has written there: `test_other_files_of_the_run_are_kept_with_it`.
     """
-    if not isinstance(error, SaveError | LibraryMissingError) or error.kept is None:
-        return
+    if not isinstance(error, SaveError | LibraryMissingError) or error.kept is None or os.path.isabs(error.kept):
+        return  # nothing is kept, or that of another run, which this one asked for
     place = task.staging.kept(task.path, task.attempt)
     try:
         move(workspace, place)

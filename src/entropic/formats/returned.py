@@ -17,6 +17,7 @@ from entropic.formats.keep import Kept, keep
 from entropic.formats.save import is_saved, save
 from entropic.params.outcomes import Outcome, Outcomes, gather
 
+MOST_WRAPPERS = 10  # of a runner, such as `functools.partial`, that are looked through
 _checked: set[str] = set()  # suffixes of which nothing more is to be said in this process
 
 
@@ -87,7 +88,7 @@ class Returning:
             f"results that are returned are written as {ending} by {module}, which is not installed: pip install "
             f"'entropic[{extra}]', or take another file_suffix, such as '.json'"
         )
-        if getattr(self.runner, "_always_returns", False):
+        if getattr(self.runner, "_always_returns", False) is True:
             raise LibraryMissingError(f"{text}. Nothing was run", name=module)
         if not _names_its_file(self.runner):
             _checked.add(suffix)
@@ -115,8 +116,8 @@ def _needed(suffix: str) -> tuple[str, str, str] | None:
 
 def _names_its_file(runner: object) -> bool:
     """Tell whether a runner may write its own file: its code names `result_file`, or cannot be seen."""
-    while (inner := getattr(runner, "func", None) or getattr(runner, "__wrapped__", None)) is not None:
-        runner = inner
+    for _ in range(MOST_WRAPPERS):
+        runner = getattr(runner, "func", None) or getattr(runner, "__wrapped__", None) or runner
     if hasattr(runner, "_before_runs"):  # a command, whose program writes
         return True
     code = getattr(runner, "__code__", None) or getattr(type(runner).__dict__.get("__call__"), "__code__", None)

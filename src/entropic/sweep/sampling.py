@@ -1,5 +1,6 @@
 """`sample`: parameter sets that fill a space evenly, or at random."""
 
+import inspect
 import warnings
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -84,4 +85,5 @@ def _points(dimensions: int, n: int, method: str, seed: int) -> Any:
     make: Callable[..., Any] = {"sobol": qmc.Sobol, "halton": qmc.Halton, "lhs": qmc.LatinHypercube}[method]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The balance properties", UserWarning)  # of other numbers than powers of 2
-        return make(dimensions, seed=generator).random(n)
+        name = "rng" if "rng" in inspect.signature(make).parameters else "seed"  # as scipy before 1.15 calls it
+        return make(dimensions, **{name: generator}).random(n)
