@@ -56,7 +56,8 @@ class Store(Generic[ModelT]):
     results_dir
         The folder of the results; made if it does not exist.
     file_suffix
-        How the names of result files end, such as `".h5"` or `".npy"`.
+        How the names of result files end, such as `".h5"` or `".npy"`. `"/run.xdmf"`: each result is a folder of files
+        that belong together, and `run.xdmf` the main one, which `params["result_file"]` and the row lead to.
     db_url
         A SQLAlchemy URL of SQLite, PostgreSQL, MariaDB or MySQL. `?timeout=SECONDS` says how long to wait for a
         database that is locked or does not answer (60).

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import threading
 from pathlib import Path
@@ -237,4 +238,17 @@ def test_a_set_that_kills_every_worker_it_meets_runs_here_and_what_they_had_fini
     assert [content(row)["n"] for row in rows] == [1, 2, 3, 4]
     assert [n for pid, n in runner.lines() if pid == os.getpid()].count(2) == 1
     assert sorted(n for _, n in runner.lines()) == [1, 2, 3, 4]
+    assert store.check().ok
+
+
+def write_two_files(params):
+    main = Path(params["result_file"])
+    main.with_name("part.txt").write_text(str(params["n"]))
+    main.write_text(json.dumps({"part": "part.txt"}))
+
+
+def test_results_of_several_files_come_back_whole(open_store, client):
+    store = open_store(write_two_files, file_suffix="/main.json")
+    for row in store.sweep(sets(1, 2), client=client):
+        assert Path(row.result_file).with_name(store.load(row)["part"]).read_text() == str(row.n)
     assert store.check().ok

@@ -24,7 +24,7 @@ LOOKED = {"begin_transaction", "lock", "undone", "commit"}
 DELETED = LOOKED | {"begin_delete", "slot", "delete_row", "commit_delete", "finish_delete", "clear", "spend", "vacate"}
 DISPOSED = DELETED | {"stat"}
 FAILED = CLAIM | {"start", "execute", "end_early", "glance", "look", "commit_failure", "discard_execution"}
-FILE, FOLDER = "file", "folder+extra"
+FILE, FOLDER, SEVERAL = "file", "folder+extra", "several"
 
 REACHED = {
     ("run_or_retrieve", "first", FILE): NEW | REST | LINKED | {"read"},
@@ -51,6 +51,10 @@ REACHED = {
     ("delete by gc", "again", FOLDER): DISPOSED,
     ("delete by gc", "orphan", FILE): DISPOSED,
     ("delete by gc", "orphan", FOLDER): DISPOSED,
+    ("run_or_retrieve", "first", SEVERAL): NEW | REST | {"read"},
+    ("run", "again", SEVERAL): ONE | REPLACED,
+    ("sweep", "first", SEVERAL): NEW_MANY | EXECUTE | RECORD_MANY | TOGETHER,
+    ("delete file", "again", SEVERAL): DELETED | {"discard_checkpoints"},
     ("delete row", "again", FILE): LOOKED | {"delete_row", "drop", "discard_checkpoints"},
     ("delete row", "again", FOLDER): LOOKED | {"delete_row", "drop", "discard_checkpoints"},
     ("register", "first", FILE): LOOKED | {"register", "upsert", "stat"},
@@ -100,7 +104,7 @@ TWICE |= {step: {"publish", "vacate"} for step in ("commit", "begin_transaction"
 
 
 for (_operation, _history, _shape), _steps in REACHED.items():
-    if "stat" in _steps and (_shape == FOLDER or _history == "reshaped"):
+    if "stat" in _steps and (_shape in (FOLDER, SEVERAL) or _history == "reshaped"):
         REACHED[_operation, _history, _shape] = _steps | {"walk"}  # the size of a folder
 
 

@@ -18,7 +18,7 @@ from entropic.sweep import claims, outbox
 from entropic.upkeep.recover import collect
 
 warnings.simplefilter("ignore", ResultLostWarning)  # results are lost on purpose
-SUFFIX = ".res"
+SUFFIX, SEVERAL = ".res", "/main.res"
 
 
 class Point(Base):
@@ -34,8 +34,9 @@ _stores = {}
 def behave(folder, **more):
     """Set how the runner of this process behaves.
 
-    shape: file, file+extra, folder, folder+extra. seconds: how long it takes. marker, until: a file that it makes
-    once it runs, and one for which it waits then. raises: a message. only: the one x for which all that holds.
+    shape: file, file+extra, folder, folder+extra, several (files, one of them the main).
+    seconds: how long it takes. marker, until: a file that it makes once it runs, and one for which it waits then.
+    raises: a message. only: the one x for which all that holds.
     company: it ends when that many processes have begun a run. free: how many runs of this process do not wait.
     """
     how.clear()
@@ -65,6 +66,8 @@ def runner(params):
         (target / "sub" / "data").write_text(text)
         target = target / "data"
     target.write_text(text)
+    if how["shape"] == "several":
+        target.with_name("part").write_text(text)
     if how["shape"].endswith("+extra"):
         Path(params["result_file"]).with_name("notes").write_text(text)
 
@@ -90,18 +93,22 @@ def wait_for_company(folder, many):
 def store(folder, timeout=30, **options):
     """Open the store in a folder."""
     folder, url = Path(folder), place_of(folder).with_options(timeout=timeout)
-    return Store(runner, Point, folder / "results", SUFFIX, url, **options)
+    suffix = SEVERAL if how["shape"] == "several" else SUFFIX
+    return Store(runner, Point, folder / "results", suffix, url, **options)
 
 
 def warm(folder):
     """Open a store once for all children to come; they find it as a process finds one that it opened long ago."""
     os.makedirs(folder, exist_ok=True)
-    _stores[folder] = store(folder)
+    for shape in ("several", "file"):
+        behave(folder, shape=shape)
+        _stores[folder, shape == "several"] = store(folder)
 
 
 def opened(folder, **options):
     """Return the store that was open already, or open it."""
-    return store(folder, **options) if options or folder not in _stores else _stores[folder]
+    found = _stores.get((folder, how["shape"] == "several"))
+    return found if found is not None and not options else store(folder, **options)
 
 
 def be_elsewhere(boot):
@@ -120,6 +127,8 @@ def content_of(path):
         text = texts.pop() if len(texts) == 1 else "mixed folder"
     else:
         text = path.read_text()
+        if path.name == SEVERAL[1:] and text != path.with_name("part").read_text():
+            text = "mixed files"
     return json.loads(text)["content"] if text.rstrip(" ").endswith("\n") else f"damaged: {text!r}"
 
 
@@ -143,11 +152,11 @@ def prepare(folder, history, shape):
     shape, one whose row was deleted, or a registered one."""
     os.makedirs(folder, exist_ok=True)
     Path(folder, "made").write_text(json.dumps({"x": 1, "content": "made elsewhere"}) + "\n")
-    made = opened(folder)
     before = shape
     if history == "reshaped":
         before = "file" if shape.startswith("folder") else "folder"
     behave(folder, shape=before)
+    made = opened(folder)
     if history == "registered":
         made.register({"x": 1}, f"{folder}/made")
     elif history != "first":

@@ -59,6 +59,7 @@ def test_a_name_in_the_area_says_whose_it_is(staging, tmp_path):
             f"{call.name}.work": (True, False, ""),
             f"{key}.{attempt}.json": (False, False, attempt),
             f"{key}.{attempt}.{call.name}-7.tar.gz": (False, False, attempt),
+            f"{key}.{attempt}.{call.name}-8": (False, False, attempt),  # of a suffix such as "/run.xdmf"
             f"{key}.{attempt}.{call.name}-7.files": (False, False, attempt),
             f"{key}.{attempt}.{call.name}.slot": (False, True, f"{attempt}.{call.name}"),
         }
@@ -71,7 +72,7 @@ def test_a_name_in_the_area_says_whose_it_is(staging, tmp_path):
         assert found[name].worker == ("" if found[name].sidecar else call.name)
 
 
-@pytest.mark.parametrize("suffix", ["/x", "a/b", "\\", None, 5, ".files", ".slot"])
+@pytest.mark.parametrize("suffix", ["/", "/..", "//x", "/a/b", "a/b", "\\", None, 5, ".files", ".slot"])
 def test_a_suffix_that_is_no_end_of_a_file_name_is_refused(suffix):
     with pytest.raises(StoreError, match="file_suffix"):
         check_suffix(suffix)

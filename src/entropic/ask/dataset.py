@@ -7,6 +7,7 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from entropic.ask.alike import Results
 from entropic.ask.axes import Grid, grid, refuse_large
 from entropic.ask.columns import Column, columns
 from entropic.ask.common_type import calendar, convert, equal, missing_type
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 CUSTOM = "custom_data."
 MOST_BYTES = 100 * 2**20  # of an array that is mostly empty
 MOST_LAZY_CELLS = 100_000  # of one made of chunks
+CHUNK = 4 * 2**20  # bytes of the runs that a lazy array reads together
 
 Dims = str | Sequence[str] | None
 Rows = Sequence[Base]
@@ -51,7 +53,9 @@ def to_xarray(
     refuse_large(found, len(rows), *((MOST_BYTES, MOST_BYTES * MOST_LAZY_CELLS) if lazy else (8, MOST_BYTES)))
     taken = {*schema.fields, *found.dims}
     shared = SharedAxes(axes)
-    results = partial(results_of, loader=loader, only=wanted, taken=taken, shared=shared)
+    is_general = loader is not None or any(name.startswith(CUSTOM) for name in wanted or ())
+    general = partial(results_of, loader=loader, only=wanted, taken=taken, shared=shared)
+    results = Results(general, wanted, taken, is_general)
     made = _lazily(np, rows, found, results, wanted) if lazy else _at_once(np, rows, found, results, wanted)
     columns_ = dict(outcome_columns(np, rows, model, found, of_rows))
     made |= {name: one for name, one in columns_.items() if name not in made or {*made[name].dims} <= {*one.dims}}
@@ -247,11 +251,20 @@ def _lazily(
             type_ = missing_type(np, type_)
         axes = {dim: first[dim].values for dim in one.dims if dim in first and dim in shared}
         cells = Cells(by_place, partial(_only, results, name, axes), name, found.shape, one.values, type_)
-        chunks = (1,) * len(found.shape) + one.values.shape
+        chunks = chunk(found.shape, one.values.size * type_.itemsize) + one.values.shape
         dims = (*found.dims, *one.dims)
         made[name] = Variable(dims, array.from_array(cells, chunks, name=False, asarray=False), one.attrs)
     refuse_unknown(wanted, made, lambda: results(rows[0], only=None))
     return made
+
+
+def chunk(grid: tuple[int, ...], size: int) -> tuple[int, ...]:
+    """Return over how many runs along each dimension a chunk goes, given the bytes of one: small ones are together."""
+    room, made = max(1, CHUNK // max(1, size)), []
+    for length in reversed(grid):
+        made.append(max(1, min(length, room)))
+        room //= made[-1]
+    return tuple(reversed(made))
 
 
 def _only(results: Any, name: str, axes: Mapping[str, Any], row: Base) -> Variable | None:

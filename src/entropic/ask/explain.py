@@ -10,7 +10,6 @@ from entropic.ask.nearest import Nearest, nearest
 from entropic.db.claim import RUNNING, Claim
 from entropic.db.raw import Raw, Recorded
 from entropic.errors import KeyCollisionError
-from entropic.files.extent import extent
 from entropic.params.keys import RESERVED
 from entropic.params.model import Base
 from entropic.protocol import lookup
@@ -159,7 +158,7 @@ def _who(claim: Claim) -> str:
 
 def _loss(context: StoreContext[Base], raw: Raw) -> str:
     recorded, path = Recorded.of(raw).size, context.rows.file_of(raw)
-    found = extent(path)
+    found = context.extent_of(raw)
     if found is None:
         return f"its result file {os.path.basename(path)} is gone"
     return f"its result file {os.path.basename(path)} {lookup.difference(found.size, recorded)}"

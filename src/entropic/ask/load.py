@@ -1,11 +1,12 @@
 """`Store.load` and `Runs.load`: the results of rows."""
 
+import glob
 import os
 from collections.abc import Mapping
 from typing import Any
 
 from entropic.ask.given import set_of
-from entropic.errors import ParameterError, ResultMissingError
+from entropic.errors import LoadError, ParameterError, ResultMissingError, note
 from entropic.files.patience import turns_up
 from entropic.formats.format import Names
 from entropic.formats.read import Loader, read
@@ -54,4 +55,13 @@ def load_row(row: Base, loader: Loader | None, path: str | None = None, only: Na
                 f"the result file {path} of {type(row).__name__} {row.id} is gone; run_or_retrieve and sweep run it "
                 "again"
             ) from error
-    return read(path, loader, only)
+    try:
+        return read(path, loader, only)
+    except LoadError as error:
+        if beside := glob.glob(f"{glob.escape(path)}.*.files"):
+            note(
+                error,
+                f"entropic: other files of its run lie in {beside[0]}; files that refer to each other stay together if "
+                f"the store has file_suffix='/NAME{os.path.splitext(path)[1]}': NAME is then the main one",
+            )
+        raise

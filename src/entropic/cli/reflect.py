@@ -102,7 +102,8 @@ def _look(database: Database, table: str | None) -> tuple[str, str, str | None, 
         rows = sa.table(name, sa.column("result_file"))
         file = connection.scalar(sa.select(rows.c.result_file).limit(1))
     suffix = place[1].removeprefix(place[0]) if place is not None else ".h5"
-    suffix = suffix if suffix.startswith(".") and "=" not in suffix else Path(suffix).suffix
+    end, slash, main = suffix.partition("/")
+    suffix = (end if end.startswith(".") and "=" not in end else Path(end).suffix) + slash + main
     if uuid is not None and not names.is_one(names.UUID, uuid):
         raise StoreError(f"{database} was not made by entropic: its uuid is {uuid!r:.80}")
     return name, known[name], uuid, columns, suffix, os.path.dirname(file) if isinstance(file, str) and file else None

@@ -88,7 +88,8 @@ def claim_statements(database: Database, model: str, lease: float) -> ClaimState
     unregistered = {"registered": sa.null(), "checksum": sa.null(), "failure": sa.null()}
 
     nothing = {"attempt": sa.literal(UNUSED), "state": sa.literal(IDLE)}
-    at = sa.select(_c.model, _c.id).where((_c.path == bindparam("path_")) & _c.published.is_not(None))
+    below = _c.path.like(bindparam("below_"), escape="!")
+    at = sa.select(_c.model, _c.id).where(((_c.path == bindparam("path_")) | below) & _c.published.is_not(None))
     # On a server it stays recorded who placed the file, and when: other hosts may see it a little later.
     placed = nobody if dialect.one_writer else {**nobody, "owner": bindparam("owner_"), "since": now}
     registered = {

@@ -133,7 +133,9 @@ class Ledger:
         place = re.sub(r"\.\d+-[0-9a-f]{8}\.files\Z", "", name)
         id = re.split("[.=]", place)[0]
         statement = self._made.at_any if "=" in place else self._made.at  # a place with a hash does not tell its id
-        rows = self.database.connection().fetch(statement.sql, statement.values({"key": id, "path_": place}))
+        below = re.sub("([!%_])", r"!\1", place) + "/%"  # the main file's, where the name is that of its folder
+        values = {"key": id, "path_": place, "below_": below}
+        rows = self.database.connection().fetch(statement.sql, statement.values(values))
         return (rows[0][0], rows[0][1]) if rows else None
 
     # ---- moving a claim --------------------------------------------------------------------------------------

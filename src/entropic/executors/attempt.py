@@ -25,6 +25,7 @@ from entropic.params.fields import as_custom_data
 from entropic.params.outcomes import NOT_RECORDED, Outcomes
 from entropic.support import process
 from entropic.support.compact_json import compact
+from entropic.support.names import whole
 from entropic.support.show import visible
 
 Runner = Callable[[dict[str, object]], object]
@@ -106,6 +107,12 @@ def start(task: Task, space: Workspace) -> str:
     if task.custom_data and (size := len(compact(task.custom_data)) + MOST_ELSE) > space.reserve.size:
         try:
             space.reserve.grow(size)
+        except OSError as error:
+            space.close()
+            raise workspace.refused(task.staging, error) from error
+    if "/" in task.path:
+        try:
+            os.mkdir(f"{space.path}{os.sep}{whole(task.path)}")
         except OSError as error:
             space.close()
             raise workspace.refused(task.staging, error) from error

@@ -14,6 +14,7 @@ from entropic.files.task import Task
 from entropic.files.workspace import Workspace
 from entropic.params.model import now_as_text
 from entropic.params.outcomes import Outcomes
+from entropic.support.names import whole
 
 LONG = 1.0  # seconds from which on a run may wait for its data to be on the disk, `fsync` or not
 
@@ -43,7 +44,9 @@ def lift(task: Task, space: Workspace, execution: str) -> Lifted:
     """
     staging, stem = task.staging, f"{task.key}.{task.attempt}.{execution}"
     try:
-        source, target = f"{space.path}{os.sep}{task.path}", staging.inside(stem + staging.suffix)
+        if "/" in task.path:
+            _check_main(f"{space.path}{os.sep}{task.path}")
+        source, target = f"{space.path}{os.sep}{whole(task.path)}", staging.inside(stem + whole(staging.suffix))
         space.reserve.with_room(move, source, target)
         found = extent(target, follow=False)
         if found is None:  # a link: only now, since a look that tells more serves all others
@@ -52,7 +55,7 @@ def lift(task: Task, space: Workspace, execution: str) -> Lifted:
             move(source, target)
             found = extent(target)
     except FileNotFoundError:
-        left = ", ".join(sorted(os.listdir(space.path))) if os.path.isdir(space.path) else ""
+        left = ", ".join(_written(space.path))
         raise ResultMissingError(
             f"the runner returned None, and did not write params['result_file'] ({task.path})"
             + (f"; it wrote {left} instead" if left else "")
@@ -67,6 +70,29 @@ def lift(task: Task, space: Workspace, execution: str) -> Lifted:
                 raise
             space.reserve.spent = True  # this run needs it no more, and the next one makes another
     return found, extra
+
+
+def _check_main(path: str) -> None:
+    """Look at the main file of a result of several: it is there, and leads nowhere else, should it be a link.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none.
+    """
+    if os.path.islink(path) and os.path.isabs(os.readlink(path)):  # one within the folder stays right as it is
+        _resolve(path, os.path.realpath(os.path.dirname(path)))
+    os.stat(path)
+
+
+def _written(folder: str) -> list[str]:
+    """Return the names of what lies in a workspace, in the folder for a result of several, too."""
+    found = []
+    for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
+        path = os.path.join(folder, name)
+        inside = sorted(os.listdir(path)) if os.path.isdir(path) and not os.path.islink(path) else []
+        found += [f"{name}/{one}" for one in inside] or [name]
+    return found
 
 
 def _resolve(link: str, folder: str) -> None:
@@ -104,7 +130,7 @@ def describe(task: Task, space: Workspace, execution: str, done: Executed, lifte
     found, extra = lifted
     if task.fsync or done.elapsed >= LONG:
         stem = task.staging.inside(f"{task.key}.{task.attempt}.{execution}")
-        path = stem + task.staging.suffix
+        path = stem + whole(task.staging.suffix)
         _wait_for_disk(task, [path, *([f"{stem}.files"] if extra else [])], done.elapsed)
         found = extent(path)
     if found is None:
@@ -180,5 +206,5 @@ def _first(task: Task, sidecar: Sidecar) -> Sidecar:
 def discard(task: Task, execution: str) -> None:
     """Remove what an execution made that nobody will read."""
     stem = f"{task.key}.{task.attempt}.{execution}"
-    for rest in (task.staging.suffix, ".files", ".slot"):
+    for rest in (whole(task.staging.suffix), ".files", ".slot"):
         remove(task.staging.inside(stem + rest))

@@ -8,6 +8,7 @@ import os
 from entropic.errors import LibraryMissingError, SaveError, note, reword
 from entropic.files.place import move
 from entropic.files.task import Task
+from entropic.support.names import whole
 
 
 def keep_unsaved(task: Task, workspace: str, error: BaseException) -> None:
@@ -26,5 +27,5 @@ def keep_unsaved(task: Task, workspace: str, error: BaseException) -> None:
         reword(error, str(error.args[0]).format(place="nowhere"))
         return
     os.mkdir(workspace)
-    error.kept = os.path.join(place, error.kept)
+    error.kept = os.path.join(place, whole(task.path) if "/" in task.path else "", error.kept)
     reword(error, str(error.args[0]).format(place=error.kept))

@@ -23,8 +23,11 @@ def check_suffix(suffix: str) -> str:
         If it would lead out of the folder, or is a name of ours, or no text.
     """
     if not names.is_suffix(suffix):
-        raise StoreError(f"file_suffix is the end of a file name, such as '.h5', not {spelled(suffix)}")
-    if suffix.isalnum():  # `5041bf1f713df204json`, which no reader knows
+        raise StoreError(
+            "file_suffix is the end of a file name, such as '.h5', or '/' and the name of the main file of several, "
+            f"such as '/a.xdmf', not {spelled(suffix)}"
+        )
+    if names.whole(suffix).isalnum():  # `5041bf1f713df204json`, which no reader knows
         raise StoreError(f"file_suffix {suffix!r:.80} has no dot; write {'.' + suffix!r:.80}")
     return suffix
 

@@ -83,8 +83,8 @@ class Sidecar:
 
     @property
     def result(self) -> str:
-        """The name of the result in the staging folder."""
-        return f"{self.key}.{self.attempt}.{self.execution}{self.suffix}"
+        """The name of the result in the staging folder: of the whole, if that is a folder with a main file."""
+        return f"{self.key}.{self.attempt}.{self.execution}{names.whole(self.suffix)}"
 
     @property
     def slot(self) -> str:

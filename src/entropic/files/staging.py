@@ -3,6 +3,7 @@
 ::
 
     results_dir/<id><suffix>                       a result; `<id>=2<suffix>` where that name is taken
+    results_dir/<id>/<main>                        the main file of a result of several, whose suffix is `/<main>`
     results_dir/<id><suffix>.<attempt>.files/      what else its runner left beside it
     results_dir/<id><suffix>.<attempt>.kept/       what was returned and does not fit the suffix; never removed
     results_dir/<id>.<attempt>.changed<suffix>     a result that somebody had changed, when it was replaced
@@ -31,7 +32,7 @@ from pathlib import Path
 
 from entropic.errors import ReadOnlyError, StoreError
 from entropic.support import names
-from entropic.support.names import key_of, stem
+from entropic.support.names import key_of, stem, whole
 
 __all__ = ["CHECKPOINTS", "FOLDER", "LOGS", "MOST_PLACES", "REPORTS", "Found", "Staging", "key_of"]
 FOLDER = ".entropic"
@@ -139,25 +140,30 @@ class Staging:
         return stem(id) + self.suffix
 
     def path(self, place: str) -> str:
-        """Return the absolute path of a place."""
+        """Return the absolute path of all that lies at a place: what is renamed, measured and removed as one."""
+        return self._in_results + whole(place)
+
+    def file(self, place: str) -> str:
+        """Return the absolute path of the file at a place, which a row leads to: the main one, if there are several."""
         return self._in_results + place
 
     def is_taken(self, place: str) -> bool:
         """Tell whether anything is at a place, be it a link that leads nowhere."""
-        return _exists(self._in_results + place)
+        return _exists(self._in_results + whole(place))
 
     def extra(self, place: str, attempt: str) -> str:
         """Return the absolute path of the folder of an attempt's extra files, beside its result."""
-        return f"{self.results_dir}{os.sep}{place}.{attempt}.files"
+        return f"{self.results_dir}{os.sep}{whole(place)}.{attempt}.files"
 
     def kept(self, place: str, attempt: str) -> str:
         """Return the absolute path of the folder that keeps what the suffix could not hold."""
-        return f"{self.results_dir}{os.sep}{place}.{attempt}.kept"
+        return f"{self.results_dir}{os.sep}{whole(place)}.{attempt}.kept"
 
     def changed(self, place: str, attempt: str) -> Iterator[str]:
         """Return the absolute paths that a result may be kept at which somebody changed, best first."""
-        ends = bool(self.suffix) and place.endswith(self.suffix)
-        begin, suffix = (place.removesuffix(self.suffix), self.suffix) if ends else (place, "")
+        place, suffix = whole(place), whole(self.suffix)
+        ends = bool(suffix) and place.endswith(suffix)
+        begin, suffix = (place.removesuffix(suffix), suffix) if ends else (place, "")
         yield f"{self.results_dir}{os.sep}{begin}.{attempt}.changed{suffix}"
         for number in range(2, MOST_PLACES + 1):
             yield f"{self.results_dir}{os.sep}{begin}.{attempt}.changed={number}{suffix}"

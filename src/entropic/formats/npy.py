@@ -31,7 +31,8 @@ def read_npz(path: str, only: Any) -> dict[str, Any]:
     """Return the arrays by their names."""
     np = import_module("numpy")
     arrays: dict[str, Any] = {}
-    with np.load(path, allow_pickle=False) as archive:
+    # A file of our own: numpy (2.4) leaves one open in which it finds no whole archive.
+    with open(path, "rb") as file_, np.load(file_, allow_pickle=False) as archive:
         for member in archive.zip.namelist():  # numpy finds "a" by "a.npy", even where an array has that name
             name = member.removesuffix(_END)
             if only is not None and name not in only:

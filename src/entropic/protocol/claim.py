@@ -14,7 +14,6 @@ from entropic.db.raw import Raw, Recorded
 from entropic.errors import ForeignFileError, ResultMissingError, RunFailed, UnreadableError
 from entropic.files import checkpoints
 from entropic.files import sidecar as sidecars
-from entropic.files.extent import extent
 from entropic.files.sidecar import Sidecar, Unreadable
 from entropic.files.staging import key_of
 from entropic.files.task import Task, inside
@@ -25,6 +24,7 @@ from entropic.protocol.context import StoreContext
 from entropic.protocol.rehearse import rehearsal, rehearse
 from entropic.protocol.request import Progress, Request, without_reserved
 from entropic.protocol.verify import Altered
+from entropic.support.names import whole
 
 T = TypeVar("T")
 
@@ -207,7 +207,7 @@ def _is_suspect(context: StoreContext[Base], connection: Connection, suspect: Ra
     recorded = Recorded.of(raw)
     if Recorded.of(suspect)[1:] != recorded[1:]:  # whatever runs
         return False
-    found = extent(context.rows.file_of(raw))
+    found = context.extent_of(raw)
     if found is None or (recorded.size is not None and found.size != recorded.size):
         return True
     if recorded.is_ours:
@@ -308,10 +308,10 @@ def with_defaults(context: StoreContext[Any], request: Request) -> dict[str, obj
 
 
 def _free_place(context: StoreContext[Base], request: Request, taken: set[str]) -> str:
-    first = ""
+    first, taken = "", set(map(whole, taken))
     for place in context.staging.places(request.id):
         first = first or place
-        if place not in taken and not context.staging.is_taken(place):
+        if whole(place) not in taken and not context.staging.is_taken(place):
             return place
     raise ForeignFileError(
         f"{context.staging.path(first)} and every other place for the result of "

@@ -1,5 +1,6 @@
 """What the steps of a run work with: wired once by the store, used by runs, sweeps and repair."""
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -8,17 +9,19 @@ from entropic.db.connection import Connection
 from entropic.db.engine import Database
 from entropic.db.ledger import Ledger
 from entropic.db.outcomes import OutcomeColumns
-from entropic.db.raw import Raw
+from entropic.db.raw import PLACE, Raw
 from entropic.db.rows import Rows
 from entropic.errors import KeyCollisionError, ReadOnlyError, UnguardedError
 from entropic.executors.attempt import Runner
 from entropic.files import sidecar as sidecars
+from entropic.files.extent import Extent, extent
 from entropic.files.journal import Journal
 from entropic.files.staging import Staging, key_of
 from entropic.params.keys import Hasher
 from entropic.params.model import Base, Schema
 from entropic.protocol import verify
 from entropic.protocol.heartbeat import LeaseKeeper
+from entropic.support import names
 from entropic.support.importing import importer
 from entropic.support.show import named, spelled
 
@@ -83,6 +86,18 @@ class StoreContext(Generic[ModelT_co]):
     def key_of(self, id: str) -> str:
         """Return the name of a key in the staging folder."""
         return key_of(self.model, id)
+
+    def path_of(self, raw: Raw) -> str:
+        """Return the absolute path of all of a raw row's result: its file, or the folder of which that is the main."""
+        place = raw[PLACE]
+        if place is not None and "/" in place and names.is_place(self.rows.id_of(raw), place):
+            return self.staging.path(place)
+        return self.rows.file_of(raw)
+
+    def extent_of(self, raw: Raw) -> Extent | None:
+        """Return the extent of a raw row's result; None if it, or its main file, is not there."""
+        path, file = self.path_of(raw), self.rows.file_of(raw)
+        return extent(path) if path == file or os.path.exists(file) else None
 
     def is_finished(self, id: str, attempt: str) -> bool:
         """Tell whether an attempt has a complete sidecar, of this version of entropic or of a later one."""

@@ -9,7 +9,6 @@ from typing import final
 
 from entropic.db.claim import DISTRUSTED
 from entropic.db.raw import Raw, Recorded
-from entropic.files.extent import extent
 from entropic.files.patience import REMEMBERED, UNLISTED, looks
 from entropic.params.model import Base
 from entropic.protocol.context import StoreContext
@@ -88,7 +87,7 @@ def look_again(context: StoreContext[Base], suspects: Mapping[str, Raw]) -> dict
             if not isinstance(look, Suspect) or only_mtime_differs(context, look.raw):
                 del waiting[id]
                 continue
-            is_listed = os.path.basename(context.rows.file_of(look.raw)) in names
+            is_listed = os.path.basename(context.path_of(look.raw)) in names
             if age + passed > (REMEMBERED if is_listed else UNLISTED):
                 del waiting[id]
         if not waiting:
@@ -118,7 +117,7 @@ def classify(context: StoreContext[Base], raw: Raw) -> Look:
     size, mtime_ns = recorded.size, recorded.mtime_ns
     if seen.st_mtime_ns == mtime_ns and seen.st_size == size and not seen.st_mode & stat.S_IFDIR:
         return Hit(raw, path)  # most of them
-    found = extent(path)
+    found = context.extent_of(raw)
     if found is None or (size is not None and found.size != size):
         return Suspect(raw)
     if recorded.is_ours and found.mtime_ns != mtime_ns:
@@ -135,5 +134,5 @@ def difference(size: int, recorded: int | None) -> str:
 
 def only_mtime_differs(context: StoreContext[Base], suspect: Raw) -> bool:
     """Tell whether a suspect's file has its size, and only another time: most likely the project was copied."""
-    recorded, found = Recorded.of(suspect), extent(context.rows.file_of(suspect))
+    recorded, found = Recorded.of(suspect), context.extent_of(suspect)
     return recorded.is_ours and found is not None and found.size == recorded.size

@@ -28,6 +28,7 @@ from entropic.protocol.context import StoreContext
 from entropic.protocol.outcomes import outcome_values
 from entropic.protocol.precedence import reclaim
 from entropic.support.failure import record as record_of
+from entropic.support.names import whole
 
 log = logging.getLogger("entropic")
 
@@ -189,7 +190,7 @@ def row_at(context: StoreContext[Base], place: str, sidecar: Sidecar) -> dict[st
     is_written = text is not None and binding.keeps_json and custom_data is sidecar.custom_data
     return {
         "id": sidecar.id,
-        "result_file": context.staging.path(place),
+        "result_file": context.staging.file(place),
         "created_at": binding.created_at(sidecar.created_at),
         "custom_data": text if is_written else binding.custom_data(custom_data),
         **sidecar.values,
@@ -309,7 +310,7 @@ def _turns_up(context: StoreContext[Base], sidecar: Sidecar) -> bool:
             return True  # somebody else has gone on, as the next try will tell
         if sidecar.matches(extent(context.staging.path(claim.path))):
             return True
-        if claim.path not in names:
+        if whole(claim.path) not in names:
             return False
     return False
 

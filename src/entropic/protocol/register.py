@@ -23,6 +23,7 @@ from entropic.protocol.context import ModelT, StoreContext
 from entropic.protocol.rehearse import row_of
 from entropic.protocol.request import Request
 from entropic.protocol.wait import act_when_free
+from entropic.support import names
 from entropic.support.process import Call
 from entropic.support.show import spelled
 
@@ -122,6 +123,8 @@ def insert(
 ) -> None:
     """Insert the row and record its file."""
     recorded = context.staging.relative(path)
+    if "/" in recorded and names.is_place(request.id, recorded):  # one file of a folder, not the whole of it
+        recorded = f"./{recorded}"
     try:
         context.rows.upsert(connection, row_of(context, request, path))
     except context.database.refusals as error:

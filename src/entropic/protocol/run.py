@@ -22,7 +22,6 @@ from entropic.executors import attempt
 from entropic.files import sidecar as sidecars
 from entropic.files import workspace
 from entropic.files.checkpoints import FolderGone
-from entropic.files.extent import extent
 from entropic.files.finish import Torn
 from entropic.files.place import is_changed
 from entropic.files.sidecar import Sidecar
@@ -314,7 +313,7 @@ def warn_of_loss(context: StoreContext[Base], lost: Sequence[tuple[Request, Susp
         )
         return
     path = context.rows.file_of(suspect.raw)
-    recorded, found = Recorded.of(suspect.raw), extent(path)
+    recorded, found = Recorded.of(suspect.raw), context.extent_of(suspect.raw)
     what = "is gone" if found is None else lookup.difference(found.size, recorded.size)
     if found is not None and recorded.size == found.size:
         what = "was not as recorded when it was looked at"  # and is by now, or its claim cannot be read

@@ -21,6 +21,7 @@ LONGEST = 255  # bytes of a name
 _DEVICES = r"con|prn|aux|nul|com[0-9]|lpt[0-9]"  # reserved by Windows, with any suffix
 _VERBATIM = re.compile(rf"(?!(?:{_DEVICES})\Z)[a-z0-9][a-z0-9_-]{{0,99}}")
 _OURS = (".files", ".slot", ".spent")
+_FOLDERS = (*_OURS, ".kept")  # whose files may be registered
 
 
 def is_one(pattern: str, name: object) -> bool:
@@ -44,17 +45,29 @@ def _readable(id: str) -> str:
 
 
 def is_suffix(suffix: object) -> bool:
-    """Tell whether something can end the name of a result: it leads nowhere, and is not a name of ours."""
-    if not isinstance(suffix, str) or re.search(r"[/\\\0]", suffix) or suffix in _OURS:
+    """Tell whether something can end the name of a result: it leads nowhere, and is not a name of ours.
+
+    With a `/` it ends the name of a folder, and names the main file in it: `/run.xdmf`.
+    """
+    if not isinstance(suffix, str) or re.search(r"[\\\0]", suffix):
+        return False
+    end, slash, main = suffix.partition("/")
+    lead = {"", os.curdir, os.pardir}
+    if end in _OURS or "/" in main or (slash and (main in lead or end in lead - {""} or end.endswith(_FOLDERS))):
         return False
     return is_text(suffix)
+
+
+def whole(place: str) -> str:
+    """Return the name of all that lies at a place, or is named by a suffix: of the folder, if it has a main file."""
+    return place.partition("/")[0]
 
 
 def is_place(id: str, place: object) -> bool:
     """Tell whether something is a place that the result of an id may have, with whatever suffix, and number before."""
     if not isinstance(place, str) or not place.startswith(stem(id)):
         return False
-    return is_suffix(place.removeprefix(stem(id))) and is_short(place)
+    return is_suffix(place.removeprefix(stem(id))) and all(map(is_short, place.split("/")))
 
 
 def is_short(name: str) -> bool:

@@ -190,7 +190,8 @@ def state_of(context: StoreContext[Base], raw: Any) -> str:
         seen = os.stat(path)
     except OSError:
         return "lost"
-    if recorded.size is None or recorded.size < 0 or os.path.isdir(path):
+    whole = context.path_of(raw)
+    if recorded.size is None or recorded.size < 0 or os.path.isdir(whole):
         return "done" if recorded.size is None or recorded.size >= 0 else "changed"
     return "done" if seen.st_size == recorded.size else "changed"
 

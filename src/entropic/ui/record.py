@@ -41,7 +41,7 @@ def run_of(context: StoreContext[Base], id: str) -> dict[str, Any] | None:
         told |= {
             "state": state_of(context, raw),
             "file": visible(rows.file_of(raw)),
-            "size": size_of(rows.file_of(raw)),
+            "size": size_of(context.path_of(raw)),
         }
         try:
             values = rows.plain(raw)

@@ -27,6 +27,7 @@ from entropic.params.model import Base, now_as_text, utcnow
 from entropic.protocol.context import StoreContext
 from entropic.protocol.delete import Verdict, delete_when_free
 from entropic.protocol.wait import act_when_free
+from entropic.support.names import whole
 from entropic.support.show import spelled
 from entropic.upkeep import unneeded
 from entropic.upkeep.disposal import Disposal, Kind, Removal, amount
@@ -173,11 +174,11 @@ def _stray_extras(context: StoreContext[Base], report: Disposal, before: datetim
     if not found:
         return
     folders = [os.path.join(FOLDER, name) for name in os.listdir(os.path.join(context.staging.results_dir, FOLDER))]
-    nothing_else = [context.staging.path(name) for name in folders] == [context.staging.root]
+    nothing_else = [context.staging.file(name) for name in folders] == [context.staging.root]
     registered = context.ledger.registered()
     for path, claim in found:
         inside = os.path.basename(path) + os.sep
-        attempt = path.removesuffix(".files").rpartition(f"{claim.path}.")[2]
+        attempt = path.removesuffix(".files").rpartition(f"{whole(claim.path or '')}.")[2]
         reason = None
         if os.path.islink(path) or not os.path.isdir(path):
             reason = "it is not a folder that a run left"

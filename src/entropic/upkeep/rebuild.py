@@ -27,6 +27,7 @@ from entropic.files.sidecar import Sidecar, Unreadable
 from entropic.params.model import Base
 from entropic.protocol import publish
 from entropic.protocol.context import StoreContext
+from entropic.support.names import whole
 from entropic.support.show import one_line
 
 _SHOWN = 10
@@ -233,7 +234,7 @@ def _record(
 
 def _unknown(context: StoreContext[Base], known: set[str]) -> list[str]:
     """Return the files that are named as results of this store are, and of whose keys nothing is known."""
-    pattern = re.compile(rf"(?P<id>[0-9a-f]{{16}})(?:=[0-9]+)?{re.escape(context.staging.suffix)}")
+    pattern = re.compile(rf"(?P<id>[0-9a-f]{{16}})(?:=[0-9]+)?{re.escape(whole(context.staging.suffix))}")
     found = [match for name in context.staging.results() if (match := pattern.fullmatch(name))]
     with_claim = {claim.id for claim in context.ledger.find_many([match["id"] for match in found])} if found else set()
     return sorted(match[0] for match in found if match["id"] not in known | with_claim)

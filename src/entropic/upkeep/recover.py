@@ -14,7 +14,7 @@ from functools import partial
 
 from entropic.db.claim import DELETING, RUNNING, Claim
 from entropic.db.connection import Connection
-from entropic.db.raw import PLACE, Recorded
+from entropic.db.raw import PLACE, Raw, Recorded
 from entropic.errors import (
     EntropicError,
     EntropicWarning,
@@ -32,7 +32,7 @@ from entropic.params.model import Base
 from entropic.protocol import precedence, publish
 from entropic.protocol.clear import finish_delete
 from entropic.protocol.context import StoreContext
-from entropic.support import process
+from entropic.support import names, process
 from entropic.upkeep import unneeded
 
 log = logging.getLogger("entropic")
@@ -85,11 +85,11 @@ def look_at_folder(context: StoreContext[Base]) -> None:
 def look_at_suffix(context: StoreContext[Base]) -> None:
     """Warn where stored results end with something else than new ones would: a loader may not read both."""
     suffix = context.staging.suffix
-    ours = [place for raw in context.rows.some(SAMPLE) if Recorded.of(raw).is_ours and (place := raw[PLACE])]
-    ours = [place for place in ours if os.sep not in str(place)]  # else it was registered, as what was kept of a run
-    if not ours or any(str(place).endswith(suffix) for place in ours):
+    ours = [place for raw in context.rows.some(SAMPLE) if (place := _own_place(context, raw))]
+    if not ours or any(place.endswith(suffix) and ("/" in place) == ("/" in suffix) for place in ours):
         return
-    found = os.path.splitext(str(ours[0]))[1]
+    _, slash, main = ours[0].partition("/")
+    found = slash + main or os.path.splitext(ours[0])[1]
     warnings.warn(
         f"results of {context.schema.name} in {context.staging.results_dir} end with {found!r}, and this store was "
         f"opened with file_suffix={suffix!r}: stored ones are returned as they are, and new ones end with {suffix!r}. "
@@ -97,6 +97,13 @@ def look_at_suffix(context: StoreContext[Base]) -> None:
         EntropicWarning,
         stacklevel=levels_to_user(),
     )
+
+
+def _own_place(context: StoreContext[Base], raw: Raw) -> str | None:
+    """Return the place of a row's result; None if that was registered, as what was kept of a run may be."""
+    place = str(raw[PLACE])
+    is_own = Recorded.of(raw).is_ours and (os.sep not in place or names.is_place(context.rows.id_of(raw), place))
+    return place if is_own else None
 
 
 def collect(context: StoreContext[Base]) -> list[str]:

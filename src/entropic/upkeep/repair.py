@@ -9,12 +9,12 @@ from entropic.db.claim import RUNNING, Claim
 from entropic.db.raw import Raw, Recorded
 from entropic.errors import UnreadableError
 from entropic.files import checkpoints
-from entropic.files.extent import extent
 from entropic.params.model import Base
 from entropic.protocol import lookup, verify
 from entropic.protocol.context import StoreContext
 from entropic.protocol.delete import delete
 from entropic.protocol.lookup import Suspect, difference
+from entropic.support.names import whole
 from entropic.support.show import counted, html_table, one_line
 from entropic.upkeep import unneeded
 from entropic.upkeep.recover import collect, release_dead, survey
@@ -129,7 +129,7 @@ def check(context: StoreContext[Base]) -> Report:
         report.rows += 1
         id, path = context.rows.id_of(raw), context.rows.file_of(raw)
         with_row[id] = path
-        if not _is_as_recorded(raw, path):
+        if not _is_as_recorded(context, raw):
             lost[id] = raw
         _check_values(context, report, raw, id, path, checksums.get(id))
     for id, look in lookup.look_again(context, lost).items():
@@ -152,13 +152,13 @@ def check(context: StoreContext[Base]) -> Report:
     return report
 
 
-def _is_as_recorded(raw: Raw, path: str) -> bool:
-    size, found = Recorded.of(raw).size, extent(path)
+def _is_as_recorded(context: StoreContext[Base], raw: Raw) -> bool:
+    size, found = Recorded.of(raw).size, context.extent_of(raw)
     return found is not None and size in (None, found.size)
 
 
 def _check_file(context: StoreContext[Base], report: Report, raw: Raw, id: str, path: str) -> None:
-    size, found = Recorded.of(raw).size, extent(path)
+    size, found = Recorded.of(raw).size, context.extent_of(raw)
     if found is None:
         report.missing.append(Finding(id, path, f"{id}: its result file {path} is gone; it runs again when asked for"))
     elif size is not None and found.size != size:
@@ -207,7 +207,7 @@ def _check_claim(context: StoreContext[Base], report: Report, claim: Claim, with
     if claim.published is None or claim.path is None or claim.state == RUNNING:
         return
     path = context.staging.path(claim.path)
-    if with_row.get(claim.id) != path and os.path.lexists(path):
+    if with_row.get(claim.id) != context.staging.file(claim.path) and os.path.lexists(path):
         report.orphans.append(Finding(claim.id, path, f"{claim.id}: {path} is a result of this store without a row"))
 
 
@@ -223,7 +223,7 @@ def stray_extras(context: StoreContext[Base]) -> Iterator[tuple[str, Claim]]:
     found = [match for name in context.staging.results() if (match := pattern.fullmatch(name))]
     if not found:
         return
-    claims = {claim.path: claim for claim in context.ledger.all() if claim.path is not None}
+    claims = {whole(claim.path): claim for claim in context.ledger.all() if claim.path is not None}
     for match in found:  # those of places that this model never had are another model's, or no files of ours
         claim = claims.get(match["place"])
         if claim is not None and claim.state != RUNNING and match["attempt"] != claim.published:
