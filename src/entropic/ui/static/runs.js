@@ -35,7 +35,7 @@ function columnsOfTable() {
     const isNumber = column.number && column.kind !== "boolean";
     made.push({
       field: column.name, title: column.name, titleFormatter: headerOf(column), hozAlign: isNumber ? "right" : "left",
-      frozen: column.name === "id" && innerWidth > 600, headerFilter: filterBox, headerFilterParams: { column }, headerFilterLiveFilter: false, minWidth: column.name === "id" ? 130 : 84,
+      frozen: column.name === "id" && innerWidth > 600, headerFilter: filterBox, headerFilterParams: { column }, headerFilterLiveFilter: false, headerFilterPlaceholder: hint(column), minWidth: column.name === "id" ? 130 : 84,
       maxInitialWidth: 260,
       formatter: (cell) => (column.name === "id" ? runLink(cell.getValue()) : document.createTextNode(text(cell.getValue()))),
     });
@@ -47,12 +47,13 @@ function columnsOfTable() {
   return made;
 }
 
+const hint = (column) => column.choices.join(", ") || (column.name === "id" ? "part of a key" : PLACEHOLDERS[column.kind] || "");
+
 /** Return the box above a column; what is typed or pasted counts a moment after the last change. */
 function filterBox(cell, _rendered, success, _cancel, { column }) {
   let waiting = null;
   return h("input", {
     type: "text", value: cell.getValue() || "", "aria-label": `filter ${column.name}`,
-    placeholder: column.choices.join(", ") || (column.name === "id" ? "part of a key" : PLACEHOLDERS[column.kind] || ""),
     oninput: (event) => {
       clearTimeout(waiting);
       waiting = setTimeout(() => success(event.target.value.trim()), 350);
