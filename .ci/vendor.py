@@ -3,7 +3,7 @@
     python .ci/vendor.py            fetch all anew; needs npm
 
 Run by hand for a new version; then commit what it wrote. `vendor.json` says of each file where it comes from and its
-SHA-256, which `tests/ui/test_static.py` compares. References to source maps are taken out: they are not shipped.
+SHA-256, which `tests/ui/test_page_static.py` compares. References to source maps are taken out: they are not shipped.
 """
 
 import hashlib

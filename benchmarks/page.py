@@ -129,7 +129,9 @@ def main() -> None:
             build_opener(HTTPCookieProcessor()).open(url).read()
             before = psutil.Process(server.pid).memory_info().rss
             with sync_playwright() as running:
-                browser = running.chromium.launch(executable_path=browser_path, args=["--no-sandbox", "--disable-gpu"])
+                browser = running.chromium.launch(
+                    executable_path=browser_path, args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+                )
                 found = measured(browser.new_page(viewport={"width": 1400, "height": 900}), url.partition("?")[0], url)
                 browser.close()
             after = psutil.Process(server.pid).memory_info().rss

@@ -21,7 +21,7 @@ class TooSlow(EntropicError):
 
 
 def limit(database: Database, seconds: float = SECONDS) -> None:
-    """Let every connection that is opened from now on end what takes too long."""
+    """Let every connection of a database end what takes too long; call it before other threads use that."""
 
     def connected(raw: Any, _: object) -> None:
         name = database.sql.name
@@ -40,6 +40,9 @@ def limit(database: Database, seconds: float = SECONDS) -> None:
                     cursor.execute(f"SET SESSION max_execution_time = {round(seconds * 1000)}")
 
     sa.event.listen(database.engine, "connect", connected)
+    mine = database.connection()
+    with mine.lock:
+        mine.close()  # the one of this thread has no limit yet
 
 
 def begin(seconds: float = SECONDS) -> None:

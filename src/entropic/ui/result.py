@@ -223,7 +223,7 @@ def slice_of(context: StoreContext[Base], id: str, name: str, at: str) -> tuple[
     """
     np = library("numpy", "numpy", "the arrays of a result")
     with opened(path_of(context, id)) as arrays:
-        part = next((one for one in arrays if one.name == name), None)
+        part = next((one for one in arrays if one.name == name or (not name and len(arrays) == 1)), None)
         if part is None:
             raise ParameterError(f"the result has no array {name!r:.80}")
         places = _places(part, at)

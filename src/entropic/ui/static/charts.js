@@ -90,7 +90,8 @@ export function axis(told, { log = false, vertical = false, name = told.name } =
 export function colourScale(told, low, high, log) {
   const theme = colours();
   const common = { right: 8, top: 30, dimension: 2, align: "left", textStyle: { color: theme.quiet, fontSize: 11 }, calculable: true };
-  const name = told.name.replace(/^custom_data\./, "");
+  const whole = told.name.replace(/^custom_data\./, "");
+  const name = whole.length > 16 ? `${whole.slice(0, 15)}…` : whole;
   if (told.categories?.length && told.categories.length <= 16) {
     return { ...common, type: "piecewise", calculable: false, pieces: told.categories.map((label, i) => ({ value: i, label })),
       inRange: { color: SERIES.concat(marks()).slice(0, told.categories.length) } };

@@ -171,7 +171,7 @@ function heatmap(told) {
   const side = (which, vertical) => ({ ...axis({ ...told.axes[which], categories: told[which].map(label) }, { vertical }), splitArea: { show: false } });
   return {
     ...base(), xAxis: side("x", false), yAxis: side("y", true),
-    visualMap: colourScale({ name: `${asked().how} of ${told.axes.z.name.replace("custom_data.", "")}` }, low, high === low ? low + 1 : high, false),
+    visualMap: colourScale({ name: asked().how }, low, high === low ? low + 1 : high, false),
     tooltip: { ...base().tooltip, formatter: ({ data: [i, j, z, several] }) => [`${told.axes.x.name}: ${label(told.x[i])}`,
       `${told.axes.y.name}: ${label(told.y[j])}`, `${asked().how}: ${number(z)}`, `${several} runs`].join("\n") },
     series: [{ type: "heatmap", data: told.cells, progressive: 100000, cursor: "pointer" }],

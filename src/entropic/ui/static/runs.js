@@ -2,11 +2,11 @@
 import { about, ask, begin, count, filters, h, keep, load, onChange, runLink, show, stateChip, tell, text, view } from "./common.js";
 
 const MOST_COMPARED = 6;
-const RESERVED = ["id", "created_at"];
 const picked = new Set((view.get("pick") || "").split(",").filter(Boolean));
 let table = null;
 let columns = [];
 let total = null;
+let first = null; // the first page, which is asked for before there is a table
 
 const chosen = () => (view.get("columns") || "").split(",").filter(Boolean);
 
@@ -25,7 +25,7 @@ function headerOf(column) {
   return () => h("button", { class: "name", type: "button", title: `${column.name} (${column.role}, ${column.kind})` }, short);
 }
 
-function columnsOfTable() {
+function columnsOfTable(shown) {
   const made = [{
     field: "_pick", title: "", headerSort: false, width: 36, resizable: false, frozen: innerWidth > 600,
     titleFormatter: () => h("span", { class: "unseen" }, "pick"),
@@ -35,8 +35,8 @@ function columnsOfTable() {
     const isNumber = column.number && column.kind !== "boolean";
     made.push({
       field: column.name, title: column.name, titleFormatter: headerOf(column), hozAlign: isNumber ? "right" : "left",
-      frozen: column.name === "id" && innerWidth > 600, headerFilter: filterBox, headerFilterParams: { column }, headerFilterLiveFilter: false, minWidth: column.name === "id" ? 130 : 84,
-      maxInitialWidth: 260,
+      frozen: column.name === "id" && innerWidth > 600, headerFilter: filterBox, headerFilterParams: { column }, headerFilterLiveFilter: false, headerFilterPlaceholder: hint(column), minWidth: column.name === "id" ? 130 : 84,
+      maxInitialWidth: 260, visible: !shown || shown.has(column.name),
       formatter: (cell) => (column.name === "id" ? runLink(cell.getValue()) : document.createTextNode(text(cell.getValue()))),
     });
     if (column.name === "id") {
@@ -47,12 +47,13 @@ function columnsOfTable() {
   return made;
 }
 
+const hint = (column) => column.choices.join(", ") || (column.name === "id" ? "part of a key" : PLACEHOLDERS[column.kind] || "");
+
 /** Return the box above a column; what is typed or pasted counts a moment after the last change. */
 function filterBox(cell, _rendered, success, _cancel, { column }) {
   let waiting = null;
   return h("input", {
     type: "text", value: cell.getValue() || "", "aria-label": `filter ${column.name}`,
-    placeholder: column.choices.join(", ") || (column.name === "id" ? "part of a key" : PLACEHOLDERS[column.kind] || ""),
     oninput: (event) => {
       clearTimeout(waiting);
       waiting = setTimeout(() => success(event.target.value.trim()), 350);
@@ -80,10 +81,11 @@ async function fetchPage(_url, _config, params) {
   for (const one of params.filter || []) changes[`f.${one.field}`] = one.value;
   keep(changes);
   try {
-    const found = await ask("rows", query({ page: params.page || 1, size: params.size }));
+    const found = first || (await ask("rows", query({ page: params.page || 1, size: params.size })));
     total = found.total;
     tell(null);
-    setTimeout(() => fold(found.data));
+    if (!first) setTimeout(() => fold(found.data));
+    first = null;
     tools();
     return found;
   } catch (error) {
@@ -93,18 +95,28 @@ async function fetchPage(_url, _config, params) {
 }
 
 // Columns that are the same in all rows shown are folded away, unless the user has chosen columns.
-function fold(rows) {
+function folding(rows) {
   const folded = [];
+  const shown = new Set();
   const wanted = chosen();
   for (const column of columns) {
     const isSame = rows.length > 1 && rows.every((row) => text(row[column.name]) === text(rows[0][column.name]));
     const isFiltered = view.get(`f.${column.name}`) || (view.get("sort") || "").replace("-", "") === column.name;
     const isShown = wanted.length ? wanted.includes(column.name) : !isSame || isFiltered || column.name === "id";
     if (!isShown && !wanted.length) folded.push(`${column.name.replace("custom_data.", "")} = ${text(rows[0][column.name])}`);
-    const there = table.getColumn(column.name);
-    if (there && there.isVisible() !== isShown) (isShown ? there.show() : there.hide());
+    if (isShown) shown.add(column.name);
   }
   document.getElementById("folded").textContent = folded.length ? `The same in all rows shown: ${folded.join(", ")}` : "";
+  return shown;
+}
+
+function fold(rows) {
+  const shown = folding(rows);
+  const changed = columns.map((one) => table.getColumn(one.name)).filter((one) => one && one.isVisible() !== shown.has(one.getField()));
+  if (!changed.length) return;
+  table.blockRedraw(); // each change would lay out all rows anew
+  for (const one of changed) (shown.has(one.getField()) ? one.show() : one.hide());
+  table.restoreRedraw();
 }
 
 function tools() {
@@ -160,12 +172,15 @@ begin(async () => {
       h("button", { id: "compare", type: "button", disabled: true, title: "Pick 2 to 6 runs" }, "Compare")),
     h("p", { id: "folded", class: "quiet" }),
     h("div", { id: "table" }));
+  const page = { page: view.get("page") || 1, size: view.get("size") || 100 };
+  const early = ask("rows", query(page)).catch(() => null); // what is wrong with it is told when the table asks again
   const [found] = await Promise.all([about(), load("tabulator.min.js")]);
-  columns = [...found.columns].sort((a, b) => RESERVED.indexOf(b.name) * (b.name === "id") - RESERVED.indexOf(a.name) * (a.name === "id"));
-  columns.sort((a, b) => (b.name === "id") - (a.name === "id"));
+  columns = [...found.columns].sort((a, b) => (b.name === "id") - (a.name === "id"));
+  first = await early;
+  const shown = first ? folding(first.data) : null;
   const sort = (view.get("sort") || "").split(",").filter(Boolean);
   table = new Tabulator("#table", {
-    columns: columnsOfTable(), nestedFieldSeparator: false, layout: "fitDataFill", placeholder: "No runs to show.",
+    columns: columnsOfTable(shown), nestedFieldSeparator: false, layout: "fitDataFill", placeholder: "No runs to show.",
     pagination: true, paginationMode: "remote", paginationSize: Number(view.get("size")) || 100,
     paginationInitialPage: Number(view.get("page")) || 1, paginationSizeSelector: [25, 100, 500], sortMode: "remote",
     filterMode: "remote", ajaxURL: "api/rows", ajaxRequestFunc: fetchPage, dataLoader: false,
