@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from entropic.ask.variables import RESULT, Variable
+from entropic.ask.variables import Variable
+from entropic.formats.arrays import RESULT
 from entropic.formats.libraries import library
 from entropic.params.model import Base
 
