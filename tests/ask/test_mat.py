@@ -70,7 +70,7 @@ def test_structs_are_dicts_and_cells_are_lists_with_the_same_types_inside(tmp_pa
 
 def test_sparse_matrices_stay_sparse(tmp_path):
     found = back(tmp_path, scipy.sparse.csc_matrix(np.diag([1.0, 0, 3])))
-    assert scipy.sparse.issparse(found)
+    assert isinstance(found, scipy.sparse.csc_array)
     assert found.toarray().tolist() == np.diag([1.0, 0, 3]).tolist()
 
 

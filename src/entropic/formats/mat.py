@@ -8,6 +8,7 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping
 from importlib import import_module
+from inspect import signature
 from typing import Any
 
 from entropic.formats.arrays import native
@@ -62,20 +63,22 @@ def _refuse_class(path: str, name: str, kind: str) -> None:
 # ---- version 4 to 7 ----------------------------------------------------------------------------------------------
 def _of_scipy(path: str, only: set[str] | None) -> dict[str, Any]:
     io = import_module("scipy.io")
+    # From scipy 1.20 on it is the default, and before that a warning.
+    options = {"spmatrix": False} if "spmatrix" in signature(io.loadmat).parameters else {}
     with open(path, "rb") as file:  # else scipy looks for a file of another name, where this one has no suffix
         classes = {name: kind for name, _, kind in io.whosmat(file) if only is None or name in only}
         for name, kind in classes.items():
             if kind not in (*_NUMBERS, "char", "sparse", "struct", "cell"):
                 _refuse_class(path, name, kind)
         file.seek(0)
-        found = io.loadmat(file, variable_names=list(classes)) if classes else {}
+        found = io.loadmat(file, variable_names=list(classes), **options) if classes else {}
         nested = [name for name, kind in classes.items() if kind in ("struct", "cell")]
         typed = {}
         if nested:
             file.seek(0)
             with warnings.catch_warnings():  # with the types, scipy leaves out what is imaginary: that is in `found`
                 warnings.simplefilter("ignore", import_module("numpy").exceptions.ComplexWarning)
-                typed = io.loadmat(file, variable_names=nested, mat_dtype=True)
+                typed = io.loadmat(file, variable_names=nested, mat_dtype=True, **options)
     made, sparse = {}, import_module("scipy.sparse")
     for name, kind in classes.items():
         value = found[name]
@@ -90,6 +93,7 @@ def _of_scipy(path: str, only: set[str] | None) -> dict[str, Any]:
 def _converted(path: str, name: str, value: Any, typed: Any) -> Any:
     """Return a value; `typed` is the same with MATLAB's types, but without what is imaginary."""
     if import_module("scipy.sparse").issparse(value):  # of which MATLAB has doubles and truths only
+        value = import_module("scipy.sparse").csc_array(value)
         return value if value.dtype.kind in "bc" else value.astype("float64")
     kind = getattr(getattr(value, "dtype", None), "kind", "")
     if type(value).__name__ in ("MatlabFunction", "MatlabObject", "MatlabOpaque"):
@@ -187,13 +191,13 @@ def _sparse(group: Any, kind: str) -> Any:
     sparse, starts = import_module("scipy.sparse"), group["jc"][()]
     shape = int(group.attrs["MATLAB_sparse"]), len(starts) - 1
     if "data" not in group:
-        return sparse.csc_matrix(shape, dtype=_NUMBERS[kind])
+        return sparse.csc_array(shape, dtype=_NUMBERS[kind])
     values = group["data"][()]
     if values.dtype.names is not None:
         values = values["real"] + 1j * values["imag"]
     else:
         values = values.astype(_NUMBERS[kind], copy=False)
-    return sparse.csc_matrix((values, group["ir"][()].astype("int64"), starts.astype("int64")), shape=shape)
+    return sparse.csc_array((values, group["ir"][()].astype("int64"), starts.astype("int64")), shape=shape)
 
 
 # ---- written -----------------------------------------------------------------------------------------------------
