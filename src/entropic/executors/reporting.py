@@ -92,9 +92,11 @@ def _number(value: Any) -> float | None:
 
 def end(run: Inside) -> None:
     """Take note that a run is over in this process."""
-    with contextlib.suppress(ValueError):
+    try:  # sooner than `suppress`: every run comes by
         under_way.remove(run)
-    if run in _due:
+    except ValueError:  # an interrupt came before it was there
+        pass
+    if _due and run in _due:
         del _due[run]
         reports.discard(run.staging, key_of(run.model, run.id), run.attempt)
 
