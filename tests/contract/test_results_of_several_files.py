@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from contract.models import OtherResult, SimResult
-from entropic import LoadError, ResultLostWarning, ResultMissingError, Store, StoreError
+from entropic import LoadError, ResultLostWarning, ResultMissingError, SaveError, Store, StoreError
+from entropic.ui.record import run_of
 from servers.crowd import sets
 
 ONE, TWO, THREE = sets([1, 2, 3])
@@ -282,3 +283,24 @@ def test_a_single_result_that_misses_what_it_left_beside_it_says_how_to_keep_the
     (note,) = caught.value.__notes__
     assert "other files of its run" in note
     assert "file_suffix='/NAME.h5'" in note
+
+
+def test_what_a_suffix_cannot_hold_is_kept_with_all_that_the_run_wrote(open_store):
+    def write(params):
+        Path(params["result_file"]).with_name("more.txt").write_text("more")
+        return {"not": "an array of numbers", "n": params["n"]}
+
+    store = open_store(write, file_suffix="/values.npy")
+    with pytest.raises(SaveError) as caught:
+        store.run_or_retrieve(ONE)
+    assert caught.value.kept is not None
+    assert os.path.exists(caught.value.kept)
+    assert Path(caught.value.kept).with_name("more.txt").read_text() == "more"
+    assert store.check().ok
+
+
+def test_a_page_shows_it_as_done_with_the_size_of_all_files(virtual):
+    row = virtual.run_or_retrieve(ONE)
+    told = run_of(virtual._context, row.id)
+    assert told["state"] == "done"
+    assert told["size"] == sum(one.stat().st_size for one in Path(row.result_file).parent.iterdir())

@@ -2,6 +2,7 @@
 
 import threading
 import time
+import weakref
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any
@@ -24,7 +25,7 @@ class _OfThread(threading.local):
     """Made anew in each thread that looks at it."""
 
     def __init__(self, database: "Database") -> None:
-        self.connection = database.kind(database)
+        self.connection = database.kind(database)  # a proxy: a local keeps what it was made of
 
 
 class Database:
@@ -51,7 +52,8 @@ class Database:
                 f"{self} cannot be opened: {error}; see the documentation of its driver for what db_url may be"
             ) from error
         self.dialect.listen(self.engine)
-        sa.event.listen(self.engine, "connect", lambda raw, _: self.dialect.configure(raw))
+        configure = self.dialect.configure
+        sa.event.listen(self.engine, "connect", lambda raw, _: configure(raw))
         self.sql = self.engine.dialect
         """SQLAlchemy's own dialect, for which statements are compiled."""
         driver: Any = self.sql.dbapi
@@ -67,7 +69,9 @@ class Database:
         """Those of the columns of the store's table, as they are in the database, by name."""
         self.absent = Absent(self.engine, self.dialect)
         self.kind = self._kind_of_connection()
-        self.mine: Any = SimpleNamespace(connection=self.kind(self)) if self.in_memory else _OfThread(self)
+        self.mine: Any = (
+            SimpleNamespace(connection=self.kind(self)) if self.in_memory else _OfThread(weakref.proxy(self))
+        )
         """Its `connection` is that of this thread."""
 
     def _kind_of_connection(self) -> type[Connection]:

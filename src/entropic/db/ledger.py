@@ -33,13 +33,15 @@ class Ledger:
 
     def __init__(self, database: Database, model: str, lease: float) -> None:
         self.database, self.model, self.lease = database, model, lease
-        self._others: dict[str, Ledger] = {model: self}
+        self._others: dict[str, Ledger] = {}  # itself is not among them: a circle would keep it
         self._made = claim_statements(database, model, lease)
         # SQLite has no booleans, and its driver takes long to find out what it gets instead.
         self._flags: tuple[object, object] = (0, 1) if database.dialect.one_writer else (False, True)
 
     def of(self, model: str) -> "Ledger":
         """Return the ledger of another model in the same database."""
+        if model == self.model:
+            return self
         if model not in self._others:
             self._others[model] = Ledger(self.database, model, self.lease)
         return self._others[model]
