@@ -362,6 +362,7 @@ def test_any_text_as_a_journal(world, text):
 @example("stored", {"path": "../beside/probe.txt"}, None, ALL, True)
 @example("stored", {"path": "../beside/probe.txt", "size": None, "mtime_ns": None}, None, ALL, True)
 @example("stored", {"published": "/../../beside/probe"}, None, ALL, True)
+@example("stored", {"attempt": "..", "state": "..", "size": ".."}, None, ["sweep"], True)
 @example("dead", {"attempt": "../../../../beside/probe"}, None, ALL, True)
 @example("dead", {"owner": "host"}, None, ALL, True)
 @example("dead", {"since": "yesterday"}, None, ALL, True)

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from entropic.ask.typed import CUSTOM
-from entropic.db.claim import RUNNING
+from entropic.db.claim import DISTRUSTED, RUNNING
 from entropic.db.query import fetch, ordered
 from entropic.db.raw import Recorded
 from entropic.db.tables import ledger
@@ -191,8 +191,8 @@ def state_of(context: StoreContext[Base], raw: Any) -> str:
     except OSError:
         return "lost"
     whole = context.path_of(raw)
-    if recorded.size is None or recorded.size < 0 or os.path.isdir(whole):
-        return "done" if recorded.size is None or recorded.size >= 0 else "changed"
+    if recorded.size is None or (os.path.isdir(whole) and recorded.size != DISTRUSTED):
+        return "done"
     return "done" if seen.st_size == recorded.size else "changed"
 
 
