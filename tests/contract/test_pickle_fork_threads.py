@@ -103,6 +103,9 @@ def test_a_store_survives_fork_on_both_sides(place, tmp_path):
     assert len({pid for pid, _ in lines(tmp_path)}) >= 4
 
 
+# These count the threads, to warn, only when those are there again that ended for the fork (CPython gh-137109).
+COUNTS_LATE = (3, 13) <= sys.version_info < (3, 13, 10) or sys.version_info[:3] == (3, 14, 0)
+
 FORKING = """
 import multiprocessing, os, sys, threading, warnings
 warnings.filterwarnings("always", ".*multi-threaded")  # as Python calls, from 3.12 on, what forks beside threads
@@ -154,7 +157,9 @@ print(len(there), max(there), len(told))
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts threads as Linux does")
 def test_a_run_here_that_forks_does_so_beside_no_thread_of_ours(place, tmp_path):
-    assert run_python(FORKING, tmp_path, place.url) == "15 1 0\n"
+    forks, most, told = run_python(FORKING, tmp_path, place.url).split()
+    assert (forks, most) == ("15", "1")
+    assert told == "0" or COUNTS_LATE
 
 
 IN_A_WORKER = """
@@ -178,7 +183,7 @@ print(len(store.sweep([{"n": 1, "dt": 0.5}], workers=1)))
 """
 
 
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="nothing warns there")
+@pytest.mark.skipif(sys.version_info < (3, 12) or COUNTS_LATE, reason="nothing warns there, or in any case")
 def test_a_run_in_a_worker_that_forks_does_so_beside_no_thread_of_ours(tmp_path):
     assert run_python(IN_A_WORKER, tmp_path) == "1\n"
 

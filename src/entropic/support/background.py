@@ -2,26 +2,21 @@
 
 A fork copies no thread but the one that forks, and what the others held stays held in the child. From 3.12 on Python
 warns of each fork beside threads, as it should of the user's own, which alone it then sees:
-`tests/contract/test_pickle_fork_threads.py`.
+`tests/contract/test_pickle_fork_threads.py`. (3.13.0 to 3.13.9 and 3.14.0 count them when ours are there again.)
 """
 
 import contextlib
-import functools
 import os
-import sys
 import threading
 import time
 import weakref
 from collections.abc import Callable
 from threading import Thread, current_thread
-from typing import Any
 
-from entropic.support.forks import around_forks, do_in_spite_of_interrupts
+from entropic.support.forks import around_forks
 
 PATIENCE = 5.0  # s that a fork waits for what our threads are in the middle of, such as a database that is locked
 SHORTEST, LONGEST = 0.0001, 0.01  # s between two looks whether they are gone
-# These count the threads, to warn, when those that were paused are there again (mended in 3.13.10 and 3.14.1).
-COUNTS_LATE = (3, 13) <= sys.version_info < (3, 14, 1)
 
 
 class Background:
@@ -163,8 +158,6 @@ def _nothing(turn: threading.Lock) -> None:
 # ---- forks -------------------------------------------------------------------------------------------------------
 def _pause() -> None:
     global _deadline
-    if COUNTS_LATE and not _late:
-        _late.append(_be_late())
     mine, look = threading.get_ident(), SHORTEST
     _deadline = _deadline or time.monotonic() + PATIENCE
     while any(one.ident != mine and _is_there(one) for one in list(_begun)):
@@ -179,32 +172,8 @@ def _pause() -> None:
 def _go_on() -> None:
     global _deadline
     _deadline = 0.0
-    # Beside another thread of the user, who forks in one, there is reason to warn.
-    if not COUNTS_LATE or threading.current_thread() is not threading.main_thread():
-        _begin_again()
-
-
-def _begin_again() -> None:
     for one in _living():
         one.go_on()
-
-
-def _be_late() -> Any:
-    """Have Python begin them again once its main thread is back from a fork.
-
-    That is asked for by the last thing which happens there: by C, since in any line of Python's it would be done.
-    """
-    import ctypes
-
-    kind = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p)
-    begins = kind(lambda _: _begin_again_safely())
-    os.register_at_fork(after_in_parent=functools.partial(ctypes.pythonapi.Py_AddPendingCall, begins, None))
-    return begins
-
-
-def _begin_again_safely() -> int:
-    do_in_spite_of_interrupts([_begin_again])
-    return 0
 
 
 def _forget() -> None:
@@ -226,5 +195,4 @@ def _living() -> list[Background]:
 _all: "weakref.WeakSet[Background]" = weakref.WeakSet()
 _begun: list[Thread] = []  # all that may still be there
 _deadline = 0.0  # of the fork that is under way: it is waited for once
-_late: list[Any] = []  # what Python calls then, where it counts late
 around_forks(_pause, _go_on, _forget, first=True)
