@@ -14,7 +14,7 @@ import numpy as np
 import pandas
 import pytest
 
-from entropic import Base, Mapped, Store
+from entropic import Base, Mapped, Store, report
 from entropic.store import context_of
 from ui.pages import HOSTILE, SETS, Solver, serving
 
@@ -294,6 +294,24 @@ def test_what_is_running_is_told_with_who_runs_it(tmp_path):
         assert seen["running"][0]["pid"] == os.getpid()
         assert seen["counts"]["running"] == 1
         assert asker.api("progress")["running"] == []
+
+
+def test_how_far_a_run_says_it_is_is_told(tmp_path):
+    seen, askers = {}, []
+
+    def run(params):
+        report(3, 12, loss=0.5, phase=HOSTILE[:20])
+        seen.update(askers[0].api("progress"))
+        return 1
+
+    store = Store(run, Number, tmp_path / "r", ".json", f"sqlite:///{tmp_path / 'n.sqlite3'}")
+    for asker in serving(store):
+        askers.append(asker)
+        store.run_or_retrieve({"n": 1})
+        (one,) = seen["running"]
+        assert one["report"]["fraction"] == 0.25
+        assert "step 3/12" in one["report"]["text"]
+        assert "loss=0.5" in one["report"]["text"]
 
 
 def test_control_characters_and_passwords_of_data_are_never_sent(tmp_path):

@@ -15,10 +15,11 @@ from entropic.ask.status import status
 from entropic.db.claim import RUNNING
 from entropic.db.query import careful, fetch
 from entropic.errors import ParameterError, UnreadableError
+from entropic.files.reports import Reported
 from entropic.params.keys import RESERVED
 from entropic.params.model import Base
 from entropic.protocol.context import StoreContext
-from entropic.protocol.wait import owner_of
+from entropic.protocol.wait import Owner, owner_of
 from entropic.support.show import visible
 from entropic.ui.columns import shown
 from entropic.ui.query import size_of, state_of
@@ -143,6 +144,15 @@ def failures_of(context: StoreContext[Base]) -> dict[str, Any]:
     return {"total": len(found), "groups": told}
 
 
+def _under_way(id: str, owner: Owner, said: Reported | None) -> dict[str, Any]:
+    """Return who runs a key, since when, and how far that is; with a cluster, the run is where it reports from."""
+    host, pid = (said.host or owner.host, said.pid or owner.pid) if said is not None else owner[:2]
+    told: dict[str, Any] = {"id": id, "host": visible(host), "pid": pid, "since": shown(owner.since)}
+    if said is not None:
+        told["report"] = {"text": visible(str(said)), "fraction": said.fraction, "at": shown(said.at)}
+    return told
+
+
 def _alike(message: str) -> str:
     """Return a message without the numbers in it, by which messages of one kind differ."""
     return re.sub(r"0x[0-9a-fA-F]+|\d+(?:\.\d+)?(?:[eE][+-]?\d+)?", "#", message.partition("\n")[0][:300])
@@ -168,7 +178,7 @@ def progress_of(context: StoreContext[Base]) -> dict[str, Any]:
     """Return what is running where, and how fast it goes."""
     found = status(context)
     running = [
-        {"id": id, "host": visible(owner.host), "pid": owner.pid, "since": shown(owner.since)}
+        _under_way(id, owner, found.reported.get(id))
         for id, owner in sorted(found.running.items(), key=lambda one: one[1].since)
     ]
     hosts = Counter(one["host"] for one in running)

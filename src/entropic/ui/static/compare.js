@@ -25,7 +25,7 @@ begin(async () => {
   const equal = rows.filter(([, several]) => several.every((one) => one === several[0]));
   const differing = rows.filter((row) => !equal.includes(row));
   const line = (isDifferent) => ([name, several]) => h("tr", {}, h("th", { scope: "row" }, name), several.map((one) => h("td", { class: "value" }, one)));
-  const head = () => h("thead", {}, h("tr", {}, h("th", { scope: "col" }, ""), runs.map((one) => h("th", { scope: "col" }, runLink(one.id), " ", stateChip(one.state)))));
+  const head = () => h("thead", {}, h("tr", {}, h("th", { scope: "col" }, h("span", { class: "unseen" }, "value")), runs.map((one) => h("th", { scope: "col" }, runLink(one.id), " ", stateChip(one.state)))));
   const area = h("div", {});
   show(
     h("h2", {}, "What differs"),

@@ -188,5 +188,11 @@ begin(async () => {
     initialHeaderFilter: filters().filter(([name]) => name.startsWith("f.")).map(([name, value]) => ({ field: name.slice(2), value })),
     columnDefaults: { headerSortTristate: true }, columnHeaderSortMulti: true,
   });
+  table.on("tableBuilt", () => {
+    // A grid has rows and nothing else; what turns pages stands below it, and its rows hold what takes the focus.
+    const grid = document.getElementById("table");
+    grid.after(h("div", { class: "tabulator foot" }, grid.querySelector(".tabulator-footer")));
+    grid.querySelector(".tabulator-tableholder").removeAttribute("tabindex");
+  });
   onChange(() => table.replaceData());
 });
