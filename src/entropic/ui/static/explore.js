@@ -95,7 +95,7 @@ function scatter(told, data) {
   const logy = view.get("logy") === "1" && !told.axes.y.categories.length;
   const hasColour = Boolean(told.axes.c);
   const logc = hasColour && view.get("logc") === "1" && !told.axes.c.categories.length;
-  const points = [];
+  const points = new Float64Array(3 * n); // one after another: arrays of their own would keep the collector busy
   let [missing, low, high] = [0, Infinity, -Infinity];
   ids = [];
   for (let i = 0; i < n; i += 1) {
@@ -106,21 +106,24 @@ function scatter(told, data) {
     if (!Number.isFinite(x) || !Number.isFinite(y) || (logx && x <= 0) || (logy && y <= 0) || !Number.isFinite(c)) { missing += 1; continue; }
     if (c < low) low = c;
     if (c > high) high = c;
-    points.push([x, y, c]);
+    points.set([x, y, c], 3 * ids.length);
     ids.push(told.ids[i]);
   }
+  const several = ids.length;
   note(shownOf(told), missing ? `${count(missing)} have no place here${logx || logy || logc ? " (a logarithm needs values above 0)" : ""}` : "");
-  const size = points.length > 20000 ? 3 : points.length > 1000 ? 5 : 8;
+  const size = several > 20000 ? 3 : several > 1000 ? 5 : 8;
   const value = (which, v) => (told.axes[which].categories.length ? told.axes[which].categories[v] : told.axes[which].kind === "datetime" ? new Date(v).toISOString().slice(0, 19) : number(v));
   return {
     ...base(), xAxis: { ...axis(told.axes.x, { log: logx }), boundaryGap: room(told.axes.x) }, yAxis: { ...axis(told.axes.y, { log: logy, vertical: true }), boundaryGap: room(told.axes.y) },
-    visualMap: hasColour && points.length ? colourScale(told.axes.c, low, high, logc) : undefined,
+    visualMap: hasColour && several ? colourScale(told.axes.c, low, high, logc) : undefined,
     dataZoom: [{ type: "inside", xAxisIndex: 0 }, { type: "inside", yAxisIndex: 0 }],
-    tooltip: { ...base().tooltip, trigger: "item", formatter: ({ dataIndex, data: [x, y, c] }) => [short(ids[dataIndex]),
-      `${told.axes.x.name}: ${value("x", x)}`, `${told.axes.y.name}: ${value("y", y)}`,
-      ...(hasColour ? [`${told.axes.c.name}: ${value("c", logc ? 10 ** c : c)}`] : [])].join("\n") },
-    series: [{ type: "scatter", data: points, symbolSize: size, progressive: 20000, progressiveThreshold: 20000,
-      itemStyle: { opacity: points.length > 20000 ? 0.5 : 0.75, color: hasColour ? undefined : colours().accent }, cursor: "pointer" }],
+    tooltip: { ...base().tooltip, trigger: "item", formatter: ({ dataIndex }) => {
+      const [x, y, c] = points.subarray(3 * dataIndex, 3 * dataIndex + 3);
+      return [short(ids[dataIndex]), `${told.axes.x.name}: ${value("x", x)}`, `${told.axes.y.name}: ${value("y", y)}`,
+        ...(hasColour ? [`${told.axes.c.name}: ${value("c", logc ? 10 ** c : c)}`] : [])].join("\n");
+    } },
+    series: [{ type: "scatter", data: points.subarray(0, 3 * several), dimensions: ["x", "y", "c"], symbolSize: size, progressive: 20000, progressiveThreshold: 20000,
+      itemStyle: { opacity: several > 20000 ? 0.5 : 0.75, color: hasColour ? undefined : colours().accent }, cursor: "pointer" }],
   };
 }
 

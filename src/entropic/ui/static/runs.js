@@ -180,7 +180,7 @@ begin(async () => {
   const shown = first ? folding(first.data) : null;
   const sort = (view.get("sort") || "").split(",").filter(Boolean);
   table = new Tabulator("#table", {
-    columns: columnsOfTable(shown), nestedFieldSeparator: false, layout: "fitDataFill", placeholder: "No runs to show.",
+    columns: columnsOfTable(shown), nestedFieldSeparator: false, layout: "fitDataFill", renderVertical: "basic", placeholder: "No runs to show.",
     pagination: true, paginationMode: "remote", paginationSize: Number(view.get("size")) || 100,
     paginationInitialPage: Number(view.get("page")) || 1, paginationSizeSelector: [25, 100, 500], sortMode: "remote",
     filterMode: "remote", ajaxURL: "api/rows", ajaxRequestFunc: fetchPage, dataLoader: false,
