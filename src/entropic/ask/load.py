@@ -7,6 +7,7 @@ from typing import Any
 
 from entropic.ask.given import set_of
 from entropic.errors import LoadError, ParameterError, ResultMissingError, note
+from entropic.files.extent import NOT_THERE
 from entropic.files.patience import turns_up
 from entropic.formats.format import Names
 from entropic.formats.read import Loader, read
@@ -49,7 +50,9 @@ def load_row(row: Base, loader: Loader | None, path: str | None = None, only: Na
     path = path or row.result_file
     try:
         os.stat(path)
-    except (FileNotFoundError, NotADirectoryError) as error:
+    except OSError as error:
+        if error.errno not in NOT_THERE:
+            raise
         if not turns_up(path):
             raise ResultMissingError(
                 f"the result file {path} of {type(row).__name__} {row.id} is gone; run_or_retrieve and sweep run it "

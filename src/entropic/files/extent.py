@@ -1,5 +1,6 @@
 """What tells two contents of a result apart without reading them: size and mtime."""
 
+import errno
 import os
 import re
 import stat
@@ -12,6 +13,8 @@ _NOT_OURS = re.compile(
     r"|\.nfs[0-9a-f]{8,}|\.fuse_hidden[0-9a-f]+|\.smbdelete.*|\.~lock\..*#|\.ipynb_checkpoints|@eadir",
     re.IGNORECASE,
 )
+# What the system says of a path that leads to nothing: also of one that is too long, and of links in a circle.
+NOT_THERE = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP))
 _BEGINNINGS = frozenset(".tTeEdD@")  # theirs; most names of chunks begin with a digit
 
 
@@ -33,7 +36,11 @@ def extent(path: str, follow: bool = True) -> Extent | None:
     """
     try:
         found = os.stat(path) if follow else os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+    except ValueError:
+        return None
+    except OSError as error:
+        if error.errno not in NOT_THERE:
+            raise
         return None
     if stat.S_ISREG(found.st_mode):
         return Extent(found.st_size, found.st_mtime_ns, False)
