@@ -11,6 +11,7 @@ with _paused():  # what is made here lives as long as the process; collections a
     from entropic.ask.explain import Explanation
     from entropic.ask.failures import Failure
     from entropic.ask.nearest import Nearest
+    from entropic.ask.provenance import Provenance
     from entropic.ask.runs import Runs
     from entropic.ask.status import Status
     from entropic.errors import (
@@ -40,6 +41,8 @@ with _paused():  # what is made here lives as long as the process; collections a
         SaveError,
         SharedGeneratorWarning,
         SpellingWarning,
+        StaleError,
+        StaleWarning,
         StoreError,
         UnguardedError,
         UnreadableError,
@@ -93,6 +96,7 @@ __all__ = [
     "Owner",
     "ParameterError",
     "Plan",
+    "Provenance",
     "PublishError",
     "ReadOnlyError",
     "ReadOnlyWarning",
@@ -110,6 +114,8 @@ __all__ = [
     "SaveError",
     "SharedGeneratorWarning",
     "SpellingWarning",
+    "StaleError",
+    "StaleWarning",
     "Status",
     "Store",
     "StoreError",

@@ -22,6 +22,7 @@
     │   ├── RunTimeout            (TimeoutError)       a run took longer than `timeout`
     │   └── WorkerDied                                 the process of a run ended: a crash, a kill, os._exit
     ├── CycleError                                     a run needs its own result
+    ├── StaleError                                     other code made stored results, and that is to be refused
     └── UnguardedError                                 a script that is only imported would run something
 
     EntropicWarning               (UserWarning)
@@ -30,6 +31,7 @@
     ├── SharedGeneratorWarning                         a random generator draws the same numbers in every worker
     ├── FellBackWarning                                what a pool or a cluster did not run is run in this process
     ├── OutcomeWarning                                 an outcome of a run has no value, or may not be written
+    ├── StaleWarning                                   stored results were made by other code than that of now
     ├── SpellingWarning                              a set runs whose values are stored under another key, as 1 for 1.0
     ├── UnreadableWarning                            rows are left out of a list, since the model cannot read them
     ├── NetworkFileSystemWarning                       a SQLite database on a network file system
@@ -208,6 +210,10 @@ class CycleError(EntropicError):
     """A run needs, directly or through others, its own result."""
 
 
+class StaleError(EntropicError):
+    """Stored results were made by other code than that of now, and this store is to refuse them; nothing ran."""
+
+
 class UnguardedError(EntropicError):
     """A script is imported only for its store or its runner, and would run something: that needs a main guard."""
 
@@ -244,6 +250,10 @@ class OutcomeWarning(EntropicWarning):
 
 class SpellingWarning(EntropicWarning):
     """A set runs whose values are all stored under another key: 1 for 1.0, or a default given that was left out."""
+
+
+class StaleWarning(EntropicWarning):
+    """Stored results were made by other code than that of now; the message shows what changed."""
 
 
 class UnreadableWarning(EntropicWarning):

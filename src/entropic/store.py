@@ -1,12 +1,13 @@
 """`Store`: all that can be done with one, and where it is done."""
 
 import functools
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+import weakref
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, cast
 
-from entropic.ask import explain, failures, load, select, status
+from entropic.ask import explain, failures, load, provenance, select, status
 from entropic.ask.failures import Failure
 from entropic.ask.given import one_or_several, set_of
 from entropic.ask.runs import Runs
@@ -22,7 +23,7 @@ from entropic.sweep import plan, sweep
 from entropic.sweep.objective import Objective, space_of, trials
 from entropic.sweep.options import Options
 from entropic.sweep.sampling import NOTHING
-from entropic.upkeep import copy, dismiss, gc, measure, rebuild, recover, repair
+from entropic.upkeep import accept, copy, dismiss, gc, measure, rebuild, recover, repair
 from entropic.upkeep.disposal import Disposal
 from entropic.upkeep.gc import Limits
 from entropic.upkeep.measure import Measured
@@ -81,6 +82,17 @@ class Store(Generic[ModelT]):
     checkpoints
         Whether runners get a `params["checkpoint_dir"]`: a folder of their own that survives an attempt that failed,
         was killed or interrupted, for the next attempt of the same params, and goes when the run is stored.
+    git_diff
+        Whether each run records, with the commit, what differs from it in the files that git tracks (`provenance`).
+    version
+        A text that says which code makes results; whoever changes it says that stored ones are of other code.
+    watch
+        What else results depend on: paths of files and folders, `"$VARIABLE"` for one of the environment,
+        `"package:scipy"` for an installed version.
+    on_stale
+        What becomes of a stored result that other code than that of now has made: the runner, or what it reaches of the
+        same project. `"warn"`: it is returned, and a warning shows what changed. `"rerun"`: its set runs again.
+        `"error"`: `StaleError`. `"ignore"`: it is returned.
     read_only
         True to look only: nothing in the database or in `results_dir` changes, not even when they are opened, and
         whatever would run or change something raises. None: the same, with a warning, but only where they cannot be
@@ -109,6 +121,10 @@ class Store(Generic[ModelT]):
         loader: Loader | None = None,
         saver: Saver | None = None,
         checkpoints: bool = False,
+        git_diff: bool = False,
+        version: str | None = None,
+        watch: Iterable[str | Path] = (),
+        on_stale: Literal["warn", "rerun", "error", "ignore"] = "warn",
         read_only: bool | None = None,
     ) -> None:
         options: dict[str, Any] = {"lease": lease, "float_rounding": float_rounding, "typed_keys": typed_keys}
@@ -117,6 +133,10 @@ class Store(Generic[ModelT]):
             "loader": loader,
             "saver": saver,
             "checkpoints": checkpoints,
+            "git_diff": git_diff,
+            "version": version,
+            "watch": watch,
+            "on_stale": on_stale,
             "read_only": read_only,
         }
         opening = Opening.of(runner, result_cls, results_dir, file_suffix, db_url, **options)
@@ -124,7 +144,7 @@ class Store(Generic[ModelT]):
         self._find = find.finder(self._context)
         self._loader = loader
         self._made_of = (opening.runner.runner, result_cls, opening.folder, opening.suffix)
-        self._options = options | {"read_only": opening.read_only}
+        self._options = options | {"read_only": opening.read_only, "watch": opening.watched}
 
     def run_or_retrieve(self, params: dict[str, Any] | ModelT | Object, **custom_data: object) -> ModelT:
         """Return the row of these params; run them first if there is none.
@@ -343,6 +363,41 @@ class Store(Generic[ModelT]):
             If the library that reads it is not installed.
         """
         return load.load(self._context, row, self._loader)
+
+    def provenance(self, row: ModelT | dict[str, Any]) -> "provenance.Provenance | None":
+        """Return where the result of a row comes from: versions, host, command line, commit, times, memory.
+
+        Parameters
+        ----------
+        row
+            A row of this store, or its params.
+
+        Returns
+        -------
+        Provenance or None
+            None if there is no such row. Of a registered result nothing is known.
+        """
+        found = run.retrieve(self._context, set_of(self._context, row))
+        return None if found is None else provenance.provenance(self._context, [found])[0]
+
+    def stale(self, *where: Any, **equal: Any) -> Runs[ModelT]:
+        """Return the rows that other code than that of now has made; the arguments are conditions, as of `select`."""
+        return self._runs(accept.stale(self._context, where, equal))
+
+    def accept(self, *where: Any, **equal: Any) -> int:
+        """Say that stored results are right under the code of now: they are stale no more.
+
+        Parameters
+        ----------
+        *where, **equal
+            Conditions, as of `select`; without any, all rows are accepted.
+
+        Returns
+        -------
+        int
+            How many rows were of other, or unknown, code.
+        """
+        return accept.accept(self._context, where, equal)
 
     def explain(self, params: dict[str, Any] | ModelT | Object) -> "explain.Explanation":
         """Tell whether these params are a hit, and why; run nothing, change nothing.
@@ -592,7 +647,9 @@ class Store(Generic[ModelT]):
         return self._context.read_only is not None
 
     def _runs(self, rows: Iterable[ModelT]) -> Runs[ModelT]:
-        return Runs(rows, self._context.schema.model, self._loader)
+        made = Runs(rows, self._context.schema.model, self._loader)
+        made._tell = functools.partial(_provenance_of, weakref.ref(self))
+        return made
 
     def __repr__(self) -> str:
         return f"Store({self._context.schema.name}, {str(self.results_dir)!r}, {str(self._context.database)!r})"
@@ -607,6 +664,14 @@ class Store(Generic[ModelT]):
         if self._context.database.in_memory:
             raise StoreError("a store in memory works only in the process that made it, so it cannot be pickled")
         return _restore, (type(self), *self._made_of, self._context.database.address, self._options)
+
+
+def _provenance_of(store: "weakref.ref[Store[Any]]", rows: Sequence[Any]) -> list[provenance.Provenance]:
+    """Return where the results of rows come from, if the store is there, which they do not keep."""
+    found = store()
+    if found is None:
+        raise ParameterError("the store that returned these rows is gone; open it, and select() them")
+    return provenance.provenance(found._context, rows)
 
 
 def context_of(store: Store[ModelT]) -> StoreContext[ModelT]:

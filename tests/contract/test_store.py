@@ -157,6 +157,15 @@ def test_a_result_cls_that_is_no_model_is_refused(open_store, model):
     assert isinstance(caught.value, EntropicError)
 
 
+@pytest.mark.parametrize("url", ["s3://bucket/runs", "file:///runs", Path("gs://bucket/runs")])
+@pytest.mark.only_on("sqlite")  # as well as on any other: none is opened
+def test_a_results_folder_that_is_a_url_is_refused_and_makes_no_folder(open_store, tmp_path, monkeypatch, url):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StoreError, match="is a URL, not a folder"):
+        open_store(results_dir=url)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_results_folder_that_is_a_file_is_refused(open_store, tmp_path):
     (tmp_path / "taken").write_text("a file")
     with pytest.raises(StoreError, match="taken"):

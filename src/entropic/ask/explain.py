@@ -19,13 +19,14 @@ from entropic.protocol.verify import Altered
 from entropic.protocol.wait import Owner, owner_of, whom
 from entropic.support.show import html_table, named, one_line
 
-State = Literal["stored", "missing", "running", "failed", "lost", "collision"]
+State = Literal["stored", "missing", "running", "failed", "lost", "stale", "collision"]
 _CALLED: dict[State, str] = {
     "stored": "a hit",
     "missing": "a miss",
     "running": "running",
     "failed": "a miss, and its last run failed",
     "lost": "a miss, as its result is lost",
+    "stale": "a miss, as other code has made its result",
     "collision": "a collision of keys",
 }
 
@@ -42,7 +43,8 @@ class Explanation:
         The key, and the text that it was made from; empty if the params gave the key themselves.
     state : str
         `"stored"`: a hit. `"missing"`, `"failed"` (the last time) or `"lost"` (the result file is gone or was changed):
-        the set would run. `"running"`: the call would wait for it. `"collision"`: another set has this key.
+        the set would run; so it would if it is `"stale"`, made by other code, and the store was opened with
+        `on_stale="rerun"`. `"running"`: the call would wait for it. `"collision"`: another set has this key.
     reason : str
         A sentence.
     result_file : str or None
@@ -53,6 +55,8 @@ class Explanation:
         Its last failure, if that is recorded.
     nearest : list of Nearest
         On a miss, the most similar stored sets, and how they differ.
+    change : str
+        How the code has changed since its result was made, as `diff -u` shows it, if it has.
     """
 
     model: str
@@ -65,6 +69,7 @@ class Explanation:
     owner: Owner | None = None
     failure: Failure | None = None
     nearest: list[Nearest] = field(default_factory=list)
+    change: str = ""
 
     @property
     def hit(self) -> bool:
@@ -80,6 +85,7 @@ class Explanation:
             rows.append(("result", self.result_file))
         if self.failure is not None:
             rows.append(("failed", f"{self.failure.error_type}: {self.failure.message}".partition("\n")[0][:200]))
+        rows += [("changed" if i == 0 else "", line) for i, line in enumerate(self.change.splitlines())]
         width = max((len(near.id) for near in self.nearest), default=0)
         lines = [f"{near.id:<{width}}  {'; '.join(near.differences)}"[:300] for near in self.nearest]
         rows += [("nearest" if i == 0 else "", line) for i, line in enumerate(lines)]
@@ -112,6 +118,13 @@ def explain(context: StoreContext[Base], params: Mapping[str, object]) -> Explan
         except KeyCollisionError as error:
             return Explanation(**known, state="collision", reason=str(error), result_file=path)
     state, reason = _state(context, raw, claim)
+    change = ""
+    if state == "stored" and raw is not None and (code := Recorded.of(raw).code) is not None:
+        context.maker.look()
+        if context.maker.on_stale != "ignore" and context.maker.is_other(code):
+            found = context.maker.change(code)
+            reason, change = f"{reason}; but it was made by other code than that of now: {found}", found.diff
+            state = "stale" if context.maker.on_stale == "rerun" else state
     return Explanation(
         **known,
         state=state,
@@ -120,6 +133,7 @@ def explain(context: StoreContext[Base], params: Mapping[str, object]) -> Explan
         owner=owner_of(claim) if claim is not None and state == "running" else None,
         failure=next(iter(failures(context, {"id": id})), None) if claim is not None and claim.failed else None,
         nearest=nearest(context, own, id) if raw is None and state in ("missing", "failed") else [],
+        change=change,
     )
 
 

@@ -1,6 +1,6 @@
 """`Runs`: the list of rows that sweeps and queries return, with its ways into other libraries."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, SupportsIndex, TypeVar, overload
 
 from entropic.ask.load import load_row
@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     import xarray
 
     from entropic.ask.columns import Column
+    from entropic.ask.provenance import Provenance
 
 ModelT = TypeVar("ModelT", bound=Base)
+_Telling = Callable[[Sequence[Any]], "list[Provenance]"]
 _SHOWN = 10  # rows; in a notebook twice as many
 _COLUMNS = 9
 _HIDDEN = ("result_file", "created_at", "custom_data")
@@ -45,6 +47,7 @@ class Runs(list[ModelT], Generic[ModelT]):
         super().__init__(rows)
         self._model: type[ModelT] | None = model or getattr(rows, "_model", None)
         self._loader: Loader | None = loader or getattr(rows, "_loader", None)
+        self._tell: _Telling | None = getattr(rows, "_tell", None)
 
     @property
     def model(self) -> type[ModelT]:
@@ -114,7 +117,9 @@ class Runs(list[ModelT], Generic[ModelT]):
         return to_xarray(self, self.model, self._loader, dims, variables, lazy, axes)
 
     # ---- tables ------------------------------------------------------------------------------------------------
-    def to_pandas(self, custom_data: bool = False, results: str | Sequence[str] = ()) -> "pandas.DataFrame":
+    def to_pandas(
+        self, custom_data: bool = False, results: str | Sequence[str] = (), *, provenance: bool = False
+    ) -> "pandas.DataFrame":
         """Return the rows as a data frame, with the types of the model's columns, even if there are no rows.
 
         Enumerations are categories of their names, as in the database. Dates and times are
@@ -127,6 +132,8 @@ class Runs(list[ModelT], Generic[ModelT]):
         results
             Single values of the results that become columns, called as in `to_xarray`: `"result"` for a result that is
             one number, `"energy"` for an entry of JSON or `.npz`. The results are read in several threads.
+        provenance
+            Whether what `Store.provenance` tells becomes columns, such as `provenance.host`.
 
         Raises
         ------
@@ -137,15 +144,19 @@ class Runs(list[ModelT], Generic[ModelT]):
         """
         from entropic.ask import frames
 
-        return frames.to_pandas(self._columns(custom_data, results))
+        return frames.to_pandas(self._columns(custom_data, results, provenance))
 
-    def to_polars(self, custom_data: bool = False, results: str | Sequence[str] = ()) -> "polars.DataFrame":
+    def to_polars(
+        self, custom_data: bool = False, results: str | Sequence[str] = (), *, provenance: bool = False
+    ) -> "polars.DataFrame":
         """Return the rows as a Polars data frame, as `to_arrow` does; enumerations are `Enum`s."""
         from entropic.ask import frames
 
-        return frames.to_polars(self._columns(custom_data, results))
+        return frames.to_polars(self._columns(custom_data, results, provenance))
 
-    def to_arrow(self, custom_data: bool = False, results: str | Sequence[str] = ()) -> "pyarrow.Table":
+    def to_arrow(
+        self, custom_data: bool = False, results: str | Sequence[str] = (), *, provenance: bool = False
+    ) -> "pyarrow.Table":
         """Return the rows as an Arrow table, with the types of the model's columns, even if there are no rows.
 
         Enumerations are dictionaries of their names, decimals `decimal128`, times in microseconds; UUIDs and JSON are
@@ -158,6 +169,8 @@ class Runs(list[ModelT], Generic[ModelT]):
         results
             Single values of the results that become columns, called as in `to_xarray`: `"result"` for a result that is
             one number, `"energy"` for an entry of JSON or `.npz`. The results are read in several threads.
+        provenance
+            Whether what `Store.provenance` tells becomes columns, such as `provenance.host`.
 
         Raises
         ------
@@ -168,12 +181,20 @@ class Runs(list[ModelT], Generic[ModelT]):
         """
         from entropic.ask import frames
 
-        return frames.to_arrow(self._columns(custom_data, results))
+        return frames.to_arrow(self._columns(custom_data, results, provenance))
 
-    def _columns(self, custom_data: bool, results: "str | Sequence[str]") -> "list[Column]":
+    def _columns(self, custom_data: bool, results: "str | Sequence[str]", provenance: bool) -> "list[Column]":
         from entropic.ask import columns
 
         found = columns.columns(self, self.model, custom_data)
+        if provenance:
+            from entropic.ask import provenance as origin
+
+            if self._tell is None:
+                raise ParameterError(
+                    "only rows that a store has returned just now tell their provenance; select() them"
+                )
+            found += origin.columns(self._tell(self))
         if not results:
             return found
         from entropic.ask.scalars import scalars
@@ -205,7 +226,12 @@ class Runs(list[ModelT], Generic[ModelT]):
 
     # ---- a list like any other ---------------------------------------------------------------------------------
     def _like(self, rows: Iterable[ModelT]) -> "Runs[ModelT]":
-        return Runs(rows, self._model, self._loader)
+        made = Runs(rows, self._model, self._loader)
+        made._tell = self._tell
+        return made
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**vars(self), "_tell": None}  # a store stays where it is
 
     @overload
     def __getitem__(self, index: SupportsIndex) -> ModelT: ...

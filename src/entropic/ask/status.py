@@ -47,6 +47,8 @@ class Status:
         When the oldest and the newest row were made, naive UTC.
     last_minute, last_hour : int
         How many rows were made in that time.
+    stale : int
+        Results that other code than that of now has made, as far as that is known.
     seconds : float or None
         How long the newest runs took on average.
     """
@@ -63,12 +65,14 @@ class Status:
     last_minute: int = 0
     last_hour: int = 0
     seconds: float | None = None
+    stale: int = 0
 
     def _repr_html_(self) -> str:
         rows: list[tuple[str, Any]] = [("stored", self.stored), ("bytes", self.size), ("failed", self.failed)]
         rows += [("made", f"{self.first:%Y-%m-%d %H:%M:%S} to {self.last:%Y-%m-%d %H:%M:%S} UTC")] if self.last else []
         rows += [("in the last hour", self.last_hour)]
         rows += [("a run takes", f"{self.seconds:.3g} s")] if self.seconds is not None else []
+        rows += [("of other code", self.stale)] if self.stale else []
         rows += [("running", len(self.running)), ("of dead processes", len(self.dead))]
         return html_table(rows, title=self.model) + self._running_html()
 
@@ -123,7 +127,13 @@ def status(context: StoreContext[Base]) -> Status:
         last_minute=int(minute),
         last_hour=int(hour),
         seconds=_seconds(context),
+        stale=_stale(context),
     )
+
+
+def _stale(context: StoreContext[Base]) -> int:
+    context.maker.look()
+    return sum(count for code, count in context.origins.codes().items() if context.maker.is_other(code))
 
 
 def _count_if(condition: Any) -> Any:

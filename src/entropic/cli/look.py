@@ -3,6 +3,7 @@
 import filecmp
 import os
 from collections.abc import Iterable
+from dataclasses import fields
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -59,6 +60,7 @@ Limit = Annotated[
     typer.Option("--limit", "-n", min=0, help=f"How many rows; 0 for all.  [{PAGE} on a terminal, or with --page]"),
 ]
 Page = Annotated[int, typer.Option("--page", min=1, help="Which page, of --limit rows each.")]
+Stale = Annotated[bool, typer.Option("--stale", help="Only results of other code than that of now.")]
 All = Annotated[bool, typer.Option("--all", "-a", help="Show columns that are the same in all rows, too.")]
 
 
@@ -71,6 +73,7 @@ def ls(
     limit: Limit = None,
     page: Page = 1,
     every: All = False,
+    stale: Stale = False,
     as_json: Json = False,
     named: Named = None,
     db: Database = None,
@@ -89,7 +92,11 @@ def ls(
         limit = PAGE
     order = [name.strip() for name in sort.split(",")] if sort else ["-created_at"]
     wanted = limit * page + 1 if limit else None
-    found = store.select(*conditions, order_by_=order, limit_=wanted)
+    if stale:
+        keys = {row.id for row in store.stale(*conditions)}
+        found = Runs([row for row in store.select(*conditions, order_by_=order) if row.id in keys][:wanted])
+    else:
+        found = store.select(*conditions, order_by_=order, limit_=wanted)
     rows = found[limit * (page - 1) : limit * page] if limit else found
     more = bool(limit) and len(found) > (limit or 0) * page
     names = _chosen(store, columns)
@@ -165,8 +172,10 @@ def show(
     key = key_of(store, typed, [*(failure.id for failure in store.failures()), *running])
     row, failure = store.retrieve({"id": key}), failure_of(store, key)
     log = store.log_file({"id": key})
+    origin = store.provenance({"id": key})
     if as_json:
-        record = _record(store, row) if row is not None else {"id": key}
+        record: dict[str, Any] = _record(store, row) if row is not None else {"id": key}
+        record["provenance"] = origin and {one.name: getattr(origin, one.name) for one in fields(origin)}
         put_json(
             {**record, "running": running.get(key), "failure": failure and failure_record(failure), "log_file": log}
         )
@@ -178,6 +187,7 @@ def show(
         pairs += [("created_at", f"{cell(row.created_at)} UTC"), ("result_file", row.result_file)]
         pairs += [("size", amount(found.size) if found else "(the file is gone; it runs again when asked for)")]
         pairs += [(f"custom_data.{name}", value) for name, value in row.custom_data.items()]
+        pairs += [] if origin is None else origin.shown()
     elif failure is not None:
         pairs += list(failure.params.items())
     if key in running:

@@ -1,6 +1,6 @@
-"""Tables that a database lacks and that nobody may make: they read as empty ones.
+"""Tables that a database lacks and that nobody may make: they read as empty ones, and columns of ours as NULL.
 
-Each statement gets them as named queries without rows in front, under which the database finds them by name.
+Each statement gets them as named queries in front, under which the database finds them by name.
 """
 
 import time
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from entropic.db.dialects.portable import Dialect
+from entropic.db.tables import LATER, lacking_columns, ledger
 
 LOOK_AGAIN = 1.0  # s after which somebody else may have made them
 
@@ -18,14 +19,20 @@ class Absent:
 
     def __init__(self, engine: sa.Engine, dialect: Dialect) -> None:
         self._engine, self._dialect = engine, dialect
+        self._tables: Sequence[sa.Table] = ()
         self._missing: list[sa.Table] = []
         self._text, self._looked = "", 0.0
 
     def look(self, connection: sa.Connection, tables: Sequence[sa.Table]) -> None:
-        """Find out which tables are missing."""
+        """Find out which tables are missing, and whether the ledger lacks what earlier versions did not record."""
         inspector = sa.inspect(connection)
+        self._tables = tables
         self._missing = [table for table in tables if not inspector.has_table(table.name, schema=table.schema)]
-        self._text = ", ".join(self._empty(table) for table in self._missing)
+        made = [self._empty(table) for table in self._missing]
+        if ledger in tables and ledger not in self:
+            lacking = lacking_columns(connection, ledger, LATER)
+            made += [self._widened(ledger, lacking)] if lacking else []
+        self._text = ", ".join(made)
         self._looked = time.monotonic()
 
     def __contains__(self, table: sa.Table) -> bool:
@@ -33,17 +40,24 @@ class Absent:
 
     def amend(self, sql: str) -> str:
         """Return a query that finds the missing tables, too, without rows."""
-        if not self._missing:
+        if not self._text:
             return sql
         if time.monotonic() - self._looked > LOOK_AGAIN:
             with self._engine.connect() as connection:
-                self.look(connection, self._missing)
+                self.look(connection, self._tables)
         if not self._text:
             return sql
         for begin in ("WITH RECURSIVE ", "WITH "):
             if sql.startswith(begin):
                 return f"{begin}{self._text}, {sql.removeprefix(begin)}"
         return f"WITH {self._text} {sql}"
+
+    def _widened(self, table: sa.Table, lacking: Sequence[sa.Column[object]]) -> str:
+        """Return the name of a table, and a query of it with the columns that it lacks."""
+        there = sa.table(table.name, schema="main" if self._dialect.one_writer else None)  # or it would name itself
+        more = [self._dialect.null(column.type).label(column.name) for column in lacking]
+        query = sa.select(sa.text("*"), *more).select_from(there).compile(dialect=self._engine.dialect)
+        return f"{self._engine.dialect.identifier_preparer.quote(table.name)} AS ({query})"
 
     def _empty(self, table: sa.Table) -> str:
         """Return the name of a table, and a query with its columns and no rows."""

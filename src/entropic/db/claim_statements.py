@@ -10,7 +10,7 @@ from entropic.db.claim import DELETING, FAILED, IDLE, LONGEST_LEASE, RUNNING, UN
 from entropic.db.dialects.portable import Dialect
 from entropic.db.engine import Database
 from entropic.db.statement import ByKeys, Statement, fixed
-from entropic.db.tables import ledger, meta
+from entropic.db.tables import LATER, ledger, meta
 
 _c = ledger.c
 _COLUMNS = (
@@ -85,7 +85,8 @@ def claim_statements(database: Database, model: str, lease: float) -> ClaimState
     recorded: dict[str, object] = {"size": bindparam("size_"), "mtime_ns": bindparam("mtime_")}
     key = {"id": bindparam("key"), "model": sa.literal(model)}
     moved = {"attempt": bindparam("attempt_"), "state": bindparam("state_"), **nobody}
-    unregistered = {"registered": sa.null(), "checksum": sa.null(), "failure": sa.null()}
+    forgotten = {column.name: sa.null() for column in LATER}
+    unregistered = {"registered": sa.null(), "checksum": sa.null(), "failure": sa.null(), **forgotten}
 
     nothing = {"attempt": sa.literal(UNUSED), "state": sa.literal(IDLE)}
     below = _c.path.like(bindparam("below_"), escape="!")
@@ -98,6 +99,7 @@ def claim_statements(database: Database, model: str, lease: float) -> ClaimState
         "failure": sa.null(),
         **recorded,
         "published": bindparam("published_"),
+        **forgotten,
     }
     failures = sa.select(_c.id, _c.failure).where(_c.model == model, _c.failure.is_not(None))
     # Of every run: what is written into the text need not be bound.
@@ -114,6 +116,7 @@ def claim_statements(database: Database, model: str, lease: float) -> ClaimState
             checksum=bindparam("checksum_"),
             failure=sa.null(),
             registered=sa.null(),
+            **{column.name: bindparam(f"{column.name}_") for column in LATER},
             **placed,
             **recorded,
         )
@@ -135,6 +138,7 @@ def claim_statements(database: Database, model: str, lease: float) -> ClaimState
         publish=publish,
         publish_values=publish.taking(
             *("key", "held", "size_", "mtime_", "extra_", "checksum_"),
+            *(f"{column.name}_" for column in LATER),
             *(() if dialect.one_writer else ("owner_",)),
         ),
         fail=compiled(fenced(state=FAILED, failure=bindparam("failure_"), **nobody)),

@@ -14,7 +14,7 @@ from entropic.db.absent import Absent
 from entropic.db.connection import Connection, T
 from entropic.db.dialects import dialect as dialect_of
 from entropic.db.dialects.portable import too_long
-from entropic.db.tables import add_outcomes, check_columns, check_width, create_tables, ledger
+from entropic.db.tables import add_columns, check_columns, check_width, create_tables, ledger
 from entropic.db.tables import metadata as own
 from entropic.errors import DatabaseBusy, ParameterError, ReadOnlyError, StoreError
 from entropic.support.compact_json import compact, load_json
@@ -203,7 +203,6 @@ class Database:
                 self.dialect.check(self.engine)
                 self.dialect.compilers(self.sql)
                 self._create(connection, table, *metadata)
-                add_outcomes(connection, table, self.dialect)
                 self._check(connection, table)
                 if (reason := self.dialect.forbids(connection, [table, ledger])) is not None:
                     raise ReadOnlyError(f"{self} cannot be written: {reason}")
@@ -224,6 +223,7 @@ class Database:
     def _create(self, connection: sa.Connection, table: sa.Table, *metadata: sa.MetaData) -> None:
         try:
             create_tables(connection, metadata, self.dialect, table)
+            add_columns(connection, table, self.dialect)
         except sa.exc.DBAPIError as error:
             connection.rollback()
             there = self.dialect.is_forbidden(error.orig) and sa.inspect(connection).has_table(table.name, table.schema)

@@ -175,17 +175,20 @@ class Ledger:
         mtime_ns: int,
         extra: bool,
         checksum: int,
+        origin: tuple[object, ...],
     ) -> bool:
-        """Record the attempt's result; False if the attempt no longer holds the claim (the fence)."""
+        """Record the attempt's result, with what `tables.LATER` names; False if it no longer holds the claim."""
         flag = self._flags[extra]
-        values = self._made.publish_values(id, attempt, size, mtime_ns, flag, checksum, *self._publisher())
+        values = self._made.publish_values(id, attempt, size, mtime_ns, flag, checksum, *origin, *self._publisher())
         matched: int = connection.execute(self._made.publish.sql, values).rowcount
         return matched == 1
 
     def publish_many(self, connection: Connection, results: Sequence[tuple[Any, ...]]) -> bool:
         """Record many results, each given as for `publish`; False if any attempt no longer holds its claim."""
         made, flags, publisher = self._made.publish_values, self._flags, self._publisher()
-        values = [made(*first, flags[extra], checksum, *publisher) for *first, extra, checksum in results]
+        values = [
+            made(*first, flags[extra], checksum, *origin, *publisher) for *first, extra, checksum, origin in results
+        ]
         return connection.execute_many(self._made.publish.sql, values) == len(values)
 
     def _publisher(self) -> tuple[str, ...]:

@@ -5,16 +5,18 @@ from typing import Any, NamedTuple
 
 # The columns of the table, as the driver gives them, then what `Recorded` names.
 Raw = tuple[Any, ...]
-# What `Rows.brief` returns: the key, the other columns without `result_file`, then the size, the mtime and the place.
-BRIEF_TAIL = slice(-3, None)
+# What `Rows.brief` returns: the key, the other columns without `result_file`; the code, the size, the mtime, the place.
+BRIEF_TAIL = slice(-4, None)
 PLACE = -1
 
 
 class Recorded(NamedTuple):
-    """What the ledger says of a raw row: its last four values; all None where it does not know the key.
+    """What the ledger says of a raw row: its last five values; all None where it does not know the key.
 
     Attributes
     ----------
+    code
+        The number of the code that made its result.
     running
         The attempt that runs.
     size, mtime_ns
@@ -23,6 +25,7 @@ class Recorded(NamedTuple):
         Where that is: below the folder of the results, or absolute if it was registered.
     """
 
+    code: int | None
     running: str | None
     size: int | None
     mtime_ns: int | None
@@ -31,7 +34,7 @@ class Recorded(NamedTuple):
     @classmethod
     def of(cls, raw: Raw) -> "Recorded":
         """Return what is recorded of a raw row."""
-        return cls._make(raw[-4:])
+        return cls._make(raw[-5:])
 
     @property
     def is_registered(self) -> bool:

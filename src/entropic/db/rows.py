@@ -54,13 +54,14 @@ class Rows(Generic[ModelT_co]):
         file = sa.case((_c.published.is_(None), table.c.result_file))
         asked = [file if column.name == "result_file" else column for column in columns]
         joined, is_key = table.outerjoin(ledger, on), table.c.id == bindparam("key")
-        read = self.query = sa.select(*asked, _RUNNING, _c.size, _c.mtime_ns, _PLACE).select_from(joined)
+        read = self.query = sa.select(*asked, _c.code, _RUNNING, _c.size, _c.mtime_ns, _PLACE).select_from(joined)
         """That of all raw rows."""
         shown = [table.c.id, *(column for column in columns if column.name not in ("id", "result_file"))]
-        brief = sa.select(*shown, _c.size, _c.mtime_ns, _OURS).select_from(joined)
+        brief = sa.select(*shown, _c.code, _c.size, _c.mtime_ns, _OURS).select_from(joined)
         self.brief = _reader(database, Statement(brief.where(is_key), sql))
-        """Returns of a key as much as most hits need, or None: the key, the other columns without `result_file`, the
-        size, the mtime and the place of its file. The place is None if there is more to know: then `read` it."""
+        """Returns of a key as much as most hits need, or None: the key, the other columns without `result_file`,
+        the code, and the size, the mtime and the place of its file. The place is None if there is more to know: then
+        `read` it."""
         self.brief_many = ByKeys(database, brief, table.c.id).fetch
         """Returns the same of those keys that have a row, in a few queries, in any order."""
         self._read = Statement(read.where(is_key), sql)
@@ -229,7 +230,9 @@ class Rows(Generic[ModelT_co]):
             self._upserts[columns] = found
         return found
 
-    def written(self, values: Mapping[str, object], size: int, mtime_ns: int, place: str) -> Raw | None:
+    def written(
+        self, values: Mapping[str, object], code: int | None, size: int, mtime_ns: int, place: str
+    ) -> Raw | None:
         """Return the raw row of a run that was recorded just now, without reading it; None if it must be read.
 
         Parameters
@@ -246,7 +249,7 @@ class Rows(Generic[ModelT_co]):
         for i in self._floats:
             if row[i] == 0.0:  # SQLite knows no -0.0
                 return None
-        return (*row, None, size, mtime_ns, place) if list(map(type, row)) == self._kinds else None
+        return (*row, code, None, size, mtime_ns, place) if list(map(type, row)) == self._kinds else None
 
     def delete(self, connection: Connection, id: str) -> None:
         """Delete a row."""

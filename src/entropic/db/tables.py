@@ -52,6 +52,31 @@ outcomes = sa.Table(
     sqlite_with_rowid=False,
 )
 
+# Numbers are made of contents (`provenance/`), so whoever records the same environment, or code, records it once.
+environments = sa.Table(
+    "entropic_environments",
+    metadata,
+    sa.Column("id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("told", sa.String, nullable=False, comment="JSON: versions, host, argv, git, packages"),
+    sqlite_with_rowid=False,
+)
+
+code = sa.Table(
+    "entropic_code",
+    metadata,
+    sa.Column("id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("told", sa.String, nullable=False, comment="JSON: name, digest and text of each of its parts"),
+    sqlite_with_rowid=False,
+)
+
+sources = sa.Table(
+    "entropic_sources",
+    metadata,
+    sa.Column("id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("text", sa.String, nullable=False, comment="of a function, a class or a constant"),
+    sqlite_with_rowid=False,
+)
+
 # By id first: ids are hashes, so the table can be partitioned by prefix; all models' claims of one id are adjacent.
 ledger = sa.Table(
     "entropic_ledger",
@@ -72,8 +97,16 @@ ledger = sa.Table(
     sa.Column("registered", sa.String, comment="where the registered file is, if the row was registered"),
     sa.Column("checksum", sa.BigInteger, comment="of the user's columns, as they were published"),
     sa.Column("failure", sa.JSON(none_as_null=True), comment="the newest attempt's, if it failed"),
+    # Added later, so NULL where an earlier version has made the row.
+    sa.Column("environment", sa.BigInteger, comment="in which its result was made"),
+    sa.Column("code", sa.BigInteger, comment="that made it, or under which it was accepted"),
+    sa.Column("cpu_seconds", sa.Float, comment="of its run, with the programs that it has started"),
+    sa.Column("peak_memory", sa.BigInteger, comment="bytes of the process, when its run ended"),
     sqlite_with_rowid=False,
 )
+
+LATER: list[sa.Column[Any]] = [ledger.c[name] for name in ("environment", "code", "cpu_seconds", "peak_memory")]
+"""What earlier versions did not record of a claim."""
 
 # Two models that claim one id at the same moment want the same place; SQLite has one writer, who sees the other's.
 _place: Any = sa.Index("entropic_ledger_path", ledger.c.path, unique=True)
@@ -105,18 +138,25 @@ def create_tables(
             tables.create_all(connection, [table for table in lacking if table.metadata is tables])
 
 
-def add_outcomes(connection: sa.Connection, table: sa.Table, dialect: Dialect) -> None:
-    """Add what a table lacks of its outcome columns, while other processes that would do the same wait.
+def add_columns(connection: sa.Connection, table: sa.Table, dialect: Dialect) -> None:
+    """Add what a table lacks of its outcome columns, and the ledger of what earlier versions did not record.
+
+    Other processes that would do the same wait.
 
     Where each step counts at once, as on MariaDB, a kill may leave a column without its index, which is made at the
     next opening (`test_an_index_that_an_outcome_lacks_is_made_at_the_next_opening`).
     """
-    if not any(_lacking_outcomes(connection, table, dialect)):
-        return
+    outcomes = [column for column in table.c if is_outcome(column)]
+    for one, wanted in ((ledger, LATER), (table, outcomes)):
+        if wanted and any(_lacking(connection, one, wanted, dialect)):
+            _add(connection, one, wanted, dialect)
+
+
+def _add(connection: sa.Connection, table: sa.Table, wanted: Sequence[sa.Column[Any]], dialect: Dialect) -> None:
     connection.rollback()
     with dialect.exclusively(connection), warnings.catch_warnings():
         warnings.simplefilter("ignore", sa.exc.SAWarning)
-        columns, indexes = _lacking_outcomes(connection, table, dialect)
+        columns, indexes = _lacking(connection, table, wanted, dialect)
         for column in columns:
             kind: Any = column.type.dialect_impl(connection.dialect)
             if isinstance(kind, sa.Enum) and hasattr(kind, "create"):  # PostgreSQL's, which has a name of its own
@@ -128,13 +168,18 @@ def add_outcomes(connection: sa.Connection, table: sa.Table, dialect: Dialect) -
             connection.execute(sa.schema.CreateIndex(index))
 
 
-def _lacking_outcomes(
-    connection: sa.Connection, table: sa.Table, dialect: Dialect
+def lacking_columns(
+    connection: sa.Connection, table: sa.Table, wanted: Sequence[sa.Column[Any]]
+) -> list[sa.Column[Any]]:
+    """Return those columns of a table that it does not have in the database."""
+    there = {column["name"] for column in sa.inspect(connection).get_columns(table.name, schema=table.schema)}
+    return [column for column in wanted if column.name not in there]
+
+
+def _lacking(
+    connection: sa.Connection, table: sa.Table, wanted: Sequence[sa.Column[Any]], dialect: Dialect
 ) -> tuple[list[sa.Column[Any]], list[sa.Index]]:
-    """Return the outcome columns, and the indexes with such columns, that a table of the database lacks."""
-    wanted = [column for column in table.c if is_outcome(column)]
-    if not wanted:
-        return [], []
+    """Return the columns, and the indexes with outcome columns, that a table of the database lacks."""
     inspector = sa.inspect(connection)
     there = {column["name"] for column in inspector.get_columns(table.name, schema=table.schema)}
     columns = [column for column in wanted if column.name not in there]

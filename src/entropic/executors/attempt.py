@@ -13,12 +13,12 @@ from typing import Any
 
 from entropic.errors import ParameterError, ResultMissingError, note
 from entropic.executors import reporting
+from entropic.files import environments, workspace
 from entropic.files import sidecar as sidecars
-from entropic.files import workspace
 from entropic.files.checkpoints import CHECKPOINT_DIR, Checkpoints, FolderGone
 from entropic.files.finish import Executed, Torn, describe, discard, finish, lift
 from entropic.files.kept import keep_unsaved
-from entropic.files.sidecar import Sidecar
+from entropic.files.sidecar import Origin, Sidecar
 from entropic.files.task import Inside, Task, inside
 from entropic.files.workspace import Workspace
 from entropic.params.fields import as_custom_data
@@ -30,6 +30,7 @@ from entropic.support.show import visible
 
 Runner = Callable[[dict[str, object]], object]
 RETURNED = "entropic: the runner had returned; recording its result failed, and the result was discarded"
+MEASURABLE = 0.01  # seconds of a run from which on it is told what it used
 MOST_ELSE = 16 * 1024  # bytes of a sidecar beside the custom data
 
 
@@ -135,11 +136,12 @@ def execute(task: Task, runner: Runner, target: str, checkpoint_dir: str | None)
     if checkpoint_dir is not None:
         params[CHECKPOINT_DIR] = checkpoint_dir
     around, forks, elapsed = inside.get(), _forks, -1.0
+    environments.begin(task.staging, runner)
     run = Inside(task.staging.root, task.model, task.id, task.attempt)
     try:  # an interrupt as soon as it is set would leave it set, and the next call for this key seem to be a circle
         inside.set((*task.inside, run))
         reporting.under_way.append(run)
-        began = time.perf_counter()
+        began, worked = time.perf_counter(), os.times()
         returned = runner(params)
         elapsed = time.perf_counter() - began
     finally:
@@ -149,7 +151,20 @@ def execute(task: Task, runner: Runner, target: str, checkpoint_dir: str | None)
         reporting.end(run)
     left = params.get("custom_data")
     custom_data = task.custom_data if left is given and not given and not task.custom_data else kept(task, left)
-    return Executed(elapsed, returned if isinstance(returned, Outcomes) else None, custom_data)
+    origin = Origin(environments.current(task.staging, runner), task.code, *_used(elapsed, worked))
+    return Executed(elapsed, returned if isinstance(returned, Outcomes) else None, custom_data, origin)
+
+
+def _used(elapsed: float, before: os.times_result) -> tuple[float | None, int | None]:
+    """Return the processor's seconds that a run took, with the programs that it started, and the peak of memory.
+
+    That is of the process so far, or of the largest of those programs. Clocks are too coarse for what is over at once.
+    """
+    if elapsed < MEASURABLE:
+        return None, None
+    after = os.times()
+    seconds = round(sum(after[:4]) - sum(before[:4]), 3)
+    return max(0.0, seconds), process.peak_memory()
 
 
 def kept(task: Task, left: object) -> dict[str, object]:
@@ -186,7 +201,8 @@ def make_room(task: Task, space: Workspace, done: Executed) -> Executed:
         with contextlib.suppress(OSError):
             space.reserve.grow(space.reserve.size)  # what it had
         outcomes = None if done.outcomes is None else Outcomes({}, dict.fromkeys(done.outcomes.values, why))
-        return Executed(done.elapsed, outcomes, {**task.custom_data, NOT_RECORDED: {"custom_data": why}})
+        told = {**task.custom_data, NOT_RECORDED: {"custom_data": why}}
+        return Executed(done.elapsed, outcomes, told, done.origin)
 
 
 def _size_of(outcomes: Outcomes) -> int:

@@ -9,7 +9,7 @@ from entropic.files.durable import is_cheap, sync_content, sync_names
 from entropic.files.extent import Extent, extent
 from entropic.files.place import move, remove
 from entropic.files.reserve import FULL
-from entropic.files.sidecar import Sidecar
+from entropic.files.sidecar import Origin, Sidecar
 from entropic.files.task import Task
 from entropic.files.workspace import Workspace
 from entropic.params.model import now_as_text
@@ -29,6 +29,7 @@ class Executed(NamedTuple):
     elapsed: float  # seconds
     outcomes: Outcomes | None  # None: the model has no such columns
     custom_data: dict[str, Any]
+    origin: Origin
 
 
 Lifted = tuple[Extent | None, bool]  # the extent of a result, None of a broken link, and whether there is more
@@ -160,6 +161,7 @@ def describe(task: Task, space: Workspace, execution: str, done: Executed, lifte
         extra,
         outcomes,
         missing,
+        done.origin,
     )
 
 

@@ -1,6 +1,7 @@
 """Which names and paths a store can work with: said when it is opened, not after hours of computing."""
 
 import os
+import re
 from pathlib import Path
 
 from entropic.errors import StoreError
@@ -12,6 +13,7 @@ from entropic.support.show import spelled
 ROOM_IN_NAME = 130  # bytes
 ROOM_IN_PATH = 400  # bytes below `results_dir`: `.entropic`, the uuid of the database, a workspace, and a name in it
 NAME_MAX, PATH_MAX = 255, 4096  # where the system does not tell
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # what `Path("s3://bucket")` leaves of one
 
 
 def check_suffix(suffix: str) -> str:
@@ -40,7 +42,7 @@ def check_folder(results_dir: str | Path) -> str:
     StoreError
         If a database cannot hold it.
     """
-    if "://" in str(results_dir):
+    if "://" in str(results_dir) or _URL.match(str(results_dir)):
         raise StoreError(
             f"results_dir {str(results_dir)!a:.200} is a URL, not a folder; the database goes into db_url="
         )

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from json.encoder import encode_basestring_ascii as _quoted
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from entropic.files.extent import Extent
@@ -28,6 +28,18 @@ from entropic.support import names
 from entropic.support.compact_json import compact
 
 VERSION = 1
+
+
+class Origin(NamedTuple):
+    """What made a result, as the ledger has it: numbers of its environment and its code, and what its run took."""
+
+    environment: int | None = None
+    code: int | None = None
+    cpu_seconds: float | None = None
+    peak_memory: int | None = None
+
+
+NO_ORIGIN = Origin()
 _NO_LINK = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)  # nor a pipe that is waited for
 LARGEST = 2**31  # bytes: no database takes such a row
 
@@ -52,6 +64,8 @@ class Sidecar:
         Whether the runner left more files than its result.
     outcomes, missing : dict or None
         Of a model with outcome columns: plain values by name, and why others have none.
+    origin : Origin or None
+        What made it.
     text : bytes or None
         How it was written, if this process has written it; no part of what it says.
     custom_text : str or None
@@ -77,6 +91,7 @@ class Sidecar:
     extra: bool
     outcomes: dict[str, Any] | None = None
     missing: dict[str, str] | None = None
+    origin: Origin | None = None
     text: bytes | None = field(default=None, init=False, compare=False, repr=False)
     custom_text: str | None = field(default=None, init=False, compare=False, repr=False)
     place: str | None = field(default=None, init=False, compare=False, repr=False)
@@ -147,6 +162,8 @@ def encode(sidecar: Sidecar) -> bytes:
         f'"mtime_ns":{sidecar.mtime_ns},"folder":{_BOOL[sidecar.folder]},"slotted":{_BOOL[sidecar.slotted]},'
         f'"extra":{_BOOL[sidecar.extra]}}}\n'
     )
+    if sidecar.origin is not None:
+        text = f'{text[:-2]},"origin":{compact(sidecar.origin)}}}\n'
     return text.encode() if sidecar.outcomes is None else _with_outcomes(text, sidecar)
 
 
@@ -203,6 +220,8 @@ def made_of(fields: Any) -> Sidecar | Unreadable:
         fields["values"] = unpacked(fields["values"])
         if fields.get("outcomes") is not None:
             fields["outcomes"] = unpacked(fields["outcomes"])
+        if fields.get("origin") is not None:
+            fields["origin"] = Origin(*fields["origin"])
         return Sidecar(**fields)
     except BROKEN as error:
         return Unreadable(f"entropic did not write it ({type(error).__name__}: {error!s:.200})")
@@ -298,11 +317,19 @@ _FIELDS: dict[str, Callable[[Sidecar, str, str], bool]] = {
             and all(isinstance(value, (list, dict)) or _is_recordable(value) for value in one.outcomes.values())
         )
     ),
+    "origin": lambda one, *_: one.origin is None or _is_origin(one.origin),
     "missing": lambda one, *_: (
         (one.missing is None) == (one.outcomes is None)
         and (one.missing is None or (isinstance(one.missing, dict) and all(map(_is_said, one.missing.items()))))
     ),
 }
+
+
+def _is_origin(origin: Origin) -> bool:
+    numbers = (origin.environment, origin.code, origin.peak_memory)
+    seconds = origin.cpu_seconds
+    is_time = seconds is None or (type(seconds) in (int, float) and 0 <= seconds < math.inf)
+    return is_time and all(number is None or _is_whole(number, 0) for number in numbers)
 
 
 def _is_recordable(value: object) -> bool:

@@ -40,3 +40,4 @@ class Task:
     fsync: bool
     inside: tuple[Inside, ...] = ()  # the runs around it
     resumes: bool | None = None  # whether it goes on from what earlier attempts have kept; None: nothing is kept
+    code: int | None = None  # the number of the code that makes its result

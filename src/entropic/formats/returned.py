@@ -21,7 +21,7 @@ MOST_WRAPPERS = 10  # of a runner, such as `functools.partial`, that are looked 
 _checked: set[str] = set()  # suffixes of which nothing more is to be said in this process
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, slots=True, repr=False, weakref_slot=True)
 class Returning:
     """A runner with what is done after it, where it runs; called as the runner is.
 
@@ -35,12 +35,15 @@ class Returning:
         The user's: called as `saver(value, path)` before the savers that entropic has.
     read
         Reads a result, for columns that are computed from it.
+    git_diff
+        Whether what differs from the commit is recorded, where it runs.
     """
 
     runner: Callable[[dict[str, Any]], Any]
     outcomes: tuple[Outcome, ...]
     saver: Saver | None
     read: Callable[[str], Any]
+    git_diff: bool = False
 
     def __repr__(self) -> str:
         return repr(self.runner)

@@ -144,6 +144,8 @@ def decide(
             context.verify(raw, request.params, connection)
         except Altered:
             is_lost = True  # whatever its file is like
+        if known.suspect is not None and known.suspect.stale:
+            is_lost = is_lost or context.maker.refuses(Recorded.of(raw).code)
         if not is_lost and (known.suspect is None or not _is_suspect(context, connection, known.suspect.raw, raw)):
             return None
     if found is not None and is_busy(found, owner):
@@ -205,7 +207,7 @@ def confirm(context: StoreContext[Base], suspects: Mapping[str, Raw]) -> dict[st
 def _is_suspect(context: StoreContext[Base], connection: Connection, suspect: Raw, raw: Raw) -> bool:
     """Tell whether the row is still the one whose file was not as recorded."""
     recorded = Recorded.of(raw)
-    if Recorded.of(suspect)[1:] != recorded[1:]:  # whatever runs
+    if Recorded.of(suspect)[2:] != recorded[2:]:  # whatever runs
         return False
     found = context.extent_of(raw)
     if found is None or (recorded.size is not None and found.size != recorded.size):
@@ -295,6 +297,7 @@ def _task(
         context.fsync,
         inside.get(),
         True if context.checkpoints else None,
+        context.maker.number,
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 from entropic.db.connection import Connection
 from entropic.db.engine import Database
 from entropic.db.ledger import Ledger
+from entropic.db.origins import Origins
 from entropic.db.outcomes import OutcomeColumns
 from entropic.db.raw import PLACE, Raw
 from entropic.db.rows import Rows
@@ -21,6 +22,7 @@ from entropic.params.keys import Hasher
 from entropic.params.model import Base, Schema
 from entropic.protocol import verify
 from entropic.protocol.heartbeat import LeaseKeeper
+from entropic.protocol.maker import Maker
 from entropic.support import names
 from entropic.support.importing import importer
 from entropic.support.show import named, spelled
@@ -39,6 +41,8 @@ class StoreContext(Generic[ModelT_co]):
     ledger: Ledger
     rows: Rows[ModelT_co]
     outcomes: OutcomeColumns
+    origins: Origins
+    maker: Maker
     staging: Staging
     lease_keeper: LeaseKeeper
     runner: Runner

@@ -6,10 +6,11 @@ A hit is its row by then; whatever is none is a `Suspect` or `Absent`.
 import contextlib
 import os
 import stat
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar
 
-from entropic.db.raw import BRIEF_TAIL, Raw
+from entropic.db.raw import BRIEF_TAIL, Raw, Recorded
 from entropic.errors import KeyCollisionError
 from entropic.params.keys import Params
 from entropic.params.model import Base
@@ -87,9 +88,10 @@ def fast_check(context: StoreContext[ModelT]) -> Callable[[Raw, Params], ModelT 
     """Return the function that makes a row of what `rows.brief` returned, if it surely is the hit of some params."""
     rows, schema, folder, is_folder = context.rows, context.schema, context.staging.results_dir + os.sep, stat.S_IFDIR
     build, check, tail = rows.build_brief, verify.verify, BRIEF_TAIL
+    maker, clock = context.maker, time.monotonic
 
     def plain_hit(raw: Raw, params: Params) -> ModelT | None:
-        size, mtime_ns, place = raw[tail]
+        code, size, mtime_ns, place = raw[tail]
         if place is None:
             return None
         try:
@@ -98,6 +100,8 @@ def fast_check(context: StoreContext[ModelT]) -> Callable[[Raw, Params], ModelT 
         except (OSError, ValueError, TypeError):  # not there, or no name of a file: whoever locks it says so
             return None
         if seen.st_mtime_ns != mtime_ns or seen.st_size != size or seen.st_mode & is_folder:
+            return None
+        if code is not None and (code != maker.number or clock() > maker.due) and not maker.serves(raw[0], code):
             return None
         row = build(raw, path)
         try:
@@ -118,7 +122,16 @@ def find_slowly(context: StoreContext[ModelT], id: str, params: Params) -> Model
 
 
 def served(context: StoreContext[ModelT], hit: Hit, params: Params) -> ModelT | Suspect:
-    """Return the row of a hit; a suspect if somebody has changed the row since it was stored."""
+    """Return the row of a hit; a suspect if somebody has changed the row since it was stored, or if it is to run again.
+
+    Raises
+    ------
+    StaleError
+        If other code made it, and the store is to refuse that.
+    """
+    code = Recorded.of(hit.raw).code
+    if code is not None and not context.maker.serves(context.rows.id_of(hit.raw), code):
+        return Suspect(hit.raw, stale=True)
     try:
         return context.row(hit.raw, params, hit.path)
     except verify.Altered:

@@ -26,10 +26,11 @@ class Hit:
 @final
 @dataclass(frozen=True, slots=True)
 class Suspect:
-    """A row whose file is not as recorded: gone, of another size, or of another time; or a row that was altered."""
+    """A row whose file is not as recorded (gone, or of another size or time), or that was altered, or is stale."""
 
     raw: Raw
     altered: bool = False
+    stale: bool = False
 
 
 @final

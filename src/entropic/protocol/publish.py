@@ -4,6 +4,7 @@ Every statement that the database may refuse comes first, then the file, then CO
 sidecar, from which the next caller does it again; each rename works once, so doing it again is harmless.
 """
 
+import contextlib
 import logging
 import time
 from collections.abc import Iterable
@@ -15,13 +16,13 @@ from entropic.db.claim import RUNNING, Claim
 from entropic.db.connection import Connection
 from entropic.db.raw import Raw
 from entropic.errors import DatabaseBusy, PublishError, ResultMissingError, note
-from entropic.files import checkpoints
+from entropic.files import checkpoints, environments
 from entropic.files import place as places
 from entropic.files import sidecar as sidecars
 from entropic.files.durable import sync_names
 from entropic.files.extent import extent
 from entropic.files.patience import REMEMBERED, looks
-from entropic.files.sidecar import Sidecar
+from entropic.files.sidecar import NO_ORIGIN, Sidecar
 from entropic.files.task import Task
 from entropic.params.model import Base
 from entropic.protocol.context import StoreContext
@@ -157,7 +158,7 @@ def record(context: StoreContext[Base], connection: Connection, claim: Held, sid
     place = claim.path or ""
     row = row_at(context, place, sidecar)
     context.rows.upsert(connection, row)
-    return context.rows.written(row, sidecar.size, sidecar.mtime_ns, place)
+    return context.rows.written(row, _code_of(sidecar), sidecar.size, sidecar.mtime_ns, place)
 
 
 def record_many(
@@ -172,15 +173,20 @@ def record_many(
     rows = [row_at(context, task.path, sidecar) for task, sidecar in held]
     context.rows.upsert_many(connection, rows)
     return [
-        context.rows.written(row, sidecar.size, sidecar.mtime_ns, task.path)
+        context.rows.written(row, _code_of(sidecar), sidecar.size, sidecar.mtime_ns, task.path)
         for (task, sidecar), row in zip(held, rows, strict=True)
     ]
+
+
+def _code_of(sidecar: Sidecar) -> int | None:
+    return None if sidecar.origin is None else sidecar.origin.code
 
 
 def _result_of(context: StoreContext[Base], sidecar: Sidecar) -> tuple[Any, ...]:
     """Return what the ledger records of a result, as `Ledger.publish` takes it."""
     checksum = context.rows.own_checksum(sidecar.values)
-    return sidecar.id, sidecar.attempt, sidecar.size, sidecar.mtime_ns, sidecar.extra, checksum
+    origin = sidecar.origin or NO_ORIGIN
+    return sidecar.id, sidecar.attempt, sidecar.size, sidecar.mtime_ns, sidecar.extra, checksum, origin
 
 
 def row_at(context: StoreContext[Base], place: str, sidecar: Sidecar) -> dict[str, object]:
@@ -239,6 +245,8 @@ def clean(context: StoreContext[Base], sidecar: Sidecar) -> None:
 
     A kill between the two leaves the sidecar, and whoever removes that notes it once more, which does no harm.
     """
+    if sidecar.origin is not None:
+        record_environment(context, sidecar.origin.environment)
     if context.journal is not None:
         context.journal.add(sidecar, sidecar.place or _place_of(context, sidecar))
     if sidecar.slotted:
@@ -248,8 +256,22 @@ def clean(context: StoreContext[Base], sidecar: Sidecar) -> None:
     sidecars.discard(context.staging, sidecar.key, sidecar.attempt)
 
 
+def record_environment(context: StoreContext[Base], number: int | None) -> None:
+    """Record the environment of a run, the first time that this process meets it; its file says what it is.
+
+    It is no part of a publication: what cannot be recorded now stays in its file, where it is looked for, too.
+    """
+    if number is None or context.origins.knows(number):
+        return
+    text = environments.read(context.staging, number)
+    if text is not None:
+        with contextlib.suppress(*context.database.troubles):
+            context.origins.add_environment(number, text)
+
+
 def note_published(context: StoreContext[Base], sidecar: Sidecar) -> None:
     """Note a row whose owner was killed between its COMMIT and its note."""
+    record_environment(context, sidecar.origin and sidecar.origin.environment)
     claim = context.ledger.of(sidecar.model).find(sidecar.id) if context.journal is not None else None
     if context.journal is not None and claim is not None and claim.published == sidecar.attempt and claim.path:
         context.journal.add(sidecar, claim.path)

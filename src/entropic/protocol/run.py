@@ -78,6 +78,7 @@ def begin(context: StoreContext[ModelT], request: Request, progress: Progress) -
         context.must_run(f"{context.describe(request.params, request.id)} would have to run")
     check_runner(context)
     workspace.prepare(context.staging)
+    context.maker.prepare()
     with Terminable(), (call := process.Call()).under_way:
         return obtain_row(context, request, call.name, progress)
 
@@ -300,6 +301,15 @@ def failure_of(context: StoreContext[Base], failure: Record, request: Request, a
 
 def warn_of_loss(context: StoreContext[Base], lost: Sequence[tuple[Request, Suspect]]) -> None:
     """Say, once for all of them, that stored results are lost and are run again."""
+    stale = [suspect for _, suspect in lost if suspect.stale]
+    if stale:
+        met: dict[int, list[str]] = {}
+        for one in stale:
+            met.setdefault(Recorded.of(one.raw).code or 0, []).append(context.rows.id_of(one.raw))
+        context.maker.warn(met)
+    lost = [one for one in lost if not one[1].stale]
+    if not lost:
+        return
     request, suspect = lost[0]
     more = (
         f", and {counted(len(lost) - 1, 'other result')} as well; these sets run" if len(lost) > 1 else "; the set runs"

@@ -72,8 +72,8 @@ def record(kind: str, message: str, text: str, began: float, pid: int | None = N
     host, _, own, *_ = process.identity().split(".")
     return {
         "type": kind,
-        "message": _storable(message)[:MOST_TEXT],
-        "traceback": _shortened(_storable(text)),
+        "message": storable(message)[:MOST_TEXT],
+        "traceback": _shortened(storable(text)),
         "host": host,
         "pid": pid or int(own),
         "started_at": began,
@@ -128,6 +128,6 @@ def _is_like(value: Any, least: object) -> bool:
     return isinstance(value, type(least))
 
 
-def _storable(text: str) -> str:
+def storable(text: str) -> str:
     """Return a text without passwords, with what no database stores, lone surrogates and NUL, written out."""
     return without_passwords(text).replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()

@@ -34,6 +34,11 @@ def key_of(model: str, id: str) -> str:
     return hashlib.sha256(f"{model}\0{id}".encode()).hexdigest()[:16]
 
 
+def number_of(text: str) -> int:
+    """Return a number for a text, which every database holds, and which no other text is likely to have."""
+    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "backslashreplace")).digest()[:8]) >> 1
+
+
 def stem(id: str) -> str:
     """Return what the names of the results of an id begin with: nothing that is hidden, or leads anywhere."""
     return id if _VERBATIM.fullmatch(id) else f"{_readable(id)}={hashlib.sha256(id.encode()).hexdigest()[:16]}"

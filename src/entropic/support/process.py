@@ -107,6 +107,25 @@ def _started(pid: int) -> int | None:
         return None
 
 
+def age() -> float:
+    """Return for how many seconds, about, this process has been there."""
+    if sys.platform == "linux" and (ticks := _started(os.getpid())) is not None and ticks >= 0:
+        return uptime() - ticks / os.sysconf("SC_CLK_TCK")
+    import psutil
+
+    return time.time() - float(psutil.Process().create_time())
+
+
+def peak_memory() -> int | None:
+    """Return how many bytes of memory this process has held at most, or the largest of the programs it waited for."""
+    try:
+        import resource
+    except ImportError:  # no POSIX
+        return None
+    found = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return int(found if sys.platform == "darwin" else 1024 * found)
+
+
 def cores() -> int:
     """Return how many cores this process may use: its affinity, and the quota of its container."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -29,6 +29,9 @@ class Plan:
         Those that are being run now; `owners` says by whom, in the same order.
     failed
         Those that have no result, and whose last attempt failed.
+    stale
+        Those with a result of other code than that of now: among the stored ones, too, or, if `on_stale="rerun"`, among
+        the missing ones.
     estimate_seconds
         How long the missing and the failed ones would take, one after another, judging by stored runs; None if there
         are no stored runs.
@@ -39,6 +42,7 @@ class Plan:
     running: list[Params] = field(default_factory=list)
     owners: list[Owner] = field(default_factory=list)
     failed: list[Params] = field(default_factory=list)
+    stale: list[Params] = field(default_factory=list)
     estimate_seconds: float | None = None
 
     def __len__(self) -> int:
@@ -52,6 +56,8 @@ class Plan:
             f"  {len(self.running):,} running" + _where(self.owners),
             f"  {len(self.failed):,} failed",
         ]
+        if self.stale:
+            lines.append(f"  {counted(len(self.stale), 'result')} of other code than that of now")
         if self.estimate_seconds is not None and (self.missing or self.failed):
             lines.append(f"  {duration(self.estimate_seconds)} of work left, if run one after another")
         return "\n".join(lines)
@@ -67,9 +73,11 @@ class Plan:
 def plan(context: StoreContext[Base], params: Iterable[Any]) -> Plan:
     """Check every set, and sort them; run nothing, change nothing."""
     given: dict[str, Params] = {}
-    planned = missing.plan(context, params, keep_rows=False, given=given, changes=False)
+    with context.maker.collecting() as met:
+        planned = missing.plan(context, params, keep_rows=False, given=given, changes=False)
     found = {claim.id: claim for claim in context.ledger.find_many(planned.missing)} if planned.missing else {}
-    made = Plan()
+    stale = {id for ids in met.values() for id in ids}
+    made = Plan(stale=[given[id] for id in planned.rows if id in stale])
     for id in planned.rows:
         one, claim = given[id], found.get(id)
         if id not in planned.missing or (claim is not None and _is_finished(context, claim)):

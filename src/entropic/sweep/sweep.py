@@ -69,8 +69,11 @@ def sweep(
     """Return one row for each distinct set, in the order in which they were first seen; run those that are missing."""
     check_names(custom_data)
     executor = options.executor(context)
-    planned = plan(context, params, options.retry_failed, custom_data=custom_data)
+    with context.maker.collecting() as met:
+        planned = plan(context, params, options.retry_failed, custom_data=custom_data)
     check_allowed(context, planned)
+    if context.maker.on_stale != "rerun":  # else it is said when they run
+        context.maker.settle(met)
     rows = planned.rows
     try:
         for id, row in carry_out(context, planned, options, executor):
@@ -96,8 +99,11 @@ def stream(
     executor = options.executor(context)
     source = None if in_flight is None else Source(context, params, in_flight, options.retry_failed, custom_data)
     if source is None:
-        planned = plan(context, params, options.retry_failed, keep_rows=False, custom_data=custom_data)
+        with context.maker.collecting() as met:
+            planned = plan(context, params, options.retry_failed, keep_rows=False, custom_data=custom_data)
         check_allowed(context, planned)
+        if context.maker.on_stale != "rerun":  # else it is said when they run
+            context.maker.settle(met)
     else:
         planned = source.planned
 
@@ -180,6 +186,7 @@ def carry_out(
                 run.warn_of_loss(context, lost)
             some = itertools.islice(missing.items(), SPELLED_TOGETHER)
             warn_of_other_spelling(context, {id: request.params for id, request in some})
+            context.maker.prepare()
             keep_going, here = options.on_error == "continue", options.client is None
             if source is not None:
                 share: Share[ModelT] = Searching(context, source, call.name, bar, keep_going, here)

@@ -7,10 +7,7 @@ where it was. A row that a new run replaces meanwhile is left to that run.
 import collections
 import contextlib
 import functools
-import hashlib
-import sys
 import time
-import types
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -119,7 +116,7 @@ def _is_changed(known: Mapping[str, str | None], one: Outcome) -> bool:
     if before is None or one.measure is None:
         return False
     now = fingerprint(one.measure)
-    return before.partition(":")[0] == now.partition(":")[0] and before != now  # of another Python it tells nothing
+    return before.partition(":")[0] == now.partition(":")[0] and before != now  # of other rules it tells nothing
 
 
 def _recorded(context: StoreContext[Any]) -> dict[str, str | None]:
@@ -283,42 +280,12 @@ def _forget(context: StoreContext[Any], one: Outcome) -> None:
 
 
 # ---- the code of a function ----------------------------------------------------------------------------------------
-_PYTHON = f"py{sys.version_info[0]}.{sys.version_info[1]}"  # its compiler decides what the code is
-
-
 def fingerprint(function: Callable[..., object]) -> str:
-    """Return a text that tells whether a function is another one than before, as far as its own code says."""
-    code = getattr(function, "__code__", None)
-    if code is None:  # a builtin, a class, an object that can be called
+    """Return a text that tells whether a function is another one than before, by its code and what that reaches."""
+    from entropic.provenance.code import RULES, code_of  # here, as wherever code is looked at
+
+    code = code_of(function)
+    if not code.parts:  # of a library, or built in
         kind: Any = function if hasattr(function, "__qualname__") else type(function)
         return f"name:{getattr(kind, '__module__', '')}.{kind.__qualname__}"[:200]
-    return f"{_PYTHON}:{hashlib.sha256(repr(_parts(function)).encode('utf-8', 'backslashreplace')).hexdigest()}"
-
-
-def _parts(value: object, depth: int = 5) -> object:
-    """Return what a function, or something that it holds, is made of, as plain values."""
-    if isinstance(value, types.FunctionType) and depth:
-        cells = [_contents(cell) for cell in value.__closure__ or ()]
-        inner = [_parts(one, depth - 1) for one in (value.__defaults__, value.__kwdefaults__, *cells)]
-        return [_parts(value.__code__, depth - 1), *inner]
-    if isinstance(value, types.CodeType) and depth:
-        docless = (
-            value.co_consts[1:] if value.co_consts[:1] and isinstance(value.co_consts[0], str) else value.co_consts
-        )
-        return [value.co_code.hex(), value.co_names, [_parts(one, depth - 1) for one in docless]]
-    if isinstance(value, bool | int | float | complex | str | bytes | None):
-        return repr(value)
-    if isinstance(value, tuple | list):
-        return [_parts(one, depth - 1) for one in value] if depth else len(value)
-    if isinstance(value, dict):
-        return [(_parts(key), _parts(one, depth - 1)) for key, one in value.items()] if depth else len(value)
-    if isinstance(value, frozenset | set):
-        return sorted(map(repr, value))
-    return type(value).__qualname__
-
-
-def _contents(cell: Any) -> object:
-    try:
-        return cell.cell_contents
-    except ValueError:  # not filled yet
-        return None
+    return f"code{RULES}:{code.number:016x}"

@@ -4,7 +4,7 @@ import contextlib
 import functools
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any, Generic
 
 from entropic.db.engine import Database
 from entropic.db.ledger import Ledger
+from entropic.db.origins import Origins
 from entropic.db.outcomes import OutcomeColumns
 from entropic.db.rows import Rows
 from entropic.db.settings import Settings
@@ -33,6 +34,9 @@ from entropic.params.model import Schema
 from entropic.params.spelling import TypedHasher
 from entropic.protocol.context import ModelT, StoreContext
 from entropic.protocol.heartbeat import lease_keeper
+from entropic.protocol.maker import ON_STALE, Maker, OnStale
+from entropic.provenance import watch as watching
+from entropic.provenance.watch import Watched
 from entropic.support.show import spelled
 from entropic.upkeep import outage, rebuild, recover
 from entropic.upkeep.measure import warn_of_changes
@@ -93,6 +97,9 @@ class Opening(Generic[ModelT]):
     fsync: bool
     checkpoints: bool
     read_only: bool | None
+    version: str | None
+    watched: tuple[Watched, ...]
+    on_stale: OnStale
 
     @classmethod
     def of(
@@ -110,6 +117,10 @@ class Opening(Generic[ModelT]):
         loader: Loader | None,
         saver: Saver | None,
         checkpoints: bool,
+        git_diff: bool,
+        version: str | None,
+        watch: Iterable[str | Path],
+        on_stale: OnStale,
         read_only: bool | None,
     ) -> "Opening[ModelT]":
         """Check the arguments of a store; nothing is opened yet, and nothing made.
@@ -137,6 +148,13 @@ class Opening(Generic[ModelT]):
             raise ParameterError(f"typed_keys must be True or False, not {spelled(typed_keys)}")
         if checkpoints not in (True, False):
             raise ParameterError(f"checkpoints must be True or False, not {spelled(checkpoints)}")
+        if git_diff not in (True, False):
+            raise ParameterError(f"git_diff must be True or False, not {spelled(git_diff)}")
+        if version is not None and not isinstance(version, str):
+            raise ParameterError(f"version must be a text, such as '2', not {spelled(version)}")
+        if on_stale not in ON_STALE:
+            raise ParameterError(f"on_stale must be one of {', '.join(map(repr, ON_STALE))}, not {spelled(on_stale)}")
+        watched = watching.check(watch)
         hasher = Hasher(float_rounding)
         schema = Schema(result_cls)
         if checkpoints and CHECKPOINT_DIR in schema.columns:
@@ -153,8 +171,10 @@ class Opening(Generic[ModelT]):
         check_lengths(folder, suffix)
         if os.path.exists(folder) and not os.path.isdir(folder):
             raise StoreError(f"results_dir {folder!r} is a file; give the path of a folder")
-        doing = Returning(runner, schema.asked_of_runs, saver, functools.partial(read, loader=loader))
-        return cls(doing, schema, folder, suffix, db_url, float(lease), hasher, fsync, bool(checkpoints), read_only)
+        reading = functools.partial(read, loader=loader)
+        doing = Returning(runner, schema.asked_of_runs, saver, reading, git_diff=git_diff)
+        parts = (doing, schema, folder, suffix, db_url, float(lease), hasher, fsync)
+        return cls(*parts, bool(checkpoints), read_only, version, watched, on_stale)
 
     def open(self) -> StoreContext[ModelT]:
         """Return the parts of the store.
@@ -207,10 +227,13 @@ class Opening(Generic[ModelT]):
         ledger = Ledger(database, schema.table_name, self.lease)
         rows: Rows[ModelT] = Rows(database, schema, self.folder)
         outcomes = OutcomeColumns(database, schema, rows)
+        origins = Origins(database, schema.table_name)
         keeper = lease_keeper(ledger, staging)
         kept = None if looks or database.in_memory else Journal(staging, database.dialect.url.get_backend_name())
-        parts = (schema, hasher, database, ledger, rows, outcomes, staging, keeper, self.runner, self.fsync)
-        context = StoreContext(*parts, read_only, kept, self.checkpoints)
+        known = None if self.runner.runner is no_runner else self.runner
+        maker = Maker(origins, schema.name, known, self.version, self.watched, self.on_stale)
+        parts = (schema, hasher, database, ledger, rows, outcomes, origins, maker, staging, keeper, self.runner)
+        context = StoreContext(*parts, self.fsync, read_only, kept, self.checkpoints)
         is_new = staging.is_strange
         recover.look_at_folder(context)
         if not _copying.get():

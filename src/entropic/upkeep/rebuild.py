@@ -23,7 +23,7 @@ from entropic.errors import DatabaseBusy, ResultLostWarning, levels_to_user
 from entropic.files import journal
 from entropic.files.extent import Extent, extent
 from entropic.files.journal import Deletion, Entry
-from entropic.files.sidecar import Sidecar, Unreadable
+from entropic.files.sidecar import NO_ORIGIN, Sidecar, Unreadable
 from entropic.params.model import Base
 from entropic.protocol import publish
 from entropic.protocol.context import StoreContext
@@ -217,6 +217,7 @@ def _record(
         "mtime_ns": found.mtime_ns,
         "extra": run.extra,
         "checksum": checksum,
+        **(run.origin or NO_ORIGIN)._asdict(),
     }
     bound: dict[str, Any] = {name: sa.bindparam(f"{name}_") for name in values}
     key = {"id": sa.bindparam("key"), "model": sa.literal(ledger_.model)}

@@ -1,0 +1,108 @@
+"""Where results come from, in the database: the environments of their runs, once each, and which row is of which."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from entropic.db.engine import Database
+from entropic.db.statement import ByKeys, Statement
+from entropic.db.tables import LATER, code, environments, ledger, sources
+from entropic.provenance.part import Part
+from entropic.support.failure import storable
+from entropic.support.names import number_of
+
+
+class Origins:
+    """Those of one model.
+
+    Parameters
+    ----------
+    database, model
+        The model is named by its table.
+    """
+
+    def __init__(self, database: Database, model: str) -> None:
+        self._database, self._model = database, model
+        self._known: set[int] = set()
+        self._of = ByKeys(database, sa.select(ledger.c.id, *LATER).where(ledger.c.model == model), ledger.c.id)
+
+    def knows(self, environment: int) -> bool:
+        """Tell whether this process has recorded an environment, or seen that it is."""
+        return environment in self._known
+
+    def add_environment(self, environment: int, told: str) -> None:
+        """Record an environment, unless somebody has."""
+        self._add(environments, environment, told)
+        self._known.add(environment)
+
+    def _add(self, table: sa.Table, number: int, text: str) -> None:
+        new: dict[str, object] = {"id": sa.bindparam("number"), table.columns.keys()[1]: sa.bindparam("text_")}
+        add = Statement(self._database.dialect.insert_new(table, new), self._database.sql)
+        self._database.connection().change(add.sql, add.values({"number": number, "text_": text}))
+
+    def _read(self, table: sa.Table, number: int) -> str | None:
+        column = table.columns.values()[1]
+        asked = Statement(sa.select(column).where(table.c.id == sa.bindparam("number")), self._database.sql)
+        rows = self._database.connection().fetch(asked.sql, asked.values({"number": number}))
+        return None if not rows else str(rows[0][0])
+
+    def add_code(self, number: int, parts: Sequence[Part]) -> None:
+        """Record the code of a store, unless somebody has: its texts first, once each."""
+        if self._read(code, number) is not None:
+            return
+        told = [[part.name, part.digest, number_of(part.text)] for part in parts]
+        for text in sorted({part.text for part in parts}):
+            self._add(sources, number_of(text), storable(text))
+        self._add(code, number, json.dumps(told, separators=(",", ":")))
+
+    def code(self, number: int) -> tuple[Part, ...]:
+        """Return the parts of some code; none if it is unknown, or not as entropic writes it."""
+        found = []
+        try:
+            for name, digest, source in json.loads(self._read(code, number) or "[]"):
+                found.append(Part(str(name), str(digest), self._read(sources, int(source)) or ""))
+        except (ValueError, TypeError, RecursionError, OverflowError):
+            return ()
+        return tuple(found)
+
+    def codes(self) -> dict[int, int]:
+        """Return how many claims with a result are of which code."""
+        counted = sa.select(ledger.c.code, sa.func.count()).where(
+            ledger.c.model == self._model, ledger.c.code.is_not(None), ledger.c.size.is_not(None)
+        )
+        asked = Statement(counted.group_by(ledger.c.code), self._database.sql)
+        return {
+            int(number): int(count) for number, count in self._database.connection().fetch(asked.sql, asked.values({}))
+        }
+
+    def copy_to(self, other: "Origins") -> None:
+        """Record in another database what the claims of this model refer to."""
+        for column, table in ((ledger.c.environment, environments), (ledger.c.code, code)):
+            asked = Statement(sa.select(column).where(ledger.c.model == self._model).distinct(), self._database.sql)
+            for (number,) in self._database.connection().fetch(asked.sql, asked.values({})):
+                if number is None:
+                    continue
+                if table is code:
+                    other.add_code(number, self.code(number))
+                elif (told := self._read(environments, number)) is not None:
+                    other.add_environment(number, told)
+
+    def of(self, ids: Iterable[str]) -> Iterator[tuple[Any, ...]]:
+        """Yield of those keys that have a claim: the key, and what `tables.LATER` names."""
+        return self._of.fetch(ids)
+
+    def environments(self, numbers: Iterable[int]) -> dict[int, dict[str, Any]]:
+        """Return what is recorded of some environments, by their numbers; some may be unknown."""
+        told = {number: self._read(environments, number) for number in numbers}
+        return {number: parsed(text) for number, text in told.items() if text is not None}
+
+
+def parsed(told: Any) -> dict[str, Any]:
+    """Return what a text says of an environment; nothing, if entropic did not write it."""
+    try:
+        found = json.loads(told)
+    except (ValueError, TypeError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}

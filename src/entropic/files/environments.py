@@ -1,0 +1,96 @@
+"""The environments of runs, on their way into the database: a worker has none, so each leaves a file, once.
+
+`results_dir/.entropic/<uuid>/environments/<number>.json`, whose number is made of its content: whatever else is found
+under such a name says nothing. It stays, so what is known of results outlives the database.
+"""
+
+import contextlib
+import logging
+import os
+import stat
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from entropic.files.staging import Staging
+from entropic.support.names import number_of
+
+log = logging.getLogger("entropic")
+FOLDER = "environments"
+LARGEST = 2**22  # bytes
+_FLAGS = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | os.O_CLOEXEC
+_MOST = 100  # stores of one process that are remembered
+
+# By the staging folder and the runner, of which it is told whether it is still that one; None until a run has ended.
+_known: dict[tuple[str, int], tuple[Callable[[], object], int | None]] = {}
+
+
+def begin(staging: Staging, runner: Any) -> None:
+    """Begin to find out in what environment a runner works here, if that is not known."""
+    key = staging.root, id(runner)
+    if (found := _known.get(key)) is not None and found[0]() is runner:
+        return
+    if len(_known) >= _MOST:
+        _known.clear()
+    _known[key] = _reference(runner), None
+    from entropic.provenance import environment  # here, as below: who only reads has no need of it
+
+    with contextlib.suppress(Exception):  # a run is worth more than what is said of it
+        environment.begin(runner)
+
+
+def current(staging: Staging, runner: Any) -> int | None:
+    """Return the number of the environment in which a runner works here; None if that cannot be told."""
+    found = _known.get((staging.root, id(runner)))
+    if found is not None and found[1] is not None and found[0]() is runner:
+        return found[1]
+    from entropic.provenance import environment
+
+    try:
+        text = environment.describe(runner, getattr(runner, "git_diff", False))
+        number = number_of(text)
+        _write(staging, number, text)
+    except Exception as error:  # noqa: BLE001  (as above)
+        log.debug("the environment of a run could not be recorded: %s", error)
+        return None
+    _known[staging.root, id(runner)] = _reference(runner), number
+    return number
+
+
+def _reference(runner: object) -> Callable[[], object]:
+    """Return what tells a runner: a store that is dropped is not kept by that."""
+    try:
+        return weakref.ref(runner)
+    except TypeError:
+        return lambda: runner
+
+
+def _path(staging: Staging, number: int) -> str:
+    return f"{staging.inside(FOLDER)}{os.sep}{number:016x}.json"
+
+
+def _write(staging: Staging, number: int, text: str) -> None:
+    path = _path(staging, number)
+    if read(staging, number) is not None:
+        return
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(staging.inside(FOLDER))
+    beside = f"{path}.{os.getpid()}"
+    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
+    with open(os.open(beside, flags, 0o666), "w", encoding="ascii") as file:
+        file.write(text)
+    os.replace(beside, path)
+
+
+def read(staging: Staging, number: int) -> str | None:
+    """Return what was written of an environment; None if nothing was, or if it says something else."""
+    try:
+        descriptor = os.open(_path(staging, number), _FLAGS)
+    except OSError:
+        return None
+    with open(descriptor, "rb") as file:
+        seen = os.fstat(descriptor)
+        if not stat.S_ISREG(seen.st_mode) or seen.st_size > LARGEST:
+            return None
+        text = file.read().decode("ascii", "replace")
+    return text if number_of(text) == number else None

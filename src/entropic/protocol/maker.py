@@ -1,0 +1,191 @@
+"""The code of a store as it is now, and what becomes of rows that other code has made: they are stale.
+
+The key never tells of code. Each row has, in the ledger, the number of the code that made it; a hit compares two
+numbers. The code is looked at when a row is found or something runs, and again when that was a moment ago, since a
+cell of a notebook may have defined a function anew.
+"""
+
+import contextlib
+import logging
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from entropic.db.origins import Origins
+from entropic.errors import StaleError, StaleWarning, levels_to_user
+from entropic.provenance.change import Change
+from entropic.provenance.code import Code
+from entropic.provenance.watch import Watched
+from entropic.support.show import counted
+
+log = logging.getLogger("entropic")
+OnStale = Literal["warn", "rerun", "error", "ignore"]
+ON_STALE = ("warn", "rerun", "error", "ignore")
+LOOK_SECONDS = 0.5  # between two looks at the code, where nothing else asks for one
+
+
+class Maker:
+    """What makes the results of one store.
+
+    Parameters
+    ----------
+    runner
+        The store's; None if it has none.
+    version
+        What the user calls the code; None: nothing.
+    watched
+        As `watch.check` returns it.
+    """
+
+    def __init__(
+        self,
+        origins: Origins,
+        model: str,
+        runner: Any,
+        version: str | None,
+        watched: tuple[Watched, ...],
+        on_stale: OnStale,
+    ) -> None:
+        self._origins, self._model, self._runner = origins, model, runner
+        self._version, self._watched, self.on_stale = version, watched, on_stale
+        self._code: Code | None = None
+        self._more: dict[str, str] = {}
+        self._recorded: int | None = None
+        self._told: set[int] = set()
+        self._here = threading.local()  # a sweep of one thread does not speak for another
+        self.number: int | None = None
+        """That of the code, once somebody has looked."""
+        self.due = 0.0
+        """When to look again, by `time.monotonic`."""
+
+    # ---- the code of now ---------------------------------------------------------------------------------------
+    def look(self) -> int | None:
+        """Return the number of the code as it is now; None if it cannot be told."""
+        self.due = time.monotonic() + LOOK_SECONDS
+        if self._runner is None:
+            return None
+        try:
+            more = self._now()
+            if self._code is None or more != self._more or not self._code.is_current():
+                from entropic.provenance.code import code_of  # here, since it reads what hits may never need
+
+                self._code, self._more = code_of(self._runner, more, self._code), more
+                self.number = self._code.number if self._code.parts else None  # of what is built in nothing is known
+        except Exception as error:  # noqa: BLE001  (of anybody's objects; a run is worth more than what is said of it)
+            log.debug("the code of a runner could not be told: %s", error)
+            self.number = None
+        return self.number
+
+    def _now(self) -> dict[str, str]:
+        from entropic.provenance import watch
+
+        more = watch.now(self._watched) if self._watched else {}
+        return more if self._version is None else {**more, "version": self._version}
+
+    def prepare(self) -> None:
+        """Look at the code, and record it, before something runs."""
+        number = self.look()
+        if number is not None and self._code is not None and number != self._recorded:
+            self._origins.add_code(number, self._code.parts)
+            self._recorded = number
+
+    # ---- rows of other code ------------------------------------------------------------------------------------
+    def serves(self, id: str, code: int) -> bool:
+        """Tell whether a stored row may be served, given the code that made it.
+
+        Raises
+        ------
+        StaleError
+            If other code made it, and the store is to refuse that.
+        """
+        if self.on_stale == "ignore":
+            self.due = float("inf")
+            return True
+        if code == self.number and time.monotonic() < self.due:
+            return True
+        self.look()
+        if not self.is_other(code):
+            return True
+        met: dict[int, list[str]] | None = getattr(self._here, "met", None)
+        if met is not None:
+            met.setdefault(code, []).append(id)
+            return self.on_stale != "rerun"
+        if self.on_stale == "error":
+            self.refuse({code: [id]})
+        if self.on_stale == "warn" and code not in self._told:
+            self._told.add(code)
+            self.warn({code: [id]})
+        return self.on_stale != "rerun"
+
+    def refuses(self, code: int | None) -> bool:
+        """Tell whether a row is to run again for its code."""
+        return self.on_stale == "rerun" and self.is_other(code)
+
+    def is_other(self, code: int | None) -> bool:
+        """Tell whether other code has made a row; not if that is unknown, as of rows of before."""
+        if code is None or self.number is None or code == self.number:
+            return False
+        from entropic.provenance.code import are_comparable
+
+        return are_comparable(code, self.number)
+
+    @contextlib.contextmanager
+    def collecting(self) -> Iterator[dict[int, list[str]]]:
+        """Collect which stale rows are met meanwhile, by their code, and say nothing of them."""
+        self.look()
+        before, met = getattr(self._here, "met", None), dict[int, list[str]]()
+        self._here.met = met
+        try:
+            yield met
+        finally:
+            self._here.met = before
+
+    # ---- what is said ------------------------------------------------------------------------------------------
+    def settle(self, met: dict[int, list[str]]) -> None:
+        """Say what is to be said of the stale rows of a sweep.
+
+        Raises
+        ------
+        StaleError
+            If the store is to refuse them.
+        """
+        if met and self.on_stale == "error":
+            self.refuse(met)
+        if met and self.on_stale in ("warn", "rerun"):
+            self.warn(met)
+
+    def warn(self, met: dict[int, list[str]]) -> None:
+        """Warn of stale rows."""
+        what = {
+            "warn": "They are returned as they are: run them again with on_stale='rerun', or, if they are still right, "
+            "say so with store.accept()",
+            "rerun": "They run again",
+        }[self.on_stale]
+        warnings.warn(f"{self._found(met)}. {what}{self._diff(met)}", StaleWarning, stacklevel=levels_to_user())
+
+    def refuse(self, met: dict[int, list[str]]) -> None:
+        """Refuse stale rows."""
+        raise StaleError(
+            f"{self._found(met)}. Nothing was run; run them again with on_stale='rerun', or, if they are still right, "
+            f"say so with store.accept(){self._diff(met)}"
+        )
+
+    def change(self, code: int) -> Change:
+        """Return what differs between some code and that of now."""
+        from entropic.provenance.change import change
+
+        return change(self._origins.code(code), () if self._code is None else self._code.parts)
+
+    def _found(self, met: dict[int, list[str]]) -> str:
+        count = sum(map(len, met.values()))
+        (first, *_), most = max(met.values(), key=len), max(met, key=lambda one: len(met[one]))
+        which = counted(count, "stored result") if count > 1 else f"the stored result {first}"
+        others = f" (and {counted(len(met) - 1, 'other version')} of the code)" if len(met) > 1 else ""
+        were = "were" if count > 1 else "was"
+        return f"{which} of {self._model} {were} made by other code than that of now: {self.change(most)}{others}"
+
+    def _diff(self, met: dict[int, list[str]]) -> str:
+        diff = self.change(max(met, key=lambda one: len(met[one]))).diff
+        return f"\n{diff}" if diff else ""

@@ -1,0 +1,1 @@
+"""Where a result comes from: the environment of its run, and the code that made it."""

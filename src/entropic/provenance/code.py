@@ -1,0 +1,425 @@
+"""The code that makes a result: the runner, and what it reaches of the same project.
+
+That is found by the names that occur in its source: functions, classes with all their methods, and constants, in its
+own module and up to `DEEP` modules away. Code of libraries is told by its names alone.
+"""
+
+import ast
+import contextlib
+import hashlib
+import importlib.machinery
+import os
+import reprlib
+import sys
+import types
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from types import CodeType, FunctionType, ModuleType
+from typing import Any
+
+from entropic.provenance import source
+from entropic.provenance.canonical import Form, form_of
+from entropic.provenance.part import Part
+from entropic.provenance.project import attribute, is_ours, is_own, lies_outside_libraries, module_of, top, unwrapped
+from entropic.support.names import number_of
+
+DEEP = 3
+RULES = 1  # which pieces, in which form; to be raised with every change of them
+_MOST_RULES = 64  # the number of some code tells by which of them it was made
+MOST_BYTES = 2**20  # of an array, or a text, that counts by its content
+MOST_ITEMS = 10_000  # of a list or a dict, likewise
+_PYTHON = f"py{sys.version_info[0]}.{sys.version_info[1]}"  # its compiler decides what bytecode is
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """All that makes a result.
+
+    Attributes
+    ----------
+    number
+        Is the same only for the same code.
+    parts
+        In the order of their names.
+    """
+
+    number: int
+    parts: tuple[Part, ...]
+    looked_up: tuple[tuple[Mapping[str, Any], str, Any], ...] = ()
+    """Names and what they led to: while they still do, the code is the same."""
+    held: tuple[Part, ...] = ()
+    """What is bound to the function, as it was first seen: runs may change it, which is no change of code."""
+
+    def is_current(self) -> bool:
+        """Tell whether nothing that this was made of was defined anew since, as by a cell of a notebook."""
+        return all(names.get(name, _MISSING) is value for names, name, value in self.looked_up)
+
+
+_MISSING: Any = object()
+
+
+def code_of(function: Any, more: Mapping[str, str] | None = None, before: Code | None = None) -> Code:
+    """Return the code of a function, or of anything that is called.
+
+    Parameters
+    ----------
+    more
+        What else it depends on: a version, what is watched; each with what it is now.
+    before
+        What this function's code was when somebody looked before.
+    """
+    reach = _Reach(function)
+    reach.walk()
+    held = tuple(reach.held) if before is None else before.held
+    parts = sorted({*reach.parts, *held, *(Part(name, text, text) for name, text in (more or {}).items())})
+    told = {f"{part.name}\0{part.digest}" for part in parts}
+    number = number_of("\n".join(sorted(told))) // _MOST_RULES * _MOST_RULES + RULES
+    return Code(number, tuple(parts), tuple(reach.looked_up), held)
+
+
+def are_comparable(one: int, other: int) -> bool:
+    """Tell whether two numbers of code were made by the same rules; else they tell nothing of each other."""
+    return one % _MOST_RULES == other % _MOST_RULES
+
+
+def _part(name: str, form: Form, text: str) -> Part:
+    digest = hashlib.sha256(repr(form).encode("utf-8", "backslashreplace")).hexdigest()[:32]
+    return Part(name, digest, text)
+
+
+class _Reach:
+    """What a function reaches, found breadth first."""
+
+    def __init__(self, function: Any) -> None:
+        self.parts: list[Part] = []
+        self.held: list[Part] = []
+        self.looked_up: list[tuple[Mapping[str, Any], str, Any]] = []
+        self._seen: set[Any] = set()
+        self._kept: list[Any] = []  # what `_seen` knows by its id
+        self._todo: deque[tuple[Callable[..., None], tuple[Any, ...], int]] = deque()
+        target = unwrapped(function)
+        held = target if isinstance(target, FunctionType | type) else type(target)
+        self._home = str(getattr(held, "__module__", ""))
+        self._runner = target
+        self._begin(function, target)
+
+    def walk(self) -> None:
+        while self._todo:
+            act, given, depth = self._todo.popleft()
+            act(*given, depth)
+
+    def _begin(self, function: Any, target: Any) -> None:
+        """Begin with the function, and with what is bound to it: of a partial, a method, a callable object."""
+        values: list[tuple[str, Any]] = []
+        one = function
+        for _ in range(20):
+            state = getattr(one, "args", None), getattr(one, "keywords", None)
+            if type(one).__module__ == "functools" and type(one).__name__ == "partial":
+                values.append(("partial", state))
+            inner = getattr(one, "__self__", None)
+            if inner is not None and not isinstance(inner, ModuleType):
+                one = inner
+                break
+            behind = one
+            for name in ("runner", "function", "func"):
+                if (inner := attribute(one, name)) is not None and (name == "func" or is_ours(one)):
+                    behind = inner
+            if behind is one:
+                break
+            one = behind
+        if not isinstance(one, FunctionType | type | types.BuiltinFunctionType) and one is not None:
+            with contextlib.suppress(TypeError):
+                values.append(("state", vars(one)))
+            self._reach(type(one), 0)
+        if isinstance(target, FunctionType | type):
+            self._reach(target, 0)
+        self.held = [_part(name, ("value", _plain(value)), f"{name} = {_shown(value)}\n") for name, value in values]
+
+    def _add(self, name: str, form: Form, text: str) -> None:
+        self.parts.append(_part(name, form, text))
+
+    def _is_new(self, key: Any, *kept: Any) -> bool:
+        if key in self._seen:
+            return False
+        self._seen.add(key)
+        self._kept += kept
+        return True
+
+    # ---- functions and classes ---------------------------------------------------------------------------------
+    def _reach(self, value: Any, depth: int) -> None:
+        """Take in a function or a class, if it is of the project."""
+        if not is_own(getattr(value, "__module__", None), self._home) or not self._is_new(id(value), value):
+            return
+        act = self._function if isinstance(value, FunctionType) else self._class
+        self._todo.append((act, (value,), depth))
+
+    def _function(self, function: FunctionType, depth: int) -> None:
+        name = function.__qualname__.rpartition(".<locals>.")[2]
+        piece = source.of_function(function)
+        names = _Names(self, function.__globals__, _cells(function), function.__module__, depth)
+        if piece is None:
+            self._add(name, (_PYTHON, _bytecode(function.__code__)), "")
+            names.of_code(function.__code__)
+        else:
+            form = form_of(piece.node, names.refer, names.imported, is_runner=function is self._runner)
+            self._add(name, form, piece.text)
+        bound = [_plain(function.__defaults__, False), _plain(function.__kwdefaults__, False)]
+        if any(one is not None for one in bound) and "<locals>" in function.__qualname__:
+            self._add(f"{name} (defaults)", tuple(bound), "")
+        for cell, value in _cells(function).items():
+            names.held(cell, value)
+
+    def _class(self, cls: type, depth: int) -> None:
+        piece = source.of_class(cls)
+        module = module_of(cls.__module__)
+        names = _Names(self, vars(module) if module is not None else {}, {}, cls.__module__, depth)
+        is_model = any(top(one.__module__) == "entropic" for one in cls.__mro__)
+        if piece is None or is_model:
+            for value in vars(cls).values():
+                inner = unwrapped(getattr(value, "fget", value))
+                if isinstance(inner, FunctionType) and inner.__module__ == cls.__module__:
+                    self._reach(inner, depth)
+            for base in cls.__bases__:
+                self._reach(base, depth)
+            return
+        self._add(
+            cls.__qualname__.rpartition(".<locals>.")[2], form_of(piece.node, names.refer, names.imported), piece.text
+        )
+
+    # ---- modules that are imported within functions ------------------------------------------------------------
+    def imported(self, name: str, depth: int) -> None:
+        """Take in a whole module that a function imports: it may not be there yet, and is not imported for this."""
+        if depth <= DEEP and self._is_new(("module", name)):
+            self._todo.append((self._module, (name,), depth))
+
+    def _module(self, name: str, depth: int) -> None:
+        file = _file_of(name)
+        if file is None or not _is_own_file(name, file, self._home):
+            return
+        piece = source.of_module(file)
+        if piece is None or not isinstance(piece.node, ast.Module):
+            return
+        tree = ast.Module([one for one in piece.node.body if not _is_main_guard(one)], [])
+        package = name if os.path.basename(file) == "__init__.py" else name.rpartition(".")[0]
+
+        def imports(module: str | None, level: int, what: str | None) -> None:
+            for one in _absolute(package, module, level, what):
+                self.imported(one, depth + 1)
+
+        self._add(f"module {name}", form_of(tree, lambda root, _: (root, 0), imports), piece.text)
+
+
+class _Names:
+    """What the names in one function or class lead to."""
+
+    def __init__(
+        self, reach: _Reach, names: Mapping[str, Any], cells: Mapping[str, Any], module: str, depth: int
+    ) -> None:
+        self._reach, self._names, self._cells = reach, names, cells
+        self._module, self._depth = module, depth
+
+    def refer(self, root: str, attributes: list[str]) -> tuple[str, int]:
+        """Say what a name is, and take in what it leads to."""
+        if root in self._cells:
+            return f"held {root}", 0
+        if root not in self._names:
+            return root, 0
+        value, holder, name, used = self._names[root], self._names, root, 0
+        if root not in source.rebound(_file(self._module)):
+            self._reach.looked_up.append((holder, name, value))
+        where = self._module
+        while isinstance(value, ModuleType) and used < len(attributes) and attributes[used] in vars(value):
+            holder, name, where = vars(value), attributes[used], value.__name__
+            value, used = holder[name], used + 1
+            if is_own(where, self._reach._home):
+                self._reach.looked_up.append((holder, name, value))
+        return self._say(value, name, where, holder), used
+
+    def _say(self, value: Any, name: str, where: str, holder: Mapping[str, Any]) -> str:
+        if isinstance(value, ModuleType):
+            return f"module {value.__name__}"
+        behind = unwrapped(value)
+        if top(str(getattr(behind, "__module__", ""))) == "entropic" or top(type(behind).__module__) == "entropic":
+            return "entropic"
+        home = self._reach._home
+        if isinstance(behind, FunctionType | type):
+            if is_own(behind.__module__, home):
+                if (depth := self._depth_of(behind.__module__)) <= DEEP:
+                    self._reach._reach(behind, depth)
+                return f"own {behind.__name__}"
+            return f"{_public(behind.__module__)}.{behind.__qualname__}"
+        if not is_own(where, home):
+            return f"{_public(where)}.{name}"
+        if callable(value) and not is_own(type(value).__module__, home):  # a function of C, a ufunc
+            return f"{_public(str(getattr(value, '__module__', '')))}.{getattr(value, '__name__', name)}"
+        if (depth := self._depth_of(where)) <= DEEP:
+            self._constant(name, value, where, holder, depth)
+        return f"value {name}"
+
+    def _depth_of(self, module: str) -> int:
+        return self._depth + (module != self._module)
+
+    def _constant(self, name: str, value: Any, where: str, holder: Mapping[str, Any], depth: int) -> None:
+        if not self._reach._is_new((id(holder), name), holder):
+            return
+        plain = None if name in source.rebound(_file(where)) else _plain(value, mutable=False)
+        if plain is not None:
+            self._reach._add(name, ("value", plain), f"{name} = {_shown(value)}\n")
+            return
+        self._reach._reach(type(value), depth)
+        names = _Names(self._reach, holder, {}, where, depth)
+        bound = source.bindings(_file(where), name)
+        forms = [form_of(one, names.refer, names.imported) for one in bound if not isinstance(one, ast.ImportFrom)]
+        if forms:
+            text = "\n".join(ast.unparse(one) for one in bound)
+            self._reach._add(name, tuple(forms), f"{text}\n")
+        elif origin := next((one for one in bound if isinstance(one, ast.ImportFrom)), None):
+            self._imported_constant(name, value, origin, where, depth)
+        else:  # of a notebook
+            self._reach._add(name, ("value", _plain(value)), f"{name} = {_shown(value)}\n")
+
+    def _imported_constant(self, name: str, value: Any, origin: ast.ImportFrom, where: str, depth: int) -> None:
+        package = where if hasattr(module_of(where), "__path__") else where.rpartition(".")[0]
+        asked = next((one.name for one in origin.names if (one.asname or one.name) == name), name)
+        (module, *_) = _absolute(package, origin.module, origin.level, None)
+        there = module_of(module)
+        if there is not None and is_own(module, self._reach._home) and depth < DEEP and module != where:
+            _Names(self._reach, vars(there), {}, module, depth + 1)._constant(
+                asked, value, module, vars(there), depth + 1
+            )
+
+    def held(self, cell: str, value: Any) -> None:
+        """Take in what a closure holds."""
+        behind = unwrapped(value)
+        if isinstance(behind, FunctionType | type):
+            if is_own(behind.__module__, self._reach._home) and (depth := self._depth_of(behind.__module__)) <= DEEP:
+                self._reach._reach(behind, depth)
+        elif isinstance(value, ModuleType) or top(type(value).__module__) == "entropic":
+            return
+        else:
+            self._reach._reach(type(value), self._depth)
+            self._reach._add(f"{cell} (held)", ("value", _plain(value)), f"{cell} = {_shown(value)}\n")
+
+    def imported(self, module: str | None, level: int, what: str | None) -> None:
+        """Take in what a function imports."""
+        there = module_of(self._module)
+        package = self._module if hasattr(there, "__path__") else self._module.rpartition(".")[0]
+        for one in _absolute(package, module, level, what):
+            self._reach.imported(one, self._depth + 1)
+
+    def of_code(self, code: CodeType) -> None:
+        """Take in what the names in bytecode lead to."""
+        for name in code.co_names:
+            if name in self._names and name not in self._cells:
+                self.refer(name, [one for one in code.co_names if one != name])
+        for inner in code.co_consts:
+            if isinstance(inner, CodeType):
+                self.of_code(inner)
+
+
+# ---- values --------------------------------------------------------------------------------------------------------
+def _shown(value: Any) -> str:
+    """Return a value as people see it, however large it is, and whoever has written its `repr`."""
+    try:
+        return reprlib.repr(value)
+    except Exception:  # noqa: BLE001  (of anybody's)
+        return f"<{type(value).__qualname__}>"
+
+
+def _plain(value: Any, mutable: bool = True, depth: int = 6) -> Any:
+    """Return a value as texts; None if it is none that counts by its content.
+
+    Parameters
+    ----------
+    mutable
+        Whether what may have been changed since it was made counts, too.
+    """
+    if value is None or isinstance(value, bool | int | float | complex | str | bytes):
+        kind = type(value)
+        if kind.__module__ != "builtins":  # a member of an enumeration, say
+            inner = getattr(value, "value", None) if hasattr(value, "name") else getattr(value, "item", lambda: "")()
+            return kind.__name__, str(getattr(value, "name", "")), repr(inner)
+        return kind.__name__, repr(value)
+    if isinstance(value, tuple | frozenset) or (mutable and isinstance(value, list | set)):
+        some = value if len(value) <= MOST_ITEMS else [len(value), *islice(value, MOST_ITEMS)]
+        inner = [_plain(one, mutable, depth - 1) for one in some] if depth else [len(value)]
+        if not mutable and any(one is None for one in inner):
+            return None
+        ordered = inner if isinstance(value, tuple | list) else sorted(map(repr, inner))
+        return type(value).__name__, tuple(ordered)
+    if mutable and isinstance(value, Mapping):
+        items = islice(value.items(), MOST_ITEMS) if depth else ()
+        inner = [(_plain(key, True, 1), _plain(one, True, depth - 1)) for key, one in items]
+        return "dict", len(value), tuple(inner)
+    if type(value).__module__ in ("decimal", "fractions", "datetime", "uuid", "pathlib"):
+        return type(value).__name__, str(value)
+    if mutable and type(value).__module__ == "numpy" and hasattr(value, "tobytes"):
+        data = value.tobytes() if value.nbytes <= MOST_BYTES and not value.dtype.hasobject else b""
+        return "array", str(value.dtype), str(value.shape), hashlib.sha256(data).hexdigest()
+    return ("object", type(value).__qualname__) if mutable else None
+
+
+def _cells(function: FunctionType) -> dict[str, Any]:
+    found = {}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        with contextlib.suppress(ValueError):  # not filled yet
+            if name != "__class__":
+                found[name] = cell.cell_contents
+    return found
+
+
+def _bytecode(code: CodeType) -> Form:
+    consts = code.co_consts[1:] if code.co_consts[:1] and isinstance(code.co_consts[0], str) else code.co_consts
+    inner = tuple(_bytecode(one) if isinstance(one, CodeType) else repr(one) for one in consts)
+    return code.co_code.hex(), code.co_names, inner
+
+
+# ---- modules -------------------------------------------------------------------------------------------------------
+def _file(module: str) -> str | None:
+    return getattr(module_of(module), "__file__", None)
+
+
+def _public(module: str) -> str:
+    """Return the name of a module without what is private in it, which moves from version to version."""
+    return ".".join(one for one in module.split(".") if not one.startswith("_")) or module
+
+
+def _absolute(package: str, module: str | None, level: int, what: str | None) -> list[str]:
+    """Return the modules that an import names: it may be that what is taken from one is a module, too."""
+    if level:
+        parts = package.split(".") if package else []
+        parts = parts[: len(parts) - (level - 1)] if level > 1 else parts
+        module = ".".join([*parts, *([module] if module else [])])
+    if not module:
+        return []
+    return [module] if what in (None, "*") else [module, f"{module}.{what}"]
+
+
+def _file_of(name: str) -> str | None:
+    """Return the file of a module, without importing it."""
+    found = getattr(module_of(name), "__file__", None)
+    if isinstance(found, str):
+        return found
+    path: Any = None
+    spec = None
+    with contextlib.suppress(Exception):  # of finders of anybody's
+        for i in range(name.count(".") + 1):
+            spec = importlib.machinery.PathFinder.find_spec(".".join(name.split(".")[: i + 1]), path)
+            if spec is None or (i < name.count(".") and spec.submodule_search_locations is None):
+                return None  # what is no package has no modules
+            path = spec.submodule_search_locations
+    return spec.origin if spec is not None and spec.origin and spec.origin.endswith(".py") else None
+
+
+def _is_own_file(name: str, file: str, home: str) -> bool:
+    if top(name) in sys.stdlib_module_names or top(name) == "entropic":
+        return False
+    return top(name) == top(home) or lies_outside_libraries(file)
+
+
+def _is_main_guard(node: ast.stmt) -> bool:
+    return isinstance(node, ast.If) and "__name__" in {
+        one.id for one in ast.walk(node.test) if isinstance(one, ast.Name)
+    }

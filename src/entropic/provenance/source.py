@@ -1,0 +1,197 @@
+"""The source of functions and classes as they were compiled: their place in the syntax tree of their file."""
+
+import ast
+import functools
+import linecache
+import os
+import sys
+import textwrap
+import time
+from types import CodeType, FunctionType
+from typing import Any, NamedTuple
+
+from entropic.support import process
+
+_Tree = ast.Module
+MARGIN = 2.0  # s by which clocks of files may differ from ours
+
+
+class Piece(NamedTuple):
+    """A node of a syntax tree, and the lines of its text."""
+
+    node: ast.AST
+    text: str
+
+
+def of_function(function: FunctionType) -> Piece | None:
+    """Return the source of a function; None if there is none, or if it has changed since it was compiled."""
+    code = function.__code__
+    text = _text(code.co_filename, function.__globals__)
+    tree = _parsed(text)
+    if tree is None or (_may_have_changed(code.co_filename) and not _is_compiled_from(code, text)):
+        return None
+    found = [one for one in _functions(tree) if _begin(one) == code.co_firstlineno and _name(one) == code.co_name]
+    if len(found) > 1:
+        found = [one for one in found if _spans(one, code)]
+    return _piece(found[0], text) if len(found) == 1 else None
+
+
+def of_class(cls: type) -> Piece | None:
+    """Return the source of a class; None if there is none, or if it has changed since it was compiled."""
+    functions = [one for value in vars(cls).values() if (one := _function_of(value)) is not None]
+    own = [one for one in functions if one.__module__ == cls.__module__ and _is_written(one, cls)]
+    module = sys.modules.get(cls.__module__)
+    name = own[0].__code__.co_filename if own else getattr(module, "__file__", None)
+    if not isinstance(name, str):
+        return None
+    text = _text(name, vars(module) if module is not None else {})
+    tree = _parsed(text)
+    if tree is None or (
+        own and _may_have_changed(name) and not all(_is_compiled_from(one.__code__, text) for one in own)
+    ):
+        return None
+    path = [one for one in cls.__qualname__.split(".") if one != "<locals>"]
+    found = _by_path(tree, path)
+    if own:  # of several of one name, that with these methods
+        lines = {one.__code__.co_firstlineno for one in own}
+        found = [one for one in found if lines <= set(range(one.lineno, (one.end_lineno or one.lineno) + 1))]
+    return _piece(found[-1], text) if found else None
+
+
+def of_module(file: str) -> Piece | None:
+    """Return the source of a whole file."""
+    text = _text(file, {})
+    tree = _parsed(text)
+    return None if tree is None else Piece(tree, text)
+
+
+def bindings(module_file: str | None, name: str) -> list[ast.stmt]:
+    """Return the statements of a module that bind a name, in functions and classes not looked into."""
+    tree = _parsed(_text(module_file, {})) if isinstance(module_file, str) else None
+    return [] if tree is None else list(_names_bound(tree).get(name, []))
+
+
+def rebound(module_file: str | None) -> frozenset[str]:
+    """Return the names that functions of a module bind anew: what they hold is no code."""
+    tree = _parsed(_text(module_file, {})) if isinstance(module_file, str) else None
+    return frozenset() if tree is None else _declared(tree)
+
+
+@functools.lru_cache(maxsize=256)
+def _declared(tree: _Tree) -> frozenset[str]:
+    return frozenset(name for one in ast.walk(tree) if isinstance(one, ast.Global) for name in one.names)
+
+
+def _is_written(function: FunctionType, cls: type) -> bool:
+    """Tell whether a method was written in its class, and not made for it, as `dataclass` makes some."""
+    file, there = function.__code__.co_filename, getattr(sys.modules.get(cls.__module__), "__file__", None)
+    if function.__qualname__ != f"{cls.__qualname__}.{function.__name__}" or not _text(file, function.__globals__):
+        return False
+    return not os.path.isfile(file) or not there or os.path.basename(file) == os.path.basename(there)
+
+
+def _function_of(value: Any) -> FunctionType | None:
+    value = getattr(value, "__func__", getattr(value, "fget", value))
+    return value if isinstance(value, FunctionType) else None
+
+
+@functools.lru_cache(maxsize=256)
+def _names_bound(tree: _Tree) -> dict[str, list[ast.stmt]]:
+    found: dict[str, list[ast.stmt]] = {}
+    todo: list[ast.stmt] = list(tree.body)
+    while todo:
+        one = todo.pop(0)
+        if isinstance(one, ast.Assign | ast.AugAssign | ast.AnnAssign):
+            targets = one.targets if isinstance(one, ast.Assign) else [one.target]
+            for name in {inner.id for each in targets for inner in ast.walk(each) if isinstance(inner, ast.Name)}:
+                found.setdefault(name, []).append(one)
+        elif isinstance(one, ast.ImportFrom):
+            for alias in one.names:
+                found.setdefault(alias.asname or alias.name, []).append(one)
+        elif not isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            todo += [inner for inner in ast.walk(one) if isinstance(inner, ast.stmt) and inner is not one]
+    return found
+
+
+# ---- the tree of a file --------------------------------------------------------------------------------------------
+def _text(file: str, names: dict[str, Any]) -> str:
+    linecache.checkcache(file)
+    return "".join(linecache.getlines(file, names))
+
+
+@functools.lru_cache(maxsize=256)
+def _parsed(text: str) -> _Tree | None:
+    try:
+        return ast.parse(text) if text else None
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+@functools.lru_cache(maxsize=256)
+def _functions(tree: _Tree) -> list[Any]:
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+    return [one for one in ast.walk(tree) if isinstance(one, kinds)]
+
+
+def _begin(node: Any) -> int:
+    first: int = min([node.lineno, *(one.lineno for one in getattr(node, "decorator_list", []))])
+    return first
+
+
+def _name(node: Any) -> str:
+    return str(getattr(node, "name", "<lambda>"))
+
+
+def _spans(node: Any, code: CodeType) -> bool:
+    """Tell whether the body of a function, one of several in a line, is where code comes from."""
+    body = node.body if isinstance(node, ast.Lambda) else node.body[0]
+    begin, end = (body.lineno, body.col_offset), (body.end_lineno, body.end_col_offset)
+    places = [(line, column) for line, _, column, _ in code.co_positions() if line is not None and column]
+    return bool(places) and all(begin <= place <= end for place in places)
+
+
+def _by_path(tree: ast.AST, path: list[str]) -> list[Any]:
+    found: list[Any] = [tree]
+    for name in path:
+        kinds = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+        found = [one for outer in found for one in ast.walk(outer) if isinstance(one, kinds) and one.name == name]
+    return [one for one in found if isinstance(one, ast.ClassDef)]
+
+
+def _piece(node: Any, text: str) -> Piece:
+    lines = text.splitlines(keepends=True)[_begin(node) - 1 : node.end_lineno]
+    return Piece(node, textwrap.dedent("".join(lines)))
+
+
+# ---- is it what runs? ----------------------------------------------------------------------------------------------
+@functools.cache
+def _start() -> float:
+    """Return when this process began, in seconds since 1970."""
+    return time.time() - process.age()
+
+
+def _may_have_changed(file: str) -> bool:
+    """Tell whether a file was changed since this process began: what it has imported may be of before."""
+    try:
+        seen = os.stat(file)
+    except OSError:  # a cell of a notebook, or what has travelled: its text is kept
+        return False
+    return max(seen.st_mtime, seen.st_ctime) > _start() - MARGIN
+
+
+def _is_compiled_from(code: CodeType, text: str) -> bool:
+    return any(one == code for one in _codes(text, code.co_filename).get(code.co_name, []))
+
+
+@functools.lru_cache(maxsize=64)
+def _codes(text: str, file: str) -> dict[str, list[CodeType]]:
+    found: dict[str, list[CodeType]] = {}
+    try:
+        todo = [compile(text, file, "exec", dont_inherit=True)]
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return found
+    while todo:
+        code = todo.pop()
+        found.setdefault(code.co_name, []).append(code)
+        todo += [one for one in code.co_consts if isinstance(one, CodeType)]
+    return found

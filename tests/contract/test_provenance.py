@@ -1,0 +1,282 @@
+"""Each result says where it comes from: the versions, the machine, the command line, the commit, and what it took."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import platform
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import entropic
+from contract.models import SimResult, write_params
+from entropic import ParameterError
+
+ONE, TWO = {"n": 1, "dt": 0.5}, {"n": 2, "dt": 0.5}
+
+
+@pytest.fixture(autouse=True)
+def patient_git(monkeypatch):
+    monkeypatch.setattr("entropic.provenance.git.SECONDS", 90.0)
+
+
+def work_for_a_while(params: dict[str, Any]) -> None:
+    began = time.process_time()
+    while time.process_time() - began < 0.05:
+        pass
+    write_params(params)
+
+
+def test_a_row_tells_in_what_environment_it_was_made(open_store):
+    store = open_store(work_for_a_while)
+    row = store.run_or_retrieve(ONE)
+    told = store.provenance(row)
+    assert told.id == row.id
+    assert (told.entropic, told.python) == (entropic.__version__, platform.python_version())
+    assert told.host == platform.node()
+    assert told.cwd == os.getcwd()
+    assert told.argv[0] == sys.argv[0]
+    assert told.ended_at == row.created_at
+    assert (told.ended_at - told.started_at).total_seconds() == pytest.approx(told.elapsed_seconds)
+    assert told.elapsed_seconds == row.custom_data["elapsed_seconds"]
+    assert told.cpu_seconds >= 0.03
+    assert told.peak_memory > 1_000_000
+    assert told.packages["pytest"] == pytest.__version__
+    assert "entropic" not in told.packages
+    assert "host" in str(told)
+    assert store.provenance(ONE) == told
+
+
+def test_it_is_recorded_once_for_all_runs_of_a_process(open_store, place):
+    store = open_store()
+    store.sweep([{"n": n, "dt": 0.5} for n in range(20)])
+    open_store().run(ONE)
+    assert len({json.dumps(store.provenance(row).argv) for row in store.select()}) == 1
+    ((count,),) = place.fetch("SELECT count(*) FROM entropic_environments")
+    assert count == 1
+
+
+def test_nothing_of_it_is_in_the_columns_or_the_custom_data(store):
+    row = store.run_or_retrieve(ONE)
+    assert list(row.custom_data) == ["elapsed_seconds"]
+    assert not any(name.startswith("provenance") for name in store.select().to_pandas().columns)
+
+
+def test_tables_tell_it_if_they_are_asked(store):
+    rows = store.sweep([ONE, TWO])
+    frame = rows.to_pandas(provenance=True)
+    assert list(frame["provenance.host"]) == [platform.node()] * 2
+    assert frame["provenance.started_at"].dtype.kind == "M"
+    assert len(rows[:1].to_polars(provenance=True)["provenance.packages"]) == 1
+    assert rows.to_arrow(provenance=True).num_rows == 2
+    with pytest.raises(ParameterError, match="select"):
+        pickle.loads(pickle.dumps(rows)).to_pandas(provenance=True)
+
+
+def test_what_was_registered_or_is_of_an_earlier_version_tells_nothing(store, place, tmp_path):
+    (tmp_path / "mine.json").write_text("{}")
+    store.run_or_retrieve(ONE)
+    store.delete(ONE)
+    registered = store.provenance(store.register(ONE, tmp_path / "mine.json"))
+    assert registered == entropic.Provenance(registered.id)
+    assert "nothing is known" in str(registered)
+    store.run_or_retrieve(TWO)
+    place.execute("UPDATE entropic_ledger SET environment = NULL, cpu_seconds = NULL")
+    assert store.provenance(TWO).host is None
+    assert store.provenance({"n": 3, "dt": 0.5}) is None
+
+
+def test_a_rerun_tells_of_itself(open_store, place):
+    store = open_store()
+    store.run(ONE)
+    place.execute("UPDATE entropic_ledger SET environment = 1, peak_memory = 1")
+    assert store.provenance(ONE).host is None
+    store.run(ONE)
+    assert store.provenance(ONE).host == platform.node()
+    assert store.provenance(ONE).peak_memory != 1
+
+
+def test_the_programs_that_a_run_starts_count(open_store):
+    def run(params):
+        subprocess.run(
+            [sys.executable, "-Sc", "x = bytearray(300_000_000)\nfor i in range(0, 300_000_000, 4096): x[i] = 1"]
+        )
+        time.sleep(0.02)
+        write_params(params)
+
+    store = open_store(run)
+    told = store.provenance(store.run_or_retrieve(ONE))
+    assert told.peak_memory > 290_000_000
+    assert told.cpu_seconds > 0
+
+
+def test_threads_share_an_environment(open_store, place):
+    store = open_store()
+    threads = [threading.Thread(target=store.run, args=({"n": n, "dt": 0.5},)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [store.provenance(row).host for row in store.select()] == [platform.node()] * 4
+    ((count,),) = place.fetch("SELECT count(*) FROM entropic_environments")
+    assert count == 1
+
+
+def test_an_environment_that_cannot_be_told_costs_no_run(open_store, monkeypatch):
+    monkeypatch.setattr(platform, "node", lambda: 1 / 0)
+    store = open_store()
+    assert store.run_or_retrieve(ONE).n == 1
+    assert store.provenance(ONE).host is None
+    assert store.check().ok
+
+
+def test_an_environment_that_a_kill_kept_from_the_database_is_found_in_its_file(store, place):
+    store.run_or_retrieve(ONE)
+    place.execute("DELETE FROM entropic_environments")
+    assert store.provenance(ONE).host == platform.node()
+
+
+def test_a_file_that_says_something_else_than_its_name_tells_nothing(store, place, tmp_path):
+    store.run_or_retrieve(ONE)
+    place.execute("DELETE FROM entropic_environments")
+    (path,) = tmp_path.glob("results/.entropic/*/environments/*.json")
+    path.write_text(path.read_text().replace(platform.node(), "elsewhere"))
+    assert store.provenance(ONE).host is None
+
+
+def test_a_rebuilt_row_and_a_copied_one_tell_it(open_store, place, tmp_path):
+    store = open_store()
+    store.run_or_retrieve(ONE)
+    before = store.provenance(ONE)
+    copied = store.copy_to(f"sqlite:///{tmp_path}/copy.db")
+    assert copied.provenance(ONE) == before
+    for table in (SimResult.__tablename__, "entropic_ledger", "entropic_environments"):
+        place.execute(f"DELETE FROM {table}")
+    store = open_store()
+    store.rebuild()
+    assert store.provenance(ONE) == before
+
+
+# ---- the command line, and git -------------------------------------------------------------------------------------
+SCRIPT = """
+import sys
+from entropic import Base, Mapped, Store
+class Row(Base):
+    n: Mapped[int]
+def run(params):
+    return params["n"]
+if __name__ == "__main__":
+    store = Store(run, Row, "results", ".json", git_diff=True)
+    told = store.provenance(store.run_or_retrieve({"n": 1}))
+    print(told.git_commit, told.git_dirty, repr(told.git_diff), told.argv)
+"""
+
+
+def run_script(folder: Path, *arguments: str) -> str:
+    program = "import entropic.provenance.git as git; git.SECONDS = 90.0\nimport runpy, sys\n"
+    program += "sys.argv = ['script.py', *sys.argv[1:]]\nrunpy.run_path('script.py', run_name='__main__')"
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments], cwd=folder, capture_output=True, text=True, check=True
+    )
+    return done.stdout
+
+
+def git(folder: Path, *words: str) -> str:
+    identity = ["-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "init.defaultBranch=main"]
+    done = subprocess.run(["git", *identity, *words], cwd=folder, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_the_commit_and_what_differs_from_it(tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    git(tmp_path, "init")
+    git(tmp_path, "add", "script.py")
+    git(tmp_path, "commit", "-m", "first")
+    commit = git(tmp_path, "rev-parse", "HEAD")
+    assert run_script(tmp_path).startswith(f"{commit} False None")
+    (tmp_path / "script.py").write_text(SCRIPT.replace('"n": 1', '"n": 2'))
+    told = run_script(tmp_path)
+    assert told.startswith(f"{commit} True")
+    assert '+    told = store.provenance(store.run_or_retrieve({"n": 2}))' in told
+    git(tmp_path, "pack-refs", "--all")
+    git(tmp_path, "worktree", "add", "../beside", "-b", "beside")
+    assert run_script(tmp_path.parent / "beside").startswith(f"{commit} False")
+
+
+def test_passwords_are_in_no_command_line(tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    told = run_script(tmp_path, "--db-password", "hunter2", "--token=hunter2", "postgresql://me:hunter2@host/x", "a=1")
+    assert "'--db-password', '***', '--token=***', 'postgresql://me:***@host/x', 'a=1']" in told
+    assert "hunter2" not in (next(tmp_path.glob("results/.entropic/*/environments/*.json"))).read_text()
+
+
+def test_show_tells_it(store, tmp_path):
+    row = store.run_or_retrieve(ONE)
+    code = "import sys; from entropic.cli.app import main; sys.exit(main())"
+    command = [sys.executable, "-c", code, "show", row.id, "--db", store._context.database.address]
+    done = subprocess.run([*command, "--results", tmp_path / "results"], capture_output=True, text=True, check=True)
+    assert platform.node() in done.stdout
+
+
+# ---- stores of before ----------------------------------------------------------------------------------------------
+COLUMNS = ("environment", "code", "cpu_seconds", "peak_memory")
+
+
+def as_before(place: Any) -> None:
+    """Let the database be as it was before anything was recorded of where results come from."""
+    for column in COLUMNS:
+        place.execute(f"ALTER TABLE entropic_ledger DROP COLUMN {column}")
+    place.execute("DROP TABLE entropic_environments")
+
+
+def test_a_store_of_before_is_looked_at_as_it_is(open_store, place):
+    open_store().run_or_retrieve(ONE)
+    as_before(place)
+    content = place.content()
+    looking = open_store(read_only=True)
+    assert looking.run_or_retrieve(ONE).n == 1
+    assert looking.provenance(ONE) == entropic.Provenance(looking.retrieve(ONE).id)
+    assert looking.status().stored == 1
+    assert looking.check().ok
+    assert place.content() == content
+
+
+def test_a_store_of_before_gains_the_columns_while_several_open_it(open_store, place, runner):
+    open_store().run_or_retrieve(ONE)
+    as_before(place)
+    errors = []
+
+    def use(n: int) -> None:
+        try:
+            open_store().run_or_retrieve({"n": n, "dt": 0.5})
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=use, args=(n,)) for n in (1, 2, 3, 4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert runner.ns.count(1) == 1
+    assert open_store().provenance(TWO).host == platform.node()
+    assert open_store().provenance(ONE).host is None
+
+
+# ---- where it executes ---------------------------------------------------------------------------------------------
+@pytest.mark.slow
+def test_workers_tell_of_themselves(open_store):
+    store = open_store(work_for_a_while)
+    rows = store.sweep([ONE, TWO], workers=2)
+    for row in rows:
+        told = store.provenance(row)
+        assert told.host == platform.node()
+        assert told.cpu_seconds >= 0.03
+        assert told.packages["pytest"] == pytest.__version__

@@ -1,0 +1,310 @@
+"""Which changes of code are changes of what it does: those that are seen, and those that are none."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import itertools
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from entropic.provenance.change import change
+from entropic.provenance.code import Code, code_of
+
+HELPERS = """
+G = 9.81
+TABLE = {"a": 1, "b": 2}
+_cache = {}
+count = 0
+
+
+def step(x, dt=0.1):
+    return x + dt * G
+
+
+def other(x):
+    return x
+"""
+MODEL = '''
+import math
+import numpy as np
+import helpers
+from helpers import TABLE, step as advance
+from dataclasses import dataclass
+
+
+@dataclass
+class Solver:
+    """Solves."""
+
+    tolerance: float = 1e-6
+
+    def solve(self, x):
+        return self.refine(x) * self.tolerance
+
+    def refine(self, x):
+        return x + 1
+
+
+def run(params):
+    """Run a simulation."""
+    # with a comment
+    total = 0.0
+    for i in range(params["n"]):
+        total += helpers.step(i) + math.sin(i)
+    values = [x * total for x in range(3)]
+    with open(params["result_file"], "w") as file:
+        file.write(str(values))
+    return Solver().solve(advance(total, dt=0.2)) + TABLE["a"] + np.pi
+'''
+SOLVE = "    def solve(self, x):\n        return self.refine(x) * self.tolerance\n"
+REFINE = "    def refine(self, x):\n        return x + 1\n"
+assert SOLVE + "\n" + REFINE in MODEL
+FILES = {"model.py": MODEL, "helpers.py": HELPERS}
+
+
+class Project:
+    """A project of some files, each version of it in a folder of its own, imported anew."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._numbers = folder, itertools.count()
+
+    def code(self, files: dict[str, str] = FILES, name: str = "run") -> Code:
+        return code_of(self.load(files, name))
+
+    def load(self, files: dict[str, str] = FILES, name: str = "run") -> Any:
+        folder = self._folder / str(next(self._numbers))
+        names = [path.removesuffix(".py").replace("/", ".") for path in files]
+        for path, text in files.items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_text(text)
+        for one in [one for one in sys.modules if one.partition(".")[0] in {name.partition(".")[0] for name in names}]:
+            del sys.modules[one]
+        sys.path[:] = [str(folder), *(one for one in sys.path if not one.startswith(str(self._folder)))]
+        importlib.invalidate_caches()
+        return getattr(importlib.import_module("model"), name)
+
+
+@pytest.fixture
+def project(tmp_path) -> Iterator[Project]:
+    before, path = set(sys.modules), list(sys.path)
+    yield Project(tmp_path)
+    sys.path[:] = path
+    for name in sys.modules.keys() - before:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
+            del sys.modules[name]
+
+
+def edited(*edits: tuple[str, str], file: str = "model.py") -> dict[str, str]:
+    text = FILES[file]
+    for old, new in edits:
+        assert text.count(old) == 1, (old, text.count(old))
+        text = text.replace(old, new)
+    return {**FILES, file: text}
+
+
+def helpers(*edits: tuple[str, str]) -> dict[str, str]:
+    return edited(*edits, file="helpers.py")
+
+
+SEEN = {
+    "a constant in the runner": edited(("range(3)", "range(4)")),
+    "an operator": edited(("x * total", "x + total")),
+    "a key": edited(('TABLE["a"]', 'TABLE["b"]')),
+    "an argument": edited(("dt=0.2", "dt=0.3")),
+    "a function of a library": edited(("math.sin", "math.cos")),
+    "the library of a function": edited(("math.sin(i)", "np.sin(i)")),
+    "a statement that is gone": edited(("        file.write(str(values))\n", "        pass\n")),
+    "the order of statements": edited(
+        ("    total = 0.0\n", ""), ("        total += helpers", "        total = 0.0\n        total += helpers")
+    ),
+    "what a helper does": helpers(("x + dt * G", "x - dt * G")),
+    "a default of a helper": helpers(("dt=0.1", "dt=0.01")),
+    "a constant of a helper": helpers(("9.81", "9.80665")),
+    "an entry of a table": helpers(('"a": 1', '"a": 7')),
+    "a method that a method calls": edited(("x + 1", "x + 2")),
+    "a default of a dataclass": edited(("1e-6", "1e-7")),
+    "a name of a parameter that callers may use": helpers(("dt=0.1", "h=0.1"), ("dt * G", "h * G")),
+    "two locals that changed places": edited(("x * total for x in range(3)", "total * x for x in range(3)")),
+    "another helper": edited(("helpers.step(i)", "helpers.other(i)")),
+    "a helper that is wrapped": helpers(("def step", "import functools\n@functools.cache\ndef step")),
+    "a base class": edited(("class Solver:", "class Base:\n    def refine(self, x): ...\nclass Solver(Base):")),
+}
+NONE = {
+    "a comment": edited(("# with a comment", "# with another one")),
+    "a docstring": edited(('"""Run a simulation."""', '"""Run."""')),
+    "no docstring": edited(('    """Run a simulation."""\n', "")),
+    "layout": edited(
+        (
+            '    with open(params["result_file"], "w") as file:',
+            "    with open(\n        params[\n\"result_file\"], 'w') as file:",
+        )
+    ),
+    "annotations": edited(
+        ("def run(params):", "def run(params: dict[str, object]) -> float:"), ("total = 0.0", "total: float = 0.0")
+    ),
+    "a renamed local": edited(
+        ("    total = 0.0", "    whole = 0.0"),
+        ("        total +=", "        whole +="),
+        ("x * total", "x * whole"),
+        ("advance(total,", "advance(whole,"),
+    ),
+    "a renamed loop variable": edited(
+        ("for i in range", "for k in range"), ("step(i) + math.sin(i)", "step(k) + math.sin(k)")
+    ),
+    "a renamed variable of a comprehension": edited(("x * total for x in", "y * total for y in")),
+    "the name of the runner's params": {**FILES, "model.py": MODEL.replace("params", "p")},
+    "another name for an import": {
+        **FILES,
+        "model.py": MODEL.replace("import numpy as np", "import numpy").replace("np.pi", "numpy.pi"),
+    },
+    "a helper under another name": {
+        **FILES,
+        "model.py": MODEL.replace("step as advance", "step").replace("advance(", "step("),
+    },
+    "a helper by its module": edited(("advance(total", "helpers.step(total")),
+    "a function that is not reached": helpers(("def other(x):\n    return x", "def other(x):\n    return x + 1")),
+    "a constant spelled otherwise": helpers(("9.81", "981 / 100")),
+    "the order of functions": {
+        **FILES,
+        "helpers.py": HELPERS[: HELPERS.index("def step")]
+        + HELPERS[HELPERS.index("def other") :]
+        + HELPERS[HELPERS.index("def step") : HELPERS.index("def other")],
+    },
+    "the order of methods": {**FILES, "model.py": MODEL.replace(SOLVE + "\n" + REFINE, REFINE + "\n" + SOLVE)},
+    "a helper that moved into another module": {
+        "model.py": MODEL.replace(
+            "from helpers import TABLE, step as advance", "from helpers import TABLE\nfrom more import step as advance"
+        ).replace("helpers.step", "advance"),
+        "helpers.py": HELPERS.replace("def step(x, dt=0.1):\n    return x + dt * G\n", ""),
+        "more.py": "from helpers import G\n\n\ndef step(x, dt=0.1):\n    return x + dt * G\n",
+    },
+    "a class that moved": {
+        **FILES,
+        "model.py": MODEL[: MODEL.index("@dataclass")]
+        + "from solvers import Solver\n\n\n"
+        + MODEL[MODEL.index("def run") :],
+        "solvers.py": "from dataclasses import dataclass\n" + MODEL[MODEL.index("@dataclass") : MODEL.index("def run")],
+    },
+}
+
+
+@pytest.mark.parametrize("what", SEEN)
+def test_it_is_seen(what, project):
+    assert project.code(SEEN[what]).number != project.code().number
+
+
+@pytest.mark.parametrize("what", NONE)
+def test_it_is_no_change(what, project):
+    before, now = project.code(), project.code(NONE[what])
+    assert now.number == before.number, change(before.parts, now.parts)
+
+
+def test_the_change_is_told_by_its_name_and_its_lines(project):
+    found = change(project.code().parts, project.code(SEEN["what a helper does"]).parts)
+    assert found.changed == ("step",)
+    assert "-    return x + dt * G\n+    return x - dt * G" in found.diff
+    assert str(found) == "step changed"
+
+
+def test_a_module_that_was_edited_after_its_import_is_not_taken_for_what_runs(project):
+    run = project.load()
+    before = code_of(run).number
+    path = Path(run.__code__.co_filename)
+    path.write_text(MODEL.replace("range(3)", "range(44)"))
+    edited_since = code_of(run).number
+    assert edited_since not in (before, project.code({**FILES, "model.py": path.read_text()}).number)
+
+
+def test_what_a_run_changes_in_a_module_is_no_change_of_code(project):
+    text = HELPERS.replace(
+        "return x + dt * G", "global count\n    count += 1\n    _cache[x] = dt\n    return x + dt * G"
+    )
+    run = project.load({**FILES, "helpers.py": text})
+    before = code_of(run)
+    assert {"_cache", "step"} <= {part.name for part in before.parts}
+    run.__globals__["helpers"].step(3)
+    assert code_of(run).number == before.number
+
+
+def test_closures_partials_methods_and_objects_count_with_what_they_hold():
+    def make(scale: float) -> Any:
+        return lambda params: params["n"] * scale
+
+    class Bound:
+        def __init__(self, scale: float) -> None:
+            self.scale = scale
+
+        def __call__(self, params: Any) -> float:
+            return self.scale
+
+        def method(self, params: Any) -> float:
+            return self.scale
+
+    def run(scale: float, params: Any) -> float:
+        return scale
+
+    for one in (make, Bound, lambda scale: Bound(scale).method, lambda scale: functools.partial(run, scale)):
+        assert code_of(one(1.0)).number == code_of(one(1.0)).number
+        assert code_of(one(1.0)).number != code_of(one(2.0)).number
+        assert code_of(one(1.0)).parts
+
+
+def test_a_cell_that_is_run_again_is_no_change_and_one_that_was_edited_is():
+    cells = {"__name__": "__main__"}
+
+    def cell(text: str, number: int) -> None:
+        import linecache
+
+        name, text = f"<ipython-input-{number}>", textwrap.dedent(text)
+        linecache.cache[name] = len(text), None, text.splitlines(keepends=True), name
+        exec(compile(text, name, "exec"), cells)
+
+    cell("def helper(x):\n    return x + 1\n", 1)
+    cell("def run(params):\n    return helper(params['n'])\n", 2)
+    first = code_of(cells["run"])
+    assert {part.name for part in first.parts} == {"run", "helper"}
+    assert first.is_current()
+    cell("def helper(x):\n    # a comment\n    return x + 1\n", 3)
+    assert not first.is_current()
+    assert code_of(cells["run"]).number == first.number
+    cell("def helper(x):\n    return x + 2\n", 4)
+    assert code_of(cells["run"]).number != first.number
+
+
+def test_three_modules_deep_and_through_imports_within_functions(project):
+    def files(last: int, within: str = "") -> dict[str, str]:
+        return {
+            "model.py": "import a\n\n\ndef run(params):\n    return a.f()\n",
+            "a.py": f"import b\n\n\ndef f():\n    {within or 'pass'}\n    return b.f()\n",
+            "b.py": "import c\n\n\ndef f():\n    return c.f()\n",
+            "c.py": f"def f():\n    return {last}\n",
+            "lazy.py": f"import lazier\n\n\ndef g():\n    return {last}\n",
+            "lazier.py": "x = 1\n",
+        }
+
+    assert project.code(files(1)).number != project.code(files(2)).number
+    lazily = files(1, "from lazy import g")
+    before = project.code(lazily)
+    assert "lazy" not in sys.modules
+    assert {part.name for part in before.parts} == {"run", "f", "module lazy", "module lazier"}
+    assert project.code({**lazily, "lazy.py": "import lazier\n\n\ndef g():\n    return 2\n"}).number != before.number
+    assert project.code({**lazily, "lazy.py": lazily["lazy.py"] + "# a comment\n"}).number == before.number
+
+
+def test_other_names_of_other_code_do_not_collide(project):
+    first = project.code({"model.py": "def run(params):\n    x = 1\n    return (lambda y: x + y)(2)\n"})
+    second = project.code({"model.py": "def run(params):\n    x = 1\n    return (lambda y: y + x)(2)\n"})
+    shadow = project.code({"model.py": "x = 5\n\n\ndef run(params):\n    def f():\n        x = 1\n    return x\n"})
+    other = project.code({"model.py": "x = 6\n\n\ndef run(params):\n    def f():\n        x = 1\n    return x\n"})
+    assert len({one.number for one in (first, second, shadow, other)}) == 4
+
+
+@pytest.mark.parametrize("odd", [print, len, dict, object(), None, 3], ids=lambda odd: type(odd).__name__)
+def test_of_what_is_built_in_nothing_is_known(odd):
+    assert code_of(odd).parts == ()
