@@ -364,6 +364,7 @@ def test_any_text_as_a_journal(world, text):
 @example("stored", {"published": "/../../beside/probe"}, None, ALL, True)
 @example("stored", {"attempt": "..", "state": "..", "size": ".."}, None, ["sweep"], True)
 @example("stored", {"registered": "[" * 3000}, None, ALL, True)
+@example("stored", {"attempt": "..", "registered": "/"}, None, ALL, True)
 @example("dead", {"attempt": "../../../../beside/probe"}, None, ALL, True)
 @example("dead", {"owner": "host"}, None, ALL, True)
 @example("dead", {"since": "yesterday"}, None, ALL, True)

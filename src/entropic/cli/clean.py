@@ -13,7 +13,7 @@ from entropic.cli.errors import FINE, FOUND, USAGE, end
 from entropic.cli.look import Json, Where, Yes
 from entropic.cli.output import cell, put, put_json
 from entropic.cli.values import filters, seconds, size
-from entropic.files.extent import extent
+from entropic.files.extent import extent_elsewhere
 from entropic.params.model import Base, utcnow
 from entropic.store import Store, context_of
 from entropic.support.show import counted
@@ -240,6 +240,6 @@ def _is_registered(store: Store[Base], key: str) -> bool:
 def _described(store: Store[Base], key: str, with_file: bool) -> str:
     row = store.retrieve({"id": key})
     path = row.result_file if row is not None else ""
-    found = extent(path)
+    found = extent_elsewhere(path)
     what = f"and its file {path} ({amount(found.size) if found else 'which is gone'})"
     return cell(f"delete {key} {what if with_file else f'and leave its file {path}'}")

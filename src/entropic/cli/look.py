@@ -29,7 +29,7 @@ from entropic.cli.output import (
 from entropic.cli.target import START
 from entropic.cli.values import filters, schema_of
 from entropic.errors import EntropicError
-from entropic.files.extent import extent
+from entropic.files.extent import extent_elsewhere
 from entropic.formats.libraries import library
 from entropic.params.fields import unknown_key
 from entropic.params.keys import RESERVED
@@ -182,7 +182,7 @@ def show(
         return FINE
     pairs: list[tuple[str, Any]] = [("id", key)]
     if row is not None:
-        found = extent(row.result_file)
+        found = extent_elsewhere(row.result_file)
         pairs += [(name, getattr(row, name)) for name in schema_of(store).columns]
         pairs += [("created_at", f"{cell(row.created_at)} UTC"), ("result_file", row.result_file)]
         pairs += [("size", amount(found.size) if found else "(the file is gone; it runs again when asked for)")]
@@ -251,7 +251,7 @@ def _all_of(store: Store[Base], key: str) -> dict[str, Any]:
 
 def _compared(first: str | None, second: str | None) -> str:
     """Say whether two results are the same."""
-    sizes = [extent(path) if path else None for path in (first, second)]
+    sizes = [extent_elsewhere(path) if path else None for path in (first, second)]
     if not first or not second or sizes[0] is None or sizes[1] is None:
         return "at least one of the results is missing"
     if first == second:

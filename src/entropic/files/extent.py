@@ -1,6 +1,7 @@
 """What tells two contents of a result apart without reading them: size and mtime."""
 
 import errno
+import math
 import os
 import re
 import stat
@@ -26,13 +27,15 @@ class Extent(NamedTuple):
     folder: bool
 
 
-def extent(path: str, follow: bool = True) -> Extent | None:
+def extent(path: str, follow: bool = True, most: float = math.inf) -> Extent | None:
     """Return the extent of a file or folder; None if it is not there, as what is no path never is.
 
     Parameters
     ----------
     follow
         Whether to look at what a link leads to; else None is returned of a link.
+    most
+        Bytes beyond which nobody needs to know how large a folder is.
     """
     try:
         found = os.stat(path) if follow else os.lstat(path)
@@ -48,20 +51,34 @@ def extent(path: str, follow: bool = True) -> Extent | None:
         return None
     if stat.S_ISDIR(found.st_mode):
         try:
-            return Extent(_size_below(path), found.st_mtime_ns, True)
+            return Extent(_size_below(path, most), found.st_mtime_ns, True)
         except (FileNotFoundError, NotADirectoryError):  # on its way somewhere else
             return None
     return Extent(found.st_size, found.st_mtime_ns, False)
 
 
-def _size_below(folder: str) -> int:
+def extent_elsewhere(path: str, most: object = math.inf) -> Extent | None:
+    """Return the extent of what somebody says that a result is, outside of the results folder.
+
+    A database may be anybody's, and name a folder that holds a whole disk, or what this user may not look at: then
+    no more is looked at than is needed, and what cannot be looked at counts as not there.
+    """
+    try:
+        return extent(path, most=most if isinstance(most, int | float) else math.inf)
+    except OSError:
+        return None
+
+
+def _size_below(folder: str, most: float) -> int:
     total = 0
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name[0] in _BEGINNINGS and _NOT_OURS.fullmatch(entry.name):
                 continue
             if entry.is_dir(follow_symlinks=False):
-                total += _size_below(entry.path)
+                total += _size_below(entry.path, most - total)
             else:
                 total += entry.stat(follow_symlinks=False).st_size
+            if total > most:
+                break
     return total

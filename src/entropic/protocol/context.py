@@ -10,12 +10,12 @@ from entropic.db.engine import Database
 from entropic.db.ledger import Ledger
 from entropic.db.origins import Origins
 from entropic.db.outcomes import OutcomeColumns
-from entropic.db.raw import PLACE, Raw
+from entropic.db.raw import PLACE, Raw, Recorded
 from entropic.db.rows import Rows
 from entropic.errors import KeyCollisionError, ReadOnlyError, UnguardedError
 from entropic.executors.attempt import Runner
 from entropic.files import sidecar as sidecars
-from entropic.files.extent import Extent, extent
+from entropic.files.extent import Extent, extent, extent_elsewhere
 from entropic.files.journal import Journal
 from entropic.files.staging import Staging, key_of
 from entropic.params.keys import Hasher
@@ -100,7 +100,9 @@ class StoreContext(Generic[ModelT_co]):
 
     def extent_of(self, raw: Raw) -> Extent | None:
         """Return the extent of a raw row's result; None if it, or its main file, is not there."""
-        path, file = self.path_of(raw), self.rows.file_of(raw)
+        path, file, recorded = self.path_of(raw), self.rows.file_of(raw), Recorded.of(raw)
+        if recorded.is_registered:
+            return extent_elsewhere(file, recorded.size)
         return extent(path) if path == file or os.path.exists(file) else None
 
     def is_finished(self, id: str, attempt: str) -> bool:

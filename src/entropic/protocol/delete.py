@@ -11,7 +11,7 @@ from entropic.db.raw import Raw, Recorded
 from entropic.errors import PublishError
 from entropic.files import checkpoints, logs
 from entropic.files import place as places
-from entropic.files.extent import extent
+from entropic.files.extent import extent_elsewhere
 from entropic.params.keys import RESERVED
 from entropic.params.model import Base, now_as_text
 from entropic.protocol import publish
@@ -164,7 +164,7 @@ def _removable(context: StoreContext[Base], raw: Raw) -> str | None:
     """
     recorded = Recorded.of(raw)
     path = context.rows.file_of(raw)
-    found = extent(path)
+    found = extent_elsewhere(path, most=0)  # no folder is removed, whatever is in it
     if found is None or found.folder:
         return None
     if recorded.place is None:

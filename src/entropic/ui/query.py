@@ -14,7 +14,7 @@ from entropic.db.query import fetch, ordered
 from entropic.db.raw import Recorded
 from entropic.db.tables import ledger
 from entropic.errors import ParameterError, UnreadableError
-from entropic.files.extent import extent
+from entropic.files.extent import extent_elsewhere
 from entropic.params.model import Base
 from entropic.protocol.context import StoreContext
 from entropic.ui.columns import Column, category, clause_of, columns_of, named, place, shown, values_back
@@ -198,7 +198,7 @@ def state_of(context: StoreContext[Base], raw: Any) -> str:
 
 def size_of(path: str) -> int | None:
     """Return how many bytes a result has; None if it is gone."""
-    found = extent(path)
+    found = extent_elsewhere(path)
     return None if found is None else found.size
 
 
