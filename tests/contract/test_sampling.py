@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from contract.models import Colour
-from entropic import Base, Mapped, ParameterError, Store, expand_grid, outcome, sample
+from entropic import Base, Mapped, ParameterError, Store, expand_grid, outcome, report, sample
 
 OpenStore = Callable[..., Store[Any]]
 METHODS = ["sobol", "halton", "lhs", "random"]
@@ -198,6 +198,43 @@ def test_trials_leave_out_what_has_no_number_and_what_the_objective_would_not_fi
     assert [trial.params for trial in store.trials("loss", x=(0.0, 1.0), n=3)] == [{"x": 0.1}]
     assert [trial.params for trial in store.trials("loss", x=(0.0, 1.0))] == [{"x": 0.1}]
     assert len(store.trials("loss", x=(0.0, 1.0), n=[1, 2, 3])) == 1
+
+
+def test_a_run_that_reports_its_outcome_is_pruned_by_the_study(open_store: OpenStore, optuna: Any) -> None:
+    steps: list[int] = []
+
+    def train(params: dict[str, Any]) -> dict[str, Any]:
+        for step in range(4):
+            steps.append(step)
+            report(step=step, loss=params["x"])
+            report(step=step, lr="small")  # another value, and no number
+            report(loss=params["x"])  # no step
+        return {"loss": params["x"]}
+
+    store = open_store(train, Line)
+    objective = store.objective("loss", x=(0.0, 1.0))
+    asked = optuna.create_study(pruner=optuna.pruners.ThresholdPruner(upper=0.5, n_warmup_steps=2))
+    for x in (0.25, 0.75):
+        asked.enqueue_trial({"x": x})
+    asked.optimize(objective, n_trials=2)
+    states = optuna.trial.TrialState
+    assert [trial.state for trial in asked.trials] == [states.COMPLETE, states.PRUNED]
+    assert asked.trials[1].intermediate_values == {0: 0.75, 1: 0.75, 2: 0.75}
+    assert steps == [0, 1, 2, 3, 0, 1, 2]
+    assert [row.x for row in store.select()] == [0.25]
+    assert [failure.error_type for failure in store.failures()] == ["TrialPruned"]
+    assert store.check().ok
+
+
+def test_several_outcomes_are_not_pruned(open_store: OpenStore, optuna: Any) -> None:
+    def train(params: dict[str, Any]) -> dict[str, Any]:
+        report(step=1, loss=params["x"])
+        return {"loss": params["x"]}
+
+    objective = open_store(train, Line).objective("loss", x=(0.0, 1.0))
+    asked = optuna.create_study(directions=["minimize", "minimize"])
+    asked.optimize(lambda trial: (objective(trial), 1.0), n_trials=2)
+    assert [trial.state for trial in asked.trials] == [optuna.trial.TrialState.COMPLETE] * 2
 
 
 def test_a_run_that_diverged_is_a_failed_trial(open_store: OpenStore, optuna: Any) -> None:

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from entropic.ask.select import iterate
 from entropic.errors import ParameterError
+from entropic.executors.reporting import Listener, listening
 from entropic.formats.libraries import library
 from entropic.params.fields import unknown_key
 from entropic.params.model import Base, Schema
@@ -53,7 +54,8 @@ class Objective:
     def __call__(self, point: Any, /) -> Any:
         """Return the outcome at a point, or at each point of a matrix; run what was never run."""
         if hasattr(point, "suggest_float"):
-            return self._at({axis.name: _suggested(axis, point) for axis in self._space.axes})
+            with listening(_pruning(point, self._outcome)):
+                return self._at({axis.name: _suggested(axis, point) for axis in self._space.axes})
         if isinstance(point, Mapping):
             return self._at(dict(point))
         if hasattr(point, "tolist"):
@@ -128,6 +130,21 @@ def _stored(context: StoreContext[Base], outcome: str, space: Space) -> Iterable
                 yield row.id, params, float(value)
         except LookupError:  # outside of the space
             continue
+
+
+def _pruning(trial: Any, outcome: str) -> Listener:
+    """Return what tells a trial each value of its outcome that the run reports, and ends the run if it is pruned."""
+
+    def hear(step: float | None, values: Mapping[str, Any]) -> None:
+        value = values.get(outcome)
+        try:
+            trial.report(float(value), int(step))  # type: ignore[arg-type]
+        except (TypeError, ValueError, OverflowError, NotImplementedError):  # none, or a study of several outcomes
+            return
+        if trial.should_prune():
+            raise library("optuna", "optuna", "trials").TrialPruned(f"pruned at step {step}: {outcome}={value}")
+
+    return hear
 
 
 def _suggested(axis: Axis, trial: Any) -> Any:
