@@ -117,7 +117,7 @@ def test_a_long_stderr_is_cut_to_its_end(open_store: OpenStore) -> None:
 
 def test_no_shell_sees_a_value(open_store: OpenStore) -> None:
     class Named(Base):
-        __tablename__ = "named"
+        __tablename__ = "named_programs"
 
         name: Mapped[str]
 

@@ -23,7 +23,7 @@ OpenStore = Callable[..., Store[Any]]
 
 
 class Painted(Base):
-    __tablename__ = "painted"
+    __tablename__ = "painted_points"
 
     n: Mapped[int]
     dt: Mapped[float]

@@ -104,7 +104,7 @@ def status(context: StoreContext[Base]) -> Status:
     ((size, failed),) = fetch(
         context.database,
         sa.select(
-            sa.func.coalesce(sa.func.sum(sa.case((made & (ledger.c.size > 0), ledger.c.size), else_=0)), 0),
+            sa.func.coalesce(sa.func.sum(sa.case((made & ledger.c.size.between(1, 2**62), ledger.c.size), else_=0)), 0),
             _count_if(ledger.c.failure.is_not(None)),
         ).where(of_model),
     )

@@ -136,7 +136,7 @@ def execute(task: Task, runner: Runner, target: str, checkpoint_dir: str | None)
     if checkpoint_dir is not None:
         params[CHECKPOINT_DIR] = checkpoint_dir
     around, forks, elapsed = inside.get(), _forks, -1.0
-    environments.begin(task.staging, runner)
+    environment = environments.begin(task.staging, runner)
     run = Inside(task.staging.root, task.model, task.id, task.attempt)
     try:  # an interrupt as soon as it is set would leave it set, and the next call for this key seem to be a circle
         inside.set((*task.inside, run))
@@ -151,17 +151,19 @@ def execute(task: Task, runner: Runner, target: str, checkpoint_dir: str | None)
         reporting.end(run)
     left = params.get("custom_data")
     custom_data = task.custom_data if left is given and not given and not task.custom_data else kept(task, left)
-    origin = Origin(environments.current(task.staging, runner), task.code, *_used(elapsed, worked))
+    if environment is None:
+        environment = environments.current(task.staging, runner)
+    # Clocks are too coarse for what is over at once.
+    used = (None, None) if elapsed < MEASURABLE else _used(worked)
+    origin = Origin(environment, task.code, *used)
     return Executed(elapsed, returned if isinstance(returned, Outcomes) else None, custom_data, origin)
 
 
-def _used(elapsed: float, before: os.times_result) -> tuple[float | None, int | None]:
+def _used(before: os.times_result) -> tuple[float | None, int | None]:
     """Return the processor's seconds that a run took, with the programs that it started, and the peak of memory.
 
-    That is of the process so far, or of the largest of those programs. Clocks are too coarse for what is over at once.
+    That is of the process so far, or of the largest of those programs.
     """
-    if elapsed < MEASURABLE:
-        return None, None
     after = os.times()
     seconds = round(sum(after[:4]) - sum(before[:4]), 3)
     return max(0.0, seconds), process.peak_memory()

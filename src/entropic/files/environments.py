@@ -25,11 +25,11 @@ _MOST = 100  # stores of one process that are remembered
 _known: dict[tuple[str, int], tuple[Callable[[], object], int | None]] = {}
 
 
-def begin(staging: Staging, runner: Any) -> None:
-    """Begin to find out in what environment a runner works here, if that is not known."""
+def begin(staging: Staging, runner: Any) -> int | None:
+    """Return the number of the environment in which a runner works here; begin to find it out, if it is not known."""
     key = staging.root, id(runner)
     if (found := _known.get(key)) is not None and found[0]() is runner:
-        return
+        return found[1]
     if len(_known) >= _MOST:
         _known.clear()
     _known[key] = _reference(runner), None
@@ -37,6 +37,7 @@ def begin(staging: Staging, runner: Any) -> None:
 
     with contextlib.suppress(Exception):  # a run is worth more than what is said of it
         environment.begin(runner)
+    return None
 
 
 def current(staging: Staging, runner: Any) -> int | None:

@@ -45,9 +45,10 @@ def lift(task: Task, space: Workspace, execution: str) -> Lifted:
     """
     staging, stem = task.staging, f"{task.key}.{task.attempt}.{execution}"
     try:
+        source, target = f"{space.path}{os.sep}{task.path}", staging.inside(stem + staging.ending)
         if "/" in task.path:
-            _check_main(f"{space.path}{os.sep}{task.path}")
-        source, target = f"{space.path}{os.sep}{whole(task.path)}", staging.inside(stem + whole(staging.suffix))
+            _check_main(source)
+            source = f"{space.path}{os.sep}{whole(task.path)}"
         space.reserve.with_room(move, source, target)
         found = extent(target, follow=False)
         if found is None:  # a link: only now, since a look that tells more serves all others
@@ -131,7 +132,7 @@ def describe(task: Task, space: Workspace, execution: str, done: Executed, lifte
     found, extra = lifted
     if task.fsync or done.elapsed >= LONG:
         stem = task.staging.inside(f"{task.key}.{task.attempt}.{execution}")
-        path = stem + whole(task.staging.suffix)
+        path = stem + task.staging.ending
         _wait_for_disk(task, [path, *([f"{stem}.files"] if extra else [])], done.elapsed)
         found = extent(path)
     if found is None:
@@ -208,5 +209,5 @@ def _first(task: Task, sidecar: Sidecar) -> Sidecar:
 def discard(task: Task, execution: str) -> None:
     """Remove what an execution made that nobody will read."""
     stem = f"{task.key}.{task.attempt}.{execution}"
-    for rest in (whole(task.staging.suffix), ".files", ".slot"):
+    for rest in (task.staging.ending, ".files", ".slot"):
         remove(task.staging.inside(stem + rest))

@@ -89,6 +89,8 @@ class Staging:
 
     def __init__(self, results_dir: str, uuid: str, suffix: str, read_only: bool = False) -> None:
         self.results_dir, self.suffix = results_dir, suffix
+        self.ending = whole(suffix)
+        """Of the name of a whole result: the suffix, or what of it is before the name of a main file."""
         self.root = os.path.join(results_dir, FOLDER, uuid)
         self._in_results, self._in_root = results_dir + os.sep, self.root + os.sep
         self.check_root()
@@ -142,7 +144,7 @@ class Staging:
 
     def path(self, place: str) -> str:
         """Return the absolute path of all that lies at a place: what is renamed, measured and removed as one."""
-        return self._in_results + whole(place)
+        return self._in_results + place.partition("/")[0]
 
     def file(self, place: str) -> str:
         """Return the absolute path of the file at a place, which a row leads to: the main one, if there are several."""

@@ -49,7 +49,8 @@ class Maker:
         on_stale: OnStale,
     ) -> None:
         self._origins, self._model, self._runner = origins, model, runner
-        self._version, self._watched, self.on_stale = version, watched, on_stale
+        self._watched, self.on_stale = watched, on_stale
+        self._named = {} if version is None else {"version": version}
         self._code: Code | None = None
         self._more: dict[str, str] = {}
         self._recorded: int | None = None
@@ -67,7 +68,7 @@ class Maker:
         if self._runner is None:
             return None
         try:
-            more = self._now()
+            more = self._now() if self._watched else self._named
             if self._code is None or more != self._more or not self._code.is_current():
                 from entropic.provenance.code import code_of  # here, since it reads what hits may never need
 
@@ -81,8 +82,7 @@ class Maker:
     def _now(self) -> dict[str, str]:
         from entropic.provenance import watch
 
-        more = watch.now(self._watched) if self._watched else {}
-        return more if self._version is None else {**more, "version": self._version}
+        return {**watch.now(self._watched), **self._named}
 
     def prepare(self) -> None:
         """Look at the code, and record it, before something runs."""

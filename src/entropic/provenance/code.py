@@ -54,7 +54,10 @@ class Code:
 
     def is_current(self) -> bool:
         """Tell whether nothing that this was made of was defined anew since, as by a cell of a notebook."""
-        return all(names.get(name, _MISSING) is value for names, name, value in self.looked_up)
+        for names, name, value in self.looked_up:  # noqa: SIM110  (`all` would make a generator, for each run)
+            if names.get(name, _MISSING) is not value:
+                return False
+        return True
 
 
 _MISSING: Any = object()
