@@ -153,6 +153,7 @@ class Searching(Share[ModelT]):
             if self._is_here:
                 run.check_runner(context)
             workspace.prepare(context.staging)
+            context.maker.prepare()
             self._is_ready = True
         if not spelling.warned and spelling.may_differ(request.params):
             spelling.warned = warn_of_other_spelling(context, {id: request.params})

@@ -186,7 +186,6 @@ def carry_out(
                 run.warn_of_loss(context, lost)
             some = itertools.islice(missing.items(), SPELLED_TOGETHER)
             warn_of_other_spelling(context, {id: request.params for id, request in some})
-            context.maker.prepare()
             keep_going, here = options.on_error == "continue", options.client is None
             if source is not None:
                 share: Share[ModelT] = Searching(context, source, call.name, bar, keep_going, here)
@@ -195,6 +194,7 @@ def carry_out(
                     run.check_runner(context)
                 rehearse_together(context, missing)
                 workspace.prepare(context.staging)
+                context.maker.prepare()
                 share = Share(context, missing, planned.known, call.name, bar, keep_going)
             call.ends_without_us = share.goes_on
             used = executor or Serial(share.execute)
