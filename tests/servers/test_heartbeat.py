@@ -29,10 +29,10 @@ def left_of_lease(place: Any) -> float:
 
 
 def helpers(pid: int) -> set[int]:
-    """The processes that a process has started, none if it has ended."""
+    """The processes that a process has started, none if it has ended; but for git, which tells of the commit."""
     try:
-        return {child.pid for child in psutil.Process(pid).children(recursive=True)}
-    except psutil.NoSuchProcess:
+        return {child.pid for child in psutil.Process(pid).children(recursive=True) if child.name() != "git"}
+    except psutil.NoSuchProcess:  # one of them
         return set()
 
 

@@ -153,9 +153,10 @@ def execute(task: Task, runner: Runner, target: str, checkpoint_dir: str | None)
     custom_data = task.custom_data if left is given and not given and not task.custom_data else kept(task, left)
     if environment is None:
         environment = environments.current(task.staging, runner)
-    # Clocks are too coarse for what is over at once.
-    used = (None, None) if elapsed < MEASURABLE else _used(worked)
-    origin = Origin(environment, task.code, *used)
+    if elapsed < MEASURABLE:  # clocks are too coarse for what is over at once
+        origin = Origin(environment, task.code, None, None)
+    else:
+        origin = Origin(environment, task.code, *_used(worked))
     return Executed(elapsed, returned if isinstance(returned, Outcomes) else None, custom_data, origin)
 
 

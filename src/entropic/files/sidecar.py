@@ -154,8 +154,11 @@ def encode(sidecar: Sidecar) -> bytes:
     custom_data = sidecar.custom_text = compact(sidecar.custom_data)
     origin = ""
     if sidecar.origin is not None:
-        environment, code, cpu_seconds, peak_memory = map(_number, sidecar.origin)
-        origin = f',"origin":[{environment},{code},{cpu_seconds},{peak_memory}]'
+        environment, code, cpu_seconds, peak_memory = sidecar.origin
+        used = "null,null" if cpu_seconds is peak_memory is None else f"{_number(cpu_seconds)},{_number(peak_memory)}"
+        is_told = environment is not None and code is not None
+        origin = f"{environment},{code}" if is_told else f"{_number(environment)},{_number(code)}"
+        origin = f',"origin":[{origin},{used}]'
     # In a third of the time that it takes to encode a dict of all this. The names are ours, and need no quoting.
     text = (
         f'{{"entropic":{VERSION},"model":{_quoted(sidecar.model)},"id":{_quoted(sidecar.id)},"key":"{sidecar.key}",'

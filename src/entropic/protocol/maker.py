@@ -86,6 +86,8 @@ class Maker:
 
     def prepare(self) -> None:
         """Look at the code, and record it, before something runs."""
+        if self._code is not None and self._recorded == self.number and not self._watched and self._code.is_current():
+            return  # most of them
         number = self.look()
         if number is not None and self._code is not None and number != self._recorded:
             self._origins.add_code(number, self._code.parts)
