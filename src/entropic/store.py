@@ -663,7 +663,8 @@ class Store(Generic[ModelT]):
     def __reduce__(self) -> tuple[object, ...]:
         if self._context.database.in_memory:
             raise StoreError("a store in memory works only in the process that made it, so it cannot be pickled")
-        return _restore, (type(self), *self._made_of, self._context.database.address, self._options)
+        code = self._context.maker.look()
+        return _arrive, (code, type(self), *self._made_of, self._context.database.address, self._options)
 
 
 def _provenance_of(store: "weakref.ref[Store[Any]]", rows: Sequence[Any]) -> list[provenance.Provenance]:
@@ -677,6 +678,13 @@ def _provenance_of(store: "weakref.ref[Store[Any]]", rows: Sequence[Any]) -> lis
 def context_of(store: Store[ModelT]) -> StoreContext[ModelT]:
     """Return what a store is wired of, for what is built upon stores inside this package: the command line."""
     return store._context
+
+
+def _arrive(code: int | None, *made_of: Any) -> Store[Any]:
+    """Make a store that was pickled, most likely in another process, again."""
+    store: Store[Any] = _restore(*made_of)
+    store._context.maker.trust(code)
+    return store
 
 
 def _restore(

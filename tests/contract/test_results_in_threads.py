@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from entropic import Base, Mapped, expand_grid, outcome
-from entropic.formats import hdf5
+from entropic.formats import hdf5, netcdf
 from entropic.formats.save import save
 
 
@@ -57,14 +57,14 @@ def test_what_is_computed_by_threads_that_read_results_is_written_too(tmp_path):
     save(of_xarray({"n": 3}), source)
 
     def read(block_info: Any = None) -> Any:
-        return hdf5.read_netcdf(source, None).u.values
+        return netcdf.read_netcdf(source, None).u.values
 
     lazy = xarray.Dataset({"u": ("x", dask.map_blocks(read, chunks=((2000,),), dtype=float, meta=np.empty(0)))})
     writer = threading.Thread(target=save, args=(lazy, str(tmp_path / "copy.nc")), daemon=True)
     writer.start()
     writer.join(60)
     assert not writer.is_alive()
-    assert hdf5.read_netcdf(str(tmp_path / "copy.nc"), None).u.values[-1] == 3 * 1999
+    assert netcdf.read_netcdf(str(tmp_path / "copy.nc"), None).u.values[-1] == 3 * 1999
 
 
 @pytest.mark.parametrize(("suffix", "runner", "module"), [(".nc", of_xarray, "netCDF4"), (".h5", of_numpy, "h5py")])

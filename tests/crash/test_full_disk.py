@@ -324,7 +324,7 @@ def test_a_folder_without_write_permission_is_deleted_whole(server, open_case):
     assert "error" not in said, said["error"]["traceback"]
     said = server.start("trouble:keep_closed", folder=open_case, call="delete file").said()
     assert said["rows"] == [True]
-    assert not {*said["left"]} - {"reserve", "starts", "logs", "journal"}
+    assert not {*said["left"]} - {"reserve", "starts", "logs", "journal", "environments"}
     assert os.listdir(os.path.join(open_case, "results")) == [".entropic"]
 
 
