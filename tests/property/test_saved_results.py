@@ -140,7 +140,7 @@ def assert_equal_structs(found: Any, wanted: Any) -> None:
     elif isinstance(wanted, str):
         assert found == wanted
     else:
-        assert_equal(found, wanted, any_order=True)
+        assert_equal(found, wanted, of_text=True, any_order=True)
 
 
 @settings(max_examples=min(settings().max_examples, 100))  # astropy takes its time
