@@ -8,6 +8,7 @@ import contextlib
 import logging
 import os
 import stat
+import threading
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -42,6 +43,11 @@ def begin(staging: Staging, runner: Any) -> int | None:
 
 def current(staging: Staging, runner: Any) -> int | None:
     """Return the number of the environment in which a runner works here; None if that cannot be told."""
+    with _one_describes:  # threads whose first runs end together: what git says is said once
+        return _described(staging, runner)
+
+
+def _described(staging: Staging, runner: Any) -> int | None:
     found = _known.get((staging.root, id(runner)))
     if found is not None and found[1] is not None and found[0]() is runner:
         return found[1]
@@ -56,6 +62,16 @@ def current(staging: Staging, runner: Any) -> int | None:
         return None
     _known[staging.root, id(runner)] = _reference(runner), number
     return number
+
+
+def _begin_anew() -> None:
+    global _one_describes
+    _one_describes = threading.Lock()  # which another thread may have held at the fork
+
+
+_one_describes = threading.Lock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)
 
 
 def _reference(runner: object) -> Callable[[], object]:
