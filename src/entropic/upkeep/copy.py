@@ -48,7 +48,9 @@ def copy(context: StoreContext[Base], target: StoreContext[Base]) -> None:
         If the other database knows this model already, or cannot hold it; nothing was copied.
     """
     claims = ledger.select().where(ledger.c.model == context.model)
-    context.origins.copy_to(target.origins)  # which does no harm where the rest is refused
+    with target.database.engine.connect() as connection:
+        _refuse_used(target, connection)  # and once more when nobody else can write
+    context.origins.copy_to(target.origins)  # which does no harm where the rest fails
     checksums = _checksums(context, target)
     try:
         with (
