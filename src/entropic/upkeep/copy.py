@@ -48,9 +48,6 @@ def copy(context: StoreContext[Base], target: StoreContext[Base]) -> None:
         If the other database knows this model already, or cannot hold it; nothing was copied.
     """
     claims = ledger.select().where(ledger.c.model == context.model)
-    with target.database.engine.connect() as connection:
-        _refuse_used(target, connection)  # and once more when nobody else can write
-    context.origins.copy_to(target.origins)  # which does no harm where the rest fails
     checksums = _checksums(context, target)
     try:
         with (
@@ -72,6 +69,7 @@ def copy(context: StoreContext[Base], target: StoreContext[Base]) -> None:
             _insert(connection, sa.insert(recorded), _values(source, of_model, recorded))
     except sa.exc.DBAPIError as error:
         raise StoreError(f"{target.database} refused the copy: {error.orig}. Nothing was copied") from error
+    context.origins.copy_to(target.origins)  # last: a copy that fails leaves nothing
 
 
 def _checksums(context: StoreContext[Base], target: StoreContext[Base]) -> dict[str, int]:
