@@ -189,3 +189,15 @@ def open_store(runner: CountingRunner, place: Place, tmp_path: Path) -> OpenStor
 def store(open_store: OpenStore) -> Store[SimResult]:
     """One store for `SimResult`, served by `runner`."""
     return open_store()
+
+
+# ---- what must stay as it is ---------------------------------------------------------------------------------------
+@pytest.fixture
+def beside(tmp_path: Path) -> Iterator[Path]:
+    """A folder that is nobody's business here; its files must be as they were in the end."""
+    folder = tmp_path / "beside"
+    folder.mkdir()
+    for name in ("probe.txt", "old"):
+        (folder / name).write_text("mine")
+    yield folder
+    assert {path.name: path.read_text() for path in folder.iterdir()} == {"probe.txt": "mine", "old": "mine"}

@@ -621,7 +621,7 @@ class Store(Generic[ModelT]):
         LibraryMissingError
             If the extra is not installed.
         StoreError
-            If the database is in memory, where nobody else can look.
+            If the database is in memory, where no other process can look.
         """
         from entropic.ui.serve import page_of
 

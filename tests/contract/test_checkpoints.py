@@ -359,16 +359,6 @@ def test_a_sidecar_whose_owner_died_before_it_cleaned_up_takes_the_checkpoints_a
 
 
 # ---- whoever else may write into the folder --------------------------------------------------------------------------
-@pytest.fixture
-def beside(tmp_path):
-    """A folder that is nobody's business here; its file must be as it was in the end."""
-    folder = tmp_path / "beside"
-    folder.mkdir()
-    (folder / "probe.txt").write_text("mine")
-    yield folder
-    assert {path.name: path.read_text() for path in folder.iterdir()} == {"probe.txt": "mine"}
-
-
 def test_a_link_planted_as_the_folder_of_checkpoints_is_not_followed(store, runner, beside):
     Path(store._context.staging.root, "checkpoints").symlink_to(beside)
     with pytest.raises(StoreError, match="nothing was run"):

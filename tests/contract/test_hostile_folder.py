@@ -26,18 +26,6 @@ from entropic.upkeep.opening import only_looking
 ONE, TWO = {"n": 1, "dt": 1.0}, {"n": 2, "dt": 1.0}
 
 
-@pytest.fixture
-def beside(tmp_path):
-    """A folder that is nobody's business here; its files must be as they were in the end."""
-    folder = tmp_path / "beside"
-    folder.mkdir()
-    for name in ("probe.txt", "old"):
-        (folder / name).write_text("mine")
-    yield folder
-    found = {path.name: path.read_text() for path in folder.iterdir()}
-    assert found == {"probe.txt": "mine", "old": "mine"}
-
-
 def staging_of(store):
     return Path(store._context.staging.root)
 

@@ -319,15 +319,6 @@ def test_a_notebook_shows_how_far_the_runs_are(open_store):
 
 
 # ---- whoever else may write into the folder --------------------------------------------------------------------------
-@pytest.fixture
-def beside(tmp_path):
-    folder = tmp_path / "beside"
-    folder.mkdir()
-    (folder / "probe.txt").write_text("mine")
-    yield folder
-    assert {path.name: path.read_text() for path in folder.iterdir()} == {"probe.txt": "mine"}
-
-
 @pytest.mark.parametrize("kind", ["symbolic", "hard"])
 def test_a_link_planted_as_a_report_is_not_written_through(open_store, beside, kind):
     def runner(params: dict[str, Any]) -> int:

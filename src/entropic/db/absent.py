@@ -1,4 +1,4 @@
-"""Tables that a database lacks and that nobody may make: they read as empty ones, and columns of ours as NULL.
+"""Tables that a database lacks and that nobody may make: they read as empty ones, and our own columns as NULL.
 
 Each statement gets them as named queries in front, under which the database finds them by name.
 """

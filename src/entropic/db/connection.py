@@ -7,10 +7,10 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from entropic.errors import DatabaseBusy, StoreError
-from entropic.support.forks import around_forks
+from entropic.support.forks import around_forks, living
 
 if TYPE_CHECKING:
     from entropic.db.engine import Database
@@ -29,15 +29,16 @@ class Connection:
 
     Parameters
     ----------
+    database
+        A weak proxy of it.
     outer
         The connection beside which this is: see `beside`.
     """
 
-    def __init__(self, database: Any, outer: "Connection | None" = None) -> None:
+    def __init__(self, database: "Database", outer: "Connection | None" = None) -> None:
         # Nothing of a database leads back to it, so that its files are closed as soon as its store is dropped, however
         # seldom Python's collector looks at all objects (`test_a_store_that_is_dropped_closes_its_database_at_once`).
-        is_proxy = isinstance(database, weakref.ProxyType)
-        self._database: Database = database if is_proxy else cast("Database", weakref.proxy(database))
+        self._database = database
         self._in_memory = database.in_memory
         self._outer = weakref.ref(outer) if outer is not None else None
         self._inner: Connection | None = None
@@ -255,11 +256,11 @@ def _hold() -> None:
     if not _one_fork._is_owned():  # type: ignore[attr-defined]
         _one_fork.acquire()
     if _inside is None:  # before any lock is taken
-        _inside = {connection for connection in _living() if connection.in_use()}
-    while others := [connection for connection in _living() if not connection.in_use()]:
+        _inside = {connection for connection in living(_open) if connection.in_use()}
+    while others := [connection for connection in living(_open) if not connection.in_use()]:
         for connection in others:
             connection.lock.acquire()
-    for connection in _living():
+    for connection in living(_open):
         if connection not in _inside and not connection._in_memory:
             connection.close()
 
@@ -267,7 +268,7 @@ def _hold() -> None:
 def _release() -> None:
     global _inside
     if _inside is not None:
-        for connection in _living():
+        for connection in living(_open):
             if connection.in_use() and connection not in _inside:
                 connection.lock.release()
         _inside = None
@@ -277,20 +278,12 @@ def _release() -> None:
 
 def _begin_anew() -> None:
     global _inside, _one_fork
-    for connection in _living():
+    for connection in living(_open):
         if connection._in_memory or connection in (_inside or ()):
             connection.abandon()
         else:
             connection.unlock()
     _inside, _one_fork = None, threading.RLock()
-
-
-def _living() -> list[Connection]:
-    while True:
-        try:
-            return list(_open)
-        except RuntimeError:  # another thread has opened one meanwhile
-            continue
 
 
 _abandoned: list[Any] = []

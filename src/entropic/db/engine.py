@@ -5,7 +5,7 @@ import time
 import weakref
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool, StaticPool
@@ -25,7 +25,7 @@ class _OfThread(threading.local):
     """Made anew in each thread that looks at it."""
 
     def __init__(self, database: "Database") -> None:
-        self.connection = database.kind(database)  # a proxy: a local keeps what it was made of
+        self.connection = database.kind(database)
 
 
 class Database:
@@ -69,9 +69,8 @@ class Database:
         """Those of the columns of the store's table, as they are in the database, by name."""
         self.absent = Absent(self.engine, self.dialect)
         self.kind = self._kind_of_connection()
-        self.mine: Any = (
-            SimpleNamespace(connection=self.kind(self)) if self.in_memory else _OfThread(weakref.proxy(self))
-        )
+        weakly = cast(Database, weakref.proxy(self))
+        self.mine: Any = SimpleNamespace(connection=self.kind(weakly)) if self.in_memory else _OfThread(weakly)
         """Its `connection` is that of this thread."""
 
     def _kind_of_connection(self) -> type[Connection]:

@@ -224,7 +224,9 @@ def _names(word: str) -> Iterator[str]:
     except ValueError as error:
         if isinstance(error, ParameterError):
             raise
-        raise ParameterError(f"{word!r} is no text with {{name}}: {error}; write {{{{ for a brace") from None
+        raise ParameterError(
+            f"the word {word!r} cannot be filled from the params: {error}; write {{{{ for a brace"
+        ) from None
 
 
 def _format(word: str, values: Mapping[str, Any]) -> str:

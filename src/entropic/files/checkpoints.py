@@ -150,7 +150,7 @@ def remove(staging: Staging, kept: Kept) -> bool:
 
 def _remove(staging: Staging, folder: int, name: str) -> None:
     over = name if name.endswith(_OVER) else name + _OVER
-    with contextlib.suppress(OSError):  # somebody else was first; or what is there is no folder of ours
+    with contextlib.suppress(OSError):  # somebody else was first; or what is there is not one of our folders
         if over != name:
             os.rename(name, over, src_dir_fd=folder, dst_dir_fd=folder)
         if stat.S_ISDIR(os.stat(over, dir_fd=folder, follow_symlinks=False).st_mode):

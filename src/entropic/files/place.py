@@ -168,7 +168,7 @@ def keep_changed_folder(staging: Staging, sidecar: Sidecar, where: str, publishe
 def is_changed(found: Extent | None, size: int | None) -> bool:
     """Tell whether somebody has changed a result of ours, given its recorded size, and there is something to lose."""
     distrusted = isinstance(size, int | float) and size < 0
-    # A size that is no number is one that entropic did not record, and the file is not known to be as it was.
+    # entropic records sizes as numbers: anything else was put there, and the file may not be as it was.
     return found is not None and size is not None and not distrusted and found.size not in (0, size)
 
 

@@ -1,7 +1,7 @@
 """How far runs say they are: a small file for each that has said something, gone with its run.
 
-Whoever can write into the folder may have written one: what is no number, or no short text, is not taken in, and no
-link is followed.
+Whoever can write into the folder may have written one: only numbers and short texts are taken in, and no link is
+followed.
 """
 
 import contextlib

@@ -99,7 +99,7 @@ class Sidecar:
     @property
     def result(self) -> str:
         """The name of the result in the staging folder: of the whole, if that is a folder with a main file."""
-        return f"{self.key}.{self.attempt}.{self.execution}{self.suffix.partition('/')[0]}"
+        return f"{self.key}.{self.attempt}.{self.execution}{names.whole(self.suffix)}"
 
     @property
     def slot(self) -> str:
@@ -154,11 +154,8 @@ def encode(sidecar: Sidecar) -> bytes:
     custom_data = sidecar.custom_text = compact(sidecar.custom_data)
     origin = ""
     if sidecar.origin is not None:
-        environment, code, cpu_seconds, peak_memory = sidecar.origin
-        used = "null,null" if cpu_seconds is peak_memory is None else f"{_number(cpu_seconds)},{_number(peak_memory)}"
-        is_told = environment is not None and code is not None
-        origin = f"{environment},{code}" if is_told else f"{_number(environment)},{_number(code)}"
-        origin = f',"origin":[{origin},{used}]'
+        origin = ",".join(["null" if one is None else repr(one) for one in sidecar.origin])
+        origin = f',"origin":[{origin}]'
     # In a third of the time that it takes to encode a dict of all this. The names are ours, and need no quoting.
     text = (
         f'{{"entropic":{VERSION},"model":{_quoted(sidecar.model)},"id":{_quoted(sidecar.id)},"key":"{sidecar.key}",'
@@ -170,10 +167,6 @@ def encode(sidecar: Sidecar) -> bytes:
         f'"extra":{_BOOL[sidecar.extra]}{origin}}}\n'
     )
     return text.encode() if sidecar.outcomes is None else _with_outcomes(text, sidecar)
-
-
-def _number(one: float | None) -> str:
-    return "null" if one is None else repr(one)
 
 
 def _with_outcomes(text: str, sidecar: Sidecar) -> bytes:

@@ -144,7 +144,7 @@ class Staging:
 
     def path(self, place: str) -> str:
         """Return the absolute path of all that lies at a place: what is renamed, measured and removed as one."""
-        return self._in_results + place.partition("/")[0]
+        return self._in_results + whole(place)
 
     def file(self, place: str) -> str:
         """Return the absolute path of the file at a place, which a row leads to: the main one, if there are several."""

@@ -111,7 +111,7 @@ def _libraries(runner: Any, home: str) -> Iterator[str]:
 
 
 def _is_pythons(name: str) -> bool:
-    """Tell whether a package is of Python, of ours, or nobody's to name."""
+    """Tell whether a package is Python's, entropic's, or not worth naming."""
     return name in sys.stdlib_module_names or name == "entropic" or name.startswith("_")
 
 

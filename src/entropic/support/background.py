@@ -1,4 +1,4 @@
-"""Threads of ours beside the user's code. There is none while this process forks: each ends before, another follows.
+"""entropic's own threads beside the user's code: none while this process forks; each ends before, another follows.
 
 A fork copies no thread but the one that forks, and what the others held stays held in the child. From 3.12 on Python
 warns of each fork beside threads, as it should of the user's own, which alone it then sees:
@@ -13,7 +13,7 @@ import weakref
 from collections.abc import Callable
 from threading import Thread, current_thread
 
-from entropic.support.forks import around_forks
+from entropic.support.forks import around_forks, living
 
 PATIENCE = 5.0  # s that a fork waits for what our threads are in the middle of, such as a database that is locked
 SHORTEST, LONGEST = 0.0001, 0.01  # s between two looks whether they are gone
@@ -161,7 +161,7 @@ def _pause() -> None:
     mine, look = threading.get_ident(), SHORTEST
     _deadline = _deadline or time.monotonic() + PATIENCE
     while any(one.ident != mine and _is_there(one) for one in list(_begun)):
-        for each in _living():
+        for each in living(_all):
             each.pause()
         if time.monotonic() > _deadline:
             return  # it may be waiting for what the forking thread holds
@@ -172,24 +172,16 @@ def _pause() -> None:
 def _go_on() -> None:
     global _deadline
     _deadline = 0.0
-    for one in _living():
+    for one in living(_all):
         one.go_on()
 
 
 def _forget() -> None:
     global _deadline
     _deadline = 0.0
-    for one in _living():
+    for one in living(_all):
         one.forget()
     _begun.clear()
-
-
-def _living() -> list[Background]:
-    while True:
-        try:
-            return list(_all)
-        except RuntimeError:  # another thread has made one meanwhile
-            continue
 
 
 _all: "weakref.WeakSet[Background]" = weakref.WeakSet()

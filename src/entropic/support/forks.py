@@ -9,8 +9,11 @@ import _thread
 import os
 import signal
 import threading
+import weakref
 from collections.abc import Callable, Iterable
+from typing import TypeVar
 
+T = TypeVar("T")
 Act = Callable[[], None]
 _before: list[Act] = []
 _after: list[Act] = []
@@ -31,6 +34,15 @@ def around_forks(before: Act, after: Act, in_child: Act, first: bool = False) ->
         acts.insert(len(acts) if first else 0, act)
 
 
+def living(ones: "weakref.WeakSet[T]") -> list[T]:
+    """Return those that are alive, whatever other threads add meanwhile."""
+    while True:
+        try:
+            return list(ones)
+        except RuntimeError:  # one has just come
+            continue
+
+
 def _insist(acts: Iterable[Act]) -> None:
     """Do what may be done twice until it is done; an interrupt has to wait until the fork is over."""
     global _interrupted
@@ -46,13 +58,8 @@ def _insist(acts: Iterable[Act]) -> None:
 
 
 def _then() -> None:
-    do_in_spite_of_interrupts(_after)
-
-
-def do_in_spite_of_interrupts(acts: Iterable[Act]) -> None:
-    """Do what may be done twice, where what is raised would be lost; an interrupt comes out a moment later."""
     global _interrupted
-    _insist(acts)
+    _insist(_after)
     if _interrupted:
         _interrupted = False
         # What is raised here is lost; in a moment, when another thread has its turn, it is not.

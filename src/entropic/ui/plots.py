@@ -59,7 +59,7 @@ def lines(query: Query) -> dict[str, Any]:
     options = [one for one in ("x", "y", "by") if query.asked.get(one)]
     columns = [query.column(option) for option in options]
     if not columns[1].is_number:
-        raise ParameterError(f"{columns[1].name!r} is no number, and has no mean")
+        raise ParameterError(f"{columns[1].name!r} is not a number, so it has no mean")
     ids, values = query.values(columns, MOST_POINTS)
     (xs, x_names), (ys, _) = (query.places(columns[i], values[i]) for i in (0, 1))
     by = [_group(value) for value in values[2]] if len(columns) > 2 else [""] * len(ids)
@@ -119,7 +119,7 @@ def grid(query: Query) -> dict[str, Any]:
     if name not in _AGGREGATES:
         raise ParameterError(f"how is one of {', '.join(_AGGREGATES)}, not {name!r:.80}")
     if not columns[2].is_number:
-        raise ParameterError(f"{columns[2].name!r} is no number, and has no {name}")
+        raise ParameterError(f"{columns[2].name!r} is not a number, so it has no {name}")
     ids, values = query.values(columns, MOST_POINTS)
     sides = [_cells(query, column, one) for column, one in zip(columns[:2], values, strict=False)]
     zs, _ = query.places(columns[2], values[2])

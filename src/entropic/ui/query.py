@@ -154,7 +154,7 @@ class Query:
         return ids, found
 
     def places(self, column: Column, values: Sequence[Any]) -> tuple[list[float | None], list[str]]:
-        """Return values as places on an axis; of what is no number, the places of its categories, and their names."""
+        """Return values as places on an axis; where they are not numbers, those of their categories, and the names."""
         if column.is_number:
             return [place(value) for value in values], []
         kind = None if column.role == "custom" else clause_of(self.context, column).type
