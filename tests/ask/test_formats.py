@@ -11,8 +11,9 @@ import pytest
 from ask.written import ARRAYS, WRITTEN
 from entropic import Base, LoadError, Mapped
 from entropic.ask.variables import variables
-from entropic.formats.catalogue import FORMATS, ending, find
+from entropic.formats.catalogue import FORMATS
 from entropic.formats.read import read
+from entropic.formats.suffixes import ending, find
 
 
 class Sim(Base):

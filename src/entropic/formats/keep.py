@@ -12,11 +12,11 @@ import shutil
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from entropic.formats.catalogue import find_own
 from entropic.formats.fit import a_value, is_from
 from entropic.formats.format import Saver
 from entropic.formats.plain import as_json
 from entropic.formats.save import HOLDERS
+from entropic.formats.suffixes import find_own
 
 STEM = "returned"
 MOST_PARTS = 1_000  # files of one value; what is left then is kept as text

@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 from entropic.errors import LibraryMissingError, LoadError
 from entropic.formats.bounds import OWN_LOADER
-from entropic.formats.catalogue import FormatError, find
 from entropic.formats.format import Names
 from entropic.formats.libraries import missing
+from entropic.formats.suffixes import FormatError, find
 
 Loader = Callable[[str], object]
 

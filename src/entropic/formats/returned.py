@@ -11,10 +11,10 @@ from types import CodeType
 from typing import Any
 
 from entropic.errors import LibraryMissingError, OutcomeWarning, ResultMissingError, SaveError, levels_to_user, reword
-from entropic.formats.catalogue import find_own
 from entropic.formats.format import Saver
 from entropic.formats.keep import Kept, keep
 from entropic.formats.save import is_saved, save
+from entropic.formats.suffixes import find_own
 from entropic.params.outcomes import Outcome, Outcomes, gather
 
 MOST_WRAPPERS = 10  # of a runner, such as `functools.partial`, that are looked through

@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from entropic.errors import LibraryMissingError, SaveError
-from entropic.formats.catalogue import FormatError, find
 from entropic.formats.fit import Unfit, a_value, is_array, is_frame, is_from, is_labelled
 from entropic.formats.format import Format, Saver
 from entropic.formats.libraries import missing
+from entropic.formats.suffixes import FormatError, find
 
 _OWN = "write params['result_file'] in the runner, or give the store a saver(value, path)"
 

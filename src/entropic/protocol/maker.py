@@ -11,14 +11,16 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from entropic.db.origins import Origins
 from entropic.errors import StaleError, StaleWarning, levels_to_user
-from entropic.provenance.change import Change
-from entropic.provenance.code import Code
-from entropic.provenance.watch import Watched
 from entropic.support.show import counted
+
+if TYPE_CHECKING:
+    from entropic.provenance.change import Change
+    from entropic.provenance.code import Code
+    from entropic.provenance.watch import Watched
 
 log = logging.getLogger("entropic")
 OnStale = Literal["warn", "rerun", "error", "ignore"]
@@ -45,7 +47,7 @@ class Maker:
         model: str,
         runner: Any,
         version: str | None,
-        watched: tuple[Watched, ...],
+        watched: "tuple[Watched, ...]",
         on_stale: OnStale,
     ) -> None:
         self._origins, self._model, self._runner = origins, model, runner
@@ -182,7 +184,7 @@ class Maker:
             f"say so with store.accept(){self._diff(met)}"
         )
 
-    def change(self, code: int) -> Change:
+    def change(self, code: int) -> "Change":
         """Return what differs between some code and that of now."""
         from entropic.provenance.change import change
 

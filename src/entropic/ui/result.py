@@ -21,10 +21,10 @@ from entropic.db.raw import Recorded
 from entropic.errors import EntropicError, ParameterError
 from entropic.files.extent import extent
 from entropic.formats.bounds import is_inside
-from entropic.formats.catalogue import find_own
 from entropic.formats.libraries import library
 from entropic.formats.part import Part, parts
 from entropic.formats.read import read
+from entropic.formats.suffixes import find_own
 from entropic.params.model import Base
 from entropic.protocol.context import StoreContext
 from entropic.support.show import visible
