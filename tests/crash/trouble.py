@@ -13,6 +13,7 @@ import warnings
 import disks
 import work
 
+import entropic.formats.catalogue  # noqa: F401 - what comes with the first result, maybe from where nobody may read
 from entropic import EntropicError
 
 NOBODY = 65534
@@ -106,7 +107,7 @@ def powerless():
 def as_nobody(folder, call, opened):
     """Make a call without the rights of root; open the store with or without them."""
     work.behave(folder)
-    made = work.store(folder)  # in any case: it imports what is imported late, maybe from where nobody may read
+    made = work.store(folder)  # in any case: it imports what is imported late
     if not opened:
         made = None
         gc.collect()  # its connection is closed while there is the right to, and takes the log of the database with it

@@ -32,6 +32,7 @@ from entropic.db import server
 from entropic.db.engine import Database
 from entropic.files import task, workspace
 from entropic.support import process
+from entropic.support.forks import living
 from entropic.upkeep.recover import collect
 
 ROOT = os.path.dirname(entropic.__file__) + os.sep
@@ -218,7 +219,7 @@ def is_done(made, x):
 def disorder(made):
     """Return what an interrupt has left that would outlive its call."""
     context, faults = made._context, []
-    if context.database.mine.connection.in_transaction or any(one.in_use() for one in connections._living()):
+    if context.database.mine.connection.in_transaction or any(one.in_use() for one in living(connections._open)):
         faults.append("a connection is still in use")
     if task.inside.get():
         faults.append("this thread still seems to be inside of a run")
