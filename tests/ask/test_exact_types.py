@@ -120,6 +120,7 @@ def test_times_of_different_calendars_are_refused(make, pair, coord):
             runs.to_xarray(lazy=True).t.compute()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Unable to decode time axis into full numpy")  # xarray's, of the year 5000
 def test_times_of_one_calendar_stay_in_it_and_those_far_from_today_join_the_others(make):
     found = calendars(make, [("noleap", 2001), ("noleap", 2002)], "x").to_xarray().t.values
@@ -144,6 +145,7 @@ def number(make: Any, values: Any, late: int = 0) -> Any:
     return store.sweep({"n": n, "late": late} for n in range(len(values)))
 
 
+@pytest.mark.slow
 def test_whole_numbers_that_no_float_holds_stay_whole_numbers(make):
     assert number(make, [BIG, 0.5]).to_xarray().x.values.tolist() == [BIG, 0.5]
     assert number(make, [2**63, -1], 1).to_xarray().x.values.tolist() == [2**63, -1]

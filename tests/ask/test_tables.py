@@ -227,6 +227,7 @@ def test_decimals_of_no_declared_size_get_the_digits_that_they_need(make):
     assert beyond.to_polars()["loose"].to_list() == ["1" * 50]
 
 
+@pytest.mark.slow
 def test_the_table_goes_through_a_parquet_file(runs, tmp_path):
     table = runs.to_arrow(custom_data=True)
     parquet.write_table(table, tmp_path / "runs.parquet")
@@ -274,6 +275,7 @@ def test_fields_of_custom_data_become_typed_columns(noted):
     assert noted.to_polars(custom_data=True)["custom_data.count"].to_list() == [3, None]
 
 
+@pytest.mark.slow
 def test_two_fields_that_would_have_one_name_are_refused(store):
     store.run({"n": 1}, **{"a": {"b": 1}, "a.b": 2})
     runs = store.select()
@@ -359,6 +361,7 @@ def test_times_among_the_values_of_results_are_times(make):
     assert runs.to_pandas(results="z")["z"].tolist() == [1j, 1j]
 
 
+@pytest.mark.slow
 def test_results_are_read_side_by_side_and_an_error_ends_it(make):
     together = threading.Barrier(2, timeout=60)
 

@@ -61,6 +61,7 @@ def entropic(commands, tmp_path, tmp_path_factory):
     commands.end_all()
 
 
+@pytest.mark.slow
 def test_the_command_is_there_under_its_name_and_as_a_module(entropic):
     lines = [[str(Path(sys.executable).with_name("entropic"))], [sys.executable, "-m", "entropic"]]
     said = [subprocess.run([*line, "--help"], capture_output=True, text=True, check=True).stdout for line in lines]
@@ -110,6 +111,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("condition", "wanted"),
     [
@@ -177,6 +179,7 @@ def typed(entropic, tmp_path, place):
     return ["typed.py"], ["--db", place.url, "--results", str(tmp_path / "made")]
 
 
+@pytest.mark.slow
 def test_a_database_alone_finds_what_its_script_finds(entropic, typed, place):
     script, words = typed
     pause = "pause=3.5"
@@ -296,6 +299,7 @@ def test_an_error_in_a_script_is_shown_with_its_traceback_but_no_password(tmp_pa
     assert "frozen" not in done.stderr
 
 
+@pytest.mark.slow
 def test_tables_and_arrays_are_exported_as_files_that_other_programs_read(entropic, tmp_path):
     import pandas
     import xarray
@@ -309,6 +313,7 @@ def test_tables_and_arrays_are_exported_as_files_that_other_programs_read(entrop
         assert found["result"].sel(x=1.5, n=2).item() == 1.5
 
 
+@pytest.mark.slow
 def test_a_script_that_was_mended_at_once_runs_as_it_is_now(entropic, tmp_path):
     script, env = tmp_path / "model.py", {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     before = script.stat()
@@ -331,6 +336,7 @@ def test_what_failed_is_retried_once_its_cause_is_mended(entropic, tmp_path):
     assert json.loads(entropic("status", "model.py", "--json"))["stored"] == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("answer", "left"), [("n", 1), ("y", 0)])
 def test_what_is_to_be_removed_is_asked_for_on_a_terminal(entropic, tmp_path, answer, left):
     import pty
@@ -394,6 +400,7 @@ def many(entropic, tmp_path):
     return call
 
 
+@pytest.mark.slow
 def test_a_page_without_a_limit_has_fifty_rows_everywhere(many, entropic):
     rows = json.loads(entropic("ls", "many.py", "--sort", "n", "--page", "2", "--json"))
     assert [row["n"] for row in rows] == list(range(50, 100))
@@ -403,12 +410,14 @@ def test_a_page_without_a_limit_has_fifty_rows_everywhere(many, entropic):
     assert "--page" in entropic.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["csv", pytest.param("json", marks=pytest.mark.slow)])
 def test_an_output_that_is_not_read_to_its_end_is_no_error(many, form):
     code, _, said = many(f"entropic export many.py - --format {form} | head -c 100 >/dev/null")
     assert (code, said) == (141, "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "line",
     [
@@ -476,6 +485,7 @@ store = Store(run, Point, db_url="sqlite:///groups.sqlite3")
 """
 
 
+@pytest.mark.slow
 def test_results_with_groups_are_exported_as_netcdf(entropic, tmp_path):
     import xarray
 
@@ -525,6 +535,7 @@ def test_custom_data_of_any_shape_is_exported(entropic, tmp_path, suffix):
     assert (found["a.a"], found["a.b"]) == ([1, None, None], [None, 2.5, None])
 
 
+@pytest.mark.slow
 def test_numbers_that_netcdf_would_change_are_refused(entropic, tmp_path):
     (tmp_path / "odd.py").write_text(ODD.replace("n: Mapped[int]", "n: Mapped[int | None]").replace("2.5", "9"))
     subprocess.run([sys.executable, "-c", SEEDS], cwd=tmp_path, check=True)

@@ -50,6 +50,7 @@ def call(tmp_path):
     return call
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["latin-1", "ascii", "utf-8"])
 def test_an_export_to_a_pipe_is_what_an_export_to_a_file_is(call, tmp_path, encoding):
     for kind in ("csv", "json"):
@@ -72,6 +73,7 @@ def times(value):
         yield datetime.fromisoformat(value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [["ls"], ["ls", "--columns", "created_at"], ["failed"], ["status"], ["export"]],
@@ -85,6 +87,7 @@ def test_times_in_json_have_a_zone(call, words):
     assert {one.utcoffset() for one in found} == {timedelta(0)}
 
 
+@pytest.mark.slow
 def test_failures_are_dismissed_after_a_question(call):
     assert b"nothing failed" not in call("-m", "entropic", "failed", "model.py:store")
     assert (
@@ -94,6 +97,7 @@ def test_failures_are_dismissed_after_a_question(call):
     assert call("-m", "entropic", "failed", "model.py:store") == b"nothing failed\n"
 
 
+@pytest.mark.slow
 def test_a_lost_database_is_rebuilt_after_a_question(call, tmp_path):
     for path in tmp_path.glob("db.sqlite3*"):
         path.unlink()

@@ -126,6 +126,7 @@ def check_all(folder, asked, **more):
     return {name for _, _, modules in ends for name in modules if name not in ("__main__", "model")}
 
 
+@pytest.mark.slow
 def test_commands_that_look_leave_everything_as_it_was(project, place):
     content = None if place.is_file else place.content()
     by_name = [*commands("model.py:store", **keys(project)), *commands("--db", place.url, **keys(project))]
@@ -140,6 +141,7 @@ def test_a_user_who_may_only_select_looks_at_everything(project, place):
     check_all(project, [*commands("model.py:store", **keys(project)), *commands("--db", url, **keys(project))])
 
 
+@pytest.mark.slow
 @pytest.mark.only_on("sqlite")
 def test_another_users_store_and_a_read_only_mount_are_looked_at(project):
     with open_to_all(project) as folder:
@@ -153,6 +155,7 @@ def test_another_users_store_and_a_read_only_mount_are_looked_at(project):
             check_all(folder, asked, before=["unshare", "-m", "sh", "-c", f'{mount} && exec "$@"', "sh"])
 
 
+@pytest.mark.slow
 @pytest.mark.only_on("sqlite")
 def test_a_store_of_before_there_was_a_ledger_gets_no_table(tmp_path):
     shutil.copytree(FROZEN, tmp_path / "old")
@@ -168,6 +171,7 @@ def test_a_store_of_before_there_was_a_ledger_gets_no_table(tmp_path):
     assert sa.inspect(sa.create_engine(f"sqlite:///{file}")).get_table_names() == ["old"]
 
 
+@pytest.mark.slow
 @pytest.mark.only_on("sqlite")
 def test_a_store_that_was_never_used_is_empty_and_is_not_made(tmp_path, place):
     (tmp_path / "model.py").write_text(SCRIPT.format(url="sqlite:///points.sqlite3"))

@@ -285,6 +285,7 @@ def test_a_password_is_left_out_of_a_text(text, left):
     assert without_passwords(left) == left
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["://a:", "?password", "password", "password='", "&token=", "\x1b", "a@:// '"])
 def test_long_texts_take_no_longer_than_they_are(text):
     """A pattern that looks to the end again and again would not be done within the time that any test has."""

@@ -558,6 +558,7 @@ def script_with_folders_like_ours(folder: Path, runner: str) -> Path:
     return script
 
 
+@pytest.mark.slow
 @pytest.mark.only_on("sqlite")
 @pytest.mark.parametrize("options", ["", "workers=1"])
 def test_a_traceback_keeps_the_frames_of_a_project_whose_folders_are_called_like_ours(tmp_path, options):
@@ -576,6 +577,7 @@ def test_a_traceback_keeps_the_frames_of_a_project_whose_folders_are_called_like
         assert "attempt.py" not in text, "how entropic called the runner is no news to its author"
 
 
+@pytest.mark.slow
 @pytest.mark.only_on("sqlite")
 def test_the_command_says_what_ended_a_run_that_left_no_traceback(tmp_path):
     script = script_with_folders_like_ours(tmp_path, "import os\ndef run(params):\n    os._exit(3)")

@@ -30,6 +30,7 @@ def open_one(number=0, **options):
 """  # in a process of its own: the threads of this one may be those of other tests
 
 
+@pytest.mark.slow
 def test_forty_stores_that_have_run_something_leave_one_thread_at_most(tmp_path):
     run_python(
         ALONE

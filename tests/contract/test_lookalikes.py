@@ -159,6 +159,7 @@ print(store.run_or_retrieve({"value": Graph(*edges)}).created_at)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.only_on("sqlite")
 def test_it_is_a_hit_in_a_process_in_which_sets_have_another_order(tmp_path):
     said = {run_python(ELSEWHERE, tmp_path, PYTHONHASHSEED=seed) for seed in ("1", "2", "3")}

@@ -93,6 +93,7 @@ def test_a_sweep_brings_outcomes_home(open_store: OpenStore, how: str) -> None:
     assert sorted(row.accuracy for row in rows) == [0.5, 0.75]
 
 
+@pytest.mark.slow
 def test_a_cluster_brings_outcomes_home(open_store: OpenStore, cluster: Any) -> None:
     import distributed
 

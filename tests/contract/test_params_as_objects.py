@@ -129,6 +129,7 @@ def told(params: dict[str, Any]) -> dict[str, Any]:
     return {"n": params["n"], "tags": params["more"]["inner"][0]["tags"]}
 
 
+@pytest.mark.slow
 @kinds
 def test_the_runner_gets_a_dict_in_workers_too(open_store: OpenStore, kind: Any) -> None:
     store = open_store(told, Painted)

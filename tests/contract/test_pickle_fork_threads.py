@@ -155,6 +155,7 @@ print(len(there), max(there), len(told))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="counts threads as Linux does")
 def test_a_run_here_that_forks_does_so_beside_no_thread_of_ours(place, tmp_path):
     forks, most, told = run_python(FORKING, tmp_path, place.url).split()
@@ -274,11 +275,13 @@ class Held:
             return error
 
 
+@pytest.mark.slow
 def test_the_one_that_waits_says_for_whom_and_returns_the_row(open_store, caplog):
     first, second = Held(open_store, caplog, lambda: None).outcomes()
     assert (first.id, first.created_at) == (second.id, second.created_at)
 
 
+@pytest.mark.slow
 def test_the_one_that_waited_for_a_failing_attempt_raises_its_recorded_failure(open_store, caplog):
     def end():
         raise Boom("the pump ran dry")
@@ -294,6 +297,7 @@ def test_the_one_that_waited_for_a_failing_attempt_raises_its_recorded_failure(o
     assert len(held.runner.calls) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("interrupt", [KeyboardInterrupt, SystemExit])
 def test_the_one_that_waited_for_an_interrupted_attempt_runs_it(open_store, caplog, interrupt):
     def end():

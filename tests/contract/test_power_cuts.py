@@ -83,6 +83,7 @@ def test_a_late_result_with_a_hole_runs_again_after_a_restart_and_a_whole_one_do
     assert store.check().ok
 
 
+@pytest.mark.slow
 def test_a_restart_is_looked_at_once(open_store, restart):
     runner = Holes()
     open_store(runner).run(ONE)
@@ -116,6 +117,7 @@ def test_what_was_stored_long_before_the_latest_run_is_trusted(open_store, resta
     assert opened(open_store, runner)[1] == []
 
 
+@pytest.mark.slow
 def test_a_run_that_took_long_enough_to_wait_for_the_disk_is_trusted(open_store, restart):
     runner = Holes()
 

@@ -194,6 +194,7 @@ def git(folder: Path, *words: str) -> str:
     return done.stdout.strip()
 
 
+@pytest.mark.slow
 def test_the_commit_and_what_differs_from_it(tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
     git(tmp_path, "init")

@@ -423,6 +423,7 @@ def run_some(url: str, folder: Path, numbers: list[int]) -> None:
         store.run_or_retrieve({"n": n, "dt": 0.5})
 
 
+@pytest.mark.slow
 def test_processes_that_append_at_once_lose_no_line(lose, project):
     url = lose()
     open_at(url, project / "results").run(ONE)

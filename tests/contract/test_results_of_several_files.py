@@ -262,6 +262,7 @@ def test_a_single_file_of_a_folder_of_that_name_can_be_registered(open_store, ru
 
 
 # ---- where it runs -----------------------------------------------------------------------------------------------
+@pytest.mark.slow
 def test_several_processes_write_it(open_store):
     store = open_store(write_virtual, file_suffix="/vds.h5")
     for executor in (2, ProcessPoolExecutor(1, mp_context=get_context("spawn"))):

@@ -102,6 +102,7 @@ def failing(runner):
     return runner
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [None, 1])
 def test_a_failure_says_the_how_manieth_in_a_row_it_is(open_store, tmp_path, workers):
     def runner(params):

@@ -114,6 +114,7 @@ def test_a_row_comes_out_while_other_runs_go_on(acting, tmp_path):
     assert next(stream).n == 1
 
 
+@pytest.mark.slow
 def test_a_row_comes_out_before_all_have_run_here(open_store):
     def during(params):
         begun = time.monotonic()
@@ -225,6 +226,7 @@ def test_a_stream_that_is_closed_before_it_is_read_claims_nothing(acting, claime
     assert [row.n for row in store.sweep(sets(1, 2, 3))] == [1, 2, 3]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hang", [acts.hang_in_python, acts.hang_in_c, acts.hang_and_ignore_signals])
 def test_to_close_a_stream_ends_the_runs_under_way_and_their_workers(acting, log, claimed, hang):
     store = acting({1: partial(acts.wait_for_runs, log, (2,)), 2: hang})
@@ -242,6 +244,7 @@ def test_to_close_a_stream_ends_the_runs_under_way_and_their_workers(acting, log
     assert store.check().ok
 
 
+@pytest.mark.slow
 @HERE_AND_THERE
 def test_a_stream_that_is_forgotten_is_closed(acting, log, claimed, options):
     stream = acting().stream(sets(*range(10)), **options)
@@ -254,6 +257,7 @@ def test_a_stream_that_is_forgotten_is_closed(acting, log, claimed, options):
     assert [row.n for row in acting().sweep(sets(*range(10)))] == list(range(10))
 
 
+@pytest.mark.slow
 @HERE_AND_THERE
 def test_a_stream_that_is_forgotten_in_a_cycle_is_closed(acting, log, claimed, options):
     early: list[Any] = []

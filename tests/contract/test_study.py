@@ -231,6 +231,7 @@ def test_an_importable_study_travels_by_its_name() -> None:
     assert pickle.loads(pickle.dumps(importable)) is importable
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["workers=2", "workers=None", "client=pool"])
 def test_a_study_of_a_script_runs_in_other_processes(tmp_path: Path, how: str) -> None:
     script = tmp_path / "script.py"

@@ -56,6 +56,7 @@ SCRIPT = """if True:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("umask", [0o002, 0o077, 0o022])
 def test_whatever_is_made_has_the_mode_that_the_umask_gives(tmp_path, umask):
     tmp_path.chmod(0o755)
@@ -71,6 +72,7 @@ def test_whatever_is_made_has_the_mode_that_the_umask_gives(tmp_path, umask):
         assert int(mode, 8) == wanted, (when, mode, name)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems give the folder's group anyway")
 def test_the_group_of_a_folder_that_passes_it_on_is_that_of_all_in_it(tmp_path):
     if os.geteuid() != 0:
@@ -86,6 +88,7 @@ def test_the_group_of_a_folder_that_passes_it_on_is_that_of_all_in_it(tmp_path):
             assert found.st_mode & stat.S_ISGID, path
 
 
+@pytest.mark.slow
 def test_a_database_that_exists_keeps_its_mode(tmp_path):
     (tmp_path / "db.sqlite3").touch()
     (tmp_path / "db.sqlite3").chmod(0o600)

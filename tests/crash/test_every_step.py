@@ -126,6 +126,7 @@ def matrix():
             )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("operation", "history", "shape"), REACHED, ids=["-".join(one) for one in REACHED])
 def test_an_operation_passes_exactly_these_steps(server, histories, operation, history, shape):
     case = histories(history, shape)

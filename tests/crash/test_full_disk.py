@@ -270,6 +270,7 @@ def start(server, case, timeout=3.0, **behaviour):
     return child
 
 
+@pytest.mark.slow
 def test_a_locked_database_is_waited_for_as_long_as_the_url_says(server, case, locked):
     child = start(server, case)
     locked.execute("BEGIN IMMEDIATE")
@@ -282,6 +283,7 @@ def test_a_locked_database_is_waited_for_as_long_as_the_url_says(server, case, l
     assert wish(server, case)["content"] == executions(case)[-1]["content"]
 
 
+@pytest.mark.slow
 def test_a_database_that_is_locked_while_the_runner_runs_costs_no_second_run(server, case, locked):
     child = start(server, case, marker=f"{case}/runs", until=f"{case}/go")
     work.faults.touch(f"{case}/begin")

@@ -102,6 +102,7 @@ ON_A_CLUSTER = [pytest.mark.slow, pytest.mark.xdist_group("cluster")]  # one clu
 EXECUTORS = ["workers", "pool", *(pytest.param(one, marks=ON_A_CLUSTER) for one in ("cluster", "threads"))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("executor", EXECUTORS)
 def test_runners_of_a_script_ask_stores_of_the_script_wherever_they_run(tmp_path, executor):
     if executor in ("cluster", "threads"):

@@ -195,6 +195,7 @@ def test_a_worker_that_dies_is_noticed_while_something_that_it_started_lives_on(
         store.sweep(sets(1), workers=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("who", [0, 3, 7])
 def test_a_run_that_closes_every_file_of_its_worker_is_kept_and_no_other_is_blamed_or_repeated(acting, log, who):
     store = acting({who: acts.close_all_files})

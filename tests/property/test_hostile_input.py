@@ -294,6 +294,7 @@ def test_any_field_of_a_sidecar(world, victim, replaced, values, lacks, acts, op
         world.use(victim, acts, opens)
 
 
+@pytest.mark.slow
 @given(
     victim=st.sampled_from(["finished", "torn", "superseded"]),
     text=st.binary(max_size=50) | JSON.map(lambda value: json.dumps(value).encode()) | st.just(b"[" * 100_000),
@@ -351,6 +352,7 @@ def test_any_text_as_a_journal(world, text):
         world.use("failed", [])
 
 
+@pytest.mark.slow
 @given(
     victim=st.sampled_from(VICTIMS),
     fields=st.dictionaries(st.sampled_from(COLUMNS), PLAIN.map(in_database), min_size=1, max_size=3),
@@ -395,6 +397,7 @@ def test_a_file_elsewhere_is_removed_only_if_it_is_what_was_registered(world, pa
         world.use("stored", ALL)
 
 
+@pytest.mark.slow
 @given(
     text=st.binary(min_size=1, max_size=8),
     column=st.sampled_from(["attempt", "owner", "path", "failure"]),
@@ -406,6 +409,7 @@ def test_text_of_the_database_that_is_no_utf_8(world, text, column, acts):
         world.use("dead", acts, opens=True)
 
 
+@pytest.mark.slow
 @given(
     name=st.sampled_from(["uuid", "schema_version", "float_rounding"]),
     value=PLAIN.filter(lambda value: value is not None),

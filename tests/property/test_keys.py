@@ -248,6 +248,7 @@ def others():
         assert process.returncode == 0
 
 
+@pytest.mark.slow
 @given(asked=params)
 def test_an_id_is_the_same_in_every_process_and_for_every_hash_seed(others, asked):
     expected = f"{key(asked)} {key(asked, 'significant')}"

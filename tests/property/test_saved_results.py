@@ -202,6 +202,7 @@ def test_a_frame_is_loaded_equal(suffix: str, columns: dict[str, Any]) -> None:
     pandas.testing.assert_frame_equal(found, frame)
 
 
+@pytest.mark.slow
 @given(
     st.dictionaries(
         st.from_regex(r"[a-z][a-z0-9_]{0,5}", fullmatch=True),

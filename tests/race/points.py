@@ -223,13 +223,13 @@ def disorder(made):
         faults.append("a connection is still in use")
     if task.inside.get():
         faults.append("this thread still seems to be inside of a run")
-    living = [
+    alive = [
         claim.id
         for claim in context.ledger.pending().values()
         if not claim.dead and not context.is_finished(claim.id, claim.attempt)
     ]
-    if living:
-        faults.append(f"claims are held: {living}")
+    if alive:
+        faults.append(f"claims are held: {alive}")
     # (What renews for a server forgets them with the next claim.)
     keeper = getattr(context.lease_keeper, "_thread", None)
     if not context.database.is_shared and (keeper.renew() or keeper._attempts):

@@ -71,6 +71,7 @@ def test_an_owner_whose_lease_ended_publishes_its_result_if_nobody_replaced_it(s
     in_order(server, case)
 
 
+@pytest.mark.slow
 def test_heartbeats_keep_an_owner_far_away_alive_beyond_its_lease(server, case):
     owner = begin(server, case, elsewhere="0badcafe", options={"lease": 6.0})
     first = lease_until(case)

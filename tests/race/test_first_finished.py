@@ -38,6 +38,7 @@ def stored(server, case, **more):
     return server.start("work:toil", folder=case, operation="sweep", sets=[1], **more).said()[0]
 
 
+@pytest.mark.slow
 @pytest.mark.each("operation")
 @pytest.mark.parametrize("shape", ["file", "folder+extra"])
 @pytest.mark.parametrize("operation", ["run_or_retrieve", "run", "sweep"])

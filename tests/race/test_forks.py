@@ -39,6 +39,7 @@ def test_a_pool_of_forked_processes_runs_each_set_once(server, case):
     assert set(check(server, case)) == set(SETS)
 
 
+@pytest.mark.slow
 @pytest.mark.only_on("sqlite")
 def test_an_interrupt_at_any_point_of_a_fork_comes_out_after_it_and_the_next_fork_works(server, case):
     child = server.start("points:interrupt_forks", folder=case)

@@ -6,6 +6,7 @@ import pytest
 CASES = {"hit": 1, "retrieve": 1, "select": 1, "miss": 32, "forced run": 48, "sweep": 96, "register": 24, "delete": 24}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("use", ["reads", "runs another", "runs the same"])
 @pytest.mark.parametrize("case", CASES)
 def test_a_call_and_what_uses_the_store_in_its_midst_both_come_out_right(server, new_case, case, use):
@@ -27,6 +28,7 @@ def test_so_they_do_at_every_point(server, new_case, part, case, use):
     assert not said["faults"], "\n".join(said["faults"])
 
 
+@pytest.mark.slow
 @pytest.mark.only_on("sqlite")
 @pytest.mark.parametrize("use", ["reads", "runs another", "runs the same"])
 @pytest.mark.parametrize("case", ["select", "miss", "delete"])
@@ -38,6 +40,7 @@ def test_so_they_do_in_memory(server, new_case, case, use):
     assert not said["faults"], "\n".join(said["faults"])
 
 
+@pytest.mark.slow
 def test_a_signal_handler_and_a_finalizer_that_read_the_store_disturb_nothing(server, case):
     said = server.start("points:be_signalled", folder=case).said()
     assert said["handled"] > 20

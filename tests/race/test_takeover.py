@@ -70,6 +70,7 @@ def test_an_owner_whose_process_lives_is_waited_for(server, case):
     in_order(server, case)
 
 
+@pytest.mark.slow
 def test_a_stopped_owner_of_this_machine_is_never_taken_for_dead(server, case):
     options = {"lease": 0.1}
     owner = begin(server, case, options=options)

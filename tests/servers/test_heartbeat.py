@@ -110,6 +110,7 @@ def test_a_hit_starts_no_helper(place, children, open_store, tmp_path):
     assert child.said() > 1
 
 
+@pytest.mark.slow
 @pytest.mark.only_on("sqlite")
 @pytest.mark.skipif(process.is_contained(), reason="these tests run in a container, where there is one")
 def test_on_sqlite_there_is_no_helper(place, children, tmp_path):

@@ -46,6 +46,7 @@ def address_of(command: subprocess.Popen[str]) -> str:
     return next((line.strip() for line in command.stdout if line.startswith("http")), "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "number", "code"),
     [(["model.py:store"], signal.SIGINT, 0), (["--db", "sqlite:///points.sqlite3"], signal.SIGTERM, -signal.SIGTERM)],
@@ -67,6 +68,7 @@ def test_it_serves_what_it_prints_until_a_signal_and_ends_quietly(project, words
     assert files(project) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "reason"),
     [

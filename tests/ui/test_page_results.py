@@ -205,6 +205,7 @@ def test_a_table_is_shown_by_its_first_lines(made):
     assert (len(told["rows"]), told["more"]) == (result.MOST_LINES, True)
 
 
+@pytest.mark.slow
 def test_a_packed_table_is_read_only_as_far_as_it_is_shown(made):
     id, asker = made(".csv.gz", lambda path: Path(path).write_bytes(gzip.compress(b"a,b\n" + b"1,2\n" * 2_000_000)))
     assert asker.api("result", id=id)["rows"][0] == ["1", "2"]

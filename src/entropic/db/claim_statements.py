@@ -1,4 +1,4 @@
-"""The statements of a ledger, compiled once for a model and its database."""
+"""The statements of a ledger, made once for a model and its database."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

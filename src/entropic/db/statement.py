@@ -21,14 +21,26 @@ class Statement:
     """The text of a SQLAlchemy statement and the order of its values.
 
     Running compiled text on the driver's own cursor takes a fifth of the time of the same statement through
-    `Connection.execute`; types and dialects are SQLAlchemy's all the same.
+    `Connection.execute`; types and dialects are SQLAlchemy's all the same. It is compiled when it is first asked for: a
+    store has more than thirty, and a hit needs two.
     """
 
+    sql: str
+    _names: tuple[str, ...]
+    _fixed: dict[str, Any]
+
     def __init__(self, statement: Any, dialect: sa.Dialect) -> None:
-        compiled = statement.compile(dialect=dialect)
-        self.sql = str(compiled)
-        self._names: tuple[str, ...] = tuple(compiled.positiontup or ())
+        self._statement, self._dialect = statement, dialect
+
+    def __getattr__(self, name: str) -> Any:
+        # (functools.cached_property would hold a lock meanwhile, which a process forked then would inherit for ever.)
+        if name not in Statement.__annotations__:
+            raise AttributeError(name)
+        compiled = self._statement.compile(dialect=self._dialect)
+        self._names = tuple(compiled.positiontup or ())
         self._fixed = {name: value for name, value in compiled.params.items() if value is not None}
+        self.sql = str(compiled)
+        return self.__dict__[name]
 
     def values(self, given: Mapping[str, object]) -> tuple[object, ...]:
         """Return the values in the order of the text; constants of the statement need not be given."""
