@@ -109,7 +109,11 @@ def looking(store: Store[Any]) -> Store[Any]:
 
 
 def serving(store: Store[Any], **options: Any) -> Iterator[Asker]:
-    server = Server(context_of(looking(store)), 0, **options)
+    yield from serving_it(looking(store), **options)
+
+
+def serving_it(store: Store[Any], **options: Any) -> Iterator[Asker]:
+    server = Server(context_of(store), 0, **options)
     server.start()
     try:
         yield Asker(server)

@@ -6,6 +6,7 @@ import csv
 import io
 import math
 import os
+import platform
 import sys
 import types
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 
 from entropic import Base, Mapped, Store, report
 from entropic.store import context_of
-from ui.pages import HOSTILE, SETS, Solver, serving
+from ui.pages import HOSTILE, SETS, Solver, serving, serving_it
 
 STORED = [one for one in SETS if one["seed"] != 3]
 
@@ -112,6 +113,33 @@ def test_a_row_tells_what_became_of_its_file(tmp_path):
     for asker in serving(store):
         assert {row["n"]: row["_state"] for row in found(asker)} == {0: "changed", 1: "lost", 2: "done"}
         assert "gone" in asker.api("result", id=store.retrieve({"n": 1}).id)["why"]
+
+
+def test_what_other_code_has_made_is_counted_listed_and_marked(tmp_path):
+    def opened(version, **options):
+        where = tmp_path / "r", ".json", f"sqlite:///{tmp_path / 'n.sqlite3'}"
+        return Store(lambda params: params["n"], Number, *where, version=version, on_stale="ignore", **options)
+
+    opened("1").sweep([{"n": n} for n in range(3)], progress=False)
+    store = opened("2")
+    for asker in serving_it(opened("2", read_only=True)):
+        assert asker.api("counts")["stale"] == 3
+        before = asker.api("counts")["version"]
+        store.run({"n": 0})
+        assert asker.api("counts")["stale"] == 2
+        assert asker.api("counts")["version"] != before, "the page follows"
+        assert {row["n"]: row["_state"] for row in found(asker)} == {0: "done", 1: "stale", 2: "stale"}
+        assert {row["n"] for row in found(asker, stale=1)} == {1, 2}
+        assert asker.api("run", id=store.retrieve({"n": 1}).id)["state"] == "stale"
+        store.accept(n=1)
+        assert {row["n"] for row in found(asker, stale=1)} == {2}
+
+
+def test_a_run_says_where_it_comes_from(page, study):
+    told = page.api("run", id=study.retrieve(STORED[0]).id)["provenance"]
+    assert told["python"] == platform.python_version()
+    assert told["host"] == platform.node()
+    assert "cpu_seconds" in told or float(told["elapsed_seconds"]) < 0.01
 
 
 class Number(Base):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import platform
 import re
 import threading
 from http.client import HTTPConnection
@@ -14,7 +15,7 @@ from PIL import Image
 
 from contract.models import wait_until
 from entropic import Base, Mapped, Store
-from ui.pages import SETS, Solver, serving, watched
+from ui.pages import SETS, Solver, serving, serving_it, watched
 
 expect = pytest.importorskip("playwright.sync_api").expect
 expect.set_options(timeout=90_000)
@@ -185,6 +186,26 @@ def test_no_page_is_wider_than_the_screen(chromium, page, study, width, scheme):
             tab.page.goto(f"{tab.at}{way}")
             expect(tab.page.locator("main > :nth-child(2)")).to_be_visible()
             assert tab.page.evaluate("document.documentElement.scrollWidth") <= width, way
+
+
+def test_stale_runs_are_counted_above_the_page_and_a_click_lists_them(chromium, tmp_path):
+    def opened(version, **options):
+        where = tmp_path / "results", ".json", f"sqlite:///{tmp_path / 'steps.sqlite3'}"
+        return Store(lambda params: params["n"], Step, *where, version=version, on_stale="ignore", **options)
+
+    opened("1").sweep([{"n": n} for n in range(3)], progress=False)
+    opened("2").run({"n": 0})
+    for asker in serving_it(opened("2", read_only=True)):
+        for tab in watched(chromium, asker):
+            expect(rows(tab.page)).to_have_count(3)
+            tab.page.get_by_role("link", name="2 stale").click()
+            expect(rows(tab.page)).to_have_count(2)
+            tab.page.get_by_role("button", name="Clear filters").click()
+            expect(rows(tab.page)).to_have_count(3)
+            tab.page.get_by_role("link", name="2 stale").click()
+            rows(tab.page).first.get_by_role("link").click()
+            expect(tab.page.get_by_role("heading", name="Where it comes from")).to_be_visible()
+            expect(tab.page.get_by_text(platform.node()).first).to_be_visible()
 
 
 class Step(Base):

@@ -68,7 +68,7 @@ class Origins:
         return tuple(found)
 
     def codes(self) -> dict[int, int]:
-        """Return how many claims with a result are of which code."""
+        """Return how many claims with a result are of which code, where that is known."""
         counted = sa.select(ledger.c.code, sa.func.count()).where(
             ledger.c.model == self._model, ledger.c.code.is_not(None), ledger.c.size.is_not(None)
         )

@@ -46,8 +46,10 @@ class Query:
         self.asked = dict(given)
         self.filters: list[Filter]
         self.filters, self.search = filters_of(self.columns, context, given)
-        self._where = clauses(context, self.columns, self.filters, self.search)
         self._table = context.schema.table
+        self._where = clauses(context, self.columns, self.filters, self.search)
+        if self.asked.get("stale"):
+            self._where.append(_is_stale(context))
 
     def column(self, option: str, default: str | None = None) -> Column:
         """Return the column that an option of the request names."""
@@ -182,7 +184,7 @@ def _exact(value: Any) -> Any:
 
 # ---- states ------------------------------------------------------------------------------------------------------
 def state_of(context: StoreContext[Base], raw: Any) -> str:
-    """Return how a row stands: `done`, `again` (it runs again now), or what became of its file: `lost`, `changed`."""
+    """Return how a row stands: `done`, `again` (it runs again now), `stale`, or its file is `lost` or `changed`."""
     recorded, path = Recorded.of(raw), context.rows.file_of(raw)
     if recorded.running is not None:
         return "again"
@@ -191,9 +193,25 @@ def state_of(context: StoreContext[Base], raw: Any) -> str:
     except OSError:
         return "lost"
     whole = context.path_of(raw)
-    if recorded.size is None or (os.path.isdir(whole) and recorded.size != DISTRUSTED):
-        return "done"
-    return "done" if seen.st_size == recorded.size else "changed"
+    is_of_any_size = recorded.size is None or (os.path.isdir(whole) and recorded.size != DISTRUSTED)
+    if not is_of_any_size and seen.st_size != recorded.size:
+        return "changed"
+    return "stale" if context.maker.is_other(recorded.code) else "done"
+
+
+def _other_codes(context: StoreContext[Base]) -> dict[int, int]:
+    """Return how many results which other code than that of now has made."""
+    context.maker.look()
+    if context.maker.number is None:  # a database alone does not say what code there is now
+        return {}
+    return {code: count for code, count in context.origins.codes().items() if context.maker.is_other(code)}
+
+
+def _is_stale(context: StoreContext[Base]) -> Any:
+    made_by_other = sa.select(ledger.c.id).where(
+        ledger.c.model == context.model, ledger.c.code.in_(list(_other_codes(context)))
+    )
+    return context.schema.table.c.id.in_(made_by_other)
 
 
 def size_of(path: str) -> int | None:
@@ -203,7 +221,7 @@ def size_of(path: str) -> int | None:
 
 
 def counts(context: StoreContext[Base]) -> dict[str, Any]:
-    """Return how many rows, running and failed sets there are, and what tells whether anything has changed."""
+    """Return how many rows, running, failed and stale sets there are, and what tells whether anything has changed."""
     table = context.schema.table
     seen: Any = sa.select(sa.func.count(), sa.func.max(table.c.created_at))
     ((stored, newest),) = fetch(context.database, seen)
@@ -212,5 +230,6 @@ def counts(context: StoreContext[Base]) -> dict[str, Any]:
         sa.func.sum(sa.case((one, 1), else_=0)) for one in (ledger.c.state == RUNNING, ledger.c.failure.is_not(None))
     )
     ((now, not_well),) = fetch(context.database, sa.select(running, failed).where(of_model))
-    found = {"done": int(stored), "running": int(now or 0), "failed": int(not_well or 0)}
-    return found | {"version": f"{stored} {newest} {now} {not_well}"}
+    stale = sum(_other_codes(context).values())
+    found = {"done": int(stored), "running": int(now or 0), "failed": int(not_well or 0), "stale": stale}
+    return found | {"version": f"{stored} {newest} {now} {not_well} {stale}"}

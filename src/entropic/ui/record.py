@@ -10,10 +10,12 @@ import sqlalchemy as sa
 
 from entropic.ask.failures import Failure, failures, log_file
 from entropic.ask.nearest import sum_of
-from entropic.ask.select import equal
+from entropic.ask.provenance import provenance
+from entropic.ask.select import build, equal
 from entropic.ask.status import status
 from entropic.db.claim import RUNNING
 from entropic.db.query import careful, fetch
+from entropic.db.raw import Raw
 from entropic.errors import ParameterError, UnreadableError
 from entropic.files.reports import Reported
 from entropic.params.keys import RESERVED
@@ -52,6 +54,7 @@ def run_of(context: StoreContext[Base], id: str) -> dict[str, Any] | None:
         told["params"] = {name: shown(values[name], 20_000) for name in schema.fields}
         told["outcomes"] = {name: shown(values[name], 20_000) for name in schema.outcomes}
         told |= {"custom": shown(custom, 20_000), "created_at": shown(values["created_at"])}
+        told["provenance"] = _provenance(context, raw)
         told["neighbours"] = neighbours(context, id, values)
     elif failure is not None:
         told |= {"state": "failed", "params": {n: shown(v, 20_000) for n, v in failure.params.items() if n != "id"}}
@@ -64,6 +67,11 @@ def run_of(context: StoreContext[Base], id: str) -> dict[str, Any] | None:
         told["failure"] = _failure(failure)
     told["log"] = _log(context, id)
     return told
+
+
+def _provenance(context: StoreContext[Base], raw: Raw) -> dict[str, str]:
+    (found,) = provenance(context, build(context, [raw]))
+    return {name: shown(value, 20_000) for name, value in found.shown()}
 
 
 def _failure(found: Failure) -> dict[str, Any]:

@@ -82,7 +82,7 @@ export function keep(changes) {
 
 /** Return the filters and the search of the view: what Runs and Explore share. */
 export function filters() {
-  return [...view].filter(([name, value]) => value && (name === "q" || name.startsWith("f.")));
+  return [...view].filter(([name, value]) => value && (name === "q" || name === "stale" || name.startsWith("f.")));
 }
 
 // ---- values
@@ -180,6 +180,7 @@ document.addEventListener("visibilitychange", () => (document.hidden ? clearTime
 
 function chips(found) {
   const made = [["done", "./", found.done], ["running", "progress", found.running], ["failed", "failures", found.failed]];
+  if (found.stale) made.push(["stale", "./?stale=1", found.stale]);
   document.getElementById("chips").replaceChildren(...made.map(([name, address, value]) =>
     h("a", { class: `chip ${value ? name : ""}`, href: address }, h("b", {}, count(value)), " ", name)));
 }
