@@ -168,24 +168,43 @@ def test_stored_html_is_shown_as_text_on_every_page(tab, study):
         assert page.title() != "reached"
 
 
+def each_page(tab, study):
+    """Go to each page; yield which it is, once it is drawn."""
+    a, b = study.select(limit=2)
+    ways = (
+        "",
+        "explore",
+        "explore?kind=heatmap",
+        f"run?id={a.id}",
+        f"compare?id={a.id}&id={b.id}",
+        "failures",
+        "progress",
+    )
+    for way in ways:
+        tab.page.goto(f"{tab.at}{way}")
+        expect(tab.page.locator("main > :nth-child(2)")).to_be_visible()
+        yield way
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1400, 400])
 def test_no_page_is_wider_than_the_screen(chromium, page, study, width, scheme):
-    a, b = study.select(limit=2)
     for tab in watched(chromium, page, color_scheme=scheme):
         tab.page.set_viewport_size({"width": width, "height": 800})
-        for way in (
-            "",
-            "explore",
-            "explore?kind=heatmap",
-            f"run?id={a.id}",
-            f"compare?id={a.id}&id={b.id}",
-            "failures",
-            "progress",
-        ):
-            tab.page.goto(f"{tab.at}{way}")
-            expect(tab.page.locator("main > :nth-child(2)")).to_be_visible()
+        for way in each_page(tab, study):
             assert tab.page.evaluate("document.documentElement.scrollWidth") <= width, way
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_page_keeps_anybody_out(chromium, page, study, scheme):
+    """As far as axe finds what is serious: contrast, names, the order of headings, what the keyboard reaches."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    for tab in watched(chromium, page, color_scheme=scheme):
+        for way in each_page(tab, study):
+            told = axe.run(tab.page).response
+            serious = [one for one in told["violations"] if one["impact"] in ("serious", "critical")]
+            assert [f"{way}: {one['help']}: {one['nodes'][0]['html']}" for one in serious] == []
+            assert len(told["passes"]) > 10, "it has looked"
 
 
 def test_stale_runs_are_counted_above_the_page_and_a_click_lists_them(chromium, tmp_path):
