@@ -59,10 +59,11 @@ SWEEPING = """
 from entropic.support import background
 from entropic.sweep.share import Share
 background.PATIENCE = 0.1  # the fork gives up waiting for the thread, which waits for what comes after it
-held, children, go_on, plain = threading.Event(), [], threading.Event(), Share.publish_if_due
+inside, held, go_on = threading.Event(), threading.Event(), threading.Event()
+children, plain = [], Share.publish_if_due
 
-def slow(self):  # by the thread that keeps the time of a sweep
-    if threading.current_thread() is not threading.main_thread():
+def slow(self):  # by the thread that keeps the time of a sweep, which holds the lock of what the sweep does between runs
+    if inside.is_set() and threading.current_thread() is not threading.main_thread():
         held.set()
         go_on.wait()
     return plain(self)
@@ -71,6 +72,7 @@ Share.publish_if_due = slow
 
 def write_or_fork(params):
     if params["n"] == 1:
+        inside.set()
         held.wait()
         if (pid := os.fork()) == 0:
             signal.alarm(20)
