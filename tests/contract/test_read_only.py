@@ -207,7 +207,7 @@ def test_a_user_who_may_only_select_looks_at_everything(used, open_store, place)
 
 @pytest.mark.only_on("postgresql", "mariadb")
 def test_a_user_who_may_only_select_looks_at_tables_of_before_there_was_a_ledger(used, open_store, place):
-    for table in ("entropic_ledger", "entropic_meta", "entropic_models", "entropic_outcomes"):
+    for table in [name for name in place.tables() if name.startswith("entropic")]:
         place.execute(f"DROP TABLE {table}")
     with pytest.warns(ReadOnlyWarning):
         store = open_store(db_url=place.of_reader())
