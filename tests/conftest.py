@@ -67,7 +67,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Leave out the kinds that were not chosen, or that a test is not for; mark the slow ones; begin with the long."""
     kept, left_out = [], []
     for item in items:
-        kind = item.callspec.params.get("database_kind") if hasattr(item, "callspec") else None
+        kind = kind_of(item)
         kinds = [set(chosen(config)), *(set(mark.args) for mark in item.iter_markers("only_on"))]
         fits = kind is None or kind in set.intersection(*kinds)
         (kept if fits else left_out).append(item)
@@ -83,19 +83,36 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=lambda item: -max((mark.args[0] for mark in item.iter_markers("timeout")), default=0))
 
 
-def beyond_a_sample(items: list[pytest.Item]) -> Iterator[pytest.Item]:
-    """Yield what `each` leaves to the long tests: on servers, all but one test of each of its combinations.
+def beyond_a_sample(items: list[pytest.Item]) -> list[pytest.Item]:
+    """Return what is left to the long tests of what is alike on servers: which of it is chosen is taken in turn.
 
-    Which one is taken in turn, so that all values of the other parameters occur.
+    Of what is marked `each` one test of each of its combinations is chosen, so that all values of the other parameters
+    occur; of each test in `contract`, one server, since what is promised is the same on each.
     """
-    groups: dict[tuple[str, ...], list[pytest.Item]] = {}
-    for item in items:
-        if (mark := item.get_closest_marker("each")) and (params := item.callspec.params)["database_kind"] != "sqlite":
-            same = [repr(params[name]) for name in ("database_kind", *mark.args)]
-            groups.setdefault((item.nodeid.partition("[")[0], *same), []).append(item)
-    for turn, group in enumerate(groups.values()):
-        chosen_one = group[turn % len(group)]
-        yield from (item for item in group if item is not chosen_one)
+    on_servers = [item for item in items if kind_of(item) not in (None, "sqlite")]
+    combinations: dict[tuple[str, ...], list[pytest.Item]] = {}
+    for item in on_servers:
+        if mark := item.get_closest_marker("each"):
+            same = [repr(item.callspec.params[name]) for name in ("database_kind", *mark.args)]
+            combinations.setdefault((item.nodeid.partition("[")[0], *same), []).append(item)
+    left = unchosen(combinations)
+    promises: dict[str, list[pytest.Item]] = {}
+    for item in on_servers:
+        if TESTS / "contract" in item.path.parents and item not in left:
+            promises.setdefault(item.nodeid.replace(f"[{kind_of(item)}", "[", 1), []).append(item)
+    return left + unchosen(promises)
+
+
+def unchosen(groups: dict[Any, list[pytest.Item]]) -> list[pytest.Item]:
+    """Return all of some groups but one of each, another one in each."""
+    return [
+        item for turn, group in enumerate(groups.values()) for i, item in enumerate(group) if i != turn % len(group)
+    ]
+
+
+def kind_of(item: pytest.Item) -> str | None:
+    """Return which kind of database a test is on."""
+    return item.callspec.params.get("database_kind") if hasattr(item, "callspec") else None
 
 
 @pytest.fixture(scope="session")
