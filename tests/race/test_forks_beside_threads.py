@@ -62,7 +62,7 @@ background.PATIENCE = 0.1  # the fork gives up waiting for the thread, which wai
 inside, held, go_on = threading.Event(), threading.Event(), threading.Event()
 children, plain = [], Share.publish_if_due
 
-def slow(self):  # by the thread that keeps the time of a sweep, which holds the lock of what the sweep does between runs
+def slow(self):  # by the thread that keeps the time of a sweep: it holds the lock that the sweep needs between runs
     if inside.is_set() and threading.current_thread() is not threading.main_thread():
         held.set()
         go_on.wait()
