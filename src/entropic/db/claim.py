@@ -92,7 +92,7 @@ def new_attempt(old: Claim | None, over: bool = False) -> str:
     generation is over when one of it is published, or the row is deleted (`over`).
     """
     if old is None:
-        return f"1-{_random() >> 1:08x}"
+        return "1-%08x" % (_random() >> 1)
     generation, order = _parts(old.attempt)
     later = order + 1 + (_random() >> 16)
     if over or old.published == old.attempt or old.attempt == UNUSED or later >= 1 << 32:

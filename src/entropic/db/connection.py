@@ -131,6 +131,18 @@ class Connection:
         return act()
 
     # ---- transactions ------------------------------------------------------------------------------------------
+    def transact(self, work: Callable[["Connection"], T]) -> T:
+        """Do some work in a transaction, as `Database.transact` promises."""
+        with self.lock, self.guard():
+            try:
+                self.begin()
+                result = work(self)
+                self.commit()
+                return result
+            except BaseException:
+                self.rollback()
+                raise
+
     def guard(self) -> Any:
         """Return what ends an open transaction when it is left, whatever interrupts that; for a `with`."""
         if self._outer is not None:

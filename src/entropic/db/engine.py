@@ -162,20 +162,7 @@ class Database:
         Where another transaction has to go first, or the connection breaks, the work is done again from its
         beginning: it may change nothing else but what can be done twice.
         """
-        connection = self.connection()
-
-        def once() -> T:
-            with connection.lock, connection.guard():
-                try:
-                    connection.begin()
-                    result = work(connection)
-                    connection.commit()
-                    return result
-                except BaseException:
-                    connection.rollback()
-                    raise
-
-        return connection.persist(once)
+        return self.connection().transact(work)
 
     # ---- opening -----------------------------------------------------------------------------------------------
     def open(self, table: sa.Table, model: str, *metadata: sa.MetaData) -> None:

@@ -37,6 +37,7 @@ class Ledger:
         self._made = claim_statements(database, model, lease)
         # SQLite has no booleans, and its driver takes long to find out what it gets instead.
         self._flags: tuple[object, object] = (0, 1) if database.dialect.one_writer else (False, True)
+        self._is_shared = database.is_shared
 
     def of(self, model: str) -> "Ledger":
         """Return the ledger of another model in the same database."""
@@ -179,20 +180,21 @@ class Ledger:
     ) -> bool:
         """Record the attempt's result, with what `tables.LATER` names; False if it no longer holds the claim."""
         flag = self._flags[extra]
-        values = self._made.publish_values(id, attempt, size, mtime_ns, flag, checksum, *origin, *self._publisher())
+        publisher = self._publisher() if self._is_shared else ()
+        values = self._made.publish_values(id, attempt, size, mtime_ns, flag, checksum, *origin, *publisher)
         matched: int = connection.execute(self._made.publish.sql, values).rowcount
         return matched == 1
 
     def publish_many(self, connection: Connection, results: Sequence[tuple[Any, ...]]) -> bool:
         """Record many results, each given as for `publish`; False if any attempt no longer holds its claim."""
-        made, flags, publisher = self._made.publish_values, self._flags, self._publisher()
+        made, flags, publisher = self._made.publish_values, self._flags, self._publisher() if self._is_shared else ()
         values = [
             made(*first, flags[extra], checksum, *origin, *publisher) for *first, extra, checksum, origin in results
         ]
         return connection.execute_many(self._made.publish.sql, values) == len(values)
 
     def _publisher(self) -> tuple[str, ...]:
-        return (f"{process.identity()}.0",) if self.database.is_shared else ()  # no call, so it is dead
+        return (f"{process.identity()}.0",)  # no call, so it is dead
 
     def fail(self, connection: Connection, id: str, attempt: str, failure: dict[str, object]) -> bool:
         """Record that the attempt failed."""

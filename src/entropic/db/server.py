@@ -136,6 +136,10 @@ class ServerConnection(Connection):
 
         return self.persist(under_lock)
 
+    def transact(self, work: Callable[[Connection], T]) -> T:
+        """Do some work in a transaction, from its beginning again where that may help."""
+        return self.persist(lambda: super(ServerConnection, self).transact(work))
+
     def persist(self, act: Callable[[], T]) -> T:
         """Do what may be repeated as a whole, until it is not interrupted.
 

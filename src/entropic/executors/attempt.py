@@ -5,6 +5,7 @@ This is all that a worker does, wherever it is: it needs the results folder, not
 
 import contextlib
 import copy
+import functools
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -154,10 +155,15 @@ def execute(task: Task, runner: Runner, target: str, checkpoint_dir: str | None)
     if environment is None:
         environment = environments.current(task.staging, runner)
     if elapsed < MEASURABLE:  # clocks are too coarse for what is over at once
-        origin = Origin(environment, task.code, None, None)
+        origin = _origin_of_short(environment, task.code)
     else:
         origin = Origin(environment, task.code, *_used(worked))
     return Executed(elapsed, returned if isinstance(returned, Outcomes) else None, custom_data, origin)
+
+
+@functools.lru_cache(16)
+def _origin_of_short(environment: int | None, code: int | None) -> Origin:
+    return Origin(environment, code)
 
 
 def _used(before: os.times_result) -> tuple[float | None, int | None]:

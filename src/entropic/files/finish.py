@@ -1,7 +1,8 @@
 """What becomes of what a runner wrote: lift, describe, finish. From then on it is a result, and only needs a row."""
 
 import os
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 from entropic.errors import ResultMissingError
 from entropic.files import sidecar as sidecars
@@ -23,7 +24,8 @@ class Torn(Exception):
     """Another execution of the same attempt was first, and its sidecar is not complete."""
 
 
-class Executed(NamedTuple):
+@dataclass(slots=True)  # which is made sooner than a named tuple
+class Executed:
     """What is known of a run as soon as its runner has returned."""
 
     elapsed: float  # seconds

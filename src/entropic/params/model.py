@@ -41,7 +41,7 @@ def now_as_text() -> str:
     if second != latest:
         text = datetime.fromtimestamp(second, UTC).isoformat("T", "seconds")[:19]
         _second = second, text
-    return f"{text}.{nanoseconds // 1000:06d}"
+    return "%s.%06d" % (text, nanoseconds // 1000)  # noqa: UP031  (in half of the time)
 
 
 def naive_utc(seconds: float) -> datetime:

@@ -78,11 +78,12 @@ class Spelling:
         """Tell whether a set could be written in another way."""
         if not self._is_strict:
             return True
+        unnatural = self._unnatural
         for name, value in params.items():
             if isinstance(value, float):
                 if value.is_integer():
                     return True
-            elif type(value) in self._unnatural.get(name, ()):
+            elif name in unnatural and type(value) in unnatural[name]:
                 return True
         return False
 

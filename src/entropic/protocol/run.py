@@ -115,10 +115,11 @@ def prepare(
     rows = context.rows
     if context.hasher.typed:
         params = context.schema.spelling.typed(params)
-    columns, values = rows.binding.columns, rows.binding.bind_plain(params)
-    if values is None:
-        bound = rows.binding.bind(context.schema.fit(params), context.schema.name, params)
-        columns, values = rows.binding.shared(tuple(bound)), tuple(bound.values())
+    values = rows.binding.bind_plain(params)
+    if values is not None:  # most of them, and nobody can change what they hold
+        return Request(id, dict(params), rows.binding.columns, values, as_custom_data(custom_data))
+    bound = rows.binding.bind(context.schema.fit(params), context.schema.name, params)
+    columns, values = rows.binding.shared(tuple(bound)), tuple(bound.values())
     # Copied here, before the claim: what cannot be copied is refused while nothing is claimed.
     return Request(id, attempt.copied(params), columns, values, as_custom_data(custom_data))
 
@@ -148,7 +149,7 @@ def obtain_row(context: StoreContext[ModelT], request: Request, owner: str, prog
 
 def without_gaps(row: ModelT) -> ModelT:
     """Return a new row, and warn if it lacks something that it should say."""
-    if NOT_RECORDED not in row.custom_data:
+    if NOT_RECORDED not in row.__dict__["custom_data"]:  # sooner than by its attribute: every run comes by
         return row
     gaps = Gaps()
     gaps.see(row)

@@ -6,7 +6,6 @@ other, and only they: it stands for one start of one machine (and, on Linux, one
 containers on a host do not take each other for dead).
 """
 
-import functools
 import hashlib
 import itertools
 import math
@@ -24,9 +23,10 @@ from typing import Literal, NoReturn
 State = Literal["alive", "dead", "elsewhere"]
 
 # The calls of this process, by name. Weak: what an interrupt has kept from its end is gone with its last reference.
-# Those of this process, by name; not a `WeakValueDictionary`, which is Python's and would take as long as an INSERT.
+# (No `WeakValueDictionary`, nor anything else that is told of each end: that would be a part of what a run costs.)
 _calls: dict[str, "weakref.ref[Call]"] = {}
 _numbers = itertools.count(1)
+_SOMETIMES = 256  # calls between two looks which of them are gone
 _identity = ""
 _FIRST_NAMESPACE = "pid:[4026531836]"  # that of the machine itself, on every Linux
 _HIDDEN = -1  # alive, but the system shows no more of it to other users (hidepid)
@@ -183,13 +183,24 @@ class Call:
     What it still owns then belongs to a dead owner.
     """
 
+    __slots__ = ("__weakref__", "ends_without_us", "name", "thread", "under_way")
+
     def __init__(self) -> None:
-        self.name = f"{_identity or identity()}.{next(_numbers)}"
+        number = next(_numbers)
+        self.name = f"{_identity or identity()}.{number}"
         self.under_way = threading.Lock()
         self.thread = threading.get_ident()
         self.ends_without_us: Callable[[str], bool] = _never
         """Tells of an attempt that it owns whether that ends even if nothing more happens in its thread."""
-        _calls[self.name] = weakref.ref(self, functools.partial(_calls.pop, self.name))
+        if not number % _SOMETIMES:
+            _forget_gone()
+        _calls[self.name] = weakref.ref(self)
+
+
+def _forget_gone() -> None:
+    for name, call in list(_calls.items()):
+        if call() is None:
+            _calls.pop(name, None)
 
 
 def _call(name: str) -> Call | None:
