@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from entropic import Base, Mapped
 from entropic.db.query import fetch
+from entropic.db.tables import ledger
+from entropic.provenance.code import MOST_RULES
 from entropic.store import context_of
 from entropic.ui import limits
+from entropic.ui.query import Query, counts
 from ui.pages import Solver, looking, serving
 
 
@@ -75,6 +79,21 @@ def test_rows_plots_and_neighbours_are_the_same_on_every_database(store):
         assert asker.api("failures")["total"] == 0
         assert len(asker.get("/api/export?columns=id,text")[2].splitlines()) == 13
     assert store.check().ok
+
+
+def test_the_database_tells_other_code_as_its_store_does(store):
+    context = context_of(store)
+    now = context.maker.look()
+    assert now is not None
+    made_by = [now, now + MOST_RULES, now % MOST_RULES - 5 * MOST_RULES, now + 1, now + 1 - 2**62, None]
+    expected = [code for code in made_by if context.maker.is_other(code)]
+    assert len(expected) == 2
+    codes = dict(zip([row.id for row in store.select()], made_by * 2, strict=True))
+    with context.database.engine.begin() as connection:
+        for id, code in codes.items():
+            connection.execute(sa.update(ledger).where(ledger.c.id == id).values(code=code))
+    assert counts(context)["stale"] == 2 * len(expected)
+    assert {codes[id] for id in Query(context, [("stale", "1")]).ids(100)} == set(expected)
 
 
 SLOW = {

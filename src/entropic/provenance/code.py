@@ -27,7 +27,7 @@ from entropic.support.names import number_of
 
 DEEP = 3
 RULES = 1  # which pieces, in which form; to be raised with every change of them
-_MOST_RULES = 64  # the number of some code tells by which of them it was made
+MOST_RULES = 64  # a power of two; the number of some code tells by which of them it was made
 MOST_BYTES = 2**20  # of an array, or a text, that counts by its content
 MOST_ITEMS = 10_000  # of a list or a dict, likewise
 _PYTHON = f"py{sys.version_info[0]}.{sys.version_info[1]}"  # its compiler decides what bytecode is
@@ -78,13 +78,13 @@ def code_of(function: Any, more: Mapping[str, str] | None = None, before: Code |
     held = tuple(reach.held) if before is None else before.held
     parts = sorted({*reach.parts, *held, *(Part(name, text, text) for name, text in (more or {}).items())})
     told = {f"{part.name}\0{part.digest}" for part in parts}
-    number = number_of("\n".join(sorted(told))) // _MOST_RULES * _MOST_RULES + RULES
+    number = number_of("\n".join(sorted(told))) // MOST_RULES * MOST_RULES + RULES
     return Code(number, tuple(parts), tuple(reach.looked_up), held)
 
 
 def are_comparable(one: int, other: int) -> bool:
     """Tell whether two numbers of code were made by the same rules; else they tell nothing of each other."""
-    return one % _MOST_RULES == other % _MOST_RULES
+    return one % MOST_RULES == other % MOST_RULES
 
 
 def _part(name: str, form: Form, text: str) -> Part:

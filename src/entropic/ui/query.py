@@ -17,6 +17,7 @@ from entropic.errors import ParameterError, UnreadableError
 from entropic.files.extent import extent_elsewhere
 from entropic.params.model import Base
 from entropic.protocol.context import StoreContext
+from entropic.provenance.code import MOST_RULES
 from entropic.ui.columns import Column, category, clause_of, columns_of, named, place, shown, values_back
 from entropic.ui.filters import Filter, clauses, filters_of
 
@@ -199,18 +200,18 @@ def state_of(context: StoreContext[Base], raw: Any) -> str:
     return "stale" if context.maker.is_other(recorded.code) else "done"
 
 
-def _other_codes(context: StoreContext[Base]) -> dict[int, int]:
-    """Return how many results which other code than that of now has made."""
+def _of_other_code(context: StoreContext[Base]) -> Any:
+    """Return the condition that other code than that of now has made a result, as `Maker.is_other` says."""
     context.maker.look()
-    if context.maker.number is None:  # a database alone does not say what code there is now
-        return {}
-    return {code: count for code, count in context.origins.codes().items() if context.maker.is_other(code)}
+    number = context.maker.number
+    if number is None:  # a database alone does not say what code there is now
+        return sa.false()
+    by_same_rules = ledger.c.code.bitwise_and(MOST_RULES - 1) == number % MOST_RULES
+    return sa.and_(ledger.c.code != number, by_same_rules)
 
 
 def _is_stale(context: StoreContext[Base]) -> Any:
-    made_by_other = sa.select(ledger.c.id).where(
-        ledger.c.model == context.model, ledger.c.code.in_(list(_other_codes(context)))
-    )
+    made_by_other = sa.select(ledger.c.id).where(ledger.c.model == context.model, _of_other_code(context))
     return context.schema.table.c.id.in_(made_by_other)
 
 
@@ -221,15 +222,17 @@ def size_of(path: str) -> int | None:
 
 
 def counts(context: StoreContext[Base]) -> dict[str, Any]:
-    """Return how many rows, running, failed and stale sets there are, and what tells whether anything has changed."""
+    """Return how many rows, running, failed and stale sets there are, and what tells whether anything has changed.
+
+    Every open page asks for it again and again, so each table is read once.
+    """
     table = context.schema.table
     seen: Any = sa.select(sa.func.count(), sa.func.max(table.c.created_at))
     ((stored, newest),) = fetch(context.database, seen)
-    of_model = ledger.c.model == context.model
-    running, failed = (
-        sa.func.sum(sa.case((one, 1), else_=0)) for one in (ledger.c.state == RUNNING, ledger.c.failure.is_not(None))
-    )
-    ((now, not_well),) = fetch(context.database, sa.select(running, failed).where(of_model))
-    stale = sum(_other_codes(context).values())
-    found = {"done": int(stored), "running": int(now or 0), "failed": int(not_well or 0), "stale": stale}
-    return found | {"version": f"{stored} {newest} {now} {not_well} {stale}"}
+    is_stale = sa.and_(ledger.c.size.is_not(None), _of_other_code(context))
+    asked = [ledger.c.state == RUNNING, ledger.c.failure.is_not(None), is_stale]
+    sums = [sa.func.sum(sa.case((one, 1), else_=0)) for one in asked]
+    (found,) = fetch(context.database, sa.select(*sums).where(ledger.c.model == context.model))
+    running, failed, stale = (int(one or 0) for one in found)
+    told = {"done": int(stored), "running": running, "failed": failed, "stale": stale}
+    return told | {"version": f"{stored} {newest} {running} {failed} {stale}"}
