@@ -132,7 +132,7 @@ def resume(task: Task, execution: str) -> Checkpoints:
 def execute(task: Task, runner: Runner, target: str, checkpoint_dir: str | None) -> Executed:
     """Call the runner with a copy of the params; return how long it took, and what it leaves beside its result."""
     params = copied(task.params)
-    given = _copy(task.custom_data)
+    given: Any = _copy(task.custom_data) if task.custom_data else {}
     params.update(id=task.id, result_file=target, custom_data=given)
     if checkpoint_dir is not None:
         params[CHECKPOINT_DIR] = checkpoint_dir

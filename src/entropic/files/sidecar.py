@@ -117,7 +117,6 @@ class Sidecar:
         return found is not None and (found.size, found.mtime_ns) == (self.size, self.mtime_ns)
 
 
-_JSON = {str, int, float, bool, type(None), dict, list}
 _BOOL = {True: "true", False: "false"}
 
 
@@ -167,10 +166,10 @@ def encode(sidecar: Sidecar) -> bytes:
 
 
 def _values_text(values: dict[str, Any]) -> str:
-    for value in values.values():
-        if type(value) not in _JSON:
-            return compact(packed(values))
-    return compact(values)
+    try:
+        return compact(values)
+    except TypeError:  # what JSON has no type for
+        return compact(packed(values))
 
 
 def _custom_text(data: dict[str, Any]) -> str:

@@ -1,7 +1,6 @@
 """What a call wants, which never changes, and how far it has come with that."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from entropic.params.keys import RESERVED
 from entropic.protocol.lookup import Suspect
@@ -9,7 +8,8 @@ from entropic.protocol.lookup import Suspect
 _RESERVED = frozenset(RESERVED)
 
 
-class Request(NamedTuple):
+@dataclass(slots=True)  # which is made sooner than a named tuple, or a frozen one
+class Request:
     """A key that a call wants, with all that is needed to run it.
 
     Attributes
