@@ -19,7 +19,7 @@ from entropic.support.show import spelled
 
 Processor = Callable[[Any], Any]
 Builder = Callable[[Any, str], Any]
-_NOT_READ = (LookupError, ValueError, TypeError, ArithmeticError)
+NOT_READ = (LookupError, ValueError, TypeError, ArithmeticError)
 _LAZY = ("select", True, "raise", "raise_on_sql", "noload", "dynamic", "write_only")
 
 
@@ -37,6 +37,12 @@ def is_direct(schema: Schema) -> bool:
     mapper = schema.mapper
     plain = all(schema.is_column(attr) and not attr.deferred for attr in mapper.column_attrs)
     return plain and all(relation.lazy in _LAZY for relation in mapper.relationships)
+
+
+def is_listened_to(schema: Schema) -> bool:
+    """Tell whether somebody sees instances that are loaded, and may change them, beside what tracks `custom_data`."""
+    listening: Any = schema.mapper.class_manager.dispatch.load
+    return len(listening.listeners) > 1 or bool(listening.parent_listeners)
 
 
 def _direct(schema: Schema, database: Database, columns: list[sa.Column[Any]]) -> Builder:
@@ -57,7 +63,7 @@ def _direct(schema: Schema, database: Database, columns: list[sa.Column[Any]]) -
             for key, process in processors:
                 values[key] = process(values[key])
             custom_data = load_json(values["custom_data"])
-        except _NOT_READ as error:
+        except NOT_READ as error:
             raise unreadable(schema, database, columns, raw) from error
         values["result_file"] = file
         state = instance_state(instance)
@@ -81,7 +87,7 @@ def unreadable(schema: Schema, database: Database, columns: Sequence[sa.Column[A
         try:
             if process is not None and column.name in schema.attributes:
                 process(value)
-        except _NOT_READ as error:
+        except NOT_READ as error:
             kind = underlying(column.type)
             advice = "restore it from a backup, or delete the row by its id"
             if isinstance(kind, sa.Enum):

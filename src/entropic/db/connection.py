@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from entropic.db.dialects.portable import TOGETHER, Pages
 from entropic.errors import DatabaseBusy, StoreError
 from entropic.support.forks import around_forks, living
 
@@ -117,6 +118,31 @@ class Connection:
                     raise
                 self._raw.text_factory = _any_text
                 return self.execute(sql, values).fetchall()  # type: ignore[no-any-return]
+
+    def scan(self, sql: str, values: Sequence[object], take: Callable[[Pages], T]) -> T:
+        """Run one query, and return what is made of its rows, of which only some are in memory at a time.
+
+        Parameters
+        ----------
+        take
+            Called with the pages; anew, with all of them, if reading was interrupted in the middle.
+        """
+        with self.lock:
+            try:
+                return self._scan(sql, values, take)
+            except self._error as error:
+                if "decode to UTF-8" not in str(error):
+                    raise
+                self._raw.text_factory = _any_text
+                return self._scan(sql, values, take)
+
+    def _scan(self, sql: str, values: Sequence[object], take: Callable[[Pages], T]) -> T:
+        cursor = self.execute(sql, values)
+        self._cursor = self._raw.cursor()  # for what comes after it, should it not be read to its end
+        try:
+            return take(iter(lambda: cursor.fetchmany(TOGETHER), []))
+        finally:
+            cursor.close()
 
     def change(self, sql: str, values: Sequence[object] = ()) -> int:
         """Run one statement as a transaction of its own; return how many rows it changed."""

@@ -1,9 +1,10 @@
 """Connections that only look: a change is refused here before the database is asked, which would refuse it as well."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from entropic.db.connection import Connection
+from entropic.db.connection import Connection, T
+from entropic.db.dialects.portable import Pages
 from entropic.db.server import ServerConnection
 from entropic.errors import ReadOnlyError
 
@@ -13,13 +14,20 @@ class _Looking(Connection):
 
     def fetch(self, sql: str, values: Sequence[object] = ()) -> list[object]:
         """Run one query and return all its rows; tables that are missing have none."""
+        return self._look(lambda: super(_Looking, self).fetch(self._database.absent.amend(sql), values))
+
+    def scan(self, sql: str, values: Sequence[object], take: Callable[[Pages], T]) -> T:
+        """Run one query, and return what is made of its rows; tables that are missing have none."""
+        return self._look(lambda: super(_Looking, self).scan(self._database.absent.amend(sql), values, take))
+
+    def _look(self, act: Callable[[], T]) -> T:
         dialect = self._database.dialect
 
-        def look() -> list[object]:
+        def look() -> T:
             if self._raw is not None and dialect.is_outdated(self._raw):
                 with self.lock:
                     self.close()
-            return super(_Looking, self).fetch(self._database.absent.amend(sql), values)
+            return act()
 
         return dialect.steadily(look)
 

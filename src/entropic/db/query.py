@@ -1,17 +1,18 @@
 """Queries that the user's conditions make: compiled anew each time, run like all others on the driver's own cursor."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.sql import operators, visitors
 
 from entropic.db.build import bind_processor
-from entropic.db.dialects.portable import Dialect, underlying
+from entropic.db.dialects.portable import Dialect, Pages, underlying
 from entropic.db.engine import Database
 from entropic.errors import ParameterError, StoreError
 
 _NAMES = (sa.JSON.JSONElementType,)  # of parts of JSON
+T = TypeVar("T")
 _PARTS = (operators.json_getitem_op, operators.json_path_getitem_op)
 
 
@@ -23,6 +24,26 @@ def fetch(database: Database, query: "sa.Select[Any]") -> list[Any]:
     ParameterError
         If the database does not take it.
     """
+    return _ask(database, query, lambda sql, values: database.connection().fetch(sql, values))
+
+
+def scan(database: Database, query: "sa.Select[Any]", take: Callable[[Pages], T]) -> T:
+    """Return what is made of the raw rows of a query that has its values in it; only some of them are in memory.
+
+    Parameters
+    ----------
+    take
+        Called with the pages; anew, with all of them, if reading was interrupted in the middle.
+
+    Raises
+    ------
+    ParameterError
+        If the database does not take it.
+    """
+    return _ask(database, query, lambda sql, values: database.connection().scan(sql, values, take))
+
+
+def _ask(database: Database, query: "sa.Select[Any]", act: Callable[[str, list[Any]], T]) -> T:
     try:
         compiled: Any = query.compile(dialect=database.sql)
         state = compiled.construct_expanded_state()  # with a value for each member of an `in_`
@@ -31,7 +52,7 @@ def fetch(database: Database, query: "sa.Select[Any]") -> list[Any]:
     except (sa.exc.SQLAlchemyError, ValueError, TypeError, AttributeError, LookupError) as error:
         raise ParameterError(f"this query cannot be written for {database.sql.name}: {error}") from error
     try:
-        return database.connection().fetch(state.statement, values)
+        return act(state.statement, values)
     except (database.driver_error, StoreError) as error:
         reason = error.__cause__ if isinstance(error, StoreError) else error
         if not isinstance(reason, database.driver_error) or not _is_refusal(reason):

@@ -142,8 +142,19 @@ class Rows(Generic[ModelT_co]):
         place = raw[PLACE]
         if place is not None:
             return place if str(place).startswith(os.sep) else f"{self._dir}{os.sep}{place}"
-        # Made before there was a ledger: the path is relative to a working directory of that time.
-        stored = str(raw[self._file])
+        return self._before_ledger(raw[self._file])
+
+    def files_of(self, places: Iterable[Any], stored: Iterable[Any]) -> list[str]:
+        """Return the absolute paths of many result files, given their places and the `result_file` of their rows."""
+        before, sep = f"{self._dir}{os.sep}", os.sep
+        return [
+            self._before_ledger(file) if place is None else place if str(place).startswith(sep) else f"{before}{place}"
+            for place, file in zip(places, stored, strict=True)
+        ]
+
+    def _before_ledger(self, stored: object) -> str:
+        """Return the path of a result that was made before there was a ledger: relative to a folder of that time."""
+        stored = str(stored)
         beside = os.path.join(self._dir, os.path.basename(stored))
         return beside if os.path.lexists(beside) else os.path.abspath(stored)
 

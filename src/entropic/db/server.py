@@ -4,6 +4,7 @@ What a lost connection, a deadlock or a full server has interrupted is done agai
 store waits; runners are never part of it. `tests/servers` cuts, kills and restarts real servers.
 """
 
+import collections
 import contextlib
 import logging
 import os
@@ -18,7 +19,7 @@ from typing import Any
 from sqlalchemy.engine.interfaces import DBAPIConnection
 
 from entropic.db.connection import Connection, T
-from entropic.db.dialects.portable import Dialect
+from entropic.db.dialects.portable import Dialect, Pages
 from entropic.errors import DatabaseBusy
 from entropic.support.background import Background
 
@@ -116,6 +117,24 @@ class ServerConnection(Connection):
     def fetch(self, sql: str, values: Sequence[object] = ()) -> list[object]:
         """Run one query and return all its rows."""
         return self._whole(lambda: self.execute(sql, values).fetchall())
+
+    def scan(self, sql: str, values: Sequence[object], take: Callable[[Pages], T]) -> T:
+        """Run one query, and return what is made of its rows, of which only some are in memory at a time."""
+        return self._whole(lambda: self._scan(sql, values, take))
+
+    def _scan(self, sql: str, values: Sequence[object], take: Callable[[Pages], T]) -> T:
+        cursor = self._cursor or self._connect()
+        pages = self._dialect.pages(self._raw, cursor, sql, values)
+        try:
+            # Until the last page there is no `_cursor`, so that who comes after an interrupt makes a session anew.
+            made = take(iter(lambda: self._do(None, lambda: next(pages, [])), []))
+            self._do(None, lambda: collections.deque(pages, 0))
+        except BaseException:
+            pages.close()
+            self.close()
+            raise
+        self._cursor = cursor
+        return made
 
     def change(self, sql: str, values: Sequence[object] = ()) -> int:
         """Run one statement as a transaction of its own; return how many rows it changed."""

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
@@ -12,12 +12,14 @@ from uuid import UUID
 import pymysql
 import sqlalchemy as sa
 from pymysql.constants import CLIENT
+from pymysql.cursors import SSCursor
 from sqlalchemy.dialects import mysql
 from sqlalchemy.dialects.mysql.base import MySQLTypeCompiler
 from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 
 from entropic.db.dialects.portable import (
     SILENCE,
+    TOGETHER,
     ColumnType,
     Dialect,
     Processor,
@@ -233,6 +235,21 @@ class MySQL(Dialect):
                 changed += _together(cursor, piece)
                 piece, size = [], 0
         return changed + (_together(cursor, piece) if piece else 0)
+
+    def pages(self, raw: Any, cursor: Any, sql: str, values: Sequence[object]) -> Generator[list[Any], None, None]:
+        """Yield the rows of a query, some at a time, by a cursor that leaves the others with the server."""
+        rows = raw.cursor(SSCursor)
+        try:
+            rows.execute(sql, values)
+            while page := rows.fetchmany(TOGETHER):
+                yield page
+            rows.close()
+        except BaseException:
+            for result in (rows._result, raw._result):
+                if result is not None:
+                    result.unbuffered_active = False  # else it would read the rest, even of a connection that is closed
+            rows.connection = None
+            raise
 
     def insert_new(self, table: sa.Table, values: Mapping[str, object]) -> sa.Insert:
         """Return the statement that inserts a row unless one with its key, or another unique value of it, exists."""

@@ -5,7 +5,7 @@ Everything here is asked of every database; what a class below leaves as it is, 
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Literal, TypeVar
 
@@ -21,9 +21,11 @@ Processor = Callable[[Any], object] | None
 T = TypeVar("T")
 Query = TypeVar("Query", bound=sa.GenerativeSelect)
 ColumnType = sa.types.TypeEngine[Any]  # whatever values it holds
+Pages = Iterator[list[Any]]
 Condition = tuple[sa.ColumnElement[bool], Callable[[Sequence[str]], Mapping[str, object]]]
 
 SILENCE = 5.0  # s beyond the wait for a lock, after which a server that does not answer is given up
+TOGETHER = 20_000  # rows of a large answer that are in memory at a time
 INDEXED = 600  # characters that surely fit into an index
 _LOST = ("connection refused", "server closed", "not connected", "broken pipe", "connection reset", "gone away")
 _AGAIN = ("deadlock", "serializ", "could not obtain lock", "lock wait timeout")
@@ -180,6 +182,15 @@ class Dialect:
             cursor.execute(sql, one)
             changed += cursor.rowcount
         return changed
+
+    def pages(self, raw: Any, cursor: Any, sql: str, values: Sequence[object]) -> Generator[list[Any], None, None]:
+        """Yield the rows of a query, some at a time, of which the driver has no more in memory either.
+
+        Who does not read them to the end closes this, and then the connection.
+        """
+        cursor.execute(sql, values)
+        while page := cursor.fetchmany(TOGETHER):
+            yield page
 
     def locked(self, select: Query) -> Query:
         """Return a query that locks the rows it finds until the transaction ends."""

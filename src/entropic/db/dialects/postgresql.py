@@ -2,7 +2,7 @@
 
 import contextlib
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from time import monotonic
@@ -20,6 +20,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 
 from entropic.db.dialects.portable import (
     SILENCE,
+    TOGETHER,
     ColumnType,
     Condition,
     Dialect,
@@ -170,6 +171,16 @@ class PostgreSQL(Dialect):
         cursor.executemany(sql, values)
         changed: int = cursor.rowcount
         return changed
+
+    def pages(self, raw: Any, cursor: Any, sql: str, values: Sequence[object]) -> Generator[list[Any], None, None]:
+        """Yield the rows of a query, some at a time, from a cursor of the server, which all of them are asked of."""
+        with cursor.connection.pipeline():
+            cursor.execute(self.begin)
+            cursor.execute("SET LOCAL cursor_tuple_fraction = 1")
+            cursor.execute(f"DECLARE entropic_rows NO SCROLL CURSOR FOR {sql}", values)
+        while page := cursor.execute(f"FETCH {TOGETHER} FROM entropic_rows").fetchall():
+            yield page
+        cursor.execute("COMMIT")
 
     def insert_new(self, table: sa.Table, values: Mapping[str, object]) -> sa.Insert:
         """Return the statement that inserts a row unless one with its key, or another unique value of it, exists."""
