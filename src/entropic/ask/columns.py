@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -13,6 +13,9 @@ from entropic.db.dialects.portable import underlying
 from entropic.errors import ParameterError
 from entropic.params.model import Base, Schema
 from entropic.support.compact_json import compact
+
+if TYPE_CHECKING:
+    import pyarrow
 
 Kind = str  # a key of `_HOLDS`, "decimal", "label", "json" (anything JSON), or "object" (anything)
 MOST_DIGITS = 38  # of a decimal number in 128 bits
@@ -61,10 +64,55 @@ class Column:
     """Of decimal numbers: all, and those behind the point."""
     zone: bool = False
 
+    def __len__(self) -> int:
+        return len(self.values)
+
     def as_text(self) -> list[str | None]:
         """Return the values of what is no type of a table as text."""
         write = compact if self.kind == "json" else str
         return [None if value is None else write(value) for value in self.values]
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A column whose values are Arrow's already: JSON as text, whatever else as `frames.arrow_array` has it."""
+
+    like: Column
+    """The column without its values."""
+    chunks: "pyarrow.ChunkedArray"
+
+    def __len__(self) -> int:
+        return len(self.chunks)
+
+    @property
+    def name(self) -> str:
+        """As the table calls it."""
+        return self.like.name
+
+    @property
+    def kind(self) -> Kind:
+        """That of all values."""
+        return self.like.kind
+
+    @property
+    def values(self) -> Iterator[Any]:
+        """The values as Python has them, of which only some are in memory at a time."""
+        return (value for chunk in self.chunks.chunks for value in chunk.to_pylist())
+
+    def as_text(self) -> Iterator[Any]:
+        """Yield JSON as text."""
+        return self.values
+
+
+AnyColumn = Column | Packed
+
+
+def names_of(schema: Schema) -> dict[str, "sa.Column[Any]"]:
+    """Return the columns of a table of rows, by attribute: `id`, those of the user, `created_at`, `result_file`."""
+    found = {name: schema.table.c[column] for column, name in schema.attributes.items()}
+    attributes = schema.mapper.column_attrs
+    own = [name for name in (*schema.fields, *schema.outcomes) if not attributes[name].deferred]
+    return {name: found[name] for name in ("id", *own, "created_at", "result_file")}
 
 
 def columns(rows: Sequence[Base], model: type[Base], custom_data: bool) -> list[Column]:
@@ -75,15 +123,12 @@ def columns(rows: Sequence[Base], model: type[Base], custom_data: bool) -> list[
     ParameterError
         If two columns would have one name.
     """
-    schema = Schema(model)
-    found = {name: schema.table.c[column] for column, name in schema.attributes.items()}
-    attributes = schema.mapper.column_attrs
-    own = [name for name in (*schema.fields, *schema.outcomes) if not attributes[name].deferred]
-    names = ["id", *own, "created_at", "result_file"]
-    made = [_of_column(name, found[name], [getattr(row, name) for row in rows]) for name in names]
+    made = [of_column(name, one, [getattr(row, name) for row in rows]) for name, one in names_of(Schema(model)).items()]
     if custom_data:
-        made += _of_custom_data([row.custom_data or {} for row in rows])
-        _refuse_clash(column.name for column in made)
+        fields = Fields()
+        fields.add(row.custom_data or {} for row in rows)
+        made += fields.columns()
+        refuse_clash(column.name for column in made)
     return made
 
 
@@ -101,7 +146,8 @@ def label_of(value: object, kind: sa.Enum) -> str | None:
     return str(kind.enums[members.index(value)]) if value in members else str(value)
 
 
-def _of_column(name: str, column: "sa.Column[Any]", values: list[Any]) -> Column:
+def of_column(name: str, column: "sa.Column[Any]", values: list[Any]) -> Column:
+    """Return the values that rows have in a column of the model as a column of a table."""
     type_: Any = column.type if isinstance(column.type, sa.Interval | sa.PickleType) else underlying(column.type)
     kind = kind_of_type(type_)
     nullable = bool(column.nullable)
@@ -113,13 +159,25 @@ def _of_column(name: str, column: "sa.Column[Any]", values: list[Any]) -> Column
         return Column(name, "text", texts, nullable)
     if isinstance(type_, sa.Uuid):
         values = [str(value) if isinstance(value, UUID) else value for value in values]
-    if kind in _HOLDS and not all(value is None or isinstance(value, _HOLDS[kind]) for value in values):
+    if kind in _HOLDS and not _holds(_HOLDS[kind], values):
         return Column(name, "object", values, nullable)  # a type of the user's own may give back anything
     if kind == "decimal":
         return _of_decimals(name, type_, values, nullable)
     if kind == "datetime":
         return _of_datetimes(name, type_, values, nullable)
     return Column(name, kind, values, nullable)
+
+
+def _holds(types: Any, values: list[Any]) -> bool:
+    """Tell whether all values are None or of some types."""
+    return all(issubclass(one, types) or one is type(None) for one in set(map(type, values)))
+
+
+def of_any_digits(column: "sa.Column[Any]") -> bool:
+    """Tell whether a column of decimals has as many digits as its values need."""
+    type_: Any = underlying(column.type)
+    precision = type_.precision or 0
+    return not 0 < precision <= MOST_DIGITS
 
 
 def _of_decimals(name: str, type_: Any, values: list[Any], nullable: bool) -> Column:
@@ -151,13 +209,31 @@ def _of_datetimes(name: str, type_: Any, values: list[Any], nullable: bool) -> C
 
 
 # ---- custom data -------------------------------------------------------------------------------------------------
-def _of_custom_data(data: Sequence[Mapping[str, object]]) -> Iterator[Column]:
-    flat = [dict(_flat(("custom_data",), one)) for one in data]
-    paths = dict.fromkeys(path for one in flat for path in one)
-    for path in paths:
-        values = [one.get(path) for one in flat]
-        kind, values = kind_of(values)
-        yield Column(".".join(path), kind, values, None in values)
+class Fields:
+    """The fields of custom data, of row after row, as columns."""
+
+    def __init__(self) -> None:
+        self._values: dict[tuple[str, ...], list[Any]] = {}
+        self._count = 0
+
+    def add(self, data: Iterable[Mapping[str, object]]) -> None:
+        """Add those of the next rows."""
+        found = self._values
+        for one in data:
+            for path, value in _flat(("custom_data",), one):
+                values = found.get(path)
+                if values is None:
+                    values = found[path] = []
+                if len(values) < self._count:
+                    values.extend([None] * (self._count - len(values)))
+                values.append(value)
+            self._count += 1
+
+    def columns(self) -> Iterator[Column]:
+        """Yield a column for each field, in the order in which they first occur."""
+        for path, there in self._values.items():
+            kind, values = kind_of(there + [None] * (self._count - len(there)))
+            yield Column(".".join(path), kind, values, None in values)
 
 
 def _flat(path: tuple[str, ...], data: Mapping[str, object]) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -190,7 +266,8 @@ def _is_float(value: float) -> bool:
         return False
 
 
-def _refuse_clash(names: Iterable[str]) -> None:
+def refuse_clash(names: Iterable[str]) -> None:
+    """Refuse two columns of one name."""
     seen = set()
     for name in names:
         if name in seen:

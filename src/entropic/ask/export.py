@@ -5,27 +5,28 @@ and one type to what is sometimes a number and sometimes a word.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from entropic.ask.columns import Column
+from entropic.ask.columns import AnyColumn, Packed
 from entropic.ask.frames import to_arrow, to_pandas
 from entropic.formats.libraries import library
 
 _QUOTED = frozenset(',"\r\n')
 
 
-def write_parquet(columns: Sequence[Column], path: str) -> None:
+def write_parquet(columns: Sequence[AnyColumn], path: str) -> None:
     """Write a Parquet file: `to_arrow`, with what pandas needs to know to read whole numbers beside None as such."""
     pa = library("pyarrow", "arrow", "a .parquet file")
     library("pandas", "pandas", "a .parquet file")
     parquet = library("pyarrow.parquet", "arrow", "a .parquet file")
-    types = [Column(one.name, one.kind, [], one.nullable, one.labels, one.digits, one.zone) for one in columns]
+    types = [one.like if isinstance(one, Packed) else replace(one, values=[]) for one in columns]
     for_pandas = pa.Schema.from_pandas(to_pandas(types), preserve_index=False).metadata
     parquet.write_table(to_arrow(columns).replace_schema_metadata(for_pandas), path)
 
 
-def csv_lines(columns: Sequence[Column]) -> Iterator[str]:
+def csv_lines(columns: Sequence[AnyColumn]) -> Iterator[str]:
     """Yield the lines of a CSV file, the names first: None is nothing at all, and text without a letter is `""`."""
     yield ",".join(_quoted(column.name) for column in columns)
     writers = [_WRITERS.get(column.kind, str) for column in columns]

@@ -33,12 +33,22 @@ def select(
     limit: int | None,
 ) -> list[ModelT]:
     """Return the rows that meet all conditions, in order, by one query."""
-    if limit is not None and (type(limit) is not int or not 0 <= limit < 2**63):
-        raise ParameterError(f"limit must be a number of rows below 2**63, not {spelled(limit)}")
-    query = matching(context, where, equals).order_by(*_order(context, order_by)).limit(limit)
-    raws = fetch(context.database, query)
+    raws = fetch(context.database, chosen(context, where, equals, order_by, limit))
     with paused():
         return build(context, raws)
+
+
+def chosen(
+    context: StoreContext[Base],
+    where: Sequence[object],
+    equals: Mapping[str, object],
+    order_by: Order,
+    limit: int | None,
+) -> "sa.Select[Any]":
+    """Return the query of the raw rows that meet all conditions, in order."""
+    if limit is not None and (type(limit) is not int or not 0 <= limit < 2**63):
+        raise ParameterError(f"limit must be a number of rows below 2**63, not {spelled(limit)}")
+    return matching(context, where, equals).order_by(*_order(context, order_by)).limit(limit)
 
 
 def iterate(

@@ -2,11 +2,11 @@
 
 import filecmp
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -34,10 +34,13 @@ from entropic.formats.libraries import library
 from entropic.params.fields import unknown_key
 from entropic.params.keys import RESERVED
 from entropic.params.model import Base
-from entropic.store import Store
+from entropic.store import Store, context_of
 from entropic.support.passwords import without_passwords
 from entropic.support.show import counted
 from entropic.upkeep.disposal import amount
+
+if TYPE_CHECKING:
+    from entropic.ask.columns import AnyColumn
 
 PAGE = 50  # rows on a terminal, if nobody says
 _SECONDS = "elapsed_seconds"
@@ -316,20 +319,51 @@ def export(
         raise UsageError(f"{files[0]} already exists; add --yes to replace it")
     conditions = filters(store, [word for word in words if "=" in word], where or [])
     order = [name.strip() for name in sort.split(",")] if sort else None
-    rows = store.select(*conditions, order_by_=order)
+    to = path if files[0] != "-" else None
+    rows: Runs[Base] = Runs()
+    made: list[AnyColumn] = []
+    if kind in ("csv", "parquet"):
+        made = _columns(store, conditions, order)
+    else:
+        rows = store.select(*conditions, order_by_=order)
     try:
-        _write(store, rows, kind, path if files[0] != "-" else None, _names(dims), _names(variables))
+        if made:
+            _write_table(made, kind, to)
+        else:
+            _write(store, rows, kind, to, _names(dims), _names(variables))
     except OSError as error:
         if files[0] == "-" or isinstance(error, EntropicError):
             raise  # of any output, or of a result
         raise UsageError(f"{files[0]} cannot be written: {error.strerror or error}") from None
     if files[0] != "-":
-        say(f"wrote {counted(len(rows), 'row')} to {files[0]}")
+        say(f"wrote {counted(len(made[0] if made else rows), 'row')} to {files[0]}")
     return FINE
 
 
 def _names(text: str | None) -> list[str] | None:
     return [name.strip() for name in text.split(",")] if text else None
+
+
+def _columns(store: Store[Base], conditions: Sequence[Any], order: list[str] | None) -> "list[AnyColumn]":
+    from entropic.ask.tables import Asked, columns
+
+    context, asked = context_of(store), Asked(conditions, {}, order, None, custom_data=True)
+    return columns(context, lambda rows: Runs(rows, context.schema.model), asked)
+
+
+def _write_table(made: "list[AnyColumn]", kind: str, path: str | None) -> None:
+    from entropic.ask.export import csv_lines, write_parquet
+
+    if kind == "parquet":
+        write_parquet(made, path or "")
+    elif path is not None:
+        with open(path, "w", encoding="utf-8", newline="") as file:
+            file.writelines(f"{line}\n" for line in csv_lines(made))
+    elif on_terminal():
+        put("\n".join(csv_lines(made)))
+    else:
+        with as_utf8() as file:
+            file.writelines(f"{line}\n" for line in csv_lines(made))
 
 
 def _write(
@@ -340,23 +374,8 @@ def _write(
     dims: list[str] | None,
     variables: list[str] | None,
 ) -> None:
-    from entropic.ask.columns import columns
-    from entropic.ask.export import csv_lines, write_parquet
-
     if kind == "netcdf":
         _write_netcdf(rows.to_xarray(dims, variables), path)
-    elif kind == "parquet":
-        write_parquet(columns(rows, rows.model, custom_data=True), path or "")
-    elif kind == "csv":
-        lines = csv_lines(columns(rows, rows.model, custom_data=True))
-        if path is not None:
-            with open(path, "w", encoding="utf-8", newline="") as file:
-                file.writelines(f"{line}\n" for line in lines)
-        elif on_terminal():
-            put("\n".join(lines))
-        else:
-            with as_utf8() as file:
-                file.writelines(f"{line}\n" for line in lines)
     elif path is None:
         with as_utf8() as file:
             put_json_rows((_record(store, row) for row in rows), file)
