@@ -11,6 +11,7 @@ from sqlalchemy.orm.attributes import instance_state, set_committed_value
 from entropic.db.dialects.portable import underlying
 from entropic.db.engine import Database
 from entropic.db.raw import Raw
+from entropic.db.state import maker
 from entropic.errors import StoreError, UnreadableError
 from entropic.params.model import CustomData, Schema
 from entropic.params.outcomes import restore
@@ -49,7 +50,7 @@ def _direct(schema: Schema, database: Database, columns: list[sa.Column[Any]]) -
     model, manager = schema.model, schema.mapper.class_manager
     listening: Any = manager.dispatch.load  # these three stay the same objects, whoever begins to listen
     own, others = listening.listeners, listening.parent_listeners
-    new = manager.new_instance
+    new = maker(model, manager)
     floats = schema.float_outcomes
     keys = [schema.attributes[column.name] for column in columns]
     processors = [(key, make) for key, column in zip(keys, columns, strict=True)
