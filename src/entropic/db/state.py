@@ -22,11 +22,12 @@ def maker(model: type[Any], manager: Any) -> Callable[[], Any]:
         return made
     of: Any = type("InstanceState", (_Lean,), {"class_": model, "manager": manager, "__slots__": ()})
     new: Any = model.__new__
-    setup = manager.setup_instance
+    new_state: Any = of.__new__
 
     def make() -> Any:
-        instance = new(model)
-        setup(instance, of(instance))
+        instance, state = new(model), new_state(of)
+        state.obj = weakref.ref(instance, state._cleanup)
+        instance._sa_instance_state = state
         return instance
 
     return make
@@ -40,14 +41,12 @@ def _is_known(model: type[Any], manager: Any) -> bool:
     if type(state) is not InstanceState or names != _KNOWN:
         return False
     as_made = (state.class_, state.manager, state.committed_state, state.expired_attributes)
-    return as_made == (model, manager, {}, set()) and state.obj() is instance
+    is_there = vars(instance) == {"_sa_instance_state": state} and state.obj() is instance
+    return is_there and as_made == (model, manager, {}, set())
 
 
 class _Lean(InstanceState[Any]):
     __slots__ = ()
-
-    def __init__(self, instance: object) -> None:
-        self.obj = weakref.ref(instance, self._cleanup)
 
     @memoized_property
     def committed_state(self) -> dict[str, Any]:
