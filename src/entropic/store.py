@@ -363,8 +363,7 @@ class Store(Generic[ModelT]):
         *where, order_by, limit, **equal
             Those of `select`; a condition on fields of custom data goes among the others, `{"custom_data": {...}}`.
         custom_data, results, provenance
-            What becomes columns beside those of the model, as in `Runs.to_arrow`. With `results` or `provenance` rows
-            are made.
+            What becomes columns beside those of the model, as in `Runs.to_arrow`. With `provenance` rows are made.
         """
         from entropic.ask import tables  # here, as below: it would slow down every `import entropic`
 

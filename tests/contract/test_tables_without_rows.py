@@ -20,7 +20,17 @@ import sqlalchemy as sa
 from polars.testing import assert_frame_equal
 from sqlalchemy import JSON, DateTime, Numeric, String, TypeDecorator, event
 
-from entropic import Base, LibraryMissingError, Mapped, ParameterError, Store, UnreadableWarning, mapped_column, outcome
+from entropic import (
+    Base,
+    LibraryMissingError,
+    Mapped,
+    ParameterError,
+    ResultMissingError,
+    Store,
+    UnreadableWarning,
+    mapped_column,
+    outcome,
+)
 from entropic.ask import tables
 from entropic.db.dialects import portable
 from entropic.db.query import scan
@@ -142,6 +152,7 @@ def test_no_row_is_made_on_the_way(full, monkeypatch):
     monkeypatch.setattr(full._context.rows, "build", refuse)
     for way in WAYS:
         assert len(getattr(full, way)(custom_data=True)) == 7
+        assert len(getattr(full, way)(results=["energy"])) == 7
 
 
 @pytest.mark.parametrize(
@@ -164,6 +175,9 @@ def test_conditions_order_and_limit_are_those_of_select(full, where, given):
 
 def test_results_and_provenance_become_columns_as_in_the_table_of_rows(full):
     alike(full, order_by="n", more={"results": ["energy", "n"], "provenance": True})
+    alike(full, order_by="n", more={"results": ["energy", "n"], "custom_data": True})
+    alike(full, Broad.n > 3, more={"results": ["custom_data.size", "energy"]})
+    alike(full, Broad.n > 100, more={"results": "energy"})
     assert full.to_arrow(order_by="n", results="energy")["energy"].to_pylist() == [n / 2 for n in range(7)]
 
 
@@ -176,6 +190,15 @@ def test_arguments_that_no_query_takes_are_refused_as_by_select(full):
         full.to_polars(energy=3)
     with pytest.raises(ParameterError, match="condition"):
         full.to_arrow("n > 3")
+
+
+def test_errors_of_results_say_whose_they_are(full):
+    row = full.select(n=3)[0]
+    with pytest.raises(ParameterError, match=r"'enregy'.*'energy'"):
+        full.to_pandas(results=["enregy"])
+    Path(row.result_file).unlink()
+    with pytest.raises(ResultMissingError, match=rf"of Broad {row.id} is gone"):
+        full.to_pandas(results=["energy"])
 
 
 # ---- results wherever they are --------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from entropic.ask.columns import (
 )
 from entropic.ask.runs import Runs
 from entropic.ask.select import Order, Unsaid, chosen, options, select
+from entropic.ask.typed import CUSTOM
 from entropic.db.build import NOT_READ, is_listened_to, result_processor
 from entropic.db.dialects.portable import Pages
 from entropic.db.query import scan
@@ -117,11 +118,27 @@ def columns(
     unpacked
         Kinds whose values are wanted as Python has them.
     """
-    found = None if asked.results or asked.provenance else _without_rows(context, asked, unpacked)
+    names = [asked.results] if isinstance(asked.results, str) else asked.results
+    needs_rows = asked.provenance or any(name.startswith(CUSTOM) for name in names)
+    found = None if needs_rows else _without_rows(context, asked, unpacked)
     if found is None:
         rows = runs(select(context, asked.where, asked.equals, asked.order_by, asked.limit))
-        return [*rows._columns(asked.custom_data, asked.results, asked.provenance)]
-    return found
+        return [*rows._columns(asked.custom_data, names, asked.provenance)]
+    if not names:
+        return found
+    from entropic.ask.scalars import scalars  # here: it brings all that reads results
+
+    taken = {column.name: column for column in found}
+    one: Any = type(context.schema.name, (_Stored,), {})  # errors say whose result it is
+    stored = list(map(one, taken["id"].values, taken["result_file"].values))
+    return [*found, *scalars(stored, runs([])._loader, names, set(taken))]
+
+
+class _Stored(NamedTuple):
+    """As much of a row as it takes to read its result."""
+
+    id: str
+    result_file: str
 
 
 def _without_rows(context: StoreContext[Any], asked: Asked, unpacked: frozenset[str]) -> list[AnyColumn] | None:
