@@ -89,3 +89,30 @@ print(*children, len(rows), store.check().ok)
 
 def test_a_child_that_a_runner_forks_in_the_middle_of_a_sweep_ends(tmp_path):
     assert run_python(BEGIN + SWEEPING, tmp_path).split() == ["3", "3", "True"]
+
+
+AGAIN = """
+from entropic.db import connection
+store = Store(write, Sim, folder / "results", ".txt", f"sqlite:///{folder / 'db.sqlite3'}")
+store.run({"n": 1})
+held, go_on = threading.Event(), threading.Event()
+
+def fork_in_another_thread():
+    connection._hold()
+    held.set()
+    go_on.wait()
+    connection._release()
+
+thread = threading.Thread(target=fork_in_another_thread)
+thread.start()
+held.wait()
+connection._release()  # by this thread, whose fork is over: each hook is done twice
+go_on.set()
+thread.join()
+signal.alarm(20)  # what would wait for ever
+print(len(store.sweep({"n": n} for n in range(3))))
+"""
+
+
+def test_a_fork_that_is_over_leaves_alone_what_the_next_one_holds(tmp_path):
+    assert run_python(BEGIN + AGAIN, tmp_path).split() == ["3"]

@@ -305,13 +305,14 @@ def _hold() -> None:
 
 def _release() -> None:
     global _inside
+    if not _one_fork._is_owned():  # type: ignore[attr-defined]
+        return  # it is done, and what is held now is for the fork of another thread
     if _inside is not None:
         for connection in living(_open):
             if connection.in_use() and connection not in _inside:
                 connection.lock.release()
         _inside = None
-    if _one_fork._is_owned():  # type: ignore[attr-defined]
-        _one_fork.release()
+    _one_fork.release()
 
 
 def _begin_anew() -> None:
