@@ -640,7 +640,9 @@ class Place:
 
     def content(self) -> dict[str, list[str]]:
         """Return the content of all tables, to be compared with what it was before."""
-        return {name: sorted(map(repr, self.fetch(f"SELECT * FROM {name}"))) for name in sorted(self.tables())}
+        mark = "`" if self.kind == "mariadb" else '"'  # a table may be called `lines`
+        tables = sorted(self.tables())
+        return {name: sorted(map(repr, self.fetch(f"SELECT * FROM {mark}{name}{mark}"))) for name in tables}
 
     def drop(self) -> None:
         """Remove the database of a server, whoever is connected to it; a file goes with its folder."""

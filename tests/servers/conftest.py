@@ -30,8 +30,8 @@ def proxy(place: Place) -> Iterator[Proxy]:
 def through(open_store: Any, proxy: Proxy) -> Any:
     """Open a store that reaches its database through the proxy.
 
-    Stale rows are ignored: the tests' runner remembers its calls, so it is another one to the next store, and to say how
-    the two differ takes round trips of its own.
+    Stale rows are ignored: the tests' runner remembers its calls, so it is another one to the next store, and to say
+    how the two differ takes round trips of its own.
     """
 
     def open_it(*what: Any, timeout: float = 60, **options: Any) -> Any:
