@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -24,13 +25,16 @@ def interpreter_of(system: Competitor) -> str:
     """The interpreter that has the system installed: the project's own, or one made for it."""
     if not system.requirements:
         return sys.executable
-    folder = OUT / system.name
+    return interpreter_in(OUT / system.name, [*system.requirements, *_as_in_project(system)])
+
+
+def interpreter_in(folder: Path, wanted: Sequence[str]) -> str:
+    """The interpreter of an environment in a folder that has what is wanted, made if there is none."""
     python = folder / "bin" / "python"
-    wanted = [*system.requirements, *_as_in_project(system)]
     made = folder / "made-of.txt"  # written last: half an environment is made again
     recipe = "\n".join([sys.version, *wanted])
     if not made.exists() or made.read_text() != recipe:
-        print(f"making an environment for {system.name} in {folder} ...", file=sys.stderr, flush=True)
+        print(f"making an environment in {folder} ...", file=sys.stderr, flush=True)
         shutil.rmtree(folder, ignore_errors=True)
         _call([sys.executable, "-m", "venv", str(folder)])
         _call([str(python), "-m", "pip", "install", "--quiet", *wanted])
@@ -40,7 +44,12 @@ def interpreter_of(system: Competitor) -> str:
 
 def version_of(system: Competitor, python: str) -> str:
     """The version of the system's package, as its own interpreter sees it."""
-    code = f"from importlib.metadata import version; print(version({system.package!r}))"
+    return version_in(python, str(system.package))
+
+
+def version_in(python: str, package: str) -> str:
+    """The version of a package, as an interpreter sees it."""
+    code = f"from importlib.metadata import version; print(version({package!r}))"
     done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False)
     return done.stdout.strip() or "?"
 

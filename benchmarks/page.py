@@ -10,21 +10,22 @@ from __future__ import annotations
 
 import argparse
 import random
-import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
+from itertools import islice
 from pathlib import Path
+from typing import Any
 from urllib.request import HTTPCookieProcessor, build_opener
 
-import psutil
 import sqlalchemy as sa
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, sync_playwright
 
+from browser import chromium, memory, seen
 from entropic import Base, Mapped, Store, outcome
 from entropic.db.tables import ledger
 from entropic.store import context_of
@@ -43,71 +44,82 @@ class Run(Base):
     energy: Mapped[float | None] = outcome()
 
 
+def values_of(count: int) -> Iterator[dict[str, Any]]:
+    """Yield what the runs have: parameters, outcomes, custom data."""
+    random.seed(1)
+    for i in range(count):
+        alpha = random.lognormvariate(0, 1)
+        yield {
+            "alpha": alpha, "beta": random.random(), "size": i % 50, "seed": i, "method": f"m{i % 4}", "gravity": 9.81,
+            "error": alpha * random.random(), "energy": random.gauss(0, 1), "tag": f"t{i % 7}",
+        }  # fmt: skip
+
+
 def make(folder: Path, count: int) -> None:
     """Fill a store with rows, without running anything: what is measured only reads."""
     store = Store(print, Run, folder / "results", ".json", f"sqlite:///{folder / 'runs.sqlite3'}")
     result = folder / "result.json"
     result.write_text("1")
-    random.seed(1)
+    keys = random.Random(2)
     start = datetime(2026, 1, 1)
+    made = enumerate(values_of(count))
     with context_of(store).database.engine.begin() as connection:
-        for first in range(0, count, 10_000):
+        while some := list(islice(made, 10_000)):
             rows, claims = [], []
-            for i in range(first, min(first + 10_000, count)):
-                id = f"{random.getrandbits(64):016x}"
-                alpha = random.lognormvariate(0, 1)
-                rows.append({
-                    "id": id, "result_file": str(result), "created_at": start + timedelta(seconds=i),
-                    "custom_data": {"elapsed_seconds": random.random(), "tag": f"t{i % 7}"}, "alpha": alpha,
-                    "beta": random.random(), "size": i % 50, "seed": i, "method": f"m{i % 4}", "gravity": 9.81,
-                    "error": alpha * random.random(), "energy": random.gauss(0, 1),
-                })  # fmt: skip
+            for i, values in some:
+                id = f"{keys.getrandbits(64):016x}"
+                custom = {"elapsed_seconds": keys.random(), "tag": values.pop("tag")}
+                rows.append({"id": id, "result_file": str(result), "created_at": start + timedelta(seconds=i),
+                             "custom_data": custom, **values})  # fmt: skip
                 claims.append({"id": id, "model": "runs", "attempt": "1-0000000a", "state": "idle",
                                "registered": str(result), "size": 1, "mtime_ns": 1})  # fmt: skip
             connection.execute(sa.insert(Run.__table__), rows)
             connection.execute(sa.insert(ledger), claims)
 
 
-def seconds(act: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    act()
-    return time.perf_counter() - began
+ROWS = ".tabulator-tableholder .tabulator-row"
+PLOT = "#chart[data-state=drawn]"
+_SORT = """name => new Promise(resolve => {
+  const first = () => document.querySelector(".tabulator-tableholder .tabulator-row .id")?.title;
+  const head = `.tabulator-col[tabulator-field=${name}]`;
+  const before = first();
+  const began = performance.now();
+  const look = () => {
+    if (document.querySelector(`${head}[aria-sort=ascending]`) && first() && first() !== before) {
+      setTimeout(() => resolve((performance.now() - began) / 1000));
+    } else requestAnimationFrame(look);
+  };
+  document.querySelector(`${head} button.name`).click();
+  requestAnimationFrame(look);
+})"""
 
 
-def measured(page: Page, address: str, url: str) -> dict[str, list[float]]:
+@contextmanager
+def served(folder: Path) -> Iterator[tuple[str, int]]:
+    """Serve the page of a store in a process of its own; yields its address, with the token, and the process's id."""
+    command = [sys.executable, "-m", "entropic", "ui", "--no-browser", "--port", "0"]
+    command += ["--db", f"sqlite:///{folder / 'runs.sqlite3'}", "--results", str(folder / "results")]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert server.stdout is not None
+        yield next(line.strip() for line in server.stdout if line.startswith("http")), server.pid
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def measured(page: Page, url: str) -> dict[str, list[float]]:
     """Return what each look took."""
-    found: dict[str, list[float]] = {}
-
-    def note(name: str, took: float) -> None:
-        found.setdefault(name, []).append(took)
-
-    row = page.locator(".tabulator-tableholder .tabulator-row")
-
-    def first(at: str) -> None:
-        page.goto(at)
-        expect(row.first).to_be_visible(timeout=120_000)
-
-    note("first rows, empty cache", seconds(lambda: first(url)))
-    for _ in range(5):
-        page.goto("about:blank")
-        note("first rows", seconds(lambda: first(address)))
+    address = url.partition("?")[0]
+    found: dict[str, list[float]] = {"first rows, empty cache": [seen(page, url, ROWS)]}
+    found["first rows"] = [seen(page, address, ROWS) for _ in range(5)]
+    found["a sorted page"] = []
     for name in ("alpha", "energy", "alpha", "energy"):
-
-        def sort(name: str = name) -> None:
-            with page.expect_response(lambda answer: "/api/rows" in answer.url and f"sort={name}" in answer.url):
-                page.get_by_role("button", name=name, exact=True).click()
-            expect(page.locator(f".tabulator-col[tabulator-field={name}][aria-sort=ascending]")).to_be_visible()
-
-        first(address)
-        note("a sorted page", seconds(sort))
-
-    def scatter() -> None:
-        page.goto(f"{address}explore?x=alpha&y=error&c=energy&logx=1")
-        expect(page.locator("#chart[data-state=drawn]")).to_be_visible(timeout=120_000)
-
-    for _ in range(4):
-        page.goto("about:blank")
-        note("a scatter plot of all points", seconds(scatter))
+        seen(page, address, ROWS)
+        page.wait_for_timeout(1_000)  # until what else a page asks at first is answered
+        found["a sorted page"].append(page.evaluate(_SORT, name))
+    scatter = f"{address}explore?x=alpha&y=error&c=energy&logx=1"
+    found["a scatter plot of all points"] = [seen(page, scatter, PLOT) for _ in range(4)]
     return found
 
 
@@ -116,28 +128,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=100_000)
     count = parser.parse_args().runs
-    browser_path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        make(folder, count)
-        command = [sys.executable, "-m", "entropic", "ui", "--no-browser", "--port", "0"]
-        command += ["--db", f"sqlite:///{folder / 'runs.sqlite3'}", "--results", str(folder / "results")]
-        server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        try:
-            assert server.stdout is not None
-            url = next(line.strip() for line in server.stdout if line.startswith("http"))
+    with tempfile.TemporaryDirectory() as name, sync_playwright() as running:
+        make(Path(name), count)
+        browser = chromium(running)
+        with served(Path(name)) as (url, server):
             build_opener(HTTPCookieProcessor()).open(url).read()
-            before = psutil.Process(server.pid).memory_info().rss
-            with sync_playwright() as running:
-                browser = running.chromium.launch(
-                    executable_path=browser_path, args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-                )
-                found = measured(browser.new_page(viewport={"width": 1400, "height": 900}), url.partition("?")[0], url)
-                browser.close()
-            after = psutil.Process(server.pid).memory_info().rss
-        finally:
-            server.terminate()
-            server.wait()
+            before = memory(server)
+            found = measured(browser.new_page(viewport={"width": 1400, "height": 900}), url)
+            after = memory(server)
+        browser.close()
     print(f"{count:,} runs")
     for what, took in found.items():
         print(f"  {what:32} {statistics.median(took):6.2f} s  ({min(took):.2f} to {max(took):.2f})")
