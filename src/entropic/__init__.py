@@ -65,6 +65,7 @@ with _paused():  # what is made here lives as long as the process; collections a
     from entropic.sweep.sampling import sample
     from entropic.upkeep.disposal import Disposal, Removal
     from entropic.upkeep.measure import Measured
+    from entropic.upkeep.merged import Conflict, Merge
     from entropic.upkeep.repair import Finding, Repair, Report
 
 __version__ = "3.0.0.dev0"
@@ -72,6 +73,7 @@ __version__ = "3.0.0.dev0"
 __all__ = [
     "Base",
     "CommandError",
+    "Conflict",
     "CycleError",
     "DatabaseBusy",
     "Disposal",
@@ -88,6 +90,7 @@ __all__ = [
     "LoadError",
     "Mapped",
     "Measured",
+    "Merge",
     "ModelError",
     "Nearest",
     "NetworkFileSystemWarning",

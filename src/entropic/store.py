@@ -23,10 +23,11 @@ from entropic.sweep import plan, sweep
 from entropic.sweep.objective import Objective, space_of, trials
 from entropic.sweep.options import Options
 from entropic.sweep.sampling import NOTHING
-from entropic.upkeep import accept, copy, dismiss, gc, measure, rebuild, recover, repair
+from entropic.upkeep import accept, copy, dismiss, gc, measure, merge, rebuild, recover, repair
 from entropic.upkeep.disposal import Disposal
 from entropic.upkeep.gc import Limits
 from entropic.upkeep.measure import Measured
+from entropic.upkeep.merged import Merge
 from entropic.upkeep.opening import Opening, copying
 from entropic.upkeep.rebuild import Rebuild
 from entropic.upkeep.repair import Repair, Report
@@ -611,6 +612,41 @@ class Store(Generic[ModelT]):
             other: Store[ModelT] = _restore(type(self), *self._made_of, db_url, self._options)
         copy.copy(self._context, other._context)
         return other
+
+    def merge(
+        self, other: "Store[Any]", files: Literal["link", "copy", "leave"] = "link", dry_run: bool = False
+    ) -> Merge:
+        """Take in the results of another store, whatever its database and its folder; nothing changes there.
+
+        A result that is missing here comes with its file, its outcomes and custom data, its times and where it comes
+        from. One that is here already stays as it is: if the other store has another one, by size, content or outcomes,
+        that is a conflict, and listed. Each is taken in by itself: after an interrupt or a kill the same call goes on.
+        The other store may be read-only, and in use; runs under way and failures are not taken.
+
+        Parameters
+        ----------
+        other
+            A store whose model has the same parameters.
+        files
+            `"link"`: results become hard links to the same data, or copies where the file system has none; `"copy"`:
+            copies; `"leave"`: they stay where they are, and are registered there. Files that were registered in the
+            other store, and do not lie in its results folder, always stay.
+        dry_run
+            Whether to do nothing, and only say what would be taken in.
+
+        Returns
+        -------
+        Merge
+            What was taken in, what is in conflict, and what was left, with the reason. Print it.
+
+        Raises
+        ------
+        ModelError
+            If the parameters of the two models differ, or the other one has outcomes that this one lacks.
+        StoreError
+            If the other store tells fewer sets apart than this one, or its results are not in its folder.
+        """
+        return merge.merge(self._context, context_of(other), files, dry_run)
 
     def measure(self, *names: str, workers: int = 4, again: bool = False) -> Measured:
         """Fill outcome columns that are computed from the results, in rows that lack them; nothing runs.

@@ -102,6 +102,27 @@ def test_a_sweep_is_planned_run_looked_at_and_cleaned(entropic, tmp_path):
     assert "all in order" in entropic("check", "model.py")
 
 
+def test_the_store_of_a_colleague_is_merged_by_its_url(entropic, tmp_path):
+    (tmp_path / "hers").mkdir()
+    run_script(
+        tmp_path / "hers" / "hers.py",
+        SCRIPT.replace('raise SystemExit("must not happen")', 'store.sweep([{"x": x, "n": 1} for x in (1, 2)])'),
+    )
+    url = "sqlite:///hers/points.sqlite3"
+    planned = json.loads(entropic("merge", "model.py", "--from", url, "--dry-run", "--json"))
+    assert (len(planned["taken"]), planned["dry_run"], (tmp_path / "results").exists()) == (2, True, False)
+    entropic("merge", "model.py", "--from", url, code=2)
+    assert "add --yes" in entropic.stderr
+    assert "2 results taken in" in entropic("merge", "model.py", "--from", url, "--files", "copy", "--yes")
+    assert json.loads(entropic("merge", "model.py", "--from", url, "--json"))["same"] == 2
+    Path(json.loads(entropic("ls", "model.py", "--json"))[0]["result_file"]).write_text("[0.0]")
+    said = entropic("merge", "model.py", "--from", url, "--from-results", "hers/results", code=1)
+    assert "1 in conflict" in said
+    entropic("merge", "model.py", "--from", "sqlite:///nowhere.sqlite3", code=2)
+    entropic("merge", "model.py", "--from", "nonsense", code=2)
+    assert "--from must be the URL" in entropic.stderr
+
+
 CUSTOM = """
 from model import Point, Store
 store = Store(lambda params: open(params["result_file"], "w").close(), Point, db_url={url!r})

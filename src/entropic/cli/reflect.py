@@ -38,7 +38,9 @@ def refuse(_: dict[str, object]) -> NoReturn:
     )
 
 
-def open_reflected(db_url: str, table: str | None = None, results_dir: str | None = None) -> Store[Base]:
+def open_reflected(
+    db_url: str, table: str | None = None, results_dir: str | None = None, model: type[Any] | None = None
+) -> Store[Base]:
     """Return a store on the tables of a database that exists.
 
     Parameters
@@ -49,6 +51,8 @@ def open_reflected(db_url: str, table: str | None = None, results_dir: str | Non
         Which of its models, by the name of the table; None if there is only one.
     results_dir
         Where its results are; None to find out.
+    model
+        What its rows are; None to find out.
 
     Raises
     ------
@@ -71,7 +75,7 @@ def open_reflected(db_url: str, table: str | None = None, results_dir: str | Non
     name, rounding, uuid, columns, suffix, lies_in = found
     folder = results_dir or _results(database, uuid, lies_in)
     options: dict[str, Any] = {"float_rounding": rounding.removesuffix(TYPED), "typed_keys": rounding.endswith(TYPED)}
-    return Store(refuse, _model(name, columns), folder, suffix, db_url, **options)
+    return Store(refuse, model or _model(name, columns), folder, suffix, db_url, **options)
 
 
 def _look(database: Database, table: str | None) -> tuple[str, str, str | None, list[object], str, str | None]:

@@ -85,12 +85,12 @@ def names_store(word: str) -> bool:
     return bool(re.fullmatch(r"[^=]+\.py|[^=]+\.py:[A-Za-z_][\w.]*|[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", word))
 
 
-def checked(url: str) -> str:
+def checked(url: str, option: str = "--db") -> str:
     """Return a URL that is valid; an invalid one is not repeated in the error, since it may hold a password."""
     try:
         sa.make_url(url)
     except (sa.exc.ArgumentError, ValueError):
-        raise UsageError("--db must be the URL of a database, such as sqlite:///db.sqlite3") from None
+        raise UsageError(f"{option} must be the URL of a database, such as sqlite:///db.sqlite3") from None
     return url
 
 

@@ -51,6 +51,7 @@ class ClaimStatements:
     renew: Statement
     wait_for: Statement
     measured: Statement
+    origin: Statement
     failure: Statement
     failures: Statement
     failures_of: ByKeys
@@ -158,6 +159,7 @@ def claim_statements(database: Database, model: str, lease: float) -> ClaimState
         renew=compiled(fenced(lease_until=until)),
         wait_for=compiled(fenced(waits_for=bindparam("other"))),
         measured=compiled(set_(**recorded)),
+        origin=compiled(set_(**{column.name: bindparam(f"{column.name}_") for column in LATER})),
         failure=compiled(sa.select(_c.failure).where(mine)),
         failures=compiled(failures),
         failures_of=ByKeys(database, failures, _c.id),

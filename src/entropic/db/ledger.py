@@ -15,6 +15,7 @@ from entropic.db.connection import Connection
 from entropic.db.engine import Database
 from entropic.db.flaws import flaw
 from entropic.db.statement import Statement
+from entropic.db.tables import LATER
 from entropic.errors import UnreadableError
 from entropic.support import process
 from entropic.support.failure import Record, parse
@@ -255,6 +256,12 @@ class Ledger:
         values = {"key": id, "registered_": registered, "size_": size, "mtime_": mtime_ns, "checksum_": sum_}
         values["published_"] = published
         connection.execute(statement.sql, statement.values({**values, **_withdrawn(old)}))
+
+    def set_origin(self, connection: Connection, id: str, origin: Sequence[object]) -> None:
+        """Record what `tables.LATER` names of a row that was just registered."""
+        names = (f"{column.name}_" for column in LATER)
+        values = dict(zip(names, origin, strict=True))
+        connection.execute(self._made.origin.sql, self._made.origin.values({"key": id, **values}))
 
     def measured(self, connection: Connection, id: str, size: int, mtime_ns: int) -> None:
         """Record the size and mtime of a file anew: of one that is registered, or was copied."""

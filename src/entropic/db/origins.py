@@ -48,6 +48,10 @@ class Origins:
         rows = self._database.connection().fetch(asked.sql, asked.values({"number": number}))
         return None if not rows else str(rows[0][0])
 
+    def environment(self, number: int) -> str | None:
+        """Return what is recorded of an environment, as text."""
+        return self._read(environments, number)
+
     def add_code(self, number: int, parts: Sequence[Part]) -> None:
         """Record the code of a store, unless somebody has: its texts first, once each."""
         if self._read(code, number) is not None:
@@ -86,7 +90,7 @@ class Origins:
                     continue
                 if table is code:
                     other.add_code(number, self.code(number))
-                elif (told := self._read(environments, number)) is not None:
+                elif (told := self.environment(number)) is not None:
                     other.add_environment(number, told)
 
     def of(self, ids: Iterable[str]) -> Iterator[tuple[Any, ...]]:

@@ -86,6 +86,11 @@ def _path(staging: Staging, number: int) -> str:
     return f"{staging.inside(FOLDER)}{os.sep}{number:016x}.json"
 
 
+def keep(staging: Staging, number: int, text: str) -> None:
+    """Write what another store tells of an environment, unless it is there."""
+    _write(staging, number, text)
+
+
 def _write(staging: Staging, number: int, text: str) -> None:
     path = _path(staging, number)
     if read(staging, number) is not None:

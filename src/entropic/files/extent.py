@@ -70,6 +70,11 @@ def extent_elsewhere(path: str, most: object = math.inf) -> Extent | None:
         return None
 
 
+def is_of_others(name: str) -> bool:
+    """Tell whether something in a folder was left there by who looked at it, and is no part of a result."""
+    return name[0] in _BEGINNINGS and _NOT_OURS.fullmatch(name) is not None
+
+
 def _size_below(folder: str, most: float) -> int:
     total = 0
     with os.scandir(folder) as entries:

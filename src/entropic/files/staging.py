@@ -23,6 +23,7 @@
 `<worker>` is a `process.Call`, `<execution>` that and a count, so a name tells whose it is.
 """
 
+import copy
 import errno
 import functools
 import os
@@ -109,6 +110,12 @@ class Staging:
                 f"results_dir {results_dir!r} cannot be used: {error.strerror}; it must be a folder that can be "
                 "written, or a new one"
             ) from error
+
+    def with_suffix(self, suffix: str) -> "Staging":
+        """Return the same folder for results with another suffix."""
+        made = copy.copy(self)
+        made.suffix, made.ending = suffix, whole(suffix)
+        return made
 
     def check_root(self) -> None:
         """Refuse to work in a folder that a link leads to: another one than the results are in.

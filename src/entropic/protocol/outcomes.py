@@ -15,10 +15,17 @@ def outcome_values(context: StoreContext[Any], sidecar: Sidecar) -> tuple[dict[s
     """Return the outcome columns of a finished run, as the driver stores them, and its custom data with their notes."""
     if not context.schema.outcomes:
         return {}, sidecar.custom_data
-    bound, notes = context.outcomes.bind(Outcomes(sidecar.outcomes or {}, sidecar.missing or {}))
-    custom_data = {**sidecar.custom_data, **notes}
+    return bound_outcomes(context, Outcomes(sidecar.outcomes or {}, sidecar.missing or {}), sidecar.custom_data)
+
+
+def bound_outcomes(
+    context: StoreContext[Any], said: Outcomes, given: dict[str, Any]
+) -> tuple[dict[str, object], dict[str, object]]:
+    """Do the same with what was said, and the custom data that were given."""
+    bound, notes = context.outcomes.bind(said)
+    custom_data = {**given, **notes}
     if NOT_RECORDED in notes:
-        custom_data[NOT_RECORDED] = {**noted(sidecar.custom_data, NOT_RECORDED), **notes[NOT_RECORDED]}
+        custom_data[NOT_RECORDED] = {**noted(given, NOT_RECORDED), **notes[NOT_RECORDED]}
     return bound, custom_data
 
 

@@ -122,14 +122,34 @@ def insert(
     context: StoreContext[Base], connection: Connection, found: Claim | None, request: Request, path: str, file: Extent
 ) -> None:
     """Insert the row and record its file."""
+    checksum = context.rows.own_checksum(request.row())
+    insert_row(context, connection, found, request, row_of(context, request, path), checksum, file)
+
+
+def insert_row(
+    context: StoreContext[Base],
+    connection: Connection,
+    found: Claim | None,
+    request: Request,
+    row: Mapping[str, object],
+    checksum: int,
+    file: Extent,
+) -> None:
+    """Insert a row that is there whole, by column as the driver stores it, and record its file.
+
+    Raises
+    ------
+    ParameterError
+        If the table refuses it.
+    """
+    path = str(row["result_file"])
     recorded = context.staging.relative(path)
     if "/" in recorded and names.is_place(request.id, recorded):  # one file of a folder, not the whole of it
         recorded = f"./{recorded}"
     try:
-        context.rows.upsert(connection, row_of(context, request, path))
+        context.rows.upsert(connection, row)
     except context.database.refusals as error:
         raise ParameterError(
             f"the table refuses {context.describe(request.params, request.id)}: {error}; nothing was registered"
         ) from error
-    checksum = context.rows.own_checksum(request.row())
     context.ledger.register(connection, found, request.id, recorded, file.size, file.mtime_ns, checksum)

@@ -75,8 +75,16 @@ def may_have(schema: Schema, hasher: Hasher, stored: Mapping[str, object], id: s
 
     Of an id that is no hash nobody can tell.
     """
-    if not re.fullmatch("[0-9a-f]{16}", id):
-        return True
+    return not is_hash(id) or form_of(schema, hasher, stored, id) is not None
+
+
+def is_hash(id: str) -> bool:
+    """Tell whether an id looks like one that was made of params, and not like one that a user gave."""
+    return re.fullmatch("[0-9a-f]{16}", id) is not None
+
+
+def form_of(schema: Schema, hasher: Hasher, stored: Mapping[str, object], id: str) -> dict[str, object] | None:
+    """Return the set, as it was asked for, that has an id, given what its row holds of it; None if none is found."""
     values = {name: stored[name] for name in schema.fields if not schema.fields[name].generated}
     whole = {n: int(v) for n, v in values.items() if isinstance(v, float) and v.is_integer()}
     real = {n: float(v) for n, v in values.items() if type(v) is int and isinstance(schema.fields[n].type, sa.Integer)}
@@ -85,12 +93,13 @@ def may_have(schema: Schema, hasher: Hasher, stored: Mapping[str, object], id: s
     for count in range(len(optional) + 1):
         for left_out in itertools.combinations(optional, count):
             for form in forms:
+                asked = {name: value for name, value in form.items() if name not in left_out}
                 try:
-                    if hasher({name: value for name, value in form.items() if name not in left_out}) == id:
-                        return True
+                    if hasher(asked) == id:
+                        return asked
                 except ParameterError:
                     continue
-    return False
+    return None
 
 
 def collision(

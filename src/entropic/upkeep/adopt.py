@@ -1,0 +1,217 @@
+"""A result of another store becomes one of this store: it goes through the life of a run that only brings its file.
+
+It is claimed, brought into a workspace, lifted, finished and published, so whatever a kill leaves behind is what a kill
+of a run leaves behind, and is put in order in the same way (`tests/crash/test_kills_during_merges.py`).
+"""
+
+import os
+from dataclasses import replace
+
+from entropic.db.claim import UNUSED, Claim
+from entropic.db.connection import Connection
+from entropic.db.raw import Raw
+from entropic.errors import ParameterError, PublishError, RegisterError, ResultMissingError, UnreadableError, noting
+from entropic.executors import attempt
+from entropic.files import checkpoints, workspace
+from entropic.files import sidecar as sidecars
+from entropic.files.content import Strange, bring
+from entropic.files.durable import sync_content
+from entropic.files.extent import extent
+from entropic.files.finish import Executed, describe, discard, finish, lift
+from entropic.files.paths import refuses_path
+from entropic.files.sidecar import Origin, Sidecar
+from entropic.files.task import Task
+from entropic.params.model import Base
+from entropic.protocol import publish, register, run
+from entropic.protocol.claim import Busy, claim, is_busy, settled
+from entropic.protocol.context import StoreContext
+from entropic.protocol.outcomes import bound_outcomes
+from entropic.protocol.request import Progress, Request
+from entropic.support.names import whole
+from entropic.upkeep.theirs import NotTaken, Result
+
+
+def request_for(context: StoreContext[Base], result: Result) -> Request:
+    """Return the key of a result as a wanted one, with all that its row will say.
+
+    Raises
+    ------
+    NotTaken
+        If this database cannot hold it.
+    """
+    try:
+        return run.prepare(context, result.id, result.params, result.custom_data)
+    except ParameterError as error:
+        raise NotTaken(str(error)) from error
+
+
+def adopt(
+    context: StoreContext[Base],
+    other: StoreContext[Base],
+    result: Result,
+    origin: Origin,
+    owner: str,
+    progress: Progress,
+    link: bool,
+) -> bool | Busy:
+    """Take in a result with its file; False if its key has a row by now, `Busy` if somebody runs it here.
+
+    Raises
+    ------
+    NotTaken
+        If it cannot be taken in; nothing is left claimed.
+    """
+    request = request_for(context, result)
+    if result.suffix != context.staging.suffix:
+        context = replace(context, staging=context.staging.with_suffix(result.suffix))
+    try:
+        claimed = claim(context, request, owner, progress)
+    except (ParameterError, PublishError, UnreadableError) as error:
+        raise NotTaken(str(error)) from error
+    if not isinstance(claimed, Task):
+        return claimed or False
+    try:
+        context.lease_keeper.add(claimed.id, claimed.attempt, owner)
+        finished = _made(context, other, result, origin, claimed, link)
+        raw = publish.publish(context, finished, claimed)
+    except BaseException as error:
+        _release(context, request, claimed, error)
+        if isinstance(error, PublishError | ResultMissingError):
+            raise NotTaken(str(error)) from error
+        raise
+    finally:
+        context.lease_keeper.stop(claimed.attempt)
+    if raw is None:
+        run.superseded(context, finished)
+        now = context.ledger.find(claimed.id)
+        return now is not None and now.published == claimed.attempt  # a helper was sooner with the last step
+    publish.clean(context, finished)
+    return True
+
+
+def _release(context: StoreContext[Base], request: Request, task: Task, error: BaseException) -> None:
+    """Let anyone claim the key again: that its file could not be brought is no failure of a run."""
+    if not context.is_finished(task.id, task.attempt):
+        with noting(error):
+            run.end_claim(context, request, lambda found: found.attempt == task.attempt, None)
+
+
+def _made(
+    context: StoreContext[Base], other: StoreContext[Base], result: Result, origin: Origin, task: Task, link: bool
+) -> Sidecar:
+    """Bring a result into a workspace, and finish the attempt with it; return its sidecar."""
+    space = workspace.take(context.staging)
+    execution = attempt.start(task, space)
+    try:
+        brought = f"{space.path}{os.sep}{whole(task.path)}"
+        copied = _bring_all(result, brought, space.path, link)
+        _check_unchanged(other, result, brought)
+        if copied:  # `outage` looks only at what was made just before a power cut, and this was made long ago
+            for name in os.listdir(space.path):
+                sync_content(os.path.join(space.path, name))
+        said = result.outcomes if context.schema.outcomes else None
+        done = Executed(result.seconds or 0.0, said, result.custom_data, origin)
+        sidecar = describe(task, space, execution, done, lift(task, space, execution))
+        sidecar.custom_data, sidecar.created_at = result.custom_data, result.created_at
+        if (field := sidecars.flaw(sidecar, task.key, task.attempt)) is not None:
+            raise NotTaken(f"its {field} there is not as entropic writes it: {getattr(sidecar, field)!r:.80}")
+        finished = finish(task, sidecar, space)
+    except BaseException:
+        space.close()
+        if sidecars.read(context.staging, task.key, task.attempt) is None:
+            discard(task, execution)
+        raise
+    if space.reserve.spent:
+        space.close()
+    else:
+        workspace.free(context.staging, space)
+    return finished
+
+
+def _bring_all(result: Result, brought: str, beside: str, link: bool) -> bool:
+    """Bring a result, and its extra files beside it; tell whether anything was copied."""
+    try:
+        copied = bring(result.path, brought, link)
+        if result.extra is not None:
+            for name in os.listdir(result.extra):
+                copied |= bring(os.path.join(result.extra, name), os.path.join(beside, name), link)
+    except FileNotFoundError as error:
+        raise NotTaken("it was replaced or deleted there just now; merge again") from error
+    except PermissionError as error:
+        raise NotTaken(f"{error.filename}: {error.strerror}") from error
+    except Strange as error:
+        raise NotTaken(f"{error} is neither a file nor a folder, nor a link") from error
+    return copied
+
+
+def _check_unchanged(other: StoreContext[Base], result: Result, brought: str) -> None:
+    """See that what was brought is what the row says that was read before: it may have been replaced meanwhile.
+
+    A re-run places its file before its row is there, and until then its attempt is running.
+    """
+    now, found = other.rows.read(result.there), extent(brought)
+    if now is None or _told(now) != _told(result.raw) or found is None or found.size != result.found.size:
+        raise NotTaken("it was replaced or deleted there just now; merge again")
+    running, recorded = now[-4], now[-2]
+    if running is not None and not found.folder and found.mtime_ns != recorded:
+        raise NotTaken("it is being run again there; merge again when that has ended")
+
+
+def _told(raw: Raw) -> tuple[object, ...]:
+    """Return a raw row without what tells which attempt runs, and when its file was made: a hit may correct that."""
+    *row, code, _, size, _, place = raw
+    return (*row, code, size, place)
+
+
+def leave(context: StoreContext[Base], result: Result, origin: Origin, owner: str, lost: Raw | None) -> bool | Busy:
+    """Register a result where it is; False if its key has a row by now, `Busy` if somebody runs it here.
+
+    Parameters
+    ----------
+    lost
+        The row that its key has here, whose file is gone.
+
+    Raises
+    ------
+    NotTaken
+        If it cannot be registered; nothing was changed.
+    """
+    request, path = request_for(context, result), result.file
+    if (refusal := refuses_path(path)) is not None:
+        raise NotTaken(f"{path!a:.200} cannot be registered: it {refusal}")
+    found_file = extent(path)
+    if found_file is None:
+        raise NotTaken(f"its result there, {path}, is gone")
+    before: list[Claim] = []
+    outcomes, custom_data = bound_outcomes(context, result.outcomes, dict(request.custom_data))
+    bound = context.rows.binding
+    row = {
+        "id": request.id,
+        "result_file": path,
+        "created_at": bound.created_at(result.created_at),
+        "custom_data": bound.custom_data(custom_data),
+        **request.row(),
+        **outcomes,
+    }
+    checksum = context.rows.own_checksum(request.row())
+
+    def act(connection: Connection, found: Claim | None, _: set[str]) -> bool | Busy:
+        if found is not None and is_busy(found, owner):
+            return Busy(found)
+        raw = context.rows.read_within(connection, request.id)
+        if raw is not None and (lost is None or _told(raw) != _told(lost) or context.extent_of(raw) is not None):
+            return False
+        register.insert_row(context, connection, found, request, row, checksum, found_file)
+        context.ledger.set_origin(connection, request.id, origin)
+        before[:] = [found] if found is not None else []
+        return True
+
+    try:
+        register.refuse_own(context, request.id, path)
+        while (done := settled(context, request.id, act)) is None:
+            pass
+    except (ParameterError, RegisterError, PublishError, UnreadableError) as error:
+        raise NotTaken(str(error)) from error
+    if done is True and before and before[0].attempt != UNUSED:
+        checkpoints.discard(context.staging, context.key_of(request.id), before[0].attempt)
+    return done

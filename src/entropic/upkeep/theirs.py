@@ -1,0 +1,325 @@
+"""The rows of another store, read to be taken in: what it holds is looked at, since it may be anybody's.
+
+Nothing there is changed, locked or waited for: it may be in use meanwhile, and need not be writable.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from typing import Any
+
+import sqlalchemy as sa
+
+from entropic.db.claim import DISTRUSTED, Claim
+from entropic.db.dialects.portable import underlying
+from entropic.db.raw import Raw, Recorded
+from entropic.errors import ModelError, ParameterError, StoreError, UnreadableError
+from entropic.files import environments
+from entropic.files.extent import Extent, extent_elsewhere
+from entropic.files.paths import ROOM_IN_NAME
+from entropic.files.sidecar import NO_ORIGIN, Origin
+from entropic.params.model import Base
+from entropic.params.outcomes import NOT_RECORDED, NOTED, Outcomes, noted
+from entropic.protocol import verify
+from entropic.protocol.context import StoreContext
+from entropic.support import names
+from entropic.support.names import number_of, whole
+
+# Columns of one of these hold values of one kind; in this order, since an Enum is a kind of String.
+_KINDS: dict[str, Any] = {
+    "True or False": sa.Boolean,
+    "whole numbers": sa.Integer,
+    "floats": sa.Float,
+    "decimals": sa.Numeric,
+    "an enumeration": sa.Enum,
+    "text": sa.String,
+    "bytes": sa.LargeBinary,
+    "dates with times": sa.DateTime,
+    "dates": sa.Date,
+    "times": sa.Time,
+    "durations": sa.Interval,
+    "UUIDs": sa.Uuid,
+    "JSON": sa.JSON,
+}
+
+
+class NotTaken(Exception):
+    """A result of the other store is not taken in; the message says why, and what to do, and follows its key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A result of the other store, and all that it says of it.
+
+    Attributes
+    ----------
+    id, there : str
+        The key that it has here, and there.
+    params, outcomes : dict, Outcomes
+        By attribute, as Python has them.
+    created_at : str
+        ISO 8601, naive UTC.
+    seconds : float or None
+        How long its run took.
+    path, file : str
+        Where all of it is, and the file that its row leads to: the main one, if there are several.
+    suffix : str
+        Of its place; an empty one may be that of a folder.
+    extra : str or None
+        Where its extra files are.
+    found : Extent
+        Of all of it.
+    stays : bool
+        Whether it is a file that was registered there and lies elsewhere: it is no part of that store.
+    """
+
+    id: str
+    there: str
+    raw: Raw
+    params: dict[str, Any]
+    outcomes: Outcomes
+    custom_data: dict[str, Any]
+    created_at: str
+    seconds: float | None
+    origin: Origin
+    path: str
+    file: str
+    suffix: str
+    extra: str | None
+    found: Extent
+    stays: bool
+
+
+def refuse_unlike(context: StoreContext[Base], other: StoreContext[Base]) -> None:
+    """Refuse a store whose results cannot be results of this one.
+
+    Raises
+    ------
+    ModelError, StoreError
+        Nothing was done.
+    """
+    ours, theirs = context.schema, other.schema
+    for one, two, where in ((ours, theirs, "there"), (theirs, ours, "here")):
+        if lacking := sorted(one.fields.keys() - two.fields.keys()):
+            raise ModelError(
+                f"{ours.name} of {context.database} and {theirs.name} of {other.database} do not have the same "
+                f"parameters: there is no {', '.join(map(repr, lacking))} {where}. Bring both to the same columns, and "
+                "merge then. Nothing was merged"
+            )
+    unlike = [name for name in ours.fields if _kind(ours.fields[name].type) != _kind(theirs.fields[name].type)]
+    if unlike:
+        here, there = (_kind(schema.fields[unlike[0]].type) for schema in (ours, theirs))
+        raise ModelError(
+            f"the column {unlike[0]!r} is of {here} in {context.database}, and of {there} in {other.database}, so one "
+            "set would have two keys. Give both models the same type, and merge then. Nothing was merged"
+        )
+    unknown = sorted(theirs.outcomes.keys() - ours.outcomes.keys())
+    unknown += sorted(other.database.types.keys() - set(theirs.table.c.keys()))
+    if unknown:
+        raise ModelError(
+            f"{other.database} has {', '.join(map(repr, unknown))}, for which {ours.name} has no column, so what is in "
+            "it would be lost: give it one (an outcome is added to the table by itself when the store is opened), or "
+            "drop the column there. Nothing was merged"
+        )
+    if other.hasher.typed and not context.hasher.typed:
+        raise StoreError(
+            f"{other.database} was made with typed_keys=True, so its rows do not tell whether 1 or 1.0 was asked for, "
+            f"and {context.database} has another key for each. Open a new store with typed_keys=True, and merge both "
+            "into that. Nothing was merged"
+        )
+    if context.database.address == other.database.address and ours.table_name == theirs.table_name:
+        raise StoreError(f"both stores are {context.database}: there is nothing to merge. Nothing was done")
+    if other.staging.is_strange:
+        raise StoreError(
+            f"none of the results of {other.database} is in {other.staging.results_dir}; open it with the results_dir "
+            "in which they were made. Nothing was merged"
+        )
+
+
+def _kind(kind: Any) -> str:
+    found = underlying(kind)
+    return next((name for name, one in _KINDS.items() if isinstance(found, one)), type(found).__name__)
+
+
+def read(
+    context: StoreContext[Base],
+    other: StoreContext[Base],
+    raw: Raw,
+    claim: Claim | None,
+    checksum: int | None,
+    origin: Origin,
+) -> Result:
+    """Return a result of the other store, given its raw row and what its ledger says of it.
+
+    Raises
+    ------
+    NotTaken
+        If it is not as it was recorded there, or cannot be recorded here.
+    """
+    recorded = Recorded.of(raw)
+    if recorded.place is not None and claim is None:
+        raise NotTaken("its entry in the ledger there was not written by entropic")
+    try:
+        values = other.rows.plain(raw)
+    except UnreadableError as error:
+        raise NotTaken(str(error)) from error
+    there = str(values["id"])
+    if checksum is not None and other.rows.checksum(raw) != checksum:
+        raise NotTaken("its row there was changed by hand; repair() there removes it")
+    path, file = other.path_of(raw), other.rows.file_of(raw)
+    real, stays = _where(other, path, recorded)
+    found = extent_elsewhere(file if stays else real, recorded.size if recorded.size != DISTRUSTED else None)
+    if found is None or not os.path.exists(file):
+        raise NotTaken(f"its result there, {file}, is gone, or cannot be looked at")
+    if recorded.size is not None and found.size != recorded.size:
+        what = "may have been damaged by a power cut" if recorded.size == DISTRUSTED else "was changed"
+        raise NotTaken(f"its result there, {path}, {what} since it was recorded")
+    outcomes, custom_data = _outcomes(other, values)
+    return Result(
+        _key(context, other, values, there),
+        there,
+        raw,
+        {name: values[name] for name, field in other.schema.fields.items() if not field.generated},
+        outcomes,
+        custom_data,
+        text_of(values["created_at"]),
+        other.rows.seconds(raw),
+        origin,
+        file if stays else real,
+        file,
+        _suffix(other, there, claim, path),
+        _extra(other, claim),
+        found,
+        stays,
+    )
+
+
+def _where(other: StoreContext[Base], path: str, recorded: Recorded) -> tuple[str, bool]:
+    """Return where a result really is, and whether it was registered and is no part of the other store's folder.
+
+    Raises
+    ------
+    NotTaken
+        If a link that entropic did not make leads out of that folder.
+    """
+    real, folder = os.path.realpath(path), os.path.realpath(other.staging.results_dir)
+    if real.startswith(folder + os.sep):
+        return real, False
+    if recorded.is_registered or recorded.place is None:
+        return path, True
+    raise NotTaken(f"{path} is a link that leads out of the results folder there; put what it leads to in its place")
+
+
+def _suffix(other: StoreContext[Base], there: str, claim: Claim | None, path: str) -> str:
+    if claim is not None and claim.published is not None and claim.registered is None and claim.path is not None:
+        suffix = suffix_of(there, claim.path)
+    else:
+        name, usual = os.path.basename(path), other.staging.suffix
+        suffix = usual if "/" not in usual and name.endswith(usual) else os.path.splitext(name)[1]
+    if not names.is_suffix(suffix) or len(whole(suffix).encode()) + ROOM_IN_NAME > names.LONGEST:
+        raise NotTaken(f"its suffix {suffix!r:.80} is none that the name of a result here can have")
+    return suffix
+
+
+def suffix_of(id: str, place: str) -> str:
+    """Return the suffix of a place, without the number that tells it from another with the same name."""
+    return re.sub(r"\A=[0-9]{1,2}(?=[./]|\Z)", "", place.removeprefix(names.stem(id)))
+
+
+def _extra(other: StoreContext[Base], claim: Claim | None) -> str | None:
+    """Return where the extra files of a result are, if it has any: a folder, and no link to one."""
+    if claim is None or not claim.extra or claim.path is None or claim.published is None:
+        return None
+    path = other.staging.extra(claim.path, claim.published)
+    return path if os.path.isdir(path) and not os.path.islink(path) else None
+
+
+def _outcomes(other: StoreContext[Base], values: Mapping[str, Any]) -> tuple[Outcomes, dict[str, Any]]:
+    """Return what a row says of its outcomes, and its custom data without the notes of that."""
+    custom_data = dict(values["custom_data"] or {})
+    if not other.schema.outcomes:
+        return Outcomes({}, {}), custom_data
+    why = noted(custom_data, NOT_RECORDED)
+    missing = {name: str(why[name]) for name in other.schema.outcomes if name in why}
+    found = {name: plain(values[name]) for name in other.schema.outcomes if name not in missing}
+    if isinstance(custom_data.get(NOTED), Mapping):
+        del custom_data[NOTED]
+    if rest := {name: text for name, text in why.items() if name not in missing}:
+        custom_data[NOT_RECORDED] = rest
+    elif missing:
+        del custom_data[NOT_RECORDED]
+    return Outcomes(found, missing), custom_data
+
+
+def plain(value: Any) -> Any:
+    """Return the value of an outcome as a sidecar has it."""
+    return value.name if isinstance(value, Enum) else value
+
+
+def text_of(created_at: Any) -> str:
+    """Return the time of a row as a sidecar has it."""
+    if not isinstance(created_at, datetime):
+        raise NotTaken(f"its row there says that it was made at {created_at!r:.80}, which is no time")
+    return created_at.replace(tzinfo=None).isoformat("T", "microseconds")
+
+
+def _key(context: StoreContext[Base], other: StoreContext[Base], values: Mapping[str, Any], there: str) -> str:
+    """Return the key that a row of the other store has here: another one, if keys are made in another way there."""
+    id = there
+    if context.hasher.setting != other.hasher.setting:
+        asked = verify.form_of(other.schema, other.hasher, values, there)
+        if asked is None and verify.is_hash(there):
+            raise NotTaken(
+                "keys are made in another way here, and its key there is not that of its values, so it is not known "
+                "what was asked for; register() it with its params"
+            )
+        try:
+            id = there if asked is None else context.hasher(asked)
+        except ParameterError as error:
+            raise NotTaken(str(error)) from error
+    try:
+        context.database.check_id(id)
+    except ParameterError as error:
+        raise NotTaken(str(error)) from error
+    return id
+
+
+class Origins:
+    """Where the results of the other store come from, told to this one before it has them."""
+
+    def __init__(self, context: StoreContext[Base], other: StoreContext[Base]) -> None:
+        self._context, self._other = context, other
+        self._environments: dict[int, bool] = {}
+        self._codes: set[int] = set()
+
+    def bring(self, origin: Origin) -> Origin:
+        """Record the environment and the code of a result here; return its origin, without what is not known there.
+
+        Numbers are made of what they stand for, so they mean the same everywhere.
+        """
+        number, code = origin.environment, origin.code
+        if number is not None and number not in self._environments:
+            self._environments[number] = self._bring_environment(number)
+        if code is not None and code not in self._codes:
+            self._codes.add(code)
+            if parts := self._other.origins.code(code):
+                self._context.origins.add_code(code, parts)
+        return origin if number is None or self._environments[number] else origin._replace(environment=None)
+
+    def _bring_environment(self, number: int) -> bool:
+        told = self._other.origins.environment(number)
+        if told is None:  # a kill came before it was recorded there
+            told = environments.read(self._other.staging, number)
+        if told is None or number_of(told) != number:
+            return False
+        environments.keep(self._context.staging, number, told)
+        self._context.origins.add_environment(number, told)
+        return True
+
+
+def origin_of(told: tuple[Any, ...] | None) -> Origin:
+    """Return what the ledger of the other store says of the origin of a result."""
+    return NO_ORIGIN if told is None else Origin(*told)
