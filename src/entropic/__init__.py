@@ -63,6 +63,7 @@ with _paused():  # what is made here lives as long as the process; collections a
     from entropic.sweep.objective import Objective
     from entropic.sweep.plan import Plan
     from entropic.sweep.sampling import sample
+    from entropic.upkeep.archived import Archive
     from entropic.upkeep.disposal import Disposal, Removal
     from entropic.upkeep.measure import Measured
     from entropic.upkeep.merged import Conflict, Merge
@@ -71,6 +72,7 @@ with _paused():  # what is made here lives as long as the process; collections a
 __version__ = "3.0.0.dev0"
 
 __all__ = [
+    "Archive",
     "Base",
     "CommandError",
     "Conflict",

@@ -1,6 +1,7 @@
 """`Store`: all that can be done with one, and where it is done."""
 
 import functools
+import os
 import weakref
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
@@ -24,6 +25,7 @@ from entropic.sweep.objective import Objective, space_of, trials
 from entropic.sweep.options import Options
 from entropic.sweep.sampling import NOTHING
 from entropic.upkeep import accept, copy, dismiss, gc, measure, merge, rebuild, recover, repair
+from entropic.upkeep.archived import Archive
 from entropic.upkeep.disposal import Disposal
 from entropic.upkeep.gc import Limits
 from entropic.upkeep.measure import Measured
@@ -647,6 +649,43 @@ class Store(Generic[ModelT]):
             If the other store tells fewer sets apart than this one, or its results are not in its folder.
         """
         return merge.merge(self._context, context_of(other), files, dry_run)
+
+    def archive(self, path: str | Path, /, *where: Any, **equal: Any) -> Archive:
+        """Write results, their rows and all that is known of them into one folder or .zip, to be kept or published.
+
+        It holds the results; the rows as CSV, and as Parquet if pyarrow and pandas are installed; the columns, the
+        checksums and the provenance as text; RO-Crate metadata; a README that says how to read all of this without
+        entropic; and a SQLite database with which it opens as a store. Nothing changes in this store, which may be
+        read-only.
+
+        Parameters
+        ----------
+        path
+            Of the folder, or of the .zip; it must not exist.
+        *where, **equal
+            Which results, as for `select`; all of them, if there is no condition.
+
+        Returns
+        -------
+        Archive
+            What is in it, and what is not, with the reason. Print it.
+
+        Raises
+        ------
+        StoreError
+            If something exists there, or if a .zip cannot hold a result.
+        """
+        from entropic.upkeep import archive  # here, since nothing else of this needs to read and write .zip
+
+        options = self._options | {"fsync": False, "read_only": False}
+
+        def opening(folder: str, db_url: str) -> StoreContext[Any]:
+            runner, model, _, suffix = self._made_of
+            with copying():
+                made: Store[ModelT] = _restore(type(self), runner, model, folder, suffix, db_url, options)
+            return made._context
+
+        return archive.archive(self._context, os.fspath(path), where, equal, opening)
 
     def measure(self, *names: str, workers: int = 4, again: bool = False) -> Measured:
         """Fill outcome columns that are computed from the results, in rows that lack them; nothing runs.

@@ -123,6 +123,21 @@ def test_the_store_of_a_colleague_is_merged_by_its_url(entropic, tmp_path):
     assert "--from must be the URL" in entropic.stderr
 
 
+def test_a_store_is_archived_by_conditions_and_looked_at_without_its_script(entropic, tmp_path):
+    entropic("sweep", "model.py:store", "--grid", "x=1,2,3", "n=1")
+    assert "2 results" in entropic("archive", "model.py", "paper.zip", "--where", "x>1")
+    assert (tmp_path / "paper.zip").is_file()
+    told = json.loads(entropic("archive", "--db", "sqlite:///points.sqlite3", "paper", "n=1", "--json"))
+    assert (told["ok"], told["path"], len(told["results"])) == (True, str(tmp_path / "paper"), 3)
+    assert len(json.loads(entropic("ls", "--db", "sqlite:///paper/db.sqlite3", "--json"))) == 3
+    assert "all in order" in entropic("check", "--db", "sqlite:///paper/db.sqlite3")
+    entropic("archive", "model.py", "paper", code=2)
+    assert "exists already" in entropic.stderr
+    entropic("archive", "model.py", code=2)
+    Path(json.loads(entropic("ls", "model.py", "--json"))[0]["result_file"]).unlink()
+    assert "is gone" in entropic("archive", "model.py", "other", code=1)
+
+
 CUSTOM = """
 from model import Point, Store
 store = Store(lambda params: open(params["result_file"], "w").close(), Point, db_url={url!r})

@@ -10,7 +10,15 @@ from dataclasses import replace
 from entropic.db.claim import UNUSED, Claim
 from entropic.db.connection import Connection
 from entropic.db.raw import Raw
-from entropic.errors import ParameterError, PublishError, RegisterError, ResultMissingError, UnreadableError, noting
+from entropic.errors import (
+    KeyCollisionError,
+    ParameterError,
+    PublishError,
+    RegisterError,
+    ResultMissingError,
+    UnreadableError,
+    noting,
+)
 from entropic.executors import attempt
 from entropic.files import checkpoints, workspace
 from entropic.files import sidecar as sidecars
@@ -66,6 +74,8 @@ def adopt(
         context = replace(context, staging=context.staging.with_suffix(result.suffix))
     try:
         claimed = claim(context, request, owner, progress)
+    except KeyCollisionError:  # as whoever compares the two says
+        return False
     except (ParameterError, PublishError, UnreadableError) as error:
         raise NotTaken(str(error)) from error
     if not isinstance(claimed, Task):

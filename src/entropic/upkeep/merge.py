@@ -5,7 +5,7 @@ interrupted, or killed, goes on where it was when it is done again: what is here
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Literal
 
 from entropic.db.claim import RUNNING
@@ -41,19 +41,35 @@ def merge(context: StoreContext[Base], other: StoreContext[Base], files: Files, 
     if not dry_run:
         context.must_write("merge() has to add rows")
     theirs.refuse_unlike(context, other)
-    with Terminable(), (call := process.Call()).under_way:
-        merging = _Merging(context, other, files, dry_run, call.name)
-        for raws in _chunks(other):
-            for result, here in merging.look_at(raws):
-                merging.take(result, here)
-        merging.take_busy_ones()
-    done = merging.done
+    done = _merge(context, other, other.rows.all(), files, dry_run=dry_run)
     done.running, done.unrecorded, done.failed = _no_results(other)
     return done
 
 
-def _chunks(other: StoreContext[Base]) -> Iterator[list[Raw]]:
-    raws = sorted(other.rows.all(), key=other.rows.id_of)
+def fill(context: StoreContext[Base], other: StoreContext[Base], raws: Iterable[Raw], files: Files) -> Merge:
+    """Take some rows of a store into one that was made for them, with all files, those too that lie elsewhere."""
+    return _merge(context, other, raws, files, takes_all=True)
+
+
+def _merge(
+    context: StoreContext[Base],
+    other: StoreContext[Base],
+    raws: Iterable[Raw],
+    files: Files,
+    dry_run: bool = False,
+    takes_all: bool = False,
+) -> Merge:
+    with Terminable(), (call := process.Call()).under_way:
+        merging = _Merging(context, other, files, call.name, dry_run, takes_all)
+        for some in _chunks(other, raws):
+            for result, here in merging.look_at(some):
+                merging.take(result, here)
+        merging.take_busy_ones()
+    return merging.done
+
+
+def _chunks(other: StoreContext[Base], found: Iterable[Raw]) -> Iterator[list[Raw]]:
+    raws = sorted(found, key=other.rows.id_of)
     for begin in range(0, len(raws), _TOGETHER):
         yield raws[begin : begin + _TOGETHER]
 
@@ -72,9 +88,16 @@ class _Merging:
     """One merge, on its way."""
 
     def __init__(
-        self, context: StoreContext[Base], other: StoreContext[Base], files: Files, dry_run: bool, owner: str
+        self,
+        context: StoreContext[Base],
+        other: StoreContext[Base],
+        files: Files,
+        owner: str,
+        dry_run: bool,
+        takes_all: bool,
     ) -> None:
         self._context, self._other, self._files, self._owner = context, other, files, owner
+        self._takes_all = takes_all
         self._checksums = other.ledger.checksums()
         self._origins = Origins(context, other)
         self._busy: list[tuple[Result, Busy]] = []
@@ -148,7 +171,7 @@ class _Merging:
         return adopt.adopt(self._context, self._other, result, origin, self._owner, progress, link)
 
     def _stays(self, result: Result) -> bool:
-        return self._files == "leave" or result.stays
+        return self._files == "leave" or (result.stays and not self._takes_all)
 
     def _plan(self, result: Result) -> None:
         adopt.request_for(self._context, result)

@@ -79,8 +79,8 @@ class Merge:
             lines.append(f"  {len(self.registered):,} of them stay where they are, and {would}registered")
         if self.rekeyed:
             lines.append(f"  {self.rekeyed:,} of them have another key here")
-        lines += _some("in conflict: another result is here, and stays", self.conflicts)
-        lines += _some("left", self.left)
+        lines += some("in conflict: another result is here, and stays", self.conflicts)
+        lines += some("left", self.left)
         not_results = [f"{counted(self.running, 'run')} under way"] if self.running else []
         not_results += [f"{counted(self.unrecorded, 'run')} that it has not recorded yet"] if self.unrecorded else []
         not_results += [counted(self.failed, "failure")] if self.failed else []
@@ -91,7 +91,8 @@ class Merge:
     __repr__ = __str__
 
 
-def _some(what: str, found: Sequence[object]) -> list[str]:
+def some(what: str, found: Sequence[object]) -> list[str]:
+    """Return lines that say what was found, and name the first of it; none if there is nothing."""
     if not found:
         return []
     more = [f"  ... and {len(found) - _SHOWN:,} more"] if len(found) > _SHOWN else []

@@ -188,7 +188,7 @@ def read(
         text_of(values["created_at"]),
         other.rows.seconds(raw),
         origin,
-        file if stays else real,
+        os.path.realpath(file) if stays else real,
         file,
         _suffix(other, there, claim, path),
         _extra(other, claim),
