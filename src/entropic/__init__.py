@@ -67,6 +67,7 @@ with _paused():  # what is made here lives as long as the process; collections a
     from entropic.upkeep.disposal import Disposal, Removal
     from entropic.upkeep.measure import Measured
     from entropic.upkeep.merged import Conflict, Merge
+    from entropic.upkeep.note import Note
     from entropic.upkeep.repair import Finding, Repair, Report
 
 __version__ = "3.0.0.dev0"
@@ -96,6 +97,7 @@ __all__ = [
     "ModelError",
     "Nearest",
     "NetworkFileSystemWarning",
+    "Note",
     "Objective",
     "OutcomeWarning",
     "Owner",

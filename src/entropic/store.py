@@ -24,12 +24,13 @@ from entropic.sweep import plan, sweep
 from entropic.sweep.objective import Objective, space_of, trials
 from entropic.sweep.options import Options
 from entropic.sweep.sampling import NOTHING
-from entropic.upkeep import accept, copy, dismiss, gc, measure, merge, rebuild, recover, repair
+from entropic.upkeep import accept, copy, dismiss, gc, measure, merge, note, rebuild, recover, repair
 from entropic.upkeep.archived import Archive
 from entropic.upkeep.disposal import Disposal
 from entropic.upkeep.gc import Limits
 from entropic.upkeep.measure import Measured
 from entropic.upkeep.merged import Merge
+from entropic.upkeep.note import Note
 from entropic.upkeep.opening import Opening, copying
 from entropic.upkeep.rebuild import Rebuild
 from entropic.upkeep.repair import Repair, Report
@@ -649,6 +650,49 @@ class Store(Generic[ModelT]):
             If the other store tells fewer sets apart than this one, or its results are not in its folder.
         """
         return merge.merge(self._context, context_of(other), files, dry_run)
+
+    def note(
+        self,
+        given: ModelT | dict[str, Any] | Object | Iterable[ModelT | dict[str, Any] | Object],
+        text: str | None = None,
+        *,
+        tags: Iterable[str] = (),
+        untag: Iterable[str] = (),
+    ) -> int:
+        """Say something of a result, or of several: a note, and tags by which results are selected (`tagged`).
+
+        It is kept beside the rows, by key, so it stays when a set runs again. It is no part of a row.
+
+        Parameters
+        ----------
+        given
+            Rows, or params of stored sets: one, or several.
+        text
+            The note, in place of an earlier one; `""` removes it, None leaves it.
+        tags, untag
+            Words that are added, and removed.
+
+        Returns
+        -------
+        int
+            Of how many results something was said.
+
+        Raises
+        ------
+        ParameterError
+            If a set is not stored, or a tag is no word; nothing was written.
+        """
+        return note.note(self._context, one_or_several(self._context, given), text, tags, untag)
+
+    def notes(
+        self, given: ModelT | dict[str, Any] | Object | Iterable[ModelT | dict[str, Any] | Object] | None = None
+    ) -> dict[str, Note]:
+        """Return what was said of one result, of several, or of all, by key; nothing is there of the others."""
+        return note.notes(self._context, one_or_several(self._context, given))
+
+    def tagged(self, *tags: str) -> Any:
+        """Return the condition that a result has all of these tags, for `select`, `gc`, `archive` and the like."""
+        return note.tagged(self._context, tags)
 
     def archive(self, path: str | Path, /, *where: Any, **equal: Any) -> Archive:
         """Write results, their rows and all that is known of them into one folder or .zip, to be kept or published.

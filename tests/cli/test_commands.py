@@ -138,6 +138,19 @@ def test_a_store_is_archived_by_conditions_and_looked_at_without_its_script(entr
     assert "is gone" in entropic("archive", "model.py", "other", code=1)
 
 
+def test_results_are_noted_shown_and_listed_by_tag(entropic, tmp_path):
+    entropic("sweep", "model.py:store", "--grid", "x=1,2,3", "n=1")
+    one, two, _ = (row["id"] for row in json.loads(entropic("ls", "model.py", "--sort", "x", "--json")))
+    assert "2 results noted" in entropic("note", "model.py", one, two[:10], "--text", "too coarse", "--tag", "paper")
+    entropic("note", "--db", "sqlite:///points.sqlite3", two, "--text", "", "--tag", "b", "--untag", "paper")
+    assert "too coarse" in entropic("show", "model.py", one)
+    told = json.loads(entropic("show", "model.py", two, "--json"))
+    assert (told["note"], told["tags"]) == ("", ["b"])
+    assert [row["id"] for row in json.loads(entropic("ls", "model.py", "--tag", "paper", "--json"))] == [one]
+    entropic("note", "model.py", one, code=2)
+    assert "nothing is said" in entropic.stderr
+
+
 CUSTOM = """
 from model import Point, Store
 store = Store(lambda params: open(params["result_file"], "w").close(), Point, db_url={url!r})

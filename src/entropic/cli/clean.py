@@ -1,4 +1,4 @@
-"""Commands that put in order, and remove: check, repair, gc, rm. What removes shows it first, and asks."""
+"""Commands that put in order: check, repair, gc, rm, note. What removes shows it first, and asks."""
 
 import sys
 from collections.abc import Iterable
@@ -229,6 +229,29 @@ def rm(
     sure((_described(store, key, with_file[key]) for key in doomed), yes)
     count = sum(store.delete({"id": key}, remove_file=with_file[key]) for key in doomed)
     put(f"deleted {counted(count, 'row')}")
+    return FINE
+
+
+@command("[STORE] KEY...", "entropic note model.py:store 3f9a --text 'the mesh was too coarse' --tag paper")
+def note(
+    words: Words = None,
+    text: Annotated[str | None, typer.Option("--text", help="The note, in place of an earlier one.")] = None,
+    tag: Annotated[list[str] | None, typer.Option("--tag", help="A tag to add. Repeatable.")] = None,
+    untag: Annotated[list[str] | None, typer.Option("--untag", help="A tag to remove. Repeatable.")] = None,
+    named: Named = None,
+    db: Database = None,
+    table: Table = None,
+    results: Results = None,
+) -> int:
+    """Say something of results: a note, which `show` prints, and tags, by which `ls --tag` selects.
+
+    An empty --text removes the note.
+    """
+    store, words = open_store("note", words, named, db, table, results)
+    keys = [key_of(store, word) for word in keys_only(words, 1, None, "the keys of which something is said")]
+    put(
+        f"{counted(store.note([{'id': key} for key in keys], text, tags=tag or [], untag=untag or []), 'result')} noted"
+    )
     return FINE
 
 

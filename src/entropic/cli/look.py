@@ -64,6 +64,7 @@ Limit = Annotated[
 ]
 Page = Annotated[int, typer.Option("--page", min=1, help="Which page, of --limit rows each.")]
 Stale = Annotated[bool, typer.Option("--stale", help="Only results of other code than that of now.")]
+Tag = Annotated[list[str] | None, typer.Option("--tag", help="Only results with this tag. Repeatable.")]
 All = Annotated[bool, typer.Option("--all", "-a", help="Show columns that are the same in all rows, too.")]
 
 
@@ -77,6 +78,7 @@ def ls(
     page: Page = 1,
     every: All = False,
     stale: Stale = False,
+    tag: Tag = None,
     as_json: Json = False,
     named: Named = None,
     db: Database = None,
@@ -88,7 +90,7 @@ def ls(
     On a terminal, a value that is the same in all rows is shown once above the table, and a long list page by page.
     """
     store, words = open_store("ls", words, named, db, table, results)
-    conditions = filters(store, words, where or [])
+    conditions = [*filters(store, words, where or []), *([store.tagged(*tag)] if tag else [])]
     if limit == 0 and page > 1:
         raise UsageError("--limit 0 shows all rows on one page; with --page give another limit, or none")
     if limit is None and (page > 1 or (on_terminal() and not as_json)):
@@ -175,9 +177,10 @@ def show(
     key = key_of(store, typed, [*(failure.id for failure in store.failures()), *running])
     row, failure = store.retrieve({"id": key}), failure_of(store, key)
     log = store.log_file({"id": key})
-    origin = store.provenance({"id": key})
+    origin, said = store.provenance({"id": key}), store.notes({"id": key}).get(key)
     if as_json:
         record: dict[str, Any] = _record(store, row) if row is not None else {"id": key}
+        record |= {"note": said and said.text, "tags": list(said.tags) if said else []}
         record["provenance"] = origin and {one.name: getattr(origin, one.name) for one in fields(origin)}
         put_json(
             {**record, "running": running.get(key), "failure": failure and failure_record(failure), "log_file": log}
@@ -189,6 +192,8 @@ def show(
         pairs += [(name, getattr(row, name)) for name in schema_of(store).columns]
         pairs += [("created_at", f"{cell(row.created_at)} UTC"), ("result_file", row.result_file)]
         pairs += [("size", amount(found.size) if found else "(the file is gone; it runs again when asked for)")]
+        pairs += [("note", said.text)] if said is not None and said.text else []
+        pairs += [("tags", ", ".join(said.tags))] if said is not None and said.tags else []
         pairs += [(f"custom_data.{name}", value) for name, value in row.custom_data.items()]
         pairs += [] if origin is None else origin.shown()
     elif failure is not None:

@@ -77,6 +77,18 @@ sources = sa.Table(
     sqlite_with_rowid=False,
 )
 
+# A key has a note, which has no tag, and any number of tags. They are the user's, and outlive a re-run.
+notes = sa.Table(
+    "entropic_notes",
+    metadata,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("model", _NAME, primary_key=True, comment="name of the user's table"),
+    sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False, comment="of the tag; 0: the note"),
+    sa.Column("tag", _NAME, nullable=False),
+    sa.Column("text", sa.String, comment="of the note"),
+    sqlite_with_rowid=False,
+)
+
 # By id first: ids are hashes, so the table can be partitioned by prefix; all models' claims of one id are adjacent.
 ledger = sa.Table(
     "entropic_ledger",

@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from entropic.db.dialects.portable import underlying
-from entropic.db.tables import ledger
+from entropic.db.tables import ledger, notes
 from entropic.db.tables import outcomes as recorded
 from entropic.errors import ParameterError, StoreError
 from entropic.params.model import Base
@@ -67,6 +67,8 @@ def copy(context: StoreContext[Base], target: StoreContext[Base]) -> None:
             connection.execute(recorded.delete().where(recorded.c.model == target.model))
             of_model = recorded.select().where(recorded.c.model == context.model)
             _insert(connection, sa.insert(recorded), _values(source, of_model, recorded))
+            said = notes.select().where(notes.c.model == context.model)
+            _insert(connection, sa.insert(notes), _values(source, said, notes))
     except sa.exc.DBAPIError as error:
         raise StoreError(f"{target.database} refused the copy: {error.orig}. Nothing was copied") from error
     context.origins.copy_to(target.origins)  # last: a copy that fails leaves nothing

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Literal
 
 from entropic.db.claim import RUNNING
+from entropic.db.notes import Notes
 from entropic.db.raw import Raw, Recorded
 from entropic.errors import KeyCollisionError, ParameterError
 from entropic.files.content import Strange, are_alike
@@ -25,7 +26,7 @@ from entropic.protocol.wait import whom
 from entropic.support import process
 from entropic.support.show import spelled
 from entropic.support.signals import Terminable
-from entropic.upkeep import adopt, theirs
+from entropic.upkeep import adopt, note, theirs
 from entropic.upkeep.merged import Conflict, Merge
 from entropic.upkeep.theirs import NotTaken, Origins, Result, origin_of
 
@@ -102,6 +103,7 @@ class _Merging:
         self._origins = Origins(context, other)
         self._busy: list[tuple[Result, Busy]] = []
         self._planned: set[str] = set()  # in a dry run: no row says so
+        self._notes = Notes(other.database, other.model).all()
         self.done = Merge(dry_run=dry_run)
 
     def look_at(self, raws: list[Raw]) -> Iterator[tuple[Result, Raw | None]]:
@@ -145,6 +147,7 @@ class _Merging:
             text = self._difference(result, here)
             if text == "":
                 self.done.same += 1
+                self._bring_note(result)
                 return True
             if text is not None:
                 where = self._context.rows.file_of(here), result.file
@@ -160,7 +163,16 @@ class _Merging:
             return True
         if taken:
             self._count(result)
+            self._bring_note(result)
         return taken
+
+    def _bring_note(self, result: Result) -> None:
+        """Let what is said of a result there be said of it here; a note that is here stays."""
+        told = self._notes.get(result.there)
+        if told is not None and (text := note.bring(self._context, result.id, told, self.done.dry_run)):
+            here = self._context.rows.read(result.id)
+            path = "" if here is None else self._context.rows.file_of(here)
+            self.done.conflicts.append(Conflict(result.id, path, result.file, f"{result.id}: {text}"))
 
     def _bring(self, result: Result, lost: Raw | None, progress: Progress) -> "bool | Busy":
         adopt.request_for(self._context, result)  # or refuse it before anything is recorded of its origin
