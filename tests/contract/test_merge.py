@@ -146,6 +146,16 @@ def test_folders_main_files_and_extra_files_come_along(open_store, theirs, run, 
     assert "was changed" in store.merge(other).left[0]
 
 
+@pytest.mark.parametrize(("run", "suffix"), [(write_folder, ".zarr"), (write_several, "/run.xdmf")])
+def test_folders_and_main_files_that_stay_are_registered(open_store, theirs, run, suffix):
+    other, store = theirs(run, file_suffix=suffix), open_store(run, file_suffix=suffix)
+    row = other.run_or_retrieve(ONE)
+    assert store.merge(other, files="leave").ok
+    assert store.run_or_retrieve(ONE).result_file == row.result_file
+    assert store.merge(other, files="leave").same == 1
+    assert store.check().ok
+
+
 def test_a_store_whose_results_have_another_suffix_keeps_it(open_store, theirs):
     store, other = open_store(file_suffix=".dat"), theirs()
     other.run_or_retrieve(ONE)
@@ -387,7 +397,8 @@ def test_a_result_that_is_replaced_while_it_is_brought_is_left(store, theirs, mo
     assert store.retrieve(ONE).custom_data["note"] == "meanwhile"
 
 
-def test_a_full_disk_ends_the_merge_and_the_same_call_goes_on(store, theirs, monkeypatch):
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt("No space")])
+def test_a_full_disk_or_ctrl_c_ends_the_merge_and_the_same_call_goes_on(store, theirs, monkeypatch, error):
     from entropic.files import content
 
     other = theirs()
@@ -397,11 +408,11 @@ def test_a_full_disk_ends_the_merge_and_the_same_call_goes_on(store, theirs, mon
     def full(source, target):
         count.append(source)
         if len(count) == 2:
-            raise OSError(28, "No space left on device")
+            raise error
         return copy(source, target)
 
     monkeypatch.setattr(content, "_copy", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(type(error), match="No space"):
         store.merge(other, files="copy")
     monkeypatch.undo()
     assert store.failures() == []

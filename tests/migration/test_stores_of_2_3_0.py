@@ -44,6 +44,18 @@ def test_its_rows_are_hits_with_absolute_paths(project):
     assert Path(store.retrieve({"n": 5, "dt": 0.5, "name": "registered"}).result_file).read_text() == "by hand"
 
 
+@pytest.mark.parametrize("files", ["link", "leave"])
+def test_it_is_merged_into_a_store_of_now_and_stays_as_it_is(project, files):
+    mine = Store(refuse, Old, project / "mine", ".txt", f"sqlite:///{project}/mine.sqlite3")
+    before = {path.name: path.read_bytes() for path in (project / "results").iterdir() if path.is_file()}
+    assert len(mine.merge(Store(None, Old, file_suffix=".txt"), files=files).taken) == 5
+    assert {path.name: path.read_bytes() for path in (project / "results").iterdir() if path.is_file()} == before
+    row = mine.run_or_retrieve({"n": 1, "dt": 0.1, "name": "first"})
+    assert (row.custom_data["note"], Path(row.result_file).read_text()) == ("made by 2.3.0", "1 0.1")
+    assert mine.retrieve({"id": "My run"}).n == 4
+    assert mine.check().ok
+
+
 def test_it_is_in_order(project):
     report = Store(refuse, Old, file_suffix=".txt").check()
     assert report.ok, str(report)

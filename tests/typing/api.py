@@ -4,7 +4,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, assert_type
 
-from entropic import Base, Mapped, Repair, Report, Runs, Store, expand_grid, key, mapped_column
+from entropic import (
+    Archive,
+    Base,
+    Conflict,
+    Mapped,
+    Merge,
+    Note,
+    Repair,
+    Report,
+    Runs,
+    Store,
+    expand_grid,
+    key,
+    mapped_column,
+)
 
 
 class Sim(Base):
@@ -47,6 +61,13 @@ as_list: list[Sim] = runs
 assert_type(store.delete({"n": 1}, remove_file=True), bool)
 assert_type(store.check(), Report)
 assert_type(store.repair(dry_run=True), Repair)
+merged = store.merge(Store(None, Sim), files="copy", dry_run=True)
+assert_type(merged, Merge)
+assert_type(merged.conflicts[0], Conflict)
+assert_type(store.archive(Path("out"), Sim.dt < 0.1, n=1), Archive)
+assert_type(store.note(row, "fine", tags=["paper"]), int)
+assert_type(store.notes(row), dict[str, Note])
+store.merge(store, files="move")  # type: ignore[arg-type]
 assert_type(key({"n": 1}), str)
 assert_type(store.results_dir, Path)
 store.run(1)  # type: ignore[arg-type]
