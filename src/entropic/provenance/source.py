@@ -85,8 +85,11 @@ def _declared(tree: _Tree) -> frozenset[str]:
 def _is_written(function: FunctionType, cls: type) -> bool:
     """Tell whether a method was written in its class, and not made for it, as `dataclass` makes some."""
     file, there = function.__code__.co_filename, getattr(sys.modules.get(cls.__module__), "__file__", None)
-    if function.__qualname__ != f"{cls.__qualname__}.{function.__name__}" or not _text(file, function.__globals__):
+    text = _text(file, function.__globals__)
+    if function.__qualname__ != f"{cls.__qualname__}.{function.__name__}" or not text:
         return False
+    if file == "<string>":  # from Python 3.13 on this is also the text of `python -c`, of which nothing was made
+        return _is_compiled_from(function.__code__, text)
     return not os.path.isfile(file) or not there or os.path.basename(file) == os.path.basename(there)
 
 
