@@ -22,7 +22,7 @@ sys.path.insert(0, str(TESTS))
 pytest.register_assert_rewrite("harness", "judge", "peek", "scenes")
 
 from contract.models import CountingRunner, SimResult  # noqa: E402  (importable only from here on)
-from databases import KINDS, SERVERS, Missing, Place, Server, Servers  # noqa: E402
+from databases import KINDS, Place, Server, Servers, present  # noqa: E402
 from entropic import Store  # noqa: E402
 
 pytest_plugins = ["backstop"]
@@ -128,16 +128,6 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     made = Servers(base.parent if "PYTEST_XDIST_WORKER" in os.environ else base)
     yield made
     made.close()
-
-
-def present(start: Callable[[str], Server], kind: str) -> Server:
-    """Return a server; skip the test where there is none, but not in CI, which must have one of each kind."""
-    try:
-        return start(kind)
-    except Missing as missing:
-        if os.environ.get("CI") and not os.environ.get(SERVERS[kind].variable):
-            raise
-        pytest.skip(str(missing))
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from contract.models import CountingRunner, LooseResult, Refused, SimResult, TypedResult, refuse, write_params
-from databases import KINDS, Place
+from databases import KINDS, Place, present
 from entropic import Base, Mapped, ModelError, ParameterError, ReadOnlyError, Store, StoreError, outcome
 
 ONE, TWO, THREE, FOUR = ({"n": n, "dt": 0.5} for n in (1, 2, 3, 4))
@@ -507,8 +507,6 @@ def test_a_model_of_another_name_and_table_is_merged(open_store, theirs):
 # ---- any two databases -----------------------------------------------------------------------------------------------
 @pytest.fixture(params=[pytest.param(kind, marks=[pytest.mark.slow] * (kind != "sqlite")) for kind in KINDS])
 def source(request, servers, tmp_path):
-    from conftest import present
-
     if request.param not in request.config.getoption("--databases").split(","):
         pytest.skip("not chosen")
     if request.param == "sqlite":

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from databases import Missing, Place, Server, Servers
+from databases import Place, Server, Servers, present
 from proxy import Proxy
 
 HERE = Path(__file__).parent
@@ -57,18 +57,10 @@ def children(template: Children) -> Iterator[Children]:
     template.end_all()
 
 
-def present(start: Callable[[], Server]) -> Server:
-    """Return a server; skip the test where there is none."""
-    try:
-        return start()
-    except Missing as missing:
-        pytest.skip(str(missing))
-
-
 @pytest.fixture
 def small_server(database_kind: str, servers: Servers) -> Iterator[Server]:
     """A server that takes a dozen connections."""
-    made = present(lambda: servers.private(database_kind, max_connections=12))
+    made = present(servers.private, database_kind, max_connections=12)
     yield made
     made.discard()
 
@@ -82,7 +74,7 @@ def place_of(servers: Servers, tmp_path: Path) -> Iterator[Callable[[str], Place
             folder = tmp_path / f"another {kind}"
             folder.mkdir()
             on_server = kind != "sqlite"
-            made = Place.on_server(present(lambda: servers.shared(kind))) if on_server else Place.on_sqlite(folder)
+            made = Place.on_server(present(servers.shared, kind)) if on_server else Place.on_sqlite(folder)
             return places.enter_context(made)
 
         yield make
