@@ -360,7 +360,7 @@ class Store(Generic[ModelT]):
     ) -> "pyarrow.Table":
         """Return the rows that meet all conditions as an Arrow table: what `select(...).to_arrow(...)` returns.
 
-        No rows are made on the way, so a million of them take a third of the time and an eighth of the memory.
+        No rows are made on the way, so a million of them take a third of the time and a tenth of the memory.
 
         Parameters
         ----------
