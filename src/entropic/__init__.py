@@ -53,6 +53,7 @@ with _paused():  # what is made here lives as long as the process; collections a
     from entropic.executors.reporting import report
     from entropic.files.reports import Reported
     from entropic.formats.format import Format
+    from entropic.params.added import added
     from entropic.params.grid import expand_grid
     from entropic.params.keys import key
     from entropic.params.model import Base
@@ -131,6 +132,7 @@ __all__ = [
     "UnreadableError",
     "UnreadableWarning",
     "WorkerDied",
+    "added",
     "command",
     "expand_grid",
     "key",

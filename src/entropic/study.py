@@ -18,7 +18,7 @@ from entropic.errors import ModelError, ParameterError
 from entropic.files.checkpoints import CHECKPOINT_DIR
 from entropic.params.grid import expand_grid
 from entropic.params.keys import RESERVED
-from entropic.params.signature import check_function, make_model, read_parameters
+from entropic.params.signature import check_function, make_model, read_added, read_parameters
 from entropic.store import Store
 from entropic.support.show import spelled
 
@@ -39,6 +39,7 @@ def study(
     db_url: str = ...,
     outcomes: Mapping[str, object] = ...,
     ignore: Iterable[str] = ...,
+    added: Iterable[str] = ...,
     name: str | None = ...,
     **options: object,
 ) -> "Callable[[Callable[P, R]], Study[P, R]]": ...
@@ -53,6 +54,7 @@ def study(
     db_url: str = "sqlite:///db.sqlite3",
     outcomes: Mapping[str, object] = MappingProxyType({}),
     ignore: Iterable[str] = (),
+    added: Iterable[str] = (),
     name: str | None = None,
     **options: object,
 ) -> Any:
@@ -78,6 +80,8 @@ def study(
     ignore
         Parameters that are no part of the key, such as `verbose`. They need defaults, which other processes use. With
         `checkpoints=True`, a `checkpoint_dir` among them gets the folder.
+    added
+        Parameters that the function has gained since its first runs: stored results belong to their defaults.
     name
         Of the table; that of the function, if it is not given.
 
@@ -93,7 +97,7 @@ def study(
     """
 
     def decorate(function: Callable[P, R]) -> Study[P, R]:
-        return Study(function, results, suffix, db_url, outcomes, tuple(ignore), name, options)
+        return Study(function, results, suffix, db_url, outcomes, tuple(ignore), tuple(added), name, options)
 
     if isinstance(function, str | Path):
         raise ModelError(f"study takes keywords: study(results={str(function)!r})")
@@ -119,6 +123,7 @@ class Study(Generic[P, R]):
         db_url: str,
         outcomes: Mapping[str, object],
         ignore: tuple[str, ...],
+        added: tuple[str, ...],
         name: str | None,
         options: Mapping[str, object],
     ) -> None:
@@ -127,8 +132,9 @@ class Study(Generic[P, R]):
         self._signature = inspect.signature(function)
         self._ignore = ignore
         self._parameters = read_parameters(checked, self._signature, ignore, _OPTIONS)
-        self._made_of = (results, suffix, db_url, outcomes, ignore, name, options)
-        self.model = make_model(checked, name, self._parameters, outcomes)
+        self._made_of = (results, suffix, db_url, outcomes, ignore, added, name, options)
+        defaults = read_added(checked, self._signature, added, self._parameters)
+        self.model = make_model(checked, name, self._parameters, outcomes, defaults)
         functools.update_wrapper(self, function)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -163,7 +169,7 @@ class Study(Generic[P, R]):
     @functools.cached_property
     def store(self) -> Store[Any]:
         """The store of its results; opened when it is first asked for."""
-        results, suffix, db_url, _, _, _, options = self._made_of
+        results, suffix, db_url, _, _, _, _, options = self._made_of
         given: dict[str, Any] = {"typed_keys": True, **options}
         return Store(_Call(self.function, self._ignore), self.model, results, suffix, db_url, **given)
 

@@ -1,8 +1,10 @@
 """A store without its script: the model is read from the tables of a database; it can look and clean, but not run."""
 
 import itertools
+import json
 import os
 from collections.abc import Iterable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, NoReturn
 from uuid import UUID
@@ -12,9 +14,11 @@ from sqlalchemy.dialects import mysql, postgresql
 
 from entropic.ask.nearest import tells_apart
 from entropic.db.engine import Database
-from entropic.db.tables import ledger, meta, models, outcomes
+from entropic.db.tables import changes, ledger, meta, models, outcomes
 from entropic.errors import ParameterError, StoreError
+from entropic.files.sidecar import unpacked
 from entropic.files.staging import FOLDER
+from entropic.params.fields import Field
 from entropic.params.keys import RESERVED, TYPED
 from entropic.params.model import Base
 from entropic.store import Store, context_of
@@ -103,6 +107,11 @@ def _look(database: Database, table: str | None) -> tuple[str, str, str | None, 
             came_out = set(connection.scalars(sa.select(outcomes.c.name).where(outcomes.c.model == name)))
             for column in columns:
                 column["is_outcome"] = column["name"] in came_out
+        if changes.name in tables:
+            query = sa.select(changes.c.name, changes.c.told).where(changes.c.model == name)
+            told = {row.name: row.told for row in connection.execute(query)}
+            for column in columns:
+                column["added"] = told.get(column["name"])
         rows = sa.table(name, sa.column("result_file"))
         file = connection.scalar(sa.select(rows.c.result_file).limit(1))
     suffix = place[1].removeprefix(place[0]) if place is not None else ".h5"
@@ -196,8 +205,35 @@ def _column(found: Any) -> sa.Column[object]:
         kind = _Hex()
     elif isinstance(kind, postgresql.INTERVAL):
         kind = sa.Interval()
+    if found.get("added") is not None:
+        value = _default_of(found["added"], found["name"], kind)
+        info: dict[str, Any] = {"entropic": "added", "told": found["added"], "default": value}
+        return sa.Column(found["name"], kind, *made, nullable=found["nullable"], default=value, info=info)
     info = {"entropic": "outcome", "measure": None} if found.get("is_outcome") else {}
     return sa.Column(found["name"], kind, *made, nullable=found["nullable"], server_default=default, info=info)
+
+
+def _default_of(told: str, name: str, kind: Any) -> object:
+    """Return the default of a parameter that was added, from what is recorded of it, as its column has it here.
+
+    Raises
+    ------
+    StoreError
+        If that cannot be told.
+    """
+    try:
+        found: dict[str, Any] = json.loads(told)
+        value = unpacked(found if "bound" not in found else {"added": found["bound"]})["added"]
+        if isinstance(value, UUID) and isinstance(kind, _Hex):
+            value = value.hex
+        elif isinstance(value, timedelta) and isinstance(kind, sa.DateTime):  # where there are no durations
+            value = sa.Interval.epoch + value
+        return Field(name, sa.Column(name, kind)).take(value, name)
+    except Exception as error:
+        raise StoreError(
+            f"the database does not tell what a key without {name!r} means (it says {told!r:.80}); name the script of "
+            "the store, as file.py:store"
+        ) from error
 
 
 class _Hex(sa.TypeDecorator[str]):

@@ -10,15 +10,19 @@ from typing import Any, cast
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool, StaticPool
 
+from entropic.db import changes
 from entropic.db.absent import Absent
 from entropic.db.connection import Connection, T
 from entropic.db.dialects import dialect as dialect_of
 from entropic.db.dialects.portable import too_long
-from entropic.db.tables import add_columns, check_columns, check_width, create_tables, ledger
+from entropic.db.tables import changes as changes_table
+from entropic.db.tables import check_columns, check_width, create_tables, ledger
 from entropic.db.tables import metadata as own
 from entropic.errors import DatabaseBusy, ParameterError, ReadOnlyError, StoreError
 from entropic.support.compact_json import compact, load_json
 from entropic.support.passwords import for_pickle, shown
+
+_NOTHING: Mapping[str, Any] = {}
 
 
 class _OfThread(threading.local):
@@ -165,8 +169,10 @@ class Database:
         return self.connection().transact(work)
 
     # ---- opening -----------------------------------------------------------------------------------------------
-    def open(self, table: sa.Table, model: str, *metadata: sa.MetaData) -> None:
+    def open(self, table: sa.Table, model: str, *metadata: sa.MetaData, told: changes.Told = _NOTHING) -> None:
         """Create the tables that do not exist yet, safe while other processes do the same, and look at one of them.
+
+        `told` is what is to be recorded of the parameters that the model has gained.
 
         Raises
         ------
@@ -178,7 +184,7 @@ class Database:
             If this is no database, or cannot hold a store.
         """
         if self.dialect.read_only:
-            self.types = self._explained(lambda: self._look_at(table, model))
+            self.types = self._explained(lambda: self._look_at(table, model, told))
             return
         if (reason := self.dialect.locked_up()) is not None:
             raise ReadOnlyError(reason)
@@ -188,7 +194,7 @@ class Database:
             with self.engine.connect() as connection:
                 self.dialect.check(self.engine)
                 self.dialect.compilers(self.sql)
-                self._create(connection, table, *metadata)
+                self._create(connection, table, model, told, *metadata)
                 self._check(connection, table)
                 if (reason := self.dialect.forbids(connection, [table, ledger])) is not None:
                     raise ReadOnlyError(f"{self} cannot be written: {reason}")
@@ -197,19 +203,23 @@ class Database:
         check_width(table, model, self.dialect)
         self.types = self._explained(action)
 
-    def _look_at(self, table: sa.Table, model: str) -> Mapping[str, object]:
+    def _look_at(self, table: sa.Table, model: str, told: changes.Told) -> Mapping[str, object]:
         with self.engine.connect() as connection:
             self.dialect.check(self.engine)
             self.absent.look(connection, [table, *own.tables.values()])
             if table in self.absent:
                 return {column.name: column.type for column in table.c}
             self._check(connection, table)
+            if changes_table not in self.absent:
+                changes.check(connection, table, model, told)
             return check_columns(connection, table, model)
 
-    def _create(self, connection: sa.Connection, table: sa.Table, *metadata: sa.MetaData) -> None:
+    def _create(
+        self, connection: sa.Connection, table: sa.Table, model: str, told: changes.Told, *metadata: sa.MetaData
+    ) -> None:
         try:
             create_tables(connection, metadata, self.dialect, table)
-            add_columns(connection, table, self.dialect)
+            changes.gain(connection, table, model, told, self.dialect)
         except sa.exc.DBAPIError as error:
             connection.rollback()
             there = self.dialect.is_forbidden(error.orig) and sa.inspect(connection).has_table(table.name, table.schema)

@@ -22,6 +22,7 @@ from entropic.db.engine import Database
 from entropic.db.raw import PLACE, Raw
 from entropic.db.statement import ByKeys, Statement, fixed
 from entropic.db.tables import ledger
+from entropic.params.added import is_added
 from entropic.params.model import Base, Schema
 from entropic.params.outcomes import restore
 
@@ -89,8 +90,10 @@ class Rows(Generic[ModelT_co]):
 
         # ---- writing
         self._columns = {key: table.c[name] for name, key in schema.attributes.items()}
-        self._own = [i for i, column in enumerate(columns) if _is_given(schema, column)]
-        self._json = {i for i in self._own if isinstance(underlying(columns[i].type), sa.JSON)}
+        self._own = [i for i, column in enumerate(columns) if _is_given(schema, column) and not is_added(column)]
+        self._added = self._added_columns(columns)
+        self._json = {i for i, column in enumerate(columns) if isinstance(underlying(column.type), sa.JSON)}
+        self._has_json = not self._json.isdisjoint(self._own)
         self._own_names = [names[i] for i in self._own]
         made = [column for column in columns if not _is_given(schema, column)]
         self.has_defaults = any(schema.attributes.get(column.name) in schema.fields for column in made)
@@ -193,7 +196,8 @@ class Rows(Generic[ModelT_co]):
 
     def checksum(self, raw: Raw) -> int:
         """Return a checksum of the user's columns of a raw row."""
-        return checksum([raw[i] if i not in self._json else sorted_json(raw[i]) for i in self._own])
+        values = [raw[i] if i not in self._json else sorted_json(raw[i]) for i in self._own]
+        return checksum(values + self._beyond({name: raw[i] for name, (i, _) in self._added.items()}))
 
     # ---- writing -----------------------------------------------------------------------------------------------
     def must_be_tried(self, columns: tuple[str, ...], values: tuple[object, ...]) -> bool:
@@ -268,10 +272,34 @@ class Rows(Generic[ModelT_co]):
 
     def own_checksum(self, bound: Mapping[str, object]) -> int:
         """Return the checksum that a row will have, from what `bind` returned."""
-        if not self._json:
+        if not self._has_json and not self._added:
             return checksum(map(bound.get, self._own_names))
         named = zip(self._own, map(bound.get, self._own_names), strict=True)
-        return checksum([value if i not in self._json else sorted_json(value) for i, value in named])
+        values = [value if i not in self._json else sorted_json(value) for i, value in named]
+        return checksum(values + self._beyond(bound))
+
+    # ---- parameters that were added ----------------------------------------------------------------------------
+    def _added_columns(self, columns: list[sa.Column[Any]]) -> dict[str, tuple[int, Any]]:
+        """Return, by name, where each is in a raw row, and its default as the driver stores it."""
+        places = {column.name: i for i, column in enumerate(columns)}
+        defaults = {self._columns[key].name: (key, one) for key, one in self._schema.added.defaults.items()}
+        return {name: (places[name], self.binding.bound(key, one)) for name, (key, one) in defaults.items()}
+
+    def whole(self, bound: Mapping[str, object]) -> Mapping[str, object]:
+        """Return values with the defaults of what was added since they were recorded; themselves, if nothing was."""
+        if not self._added:
+            return bound
+        lacking = {name: default for name, (_, default) in self._added.items() if name not in bound}
+        return {**bound, **lacking} if lacking else bound
+
+    def _beyond(self, values: Mapping[str, object]) -> list[object]:
+        """Return what a checksum has of added columns: nothing of a default, as before there were such columns."""
+        found: list[object] = []
+        for name, (i, default) in sorted(self._added.items()):
+            make = sorted_json if i in self._json else canonical
+            if name in values and (value := make(values[name])) != make(default):
+                found += [name, value]
+        return found
 
 
 def _reader(database: Database, statement: Statement) -> Callable[[str], Raw | None]:

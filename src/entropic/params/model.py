@@ -15,6 +15,7 @@ from sqlalchemy.orm.attributes import flag_modified
 from sqlalchemy.util import memoized_property
 
 from entropic.errors import ModelError, ParameterError
+from entropic.params.added import Added, added
 from entropic.params.annotations import table_name_of, what_to_write
 from entropic.params.fields import Field, unknown_key
 from entropic.params.keys import RESERVED
@@ -126,12 +127,13 @@ class Base(DeclarativeBase):
 
     def __init_subclass__(cls, **options: object) -> None:
         """Let a model that is defined again, as by a notebook cell, take the place of the earlier one."""
-        if forgotten := next((name for name, value in vars(cls).items() if value is outcome), None):
-            raise ModelError(
-                f"{cls.__name__}.{forgotten} is the function outcome itself; write {forgotten} = outcome()"
-            )
-        name = cls.__module__, cls.__qualname__
-        earlier: Any = _defined.get(name)
+        for name, value in vars(cls).items():
+            if value is outcome or value is added:
+                given = "" if value is outcome else "VALUE"
+                made = f"{name} = {value.__name__}({given})"
+                raise ModelError(f"{cls.__name__}.{name} is the function {value.__name__} itself; write {made}")
+        defined = cls.__module__, cls.__qualname__
+        earlier: Any = _defined.get(defined)
         if earlier is not None and earlier in cls.metadata.tables.values():
             cls.metadata.remove(earlier)
         if not any(hasattr(cls, given) for given in ("__tablename__", "__table__")) and "__abstract__" not in vars(cls):
@@ -145,7 +147,7 @@ class Base(DeclarativeBase):
                     raise
                 raise ModelError(advice) from error
         if (table := getattr(cls, "__table__", None)) is not None:
-            _defined[name] = table
+            _defined[defined] = table
 
     @validates("custom_data")
     def _never_null(self, _: str, value: object) -> Any:
@@ -254,6 +256,7 @@ class Schema:
             key for key, field in self.outcomes.items() if isinstance(field.type, sa.Float | sa.Numeric)
         ]
         """Those whose values may not be finite."""
+        self.added = Added(self.name, self.fields)
         self.spelling = Spelling(self.name, self.fields, self.unknown)
         self.columns = [*self.fields, *self.outcomes]
         """All columns of the user's: those of params, then those of what came out."""

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, MappedColumn, mapped_column
 
 from entropic.errors import ModelError
+from entropic.params.added import added_column
 from entropic.params.keys import RESERVED
 from entropic.params.model import Base
 from entropic.params.outcomes import outcome
@@ -26,6 +27,7 @@ _TYPES: dict[type[object], type[sa.types.TypeEngine[Any]]] = {
     date: sa.Date, time: sa.Time, timedelta: sa.Interval, Decimal: sa.Numeric, UUID: sa.Uuid,
 }  # fmt: skip
 _JSON = (dict, list, tuple, Mapping)
+_NOTHING: Mapping[str, object] = {}
 
 
 class Parameter(NamedTuple):
@@ -101,6 +103,23 @@ def read_parameters(
     return found
 
 
+def read_added(
+    function: FunctionType, signature: inspect.Signature, added: Collection[str], parameters: Mapping[str, Parameter]
+) -> dict[str, object]:
+    """Return the defaults of the parameters that a function has gained, by name.
+
+    Raises
+    ------
+    ModelError
+        If one is no parameter with a column, or has no default.
+    """
+    for name in added:
+        if name not in parameters or signature.parameters[name].default is inspect.Parameter.empty:
+            what = "no such parameter" if name not in parameters else "no default, to which stored results would belong"
+            raise ModelError(f"added={name!r} of {function.__qualname__}: it has {what}")
+    return {name: signature.parameters[name].default for name in added}
+
+
 def _of_default(default: object) -> object:
     return None if default is inspect.Parameter.empty or default is None else type(default)
 
@@ -147,7 +166,11 @@ def _enum(kind: type[enum.Enum]) -> sa.Enum:
 
 
 def make_model(
-    function: FunctionType, name: str | None, parameters: Mapping[str, Parameter], outcomes: Mapping[str, object]
+    function: FunctionType,
+    name: str | None,
+    parameters: Mapping[str, Parameter],
+    outcomes: Mapping[str, object],
+    added: Mapping[str, object] = _NOTHING,
 ) -> type[Base]:
     """Return the model of a function: a column for each parameter, and those of the outcomes.
 
@@ -161,16 +184,21 @@ def make_model(
         As `read_parameters` returns them.
     outcomes
         The types of columns for what it returns, or what `outcome` returned.
+    added
+        The defaults of parameters that it has gained.
 
     Raises
     ------
     ModelError
         If an outcome is called like a parameter, or has no type that a column can hold.
     """
-    columns: dict[str, MappedColumn[Any]] = {
-        key: mapped_column(sa.JSON(none_as_null=True) if one.type is sa.JSON else one.type, nullable=one.nullable)
-        for key, one in parameters.items()
-    }
+    columns: dict[str, MappedColumn[Any]] = {}
+    for key, one in parameters.items():
+        kind: Any = sa.JSON(none_as_null=True) if one.type is sa.JSON else one.type
+        if key in added:
+            columns[key] = added_column(added[key], kind, nullable=one.nullable)
+        else:
+            columns[key] = mapped_column(kind, nullable=one.nullable)
     annotations: dict[str, object] = {}
     for key, given in outcomes.items():
         if key in parameters or key in RESERVED:

@@ -199,7 +199,7 @@ def row_at(context: StoreContext[Base], place: str, sidecar: Sidecar) -> dict[st
         "result_file": context.staging.file(place),
         "created_at": binding.created_at(sidecar.created_at),
         "custom_data": text if is_written else binding.custom_data(custom_data),
-        **sidecar.values,
+        **context.rows.whole(sidecar.values),
         **outcomes,
     }
 

@@ -113,8 +113,8 @@ def prepare(
 ) -> Request:
     """Check everything that can be checked before anything is claimed, let alone run."""
     rows = context.rows
-    if context.hasher.typed:
-        params = context.schema.spelling.typed(params)
+    if context.hasher.typed or context.schema.added:
+        params = context.whole(params)
     values = rows.binding.bind_plain(params)
     if values is not None:  # most of them, and nobody can change what they hold
         return Request(id, dict(params), rows.binding.columns, values, as_custom_data(custom_data))

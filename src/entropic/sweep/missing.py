@@ -163,7 +163,9 @@ def keys_of(
     given = batch
     try:
         if context.hasher.typed:
-            batch = [context.schema.spelling.typed(one) if isinstance(one, Mapping) else one for one in batch]
+            batch = [context.whole(one) for one in batch]
+        elif context.schema.added:  # of a row that is given by its id, only what is given counts
+            batch = [one if isinstance(one, Mapping) and "id" in one else context.whole(one) for one in batch]
         return context.hasher.many(batch), batch
     except ParameterError:  # looked at only now: most sweeps are of dicts
         sets = [set_of(context, one) for one in given]

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic
 
+import sqlalchemy as sa
+
 from entropic.db.engine import Database
 from entropic.db.ledger import Ledger
 from entropic.db.origins import Origins
@@ -24,10 +26,13 @@ from entropic.files.checkpoints import CHECKPOINT_DIR
 from entropic.files.durable import sync_way
 from entropic.files.journal import Journal
 from entropic.files.paths import check_folder, check_lengths, check_suffix
+from entropic.files.sidecar import packed
 from entropic.files.staging import Staging, locked_up
 from entropic.formats.format import Saver
 from entropic.formats.read import Loader, read
 from entropic.formats.returned import Returning
+from entropic.params.added import hasher as hasher_of_added
+from entropic.params.added import held_default, is_added
 from entropic.params.fields import is_duration
 from entropic.params.keys import Hasher
 from entropic.params.model import Schema
@@ -37,6 +42,7 @@ from entropic.protocol.heartbeat import lease_keeper
 from entropic.protocol.maker import ON_STALE, Maker, OnStale
 from entropic.provenance import watch as watching
 from entropic.provenance.watch import Watched
+from entropic.support.compact_json import compact
 from entropic.support.show import spelled
 from entropic.upkeep import outage, rebuild, recover
 from entropic.upkeep.measure import warn_of_changes
@@ -166,6 +172,8 @@ class Opening(Generic[ModelT]):
             runner.fit(schema, checkpoints)
         if typed_keys:
             hasher = TypedHasher(float_rounding, schema.spelling)
+        if schema.added:
+            hasher = hasher_of_added(float_rounding, schema.added, schema.spelling if typed_keys else None)
         suffix = check_suffix(file_suffix)
         folder = check_folder(results_dir)
         check_lengths(folder, suffix)
@@ -214,7 +222,7 @@ class Opening(Generic[ModelT]):
         schema, hasher = self.schema, self.hasher
         database = Database(self.db_url, self.fsync, read_only=looks)
         hasher.check_id = database.check_id
-        database.open(schema.table, schema.name, metadata, schema.table.metadata)
+        database.open(schema.table, schema.name, metadata, schema.table.metadata, told=_told(schema, database))
         settings = Settings(database)
         settings.agree_keys(schema.table_name, hasher.setting)
         if not looks:
@@ -245,3 +253,21 @@ class Opening(Generic[ModelT]):
         if not self.fsync:  # else all that counts as stored is on the disk
             outage.look_back(context, is_new)
         return context
+
+
+def _told(schema: Schema, database: Database) -> dict[str, str]:
+    """Return what is recorded of parameters that were added: what the rows of before belong to."""
+    return {column.name: _default(column, database) for column in schema.table.c if is_added(column)}
+
+
+def _default(column: Any, database: Database) -> str:
+    if "told" in column.info:  # read from the table
+        return str(column.info["told"])
+    default, bound = held_default(column), {}
+    if isinstance(column.type, sa.TypeDecorator) and not isinstance(column.type, sa.Interval):
+        # Who has no script reads what such a type makes of values.
+        bound = packed({"bound": database.dialect.stored(default, column.type, database.sql)})
+    try:
+        return compact({**packed({"added": default}), **bound})
+    except TypeError:  # of a class of the user's own
+        return compact({"added": {"text": str(default)}, **bound})

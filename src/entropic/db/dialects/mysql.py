@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from time import monotonic, sleep
 from typing import Any
 from uuid import UUID
 
@@ -163,6 +164,28 @@ class MySQL(Dialect):
             connection.commit()
         finally:
             connection.execute(sa.select(sa.func.release_lock(f"entropic {self.url.database}"[:60])))
+
+    def alter(self, connection: sa.Connection, sql: str) -> None:
+        """Change a table; who waits for it keeps all others waiting behind, so it is a second at a time."""
+        deadline = monotonic() + self.wait
+        before = connection.scalar(sa.text("SELECT @@SESSION.lock_wait_timeout"))
+        connection.exec_driver_sql("SET SESSION lock_wait_timeout = 1")
+        try:
+            while True:
+                try:
+                    connection.exec_driver_sql(sql)
+                    return
+                except sa.exc.DBAPIError as error:
+                    if self.trouble(error.orig) != "busy" or monotonic() > deadline:  # type: ignore[arg-type]
+                        raise
+                sleep(0.2)
+        finally:
+            connection.exec_driver_sql(f"SET SESSION lock_wait_timeout = {before}")
+
+    def literal(self, value: object, kind: ColumnType, dialect: Any) -> str:
+        """Return a value as SQL has it; MySQL takes as the default of a long text only an expression."""
+        found = super().literal(value, kind, dialect)
+        return found if dialect.is_mariadb else f"({found})"
 
     def table_fault(self, connection: sa.Connection, table: sa.Table) -> str | None:
         """Tables need transactions, and ids that are compared to the letter."""

@@ -5,14 +5,19 @@ Everything here is asked of every database; what a class below leaves as it is, 
 
 import contextlib
 import json
+import math
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from datetime import timedelta
+from datetime import date, time, timedelta
+from decimal import Decimal
 from typing import Any, Literal, TypeVar
+from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 
-from entropic.errors import StoreError
+from entropic.errors import ModelError, StoreError
+from entropic.support.compact_json import compact
+from entropic.support.show import spelled
 
 # What an error of a driver means for what was under way: nothing of it has happened and it may be repeated; the
 # connection, and with it the transaction, is lost; another program holds a lock for longer than we wait.
@@ -122,6 +127,44 @@ class Dialect:
         """Do in one transaction what no other process should do meanwhile, such as creating tables."""
         with connection.begin():
             yield
+
+    def alter(self, connection: sa.Connection, sql: str) -> None:
+        """Change a table within `exclusively`, without keeping others from it while somebody uses it."""
+        connection.exec_driver_sql(sql)
+
+    def literal(self, value: object, kind: ColumnType, dialect: Any) -> str:
+        """Return a value of a type, as the driver would store it, as SQL has it: for what takes no values beside it.
+
+        Raises
+        ------
+        ModelError
+            If it has no such form.
+        """
+        bound = self.stored(value, kind, dialect)
+        if isinstance(bound, bool):
+            return str(bound).lower()
+        if isinstance(bound, int | float | Decimal) and math.isfinite(bound):
+            return repr(bound) if isinstance(bound, float) else str(bound)
+        if isinstance(bound, bytes):
+            return self.bytes_literal(bound)
+        if isinstance(bound, timedelta):
+            return f"'{bound.days} days {bound.seconds}.{bound.microseconds:06} seconds'"
+        if isinstance(bound, str | date | time | UUID):
+            return _quoted(str(bound), dialect)
+        raise ModelError(f"added({spelled(value)}) cannot be written into a table; declare another default")
+
+    def stored(self, value: object, kind: ColumnType, dialect: sa.Dialect) -> Any:
+        """Return a value of a type as the driver stores it, as a plain one of Python."""
+        if isinstance(underlying(kind), sa.JSON):
+            return compact(value)
+        process = self.bind_processor(kind.dialect_impl(dialect), dialect)
+        bound: Any = process(value) if process else value
+        bound = getattr(bound, "obj", bound)  # what psycopg wraps bytes into
+        return bytes(bound) if isinstance(bound, bytearray | memoryview) else bound
+
+    def bytes_literal(self, value: bytes) -> str:
+        """Return bytes as SQL has them."""
+        return f"X'{value.hex()}'"
 
     def table_fault(self, connection: sa.Connection, table: sa.Table) -> str | None:
         """Return why a table that exists cannot hold the rows of a store, if it cannot."""
@@ -294,6 +337,10 @@ class Dialect:
 
 def _typed(value: object, column: sa.Column[Any]) -> sa.ColumnElement[Any]:
     return value if isinstance(value, sa.ColumnElement) else sa.literal(value, column.type)
+
+
+def _quoted(text: str, dialect: sa.Dialect) -> str:
+    return str(sa.literal(text, sa.String()).compile(dialect=dialect, compile_kwargs={"literal_binds": True}))
 
 
 def too_long(id: Sequence[object], most: int, unit: str = "characters") -> str | None:

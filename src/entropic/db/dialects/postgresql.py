@@ -5,7 +5,7 @@ import zlib
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 from uuid import UUID
 
@@ -39,6 +39,7 @@ from entropic.support.compact_json import compact, load_json
 _AGAIN = {"40001", "40P01"}  # serialisation, deadlock
 _FORBIDDEN = {"42501", "25006"}  # no privilege; a server, or a transaction, that is read-only
 _BUSY = "55P03"  # a lock was waited for
+_A_MOMENT = 200  # ms, for which a table that is to be changed is waited for at a time
 _LOST = {
     "57P01",
     "57P02",
@@ -115,6 +116,24 @@ class PostgreSQL(Dialect):
         with connection.begin():
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(zlib.crc32(b"entropic"))))
             yield
+
+    def alter(self, connection: sa.Connection, sql: str) -> None:
+        """Change a table; who waits for it keeps all others waiting behind, so it is a moment at a time."""
+        deadline = monotonic() + self.wait
+        while True:
+            try:
+                with connection.begin_nested():
+                    connection.exec_driver_sql(f"SET LOCAL lock_timeout = {_A_MOMENT}")
+                    connection.exec_driver_sql(sql)
+                return
+            except sa.exc.DBAPIError as error:
+                if getattr(error.orig, "sqlstate", None) != _BUSY or monotonic() > deadline:
+                    raise
+            sleep(_A_MOMENT / 1000)
+
+    def bytes_literal(self, value: bytes) -> str:
+        """Return bytes as SQL has them."""
+        return f"'\\x{value.hex()}'"
 
     # ---- looking only --------------------------------------------------------------------------------------------
     def forbids(self, connection: sa.Connection, tables: Sequence[sa.Table]) -> str | None:
