@@ -53,7 +53,7 @@ with _paused():  # what is made here lives as long as the process; collections a
     from entropic.executors.reporting import report
     from entropic.files.reports import Reported
     from entropic.formats.format import Format
-    from entropic.params.added import added
+    from entropic.params.changed import added, removed, renamed
     from entropic.params.grid import expand_grid
     from entropic.params.keys import key
     from entropic.params.model import Base
@@ -138,6 +138,8 @@ __all__ = [
     "key",
     "mapped_column",
     "outcome",
+    "removed",
+    "renamed",
     "report",
     "sample",
     "study",

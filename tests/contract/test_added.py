@@ -177,7 +177,7 @@ def test_a_default_of_any_type_fills_the_rows_that_are_there(open_store: OpenSto
     model = many_kinds()
     store = open_store(model=model)
     row, fresh = store.run_or_retrieve({"n": 1}), store.run_or_retrieve({"n": 2})
-    expected = {name: one.column.info["default"] for name, one in store._context.schema.fields.items() if name != "n"}
+    expected = {name: one.column.info["added"] for name, one in store._context.schema.fields.items() if name != "n"}
     assert {name: getattr(row, name) for name in expected} == expected
     assert {name: getattr(fresh, name) for name in expected} == expected
     assert row.id == old.id
@@ -267,8 +267,8 @@ def test_a_new_column_that_says_nothing_is_an_error_with_the_line_to_write(
     ("columns", "says"),
     [
         ({"solver": lambda: added("euler")}, "has the default 'euler', but was added with 'rk4'"),
-        ({"solver": mapped_column}, "is declared without added()"),
-        ({"solver": lambda: mapped_column(default="rk4")}, "is declared without added()"),
+        ({"solver": mapped_column}, "does not say that it came later"),
+        ({"solver": lambda: mapped_column(default="rk4")}, "does not say that it came later"),
         ({}, "has the parameter 'solver', which Growing lacks"),
     ],
 )
@@ -462,7 +462,7 @@ def test_a_database_tells_without_the_script_what_its_keys_leave_out(
 
 
 def old_text(store: Store[Any]) -> str:
-    return str(store._context.schema.fields["text"].column.info["default"])
+    return str(store._context.schema.fields["text"].column.info["added"])
 
 
 @pytest.mark.parametrize("told", ["", "{}", "[1]", '{"added":{"no":1}}', '{"added":'])

@@ -105,7 +105,7 @@ def explain(context: StoreContext[Base], params: Mapping[str, object]) -> Explan
     """Look at the key of some params, at its row, its file and its claim; run nothing, change nothing."""
     id = context.hasher(params)
     canonical = "" if isinstance(params, Mapping) and "id" in params else context.hasher.text(params)
-    own = context.schema.added.fill({name: value for name, value in params.items() if name not in RESERVED})
+    own = context.schema.changed.fill({name: value for name, value in params.items() if name not in RESERVED})
     context.schema.fit(own, complete=bool(canonical))
     known: dict[str, Any] = {"model": context.schema.name, "params": own, "id": id, "canonical": canonical}
     raw, claim = context.rows.read(id), context.ledger.find(id)

@@ -90,7 +90,8 @@ def failures(context: StoreContext[Base], params: Sets | None = None) -> Failure
 def _failure(context: StoreContext[Base], id: str, record: Mapping[str, Any]) -> Failure:
     given = record.get("given", [])
     params: dict[str, object] = {"id": id} if "id" in given else {}
-    known = [name for name in given if name in context.schema.fields]
+    now = {one.column.name: name for name, one in context.schema.fields.items()}  # of those that were renamed since
+    known = [now.get(name, name) for name in given if now.get(name, name) in context.schema.fields]
     with contextlib.suppress(*BROKEN):  # a record that is not of our making: then its id has to do
         values = context.rows.values_of(unpacked(record.get("values", {})), known)
         params |= values | unpacked(record.get("asked", {}))

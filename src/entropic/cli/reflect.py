@@ -18,6 +18,7 @@ from entropic.db.tables import changes, ledger, meta, models, outcomes
 from entropic.errors import ParameterError, StoreError
 from entropic.files.sidecar import unpacked
 from entropic.files.staging import FOLDER
+from entropic.params.changed import ADDED
 from entropic.params.fields import Field
 from entropic.params.keys import RESERVED, TYPED
 from entropic.params.model import Base
@@ -207,7 +208,7 @@ def _column(found: Any) -> sa.Column[object]:
         kind = sa.Interval()
     if found.get("added") is not None:
         value = _default_of(found["added"], found["name"], kind)
-        info: dict[str, Any] = {"entropic": "added", "told": found["added"], "default": value}
+        info: dict[str, Any] = {ADDED: value, "told": found["added"]}
         return sa.Column(found["name"], kind, *made, nullable=found["nullable"], default=value, info=info)
     info = {"entropic": "outcome", "measure": None} if found.get("is_outcome") else {}
     return sa.Column(found["name"], kind, *made, nullable=found["nullable"], server_default=default, info=info)

@@ -50,8 +50,9 @@ class Binding:
         self._bind = {column.name: bind_processor(column, database, found[column.name]) for column in table.c}
         self._columns = {key: table.c[name] for name, key in schema.attributes.items()}
         self._made_here = {column.name for column in table.c if is_made_here(column)}
-        self.made_here = frozenset(key for key, field in schema.fields.items() if field.column.name in self._made_here)
-        """Names of the user's columns that have a default which Python makes."""
+        asked = {key: field for key, field in schema.fields.items() if key not in schema.changed.removed}
+        self.made_here = frozenset(key for key, field in asked.items() if field.column.name in self._made_here)
+        """Names of the parameters that have a default which Python makes."""
         self.custom_data: Callable[[Any], object] = self._bind["custom_data"] or _itself
         self.keeps_json = self.custom_data(_CUSTOM_DATA) == compact(_CUSTOM_DATA)
         self.created_at = self._time_from_text()

@@ -11,9 +11,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from entropic.db.dialects.portable import Dialect
-from entropic.db.tables import add_columns, changes, line_of
+from entropic.db.tables import add_columns, attribute_of, changes, line_of
 from entropic.errors import ModelError
-from entropic.params.added import is_added
+from entropic.params.changed import REMOVED, RENAMED, is_added
 from entropic.support.show import spelled
 
 Told = Mapping[str, str]
@@ -38,7 +38,7 @@ def gain(connection: sa.Connection, table: sa.Table, model: str, told: Told, dia
             if all(name != column.name for column in lacking) and _has_rows(connection, table):
                 raise ModelError(
                     f"the table {table.name!r} had {name!r} before {model} declared it with added(), so the keys of "
-                    f"its rows hold it; write {line_of(table.c[name]).partition(' = ')[0]} as before. Nothing was done"
+                    f"its rows hold it; write {line_of(table.c[name], '')} as before. Nothing was done"
                 )
             new = {"model": table.name, "name": name, "told": told[name]}
             connection.execute(dialect.insert_new(changes, new))
@@ -55,28 +55,31 @@ def check(connection: sa.Connection, table: sa.Table, model: str, told: Told) ->
     ModelError
         With the line to write.
     """
-    query = sa.select(changes.c.name, changes.c.told).where(changes.c.model == table.name)
-    known: dict[str, str] = {row.name: row.told for row in connection.execute(query)}
+    # Of all models, and as plain text: to compile it would take longer than to read it, at every opening.
+    found = connection.exec_driver_sql("SELECT model, name, told FROM entropic_changes")
+    known: dict[str, str] = {name: text for model_table, name, text in found if model_table == table.name}
     for name, text in known.items():
         if name in told and _recorded(told[name]) == _recorded(text):
             continue
         default = spelled(_plain(text))
         if name not in table.c:
-            kind = type(_plain(text)).__name__
-            line = f"{name}: Mapped[{kind}] = added({default})"
+            line = f"{name}: Mapped[{type(_plain(text)).__name__}] ="
             raise ModelError(
                 f"the table {table.name!r} has the parameter {name!r}, which {model} lacks, and a key without it means "
-                f"{default}; write {line}. Nothing was done"
+                f"{default}; write {line} added({default}), or, if it does not matter any more, {line} "
+                f"removed({default}, added={default}). Nothing was done"
             )
-        line = line_of(table.c[name], default)
-        says = (
-            f"has the default {spelled(_plain(told[name]))}"
-            if is_added(table.c[name])
-            else "is declared without added()"
-        )
+        column, says = table.c[name], "does not say that it came later"
+        if is_added(column):
+            says = f"has the default {spelled(_plain(told[name]))}"
+        line = line_of(column, f"added({default})")
+        if REMOVED in column.info:
+            line = line_of(column, f"removed({spelled(column.info[REMOVED])}, added={default})")
+        elif RENAMED in column.info:
+            line = line_of(column, f"renamed({column.name!r}, added={default})")
         raise ModelError(
-            f"{model}.{name} {says}, but was added with {default}, to which the rows of before belong; write {line}, "
-            "and give other values in params. Nothing was done"
+            f"{model}.{attribute_of(column)} {says}, but was added with {default}, to which the rows of before belong; "
+            f"write {line}, and give other values in params. Nothing was done"
         )
     return known
 

@@ -22,7 +22,7 @@ from entropic.db.engine import Database
 from entropic.db.raw import PLACE, Raw
 from entropic.db.statement import ByKeys, Statement, fixed
 from entropic.db.tables import ledger
-from entropic.params.added import is_added
+from entropic.params.changed import is_added
 from entropic.params.model import Base, Schema
 from entropic.params.outcomes import restore
 
@@ -282,7 +282,7 @@ class Rows(Generic[ModelT_co]):
     def _added_columns(self, columns: list[sa.Column[Any]]) -> dict[str, tuple[int, Any]]:
         """Return, by name, where each is in a raw row, and its default as the driver stores it."""
         places = {column.name: i for i, column in enumerate(columns)}
-        defaults = {self._columns[key].name: (key, one) for key, one in self._schema.added.defaults.items()}
+        defaults = {self._columns[key].name: (key, one) for key, one in self._schema.changed.defaults.items()}
         return {name: (places[name], self.binding.bound(key, one)) for name, (key, one) in defaults.items()}
 
     def whole(self, bound: Mapping[str, object]) -> Mapping[str, object]:

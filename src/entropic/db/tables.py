@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from entropic.db.dialects.portable import Dialect
 from entropic.errors import ModelError
-from entropic.params.added import is_added
+from entropic.params.changed import ADDED, NOW, is_added
 from entropic.params.outcomes import is_outcome
 
 SCHEMA_VERSION = 1
@@ -222,7 +222,7 @@ def _default(column: sa.Column[Any], dialect: Dialect, connection: sa.Connection
 
     A constant, which every database notes once instead of writing it into each row, whatever their number.
     """
-    if not is_added(column) or (default := column.info["default"]) is None:
+    if not is_added(column) or (default := column.info[ADDED]) is None:
         return ""
     return f" DEFAULT {dialect.literal(default, column.type, connection.dialect)}"
 
@@ -298,25 +298,34 @@ def check_columns(connection: sa.Connection, table: sa.Table, model: str) -> dic
         )
     lacking = [name for name in lacking if not comes_later(table.c[name])]
     if lacking:
-        lines = "; ".join(line_of(table.c[name]) for name in lacking)
+        lines = "; ".join(line_of(table.c[name], "added(VALUE)") for name in lacking)
+        left = [name for name in found if name not in table.c]
+        others = f" (or renamed({left[0]!r}), if it is that one under another name)" if len(left) == 1 else ""
         raise ModelError(
             f"the table {table.name!r} was made without {', '.join(map(repr, lacking))}, which {model} has now; write "
-            f"{lines}, where VALUE is what the rows of before were made with, or give the changed model another "
-            "__tablename__"
+            f"{lines}, where VALUE is what the rows of before were made with{others}, or give the changed model "
+            "another __tablename__"
         )
     for name, column in found.items():
         if name not in table.c and not column["nullable"] and column["default"] is None:
             raise ModelError(
                 f"the table {table.name!r} requires {name!r}, which {model} no longer has; restore that column, or "
-                "give the changed model another __tablename__"
+                f"write {line_of(sa.Column(name, column['type'], nullable=False), 'removed(VALUE)')}, where VALUE is "
+                "the one at which it does not matter any more, or give the changed model another __tablename__"
             )
     return {name: column["type"] for name, column in found.items()}
 
 
-def line_of(column: sa.Column[Any], default: str = "VALUE") -> str:
-    """Return the line of a model that declares a parameter as added."""
+def attribute_of(column: sa.Column[Any]) -> str:
+    """Return what the model calls a column."""
+    return str(column.info.get(NOW, column.name))
+
+
+def line_of(column: sa.Column[Any], what: str) -> str:
+    """Return the line of a model that declares a column so."""
     try:
         kind = column.type.python_type.__name__
     except NotImplementedError:  # of a type of the user's own
         kind = "..."
-    return f"{column.name}: Mapped[{kind}{' | None' if column.nullable else ''}] = added({default})"
+    line = f"{attribute_of(column)}: Mapped[{kind}{' | None' if column.nullable else ''}]"
+    return f"{line} = {what}" if what else line

@@ -111,7 +111,8 @@ class Command:
             With the name that was probably meant.
         """
         for name in self._names:
-            if name not in schema.fields and name not in GIVEN and not (checkpoints and name == CHECKPOINT_DIR):
+            known = schema.fields.keys() - schema.changed.removed.keys()
+            if name not in known and name not in GIVEN and not (checkpoints and name == CHECKPOINT_DIR):
                 raise ParameterError(f"{self!r} names {name!r}, but {unknown_key(name, schema.name, [*schema.fields])}")
 
     def _before_runs(self, suffix: str) -> None:

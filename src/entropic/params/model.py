@@ -15,8 +15,8 @@ from sqlalchemy.orm.attributes import flag_modified
 from sqlalchemy.util import memoized_property
 
 from entropic.errors import ModelError, ParameterError
-from entropic.params.added import Added, added
 from entropic.params.annotations import table_name_of, what_to_write
+from entropic.params.changed import Changed, added, removed, renamed
 from entropic.params.fields import Field, unknown_key
 from entropic.params.keys import RESERVED
 from entropic.params.outcomes import Outcome, is_outcome, outcome
@@ -128,8 +128,8 @@ class Base(DeclarativeBase):
     def __init_subclass__(cls, **options: object) -> None:
         """Let a model that is defined again, as by a notebook cell, take the place of the earlier one."""
         for name, value in vars(cls).items():
-            if value is outcome or value is added:
-                given = "" if value is outcome else "VALUE"
+            if any(value is one for one in (outcome, added, removed, renamed)):
+                given = "" if value is outcome else "BEFORE" if value is renamed else "VALUE"
                 made = f"{name} = {value.__name__}({given})"
                 raise ModelError(f"{cls.__name__}.{name} is the function {value.__name__} itself; write {made}")
         defined = cls.__module__, cls.__qualname__
@@ -256,7 +256,7 @@ class Schema:
             key for key, field in self.outcomes.items() if isinstance(field.type, sa.Float | sa.Numeric)
         ]
         """Those whose values may not be finite."""
-        self.added = Added(self.name, self.fields)
+        self.changed = Changed(self.name, self.fields)
         self.spelling = Spelling(self.name, self.fields, self.unknown)
         self.columns = [*self.fields, *self.outcomes]
         """All columns of the user's: those of params, then those of what came out."""
@@ -328,4 +328,7 @@ class Schema:
                 f"params have the key {name!r}, which is an outcome of {self.name}: it is filled by what a run "
                 "returns, and cannot be given; leave it out"
             )
+        for now, before in self.changed.before.items():
+            if name == before:
+                return f"params have the key {spelled(name)}, which is called {now!r} in {self.name} now"
         return f"params have the key {spelled(name)}, but {unknown_key(name, self.name, list(self.fields))}"

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, MappedColumn, mapped_column
 
 from entropic.errors import ModelError
-from entropic.params.added import added_column
+from entropic.params.changed import added_column
 from entropic.params.keys import RESERVED
 from entropic.params.model import Base
 from entropic.params.outcomes import outcome

@@ -167,11 +167,11 @@ class StoreContext(Generic[ModelT_co]):
     def whole(self, params: Any) -> Any:
         """Return params as their row will say them where keys do not tell ways of writing apart; else as they are.
 
-        Parameters that were added later are always among them.
+        Parameters that were added, or removed, since the first runs are always among them.
         """
         if self.hasher.typed and isinstance(params, Mapping):
             return self.schema.spelling.typed(params)
-        return self.schema.added.fill(params) if self.schema.added else params
+        return self.schema.changed.fill(params) if self.schema.changed.is_any else params
 
     def average_seconds(self, raws: Iterable[Raw]) -> float | None:
         """Return how long runs took on average, by some of their raw rows; None if none of them says so."""

@@ -113,14 +113,16 @@ def prepare(
 ) -> Request:
     """Check everything that can be checked before anything is claimed, let alone run."""
     rows = context.rows
-    if context.hasher.typed or context.schema.added:
+    changed = context.schema.changed
+    if context.hasher.typed or changed.is_any:
         params = context.whole(params)
     values = rows.binding.bind_plain(params)
-    if values is not None:  # most of them, and nobody can change what they hold
+    if values is not None and not changed.removed:  # most of them, and nobody can change what they hold
         return Request(id, dict(params), rows.binding.columns, values, as_custom_data(custom_data))
     bound = rows.binding.bind(context.schema.fit(params), context.schema.name, params)
     columns, values = rows.binding.shared(tuple(bound)), tuple(bound.values())
     # Copied here, before the claim: what cannot be copied is refused while nothing is claimed.
+    params = changed.for_runner(params)
     return Request(id, attempt.copied(params), columns, values, as_custom_data(custom_data))
 
 

@@ -164,7 +164,7 @@ def keys_of(
     try:
         if context.hasher.typed:
             batch = [context.whole(one) for one in batch]
-        elif context.schema.added:  # of a row that is given by its id, only what is given counts
+        elif context.schema.changed.is_any:  # of a row that is given by its id, only what is given counts
             batch = [one if isinstance(one, Mapping) and "id" in one else context.whole(one) for one in batch]
         return context.hasher.many(batch), batch
     except ParameterError:  # looked at only now: most sweeps are of dicts

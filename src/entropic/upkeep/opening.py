@@ -31,8 +31,8 @@ from entropic.files.staging import Staging, locked_up
 from entropic.formats.format import Saver
 from entropic.formats.read import Loader, read
 from entropic.formats.returned import Returning
-from entropic.params.added import hasher as hasher_of_added
-from entropic.params.added import held_default, is_added
+from entropic.params.changed import hasher as hasher_of_changed
+from entropic.params.changed import held_default, is_added
 from entropic.params.fields import is_duration
 from entropic.params.keys import Hasher
 from entropic.params.model import Schema
@@ -172,8 +172,8 @@ class Opening(Generic[ModelT]):
             runner.fit(schema, checkpoints)
         if typed_keys:
             hasher = TypedHasher(float_rounding, schema.spelling)
-        if schema.added:
-            hasher = hasher_of_added(float_rounding, schema.added, schema.spelling if typed_keys else None)
+        if schema.changed.is_any:
+            hasher = hasher_of_changed(float_rounding, schema.changed, schema.spelling if typed_keys else None)
         suffix = check_suffix(file_suffix)
         folder = check_folder(results_dir)
         check_lengths(folder, suffix)
