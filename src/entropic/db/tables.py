@@ -5,6 +5,8 @@ needs, and everything else is NULL.
 """
 
 import warnings
+import weakref
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -135,6 +137,10 @@ _place: Any = sa.Index("entropic_ledger_path", ledger.c.path, unique=True)
 _place.ddl_if(callable_=lambda ddl, target, bind, dialect, **_: dialect.name != "sqlite")
 
 
+# Tables of the program that a kind of database cannot hold.
+_never_made: "defaultdict[tuple[Any, ...], weakref.WeakSet[sa.Table]]" = defaultdict(weakref.WeakSet)
+
+
 def create_tables(
     connection: sa.Connection, metadata: Sequence[sa.MetaData], dialect: Dialect, needed: sa.Table
 ) -> None:
@@ -144,13 +150,19 @@ def create_tables(
     other models of the program are made too, unless this database cannot hold them: that is not this store's concern.
     """
     inspector = sa.inspect(connection)
+    # Asked for once only: of a table that MariaDB lacks SQLAlchemy learns by an error, which keeps all callers' frames,
+    # and with them the store, until Python's collector comes.
+    never = _never_made[connection.dialect.name, connection.dialect.server_version_info]
     lacking = [
         table
         for tables in metadata
         for table in tables.tables.values()
-        if not inspector.has_table(table.name, schema=table.schema)
+        if (table is needed or table not in never) and not inspector.has_table(table.name, schema=table.schema)
     ]
-    lacking = [table for table in lacking if table is needed or can_be_made(table, connection, dialect)]
+    for table in lacking:
+        if table is not needed and not can_be_made(table, connection, dialect):
+            never.add(table)
+    lacking = [table for table in lacking if table is needed or table not in never]
     if not lacking:
         return
     connection.rollback()
