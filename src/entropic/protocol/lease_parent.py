@@ -114,11 +114,11 @@ class LeaseProcess:
         """Tell the process something; False if it is gone."""
         if self._popen is None:
             return False
+        text = json.dumps(what).encode() + b"\n"
         try:
-            text = json.dumps(what).encode() + b"\n"
             while text:
                 text = text[self._popen.stdin.write(text) :]
-        except OSError:
+        except (OSError, ValueError):  # ValueError: its end was interrupted, after the pipe was closed
             return False
         except BaseException:  # half told, it would take what comes next for the rest
             self._end()
