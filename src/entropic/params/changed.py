@@ -265,20 +265,11 @@ class HasherOfChanged(Hasher):
 
     def many(self, sets: Sequence[Mapping[str, object]]) -> list[str]:
         """Return the keys of many sets."""
-        before = [self._before(params) for params in sets]
-        try:
-            return self._columns(before)
-        except (KeyError, ValueError, TypeError, IndexError):
-            return [Hasher.__call__(self, params) for params in before]
+        return super().many([self._before(params) for params in sets])
 
     def text(self, params: Mapping[str, object]) -> str:
         """Return the canonical text of one set, whose hash is its key."""
         return super().text(self._before(params))
-
-    def _columns(self, sets: Sequence[Mapping[str, object]]) -> list[str]:
-        if sets:
-            Hasher.__call__(self, sets[0])  # which learns their shape
-        return super()._columns(sets)
 
     def _before(self, params: Mapping[str, object]) -> Mapping[str, object]:
         if not isinstance(params, Mapping) or "id" in params:
@@ -297,7 +288,7 @@ class TypedHasherOfChanged(TypedHasher):
         """Return the key of one set."""
         if not isinstance(params, Mapping) or "id" in params:
             return super().__call__(params)
-        return Hasher.__call__(self, self._before(params))
+        return self._key(self._before(params))
 
     def text(self, params: Mapping[str, object]) -> str:
         """Return the canonical text of one set, whose hash is its key."""

@@ -262,7 +262,7 @@ def plain(value: Any) -> Any:
 def text_of(created_at: Any) -> str:
     """Return the time of a row as a sidecar has it."""
     if not isinstance(created_at, datetime):
-        raise NotTaken(f"its row there says that it was made at {created_at!r:.80}, which is no time")
+        raise NotTaken(f"its row there says that it was made at {created_at!r:.80}, which is not a time")
     return created_at.replace(tzinfo=None).isoformat("T", "microseconds")
 
 
