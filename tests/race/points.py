@@ -31,7 +31,7 @@ from entropic.db import connection as connections
 from entropic.db import server
 from entropic.db.engine import Database
 from entropic.files import task, workspace
-from entropic.support import process
+from entropic.support import forks, process
 from entropic.support.forks import living
 from entropic.upkeep.recover import collect
 
@@ -234,7 +234,7 @@ def disorder(made):
     keeper = getattr(context.lease_keeper, "_thread", None)
     if not context.database.is_shared and (keeper.renew() or keeper._attempts):
         faults.append(f"leases are renewed: {keeper._attempts}")
-    if connections._inside is not None or connections._one_fork._is_owned():
+    if connections._inside is not None or forks._turn._is_owned():
         faults.append("a fork seems to go on")
     elsewhere = []
     thread = threading.Thread(target=lambda: elsewhere.append(made.run_or_retrieve({"x": 0}).x), daemon=True)

@@ -92,21 +92,21 @@ def test_a_child_that_a_runner_forks_in_the_middle_of_a_sweep_ends(tmp_path):
 
 
 AGAIN = """
-from entropic.db import connection
+from entropic.support import forks
 store = Store(write, Sim, folder / "results", ".txt", f"sqlite:///{folder / 'db.sqlite3'}")
 store.run({"n": 1})
 held, go_on = threading.Event(), threading.Event()
 
 def fork_in_another_thread():
-    connection._hold()
+    forks._first()
     held.set()
     go_on.wait()
-    connection._release()
+    forks._then()
 
 thread = threading.Thread(target=fork_in_another_thread)
 thread.start()
 held.wait()
-connection._release()  # by this thread, whose fork is over: each hook is done twice
+forks._then()  # by this thread, whose fork is over: each hook is done twice
 go_on.set()
 thread.join()
 signal.alarm(20)  # what would wait for ever

@@ -291,8 +291,6 @@ def _hold() -> None:
     beside it. `tests/race/test_forks.py` shows both sides working on after a fork.
     """
     global _inside
-    if not _one_fork._is_owned():  # type: ignore[attr-defined]
-        _one_fork.acquire()
     if _inside is None:  # before any lock is taken
         _inside = {connection for connection in living(_open) if connection.in_use()}
     while others := [connection for connection in living(_open) if not connection.in_use()]:
@@ -305,27 +303,23 @@ def _hold() -> None:
 
 def _release() -> None:
     global _inside
-    if not _one_fork._is_owned():  # type: ignore[attr-defined]
-        return  # it is done, and what is held now is for the fork of another thread
     if _inside is not None:
         for connection in living(_open):
             if connection.in_use() and connection not in _inside:
                 connection.lock.release()
         _inside = None
-    _one_fork.release()
 
 
 def _begin_anew() -> None:
-    global _inside, _one_fork
+    global _inside
     for connection in living(_open):
         if connection._in_memory or connection in (_inside or ()):
             connection.abandon()
         else:
             connection.unlock()
-    _inside, _one_fork = None, threading.RLock()
+    _inside = None
 
 
 _abandoned: list[Any] = []
 _inside: set[Connection] | None = None  # those in the middle of whose use this thread forks: see `Connection.beside`
-_one_fork = threading.RLock()
 around_forks(_hold, _release, _begin_anew)

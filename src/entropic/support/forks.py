@@ -19,6 +19,7 @@ _before: list[Act] = []
 _after: list[Act] = []
 _in_child: list[Act] = []
 _interrupted = False
+_turn = threading.RLock()  # one thread forks at a time: what is held for a fork is let go after that fork alone
 
 
 def around_forks(before: Act, after: Act, in_child: Act, first: bool = False) -> None:
@@ -57,9 +58,25 @@ def _insist(acts: Iterable[Act]) -> None:
                 _interrupted = True
 
 
+def _take_turn() -> None:
+    if not _turn._is_owned():  # type: ignore[attr-defined]
+        _turn.acquire()
+
+
+def _end_turn() -> None:
+    if _turn._is_owned():  # type: ignore[attr-defined]
+        _turn.release()
+
+
+def _first() -> None:
+    _insist([_take_turn, *_before])
+
+
 def _then() -> None:
     global _interrupted
-    _insist(_after)
+    if not _turn._is_owned():  # type: ignore[attr-defined]
+        return  # it is done, and what is held now is for the fork of another thread
+    _insist([*_after, _end_turn])
     if _interrupted:
         _interrupted = False
         # What is raised here is lost; in a moment, when another thread has its turn, it is not.
@@ -67,11 +84,12 @@ def _then() -> None:
 
 
 def _then_in_child() -> None:
-    global _interrupted
+    global _interrupted, _turn
     _interrupted = False
     _insist(_in_child)
+    _turn = threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):
     for _ in range(2):
-        os.register_at_fork(before=lambda: _insist(_before), after_in_parent=_then, after_in_child=_then_in_child)
+        os.register_at_fork(before=_first, after_in_parent=_then, after_in_child=_then_in_child)
