@@ -6,10 +6,11 @@ database that `--databases` names.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ pytest_plugins = ["backstop"]
 # No deadlines, and no complaint that something is slow: on a loaded machine everything is.
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("quick", patient, max_examples=50)
-settings.register_profile("ci", patient, max_examples=500)
+settings.register_profile("ci", patient, max_examples=200)
 settings.register_profile("long", patient, max_examples=30_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
@@ -84,30 +85,41 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def beyond_a_sample(items: list[pytest.Item]) -> list[pytest.Item]:
-    """Return what is left to the long tests of what is alike on servers: which of it is chosen is taken in turn.
+    """Return what is left to the long tests of what is slow and alike: which of it is chosen is taken in turn.
 
     Of what is marked `each` one test of each of its combinations is chosen, so that all values of the other parameters
-    occur; of each test in `contract`, one server, since what is promised is the same on each.
+    occur; of all else in `contract` that runs on servers, two sets of parameters. Both servers are one here, but in
+    `servers`, where their differences are tested.
     """
-    on_servers = [item for item in items if kind_of(item) not in (None, "sqlite")]
+    slow = [item for item in items if item.get_closest_marker("slow") or on_server(item)]
     combinations: dict[tuple[str, ...], list[pytest.Item]] = {}
-    for item in on_servers:
+    for item in slow:
+        function, _, parameters = item.nodeid.partition("[")
+        where = kind_of(item) if TESTS / "servers" in item.path.parents or not on_server(item) else "server"
         if mark := item.get_closest_marker("each"):
-            same = [repr(item.callspec.params[name]) for name in ("database_kind", *mark.args)]
-            combinations.setdefault((item.nodeid.partition("[")[0], *same), []).append(item)
-    left = unchosen(combinations)
+            same = [repr(item.callspec.params[name]) for name in mark.args]
+        elif where == "server":
+            same = [parameters.replace(str(kind_of(item)), "", 1)]
+        else:
+            continue
+        combinations.setdefault((function, str(where), *same), []).append(item)
+    left = unchosen(combinations.values())
     promises: dict[str, list[pytest.Item]] = {}
-    for item in on_servers:
-        if TESTS / "contract" in item.path.parents and item not in left:
-            promises.setdefault(item.nodeid.replace(f"[{kind_of(item)}", "[", 1), []).append(item)
-    return left + unchosen(promises)
+    for item in dict.fromkeys(itertools.chain(*combinations.values())):
+        if on_server(item) and TESTS / "contract" in item.path.parents and item not in left:
+            promises.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    of_promises = promises.values()
+    return [*left, *unchosen([one[::2] for one in of_promises]), *unchosen([one[1::2] for one in of_promises])]
 
 
-def unchosen(groups: dict[Any, list[pytest.Item]]) -> list[pytest.Item]:
+def unchosen(groups: Iterable[list[pytest.Item]]) -> set[pytest.Item]:
     """Return all of some groups but one of each, another one in each."""
-    return [
-        item for turn, group in enumerate(groups.values()) for i, item in enumerate(group) if i != turn % len(group)
-    ]
+    return {item for turn, group in enumerate(groups) for i, item in enumerate(group) if i != turn % len(group)}
+
+
+def on_server(item: pytest.Item) -> bool:
+    """Return whether a test needs a server."""
+    return kind_of(item) not in (None, "sqlite")
 
 
 def kind_of(item: pytest.Item) -> str | None:

@@ -467,13 +467,14 @@ def test_an_output_that_is_not_read_to_its_end_is_no_error(many, form):
 
 
 @pytest.mark.slow
+@pytest.mark.each
 @pytest.mark.parametrize(
     "line",
     [
-        pytest.param("entropic status many.py", marks=pytest.mark.slow),
+        "entropic status many.py",
         "entropic ls many.py --json",
-        pytest.param("entropic export many.py - -f csv", marks=pytest.mark.slow),
-        pytest.param("entropic ls many.py", marks=pytest.mark.slow),
+        "entropic export many.py - -f csv",
+        "entropic ls many.py",
     ],
 )
 def test_an_output_that_cannot_be_written_is_a_sentence(many, line):

@@ -51,6 +51,7 @@ def call(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.each
 @pytest.mark.parametrize("encoding", ["latin-1", "ascii", "utf-8"])
 def test_an_export_to_a_pipe_is_what_an_export_to_a_file_is(call, tmp_path, encoding):
     for kind in ("csv", "json"):

@@ -14,7 +14,7 @@ pytestmark = [
     # What rows weigh is the same wherever they come from; the two ways to read pages are those of these two.
     pytest.mark.only_on("sqlite", "postgresql"),
 ]
-FEW, MANY = 6_000, 18_000  # the difference shows what one more set costs
+FEW, MANY = 3_000, 9_000  # the difference shows what one more set costs
 
 
 class Small(Base):

@@ -12,6 +12,7 @@ KILLS, AT_ONCE, SETS = 50, 3, 40  # kills in each of four cases
 
 
 @pytest.mark.slow
+@pytest.mark.each("operation")
 @pytest.mark.timeout(900)
 # Both on SQLite, one on each server: there, too, every statement is killed at, on PostgreSQL by its step.
 @pytest.mark.parametrize(

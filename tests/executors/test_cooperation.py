@@ -64,6 +64,7 @@ def check(open_store: Any) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.each
 @PAIRS
 def test_two_processes_that_sweep_the_same_sets_run_each_once_and_both_get_all(begin, open_store, logs, tmp_path, pair):
     ns = list(range(40))
@@ -74,6 +75,7 @@ def test_two_processes_that_sweep_the_same_sets_run_each_once_and_both_get_all(b
 
 
 @pytest.mark.slow
+@pytest.mark.each
 @PAIRS
 def test_both_processes_take_part(begin, open_store, logs, pair):
     """No run ends before both have begun one: a process that claims all at once would wait for ever."""
@@ -96,6 +98,7 @@ def test_sweeps_that_overlap_run_each_set_once(begin, open_store, logs, tmp_path
 
 
 @pytest.mark.slow
+@pytest.mark.each
 @PAIRS
 def test_a_set_that_fails_is_run_once_by_all_together_and_all_go_on(begin, open_store, logs, pair):
     ns = list(range(12))
@@ -117,6 +120,7 @@ def test_a_set_that_fails_is_run_once_by_all_together_and_all_go_on(begin, open_
 
 
 @pytest.mark.slow
+@pytest.mark.each
 @PAIRS
 def test_a_set_that_fails_ends_all_sweeps_that_raise_and_is_run_once(begin, open_store, logs, pair):
     ns = list(range(12))

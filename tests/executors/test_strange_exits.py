@@ -81,6 +81,7 @@ CODES = {"raises": "1", "exits": "7", "is interrupted": "1", "returns": "0"}
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.each("where")
 @pytest.mark.parametrize("where", ["sweep", "run", "handler", "stream", "workers", "threads", "pool"])
 @pytest.mark.parametrize("how", list(CODES))
 def test_a_child_that_a_runner_forks_does_nothing_but_end(tmp_path, how, where):
@@ -171,6 +172,7 @@ def closed() -> io.StringIO:
     return file
 
 
+@pytest.mark.each("options", "make")
 @pytest.mark.parametrize("progress", [None, True, False])
 @pytest.mark.parametrize("make", [Tee, Refusing, closed, lambda: None], ids=["tee", "refusing", "closed", "none"])
 def test_a_sweep_needs_no_stderr(acting, monkeypatch, options, progress, make):

@@ -175,6 +175,7 @@ if __name__ == "__main__":
 GLOBAL = ["random.random()", "draw()", "np.random.random()", "normal()"]
 
 
+@pytest.mark.each("draw")
 @pytest.mark.parametrize("draw", GLOBAL)
 @pytest.mark.parametrize("where", [(), ("a forked pool",)], ids=["workers", "forked pool"])
 def test_global_generators_draw_other_numbers_in_each_worker(tmp_path, draw, where):

@@ -405,6 +405,7 @@ def check_what_is_left(acting, log):
 
 
 @pytest.mark.slow
+@pytest.mark.each("hang")
 @WAYS
 @pytest.mark.parametrize("whom", ["the process", "the group"])
 def test_an_interrupt_ends_all_within_two_seconds_and_keeps_what_was_finished(blocked, acting, log, hang, whom):

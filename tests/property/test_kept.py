@@ -181,6 +181,7 @@ def _opened(open_store: Any, counted: Any) -> Any:
     return _stores[id(counted)]
 
 
+@pytest.mark.each
 @pytest.mark.parametrize("column", COLUMNS)
 def test_each_odd_number_is_kept_or_refused_in_each_column(open_store, counted, column):
     store = open_store(counted, Kept)

@@ -75,6 +75,7 @@ def test_two_containers_run_a_set_once_although_its_run_holds_the_interpreter(se
 
 
 @pytest.mark.slow
+@pytest.mark.each
 @pytest.mark.parametrize("operation", ["run_or_retrieve", "run"])
 def test_two_containers_whose_leases_nobody_renews_end_nevertheless(server, case, contain, operation):
     one, other = contain("one", operation, "unhelped"), contain("other", operation, "unhelped")

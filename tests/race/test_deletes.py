@@ -9,6 +9,7 @@ from scenes import at_once, in_order
 
 
 @pytest.mark.slow
+@pytest.mark.each("shape")
 @pytest.mark.parametrize("shape", ["file", "folder+extra"])
 @pytest.mark.parametrize("seconds", [1.5, pytest.param(8, marks=pytest.mark.slow)])
 def test_deletes_and_runs_at_the_same_time_leave_every_row_with_its_file(server, case, shape, seconds):

@@ -27,6 +27,7 @@ def test_after_an_interrupt_at_any_point_all_is_as_if_the_call_had_ended(server,
 
 @pytest.mark.only_on("sqlite")
 @pytest.mark.parametrize("second", [1, 2, pytest.param(5, marks=pytest.mark.slow), 9, *range(20, 60, 13)])
+@pytest.mark.each("case")
 @pytest.mark.parametrize("case", ["miss", pytest.param("sweep", marks=pytest.mark.slow)])
 def test_a_second_interrupt_while_the_first_is_tidied_up_leaves_nothing_either(server, new_case, case, second):
     folder = new_case()
@@ -39,6 +40,7 @@ def test_a_second_interrupt_while_the_first_is_tidied_up_leaves_nothing_either(s
 
 @pytest.mark.slow
 @pytest.mark.only_on("postgresql", "mariadb")
+@pytest.mark.each("second")
 @pytest.mark.parametrize("second", [0, 4])
 @pytest.mark.parametrize("part", range(4))
 def test_on_a_server_nothing_is_left_either(server, new_case, part, second):
@@ -50,6 +52,7 @@ def test_on_a_server_nothing_is_left_either(server, new_case, part, second):
 
 @pytest.mark.slow
 @pytest.mark.only_on("postgresql", "mariadb")
+@pytest.mark.each("answer")
 @pytest.mark.parametrize("answered", [False, True], ids=["before an answer", "after an answer"])
 @pytest.mark.parametrize("answer", range(4))
 def test_a_second_interrupt_leaves_no_session_that_holds_a_lock(server, case, answer, answered):

@@ -7,6 +7,7 @@ CASES = {"hit": 1, "retrieve": 1, "select": 1, "miss": 32, "forced run": 48, "sw
 
 
 @pytest.mark.slow
+@pytest.mark.each("case")
 @pytest.mark.parametrize("use", ["reads", "runs another", "runs the same"])
 @pytest.mark.parametrize("case", CASES)
 def test_a_call_and_what_uses_the_store_in_its_midst_both_come_out_right(server, new_case, case, use):
@@ -29,6 +30,7 @@ def test_so_they_do_at_every_point(server, new_case, part, case, use):
 
 
 @pytest.mark.slow
+@pytest.mark.each("case")
 @pytest.mark.only_on("sqlite")
 @pytest.mark.parametrize("use", ["reads", "runs another", "runs the same"])
 @pytest.mark.parametrize("case", ["select", "miss", "delete"])

@@ -87,6 +87,7 @@ def test_two_nodes_that_remember_what_was_not_there_share_a_sweep_and_run_each_s
 
 @on_servers
 @pytest.mark.timeout(400)
+@pytest.mark.each("seconds")
 @pytest.mark.parametrize("seconds", SECONDS)
 @pytest.mark.parametrize("how", ["run_or_retrieve", "sweep", "explain", "check", "load"])
 def test_a_result_that_another_node_has_just_stored_is_found(

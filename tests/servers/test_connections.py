@@ -135,6 +135,7 @@ CALLS: dict[str, tuple[Callable[[Any, dict[str, Any]], Any], int, bool]] = {
 }
 
 
+@pytest.mark.each("call")
 @LOST
 @pytest.mark.parametrize(
     "call", [pytest.param(name, marks=[pytest.mark.slow] * (name not in ("a hit", "a miss"))) for name in CALLS]
@@ -172,9 +173,11 @@ def test_whatever_is_lost_a_result_is_registered(through, proxy, tmp_path, arriv
 
 
 @pytest.mark.slow
+@pytest.mark.each("arrives")
 @LOST
-def test_whatever_is_lost_a_store_opens(through, proxy, runner, arrives):
-    for n in itertools.count():
+@pytest.mark.parametrize("first", range(5))
+def test_whatever_is_lost_a_store_opens(through, proxy, runner, arrives, first):
+    for n in itertools.count(first, 5):
         with proxy.breaking(Fault(after=n, arrives=arrives)) as fault:
             store = through()
         assert store.run_or_retrieve(ONE).n == 1
@@ -290,6 +293,7 @@ class Interrupt:
         return None
 
 
+@pytest.mark.each("call")
 @pytest.mark.parametrize("answered", [False, True], ids=["before an answer", "after an answer"])
 @pytest.mark.parametrize(
     "call",

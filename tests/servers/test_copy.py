@@ -89,6 +89,7 @@ def vars_of(failure: Any) -> dict[str, Any]:
     return {name: getattr(failure, name) for name in ("id", "params", "error_type", "message", "traceback", "attempt")}
 
 
+@pytest.mark.each
 def test_a_copy_works_like_any_store(open_store, runner, target, tmp_path):
     copy = filled(open_store, tmp_path).copy_to(target.url)
     runner.calls.clear()
@@ -107,6 +108,7 @@ def test_a_copy_works_like_any_store(open_store, runner, target, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.each
 def test_many_rows_are_copied(open_store, target):
     runner = CountingRunner()
     store = open_store(run=runner)
@@ -117,6 +119,7 @@ def test_many_rows_are_copied(open_store, target):
     assert copy.check().ok
 
 
+@pytest.mark.each
 def test_an_empty_store_is_copied(open_store, target):
     runner = CountingRunner()
     copy = open_store(run=runner).copy_to(target.url)
@@ -154,6 +157,7 @@ class Limited(Base):
 REFUSED = {"sqlite": {"size": float("nan")}, "postgresql": {"title": "\0"}, "mariadb": {"size": float("inf")}}
 
 
+@pytest.mark.each
 def test_a_value_that_the_target_lacks_is_refused_with_its_row_and_nothing_is_copied(open_store, target):
     store = open_store(write_params, Limited)
     store.run({"size": 1.0, "title": "x"})
@@ -167,6 +171,7 @@ def test_a_value_that_the_target_lacks_is_refused_with_its_row_and_nothing_is_co
     assert open_store(model=Limited, db_url=target.url).select() == []
 
 
+@pytest.mark.each
 def test_a_copy_keeps_the_options_of_its_store(open_store, target):
     runner = CountingRunner()
     store = open_store(run=runner, float_rounding="significant", file_suffix=".dat")
@@ -177,6 +182,7 @@ def test_a_copy_keeps_the_options_of_its_store(open_store, target):
     assert all(row.result_file.endswith(".dat") for row in rows)
 
 
+@pytest.mark.each
 def test_a_copy_takes_only_its_own_model_and_another_model_can_follow(open_store, target):
     store, other = open_store(), open_store(model=OtherResult)
     store.run_or_retrieve(ONE)
@@ -190,6 +196,7 @@ def test_a_copy_takes_only_its_own_model_and_another_model_can_follow(open_store
 
 
 # ---- refusals ----------------------------------------------------------------------------------------------------
+@pytest.mark.each
 def test_a_target_that_has_rows_of_the_model_is_refused_and_left_as_it_is(open_store, target):
     store, there = open_store(), open_store(db_url=target.url)
     store.run_or_retrieve(ONE)
@@ -209,6 +216,7 @@ def test_a_store_is_not_copied_onto_itself(open_store, place):
     assert place.content() == before
 
 
+@pytest.mark.each
 def test_a_store_in_which_something_runs_is_not_copied(open_store, target):
     refused = []
 
@@ -232,6 +240,7 @@ class Named(Base):
 
 
 @pytest.mark.slow
+@pytest.mark.each
 def test_a_copy_that_fails_half_way_leaves_nothing(open_store, target):
     runner = CountingRunner()
     store = open_store(run=runner, model=Named)
@@ -263,6 +272,7 @@ def test_a_target_that_cannot_hold_a_store_is_refused(open_store, url):
         store.copy_to(url)
 
 
+@pytest.mark.each
 def test_a_copy_can_be_pickled(open_store, target, tmp_path):
     store = open_store(run=LoggingRunner(tmp_path / "log"))
     store.run_or_retrieve(ONE)

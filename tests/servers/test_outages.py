@@ -84,6 +84,7 @@ def test_a_server_that_is_restarted_between_calls_is_found_again(open_store, own
 
 
 # ---- away --------------------------------------------------------------------------------------------------------
+@pytest.mark.each
 @pytest.mark.parametrize("what", [slow("opening"), slow("a hit"), "a miss"])
 def test_a_server_that_is_down_is_waited_for_and_the_log_says_so(open_store, place, own_server, runner, what, caplog):
     store = open_store()
@@ -106,6 +107,7 @@ def test_a_server_that_is_down_is_waited_for_and_the_log_says_so(open_store, pla
     assert runner.ns == ([1, 2] if what == "a miss" else [1])
 
 
+@pytest.mark.each
 @pytest.mark.parametrize("what", ["opening", slow("a hit"), slow("a miss"), slow("a sweep")])
 def test_a_server_that_stays_away_is_a_clear_error_after_the_timeout(open_store, place, own_server, runner, what):
     store = open_store(db_url=place.with_options(timeout=LIMIT))
@@ -128,6 +130,7 @@ def test_a_server_that_stays_away_is_a_clear_error_after_the_timeout(open_store,
     assert store.run_or_retrieve(TWO).n == 2  # the same store goes on
 
 
+@pytest.mark.each
 @pytest.mark.parametrize("operation", ["run_or_retrieve", slow("run"), slow("sweep")])
 def test_a_finished_run_that_cannot_be_published_is_kept(open_store, place, own_server, operation):
     def during(params):
@@ -174,6 +177,7 @@ def test_a_server_that_hangs_for_a_moment_is_waited_for(through, proxy, runner):
 
 
 @pytest.mark.slow
+@pytest.mark.each
 @pytest.mark.parametrize("what", ["opening", "a hit", "a miss"])
 def test_a_server_that_takes_connections_and_says_nothing_is_given_up_after_the_timeout(
     through, proxy, place, runner, what

@@ -56,7 +56,7 @@ def test_a_new_sweep_is_less_than_one_round_trip_for_each_run(through, proxy, ru
     assert count.round_trips < 200, count
 
 
-@pytest.mark.parametrize("many", [1_000, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("many", [1_000, pytest.param(10_000, marks=pytest.mark.long)])
 def test_a_cached_sweep_of_many_sets_is_at_most_five_round_trips(open_store, through, proxy, runner, many):
     wanted = sets(range(many))
     open_store().sweep(wanted)

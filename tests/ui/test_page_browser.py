@@ -186,6 +186,7 @@ def each_page(tab, study):
         yield way
 
 
+@pytest.mark.each("width")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1400, 400])
 def test_no_page_is_wider_than_the_screen(chromium, page, study, width, scheme):
