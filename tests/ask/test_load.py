@@ -339,6 +339,7 @@ thread.join()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_child_reads_hdf5_though_another_thread_was_reading_at_the_fork(tmp_path: Path):
     assert run_python(FORKED_WHILE_READING, tmp_path / "results").split() == ["0", "True"]

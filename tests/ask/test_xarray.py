@@ -225,6 +225,7 @@ def sampled(count: int, levels: int) -> Runs[Sim]:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lazy", [False, True])
 def test_a_sample_that_fills_almost_nothing_is_refused_with_the_way_out(lazy):
     runs = sampled(10_000, 9_000)
@@ -516,6 +517,7 @@ class Counted(np.ndarray):
     """An array that can be referred to weakly."""
 
 
+@pytest.mark.slow
 def test_ten_thousand_results_are_never_all_in_memory(tmp_path):
     (tmp_path / "one.own").touch()
     alive = Alive()

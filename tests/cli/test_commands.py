@@ -102,6 +102,7 @@ def test_a_sweep_is_planned_run_looked_at_and_cleaned(entropic, tmp_path):
     assert "all in order" in entropic("check", "model.py")
 
 
+@pytest.mark.slow
 def test_the_store_of_a_colleague_is_merged_by_its_url(entropic, tmp_path):
     (tmp_path / "hers").mkdir()
     run_script(
@@ -123,6 +124,7 @@ def test_the_store_of_a_colleague_is_merged_by_its_url(entropic, tmp_path):
     assert "--from must be the URL" in entropic.stderr
 
 
+@pytest.mark.slow
 def test_a_store_is_archived_by_conditions_and_looked_at_without_its_script(entropic, tmp_path):
     entropic("sweep", "model.py:store", "--grid", "x=1,2,3", "n=1")
     assert "2 results" in entropic("archive", "model.py", "paper.zip", "--where", "x>1")
@@ -138,6 +140,7 @@ def test_a_store_is_archived_by_conditions_and_looked_at_without_its_script(entr
     assert "is gone" in entropic("archive", "model.py", "other", code=1)
 
 
+@pytest.mark.slow
 def test_results_are_noted_shown_and_listed_by_tag(entropic, tmp_path):
     entropic("sweep", "model.py:store", "--grid", "x=1,2,3", "n=1")
     one, two, _ = (row["id"] for row in json.loads(entropic("ls", "model.py", "--sort", "x", "--json")))
@@ -251,6 +254,7 @@ def test_a_database_alone_finds_what_its_script_finds(entropic, typed, place):
     assert [len(planned[state]) for state in ("stored", "missing")] == [2, 2]
 
 
+@pytest.mark.slow
 def test_a_database_alone_says_where_only_the_script_can_make_a_key(entropic, typed):
     _, words = typed
     (row,) = json.loads(entropic("ls", *words, "n=5", "--json"))
@@ -324,6 +328,7 @@ def test_the_import_of_the_library_loads_nothing_of_the_command_line():
     assert done.stdout.strip() == "set()"
 
 
+@pytest.mark.slow
 def test_an_interrupted_sweep_ends_with_130_and_keeps_what_is_finished(tmp_path, entropic):
     slow = SCRIPT.replace('    print("printed by the runner")', '    import time; time.sleep(100 * (params["n"] == 2))')
     (tmp_path / "model.py").write_text(slow)
@@ -338,6 +343,7 @@ def test_an_interrupted_sweep_ends_with_130_and_keeps_what_is_finished(tmp_path,
     assert [row["n"] for row in json.loads(entropic("ls", "model.py", "--json"))] == [1]
 
 
+@pytest.mark.slow
 def test_an_error_in_a_script_is_shown_with_its_traceback_but_no_password(tmp_path):
     (tmp_path / "bad.py").write_text('open("postgresql://me:secret@host/db")\n')
     line = [sys.executable, "-m", "entropic", "ls", "bad.py:store"]
@@ -375,6 +381,7 @@ def test_a_script_that_was_mended_at_once_runs_as_it_is_now(entropic, tmp_path):
     assert not (tmp_path / "__pycache__").exists()
 
 
+@pytest.mark.slow
 def test_what_failed_is_retried_once_its_cause_is_mended(entropic, tmp_path):
     entropic("sweep", "model.py", "--grid", "x=0.5,1.5", "--grid", "n=3", code=1)
     entropic("retry", "model.py", code=1)
@@ -497,6 +504,7 @@ def test_an_output_of_another_character_set_escapes_what_it_has_not(many):
         assert rows[0]["id"].startswith("é-000")
 
 
+@pytest.mark.slow
 def test_a_result_that_is_gone_is_a_sentence(entropic, tmp_path):
     entropic("sweep", "model.py", "x=0.5", "n=1")
     (row,) = json.loads(entropic("ls", "model.py", "--json"))
@@ -569,6 +577,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["parquet", "csv"])
 def test_custom_data_of_any_shape_is_exported(entropic, tmp_path, suffix):
     """Mixed, empty and nested: a field holds what its row has, and nothing of the others."""
@@ -596,6 +605,7 @@ def test_numbers_that_netcdf_would_change_are_refused(entropic, tmp_path):
 SEEDS = "import odd; odd.store.sweep({'n': n} for n in (2**53 + 1, 2**53, None))"
 
 
+@pytest.mark.slow
 def test_status_says_how_far_the_runs_are(entropic, tmp_path):
     place = ["--db", f"sqlite:///{tmp_path}/far.sqlite3", "--results", str(tmp_path / "far")]
     said = []

@@ -187,6 +187,7 @@ def test_a_store_that_was_never_used_is_empty_and_is_not_made(tmp_path, place):
     assert [path.name for path in tmp_path.iterdir()] == ["model.py"]
 
 
+@pytest.mark.slow
 @pytest.mark.only_on("sqlite")
 def test_a_script_that_runs_when_it_is_imported_runs_nothing_for_a_command_that_looks(tmp_path, place):
     script = SCRIPT.format(url="sqlite:///points.sqlite3").replace('if __name__ == "__main__":', "if True:")

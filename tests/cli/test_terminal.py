@@ -178,6 +178,7 @@ def test_what_is_left_of_a_dead_worker_is_named_and_not_obeyed(call, store):
         left.unlink(missing_ok=True)
 
 
+@pytest.mark.slow
 def test_json_is_exact_and_csv_is_exact_where_no_terminal_is(call, script):
     for kind in (Output, Terminal):
         call("ls", "--sort", "n", "--json", kind=kind)

@@ -179,6 +179,7 @@ def test_results_that_are_folders_come_with_their_extra_files(open_store, out, s
     assert (Path(look(folder, suffix=".zarr").retrieve(SETS[0]).result_file) / "empty").is_dir()
 
 
+@pytest.mark.slow
 def test_a_zip_cannot_hold_a_link_and_leaves_nothing(open_store, out):
     store = open_store(write_folder, file_suffix=".zarr")
     store.run_or_retrieve(SETS[1])

@@ -173,6 +173,7 @@ def test_a_model_may_be_defined_again_as_by_a_notebook_cell_and_both_are_of_use(
     assert len(runner.calls) == 1
 
 
+@pytest.mark.slow
 def test_a_model_may_be_defined_again_when_the_earlier_one_is_gone():
     earlier = weakref.ref(defined("gone_cells"))
     gc.collect()

@@ -255,6 +255,7 @@ def test_a_command_travels(here: Path) -> None:
     assert repr(pickle.loads(pickle.dumps(solve))) == repr(solve)
 
 
+@pytest.mark.slow
 def test_it_runs_in_workers_with_its_output_in_the_log(open_store: OpenStore) -> None:
     store = open_store(command(shell("echo CFL=0.5; echo deep >&2"), columns={"cfl": r"CFL=(\S+)"}), Flow)
     with pytest.warns(OutcomeWarning):

@@ -9,6 +9,7 @@ from contract.models import wait_until
 from entropic.db.connection import _open
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "use",
     [

@@ -336,6 +336,7 @@ def test_the_traceback_shows_where_the_runner_failed(refusing, options):
     assert 'raise Refused(f"refused' in shown
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"workers": 1}], ids=["here", "in a worker"])
 def test_after_the_first_failure_no_set_is_begun_and_what_had_finished_is_stored(refusing, open_store, log, options):
     with pytest.raises(Refused):
@@ -349,6 +350,7 @@ def test_after_the_first_failure_no_set_is_begun_and_what_had_finished_is_stored
     assert store.check().ok
 
 
+@pytest.mark.slow
 def test_another_run_that_fails_at_the_same_time_is_recorded_too(open_store, log):
     fail = partial(acts.wait_for_runs_then_refuse, log, (1, 2))
     store = open_store(run=ActingRunner(log, {1: fail, 2: fail}))
@@ -368,6 +370,7 @@ def test_after_a_failure_the_next_sweep_does_the_rest(refusing, log, options):
     assert refusing().failures() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("act", "kind", "message"),
     [(acts.raise_unpicklable, "Unpicklable", "the pump ran dry"), (acts.raise_one_way, "OneWay", "the pump: ran dry")],
@@ -385,6 +388,7 @@ def test_an_exception_that_cannot_come_home_comes_out_as_its_record(open_store, 
     assert store.retrieve(ONE).n == 1
 
 
+@pytest.mark.slow
 def test_an_exception_that_cannot_come_home_does_not_stop_a_sweep_that_goes_on(open_store, log):
     store = open_store(run=ActingRunner(log, {2: acts.raise_unpicklable, 3: acts.raise_one_way}))
     with pytest.warns(RunsFailedWarning, match="2 of 4"):

@@ -48,6 +48,7 @@ def log_of(store, params):
 
 
 # ---- links ---------------------------------------------------------------------------------------------------------
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["symbolic", "hard"])
 def test_a_link_planted_as_a_log_is_not_written_through(open_store, beside, kind):
     store = open_store(say_something)

@@ -135,14 +135,17 @@ print("done")
 """
 
 
+@pytest.mark.slow
 def test_a_process_with_many_databases_has_one_lease_process_and_another_if_that_is_killed(tmp_path):
     assert run_python(BEGIN + MANY, tmp_path) == "done\n"
 
 
+@pytest.mark.slow
 def test_the_lease_process_ends_with_its_last_store_and_keeps_nothing_of_those_before(tmp_path):
     assert run_python(BEGIN + LAST, tmp_path) == "done\n"
 
 
+@pytest.mark.slow
 def test_a_forked_child_has_a_lease_process_of_its_own(tmp_path):
     assert run_python(BEGIN + FORKED, tmp_path) == "done\n"
 

@@ -45,6 +45,7 @@ assert all(store.retrieve(ONE) for store in stores)
     )
 
 
+@pytest.mark.slow
 def test_the_thread_ends_when_nothing_has_been_renewed_for_a_while(tmp_path):
     run_python(
         ALONE

@@ -50,6 +50,7 @@ def test_a_note_stays_when_its_set_runs_again_and_a_row_is_as_it_was(store):
     assert store.check().ok
 
 
+@pytest.mark.slow
 def test_tags_work_wherever_conditions_are_taken(store, tmp_path):
     rows = store.sweep(SETS)
     store.note(rows[0], tags=["keep"])

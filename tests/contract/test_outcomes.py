@@ -641,6 +641,7 @@ def test_an_array_of_outcomes_reads_no_result(open_store: OpenStore) -> None:
     assert list(data.data_vars) == ["accuracy"]
 
 
+@pytest.mark.slow
 def test_the_command_line_sorts_and_chooses_by_outcomes(open_store: OpenStore, place: Any) -> None:
     store = open_store(train, Training)
     store.sweep(expand_grid({"rate": [0.1, 0.2, 0.3]}))

@@ -211,6 +211,7 @@ def test_the_commit_and_what_differs_from_it(tmp_path):
     assert run_script(tmp_path.parent / "beside").startswith(f"{commit} False")
 
 
+@pytest.mark.slow
 def test_passwords_are_in_no_command_line(tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
     told = run_script(tmp_path, "--db-password", "hunter2", "--token=hunter2", "postgresql://me:hunter2@host/x", "a=1")
@@ -218,6 +219,7 @@ def test_passwords_are_in_no_command_line(tmp_path):
     assert "hunter2" not in (next(tmp_path.glob("results/.entropic/*/environments/*.json"))).read_text()
 
 
+@pytest.mark.slow
 def test_show_tells_it(store, tmp_path):
     row = store.run_or_retrieve(ONE)
     code = "import sys; from entropic.cli.app import main; sys.exit(main())"

@@ -77,6 +77,7 @@ def look_at_everything(store):
     assert store.retrieve(NEW) is None
 
 
+@pytest.mark.slow
 def test_questions_and_hits_are_answered_and_nothing_changes(used, open_store, place):
     before, content = snapshot(used), place.content() if not place.is_file else None
     store = open_store(read_only=True)
@@ -89,6 +90,7 @@ def test_questions_and_hits_are_answered_and_nothing_changes(used, open_store, p
     assert content is None or place.content() == content
 
 
+@pytest.mark.slow
 def test_looking_at_a_store_that_may_be_written_changes_nothing_either(used, open_store):
     store = open_store()
     store.run_or_retrieve(TWO)
@@ -98,6 +100,7 @@ def test_looking_at_a_store_that_may_be_written_changes_nothing_either(used, ope
     assert snapshot(used) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "act",
     [
@@ -125,6 +128,7 @@ def test_what_would_change_it_is_refused_before_anything_happens(used, open_stor
     assert snapshot(used) == before
 
 
+@pytest.mark.slow
 def test_the_refusal_says_which_run_and_what_to_do(used, open_store):
     store = open_store(read_only=True)
     with pytest.raises(
@@ -135,6 +139,7 @@ def test_the_refusal_says_which_run_and_what_to_do(used, open_store):
         store.sweep([NEW, {"n": 8, "dt": 0.1}, ONE], progress=False)
 
 
+@pytest.mark.slow
 def test_a_copied_project_whose_times_differ_is_served_as_it_is(used, open_store, place):
     for file in used.glob("results/*.json"):
         os.utime(file)
@@ -145,6 +150,7 @@ def test_a_copied_project_whose_times_differ_is_served_as_it_is(used, open_store
     assert snapshot(used) == before
 
 
+@pytest.mark.slow
 def test_a_finished_run_that_is_not_recorded_stays_so(used, open_store, place):
     store = open_store(lambda params: Path(params["result_file"]).write_text("5"))
     context, code = store._context, NotImplementedError("stopped before it is recorded")
@@ -164,6 +170,7 @@ def test_a_finished_run_that_is_not_recorded_stays_so(used, open_store, place):
     assert snapshot(used) == before
 
 
+@pytest.mark.slow
 def test_a_table_that_was_never_made_is_empty_until_it_is(used, open_store):
     before = snapshot(used)
     store = open_store(model=OtherResult, read_only=True)
@@ -177,6 +184,7 @@ def test_a_table_that_was_never_made_is_empty_until_it_is(used, open_store):
     until(lambda: store.retrieve(ONE), "the new row is seen")
 
 
+@pytest.mark.slow
 def test_what_others_store_meanwhile_is_seen(used, open_store):
     looking = open_store(read_only=True)
     assert len(looking.select()) == 2
@@ -255,6 +263,7 @@ def copied_for_all(used):
         yield folder
 
 
+@pytest.mark.slow
 @pytest.mark.only_on("sqlite")
 @pytest.mark.parametrize("state", ["at rest", "in use", "left in the middle", "without its shared memory"])
 def test_another_user_looks_at_everything_and_changes_nothing(open_to_all, state):
@@ -277,6 +286,7 @@ def test_another_user_looks_at_everything_and_changes_nothing(open_to_all, state
     assert snapshot(open_to_all) == before
 
 
+@pytest.mark.slow
 @pytest.mark.only_on("sqlite")
 def test_a_read_only_mount_is_looked_at(used):
     mount = f"mount --bind {used} {used} && mount -o remount,bind,ro {used}"
@@ -300,6 +310,7 @@ WRITE = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.only_on("sqlite")
 def test_what_is_read_while_somebody_writes_and_goes_is_read_again(used, open_store):
     run_apart(WRITE.replace("n + 10", "n"), str(used / "db.sqlite3"))
@@ -322,6 +333,7 @@ def test_what_is_read_while_somebody_writes_and_goes_is_read_again(used, open_st
     assert sorted(row.n for row in store.select()) == [11, 12]
 
 
+@pytest.mark.slow
 @pytest.mark.only_on("sqlite")
 def test_a_transaction_that_died_beside_an_old_file_is_undone_in_a_copy(used, open_store):
     file = used / "db.sqlite3"
@@ -352,6 +364,7 @@ def test_what_is_not_there_cannot_be_looked_at(tmp_path, open_store, url):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.only_on("sqlite")
 def test_a_url_that_opens_the_file_to_be_read_makes_the_store_read_only(used, open_store):
     url = f"sqlite:///file:{used}/db.sqlite3?mode=ro&uri=true"

@@ -91,6 +91,7 @@ def values_of(row) -> dict:
 
 
 # ---- what is made ------------------------------------------------------------------------------------------------
+@pytest.mark.slow
 def test_a_rebuilt_store_hits_whatever_had_been_run_however(lose, project, runner):
     store = open_at(lose(), project / "results", runner)
     store.run_or_retrieve(ONE, tag="first")
@@ -382,6 +383,7 @@ def test_nothing_is_said_where_nothing_was_lost(lose, project, runner):
         open_at("sqlite://", project / "results", runner)
 
 
+@pytest.mark.slow
 @pytest.mark.only_on("sqlite")
 def test_every_opening_says_it_until_there_is_a_row(project, tmp_path):
     url = Place.on_sqlite(tmp_path).url

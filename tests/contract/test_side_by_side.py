@@ -107,6 +107,7 @@ class Outer:
         Path(params["result_file"]).write_text(str(signal.getsignal(signal.SIGTERM) is before))
 
 
+@pytest.mark.slow
 @pytest.mark.only_on("sqlite")
 def test_a_run_that_asks_for_another_leaves_its_worker_deaf_to_what_its_parent_is_told(open_store):
     outer = open_store(Outer(open_store(CountingRunner(), OtherResult)), SimResult)

@@ -347,6 +347,7 @@ def test_a_history_of_a_project(place, tmp_path, workers):
     assert "FACTOR changed" in play(MODEL, HELPERS.replace("10", "20").replace("n * FACTOR", "n * FACTOR + 1"))[1]
 
 
+@pytest.mark.slow
 def test_ls_lists_stale_rows(open_store, tmp_path):
     (tmp_path / "script.py").write_text(
         textwrap.dedent(

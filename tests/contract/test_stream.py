@@ -97,6 +97,7 @@ def test_hits_come_first(acting, log, options):
     assert sorted(acts.ns_in(log)) == [1, 2, 3, 4]
 
 
+@pytest.mark.slow
 def test_hits_come_out_before_anything_new_is_finished(acting, tmp_path):
     store = acting({1: partial(acts.wait_for, tmp_path / "gate")})
     store.sweep(sets(2, 3))
@@ -106,6 +107,7 @@ def test_hits_come_out_before_anything_new_is_finished(acting, tmp_path):
     assert [row.n for row in stream] == [1]
 
 
+@pytest.mark.slow
 def test_a_row_comes_out_while_other_runs_go_on(acting, tmp_path):
     store = acting({1: partial(acts.wait_for, tmp_path / "gate")})
     stream = store.stream(sets(1, 2), workers=2)
@@ -172,6 +174,7 @@ def test_sets_that_are_changed_after_the_call_make_no_difference(store):
     assert sorted(row.n for row in stream) == [1, 2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"workers": 1}], ids=["here", "in a worker"])
 def test_what_had_finished_comes_out_before_the_failure_does(acting, options):
     stream = acting({2: refuse}).stream(sets(1, 2, 3), **options)
@@ -200,6 +203,7 @@ def test_the_store_serves_others_while_a_stream_is_half_read(acting, log, option
     assert sorted(acts.ns_in(log)) == [1, 2, 3, 8, 9]
 
 
+@pytest.mark.slow
 @HERE_AND_THERE
 def test_a_stream_that_is_closed_early_keeps_what_was_finished_and_claims_nothing(acting, log, claimed, options):
     store = acting()

@@ -107,6 +107,7 @@ def test_a_bad_set_is_refused_with_workers_as_well(refused):
     refused(sets=[*SETS, {"n": 3}], workers=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [

@@ -171,6 +171,7 @@ def test_nothing_is_said_where_nothing_is_stored_in_another_way(open_store):
         open_store(model=Typed, typed_keys=True).sweep([*ONE, *TWO])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [None, 1])
 def test_a_default_reaches_the_runner(open_store, runner, tmp_path, workers):
     def tell(params):

@@ -184,6 +184,7 @@ def return_bytes(params: dict[str, Any]) -> Any:
     return {"raw": np.array([b"a"])}
 
 
+@pytest.mark.slow
 def test_what_workers_and_continued_sweeps_cannot_save_is_kept(open_store: OpenStore) -> None:
     store = open_store(return_bytes, SimResult, file_suffix=".h5")
     sets = [{"n": n, "dt": 0.1} for n in range(3)]

@@ -49,6 +49,7 @@ def test_a_result_that_the_disk_cannot_hold_is_a_failure_and_the_earlier_result_
     assert len(executions(case)) == 2
 
 
+@pytest.mark.slow
 def test_a_run_whose_sidecar_the_disk_could_not_hold_does_not_begin(server, case):
     earlier = wish(server, case)
     error = server.start("trouble:fill", folder=case, call="run", before=MIB, custom=2 * MIB).said()

@@ -48,6 +48,7 @@ def test_after_a_kill_at_any_step_the_next_process_goes_on_from_the_last_checkpo
     assert server.start("training:look", folder=case).said() == {"left": [], "check": ""}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("operation", ["run_or_retrieve", "sweep"])
 def test_a_run_that_is_killed_again_and_again_ends_with_no_step_done_twice(server, case, operation):
     for step in (1, 2, 3, 4):

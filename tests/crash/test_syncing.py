@@ -22,6 +22,7 @@ def staging(folder):
     return found.path
 
 
+@pytest.mark.slow
 def test_processes_that_sync_beside_each_other_do_not_disturb_each_other(server, case):
     children = [server.start("syncing:toil", folder=case, sets=range_of(number)) for number in range(PROCESSES)]
     rows = [row for child in children for row in child.said()]

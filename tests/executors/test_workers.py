@@ -38,6 +38,7 @@ def pids(log: Path) -> set[int]:
 
 
 # ---- processes ---------------------------------------------------------------------------------------------------
+@pytest.mark.slow
 def test_a_few_processes_do_many_runs(acting, log):
     rows = acting().sweep(sets(*range(40)), workers=2)
     assert [content(row)["n"] for row in rows] == list(range(40))
@@ -296,6 +297,7 @@ def test_the_children_of_a_run_that_takes_too_long_are_ended_too(acting, tmp_pat
 
 
 # ---- output ------------------------------------------------------------------------------------------------------
+@pytest.mark.slow
 def test_what_a_run_prints_goes_to_its_log_and_not_to_the_terminal(acting, open_store, capfd):
     store = acting({1: acts.speak, 3: acts.speak})
     store.sweep(sets(1, 2, 3), workers=1)

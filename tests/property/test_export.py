@@ -17,6 +17,7 @@ import duckdb
 import pandas as pd
 import polars as pl
 import pyarrow as pa
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
@@ -106,6 +107,7 @@ def same(one: Any, other: Any) -> bool:
 SETTINGS = settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 
 
+@pytest.mark.slow
 @SETTINGS
 @given(ROWS)
 def test_parquet_reads_back_equal_everywhere(rows):
@@ -154,6 +156,7 @@ def test_json_in_an_export_is_what_was_stored(rows):
 READ_AS = {"raw": str, "tree": str, "day": str, "moment": str, "clock": str, "span": str, "price": str}
 
 
+@pytest.mark.slow
 @SETTINGS
 @given(ROWS)
 def test_csv_reads_back_equal_everywhere(rows):
@@ -213,6 +216,7 @@ ASKED = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @SETTINGS
 @given(ROWS, ASKED, st.booleans(), st.integers(1, 3))
 def test_a_table_without_rows_equals_that_of_rows(rows, asked, custom_data, together):

@@ -268,6 +268,7 @@ more_values = st.dictionaries(st.sampled_from(["n", "dt", "id", "result_file", "
 
 
 # ---- the tests -----------------------------------------------------------------------------------------------------
+@pytest.mark.slow
 @given(
     victim=st.sampled_from(["finished", "torn", "superseded"]),
     replaced=st.dictionaries(st.sampled_from(FIELDS), JSON, min_size=1, max_size=3),
@@ -319,6 +320,7 @@ def journal(world: World, victim: str, lines: bytes) -> Iterator[Store[SimResult
         yield world.store
 
 
+@pytest.mark.slow
 @given(
     victim=st.sampled_from(["failed", "dead", "good"]),
     replaced=st.dictionaries(st.sampled_from([*FIELDS, "place", "deleted"]), JSON, max_size=3),
@@ -345,6 +347,7 @@ def test_any_field_of_a_line_of_a_journal(world, victim, replaced, values, lacks
         world.use(victim, acts if victim != "good" else [])
 
 
+@pytest.mark.slow
 @given(text=st.binary(max_size=200) | JSON.map(lambda value: json.dumps(value).encode()) | st.just(b"[" * 100_000))
 def test_any_text_as_a_journal(world, text):
     with journal(world, "failed", text) as store:
@@ -385,6 +388,7 @@ def test_any_field_of_a_claim(world, victim, fields, failure, acts, opens):
 REQUIRED = [(name, None) for name in ("model", "attempt", "state")]  # the table refuses these
 
 
+@pytest.mark.slow
 @given(path=st.sampled_from(["probe.txt", "nothing.txt"]), column=st.sampled_from(["registered", "result_file"]))
 def test_a_file_elsewhere_is_removed_only_if_it_is_what_was_registered(world, path, column):
     with world.unharmed():

@@ -151,6 +151,7 @@ def counted():
     return Counted()
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(data=st.data())
 def test_what_is_stored_reads_back_equal_or_was_refused_before_the_run(open_store, counted, data):

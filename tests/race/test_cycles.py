@@ -2,6 +2,7 @@
 
 import os
 
+import pytest
 from harness import until
 from peek import executions
 from scenes import in_order
@@ -19,6 +20,7 @@ def test_a_circle_within_one_process_is_an_error(server, case):
     in_order(server, case)
 
 
+@pytest.mark.slow
 def test_two_processes_whose_runs_need_each_other_do_not_wait_for_ever(server, case):
     one = server.start("racers:need", folder=case, first=1, needs={1: [2]}, begun=f"{case}/1", others=f"{case}/2")
     until(lambda: os.path.exists(f"{case}/1"), "the first runs")
@@ -29,6 +31,7 @@ def test_two_processes_whose_runs_need_each_other_do_not_wait_for_ever(server, c
     in_order(server, case)
 
 
+@pytest.mark.slow
 def test_runs_that_need_others_in_no_circle_run_each_once(server, case):
     needs = {1: [2, 3], 2: [4], 3: [4], 4: []}
     children = [server.start("racers:need", folder=case, first=first, needs=needs) for first in (1, 2, 3, 1)]

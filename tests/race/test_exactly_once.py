@@ -14,6 +14,7 @@ def ran(case):
     return collections.Counter(one["x"] for one in executions(case))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "in_memory", [False, pytest.param(True, marks=pytest.mark.only_on("sqlite"))], ids=["kept", "memory"]
 )

@@ -12,6 +12,7 @@ from scenes import begin, begin_to_wait, in_order
 WAITERS = 3
 
 
+@pytest.mark.slow
 def test_those_who_wait_for_a_run_that_fails_raise_its_failure_and_do_not_run_it(server, case):
     owner = begin(server, case, raises="there is no such thing")
     waiters = [begin_to_wait(server, case, name=f"waiter {number}") for number in range(WAITERS)]

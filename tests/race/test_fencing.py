@@ -32,6 +32,7 @@ def end_lease(case):
     place_of(case).execute("UPDATE entropic_ledger SET lease_until = lease_until - 3600")
 
 
+@pytest.mark.slow
 @pytest.mark.each("operation")
 @pytest.mark.parametrize("shape", ["file", "folder+extra"])
 @pytest.mark.parametrize("operation", ["run_or_retrieve", "run"])

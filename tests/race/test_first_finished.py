@@ -95,6 +95,7 @@ def test_an_owner_that_finishes_first_is_stored_although_the_other_fails(server,
     assert not server.start("work:follow", folder=case, operations=[], shape="file", fresh=True).said()["check"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("operation", ["run_or_retrieve", "sweep"])
 def test_what_is_deleted_meanwhile_does_not_come_back(server, case, operation):
     owner, taker = taken_over(server, case, owner={"operation": operation, "only": 1})

@@ -87,6 +87,7 @@ print(*children, len(rows), store.check().ok)
 """
 
 
+@pytest.mark.slow
 def test_a_child_that_a_runner_forks_in_the_middle_of_a_sweep_ends(tmp_path):
     assert run_python(BEGIN + SWEEPING, tmp_path).split() == ["3", "3", "True"]
 
@@ -114,5 +115,6 @@ print(len(store.sweep({"n": n} for n in range(3))))
 """
 
 
+@pytest.mark.slow
 def test_a_fork_that_is_over_leaves_alone_what_the_next_one_holds(tmp_path):
     assert run_python(BEGIN + AGAIN, tmp_path).split() == ["3"]

@@ -25,6 +25,7 @@ def test_after_an_interrupt_at_any_point_all_is_as_if_the_call_had_ended(server,
     assert not said["faults"], "\n".join(said["faults"])
 
 
+@pytest.mark.slow
 @pytest.mark.only_on("sqlite")
 @pytest.mark.parametrize("second", [1, 2, pytest.param(5, marks=pytest.mark.slow), 9, *range(20, 60, 13)])
 @pytest.mark.each("case")

@@ -44,7 +44,8 @@ def swing(params: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(f"{HOSTILE} at length {params['length']}")
     times = np.linspace(0, 10, 200)
     angles = np.cos(times / params["length"]) * params["seed"]
-    np.savez(params["result_file"], angle=angles, field=np.outer(angles[:30], angles[:40]), cube=np.ones((3, 4, 5)))
+    field, power = np.outer(angles[:30], angles[:40]), np.mean(angles**2)
+    np.savez(params["result_file"], angle=angles, field=field, cube=np.ones((3, 4, 5)), power=power)
     return {"peak": float(angles.max()), "settled": bool(params["length"] > 1)}
 
 

@@ -375,3 +375,17 @@ def test_no_transaction_stays_open_between_two_requests(tmp_path):
         with context_of(store).database.engine.connect() as connection:
             blocked, *_ = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
         assert blocked == 0
+
+
+def test_what_was_said_of_a_run_is_told(tmp_path):
+    store = Store(lambda params: {"n": params["n"]}, Noted, tmp_path / "results", ".json", f"sqlite:///{tmp_path}/db")
+    said, other = store.sweep([{"n": 1}, {"n": 2}])
+    store.note({"n": 1}, f"suspicious {HOSTILE}", tags=["paper", "b"])
+    for page in serving(store):
+        assert page.api("run", id=said.id)["note"] == {"text": f"suspicious {HOSTILE}", "tags": ["b", "paper"]}
+        assert page.api("run", id=other.id)["note"] == {"text": "", "tags": []}
+
+
+class Noted(Base):
+    __tablename__ = "noted_on_page"
+    n: Mapped[int]

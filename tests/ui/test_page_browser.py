@@ -110,7 +110,13 @@ def test_a_run_shows_its_result_with_sliders_for_further_axes(tab, study):
 
 @pytest.mark.parametrize(
     "view",
-    ["kind=scatter&c=solver", "kind=scatter&c=peak&logx=1", "kind=lines&by=solver", "kind=heatmap", "kind=parallel"],
+    [
+        "kind=scatter&c=solver",
+        "kind=scatter&c=peak&logx=1",
+        "kind=lines&by=solver",
+        "kind=heatmap&z=result.power",
+        "kind=parallel",
+    ],
 )
 def test_each_plot_is_drawn_and_gives_its_lines_of_python(tab, view):
     tab.page.goto(f"{tab.at}explore?{view}")

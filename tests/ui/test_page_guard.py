@@ -207,6 +207,7 @@ def test_a_registered_file_is_shown_where_it_is_and_nothing_beside_it(lines, tmp
         assert asker.api("result", id=row.id)["text"] == "registered"
 
 
+@pytest.mark.slow
 def test_a_log_that_became_a_link_is_not_read(lines, tmp_path):
     lines.sweep([{"n": 1}], workers=1)
     row = lines.retrieve({"n": 1})

@@ -267,3 +267,105 @@ def test_what_is_too_large_to_be_read_whole_is_not(made, monkeypatch):
     monkeypatch.setattr(result, "MOST_WHOLE", 100)
     id, asker = made(".npz", lambda path: np.savez(path, a=np.zeros(1000)))
     assert "larger" in asker.api("result", id=id)["why"]
+
+
+# ---- numbers in results, as columns of plots -----------------------------------------------------------------------
+class Measured(Base):
+    __tablename__ = "measured_by_page"
+    n: Mapped[int]
+    energy: Mapped[float]
+
+
+def write_numbers(suffix):
+    def run(params):
+        n = params["n"]
+        values = {"energy": n / 2, "whole": n, "deep": {"odd": bool(n % 2)}, "angle": [1.0, 2.0], "name": "no number"}
+        if suffix == ".json":
+            Path(params["result_file"]).write_text(json.dumps(values))
+        elif suffix == ".h5":
+            with h5py.File(params["result_file"], "w") as file:
+                file["energy"], file["whole"], file["deep/odd"], file["angle"] = n / 2, n, bool(n % 2), [1.0, 2.0]
+        elif suffix == ".nc":
+            xarray.Dataset({"energy": n / 2, "whole": n, "angle": ("t", [1.0, 2.0])}).to_netcdf(params["result_file"])
+        else:
+            np.savez(params["result_file"], energy=n / 2, whole=n, angle=[1.0, 2.0])
+
+    return run
+
+
+@pytest.fixture
+def measured(tmp_path):
+    opened = []
+
+    def make(suffix):
+        url = f"sqlite:///{tmp_path / 'measured.sqlite3'}"
+        store = Store(write_numbers(suffix), Measured, tmp_path / "results", suffix, url)
+        rows = store.sweep([{"n": n, "energy": -1.0} for n in range(4)])
+        opened.append(serving(store, source=["from model import store"]))
+        return store, rows, next(opened[-1])
+
+    yield make
+    for one in opened:
+        one.close()
+
+
+@pytest.mark.parametrize("suffix", [".json", ".h5", ".nc", ".npz"])
+def test_numbers_in_results_are_columns_of_plots(measured, suffix):
+    _, rows, page = measured(suffix)
+    told = {one["name"]: one for one in page.api("schema", results=1)["columns"] if one["role"] == "result"}
+    assert (
+        {"result.energy", "result.whole"}
+        <= set(told)
+        <= {"result.energy", "result.whole", "result.deep/odd", "result.deep.odd"}
+    )
+    assert not [one for one in page.api("schema")["columns"] if one["role"] == "result"], "no file is read for others"
+    told, values = page.packed("points", x="n", y="result.energy")
+    assert told["total"] == told["count"] == 4
+    assert dict(zip(told["ids"], values.reshape(2, 4).T.tolist(), strict=True)) == {
+        row.id: [row.n, row.n / 2] for row in rows
+    }
+    (line,) = page.api("lines", x="n", y="result.whole")["lines"]
+    assert [(x, y) for x, y, *_ in line["points"]] == [(n, n) for n in range(4)]
+    cells = page.api("grid", x="n", y="energy", z="result.whole")
+    assert sorted((cells["x"][i], z) for i, _, z, _ in cells["cells"]) == [(n, n) for n in range(4)]
+
+
+def test_what_cannot_be_read_has_no_place_in_the_plot_and_the_others_have(measured):
+    _, rows, page = measured(".json")
+    Path(rows[0].result_file).unlink()
+    Path(rows[1].result_file).write_text("{")
+    told, values = page.packed("points", x="n", y="result.whole")
+    at = dict(zip(told["ids"], values[told["count"] :].tolist(), strict=True))
+    assert [at[row.id] for row in rows[2:]] == [2, 3]
+    assert np.isnan([at[row.id] for row in rows[:2]]).all()
+
+
+def test_a_plot_of_results_is_a_sample_of_many_and_says_so(measured, monkeypatch):
+    monkeypatch.setattr("entropic.ui.query.MOST_READ", 3)
+    _, _, page = measured(".json")
+    told, _ = page.packed("points", x="n", y="result.whole")
+    assert (told["count"], told["total"]) == (3, 4)
+
+
+@pytest.mark.parametrize("given", [{"sort": "result.whole"}, {"f.result.whole": "1"}])
+def test_rows_are_not_sorted_or_filtered_by_what_is_in_their_files(measured, given):
+    _, _, page = measured(".json")
+    status, why = page.refused("rows", **given)
+    assert status == 400
+    assert "result.whole" in why
+
+
+def test_the_lines_of_python_read_them_too(measured, monkeypatch):
+    pytest.importorskip("matplotlib")
+    store, _, page = measured(".json")
+    for names in ("x=n&y=result.energy", "kind=lines&x=n&y=result.whole", "x=n&y=n&c=result.whole"):
+        text = page.api("script", **dict(one.split("=") for one in names.split("&")))["text"]
+        monkeypatch.setitem(__import__("sys").modules, "model", __import__("types").SimpleNamespace(store=store))
+        monkeypatch.setattr("matplotlib.pyplot.show", lambda: None)
+        exec(text, {})
+
+
+def test_a_result_of_another_format_or_too_large_is_not_read_for_a_number(measured, monkeypatch):
+    monkeypatch.setattr("entropic.ui.scalars.LARGEST", 10)
+    _, _, page = measured(".json")
+    assert not [one for one in page.api("schema", results=1)["columns"] if one["role"] == "result"]

@@ -26,6 +26,8 @@ _EXACT = 2**53  # up to here a browser's numbers are whole numbers
 NUMBERS = ("integer", "float", "decimal", "datetime", "date", "duration", "boolean")
 """Kinds whose values are places on an axis; the others are categories."""
 ELAPSED = f"{CUSTOM}elapsed_seconds"
+OF_RESULT = "result."
+"""Before the names of numbers that are in results, and in no column."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +37,9 @@ class Column:
     Attributes
     ----------
     name
-        As requests call it: the attribute, or `custom_data.` and the field.
+        As requests call it: the attribute, or `custom_data.` or `result.` and the name in it.
     role
-        `param`, `outcome`, `own` (of entropic) or `custom`.
+        `param`, `outcome`, `own` (of entropic), `custom` or `result`.
     kind
         As in the tables of `to_arrow`; of custom data, what the newest rows say.
     choices
@@ -127,11 +129,22 @@ def named(context: StoreContext[Base], columns: Mapping[str, Column], name: str)
         return columns[name]
     if name.startswith(CUSTOM) and len(name) < 200 and _has_name(context, name.removeprefix(CUSTOM)):
         return Column(name, "custom", "float")  # a field that only older rows have
+    if name.startswith(OF_RESULT) and len(name) < 200:
+        return Column(name, "result", "float")
     raise ParameterError(f"{context.schema.name} has no column {name!r:.80}")
 
 
 def clause_of(context: StoreContext[Base], column: Column) -> Any:
-    """Return a column as part of a statement."""
+    """Return a column as part of a statement.
+
+    Raises
+    ------
+    ParameterError
+        If it is no column of the database.
+    """
+    if column.role == "result":
+        raise ParameterError(f"{column.name!r:.80} is in results; rows are sorted and filtered by what is in the table")
+
     schema, dialect = context.schema, context.database.dialect
     if column.role != "custom":
         return next(schema.table.c[c] for c, attribute in schema.attributes.items() if attribute == column.name)

@@ -44,7 +44,7 @@ def points(query: Query) -> bytes:
 
 
 def _total(query: Query, ids: Sequence[str]) -> int:
-    return len(ids) if len(ids) < MOST_POINTS else query.count()
+    return query.count() if query.is_sample else len(ids)
 
 
 def _axes(options: Sequence[str], columns: Sequence[Column], names: Sequence[list[str]]) -> dict[str, Any]:
@@ -171,7 +171,6 @@ def parallel(query: Query) -> bytes:
     columns = [query.column(option) for option in options]
     ids, values = query.values(columns, MOST_PARALLEL)
     found = [query.places(column, one) for column, one in zip(columns, values, strict=True)]
-    total = len(ids) if len(ids) < MOST_PARALLEL else query.count()
-    told = {"total": total, "count": len(ids), "ids": ids}
+    told = {"total": _total(query, ids), "count": len(ids), "ids": ids}
     told["axes"] = _axes(options, columns, [several for _, several in found])
     return packed(told, [places for places, _ in found])

@@ -20,6 +20,7 @@ from entropic.protocol.context import StoreContext
 from entropic.provenance.code import MOST_RULES
 from entropic.ui.columns import Column, category, clause_of, columns_of, named, place, shown, values_back
 from entropic.ui.filters import Filter, clauses, filters_of
+from entropic.ui.scalars import MOST_READ, values_of_results
 
 LARGEST_PAGE = 1_000
 MOST_POINTS = 200_000
@@ -48,6 +49,7 @@ class Query:
         self.filters: list[Filter]
         self.filters, self.search = filters_of(self.columns, context, given)
         self._table = context.schema.table
+        self.is_sample = False  # whether the values that were asked for last are those of some rows only
         self._where = clauses(context, self.columns, self.filters, self.search)
         if self.asked.get("stale"):
             self._where.append(_is_stale(context))
@@ -144,9 +146,12 @@ class Query:
 
         Of more rows than may be shown these are the first by key: keys are hashes, so that is a fair sample.
         """
+        if of_results := [column for column in columns if column.role == "result"]:
+            return self._values_of_results(columns, of_results, min(most, MOST_READ))
         made = [clause_of(self.context, column) for column in columns]
         query = sa.select(self._table.c.id, *made).where(*self._where).order_by(self._table.c.id).limit(most)
         raws = fetch(self.context.database, query)
+        self.is_sample = len(raws) == most
         if not raws:
             return [], [[] for _ in columns]
         ids, *found = map(list, zip(*raws, strict=True))
@@ -156,11 +161,20 @@ class Query:
                 found[i] = [None if value is None else back(value) for value in found[i]]
         return ids, found
 
+    def _values_of_results(
+        self, columns: Sequence[Column], of_results: Sequence[Column], most: int
+    ) -> tuple[list[str], list[list[Any]]]:
+        """Return values as `values` does, some of which are in the files of the results."""
+        ids, others = self.values([column for column in columns if column.role != "result"], most)
+        found = iter(values_of_results(self.context, ids, of_results))
+        stored = iter(others)
+        return ids, [list(next(found)) if column.role == "result" else next(stored) for column in columns]
+
     def places(self, column: Column, values: Sequence[Any]) -> tuple[list[float | None], list[str]]:
         """Return values as places on an axis; where they are not numbers, those of their categories, and the names."""
         if column.is_number:
             return [place(value) for value in values], []
-        kind = None if column.role == "custom" else clause_of(self.context, column).type
+        kind = None if column.role in ("custom", "result") else clause_of(self.context, column).type
         names = [category(value, kind) for value in values]
         known = sorted(set(names))
         at = {name: float(i) for i, name in enumerate(known)}

@@ -14,6 +14,7 @@ from entropic.ask.provenance import provenance
 from entropic.ask.select import build, equal
 from entropic.ask.status import status
 from entropic.db.claim import RUNNING
+from entropic.db.notes import Notes
 from entropic.db.query import careful, fetch
 from entropic.db.raw import Raw
 from entropic.errors import ParameterError, UnreadableError
@@ -55,6 +56,8 @@ def run_of(context: StoreContext[Base], id: str) -> dict[str, Any] | None:
         told["outcomes"] = {name: shown(values[name], 20_000) for name in schema.outcomes}
         told |= {"custom": shown(custom, 20_000), "created_at": shown(values["created_at"])}
         told["provenance"] = _provenance(context, raw)
+        text, tags = Notes(context.database, context.model).of([id]).get(id, ("", ()))
+        told["note"] = {"text": shown(text, 20_000), "tags": [visible(tag) for tag in tags]}
         told["neighbours"] = neighbours(context, id, values)
     elif failure is not None:
         told |= {"state": "failed", "params": {n: shown(v, 20_000) for n, v in failure.params.items() if n != "id"}}

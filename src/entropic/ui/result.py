@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from entropic.db.raw import Recorded
+from entropic.db.raw import Raw, Recorded
 from entropic.errors import EntropicError, ParameterError
 from entropic.files.extent import extent
 from entropic.formats.bounds import is_inside
@@ -76,6 +76,11 @@ def path_of(context: StoreContext[Base], id: str) -> str:
     raw = context.rows.read(id)
     if raw is None:
         raise Unshowable("there is no such run")
+    return where(context, raw)
+
+
+def where(context: StoreContext[Base], raw: Raw) -> str:
+    """Return where the result of a row is, as `path_of` does."""
     path = context.rows.file_of(raw)
     if not os.path.lexists(path):
         raise Unshowable(f"its file {visible(os.path.basename(path))} is gone")

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 
 from entropic.errors import ParameterError
-from entropic.ui.columns import Column
+from entropic.ui.columns import OF_RESULT, Column
 from entropic.ui.filters import Filter
 from entropic.ui.query import Query
 
@@ -23,7 +23,8 @@ def lines_of(query: Query, source: Sequence[str]) -> str:
     kind = query.asked.get("kind", "scatter")
     if kind not in _DRAWN:
         raise ParameterError(f"kind is one of {', '.join(_DRAWN)}, not {kind!r:.80}")
-    made = ["import matplotlib.pyplot as plt", *source, "", "data = store.select().to_pandas(custom_data=True)"]
+    data = f"data = store.select().to_pandas(custom_data=True{_results(query)})"
+    made = ["import matplotlib.pyplot as plt", *source, "", data]
     for one in query.filters:
         made.append(f"data = data[{_condition(query.columns.get(one.name), one)}]")
     if query.search:
@@ -55,8 +56,24 @@ def _value(column: Column | None, text: str) -> str:
     return json.dumps(text)
 
 
+def _results(query: Query) -> str:
+    """Return the argument that asks for the numbers of results which the plot shows."""
+    given = [*query.asked.get("columns", "").split(","), *(query.asked.get(one, "") for one in ("x", "y", "z", "c"))]
+    names = dict.fromkeys(name.removeprefix(OF_RESULT) for name in given if name.startswith(OF_RESULT))
+    return f", results={json.dumps(list(names))}" if names else ""
+
+
+def _data_name(query: Query, column: Column) -> str:
+    """Return what a column is called in the table."""
+    name = column.name
+    if column.role == "result":
+        bare = name.removeprefix(OF_RESULT)
+        name = f"result_{bare}" if bare in query.columns else bare
+    return json.dumps(name)
+
+
 def _name(query: Query, option: str) -> str:
-    return json.dumps(query.column(option).name)
+    return _data_name(query, query.column(option))
 
 
 def _scales(query: Query) -> list[str]:
@@ -71,7 +88,7 @@ def _scatter(query: Query) -> list[str]:
     colour, after = "", list[str]()
     if query.asked.get("c"):
         column = query.column("c")
-        values = f"data[{json.dumps(column.name)}]"
+        values = f"data[{_data_name(query, column)}]"
         if not column.is_number:
             values = f'{values}.astype("category").cat.codes'
         colour, after = f", c={values}", [f"plt.colorbar(label={json.dumps(column.name)})"]

@@ -23,7 +23,9 @@ from entropic.params.model import Base
 from entropic.protocol.context import StoreContext
 from entropic.support.show import visible
 from entropic.ui import limits, plots, record, result
+from entropic.ui.columns import columns_of
 from entropic.ui.query import Given, Query, counts
+from entropic.ui.scalars import columns_of_results
 from entropic.ui.script import lines_of
 
 STATIC = Path(__file__).parent / "static"
@@ -55,7 +57,7 @@ def application(context: StoreContext[Base], source: Sequence[str] = ()) -> Star
     limits.limit(context.database)
     pool = ThreadPoolExecutor(THREADS, "entropic-ui")
     answers: dict[str, Answer] = {
-        "schema": lambda context, given: _schema(context),
+        "schema": _schema,
         "counts": lambda context, given: counts(context),
         "rows": lambda context, given: Query(context, given).page(),
         "points": lambda context, given: plots.points(Query(context, given)),
@@ -131,10 +133,11 @@ def _refused(status: int, why: str) -> Response:
     return JSONResponse({"error": visible(why)[:1_000]}, status, headers={"cache-control": "no-store"})
 
 
-def _schema(context: StoreContext[Base]) -> dict[str, Any]:
+def _schema(context: StoreContext[Base], given: Given) -> dict[str, Any]:
+    columns = [*columns_of(context).values(), *(columns_of_results(context) if "results" in dict(given) else ())]
     return {
         "model": visible(context.schema.name),
-        "columns": [column.told() for column in Query(context, ()).columns.values()],
+        "columns": [column.told() for column in columns],
         "database": visible(str(context.database)),
         "results": visible(context.staging.results_dir),
     }

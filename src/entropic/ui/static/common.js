@@ -189,8 +189,8 @@ function chips(found) {
 }
 
 let schema = null;
-export async function about() {
-  schema ??= ask("schema").then((found) => {
+export async function about(given = {}) {
+  schema ??= ask("schema", given).then((found) => {
     document.getElementById("model").textContent = found.model;
     document.getElementById("model").title = `${found.database}\n${found.results}`;
     return found;

@@ -54,12 +54,13 @@ function controls() {
   const now = asked();
   const numbers = columns.filter((one) => one.number);
   const all = columns.filter((one) => one.name !== "id" && !["json", "bytes", "object"].includes(one.kind));
+  const stored = all.filter((one) => one.role !== "result"); // by which rows can be filtered
   const made = {
     scatter: () => [select("x", "x", now.x, all), select("y", "y", now.y, all), select("c", "colour", now.c, all, "(none)"),
       check("logx", "log x"), check("logy", "log y"), check("logc", "log colour")],
-    lines: () => [select("x", "x", now.x, all), select("y", "y", now.y, numbers), select("by", "one line for each", now.by, all, "(one line)"),
+    lines: () => [select("x", "x", now.x, stored), select("y", "y", now.y, numbers), select("by", "one line for each", now.by, stored, "(one line)"),
       check("logx", "log x"), check("logy", "log y")],
-    heatmap: () => [select("x", "x", now.x, all), select("y", "y", now.y, all), select("z", "value", now.z, numbers),
+    heatmap: () => [select("x", "x", now.x, stored), select("y", "y", now.y, stored), select("z", "value", now.z, numbers),
       h("label", {}, "of each cell", h("select", { onchange: (event) => { keep({ how: event.target.value }); update(); } },
         ["mean", "min", "max", "count"].map((one) => h("option", { selected: one === now.how }, one))))],
     parallel: () => [h("details", { class: "menu" }, h("summary", { class: "button" }, "Axes"), h("div", {}, all.map((one) =>
@@ -229,10 +230,10 @@ function selected() {
   let some = false;
   option.parallelAxis.forEach((_, i) => {
     const intervals = drawn.getModel().getComponent("parallelAxis", i).activeIntervals;
-    if (!intervals?.length) return;
+    const one = axes[i];
+    if (!intervals?.length || named(one.name)?.role === "result") return;
     const [low, high] = intervals[0];
     some = true;
-    const one = axes[i];
     if (one.categories.length) made.set(`f.${one.name}`, one.categories.filter((__, at) => at >= low && at <= high).join(", "));
     else if (one.kind === "datetime") made.set(`f.${one.name}`, `>=${new Date(low).toISOString().slice(0, 19)} <=${new Date(high).toISOString().slice(0, 19)}`);
     else made.set(`f.${one.name}`, `>=${Number(low.toPrecision(8))} <=${Number(high.toPrecision(8))}`);
@@ -316,7 +317,7 @@ begin(async () => {
     h("div", { class: "bar", id: "controls" }), element,
     h("p", { class: "bar" }, h("span", { class: "quiet", id: "note", role: "status" }), h("a", { id: "selection", hidden: true, class: "button" }, "Show the selection in Runs")),
     h("div", { id: "script", hidden: true }));
-  [{ columns }, drawn] = await Promise.all([about(), chart(element)]);
+  [{ columns }, drawn] = await Promise.all([about({ results: 1 }), chart(element)]);
   onTheme(() => update());
   await update();
 });

@@ -38,6 +38,8 @@ async function draw(id) {
     h("div", { class: "bar" }, h("span", { class: "id" }, id), stateChip(found.state), key,
       h("a", { class: "button push", href: `./?${new URLSearchParams({ pick: id })}` }, "Compare with…")),
     found.why ? h("p", { class: "failed" }, found.why) : null,
+    found.note?.text || found.note?.tags.length ? h("p", { class: "note" }, found.note.text,
+      found.note.tags.map((tag) => h("span", { class: "chip" }, `#${tag}`))) : null,
     h("div", { class: "sections" },
       section("Parameters", pairs(Object.entries(found.params))),
       Object.keys(found.outcomes).length ? section("Outcomes", pairs(Object.entries(found.outcomes))) : null,
