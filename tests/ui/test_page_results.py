@@ -330,6 +330,12 @@ def test_numbers_in_results_are_columns_of_plots(measured, suffix):
     assert sorted((cells["x"][i], z) for i, _, z, _ in cells["cells"]) == [(n, n) for n in range(4)]
 
 
+def test_an_archive_is_as_large_as_what_is_packed_in_it(tmp_path):
+    np.savez_compressed(tmp_path / "zeros.npz", x=np.zeros(100_000))
+    path = tmp_path / "zeros.npz"
+    assert result.size_when_read(str(path), path.stat().st_size) > 800_000 > 10 * path.stat().st_size
+
+
 def test_what_cannot_be_read_has_no_place_in_the_plot_and_the_others_have(measured):
     _, rows, page = measured(".json")
     Path(rows[0].result_file).unlink()
@@ -365,7 +371,8 @@ def test_the_lines_of_python_read_them_too(measured, monkeypatch):
         exec(text, {})
 
 
-def test_a_result_of_another_format_or_too_large_is_not_read_for_a_number(measured, monkeypatch):
+@pytest.mark.parametrize("suffix", [".json", ".npz"])
+def test_a_result_that_is_too_large_is_not_read_for_a_number(measured, monkeypatch, suffix):
     monkeypatch.setattr("entropic.ui.scalars.LARGEST", 10)
-    _, _, page = measured(".json")
+    _, _, page = measured(suffix)
     assert not [one for one in page.api("schema", results=1)["columns"] if one["role"] == "result"]

@@ -161,11 +161,7 @@ def _read_whole(path: str) -> list[Part]:
     with _whole_lock:
         if key in _whole:
             return _whole[key]
-        size = found.size
-        if path.lower().endswith(".npz") and zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                size = max(size, sum(one.file_size for one in archive.infolist()))
-        if size > MOST_WHOLE:
+        if size_when_read(path, found.size) > MOST_WHOLE:
             raise Unshowable(f"it is larger than the {MOST_WHOLE // 10**6} MB that are read whole to be shown")
         own = find_own(path)
         if own is None:  # a format of another package may do anything when it is read
@@ -181,6 +177,14 @@ def _read_whole(path: str) -> list[Part]:
         while len(_whole) > 2:
             _whole.popitem(last=False)
         return made
+
+
+def size_when_read(path: str, size: int) -> int:
+    """Return how many bytes of memory a file of some bytes takes, if what is in it is packed."""
+    if path.lower().endswith(".npz") and zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            return max(size, sum(one.file_size for one in archive.infolist()))
+    return size
 
 
 def _arrays_in(value: Any, prefix: str = "") -> Iterator[Part]:

@@ -17,16 +17,16 @@ from entropic.files.extent import extent
 from entropic.formats.arrays import RESULT
 from entropic.formats.part import parts
 from entropic.formats.read import read
-from entropic.formats.suffixes import find_own
 from entropic.params.model import Base
 from entropic.protocol.context import StoreContext
 from entropic.support.show import visible
 from entropic.ui.columns import OF_RESULT, Column, place
-from entropic.ui.result import Unshowable, where
+from entropic.ui.result import Unshowable, size_when_read, where
 
 MOST_READ = 2_000  # results that one plot is made of
-LARGEST = 4_000_000  # bytes of a result that is read whole for a number in it
+LARGEST = 4_000_000  # bytes in memory of a result that is read whole for a number in it
 SECONDS = 10.0  # that one plot reads; the next one goes on from what was read
+_READ_WHOLE = (".json", ".npz", ".nc", ".txt")  # what else may hold a single number is opened in parts
 _SAMPLE = 5  # newest results, which say what numbers there are
 _MOST_KEPT = 50_000
 
@@ -88,7 +88,7 @@ def _read(path: str, size: int) -> Iterator[tuple[str, Any]]:
                 if not one.shape:
                     yield one.name or RESULT, _plain(one.read(()))
             return
-    if find_own(path) is None or size > LARGEST:  # a format of another package may do anything when it is read
+    if not path.lower().endswith(_READ_WHOLE) or size_when_read(path, size) > LARGEST:
         return
     for name, variable in variables(read(path), None, path).items():
         if not variable.values.ndim:
