@@ -65,6 +65,7 @@ with _paused():  # what is made here lives as long as the process; collections a
     from entropic.sweep.plan import Plan
     from entropic.sweep.sampling import sample
     from entropic.upkeep.archived import Archive
+    from entropic.upkeep.audited import Audit, Audited
     from entropic.upkeep.disposal import Disposal, Removal
     from entropic.upkeep.measure import Measured
     from entropic.upkeep.merged import Conflict, Merge
@@ -75,6 +76,8 @@ __version__ = "3.0.0.dev0"
 
 __all__ = [
     "Archive",
+    "Audit",
+    "Audited",
     "Base",
     "CommandError",
     "Conflict",

@@ -24,8 +24,9 @@ from entropic.sweep import plan, sweep
 from entropic.sweep.objective import Objective, space_of, trials
 from entropic.sweep.options import Options
 from entropic.sweep.sampling import NOTHING
-from entropic.upkeep import accept, copy, dismiss, gc, measure, merge, note, rebuild, recover, repair
+from entropic.upkeep import accept, audit, copy, dismiss, gc, measure, merge, note, rebuild, recover, repair
 from entropic.upkeep.archived import Archive
+from entropic.upkeep.audited import Audit, Audited
 from entropic.upkeep.disposal import Disposal
 from entropic.upkeep.gc import Limits
 from entropic.upkeep.measure import Measured
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from entropic.ui.serve import Page
 
 _NONE, _TRUE, _FALSE, _NO_NAMES = (cast(Any, select.Unsaid(default)) for default in (None, True, False, ()))
+_FRACTION, _RTOL = (cast(Any, select.Unsaid(default)) for default in (0.02, 1e-9))
 
 
 class Store(Generic[ModelT]):
@@ -89,6 +91,8 @@ class Store(Generic[ModelT]):
     checkpoints
         Whether runners get a `params["checkpoint_dir"]`: a folder of their own that survives an attempt that failed,
         was killed or interrupted, for the next attempt of the same params, and goes when the run is stored.
+    checksum
+        Whether the SHA-256 of each result is recorded when it is published, for `check(deep=True)` to compare with.
     git_diff
         Whether each run records, with the commit, what differs from it in the files that git tracks (`provenance`).
     version
@@ -128,6 +132,7 @@ class Store(Generic[ModelT]):
         loader: Loader | None = None,
         saver: Saver | None = None,
         checkpoints: bool = False,
+        checksum: bool = False,
         git_diff: bool = False,
         version: str | None = None,
         watch: Iterable[str | Path] = (),
@@ -140,6 +145,7 @@ class Store(Generic[ModelT]):
             "loader": loader,
             "saver": saver,
             "checkpoints": checkpoints,
+            "checksum": checksum,
             "git_diff": git_diff,
             "version": version,
             "watch": watch,
@@ -240,6 +246,7 @@ class Store(Generic[ModelT]):
         timeout: float | None = None,
         progress: bool | None = None,
         worker_setup: Callable[[], object] | None = None,
+        rerun: bool = False,
         **custom_data: object,
     ) -> Runs[ModelT]:
         """Return a row for each distinct set, in the order of the sets; run those that are missing.
@@ -268,11 +275,14 @@ class Store(Generic[ModelT]):
             Whether to show a progress bar; None: only in a terminal or a notebook.
         worker_setup
             Called once in each worker, before its first run: for what a script sets up and a worker would lack.
+        rerun
+            Whether all sets run, those too that are stored. Each stored row, and its file, stay until their set has run
+            again, and for good if that fails. What another process has stored since the call counts as run.
         **custom_data
             Given to the runner and stored with the row of each set that is run; a set may hold `custom_data` of its
             own, whose names win.
         """
-        options = Options(client, workers, on_error, retry_failed, timeout, progress, worker_setup)
+        options = Options(client, workers, on_error, retry_failed, timeout, progress, worker_setup, rerun)
         recover.collect(self._context)
         try:
             return self._runs(sweep.sweep(self._context, params, options, custom_data))
@@ -290,6 +300,7 @@ class Store(Generic[ModelT]):
         timeout: float | None = None,
         progress: bool | None = None,
         worker_setup: Callable[[], object] | None = None,
+        rerun: bool = False,
         in_flight: int | None = None,
         **custom_data: object,
     ) -> Generator[ModelT, None, None]:
@@ -306,7 +317,7 @@ class Store(Generic[ModelT]):
             there is room, and a generator is sent the rows that came since: `came = yield params`. One that yields
             None waits for the next row.
         """
-        options = Options(client, workers, on_error, retry_failed, timeout, progress, worker_setup)
+        options = Options(client, workers, on_error, retry_failed, timeout, progress, worker_setup, rerun)
         recover.collect(self._context)
         return sweep.stream(self._context, params, options, custom_data, in_flight)
 
@@ -525,13 +536,73 @@ class Store(Generic[ModelT]):
         """
         return delete.delete(self._context, set_of(self._context, params), remove_file)
 
-    def check(self) -> Report:
-        """Compare rows, claims and files, and report what does not fit together; change nothing."""
-        return repair.check(self._context)
+    def check(self, *, deep: bool = False, workers: int = 4) -> Report:
+        """Compare rows, claims and files, and report what does not fit together; change nothing.
+
+        Parameters
+        ----------
+        deep
+            Whether the bytes of all results are compared with their checksums, too, as `checksum=True` records them.
+            It is noted how far that has come, so an interrupted comparison goes on there.
+        workers
+            How many threads read results then.
+        """
+        return repair.check(self._context, deep, workers)
 
     def repair(self, dry_run: bool = False) -> Repair:
         """Repair what can be repaired without a run; return what was done (in a dry run: what would be done)."""
         return repair.repair(self._context, dry_run)
+
+    def audit(
+        self,
+        *where: object,
+        fraction: float = _FRACTION,
+        rtol: float = _RTOL,
+        seed: int | None = _NONE,
+        workers: int | None = _NONE,
+        timeout: float | None = _NONE,
+        **equal: object,
+    ) -> Audit:
+        """Run a sample of what is stored again, here and now, and compare; what is stored is not touched.
+
+        The results are read as `load` reads them. They agree if their files are identical, or if all that was read is
+        equal, and numbers within `rtol`. What came of each is recorded (`audits`).
+
+        Parameters
+        ----------
+        *where, **equal
+            From which rows the sample is taken, as for `select`. A name that may be a column or an option is refused.
+        fraction
+            How large a part of them is run again; at least one.
+        rtol
+            The relative difference up to which numbers agree.
+        seed
+            Makes the same choice among the same rows again; None: another one each time (`Audit.seed`).
+        workers, timeout
+            As for `sweep`.
+
+        Returns
+        -------
+        Audit
+            Which results `agreed`, and which are `differing` and how. Print it.
+
+        Raises
+        ------
+        ReadOnlyError
+            If the store is read-only.
+        """
+        given = {"fraction": fraction, "rtol": rtol, "seed": seed, "workers": workers, "timeout": timeout}
+        fraction, rtol, seed, workers, timeout = select.options(self._context.schema, given, equal)
+        reading = functools.partial(read, loader=self._loader)
+        executor_of = functools.partial(Options(workers=workers, timeout=timeout).executor, self._context)
+        try:
+            return audit.audit(self._context, where, equal, fraction, rtol, seed, executor_of, reading)
+        except BaseException as error:  # noqa: BLE001  (raised again)
+            raise hide_ours(error)  # noqa: B904
+
+    def audits(self) -> list[Audited]:
+        """Return what came of all audits, oldest first: of each result that was run again, whether it agreed."""
+        return audit.recorded(self._context)
 
     def rebuild(self, dry_run: bool = False) -> Rebuild:
         """Make the rows that the database lacks of the results, and of what is kept beside them; say what was done.

@@ -103,6 +103,22 @@ def test_a_sweep_is_planned_run_looked_at_and_cleaned(entropic, tmp_path):
 
 
 @pytest.mark.slow
+def test_results_are_checked_to_the_byte_run_again_and_audited(entropic, tmp_path):
+    (tmp_path / "model.py").write_text(SCRIPT.replace('.json",', '.json", checksum=True,'))
+    entropic("sweep", "model.py:store", "n=1", "--grid", "x=1,2")
+    told = json.loads(entropic("check", "model.py:store", "--deep", "--json"))
+    assert (told["ok"], told["compared"], told["without_checksum"]) == (True, 2, 0)
+    done = json.loads(entropic("audit", "model.py:store", "n=1", "--fraction", "1", "--seed", "3", "--json"))
+    assert (done["ok"], done["rows"], done["seed"], len(done["agreed"])) == (True, 2, 3, 2)
+    first = next((tmp_path / "results").glob("*.json"))
+    first.write_text("7.0")
+    assert "does not hold the bytes" in entropic("check", "model.py:store", "--deep", code=1)
+    assert "1 agree, 1 differ" in entropic("audit", "model.py:store", "--fraction", "1", "--rtol", "1e-6", code=1)
+    assert "2 run" in entropic("sweep", "model.py:store", "n=1", "--grid", "x=1,2", "--rerun")
+    assert "all in order" in entropic("check", "model.py:store", "--deep")
+
+
+@pytest.mark.slow
 def test_the_store_of_a_colleague_is_merged_by_its_url(entropic, tmp_path):
     (tmp_path / "hers").mkdir()
     run_script(

@@ -37,6 +37,10 @@ def sure(planned: Iterable[object], yes: bool) -> None:
 @command("[STORE]", "entropic check model.py:store", looks=True)
 def check(
     words: Words = None,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Compare the bytes of results with their checksums, too.")
+    ] = False,
+    workers: Annotated[int, typer.Option("--workers", "-j", help="With --deep: results that are read at once.")] = 4,
     as_json: Json = False,
     named: Named = None,
     db: Database = None,
@@ -45,14 +49,16 @@ def check(
 ) -> int:
     """Compare rows, claims and files; change nothing.
 
-    Exits with 1 if anything is not in order.
+    With --deep it is noted how far the comparison has come: who ends it, and starts it again, goes on there. Exits with
+    1 if anything is not in order.
     """
     store, words = open_store("check", words, named, db, table, results)
     no_words(words)
-    report = store.check()
+    report = store.check(deep=deep, workers=workers)
     if as_json:
         kinds = {name: [_finding(one) for one in found] for name, found in report.kinds().items()}
-        put_json({"ok": report.ok, "rows": report.rows, **kinds})
+        told = {"compared": report.compared, "without_checksum": report.without_checksum} if deep else {}
+        put_json({"ok": report.ok, "rows": report.rows, **told, **kinds})
     else:
         put(str(report))
     return FINE if report.ok else FOUND

@@ -66,7 +66,8 @@ def command(words: str, example: str, looks: bool = False) -> Callable[[Callable
     def register(function: Callable[P, int]) -> Callable[P, int]:
         @functools.wraps(function)
         def run(*args: P.args, **options: P.kwargs) -> None:
-            looking = leaving_no_trace() if looks or options.get("dry_run") else nullcontext()
+            looks_only = (looks and not options.get("deep")) or options.get("dry_run")  # --deep notes how far it came
+            looking = leaving_no_trace() if looks_only else nullcontext()
             with Terminable(), errors_as_sentences(), looking:  # a signal is told as Ctrl-C is, before it ends us
                 code = function(*args, **options)
                 sys.stdout.flush()  # here, where it may fail in a sentence

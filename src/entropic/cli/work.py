@@ -1,4 +1,4 @@
-"""Commands that work: sweep, retry, measure."""
+"""Commands that work: sweep, retry, measure, audit."""
 
 import time
 from typing import Annotated, Any, Literal
@@ -8,18 +8,19 @@ import typer
 from entropic.cli.choices import key_of
 from entropic.cli.command import Database, Named, Results, Table, Words, command, open_store
 from entropic.cli.errors import FINE, FOUND, UsageError, say
-from entropic.cli.look import Json
+from entropic.cli.look import Json, Where
 from entropic.cli.output import answers_only, cell, put, put_json
 from entropic.cli.reflect import refuse
 from entropic.cli.target import Target
+from entropic.cli.values import filters, params
 from entropic.cli.values import grid as grid_of
-from entropic.cli.values import params
 from entropic.params.grid import expand_grid
 from entropic.params.model import Base
 from entropic.store import Store, context_of
 from entropic.support.failure import message_of
 from entropic.support.passwords import without_passwords
 from entropic.support.show import counted, duration
+from entropic.upkeep.audited import Audited
 
 Grid = Annotated[
     list[str] | None,
@@ -55,6 +56,7 @@ def sweep(
     timeout: Timeout = None,
     on_error: OnError = "continue",
     no_retry: Annotated[bool, typer.Option("--no-retry", help="Skip sets that failed before.")] = False,
+    rerun: Annotated[bool, typer.Option("--rerun", help="Run all of them, those too that are stored.")] = False,
     as_json: Json = False,
     named: Named = None,
     db: Database = None,
@@ -63,12 +65,14 @@ def sweep(
 ) -> int:
     """Run those of some sets that are not stored yet.
 
+    With --rerun all of them run; what is stored stays until its set has run again.
+
     Exits with 1 if a run fails. Ctrl-C, SIGTERM or SIGHUP ends it; finished runs are stored.
     """
     store, words = Target(named, db, table, results).open(words or [])
     wanted = sets(store, words, grid)
-    before = len(store.plan(wanted).stored)
-    return _run(store, wanted, before, as_json, workers, timeout, on_error, not no_retry)
+    before = 0 if rerun else len(store.plan(wanted).stored)
+    return _run(store, wanted, before, as_json, workers, timeout, on_error, not no_retry, rerun)
 
 
 @command("[STORE] [KEY]...", "entropic retry model.py:store --workers 4")
@@ -125,6 +129,44 @@ def measure(
     return FOUND if found.failed else FINE
 
 
+@command("[STORE] [NAME=VALUE]...", "entropic audit model.py:store --fraction 0.05 --workers 4")
+def audit(
+    words: Words = None,
+    fraction: Annotated[float, typer.Option("--fraction", help="How large a part is run again.")] = 0.02,
+    rtol: Annotated[float, typer.Option("--rtol", help="The relative difference up to which numbers agree.")] = 1e-9,
+    seed: Annotated[int | None, typer.Option("--seed", help="Makes the same choice again.")] = None,
+    where: Where = None,
+    workers: Workers = None,
+    timeout: Timeout = None,
+    as_json: Json = False,
+    named: Named = None,
+    db: Database = None,
+    table: Table = None,
+    results: Results = None,
+) -> int:
+    """Run a sample of what is stored again, beside it, and compare.
+
+    Nothing that is stored is touched. What came of each run is recorded. Exits with 1 if a result differs.
+    """
+    store, words = Target(named, db, table, results).open(words or [])
+    conditions = filters(store, words, where or [])
+    if store._made_of[0] is refuse:
+        refuse({})
+    options: dict[str, Any] = {"fraction_": fraction, "rtol_": rtol, "seed_": seed, "workers_": workers}
+    with answers_only():
+        done = store.audit(*conditions, **options, timeout_=timeout)
+    if as_json:
+        lists = {name: [_audited(one) for one in getattr(done, name)] for name in ("agreed", "differing")}
+        put_json({"ok": done.ok, "rows": done.rows, "seed": done.seed, **lists, "skipped": done.skipped})
+    else:
+        put(str(done))
+    return FINE if done.ok else FOUND
+
+
+def _audited(one: Audited) -> dict[str, object]:
+    return {"id": one.id, "text": one.text, "at": one.at, "host": one.host, "attempt": one.attempt}
+
+
 def _run(
     store: Store[Base],
     wanted: list[dict[str, object]],
@@ -134,12 +176,14 @@ def _run(
     timeout: float | None,
     on_error: object,
     retry_failed: bool,
+    rerun: bool = False,
 ) -> int:
     if store._made_of[0] is refuse:
         refuse({})
     began = time.monotonic()
     try:
         options: Any = {"workers": workers, "timeout": timeout, "on_error": on_error, "retry_failed": retry_failed}
+        options["rerun"] = rerun
         with answers_only():
             stored = {row.id for row in store.sweep(wanted, **options)}
     except Exception as error:

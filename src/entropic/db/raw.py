@@ -10,6 +10,12 @@ BRIEF_TAIL = slice(-4, None)
 PLACE = -1
 
 
+def told(raw: Raw) -> tuple[object, ...]:
+    """Return a raw row without what tells which attempt runs, and when its file was made: a hit may correct that."""
+    *row, code, _, size, _, place = raw
+    return (*row, code, size, place)
+
+
 class Recorded(NamedTuple):
     """What the ledger says of a raw row: its last five values; all None where it does not know the key.
 

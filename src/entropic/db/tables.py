@@ -101,6 +101,43 @@ notes = sa.Table(
     sqlite_with_rowid=False,
 )
 
+# Only of stores that ask for it.
+digests = sa.Table(
+    "entropic_digests",
+    metadata,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("model", _NAME, primary_key=True, comment="name of the user's table"),
+    sa.Column("attempt", _WHO, nullable=False, comment="whose result it is of; 'registered': of a registered file"),
+    sa.Column("sha256", _NAME, nullable=False, comment="of the result, as it was published"),
+    sa.Column("found", _WHO, comment="what differed when it was last compared; NULL: nothing"),
+    sqlite_with_rowid=False,
+)
+
+comparisons = sa.Table(
+    "entropic_comparisons",
+    metadata,
+    sa.Column("model", _NAME, primary_key=True, comment="name of the user's table"),
+    sa.Column("after", sa.String, nullable=False, comment="the key up to which all results have been compared"),
+    sa.Column("compared", sa.BigInteger, nullable=False),
+    sa.Column("without", sa.BigInteger, nullable=False, comment="how many had no digest"),
+    sa.Column("began", sa.Float, nullable=False, comment="seconds since 1970"),
+    sqlite_with_rowid=False,
+)
+
+# What came of runs that were done again beside stored results.
+audits = sa.Table(
+    "entropic_audits",
+    metadata,
+    sa.Column("id", sa.String, primary_key=True),
+    sa.Column("model", _NAME, primary_key=True, comment="name of the user's table"),
+    sa.Column("at", sa.BigInteger, primary_key=True, autoincrement=False, comment="microseconds since 1970"),
+    sa.Column("attempt", _WHO, comment="that had made the stored result"),
+    sa.Column("host", _WHO, nullable=False),
+    sa.Column("agreed", sa.Boolean, nullable=False),
+    sa.Column("told", sa.String, nullable=False, comment="how the two agree, or what differs"),
+    sqlite_with_rowid=False,
+)
+
 # By id first: ids are hashes, so the table can be partitioned by prefix; all models' claims of one id are adjacent.
 ledger = sa.Table(
     "entropic_ledger",

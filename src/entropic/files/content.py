@@ -43,12 +43,12 @@ def bring(source: str, target: str, link: bool) -> bool:
     if not stat.S_ISDIR(found.st_mode):
         return not (link and _linked(source, target, found)) and _copy(source, target)
     os.makedirs(target, exist_ok=True)
-    copied = [bring(inner, os.path.join(target, name), link) for name, inner in _inside(source)]
+    copied = [bring(inner, os.path.join(target, name), link) for name, inner in inside(source)]
     os.utime(target, ns=(found.st_atime_ns, found.st_mtime_ns))
     return any(copied)
 
 
-def _inside(folder: str) -> Iterator[tuple[str, str]]:
+def inside(folder: str) -> Iterator[tuple[str, str]]:
     """Yield the names and paths of what is in a folder, in the order of their names."""
     for name in sorted(os.listdir(folder)):
         yield name, os.path.join(folder, name)
@@ -68,14 +68,15 @@ def _linked(source: str, target: str, found: os.stat_result) -> bool:
 
 
 def _copy(source: str, target: str) -> bool:
-    with open(_opened(source), "rb") as reading, open(target, "xb") as writing:
+    with open(opened(source), "rb") as reading, open(target, "xb") as writing:
         shutil.copyfileobj(reading, writing, _AT_ONCE)
         seen = os.fstat(reading.fileno())
     os.utime(target, ns=(seen.st_atime_ns, seen.st_mtime_ns))
     return True
 
 
-def _opened(path: str) -> int:
+def opened(path: str) -> int:
+    """Return the descriptor of a regular file, to be read; nothing else is opened, and no link followed."""
     descriptor = os.open(path, _FLAGS)
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
         return descriptor
@@ -107,7 +108,7 @@ def are_alike(one: str, other: str) -> bool:
 
 
 def _hold_the_same(one: str, other: str) -> bool:
-    with open(_opened(one), "rb") as first, open(_opened(other), "rb") as second:
+    with open(opened(one), "rb") as first, open(opened(other), "rb") as second:
         while (piece := first.read(_AT_ONCE)) == second.read(_AT_ONCE):
             if not piece:
                 return True

@@ -6,6 +6,7 @@ from typing import Any
 
 from entropic.errors import ResultMissingError
 from entropic.files import sidecar as sidecars
+from entropic.files.digest import digest_or_none
 from entropic.files.durable import is_cheap, sync_content, sync_names
 from entropic.files.extent import Extent, extent
 from entropic.files.place import move, remove
@@ -142,6 +143,7 @@ def describe(task: Task, space: Workspace, execution: str, done: Executed, lifte
     slotted = task.published is not None and (found.folder or os.path.isdir(task.staging.path(task.path)))
     if slotted:
         space.reserve.make_folder(task.staging.inside(f"{task.key}.{task.attempt}.{execution}.slot"))
+    digest, replaced = _digests(task, execution) if task.checksum else (None, None)
     if task.fsync:
         sync_names(task.staging.root)  # a sidecar that survives must not name what does not
     seconds = round(done.elapsed * 1e6) / 1e6  # to the microsecond, and sooner than `round` to six digits
@@ -165,7 +167,20 @@ def describe(task: Task, space: Workspace, execution: str, done: Executed, lifte
         outcomes,
         missing,
         done.origin,
+        digest,
+        replaced,
     )
+
+
+def _digests(task: Task, execution: str) -> tuple[str | None, str | None]:
+    """Return the digest of the result, and of what it will replace; None of what is not there, or cannot be read.
+
+    Here, where the run was: workers share the work, and nobody waits for it in a transaction.
+    """
+    path = task.staging.inside(f"{task.key}.{task.attempt}.{execution}{task.staging.ending}")
+    old = task.staging.path(task.path) if task.published is not None else None
+    made = digest_or_none(path)
+    return made, None if made is None or old is None else digest_or_none(old)
 
 
 def _wait_for_disk(task: Task, paths: list[str], elapsed: float) -> None:

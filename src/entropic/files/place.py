@@ -134,7 +134,9 @@ def keep_changed(staging: Staging, sidecar: Sidecar, where: str, published: str,
     """
     target = staging.path(where)
     found = extent(target)
-    if os.path.islink(target) or not is_changed(found, size) or sidecar.matches(found):  # placed, before a crash
+    if os.path.islink(target) or not _is_altered(sidecar, found, size):
+        return
+    if sidecar.matches(found):  # placed, before a crash
         return
     for kept in staging.changed(where, published):
         try:
@@ -155,7 +157,7 @@ def keep_changed(staging: Staging, sidecar: Sidecar, where: str, published: str,
 def keep_changed_folder(staging: Staging, sidecar: Sidecar, where: str, published: str, size: int | None) -> None:
     """Keep what was moved aside into a slot that is spent, if somebody has changed it, under a name of its own."""
     old = os.path.join(staging.inside(spent(sidecar.slot)), "old")
-    if os.path.islink(old) or not is_changed(extent(old), size):
+    if os.path.islink(old) or not _is_altered(sidecar, extent(old), size):
         return
     for kept in staging.changed(where, published):
         if not os.path.lexists(kept):
@@ -163,6 +165,11 @@ def keep_changed_folder(staging: Staging, sidecar: Sidecar, where: str, publishe
                 move(old, kept)
                 log.warning("%s had been changed since it was stored, and is kept as %s", staging.path(where), kept)
             return
+
+
+def _is_altered(sidecar: Sidecar, found: Extent | None, size: int | None) -> bool:
+    """Tell whether what is replaced was changed: by its size, or by its bytes, where these were recorded."""
+    return is_changed(found, size) or (sidecar.was_altered and found is not None and found.size == size)
 
 
 def is_changed(found: Extent | None, size: int | None) -> bool:

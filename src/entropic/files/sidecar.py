@@ -67,12 +67,16 @@ class Sidecar:
         Of a model with outcome columns: plain values by name, and why others have none.
     origin : Origin or None
         What made it.
+    digest, replaced : str or None
+        The SHA-256 of the result, and of what lay at its place when it was made, if the store asks for that.
     text : bytes or None
         How it was written, if this process has written it; no part of what it says.
     custom_text : str or None
         Its custom data as JSON, if this process has written it; no part of what it says.
     place : str or None
         Where this process has brought its result; no part of what it says.
+    was_altered : bool
+        Whether what it replaces has other bytes than were published; no part of what it says.
     """
 
     model: str
@@ -93,9 +97,12 @@ class Sidecar:
     outcomes: dict[str, Any] | None = None
     missing: dict[str, str] | None = None
     origin: Origin | None = None
+    digest: str | None = None
+    replaced: str | None = None
     text: bytes | None = field(default=None, init=False, compare=False, repr=False)
     custom_text: str | None = field(default=None, init=False, compare=False, repr=False)
     place: str | None = field(default=None, init=False, compare=False, repr=False)
+    was_altered: bool = field(default=False, init=False, compare=False, repr=False)
 
     @property
     def result(self) -> str:
@@ -162,6 +169,8 @@ def encode(sidecar: Sidecar) -> bytes:
         f'"mtime_ns":{sidecar.mtime_ns},"folder":{_BOOL[sidecar.folder]},"slotted":{_BOOL[sidecar.slotted]},'
         f'"extra":{_BOOL[sidecar.extra]}{origin}}}\n'
     )
+    if sidecar.digest is not None:
+        text = _with_digest(text, sidecar)
     return text.encode() if sidecar.outcomes is None else _with_outcomes(text, sidecar)
 
 
@@ -182,6 +191,11 @@ def _custom_text(data: dict[str, Any]) -> str:
 @functools.lru_cache(16)  # that of short runs is the same for all of a store
 def _origin_text(origin: Origin) -> str:
     return f',"origin":[{",".join(["null" if one is None else repr(one) for one in origin])}]'
+
+
+def _with_digest(text: str, sidecar: Sidecar) -> str:
+    replaced = "" if sidecar.replaced is None else f',"replaced":"{sidecar.replaced}"'
+    return f'{text[:-2]},"digest":"{sidecar.digest}"{replaced}}}\n'
 
 
 def _with_outcomes(text: str, sidecar: Sidecar) -> bytes:
@@ -335,6 +349,8 @@ _FIELDS: dict[str, Callable[[Sidecar, str, str], bool]] = {
         )
     ),
     "origin": lambda one, *_: one.origin is None or _is_origin(one.origin),
+    "digest": lambda one, *_: one.digest is None or names.is_one(names.SHA256, one.digest),
+    "replaced": lambda one, *_: one.replaced is None or names.is_one(names.SHA256, one.replaced),
     "missing": lambda one, *_: (
         (one.missing is None) == (one.outcomes is None)
         and (one.missing is None or (isinstance(one.missing, dict) and all(map(_is_said, one.missing.items()))))

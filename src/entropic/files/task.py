@@ -41,3 +41,4 @@ class Task:
     inside: tuple[Inside, ...] = ()  # the runs around it
     resumes: bool | None = None  # whether it goes on from what earlier attempts have kept; None: nothing is kept
     code: int | None = None  # the number of the code that makes its result
+    checksum: bool = False  # whether the digest of its result is recorded

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from entropic.db.claim import DELETING, FAILED, RUNNING, Claim
 from entropic.db.connection import Connection
-from entropic.db.raw import Raw, Recorded
+from entropic.db.raw import Raw, Recorded, told
 from entropic.errors import ForeignFileError, ResultMissingError, RunFailed, UnreadableError
 from entropic.files import checkpoints
 from entropic.files import sidecar as sidecars
@@ -146,6 +146,8 @@ def decide(
             is_lost = True  # whatever its file is like
         if known.suspect is not None and known.suspect.stale:
             is_lost = is_lost or context.maker.refuses(Recorded.of(raw).code)
+        if known.suspect is not None and known.suspect.unwanted:
+            is_lost = is_lost or told(raw) == told(known.suspect.raw)
         if not is_lost and (known.suspect is None or not _is_suspect(context, connection, known.suspect.raw, raw)):
             return None
     if found is not None and is_busy(found, owner):
@@ -298,6 +300,7 @@ def _task(
         inside.get(),
         True if context.checkpoints else None,
         context.maker.number,
+        context.checksum,
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from entropic.db.connection import Connection
+from entropic.db.digests import Digests
 from entropic.db.engine import Database
 from entropic.db.ledger import Ledger
 from entropic.db.origins import Origins
@@ -42,6 +43,7 @@ class StoreContext(Generic[ModelT_co]):
     rows: Rows[ModelT_co]
     outcomes: OutcomeColumns
     origins: Origins
+    digests: Digests
     maker: Maker
     staging: Staging
     lease_keeper: LeaseKeeper
@@ -53,6 +55,8 @@ class StoreContext(Generic[ModelT_co]):
     """Where it is noted what becomes of rows; None where nothing is, or nothing stays (a database in memory)."""
     checkpoints: bool = False
     """Whether runs get a folder that survives them until their row is there."""
+    checksum: bool = False
+    """Whether the digest of each result is recorded."""
 
     def must_write(self, what: str) -> None:
         """Refuse, before anything is done, what would change a store that is read-only.

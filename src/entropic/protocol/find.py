@@ -84,6 +84,15 @@ def find_many(
         yield id, suspect if hit is None else served(context, hit, wanted[id])
 
 
+def find_unwanted(context: StoreContext[ModelT], wanted: Mapping[str, Params]) -> Iterator[Found[ModelT]]:
+    """Find the rows of many sets, given by key, as what is to be replaced, whatever their files are like."""
+    for raw in context.rows.read_many(wanted):
+        id = context.rows.id_of(raw)
+        with contextlib.suppress(verify.Altered):  # it runs again in any case
+            context.verify(raw, wanted[id])
+        yield id, Suspect(raw, unwanted=True)
+
+
 def fast_check(context: StoreContext[ModelT]) -> Callable[[Raw, Params], ModelT | None]:
     """Return the function that makes a row of what `rows.brief` returned, if it surely is the hit of some params."""
     rows, schema, folder, is_folder = context.rows, context.schema, context.staging.results_dir + os.sep, stat.S_IFDIR

@@ -26,11 +26,15 @@ class Hit:
 @final
 @dataclass(frozen=True, slots=True)
 class Suspect:
-    """A row whose file is not as recorded (gone, or of another size or time), or that was altered, or is stale."""
+    """A row whose file is not as recorded (gone, or of another size or time), or that was altered, or is stale.
+
+    Or one that is to be replaced, whatever it is, since a sweep runs all its sets again.
+    """
 
     raw: Raw
     altered: bool = False
     stale: bool = False
+    unwanted: bool = False
 
 
 @final

@@ -158,6 +158,8 @@ def record(context: StoreContext[Base], connection: Connection, claim: Held, sid
     place = claim.path or ""
     row = row_at(context, place, sidecar)
     context.rows.upsert(connection, row)
+    if sidecar.digest is not None:
+        record_digest(context, connection, claim.published, sidecar)
     return context.rows.written(row, _code_of(sidecar), sidecar.size, sidecar.mtime_ns, place)
 
 
@@ -172,6 +174,9 @@ def record_many(
             context.rows.delete(connection, sidecar.id)
     rows = [row_at(context, task.path, sidecar) for task, sidecar in held]
     context.rows.upsert_many(connection, rows)
+    for task, sidecar in held:
+        if sidecar.digest is not None:
+            record_digest(context, connection, task.published, sidecar)
     return [
         context.rows.written(row, _code_of(sidecar), sidecar.size, sidecar.mtime_ns, task.path)
         for (task, sidecar), row in zip(held, rows, strict=True)
@@ -180,6 +185,17 @@ def record_many(
 
 def _code_of(sidecar: Sidecar) -> int | None:
     return None if sidecar.origin is None else sidecar.origin.code
+
+
+def record_digest(context: StoreContext[Base], connection: Connection, published: str | None, sidecar: Sidecar) -> None:
+    """Record the digest of a result; see by that of what it replaces whether somebody has changed those bytes."""
+    if sidecar.digest is None:
+        return
+    if sidecar.replaced is not None:
+        told = context.digests.of([sidecar.id], connection).get(sidecar.id)
+        is_its = told is not None and told.attempt == published
+        sidecar.was_altered = told is not None and is_its and told.sha256 != sidecar.replaced
+    context.digests.write(connection, sidecar.id, sidecar.attempt, sidecar.digest)
 
 
 def _result_of(context: StoreContext[Base], sidecar: Sidecar) -> tuple[Any, ...]:

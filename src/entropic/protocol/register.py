@@ -9,9 +9,11 @@ from typing import Any
 
 from entropic.db.claim import UNUSED, Claim
 from entropic.db.connection import Connection
+from entropic.db.digests import REGISTERED
 from entropic.db.raw import Raw
 from entropic.errors import ParameterError, RegisterError, ResultMissingError
 from entropic.files import checkpoints
+from entropic.files.digest import digest_or_none
 from entropic.files.durable import sync_content, sync_names
 from entropic.files.extent import Extent, extent
 from entropic.files.paths import refuses_path
@@ -52,6 +54,7 @@ def register(
         with contextlib.suppress(PermissionError):  # of what others made, and only they may read
             sync_content(path)
             sync_names(os.path.dirname(path))
+    sha256 = digest_or_none(path) if context.checksum else None
     before: Claim | None = None
     with (call := Call()).under_way:
 
@@ -62,10 +65,12 @@ def register(
                 check_same(context, raw, params, path)
                 if found is not None and found.registered is not None:  # as it is now
                     context.ledger.measured(connection, id, found_file.size, found_file.mtime_ns)
+                    record_digest(context, connection, id, sha256)
                 return context.rows.read_within(connection, id)
             if found is not None and is_busy(found, call.name):
                 return Busy(found)
             insert(context, connection, found, request, path, found_file)
+            record_digest(context, connection, id, sha256)
             before = found
             return context.rows.read_within(connection, id)
 
@@ -73,6 +78,14 @@ def register(
     if before is not None and before.attempt != UNUSED:
         checkpoints.discard(context.staging, context.key_of(id), before.attempt)
     return row
+
+
+def record_digest(context: StoreContext[Base], connection: Connection, id: str, sha256: str | None) -> None:
+    """Record the digest of a registered file; None: it is not known, and that of an earlier one counts no more."""
+    if sha256 is None:
+        context.digests.remove(connection, id)
+    else:
+        context.digests.write(connection, id, REGISTERED, sha256)
 
 
 def _path_of(given: Any) -> str:

@@ -310,7 +310,7 @@ def warn_of_loss(context: StoreContext[Base], lost: Sequence[tuple[Request, Susp
         for one in stale:
             met.setdefault(Recorded.of(one.raw).code or 0, []).append(context.rows.id_of(one.raw))
         context.maker.warn(met)
-    lost = [one for one in lost if not one[1].stale]
+    lost = [one for one in lost if not one[1].stale and not one[1].unwanted]
     if not lost:
         return
     request, suspect = lost[0]

@@ -16,6 +16,7 @@ EXECUTION = rf"{WORKER}-[0-9]{{1,18}}"
 ATTEMPT = r"[0-9]{1,18}-[0-9a-f]{8}"
 UUID = r"[0-9a-f]{32}"
 KEY = r"[0-9a-f]{16}"
+SHA256 = r"[0-9a-f]{64}"
 LONGEST = 255  # bytes of a name
 
 _DEVICES = r"con|prn|aux|nul|com[0-9]|lpt[0-9]"  # reserved by Windows, with any suffix

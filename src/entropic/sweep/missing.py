@@ -16,7 +16,7 @@ from entropic.params.objects import names_of
 from entropic.params.same import same
 from entropic.protocol import run, verify
 from entropic.protocol.context import ModelT, StoreContext
-from entropic.protocol.find import find_many
+from entropic.protocol.find import find_many, find_unwanted
 from entropic.protocol.lookup import Absent, Suspect
 from entropic.protocol.rehearse import rehearsal, rehearse
 from entropic.protocol.request import Request
@@ -79,6 +79,7 @@ def plan(
     given: dict[str, Mapping[str, object]] | None = None,
     changes: bool = True,
     custom_data: Mapping[str, object] = NOTHING,
+    rerun: bool = False,
 ) -> Planned[ModelT]:
     """Check every set, and find the rows that are there, in a few queries.
 
@@ -92,12 +93,14 @@ def plan(
         Whether the time of a file that was copied may be recorded anew.
     custom_data
         What is stored with each set that is run, beside its own.
+    rerun
+        Whether all of them are missing, those too that are stored: their rows stay until they are replaced.
     """
     planned: Planned[ModelT] = Planned()
     coming = sets_of(params)
     while batch := list(itertools.islice(coming, PLANNED_TOGETHER)):
         with paused():
-            fresh = _plan_batch(context, batch, planned, keep_rows, changes, custom_data)
+            fresh = _plan_batch(context, batch, planned, keep_rows, changes, custom_data, rerun)
         if given is not None:
             given.update(fresh)
     if not retry_failed:
@@ -132,6 +135,7 @@ def _plan_batch(
     keep_rows: bool,
     changes: bool,
     custom_data: Mapping[str, object],
+    rerun: bool,
 ) -> dict[str, Mapping[str, object]]:
     """Plan some sets; return those that were not seen before, by key."""
     rows, missing = planned.rows, planned.missing
@@ -144,7 +148,7 @@ def _plan_batch(
         else:
             _check_repeated(context, id, one, rows[id], fresh, missing)
     absent, known = dict(fresh), planned.known
-    for id, found in find_many(context, fresh, changes):
+    for id, found in find_unwanted(context, fresh) if rerun else find_many(context, fresh, changes):
         if type(found) is Suspect or type(found) is Absent:
             known[id] = found
             continue

@@ -50,6 +50,7 @@ class Options:
     timeout: float | None = None
     progress: bool | None = None
     worker_setup: Callable[[], object] | None = None
+    rerun: bool = False
 
     def __post_init__(self) -> None:
         workers, timeout = self.workers, self.timeout
@@ -72,6 +73,8 @@ class Options:
                 raise ParameterError(f"worker_setup is a function without arguments, not {spelled(self.worker_setup)}")
             if workers is None and self.client is None:
                 raise ParameterError("worker_setup is for workers or a client; this process sets itself up")
+        if self.rerun not in (True, False):
+            raise ParameterError(f"rerun must be True or False, not {spelled(self.rerun)}")
         if self.on_error not in ("raise", "continue"):
             raise ParameterError(f"on_error must be 'raise' or 'continue', not {spelled(self.on_error)}")
 

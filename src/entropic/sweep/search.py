@@ -17,6 +17,7 @@ from entropic.protocol.request import Request
 from entropic.protocol.respelled import warn_of_other_spelling
 from entropic.support.show import spelled
 from entropic.sweep.missing import Planned, check_allowed, keys_of, plan, sets_of
+from entropic.sweep.options import Options
 from entropic.sweep.progress import Bar
 from entropic.sweep.share import Share
 
@@ -37,11 +38,11 @@ class Source(Generic[ModelT]):
     """
 
     def __init__(
-        self, context: StoreContext[ModelT], sets: Iterable[Any], in_flight: int, retry_failed: bool, custom: Params
+        self, context: StoreContext[ModelT], sets: Iterable[Any], in_flight: int, options: Options, custom: Params
     ) -> None:
         if not isinstance(in_flight, int) or isinstance(in_flight, bool) or in_flight < 1:
             raise ParameterError(f"in_flight is a number of sets from 1 on, not {spelled(in_flight)}")
-        self._context, self._most, self._retry_failed, self._custom = context, in_flight, retry_failed, custom
+        self._context, self._most, self._options, self._custom = context, in_flight, options, custom
         self._sets: Iterator[Any] = sets_of(sets)
         self._begun = self._rests = False
         self._came: list[ModelT] = []
@@ -84,7 +85,8 @@ class Source(Generic[ModelT]):
         if id in self.waiting:
             self._rests = True
             return id, Planned()
-        found = plan(self._context, [given], self._retry_failed, custom_data=self._custom)
+        rerun = self._options.rerun and id not in self.planned.rows  # once, however often it is asked for
+        found = plan(self._context, [given], self._options.retry_failed, custom_data=self._custom, rerun=rerun)
         check_allowed(self._context, found)
         self.planned.rows[id] = None
         return id, found

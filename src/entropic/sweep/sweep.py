@@ -70,7 +70,7 @@ def sweep(
     check_names(custom_data)
     executor = options.executor(context)
     with context.maker.collecting() as met:
-        planned = plan(context, params, options.retry_failed, custom_data=custom_data)
+        planned = plan(context, params, options.retry_failed, custom_data=custom_data, rerun=options.rerun)
     check_allowed(context, planned)
     if context.maker.on_stale != "rerun":  # else it is said when they run
         context.maker.settle(met)
@@ -97,10 +97,11 @@ def stream(
     """
     check_names(custom_data)
     executor = options.executor(context)
-    source = None if in_flight is None else Source(context, params, in_flight, options.retry_failed, custom_data)
+    source = None if in_flight is None else Source(context, params, in_flight, options, custom_data)
     if source is None:
         with context.maker.collecting() as met:
-            planned = plan(context, params, options.retry_failed, keep_rows=False, custom_data=custom_data)
+            retry, rerun = options.retry_failed, options.rerun
+            planned = plan(context, params, retry, keep_rows=False, custom_data=custom_data, rerun=rerun)
         check_allowed(context, planned)
         if context.maker.on_stale != "rerun":  # else it is said when they run
             context.maker.settle(met)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from entropic.db.claim import UNUSED, Claim
 from entropic.db.connection import Connection
 from entropic.db.raw import Raw
+from entropic.db.raw import told as told_of
 from entropic.errors import (
     KeyCollisionError,
     ParameterError,
@@ -23,6 +24,7 @@ from entropic.executors import attempt
 from entropic.files import checkpoints, workspace
 from entropic.files import sidecar as sidecars
 from entropic.files.content import Strange, bring
+from entropic.files.digest import digest_or_none
 from entropic.files.durable import sync_content
 from entropic.files.extent import extent
 from entropic.files.finish import Executed, describe, discard, finish, lift
@@ -123,6 +125,9 @@ def _made(
         done = Executed(result.seconds or 0.0, said, result.custom_data, origin)
         sidecar = describe(task, space, execution, done, lift(task, space, execution))
         sidecar.custom_data, sidecar.created_at = result.custom_data, result.created_at
+        if sidecar.digest is not None and result.digest not in (None, sidecar.digest):
+            raise NotTaken("its bytes are not those that were recorded there; check(deep=True) there names them all")
+        sidecar.digest = sidecar.digest or result.digest
         if (field := sidecars.flaw(sidecar, task.key, task.attempt)) is not None:
             raise NotTaken(f"its {field} there is not as entropic writes it: {getattr(sidecar, field)!r:.80}")
         finished = finish(task, sidecar, space)
@@ -160,17 +165,11 @@ def _check_unchanged(other: StoreContext[Base], result: Result, brought: str) ->
     A re-run places its file before its row is there, and until then its attempt is running.
     """
     now, found = other.rows.read(result.there), extent(brought)
-    if now is None or _told(now) != _told(result.raw) or found is None or found.size != result.found.size:
+    if now is None or told_of(now) != told_of(result.raw) or found is None or found.size != result.found.size:
         raise NotTaken("it was replaced or deleted there just now; merge again")
     running, recorded = now[-4], now[-2]
     if running is not None and not found.folder and found.mtime_ns != recorded:
         raise NotTaken("it is being run again there; merge again when that has ended")
-
-
-def _told(raw: Raw) -> tuple[object, ...]:
-    """Return a raw row without what tells which attempt runs, and when its file was made: a hit may correct that."""
-    *row, code, _, size, _, place = raw
-    return (*row, code, size, place)
 
 
 def leave(context: StoreContext[Base], result: Result, origin: Origin, owner: str, lost: Raw | None) -> bool | Busy:
@@ -204,15 +203,18 @@ def leave(context: StoreContext[Base], result: Result, origin: Origin, owner: st
         **outcomes,
     }
     checksum = context.rows.own_checksum(request.row())
+    told = result.digest if result.file == result.path or result.stays else None  # else it is that of the folder
+    sha256 = told or (digest_or_none(path) if context.checksum else None)
 
     def act(connection: Connection, found: Claim | None, _: set[str]) -> bool | Busy:
         if found is not None and is_busy(found, owner):
             return Busy(found)
         raw = context.rows.read_within(connection, request.id)
-        if raw is not None and (lost is None or _told(raw) != _told(lost) or context.extent_of(raw) is not None):
+        if raw is not None and (lost is None or told_of(raw) != told_of(lost) or context.extent_of(raw) is not None):
             return False
         register.insert_row(context, connection, found, request, row, checksum, found_file)
         context.ledger.set_origin(connection, request.id, origin)
+        register.record_digest(context, connection, request.id, sha256)
         before[:] = [found] if found is not None else []
         return True
 

@@ -5,7 +5,6 @@ opens as a store; everything else can be read without entropic, too.
 """
 
 import contextlib
-import hashlib
 import os
 import shutil
 import sqlite3
@@ -21,6 +20,7 @@ from entropic.ask.select import iterate, matching
 from entropic.db.query import fetch
 from entropic.errors import LibraryMissingError, StoreError
 from entropic.files import workspace
+from entropic.files.digest import of_file
 from entropic.files.extent import is_of_others
 from entropic.files.staging import FOLDER
 from entropic.params.model import Base, utcnow
@@ -30,7 +30,6 @@ from entropic.upkeep import described, merge
 from entropic.upkeep.archived import Archive
 
 DATABASE, RESULTS, SUMS = "db.sqlite3", "results", "SHA256SUMS"
-_AT_ONCE = 2**20  # bytes
 Opening = Callable[[str, str], StoreContext[Base]]
 
 
@@ -168,12 +167,8 @@ def _files(folder: str) -> Iterator[dict[str, Any]]:
 
 
 def _file(folder: str, path: str) -> dict[str, Any]:
-    digest, size = hashlib.sha256(), 0
-    with open(os.path.join(folder, path), "rb") as file:
-        while piece := file.read(_AT_ONCE):
-            digest.update(piece)
-            size += len(piece)
-    return {"path": path, "size": size, "sha256": digest.hexdigest()}
+    digest, size = of_file(os.path.join(folder, path))
+    return {"path": path, "size": size, "sha256": digest}
 
 
 def _sum_line(one: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from entropic.db.dialects.portable import underlying
-from entropic.db.tables import ledger, notes
+from entropic.db.tables import digests, ledger, notes
 from entropic.db.tables import outcomes as recorded
 from entropic.errors import ParameterError, StoreError
 from entropic.params.model import Base
@@ -69,6 +69,8 @@ def copy(context: StoreContext[Base], target: StoreContext[Base]) -> None:
             _insert(connection, sa.insert(recorded), _values(source, of_model, recorded))
             said = notes.select().where(notes.c.model == context.model)
             _insert(connection, sa.insert(notes), _values(source, said, notes))
+            known = digests.select().where(digests.c.model == context.model)
+            _insert(connection, sa.insert(digests), _values(source, known, digests))
     except sa.exc.DBAPIError as error:
         raise StoreError(f"{target.database} refused the copy: {error.orig}. Nothing was copied") from error
     context.origins.copy_to(target.origins)  # last: a copy that fails leaves nothing

@@ -112,10 +112,11 @@ class _Merging:
         ids = [other.rows.id_of(raw) for raw in raws]
         claims = {claim.id: claim for claim in other.ledger.find_many(ids)}
         origins = {id: tuple(told) for id, *told in other.origins.of(ids)}
+        digests = other.digests.of(ids)
         for id, raw in zip(ids, raws, strict=True):
             try:
-                origin = origin_of(origins.get(id))
-                found[id] = theirs.read(self._context, other, raw, claims.get(id), self._checksums.get(id), origin)
+                told = self._checksums.get(id), origin_of(origins.get(id)), digests.get(id)
+                found[id] = theirs.read(self._context, other, raw, claims.get(id), *told)
             except NotTaken as why:
                 self.done.left.append(f"{id}: {why}")
         rows, keys = self._context.rows, {one.id for one in found.values()}

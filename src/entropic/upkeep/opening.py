@@ -12,6 +12,7 @@ from typing import Any, Generic
 
 import sqlalchemy as sa
 
+from entropic.db.digests import Digests
 from entropic.db.engine import Database
 from entropic.db.ledger import Ledger
 from entropic.db.origins import Origins
@@ -106,6 +107,7 @@ class Opening(Generic[ModelT]):
     version: str | None
     watched: tuple[Watched, ...]
     on_stale: OnStale
+    checksum: bool
 
     @classmethod
     def of(
@@ -123,6 +125,7 @@ class Opening(Generic[ModelT]):
         loader: Loader | None,
         saver: Saver | None,
         checkpoints: bool,
+        checksum: bool,
         git_diff: bool,
         version: str | None,
         watch: Iterable[str | Path],
@@ -154,6 +157,8 @@ class Opening(Generic[ModelT]):
             raise ParameterError(f"typed_keys must be True or False, not {spelled(typed_keys)}")
         if checkpoints not in (True, False):
             raise ParameterError(f"checkpoints must be True or False, not {spelled(checkpoints)}")
+        if checksum not in (True, False):
+            raise ParameterError(f"checksum must be True or False, not {spelled(checksum)}")
         if git_diff not in (True, False):
             raise ParameterError(f"git_diff must be True or False, not {spelled(git_diff)}")
         if version is not None and not isinstance(version, str):
@@ -182,7 +187,7 @@ class Opening(Generic[ModelT]):
         reading = functools.partial(read, loader=loader)
         doing = Returning(runner, schema.asked_of_runs, saver, reading, git_diff=git_diff)
         parts = (doing, schema, folder, suffix, db_url, float(lease), hasher, fsync)
-        return cls(*parts, bool(checkpoints), read_only, version, watched, on_stale)
+        return cls(*parts, bool(checkpoints), read_only, version, watched, on_stale, bool(checksum))
 
     def open(self) -> StoreContext[ModelT]:
         """Return the parts of the store.
@@ -236,12 +241,15 @@ class Opening(Generic[ModelT]):
         rows: Rows[ModelT] = Rows(database, schema, self.folder)
         outcomes = OutcomeColumns(database, schema, rows)
         origins = Origins(database, schema.table_name)
+        digests = Digests(database, schema.table_name)
         keeper = lease_keeper(ledger, staging)
         kept = None if looks or database.in_memory else Journal(staging, database.dialect.url.get_backend_name())
         known = None if self.runner.runner is no_runner else self.runner
         maker = Maker(origins, schema.name, known, self.version, self.watched, self.on_stale)
-        parts = (schema, hasher, database, ledger, rows, outcomes, origins, maker, staging, keeper, self.runner)
-        context = StoreContext(*parts, self.fsync, read_only, kept, self.checkpoints)
+        parts = (schema, hasher, database, ledger, rows, outcomes, origins, digests)
+        context = StoreContext(
+            *parts, maker, staging, keeper, self.runner, self.fsync, read_only, kept, self.checkpoints, self.checksum
+        )
         is_new = staging.is_strange
         recover.look_at_folder(context)
         if not _copying.get():

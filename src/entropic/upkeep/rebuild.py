@@ -184,6 +184,7 @@ def _insert(
         context.rows.values_of(run.values, [context.schema.attributes[name] for name in run.values])  # or raise
         context.rows.upsert(connection, publish.row_at(context, entry.place, _without_computed(context, run)))
         _record(context.ledger, connection, claim, entry, found, context.rows.own_checksum(run.values))
+        publish.record_digest(context, connection, None, run)
         made.append(run.id)
     return made, left
 

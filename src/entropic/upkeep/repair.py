@@ -4,22 +4,25 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
+from datetime import datetime
 
 from entropic.db.claim import RUNNING, Claim
 from entropic.db.raw import Raw, Recorded
-from entropic.errors import UnreadableError
+from entropic.errors import ParameterError, UnreadableError
 from entropic.files import checkpoints
-from entropic.params.model import Base
+from entropic.params.model import Base, naive_utc
 from entropic.protocol import lookup, verify
 from entropic.protocol.context import StoreContext
 from entropic.protocol.delete import delete
 from entropic.protocol.lookup import Suspect, difference
 from entropic.support.names import whole
-from entropic.support.show import counted, html_table, one_line
+from entropic.support.show import counted, html_table, one_line, spelled
 from entropic.upkeep import unneeded
+from entropic.upkeep.deep import check_workers, compare
 from entropic.upkeep.recover import collect, release_dead, survey
 
 _SHOWN = 10
+_COUNTS = ("rows", "compared", "without_checksum", "resumed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,14 @@ class Report:
         Rows whose values are not those that their key was made from.
     unreadable
         What a later version of entropic recorded, or what entropic did not write; all of it is left alone.
+    altered
+        With `deep=True`: rows whose result does not hold the bytes that were stored, or cannot be read.
+    rows
+        How many rows there are.
+    compared, without_checksum
+        With `deep=True`: how many results were compared byte by byte, and how many rows have no checksum for that.
+    resumed
+        When the comparison began, if an earlier call began it and was interrupted.
     """
 
     missing: list[Finding] = field(default_factory=list)
@@ -63,7 +74,11 @@ class Report:
     leftovers: list[Finding] = field(default_factory=list)
     mismatched: list[Finding] = field(default_factory=list)
     unreadable: list[Finding] = field(default_factory=list)
+    altered: list[Finding] = field(default_factory=list)
     rows: int = 0
+    compared: int | None = None
+    without_checksum: int | None = None
+    resumed: datetime | None = None
 
     @property
     def ok(self) -> bool:
@@ -72,12 +87,23 @@ class Report:
 
     def kinds(self) -> dict[str, list[Finding]]:
         """Return the lists by their names."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "rows"}
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _COUNTS}
+
+    def _title(self) -> str:
+        title = counted(self.rows, "row")
+        if self.compared is None:
+            return title
+        title += f", {counted(self.compared, 'result')} compared byte by byte"
+        if self.without_checksum:
+            title += f" ({self.without_checksum:,} have no checksum to compare with: see checksum=True)"
+        if self.resumed is not None:
+            title += f", by this call and one that began {self.resumed:%Y-%m-%d %H:%M} UTC and was interrupted"
+        return title
 
     def __str__(self) -> str:
         if self.ok:
-            return f"{counted(self.rows, 'row')}, all in order"
-        lines = [counted(self.rows, "row")]
+            return f"{self._title()}, all in order"
+        lines = [self._title()]
         for name, found in self.kinds().items():
             if found:
                 lines.append(f"{name.replace('_', ' ')}: {len(found)}")
@@ -91,7 +117,7 @@ class Report:
         found = [(name.replace("_", " "), one) for name, several in self.kinds().items() for one in several]
         rows = [(kind, one.id, one.text) for kind, one in found[: 5 * _SHOWN]]
         more = f"... and {len(found) - len(rows)} more" if len(found) > len(rows) else ""
-        title = counted(self.rows, "row") + (", all in order" if self.ok else "")
+        title = self._title() + (", all in order" if self.ok else "")
         return html_table(rows, ("kind", "id", "finding"), title, more)
 
 
@@ -118,8 +144,11 @@ class Repair:
         return html_table([(sentence,) for sentence in self.done], title=self._title()) + self.left._repr_html_()
 
 
-def check(context: StoreContext[Base]) -> Report:
+def check(context: StoreContext[Base], deep: bool = False, workers: int = 4) -> Report:
     """Compare rows, claims and files; change nothing."""
+    if deep not in (True, False):
+        raise ParameterError(f"deep must be True or False, not {spelled(deep)}")
+    check_workers(workers)
     report = Report()
     context.database.connection().stay_current()  # else it would find all in order in a file that is gone
     checksums = context.ledger.checksums()
@@ -149,6 +178,11 @@ def check(context: StoreContext[Base]) -> Report:
         id = left.finished.id if left.finished else ""
         kind = report.leftovers if left.unreadable is None else report.unreadable
         kind.append(Finding(id, context.staging.inside(left.found.name), str(left)))
+    if deep:
+        found = compare(context, workers)
+        report.compared, report.without_checksum = found.compared, found.without
+        report.resumed = None if found.began is None else naive_utc(found.began)
+        report.altered = [Finding(*told) for told in found.altered]
     return report
 
 

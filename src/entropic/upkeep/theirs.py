@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from entropic.db.claim import DISTRUSTED, Claim
 from entropic.db.dialects.portable import underlying
+from entropic.db.digests import Digest
 from entropic.db.raw import Raw, Recorded
 from entropic.errors import ModelError, ParameterError, StoreError, UnreadableError
 from entropic.files import environments
@@ -91,6 +92,7 @@ class Result:
     extra: str | None
     found: Extent
     stays: bool
+    digest: str | None = None  # that was recorded of it there
 
 
 def refuse_unlike(context: StoreContext[Base], other: StoreContext[Base]) -> None:
@@ -151,6 +153,7 @@ def read(
     claim: Claim | None,
     checksum: int | None,
     origin: Origin,
+    digest: Digest | None,
 ) -> Result:
     """Return a result of the other store, given its raw row and what its ledger says of it.
 
@@ -194,6 +197,7 @@ def read(
         _extra(other, claim),
         found,
         stays,
+        digest.sha256 if digest is not None and digest.is_of(claim) else None,
     )
 
 
