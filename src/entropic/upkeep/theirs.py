@@ -17,17 +17,20 @@ from entropic.db.claim import DISTRUSTED, Claim
 from entropic.db.dialects.portable import underlying
 from entropic.db.digests import Digest
 from entropic.db.raw import Raw, Recorded
+from entropic.db.tables import line_of
 from entropic.errors import ModelError, ParameterError, StoreError, UnreadableError
 from entropic.files import environments
 from entropic.files.extent import Extent, extent_elsewhere
 from entropic.files.paths import ROOM_IN_NAME
 from entropic.files.sidecar import NO_ORIGIN, Origin
-from entropic.params.model import Base
+from entropic.params.model import Base, Schema
 from entropic.params.outcomes import NOT_RECORDED, NOTED, Outcomes, noted
+from entropic.params.same import same
 from entropic.protocol import verify
 from entropic.protocol.context import StoreContext
 from entropic.support import names
 from entropic.support.names import number_of, whole
+from entropic.support.show import spelled
 
 # Columns of one of these hold values of one kind; in this order, since an Enum is a kind of String.
 _KINDS: dict[str, Any] = {
@@ -104,16 +107,22 @@ def refuse_unlike(context: StoreContext[Base], other: StoreContext[Base]) -> Non
         Nothing was done.
     """
     ours, theirs = context.schema, other.schema
-    for one, two, where in ((ours, theirs, "there"), (theirs, ours, "here")):
-        if lacking := sorted(one.fields.keys() - two.fields.keys()):
+    called = names_here(ours, theirs)
+    for lacking, where, has in (
+        (ours.fields.keys() - called.values() - ours.changed.defaults.keys(), "there", ours),
+        (theirs.fields.keys() - called.keys(), "here", theirs),
+    ):
+        if lacking:
+            lines = [line_of(has.fields[name].column, _declared(has, name)) for name in sorted(lacking)]
             raise ModelError(
                 f"{ours.name} of {context.database} and {theirs.name} of {other.database} do not have the same "
-                f"parameters: there is no {', '.join(map(repr, lacking))} {where}. Bring both to the same columns, and "
-                "merge then. Nothing was merged"
+                f"parameters: there is no {', '.join(map(repr, sorted(lacking)))} {where}. Write {'; '.join(lines)} in "
+                "the model that lacks it, so that both have the same columns, and merge then. Nothing was merged"
             )
-    unlike = [name for name in ours.fields if _kind(ours.fields[name].type) != _kind(theirs.fields[name].type)]
+    unlike = [mine for name, mine in called.items() if _kind(ours.fields[mine].type) != _kind(theirs.fields[name].type)]
     if unlike:
-        here, there = (_kind(schema.fields[unlike[0]].type) for schema in (ours, theirs))
+        yours = next(name for name, mine in called.items() if mine == unlike[0])
+        here, there = _kind(ours.fields[unlike[0]].type), _kind(theirs.fields[yours].type)
         raise ModelError(
             f"the column {unlike[0]!r} is of {here} in {context.database}, and of {there} in {other.database}, so one "
             "set would have two keys. Give both models the same type, and merge then. Nothing was merged"
@@ -139,6 +148,31 @@ def refuse_unlike(context: StoreContext[Base], other: StoreContext[Base]) -> Non
             f"none of the results of {other.database} is in {other.staging.results_dir}; open it with the results_dir "
             "in which they were made. Nothing was merged"
         )
+
+
+def _declared(schema: Schema, name: str) -> str:
+    """Return how a model that lacks a parameter declares it: what was added there has the same default here."""
+    default = schema.changed.defaults.get(name, ...)
+    return "added(VALUE)" if default is ... else f"added({spelled(default)})"
+
+
+def names_here(ours: Schema, theirs: Schema) -> dict[str, str]:
+    """Return what parameters of the other model are called in this one: each has one name in keys, however renamed."""
+    mine = {ours.changed.before.get(name, name): name for name in ours.fields}
+    named = {name: theirs.changed.before.get(name, name) for name in theirs.fields}
+    return {name: mine[in_keys] for name, in_keys in named.items() if in_keys in mine}
+
+
+def _mean_the_same(ours: Schema, theirs: Schema) -> bool:
+    """Tell whether sets that leave out what was added, or removed, mean the same in both models."""
+    for name, mine in names_here(ours, theirs).items():
+        for told, other in (
+            (ours.changed.defaults, theirs.changed.defaults),
+            (ours.changed.removed, theirs.changed.removed),
+        ):
+            if (mine in told) != (name in other) or (mine in told and not same(told[mine], other[name])):
+                return False
+    return True
 
 
 def _kind(kind: Any) -> str:
@@ -185,7 +219,7 @@ def read(
         _key(context, other, values, there),
         there,
         raw,
-        {name: values[name] for name, field in other.schema.fields.items() if not field.generated},
+        _called_here(context, other, values),
         outcomes,
         custom_data,
         text_of(values["created_at"]),
@@ -199,6 +233,12 @@ def read(
         stays,
         digest.sha256 if digest is not None and digest.is_of(claim) else None,
     )
+
+
+def _called_here(context: StoreContext[Base], other: StoreContext[Base], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of some values that params give, by the names that they have here."""
+    called, fields = names_here(context.schema, other.schema), other.schema.fields
+    return {called[name]: values[name] for name, field in fields.items() if name in values and not field.generated}
 
 
 def _where(other: StoreContext[Base], path: str, recorded: Recorded) -> tuple[str, bool]:
@@ -273,7 +313,7 @@ def text_of(created_at: Any) -> str:
 def _key(context: StoreContext[Base], other: StoreContext[Base], values: Mapping[str, Any], there: str) -> str:
     """Return the key that a row of the other store has here: another one, if keys are made in another way there."""
     id = there
-    if context.hasher.setting != other.hasher.setting:
+    if context.hasher.setting != other.hasher.setting or not _mean_the_same(context.schema, other.schema):
         asked = verify.form_of(other.schema, other.hasher, values, there)
         if asked is None and verify.is_hash(there):
             raise NotTaken(
@@ -281,7 +321,7 @@ def _key(context: StoreContext[Base], other: StoreContext[Base], values: Mapping
                 "what was asked for; register() it with its params"
             )
         try:
-            id = there if asked is None else context.hasher(asked)
+            id = there if asked is None else context.hasher(_called_here(context, other, asked))
         except ParameterError as error:
             raise NotTaken(str(error)) from error
     try:
