@@ -89,6 +89,7 @@ def test_who_runs_the_same_again_at_the_same_time_shares_the_work(open_store):
     assert sorted(made) == [0, 1, 2, 3, 4, 5], "what the other one has stored meanwhile counts as run"
 
 
+@pytest.mark.slow
 def test_a_sweep_again_by_workers(open_store):
     store = open_store(write_params)
     before = {row.id: row.created_at for row in store.sweep(SETS[:2])}
@@ -189,6 +190,13 @@ def test_a_runner_gets_what_it_got(open_store):
     assert got[0] == got[1]
 
 
+def test_a_loader_that_fails_ends_no_audit(open_store):
+    store = open_store(write_params, loader=lambda path: 1 / 0)
+    store.run_or_retrieve(SETS[0])
+    (found,) = store.audit().differing
+    assert "cannot be compared otherwise: division by zero" in found.text
+
+
 def test_results_of_several_files_are_compared_whole(open_store):
     def write_several(params: dict[str, Any]) -> None:
         Path(params["result_file"]).write_text("{}")
@@ -282,7 +290,6 @@ def test_what_is_equal_or_near_agrees():
         np.array(["a"]),
         np.array([None, 1.0], object),
         record,
-        *_tables(),
     ]:
         assert difference(one, one, 1e-9) is None, one
     assert difference({"a": 1.0}, {"a": 1.0 + 1e-12}, 1e-9) is None
@@ -294,6 +301,8 @@ def test_what_is_equal_or_near_agrees():
     [
         (1.0, 1.1, "the result is 1.1 instead of 1.0"),
         (1, 2, "the result is 2 instead of 1"),
+        (float("inf"), 1.0, "1.0 instead of inf"),
+        (np.array([np.inf, 1.0]), np.array([1.0, np.inf]), "2 of 2 numbers differ"),
         ({"a": 1}, {"b": 1}, "other names: a, b are on one side"),
         ({"a": [1, 2]}, {"a": [1]}, "['a'] has 1 entries instead of 2"),
         ({"a": [1, 2]}, {"a": [1, 3]}, "['a'][1] is 3 instead of 2"),
@@ -310,8 +319,10 @@ def test_what_differs_is_said(stored, made, text):
     assert text in str(difference(stored, made, 1e-9))
 
 
-def test_tables_and_labelled_arrays_differ_in_values_and_coordinates():
+@pytest.mark.slow
+def test_tables_and_labelled_arrays_agree_and_differ_in_values_and_coordinates():
     for one in _tables():
+        assert difference(one, one.copy(), 1e-9) is None, one
         assert difference(one, one * 2 if not hasattr(one, "columns") else one.assign(x=one.x * 2), 1e-9) is not None
     array = _tables()[2]
     assert difference(array, array.assign_coords(t=[0.0, 0.6]), 1e-9) is not None

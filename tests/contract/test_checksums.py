@@ -34,7 +34,7 @@ def alter(path: str) -> None:
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
-@pytest.mark.parametrize("call", ["run_or_retrieve", "sweep", "workers"])
+@pytest.mark.parametrize("call", ["run_or_retrieve", "sweep", pytest.param("workers", marks=pytest.mark.slow)])
 def test_what_was_stored_is_told_from_what_somebody_has_put_in_its_place(open_store, call):
     store = open_store(write_params, checksum=True)
     if call == "run_or_retrieve":
@@ -210,6 +210,7 @@ def elsewhere(tmp_path):
     return open_it
 
 
+@pytest.mark.slow
 def test_checksums_go_with_the_results_wherever_they_go(open_store, elsewhere, tmp_path):
     store = open_store(write_params, checksum=True)
     store.sweep(SETS[:2])

@@ -44,8 +44,7 @@ def theirs(tmp_path: Path) -> OpenStore:
     return open_it
 
 
-@pytest.mark.parametrize("typed", [False, True], ids=["", "typed_keys"])
-@pytest.mark.parametrize("files", ["link", "leave"])
+@pytest.mark.parametrize(("files", "typed"), [("link", False), ("leave", True)], ids=["", "typed_keys"])
 def test_rows_of_before_a_parameter_are_taken_in_with_its_default(
     open_store: OpenStore, theirs: OpenStore, runner: CountingRunner, files: str, typed: bool
 ) -> None:
@@ -139,6 +138,7 @@ def test_of_what_was_removed_here_the_rows_that_still_count_are_taken(
     assert store.check().ok
 
 
+@pytest.mark.slow
 def test_checksums_and_archives_of_a_changed_model_go_along(open_store: OpenStore, tmp_path: Path) -> None:
     open_store(write, changing(), checksum=True).run_or_retrieve({"n": 1})
     model = changing(solver=(str, added("rk4")))

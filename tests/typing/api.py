@@ -6,8 +6,11 @@ from typing import Any, assert_type
 
 from entropic import (
     Archive,
+    Audit,
+    Audited,
     Base,
     Conflict,
+    Finding,
     Mapped,
     Merge,
     Note,
@@ -60,6 +63,10 @@ assert_type(next(store.iterate(order_by=Sim.n.desc())), Sim)
 as_list: list[Sim] = runs
 assert_type(store.delete({"n": 1}, remove_file=True), bool)
 assert_type(store.check(), Report)
+assert_type(store.check(deep=True, workers=2).altered, list[Finding])
+assert_type(store.audit(Sim.dt < 0.1, fraction=0.1, seed=1, n=1), Audit)
+assert_type(store.audits(), list[Audited])
+assert_type(store.sweep([{"n": 2}], rerun=True), Runs[Sim])
 assert_type(store.repair(dry_run=True), Repair)
 merged = store.merge(Store(None, Sim), files="copy", dry_run=True)
 assert_type(merged, Merge)

@@ -1,9 +1,11 @@
 """Whether two results agree, as the readers have read them: numbers within a relative tolerance, all else equal."""
 
+import math
 from collections.abc import Mapping
 from numbers import Number
 from typing import Any
 
+from entropic.formats.libraries import library
 from entropic.support.show import spelled
 
 _DEEPEST = 50  # of what is nested; beyond that only what says itself that it is equal is
@@ -74,7 +76,8 @@ def _is_array(value: Any) -> bool:
 def _is_close(stored: Any, made: Any, rtol: float) -> bool:
     if isinstance(stored, Number) and isinstance(made, Number) and not isinstance(stored, bool | int):
         one, two = (complex(value) for value in (stored, made))  # type: ignore[call-overload]
-        return bool(one == two or (one != one and two != two) or abs(one - two) <= rtol * abs(one))
+        near = abs(one) < math.inf and abs(one - two) <= rtol * abs(one)
+        return near or one == two or (one != one and two != two)
     try:
         return bool(stored == made)
     except Exception:  # noqa: BLE001  (of anybody's objects)
@@ -82,8 +85,7 @@ def _is_close(stored: Any, made: Any, rtol: float) -> bool:
 
 
 def _between_arrays(stored: Any, made: Any, rtol: float, where: str) -> str | None:
-    import numpy as np
-
+    np = library("numpy", "numpy", "to compare arrays")
     one, two, name = np.asarray(stored), np.asarray(made), where or "the result"
     if one.shape != two.shape:
         return f"{name} has the shape {two.shape} instead of {one.shape}"
@@ -97,7 +99,8 @@ def _between_arrays(stored: Any, made: Any, rtol: float, where: str) -> str | No
     numbers = set("biufc")
     if one.dtype.kind in numbers and two.dtype.kind in numbers and {one.dtype.kind, two.dtype.kind} & set("fc"):
         with np.errstate(all="ignore"):
-            agrees = (one == two) | (np.isnan(one) & np.isnan(two)) | (abs(one - two) <= rtol * abs(one))
+            near = np.isfinite(one) & (abs(one - two) <= rtol * abs(one))
+            agrees = (one == two) | (np.isnan(one) & np.isnan(two)) | near
     elif one.dtype.kind in "mM" and two.dtype.kind == one.dtype.kind:
         agrees = (one == two) | (np.isnat(one) & np.isnat(two))
     elif (one.dtype.kind in numbers) == (two.dtype.kind in numbers):

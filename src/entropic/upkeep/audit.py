@@ -19,7 +19,8 @@ from entropic.ask.given import set_of
 from entropic.ask.select import matching
 from entropic.db import audits
 from entropic.db.query import fetch
-from entropic.errors import LoadError, ParameterError, UnreadableError
+from entropic.db.raw import Recorded
+from entropic.errors import ParameterError, UnreadableError
 from entropic.executors.contract import Ending, Executor
 from entropic.executors.serial import Serial
 from entropic.files import place as places
@@ -166,7 +167,7 @@ class _Auditing:
         else:
             agreed, text = self._compared(ending.finished, raw)
             places.remove(self._staging.inside(ending.finished.result))
-        if not agreed and context.maker.is_other(lookup.Recorded.of(raw).code):
+        if not agreed and context.maker.is_other(Recorded.of(raw).code):
             text += " (other code than that of now made the stored one)"
         attempt = claim.published if claim is not None and claim.registered is None else None
         at = time.time_ns() // 1000
@@ -189,7 +190,7 @@ class _Auditing:
             stored = self._read(context.rows.file_of(raw))
             again = self._read(os.path.join(whole, main) if main else whole)
             found = difference(stored, again, self._rtol)
-        except (LoadError, OSError) as error:
+        except Exception as error:  # noqa: BLE001  (of anybody's loader, and of what it returns)
             return False, f"the two have other bytes, and cannot be compared otherwise: {error}"[:500]
         if found is None:
             return True, f"the two agree within a relative {self._rtol:g}"
