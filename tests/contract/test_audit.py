@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from contract.models import SimResult, content, write_params
-from entropic import Audit, ParameterError, ReadOnlyError, RunsFailedWarning, Store, StoreError
+from entropic import Audit, ParameterError, ReadOnlyError, RunsFailedWarning, SpellingWarning, Store, StoreError
 from entropic.ask.agree import difference
 
 SETS = [{"n": n, "dt": 0.5} for n in range(6)]
@@ -87,6 +88,18 @@ def test_who_runs_the_same_again_at_the_same_time_shares_the_work(open_store):
 
     assert len(open_store(begin_another, on_stale="ignore").sweep(SETS, rerun=True)) == len(SETS)
     assert sorted(made) == [0, 1, 2, 3, 4, 5], "what the other one has stored meanwhile counts as run"
+
+
+def test_two_spellings_of_a_set_run_again_without_a_warning(open_store, runner):
+    store = open_store()
+    wanted = [{"n": 1, "dt": 1}, {"n": 1, "dt": 1.0}]
+    store.sweep(wanted[:1])
+    with pytest.warns(SpellingWarning):
+        store.sweep(wanted[1:])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(store.sweep(wanted, rerun=True)) == 2
+    assert len(runner.calls) == 4
 
 
 @pytest.mark.slow

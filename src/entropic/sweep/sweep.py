@@ -185,7 +185,8 @@ def carry_out(
             lost = [(missing[id], one) for id, one in planned.known.items() if type(one) is Suspect]
             if lost:
                 run.warn_of_loss(context, lost)
-            some = itertools.islice(missing.items(), SPELLED_TOGETHER)
+            new = (one for one in missing.items() if not options.rerun or one[0] not in planned.known)
+            some = itertools.islice(new, SPELLED_TOGETHER)
             warn_of_other_spelling(context, {id: request.params for id, request in some})
             keep_going, here = options.on_error == "continue", options.client is None
             if source is not None:
