@@ -77,7 +77,7 @@ def _is_close(stored: Any, made: Any, rtol: float) -> bool:
     if isinstance(stored, Number) and isinstance(made, Number) and not isinstance(stored, bool | int):
         one, two = (complex(value) for value in (stored, made))  # type: ignore[call-overload]
         near = abs(one) < math.inf and abs(one - two) <= rtol * abs(one)
-        return near or one == two or (one != one and two != two)
+        return bool(near or one == two or (one != one and two != two))
     try:
         return bool(stored == made)
     except Exception:  # noqa: BLE001  (of anybody's objects)
