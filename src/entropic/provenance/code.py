@@ -19,7 +19,7 @@ from itertools import islice
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
-from entropic.provenance import source
+from entropic.provenance import source, state
 from entropic.provenance.canonical import Form, form_of
 from entropic.provenance.part import Part
 from entropic.provenance.project import attribute, is_ours, is_own, lies_outside_libraries, module_of, top, unwrapped
@@ -118,9 +118,9 @@ class _Reach:
         values: list[tuple[str, Any]] = []
         one = function
         for _ in range(20):
-            state = getattr(one, "args", None), getattr(one, "keywords", None)
+            bound = getattr(one, "args", None), getattr(one, "keywords", None)
             if type(one).__module__ == "functools" and type(one).__name__ == "partial":
-                values.append(("partial", state))
+                values.append(("partial", bound))
             inner = getattr(one, "__self__", None)
             if inner is not None and not isinstance(inner, ModuleType):
                 one = inner
@@ -132,13 +132,18 @@ class _Reach:
             if behind is one:
                 break
             one = behind
+        self.held = [_part(name, ("value", _plain(value)), f"{name} = {_shown(value)}\n") for name, value in values]
         if not isinstance(one, FunctionType | type | types.BuiltinFunctionType) and one is not None:
             with contextlib.suppress(TypeError):
-                values.append(("state", vars(one)))
+                made_with = state.held(one, self._home, _plain)
+                text = "".join(f"{name} = {_shown(value)}\n" for name, value, _ in made_with)
+                form = tuple((name, form) for name, _, form in made_with)
+                self.held.append(_part("state", ("value", form), text))
+                for held in state.own_values(one, self._home):
+                    self._reach(held, 0)
             self._reach(type(one), 0)
         if isinstance(target, FunctionType | type):
             self._reach(target, 0)
-        self.held = [_part(name, ("value", _plain(value)), f"{name} = {_shown(value)}\n") for name, value in values]
 
     def _add(self, name: str, form: Form, text: str) -> None:
         self.parts.append(_part(name, form, text))

@@ -1,0 +1,186 @@
+"""What of a runner object is what it was made with, and what is left behind by its runs: a counter, a cache.
+
+An attribute that a method of its classes writes, beside those in which the object is made, changes while it runs, so it
+tells nothing of the code. All others count by their value, as what a closure holds does.
+"""
+
+import ast
+import functools
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any
+
+from entropic.provenance import source
+from entropic.provenance.project import is_own, unwrapped
+
+MAKING = {"__init__", "__new__", "__post_init__", "__attrs_post_init__", "__attrs_init__", "__setstate__"}
+_CHANGING = {"append", "appendleft", "extend", "extendleft", "insert", "add", "update", "setdefault", "pop", "popleft"}
+_CHANGING |= {"popitem", "remove", "discard", "clear", "sort", "reverse", "rotate", "fill", "put", "write", "subtract"}
+_CHANGING |= {"__setitem__", "difference_update", "intersection_update", "symmetric_difference_update", "move_to_end"}
+_CHANGING_FIRST = {"next", "heappush", "heappop", "heapify", "heapreplace", "insort", "shuffle", "setattr"}
+DEEP = 3  # objects within objects
+Plain = Callable[[Any], Any]
+
+
+def held(one: Any, home: str, plain: Plain, depth: int = DEEP) -> list[tuple[str, Any, Any]]:
+    """Return what an object was made with: the name of each attribute, its value, and that as what it counts by.
+
+    Parameters
+    ----------
+    home
+        The module of the runner.
+    plain
+        Returns what a value counts by.
+    """
+    if isinstance(one, type | ModuleType):
+        return []
+    written = written_by(_kind(one), home)
+    found = []
+    for name, value in sorted(_attributes(one)):
+        if name in written:
+            continue
+        inner = None
+        if depth and is_own(type(value).__module__, home) and callable(getattr(type(value), "__init__", None)):
+            inner = [(each, form) for each, _, form in held(value, home, plain, depth - 1)]
+        found.append((name, value, (plain(value), inner) if inner else plain(value)))
+    return found
+
+
+def own_values(one: Any, home: str) -> Iterator[Any]:
+    """Yield the functions, the classes and the types of objects of the project that an object holds, however deep."""
+    todo, seen = [(one, 0)], set[int]()
+    while todo:
+        here, depth = todo.pop()
+        written = written_by(_kind(here), home)
+        for name, value in sorted(_attributes(here)):
+            behind = unwrapped(value)
+            if name in written or id(behind) in seen:
+                continue
+            seen.add(id(behind))
+            if not isinstance(behind, type) and not hasattr(behind, "__code__"):
+                if not is_own(type(behind).__module__, home):
+                    continue
+                if depth < DEEP:
+                    todo.append((behind, depth + 1))
+                behind = type(behind)
+            if is_own(getattr(behind, "__module__", None), home):
+                yield behind
+
+
+def _attributes(one: Any) -> list[tuple[str, Any]]:
+    found = dict(getattr(one, "__dict__", {}))
+    for cls in type(one).__mro__:
+        slots = vars(cls).get("__slots__", ())
+        for slot in (slots,) if isinstance(slots, str) else slots:
+            name = _mangled(str(slot), cls.__name__)
+            if name in ("__dict__", "__weakref__"):
+                continue
+            try:
+                found[name] = object.__getattribute__(one, name)
+            except AttributeError:  # not set yet
+                continue
+    return list(found.items())
+
+
+def _kind(one: Any) -> Any:
+    return type(one)
+
+
+@functools.lru_cache(256)
+def written_by(cls: Any, home: str) -> frozenset[str]:
+    """Return the attributes of an object that its methods write, beside those in which it is made."""
+    found = {name for one in cls.__mro__ for name, value in vars(one).items() if _keeps_itself(value)}
+    for one in cls.__mro__:
+        if not is_own(one.__module__, home):
+            continue
+        piece = source.of_class(one)
+        if piece is None:
+            continue
+        for node in getattr(piece.node, "body", ()):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name not in MAKING and _own(node):
+                found |= {_mangled(name, one.__name__) for name in _written_in(node, _own(node))}
+    return frozenset(found)
+
+
+def _keeps_itself(value: Any) -> bool:
+    """Tell whether a member of a class keeps what it has computed under its own name."""
+    return isinstance(value, functools.cached_property)
+
+
+def _own(node: Any) -> str:
+    """Return what a method calls its object."""
+    given = [*node.args.posonlyargs, *node.args.args]
+    return given[0].arg if given else ""
+
+
+def _written_in(method: ast.AST, own: str) -> set[str]:
+    """Return the attributes that a method writes, changes in place, or has changed under another name."""
+    aliases: dict[str, str] = {}
+    for node in ast.walk(method):
+        if isinstance(node, ast.Assign | ast.NamedExpr | ast.AnnAssign) and node.value is not None:
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            if (name := _of(node.value, own, {})) is not None:
+                aliases |= {one.id: name for one in targets if isinstance(one, ast.Name)}
+    found = set()
+    for node in ast.walk(method):
+        for one in _changed(node):
+            if isinstance(one, ast.Name):
+                continue  # the name alone is bound anew
+            name = _of(one, own, aliases)
+            found |= {name} if name is not None else set()
+        if isinstance(node, ast.Call):
+            for one in _changed_by(node):
+                name = _of(one, own, aliases)
+                found |= {name} if name is not None else set()
+            found |= _set_by_name(node, own)
+        elif isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name) and node.target.id in aliases:
+            found.add(aliases[node.target.id])  # in place, of a list or an array
+    return found
+
+
+def _changed(node: ast.AST) -> list[ast.expr]:
+    """Return what a statement binds, or removes."""
+    if isinstance(node, ast.Assign | ast.Delete):
+        targets = node.targets
+    elif isinstance(node, ast.AugAssign | ast.For | ast.AsyncFor) or (isinstance(node, ast.AnnAssign) and node.value):
+        targets = [node.target]
+    elif isinstance(node, ast.withitem) and node.optional_vars is not None:
+        targets = [node.optional_vars]
+    else:
+        return []
+    return [each for one in targets for each in (one.elts if isinstance(one, ast.Tuple | ast.List) else [one])]
+
+
+def _changed_by(call: ast.Call) -> Iterator[ast.expr]:
+    """Yield what a call changes in place, as far as its name tells."""
+    function = call.func
+    if isinstance(function, ast.Attribute) and function.attr in _CHANGING:
+        yield function.value
+    name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+    if name in _CHANGING_FIRST:
+        yield from call.args[:1]
+    yield from (one.value for one in call.keywords if one.arg == "out")
+
+
+def _set_by_name(call: ast.Call, own: str) -> set[str]:
+    """Return the attribute that `setattr`, or `object.__setattr__`, sets by a text."""
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    if name in ("setattr", "__setattr__", "delattr") and len(call.args) >= 2:
+        first, second = call.args[:2]
+        if isinstance(first, ast.Name) and first.id == own and isinstance(second, ast.Constant):
+            return {str(second.value)}
+    return set()
+
+
+def _of(node: ast.AST, own: str, aliases: dict[str, str]) -> str | None:
+    """Return the attribute of the object that an expression is, or is a part of."""
+    while isinstance(node, ast.Attribute | ast.Subscript | ast.Starred):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == own:
+            return node.attr
+        node = node.value
+    return aliases.get(node.id) if isinstance(node, ast.Name) else None
+
+
+def _mangled(name: str, cls: str) -> str:
+    is_private = name.startswith("__") and not name.endswith("__")
+    return f"_{cls.lstrip('_')}{name}" if is_private else name
