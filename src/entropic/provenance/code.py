@@ -138,7 +138,8 @@ class _Reach:
                 made_with = state.held(one, self._home, _plain)
                 text = "".join(f"{name} = {_shown(value)}\n" for name, value, _ in made_with)
                 form = tuple((name, form) for name, _, form in made_with)
-                self.held.append(_part("state", ("value", form), text))
+                if form:
+                    self.held.append(_part("state", ("value", form), text))
                 for held in state.own_values(one, self._home):
                     self._reach(held, 0)
             self._reach(type(one), 0)
