@@ -67,10 +67,14 @@ with _paused():  # what is made here lives as long as the process; collections a
     from entropic.upkeep.archived import Archive
     from entropic.upkeep.audited import Audit, Audited
     from entropic.upkeep.disposal import Disposal, Removal
+    from entropic.upkeep.imported import Imported
+    from entropic.upkeep.joblib_cache import JoblibCache
     from entropic.upkeep.measure import Measured
     from entropic.upkeep.merged import Conflict, Merge
     from entropic.upkeep.note import Note
+    from entropic.upkeep.psweep_frame import PsweepFrame
     from entropic.upkeep.repair import Finding, Repair, Report
+    from entropic.upkeep.signac_workspace import SignacWorkspace
 
 __version__ = "3.0.0.dev0"
 
@@ -92,6 +96,8 @@ __all__ = [
     "Finding",
     "ForeignFileError",
     "Format",
+    "Imported",
+    "JoblibCache",
     "KeyCollisionError",
     "LibraryMissingError",
     "LoadError",
@@ -108,6 +114,7 @@ __all__ = [
     "ParameterError",
     "Plan",
     "Provenance",
+    "PsweepFrame",
     "PublishError",
     "ReadOnlyError",
     "ReadOnlyWarning",
@@ -124,6 +131,7 @@ __all__ = [
     "RunsFailedWarning",
     "SaveError",
     "SharedGeneratorWarning",
+    "SignacWorkspace",
     "SpellingWarning",
     "StaleError",
     "StaleWarning",

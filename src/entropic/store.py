@@ -29,12 +29,14 @@ from entropic.upkeep.archived import Archive
 from entropic.upkeep.audited import Audit, Audited
 from entropic.upkeep.disposal import Disposal
 from entropic.upkeep.gc import Limits
+from entropic.upkeep.imported import Imported
 from entropic.upkeep.measure import Measured
 from entropic.upkeep.merged import Merge
 from entropic.upkeep.note import Note
 from entropic.upkeep.opening import Opening, copying
 from entropic.upkeep.rebuild import Rebuild
 from entropic.upkeep.repair import Repair, Report
+from entropic.upkeep.source import Source
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -721,6 +723,58 @@ class Store(Generic[ModelT]):
             If the other store tells fewer sets apart than this one, or its results are not in its folder.
         """
         return merge.merge(self._context, context_of(other), files, dry_run)
+
+    def import_results(
+        self,
+        source: "str | os.PathLike[str] | Source",
+        given: Mapping[str, Any] = NOTHING,
+        /,
+        *,
+        files: Literal["copy", "link", "leave"] = "copy",
+        on_error: Literal["raise", "continue"] = "raise",
+        dry_run: bool = False,
+        **more: Any,
+    ) -> Imported:
+        """Take in results that something else has made: a tree of files, or what other tools keep.
+
+        ::
+
+            store.import_results("runs/n={n}_dt={dt}/out.npy", solver="rk4", dry_run=True)
+
+        All of it is looked at before the first is taken. Each is taken in by itself then: after an interrupt or a kill
+        the same call goes on. Nothing changes there. `custom_data["imported"]` says where a row comes from.
+
+        Parameters
+        ----------
+        source
+            A pattern of paths: `{n}` is the text of the column `n`, which is read as its type; `*` is any text, `**`
+            any folders. Or a `JoblibCache`, a `SignacWorkspace`, or a `PsweepFrame`.
+        given, **more
+            Params that all of these results have; those called like an option go into the dict, and `custom_data`.
+        files
+            `"copy"`: results are copies. `"link"`: they are hard links to the same data, or copies where the file
+            system has none; whoever writes into the other file later changes both. `"leave"`: they stay where they
+            are, and are registered there.
+        on_error
+            `"raise"`: if anything does not fit the model, nothing is taken. `"continue"`: the others are.
+        dry_run
+            Whether to do nothing, and only say what would be taken in.
+
+        Returns
+        -------
+        Imported
+            What was taken in, what is in conflict, and what was left, with the reason. Print it.
+
+        Raises
+        ------
+        ParameterError
+            If it cannot be read so, or does not fit the model; nothing was taken.
+        """
+        if twice := [name for name in more if name in given]:
+            raise ParameterError(f"{twice[0]!r} is given twice")
+        from entropic.upkeep import intake  # here, since few need it, and it would slow down every `import entropic`
+
+        return intake.import_results(self._context, source, {**given, **more}, files, on_error, dry_run, self._loader)
 
     def note(
         self,

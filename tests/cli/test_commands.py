@@ -119,6 +119,25 @@ def test_results_are_checked_to_the_byte_run_again_and_audited(entropic, tmp_pat
 
 
 @pytest.mark.slow
+def test_files_are_imported_by_the_pattern_of_their_paths(entropic, tmp_path):
+    for name in ("x=1.5_n=1", "x=2_n=2", "x=wide_n=2"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        (tmp_path / "runs" / name / "out.json").write_text("[1]")
+    pattern = "runs/x={x}_n={n}/out.json"
+    assert "x=wide" in entropic("import", "model.py", pattern, "--dry-run", code=1)
+    assert "nothing was taken in" in entropic("import", "model.py", pattern, "--yes", code=1)
+    entropic("import", "model.py", pattern, "--continue", code=2)
+    assert "add --yes" in entropic.stderr
+    done = json.loads(entropic("import", "model.py", pattern, "--continue", "--yes", "--json", code=1))
+    assert sorted(done["taken"].values()) == ["runs/x=1.5_n=1/out.json", "runs/x=2_n=2/out.json"]
+    assert len(json.loads(entropic("ls", "model.py", "--json"))) == 2
+    other = ("import", "model.py", "runs/*_n={n}/out.json", "x=7.5", "--files", "leave", "--yes")
+    assert "1 in conflict" in entropic(*other, code=1)
+    for words in (["runs"], ["--signac", "runs"], [pattern, "--trust-pickles"], ["--joblib", "a", "--psweep", "b"]):
+        entropic("import", "model.py", *words, code=2)
+
+
+@pytest.mark.slow
 def test_the_store_of_a_colleague_is_merged_by_its_url(entropic, tmp_path):
     (tmp_path / "hers").mkdir()
     run_script(

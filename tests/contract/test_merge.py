@@ -378,18 +378,18 @@ def test_a_pipe_in_a_folder_is_not_opened_and_leaves_nothing_claimed(open_store,
 
 
 def test_a_result_that_is_replaced_while_it_is_brought_is_left(store, theirs, monkeypatch):
-    from entropic.upkeep import adopt
+    from entropic.upkeep import elsewhere
 
     other = theirs()
     other.run_or_retrieve(ONE)
-    bring = adopt.bring
+    bring = elsewhere.bring
 
     def slowly(*args):
         brought = bring(*args)
         other.run(ONE, note="meanwhile")
         return brought
 
-    monkeypatch.setattr(adopt, "bring", slowly)
+    monkeypatch.setattr(elsewhere, "bring", slowly)
     assert "replaced or deleted there just now" in store.merge(other).left[0]
     monkeypatch.undo()
     assert store.check().ok

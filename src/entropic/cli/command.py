@@ -50,8 +50,10 @@ def leaving_no_trace() -> Iterator[None]:
         sys.dont_write_bytecode = before
 
 
-def command(words: str, example: str, looks: bool = False) -> Callable[[Callable[P, int]], Callable[P, int]]:
-    """Make a command of a function that returns an exit code; it has the function's name.
+def command(
+    words: str, example: str, looks: bool = False, name: str | None = None
+) -> Callable[[Callable[P, int]], Callable[P, int]]:
+    """Make a command of a function that returns an exit code; it has the function's name, unless it is given one.
 
     Parameters
     ----------
@@ -61,6 +63,8 @@ def command(words: str, example: str, looks: bool = False) -> Callable[[Callable
         One or more lines for the help.
     looks
         Whether it only looks and changes nothing; with `--dry-run` every command only looks.
+    name
+        What it is called, where Python has no such name for a function.
     """
 
     def register(function: Callable[P, int]) -> Callable[P, int]:
@@ -74,7 +78,7 @@ def command(words: str, example: str, looks: bool = False) -> Callable[[Callable
                 raise typer.Exit(code)
 
         lines = "\n".join(f"  {line}" for line in example.splitlines())
-        app.command(function.__name__, cls=_with_usage(words), epilog=f"\b\nExample:\n{lines}")(run)
+        app.command(name or function.__name__, cls=_with_usage(words), epilog=f"\b\nExample:\n{lines}")(run)
         return function
 
     return register

@@ -1,7 +1,8 @@
-"""Commands that bring results from one place to another: merge, archive."""
+"""Commands that bring results from one place to another: merge, import, archive."""
 
 import contextlib
 import os
+from dataclasses import replace
 from typing import Annotated, Literal
 
 import typer
@@ -14,10 +15,13 @@ from entropic.cli.look import Json, Where, Yes
 from entropic.cli.output import put, put_json
 from entropic.cli.reflect import open_reflected
 from entropic.cli.target import START, checked
-from entropic.cli.values import filters
+from entropic.cli.values import filters, params
 from entropic.params.model import Base
 from entropic.store import Store, context_of
+from entropic.upkeep.joblib_cache import JoblibCache
 from entropic.upkeep.opening import only_looking
+from entropic.upkeep.psweep_frame import PsweepFrame
+from entropic.upkeep.signac_workspace import SignacWorkspace
 
 Source = Annotated[str, typer.Option("--from", metavar="URL", help="The database of the other store.")]
 TheirResults = Annotated[
@@ -76,6 +80,97 @@ def _other(store: Store[Base], source: str, results: str | None) -> Store[Base]:
     with contextlib.chdir(START), only_looking():
         schema = context_of(store).schema
         return open_reflected(checked(source, "--from"), schema.table_name, results, schema.model)
+
+
+@command(
+    "[STORE] PATTERN [NAME=VALUE]...",
+    "entropic import model.py:store 'runs/n={n}_dt={dt}/out.npy' solver=rk4 --dry-run\n"
+    "entropic import model.py:store --signac project --file out.npy\n"
+    "entropic import model.py:store --joblib cache --function simulate --trust-pickles\n"
+    "entropic import model.py:store --psweep calc/database.pk --trust-pickles",
+    name="import",
+)
+def import_(
+    words: Words = None,
+    joblib: Annotated[str | None, typer.Option("--joblib", metavar="DIR", help="A cache of joblib.Memory.")] = None,
+    function: Annotated[
+        str | None, typer.Option("--function", metavar="NAME", help="With --joblib: the function, if of several.")
+    ] = None,
+    signac: Annotated[str | None, typer.Option("--signac", metavar="DIR", help="A project of signac.")] = None,
+    psweep: Annotated[str | None, typer.Option("--psweep", metavar="FILE", help="A database.pk of psweep.")] = None,
+    file: Annotated[
+        str | None, typer.Option("--file", metavar="NAME", help="With --signac or --psweep: the result of each.")
+    ] = None,
+    trust_pickles: Annotated[
+        bool, typer.Option("--trust-pickles", help="Unpickle results: that can run any code of whoever wrote them.")
+    ] = False,
+    files: Annotated[
+        Literal["copy", "link", "leave"],
+        typer.Option("--files", help="Copies, hard links where possible, or leave them where they are, registered."),
+    ] = "copy",
+    keep_going: Annotated[
+        bool, typer.Option("--continue", help="Take what fits the model, though something does not.")
+    ] = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    as_json: Json = False,
+    named: Named = None,
+    db: Database = None,
+    table: Table = None,
+    results: Results = None,
+) -> int:
+    """Take in results that something else has made: files whose paths say their params, or what other tools keep.
+
+    Shows what would be taken in, and asks. Exits with 1 if anything is in conflict, or was not taken in.
+    """
+    store, words = open_store("import", words, named, db, table, results)
+    source, words = _source(words, {"--joblib": joblib, "--signac": signac, "--psweep": psweep}, function, file)
+    if trust_pickles:
+        if not isinstance(source, JoblibCache | PsweepFrame):
+            raise UsageError("--trust-pickles is for --joblib and --psweep, which keep pickles")
+        source = replace(source, trust_pickles=True)
+    given = params(store, words)
+    on_error: Literal["raise", "continue"] = "continue" if keep_going else "raise"
+    with contextlib.chdir(START):
+        done = store.import_results(source, given, files=files, on_error=on_error, dry_run=True)
+        if not dry_run and done.taken and (keep_going or not done.left):
+            sure([done], yes)
+            done = store.import_results(source, given, files=files, on_error=on_error)
+    if as_json:
+        conflicts = [{"id": one.id, "here": one.here, "there": one.there, "text": one.text} for one in done.conflicts]
+        lists = {"taken": done.names, "registered": done.registered, "conflicts": conflicts, "left": done.left}
+        put_json({"ok": done.ok, **lists, "same": done.same, "absent": done.absent, "dry_run": done.dry_run})
+    else:
+        put(str(done))
+        if done.left and done.dry_run and not dry_run:
+            put("nothing was taken in; --continue takes what fits")
+    return FINE if done.ok else FOUND
+
+
+def _source(
+    words: list[str], named: dict[str, str | None], function: str | None, file: str | None
+) -> tuple[str | JoblibCache | SignacWorkspace | PsweepFrame, list[str]]:
+    """Return what is imported from, and the words that do not say so."""
+    given = {option: path for option, path in named.items() if path is not None}
+    if len(given) > 1:
+        raise UsageError(f"give one of {', '.join(given)}: each is imported by itself")
+    if function is not None and "--joblib" not in given:
+        raise UsageError("--function is for --joblib")
+    if file is not None and not given.keys() & {"--signac", "--psweep"}:
+        raise UsageError("--file is for --signac and --psweep; a pattern names the files itself")
+    if not given:
+        if not words or "{" not in words[0]:
+            raise UsageError("give a pattern first, such as 'runs/n={n}_dt={dt}/out.npy', with columns in braces")
+        return words[0], words[1:]
+    ((option, path),) = given.items()
+    path = os.path.join(START, path)
+    if option == "--joblib":
+        return JoblibCache(path, function), words
+    if option == "--psweep":
+        return PsweepFrame(path, file), words
+    if file is None:
+        raise UsageError("--signac needs --file: which file of a job is its result, such as out.npy")
+    return SignacWorkspace(path, file), words
 
 
 @command("[STORE] [NAME=VALUE]... OUT", "entropic archive model.py:store paper.zip n=100 --where 'dt<0.1'")

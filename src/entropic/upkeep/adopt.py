@@ -1,4 +1,4 @@
-"""A result of another store becomes one of this store: it goes through the life of a run that only brings its file.
+"""A result that lies elsewhere becomes one of this store: it goes through the life of a run that only brings its file.
 
 It is claimed, brought into a workspace, lifted, finished and published, so whatever a kill leaves behind is what a kill
 of a run leaves behind, and is put in order in the same way (`tests/crash/test_kills_during_merges.py`).
@@ -23,9 +23,7 @@ from entropic.errors import (
 from entropic.executors import attempt
 from entropic.files import checkpoints, workspace
 from entropic.files import sidecar as sidecars
-from entropic.files.content import Strange, bring
 from entropic.files.digest import digest_or_none
-from entropic.files.durable import sync_content
 from entropic.files.extent import extent
 from entropic.files.finish import Executed, describe, discard, finish, lift
 from entropic.files.paths import refuses_path
@@ -38,7 +36,7 @@ from entropic.protocol.context import StoreContext
 from entropic.protocol.outcomes import bound_outcomes
 from entropic.protocol.request import Progress, Request
 from entropic.support.names import whole
-from entropic.upkeep.theirs import NotTaken, Result
+from entropic.upkeep.elsewhere import NotTaken, Result
 
 
 def request_for(context: StoreContext[Base], result: Result) -> Request:
@@ -56,13 +54,7 @@ def request_for(context: StoreContext[Base], result: Result) -> Request:
 
 
 def adopt(
-    context: StoreContext[Base],
-    other: StoreContext[Base],
-    result: Result,
-    origin: Origin,
-    owner: str,
-    progress: Progress,
-    link: bool,
+    context: StoreContext[Base], result: Result, origin: Origin, owner: str, progress: Progress, link: bool
 ) -> bool | Busy:
     """Take in a result with its file; False if its key has a row by now, `Busy` if somebody runs it here.
 
@@ -84,7 +76,7 @@ def adopt(
         return claimed or False
     try:
         context.lease_keeper.add(claimed.id, claimed.attempt, owner)
-        finished = _made(context, other, result, origin, claimed, link)
+        finished = _made(context, result, origin, claimed, link)
         raw = publish.publish(context, finished, claimed)
     except BaseException as error:
         _release(context, request, claimed, error)
@@ -108,19 +100,13 @@ def _release(context: StoreContext[Base], request: Request, task: Task, error: B
             run.end_claim(context, request, lambda found: found.attempt == task.attempt, None)
 
 
-def _made(
-    context: StoreContext[Base], other: StoreContext[Base], result: Result, origin: Origin, task: Task, link: bool
-) -> Sidecar:
+def _made(context: StoreContext[Base], result: Result, origin: Origin, task: Task, link: bool) -> Sidecar:
     """Bring a result into a workspace, and finish the attempt with it; return its sidecar."""
     space = workspace.take(context.staging)
     execution = attempt.start(task, space)
     try:
         brought = f"{space.path}{os.sep}{whole(task.path)}"
-        copied = _bring_all(result, brought, space.path, link)
-        _check_unchanged(other, result, brought)
-        if copied:  # `outage` looks only at what was made just before a power cut, and this was made long ago
-            for name in os.listdir(space.path):
-                sync_content(os.path.join(space.path, name))
+        result.bring(brought, space.path, link)
         said = result.outcomes if context.schema.outcomes else None
         done = Executed(result.seconds or 0.0, said, result.custom_data, origin)
         sidecar = describe(task, space, execution, done, lift(task, space, execution))
@@ -141,35 +127,6 @@ def _made(
     else:
         workspace.free(context.staging, space)
     return finished
-
-
-def _bring_all(result: Result, brought: str, beside: str, link: bool) -> bool:
-    """Bring a result, and its extra files beside it; tell whether anything was copied."""
-    try:
-        copied = bring(result.path, brought, link)
-        if result.extra is not None:
-            for name in os.listdir(result.extra):
-                copied |= bring(os.path.join(result.extra, name), os.path.join(beside, name), link)
-    except FileNotFoundError as error:
-        raise NotTaken("it was replaced or deleted there just now; merge again") from error
-    except PermissionError as error:
-        raise NotTaken(f"{error.filename}: {error.strerror}") from error
-    except Strange as error:
-        raise NotTaken(f"{error} is neither a file nor a folder, nor a link") from error
-    return copied
-
-
-def _check_unchanged(other: StoreContext[Base], result: Result, brought: str) -> None:
-    """See that what was brought is what the row says that was read before: it may have been replaced meanwhile.
-
-    A re-run places its file before its row is there, and until then its attempt is running.
-    """
-    now, found = other.rows.read(result.there), extent(brought)
-    if now is None or told_of(now) != told_of(result.raw) or found is None or found.size != result.found.size:
-        raise NotTaken("it was replaced or deleted there just now; merge again")
-    running, recorded = now[-4], now[-2]
-    if running is not None and not found.folder and found.mtime_ns != recorded:
-        raise NotTaken("it is being run again there; merge again when that has ended")
 
 
 def leave(context: StoreContext[Base], result: Result, origin: Origin, owner: str, lost: Raw | None) -> bool | Busy:

@@ -32,7 +32,40 @@ class Conflict:
 
 
 @dataclass(repr=False)
-class Merge:
+class Taken:
+    """What was taken in (or, in a dry run, would be) of results that lie elsewhere, and what was left.
+
+    Attributes
+    ----------
+    taken : list of str
+        The keys, as they are here, of the results that were taken in.
+    same : int
+        How many of the results were here already.
+    conflicts : list of Conflict
+        Keys with another result on each side.
+    left : list of str
+        A sentence for each result that was not taken in for another reason.
+    registered : list of str
+        Those of the keys taken in whose file stays where it is.
+    dry_run : bool
+        Whether nothing was done.
+    """
+
+    taken: list[str] = field(default_factory=list)
+    same: int = 0
+    conflicts: list[Conflict] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+    registered: list[str] = field(default_factory=list)
+    dry_run: bool = False
+
+    @property
+    def ok(self) -> bool:
+        """Whether all of these results are here now (in a dry run: would be)."""
+        return not self.conflicts and not self.left
+
+
+@dataclass(repr=False)
+class Merge(Taken):
     """What `Store.merge` did (or, in a dry run, would do), and what it left.
 
     Attributes
@@ -56,21 +89,10 @@ class Merge:
         Whether nothing was done.
     """
 
-    taken: list[str] = field(default_factory=list)
-    same: int = 0
-    conflicts: list[Conflict] = field(default_factory=list)
-    left: list[str] = field(default_factory=list)
-    registered: list[str] = field(default_factory=list)
     rekeyed: int = 0
     running: int = 0
     unrecorded: int = 0
     failed: int = 0
-    dry_run: bool = False
-
-    @property
-    def ok(self) -> bool:
-        """Whether all results of the other store are here now (in a dry run: would be)."""
-        return not self.conflicts and not self.left
 
     def __str__(self) -> str:
         would = "would be " if self.dry_run else ""

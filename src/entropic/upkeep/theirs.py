@@ -17,10 +17,11 @@ from entropic.db.claim import DISTRUSTED, Claim
 from entropic.db.dialects.portable import underlying
 from entropic.db.digests import Digest
 from entropic.db.raw import Raw, Recorded
+from entropic.db.raw import told as told_of
 from entropic.db.tables import line_of
 from entropic.errors import ModelError, ParameterError, StoreError, UnreadableError
 from entropic.files import environments
-from entropic.files.extent import Extent, extent_elsewhere
+from entropic.files.extent import extent, extent_elsewhere
 from entropic.files.paths import ROOM_IN_NAME
 from entropic.files.sidecar import NO_ORIGIN, Origin
 from entropic.params.model import Base, Schema
@@ -31,6 +32,7 @@ from entropic.protocol.context import StoreContext
 from entropic.support import names
 from entropic.support.names import number_of, whole
 from entropic.support.show import spelled
+from entropic.upkeep.elsewhere import REPLACED, NotTaken, Result
 
 # Columns of one of these hold values of one kind; in this order, since an Enum is a kind of String.
 _KINDS: dict[str, Any] = {
@@ -50,52 +52,36 @@ _KINDS: dict[str, Any] = {
 }
 
 
-class NotTaken(Exception):
-    """A result of the other store is not taken in; the message says why, and what to do, and follows its key."""
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """A result of the other store, and all that it says of it.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Theirs(Result):
+    """A result of another store.
 
     Attributes
     ----------
-    id, there : str
-        The key that it has here, and there.
-    params, outcomes : dict, Outcomes
-        By attribute, as Python has them.
-    created_at : str
-        ISO 8601, naive UTC.
-    seconds : float or None
-        How long its run took.
-    path, file : str
-        Where all of it is, and the file that its row leads to: the main one, if there are several.
-    suffix : str
-        Of its place; an empty one may be that of a folder.
-    extra : str or None
-        Where its extra files are.
-    found : Extent
-        Of all of it.
-    stays : bool
-        Whether it is a file that was registered there and lies elsewhere: it is no part of that store.
+    there : str
+        The key that it has there.
+    raw : Raw
+        Its row there.
+    store : StoreContext
+        The other one.
     """
 
-    id: str
     there: str
     raw: Raw
-    params: dict[str, Any]
-    outcomes: Outcomes
-    custom_data: dict[str, Any]
-    created_at: str
-    seconds: float | None
-    origin: Origin
-    path: str
-    file: str
-    suffix: str
-    extra: str | None
-    found: Extent
-    stays: bool
-    digest: str | None = None  # that was recorded of it there
+    store: StoreContext[Any]
+
+    def check(self, brought: str) -> None:
+        """See that what was brought is what the row says that was read before: it may have been replaced meanwhile.
+
+        A re-run places its file before its row is there, and until then its attempt is running.
+        """
+        now, found = self.store.rows.read(self.there), extent(brought)
+        is_alike = found is not None and self.found is not None and found.size == self.found.size
+        if now is None or told_of(now) != told_of(self.raw) or found is None or not is_alike:
+            raise NotTaken(REPLACED)
+        running, recorded = now[-4], now[-2]
+        if running is not None and not found.folder and found.mtime_ns != recorded:
+            raise NotTaken("it is being run again there; merge again when that has ended")
 
 
 def refuse_unlike(context: StoreContext[Base], other: StoreContext[Base]) -> None:
@@ -188,7 +174,7 @@ def read(
     checksum: int | None,
     origin: Origin,
     digest: Digest | None,
-) -> Result:
+) -> Theirs:
     """Return a result of the other store, given its raw row and what its ledger says of it.
 
     Raises
@@ -215,23 +201,24 @@ def read(
         what = "may have been damaged by a power cut" if recorded.size == DISTRUSTED else "was changed"
         raise NotTaken(f"its result there, {path}, {what} since it was recorded")
     outcomes, custom_data = _outcomes(other, values)
-    return Result(
-        _key(context, other, values, there),
-        there,
-        raw,
-        _called_here(context, other, values),
-        outcomes,
-        custom_data,
-        text_of(values["created_at"]),
-        other.rows.seconds(raw),
-        origin,
-        os.path.realpath(file) if stays else real,
-        file,
-        _suffix(other, there, claim, path),
-        _extra(other, claim),
-        found,
-        stays,
-        digest.sha256 if digest is not None and digest.is_of(claim) else None,
+    return Theirs(
+        id=_key(context, other, values, there),
+        there=there,
+        raw=raw,
+        store=other,
+        params=_called_here(context, other, values),
+        outcomes=outcomes,
+        custom_data=custom_data,
+        created_at=text_of(values["created_at"]),
+        seconds=other.rows.seconds(raw),
+        origin=origin,
+        path=os.path.realpath(file) if stays else real,
+        file=file,
+        suffix=_suffix(other, there, claim, path),
+        extra=_extra(other, claim),
+        found=found,
+        stays=stays,
+        digest=digest.sha256 if digest is not None and digest.is_of(claim) else None,
     )
 
 
@@ -263,6 +250,17 @@ def _suffix(other: StoreContext[Base], there: str, claim: Claim | None, path: st
     else:
         name, usual = os.path.basename(path), other.staging.suffix
         suffix = usual if "/" not in usual and name.endswith(usual) else os.path.splitext(name)[1]
+    return checked_suffix(suffix)
+
+
+def checked_suffix(suffix: str) -> str:
+    """Return a suffix that the name of a result here can have.
+
+    Raises
+    ------
+    NotTaken
+        If it cannot.
+    """
     if not names.is_suffix(suffix) or len(whole(suffix).encode()) + ROOM_IN_NAME > names.LONGEST:
         raise NotTaken(f"its suffix {suffix!r:.80} is none that the name of a result here can have")
     return suffix
