@@ -20,6 +20,7 @@ with _paused():  # what is made here lives as long as the process; collections a
         DatabaseBusy,
         EntropicError,
         EntropicWarning,
+        ErrorBarWarning,
         FellBackWarning,
         ForeignFileError,
         KeyCollisionError,
@@ -64,6 +65,7 @@ with _paused():  # what is made here lives as long as the process; collections a
     from entropic.sweep.objective import Objective
     from entropic.sweep.plan import Plan
     from entropic.sweep.sampling import sample
+    from entropic.sweep.seeds import Replicates, seeds
     from entropic.upkeep.archived import Archive
     from entropic.upkeep.audited import Audit, Audited
     from entropic.upkeep.disposal import Disposal, Removal
@@ -90,6 +92,7 @@ __all__ = [
     "Disposal",
     "EntropicError",
     "EntropicWarning",
+    "ErrorBarWarning",
     "Explanation",
     "Failure",
     "FellBackWarning",
@@ -121,6 +124,7 @@ __all__ = [
     "RegisterError",
     "Removal",
     "Repair",
+    "Replicates",
     "Report",
     "Reported",
     "ResultLostWarning",
@@ -153,5 +157,6 @@ __all__ = [
     "renamed",
     "report",
     "sample",
+    "seeds",
     "study",
 ]

@@ -30,6 +30,7 @@
     ├── RunsFailedWarning                              some sets of a sweep have no row
     ├── SharedGeneratorWarning                         a random generator draws the same numbers in every worker
     ├── FellBackWarning                                what a pool or a cluster did not run is run in this process
+    ├── ErrorBarWarning                                an outcome is known less well than `Replicates` ask for
     ├── OutcomeWarning                                 an outcome of a run has no value, or may not be written
     ├── StaleWarning                                   stored results were made by other code than that of now
     ├── SpellingWarning                              a set runs whose values are stored under another key, as 1 for 1.0
@@ -246,6 +247,10 @@ class OutcomeWarning(EntropicWarning):
 
     Also, before a first run: what it returns cannot be written, since the library of the suffix is not installed.
     """
+
+
+class ErrorBarWarning(EntropicWarning):
+    """The mean of an outcome over the replicates of a set is known less well than was asked for."""
 
 
 class SpellingWarning(EntropicWarning):

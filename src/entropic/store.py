@@ -23,7 +23,9 @@ from entropic.support.show import html_table
 from entropic.sweep import plan, sweep
 from entropic.sweep.objective import Objective, space_of, trials
 from entropic.sweep.options import Options
+from entropic.sweep.replicates import sweep_replicates
 from entropic.sweep.sampling import NOTHING
+from entropic.sweep.seeds import Replicates
 from entropic.upkeep import accept, audit, copy, dismiss, gc, measure, merge, note, rebuild, recover, repair
 from entropic.upkeep.archived import Archive
 from entropic.upkeep.audited import Audit, Audited
@@ -248,6 +250,7 @@ class Store(Generic[ModelT]):
         timeout: float | None = None,
         progress: bool | None = None,
         worker_setup: Callable[[], object] | None = None,
+        replicates: "int | Replicates | None" = None,
         rerun: bool = False,
         **custom_data: object,
     ) -> Runs[ModelT]:
@@ -277,6 +280,9 @@ class Store(Generic[ModelT]):
             Whether to show a progress bar; None: only in a terminal or a notebook.
         worker_setup
             Called once in each worker, before its first run: for what a script sets up and a worker would lack.
+        replicates
+            How many runs each set has, which differ in the column `seed`; or `Replicates`, for another column, or for
+            as many as the error of an outcome needs. The rows are those of all of them.
         rerun
             Whether all sets run, those too that are stored. Each stored row, and its file, stay until their set has run
             again, and for good if that fails. What another process has stored since the call counts as run.
@@ -287,6 +293,9 @@ class Store(Generic[ModelT]):
         options = Options(client, workers, on_error, retry_failed, timeout, progress, worker_setup, rerun)
         recover.collect(self._context)
         try:
+            if replicates is not None:
+                several = Replicates.of(replicates)
+                return self._runs(sweep_replicates(self._context, params, several, options, custom_data))
             return self._runs(sweep.sweep(self._context, params, options, custom_data))
         except BaseException as error:  # noqa: BLE001  (raised again)
             raise hide_ours(error)  # noqa: B904
@@ -308,9 +317,9 @@ class Store(Generic[ModelT]):
     ) -> Generator[ModelT, None, None]:
         """Yield the row of each distinct set as soon as it is available, beginning with those that are stored.
 
-        The arguments are those of `sweep`. All sets are checked at the call; the first run starts with the first
-        `next`. Rows are not kept, so a million of them need no more memory than their keys. Closing the iterator ends
-        the sweep as an interrupt does.
+        The arguments are those of `sweep`, without `replicates`. All sets are checked at the call; the first run starts
+        with the first `next`. Rows are not kept, so a million of them need no more memory than their keys. Closing the
+        iterator ends the sweep as an interrupt does.
 
         Parameters
         ----------
@@ -369,6 +378,7 @@ class Store(Generic[ModelT]):
         custom_data: bool = _FALSE,
         results: str | Sequence[str] = _NO_NAMES,
         provenance: bool = _FALSE,
+        replicates: str | None = _NONE,
         **equal: object,
     ) -> "pyarrow.Table":
         """Return the rows that meet all conditions as an Arrow table: what `select(...).to_arrow(...)` returns.
@@ -379,12 +389,13 @@ class Store(Generic[ModelT]):
         ----------
         *where, order_by, limit, **equal
             Those of `select`; a condition on fields of custom data goes among the others, `{"custom_data": {...}}`.
-        custom_data, results, provenance
-            What becomes columns beside those of the model, as in `Runs.to_arrow`. With `provenance` rows are made.
+        custom_data, results, provenance, replicates
+            What becomes columns beside those of the model, and of which runs, as in `Runs.to_arrow`. With `provenance`
+            or `replicates` rows are made.
         """
         from entropic.ask import tables  # here, as below: it would slow down every `import entropic`
 
-        given = (order_by, limit, custom_data, results, provenance)
+        given = (order_by, limit, custom_data, results, provenance, replicates)
         return tables.to_arrow(self._context, self._runs, tables.asked(self._context, where, given, equal))
 
     def to_pandas(
@@ -395,12 +406,13 @@ class Store(Generic[ModelT]):
         custom_data: bool = _FALSE,
         results: str | Sequence[str] = _NO_NAMES,
         provenance: bool = _FALSE,
+        replicates: str | None = _NONE,
         **equal: object,
     ) -> "pandas.DataFrame":
         """Return the rows that meet all conditions as `select(...).to_pandas(...)` does; see `to_arrow`."""
         from entropic.ask import tables
 
-        given = (order_by, limit, custom_data, results, provenance)
+        given = (order_by, limit, custom_data, results, provenance, replicates)
         return tables.to_pandas(self._context, self._runs, tables.asked(self._context, where, given, equal))
 
     def to_polars(
@@ -411,12 +423,13 @@ class Store(Generic[ModelT]):
         custom_data: bool = _FALSE,
         results: str | Sequence[str] = _NO_NAMES,
         provenance: bool = _FALSE,
+        replicates: str | None = _NONE,
         **equal: object,
     ) -> "polars.DataFrame":
         """Return the rows that meet all conditions as `select(...).to_polars(...)` does; see `to_arrow`."""
         from entropic.ask import tables
 
-        given = (order_by, limit, custom_data, results, provenance)
+        given = (order_by, limit, custom_data, results, provenance, replicates)
         return tables.to_polars(self._context, self._runs, tables.asked(self._context, where, given, equal))
 
     def load(self, row: ModelT | dict[str, Any] | Object) -> Any:

@@ -21,6 +21,7 @@ from entropic.params.keys import RESERVED
 from entropic.params.signature import check_function, make_model, read_added, read_parameters
 from entropic.store import Store
 from entropic.support.show import spelled
+from entropic.sweep.seeds import Replicates
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -160,7 +161,16 @@ class Study(Generic[P, R]):
         """
         options = {name: values.pop(name) for name in list(values) if name in _OPTIONS}
         grid = {name: _values(value) for name, value in values.items()}
-        return self.store.sweep([self._bound((), one)[0] for one in expand_grid(grid)], **options)
+        if options.get("replicates") is None:
+            return self.store.sweep([self._bound((), one)[0] for one in expand_grid(grid)], **options)
+        column = Replicates.of(options["replicates"]).column
+        if column in grid or column not in self._parameters:
+            raise ParameterError(
+                f"replicates give {self.__name__} the parameter {column!r}, which it "
+                + ("is given as well; leave one out" if column in grid else "does not have")
+            )
+        bound = [self._bound((), {**one, column: 0})[0] for one in expand_grid(grid)]
+        return self.store.sweep([{n: v for n, v in one.items() if n != column} for one in bound], **options)
 
     def params(self, *args: P.args, **kwargs: P.kwargs) -> dict[str, Any]:
         """Return the params that a call with these arguments has, defaults included: what the key is made of."""

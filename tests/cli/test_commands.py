@@ -138,6 +138,17 @@ def test_files_are_imported_by_the_pattern_of_their_paths(entropic, tmp_path):
 
 
 @pytest.mark.slow
+def test_each_set_of_a_sweep_is_run_with_so_many_seeds(entropic, tmp_path):
+    (tmp_path / "seeded.py").write_text(
+        SCRIPT.replace("n: Mapped", "seed: Mapped[int]\n    n: Mapped").replace("points", "seeded")
+    )
+    swept = json.loads(entropic("sweep", "seeded.py", "x=1", "--grid", "n=1,2", "--replicates", "2", "--json"))
+    assert (swept["sets"], swept["ran"]) == (4, 4)
+    entropic("sweep", "model.py", "x=1", "n=1", "--replicates", "2", code=2)
+    assert "seed: Mapped[int]" in entropic.stderr
+
+
+@pytest.mark.slow
 def test_the_store_of_a_colleague_is_merged_by_its_url(entropic, tmp_path):
     (tmp_path / "hers").mkdir()
     run_script(

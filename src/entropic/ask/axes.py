@@ -70,8 +70,8 @@ class Grid:
         return tuple(self.dims.values())
 
 
-def grid(rows: Sequence[Base], model: type[Base], dims: str | Sequence[str] | None) -> Grid:
-    """Return the grid of some runs.
+def grid(rows: Sequence[Base], model: type[Base], dims: str | Sequence[str] | None, without: str | None = None) -> Grid:
+    """Return the grid of some runs, as if there were no parameter `without`.
 
     Raises
     ------
@@ -81,7 +81,8 @@ def grid(rows: Sequence[Base], model: type[Base], dims: str | Sequence[str] | No
     if not rows:
         raise ParameterError("there are no runs to make an array of")
     schema = Schema(model)
-    params = [levels(column) for column in columns(rows, model, False) if column.name in schema.fields]
+    wanted = schema.fields.keys() - {without}
+    params = [levels(column) for column in columns(rows, model, False) if column.name in wanted]
     differing = [one for one in params if len(one) > 1]
     if dims is None:
         spanning = _spanning(differing)

@@ -12,6 +12,7 @@ from entropic.ask.axes import Grid, grid, refuse_large
 from entropic.ask.columns import Column, columns
 from entropic.ask.common_type import calendar, convert, equal, missing_type
 from entropic.ask.load import load_row
+from entropic.ask.replicates import grid_of, reduced
 from entropic.ask.shared import Given, SharedAxes
 from entropic.ask.stack import Stack
 from entropic.ask.variables import UNDECLARED, Variable, variables
@@ -40,6 +41,7 @@ def to_xarray(
     only: Sequence[str] | str | None,
     lazy: bool,
     axes: Given | None = None,
+    replicates: str | None = None,
 ) -> "xarray.Dataset":
     """Return the results of some runs as a data set over the parameters that differ."""
     xr, np = library("xarray", "xarray", "to_xarray"), library("numpy", "xarray", "to_xarray")
@@ -49,7 +51,7 @@ def to_xarray(
     schema = Schema(model)
     of_rows = [name for name in schema.outcomes if wanted is None or name in wanted]
     wanted = None if wanted is None else [name for name in wanted if name not in of_rows]
-    found = grid(rows, model, dims)
+    found = grid(rows, model, dims) if replicates is None else grid_of(rows, model, dims, replicates)
     refuse_large(found, len(rows), *((MOST_BYTES, MOST_BYTES * MOST_LAZY_CELLS) if lazy else (8, MOST_BYTES)))
     taken = {*schema.fields, *found.dims}
     shared = SharedAxes(axes)
@@ -59,6 +61,8 @@ def to_xarray(
     made = _lazily(np, rows, found, results, wanted) if lazy else _at_once(np, rows, found, results, wanted)
     columns_ = dict(outcome_columns(np, rows, model, found, of_rows))
     made |= {name: one for name, one in columns_.items() if name not in made or {*made[name].dims} <= {*one.dims}}
+    if replicates is not None:
+        made = reduced(np, made, rows, found)
     coords = {
         name: (along, coordinate(np, column).reshape([found.dims[dim] for dim in along]))
         for name, (along, column) in found.coords.items()

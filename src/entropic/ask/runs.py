@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Generic, SupportsIndex, TypeVar, overload
 from entropic.ask.load import load_row
 from entropic.errors import ParameterError
 from entropic.formats.read import Loader
-from entropic.params.model import Base, loaded
+from entropic.params.model import Base, Schema, loaded
 from entropic.support.show import aligned, html_table, visible
 
 if TYPE_CHECKING:
@@ -79,6 +79,7 @@ class Runs(list[ModelT], Generic[ModelT]):
         *,
         axes: "Mapping[str, str | Sequence[str | None]] | None" = None,
         lazy: bool = False,
+        replicates: str | None = None,
     ) -> "xarray.Dataset":
         """Return the results as a labelled array over the parameters that differ.
 
@@ -104,6 +105,9 @@ class Runs(list[ModelT], Generic[ModelT]):
         lazy
             Whether to return Dask arrays, which load a result when it is needed; names, shapes, types and
             coordinates are then those of the first result.
+        replicates
+            The parameter in which the runs of a set differ, `"seed"`: of each variable `x` of numbers there are
+            `x_mean`, `x_std` (with n - 1; NaN of a single run) and `x_n` over them, and the others are left out.
 
         Raises
         ------
@@ -114,11 +118,16 @@ class Runs(list[ModelT], Generic[ModelT]):
         """
         from entropic.ask.dataset import to_xarray  # here, as below: they would slow down every `import entropic`
 
-        return to_xarray(self, self.model, self._loader, dims, variables, lazy, axes)
+        return to_xarray(self, self.model, self._loader, dims, variables, lazy, axes, replicates)
 
     # ---- tables ------------------------------------------------------------------------------------------------
     def to_pandas(
-        self, custom_data: bool = False, results: str | Sequence[str] = (), *, provenance: bool = False
+        self,
+        custom_data: bool = False,
+        results: str | Sequence[str] = (),
+        *,
+        provenance: bool = False,
+        replicates: str | None = None,
     ) -> "pandas.DataFrame":
         """Return the rows as a data frame, with the types of the model's columns, even if there are no rows.
 
@@ -134,6 +143,9 @@ class Runs(list[ModelT], Generic[ModelT]):
             one number, `"energy"` for an entry of JSON or `.npz`. The results are read in several threads.
         provenance
             Whether what `Store.provenance` tells becomes columns, such as `provenance.host`.
+        replicates
+            The parameter in which the runs of a set differ, `"seed"`: there is a row for each set then, with its
+            params, and of each number `x` the columns `x_mean`, `x_std` (with n - 1; missing of a single run), `x_n`.
 
         Raises
         ------
@@ -144,18 +156,28 @@ class Runs(list[ModelT], Generic[ModelT]):
         """
         from entropic.ask import frames
 
-        return frames.to_pandas(self._columns(custom_data, results, provenance))
+        return frames.to_pandas(self._columns(custom_data, results, provenance, replicates))
 
     def to_polars(
-        self, custom_data: bool = False, results: str | Sequence[str] = (), *, provenance: bool = False
+        self,
+        custom_data: bool = False,
+        results: str | Sequence[str] = (),
+        *,
+        provenance: bool = False,
+        replicates: str | None = None,
     ) -> "polars.DataFrame":
         """Return the rows as a Polars data frame, as `to_arrow` does; enumerations are `Enum`s."""
         from entropic.ask import frames
 
-        return frames.to_polars(self._columns(custom_data, results, provenance))
+        return frames.to_polars(self._columns(custom_data, results, provenance, replicates))
 
     def to_arrow(
-        self, custom_data: bool = False, results: str | Sequence[str] = (), *, provenance: bool = False
+        self,
+        custom_data: bool = False,
+        results: str | Sequence[str] = (),
+        *,
+        provenance: bool = False,
+        replicates: str | None = None,
     ) -> "pyarrow.Table":
         """Return the rows as an Arrow table, with the types of the model's columns, even if there are no rows.
 
@@ -171,6 +193,9 @@ class Runs(list[ModelT], Generic[ModelT]):
             one number, `"energy"` for an entry of JSON or `.npz`. The results are read in several threads.
         provenance
             Whether what `Store.provenance` tells becomes columns, such as `provenance.host`.
+        replicates
+            The parameter in which the runs of a set differ, `"seed"`: there is a row for each set then, with its
+            params, and of each number `x` the columns `x_mean`, `x_std` (with n - 1; missing of a single run), `x_n`.
 
         Raises
         ------
@@ -181,9 +206,19 @@ class Runs(list[ModelT], Generic[ModelT]):
         """
         from entropic.ask import frames
 
-        return frames.to_arrow(self._columns(custom_data, results, provenance))
+        return frames.to_arrow(self._columns(custom_data, results, provenance, replicates))
 
-    def _columns(self, custom_data: bool, results: "str | Sequence[str]", provenance: bool) -> "list[Column]":
+    def _columns(
+        self, custom_data: bool, results: "str | Sequence[str]", provenance: bool, replicates: str | None
+    ) -> "list[Column]":
+        found = self._columns_of_runs(custom_data, results, provenance)
+        if replicates is None:
+            return found
+        from entropic.ask.replicates import aggregated
+
+        return aggregated(found, Schema(self.model), replicates)
+
+    def _columns_of_runs(self, custom_data: bool, results: "str | Sequence[str]", provenance: bool) -> "list[Column]":
         from entropic.ask import columns
 
         found = columns.columns(self, self.model, custom_data)

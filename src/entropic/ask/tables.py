@@ -57,6 +57,7 @@ class Asked(NamedTuple):
     custom_data: bool = False
     results: str | Sequence[str] = ()
     provenance: bool = False
+    replicates: str | None = None
 
 
 def asked(
@@ -119,11 +120,11 @@ def columns(
         Kinds whose values are wanted as Python has them.
     """
     names = [asked.results] if isinstance(asked.results, str) else asked.results
-    needs_rows = asked.provenance or any(name.startswith(CUSTOM) for name in names)
+    needs_rows = asked.provenance or asked.replicates is not None or any(name.startswith(CUSTOM) for name in names)
     found = None if needs_rows else _without_rows(context, asked, unpacked)
     if found is None:
         rows = runs(select(context, asked.where, asked.equals, asked.order_by, asked.limit))
-        return [*rows._columns(asked.custom_data, names, asked.provenance)]
+        return [*rows._columns(asked.custom_data, names, asked.provenance, asked.replicates)]
     if not names:
         return found
     from entropic.ask.scalars import scalars  # here: it brings all that reads results

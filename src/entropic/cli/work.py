@@ -12,7 +12,7 @@ from entropic.cli.look import Json, Where
 from entropic.cli.output import answers_only, cell, put, put_json
 from entropic.cli.reflect import refuse
 from entropic.cli.target import Target
-from entropic.cli.values import filters, params
+from entropic.cli.values import filters, params, schema_of
 from entropic.cli.values import grid as grid_of
 from entropic.params.grid import expand_grid
 from entropic.params.model import Base
@@ -20,6 +20,7 @@ from entropic.store import Store, context_of
 from entropic.support.failure import message_of
 from entropic.support.passwords import without_passwords
 from entropic.support.show import counted, duration
+from entropic.sweep.seeds import Replicates, seeds
 from entropic.upkeep.audited import Audited
 
 Grid = Annotated[
@@ -57,6 +58,9 @@ def sweep(
     on_error: OnError = "continue",
     no_retry: Annotated[bool, typer.Option("--no-retry", help="Skip sets that failed before.")] = False,
     rerun: Annotated[bool, typer.Option("--rerun", help="Run all of them, those too that are stored.")] = False,
+    replicates: Annotated[
+        int | None, typer.Option("--replicates", metavar="N", help="Run each set with N seeds, in the column seed.")
+    ] = None,
     as_json: Json = False,
     named: Named = None,
     db: Database = None,
@@ -71,6 +75,10 @@ def sweep(
     """
     store, words = Target(named, db, table, results).open(words or [])
     wanted = sets(store, words, grid)
+    if replicates is not None:
+        several = Replicates.of(replicates)
+        several.check(schema_of(store))
+        wanted = [{**one, several.column: seed} for one in wanted for seed in seeds(several.n)]
     before = 0 if rerun else len(store.plan(wanted).stored)
     return _run(store, wanted, before, as_json, workers, timeout, on_error, not no_retry, rerun)
 

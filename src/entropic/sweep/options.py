@@ -24,7 +24,7 @@ def check_names(custom_data: Iterable[str]) -> None:
     ParameterError
         With the option that was probably meant.
     """
-    options = [field.name for field in fields(Options)]
+    options = [*(field.name for field in fields(Options)), "replicates"]
     for name in custom_data:
         if close := difflib.get_close_matches(name, options, 1, 0.75):
             raise ParameterError(

@@ -127,8 +127,8 @@ def import_results(
     if found.keeps_pickles and loader is None:
         raise ParameterError(
             f"{found.kind} keeps results as pickles, and reading one can run any code of whoever wrote it. If that was "
-            "you, say trust_pickles=True, and they are saved as this store saves results. Or open the store with a "
-            "loader that reads them, and they are taken as they are"
+            "you, say trust_pickles=True (--trust-pickles), and they are saved as this store saves results. Or open "
+            "the store with a loader that reads them, and they are taken as they are"
         )
     done = Imported(dry_run=dry_run)
     with Terminable(), (call := process.Call()).under_way:

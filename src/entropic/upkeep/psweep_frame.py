@@ -86,7 +86,7 @@ class PsweepFrame:
         if not self.trust_pickles:
             raise ParameterError(
                 f"{path} is a pickle, and reading it can run any code of whoever wrote it; if that was you, say so: "
-                "PsweepFrame(..., trust_pickles=True)"
+                "PsweepFrame(..., trust_pickles=True), or --trust-pickles"
             )
         pandas = library("pandas", "pandas", "PsweepFrame")
         return pandas.read_pickle(path), folder or os.path.dirname(path)
