@@ -277,3 +277,16 @@ def test_a_file_that_changes_while_it_is_brought_is_left(tree, monkeypatch):
     assert store.retrieve({"n": 1, "dt": 0.5}) is None
     assert len(store.import_results(PATTERN).taken) == 1
     assert json.loads(Path(store.retrieve({"n": 1, "dt": 0.5}).result_file).read_text()) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("files", ["copy", "leave"])
+def test_imported_results_have_checksums_like_all_others(tree, files):
+    tree("runs/n=1_dt=0.5/out.json")
+    store = open_it(checksum=True)
+    store.import_results(PATTERN, files=files)
+    assert store.check(deep=True).ok
+    path = Path(store.retrieve({"n": 1, "dt": 0.5}).result_file)
+    before = path.stat()
+    path.write_text("[2]")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert not store.check(deep=True).ok

@@ -84,6 +84,7 @@ def test_a_cache_of_joblib_is_taken_in_as_values(cached):
     assert (again.taken, again.same, again.ok) == ([], 3, True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given", ["memory", "function", "name", "folder"])
 def test_a_cache_is_named_by_what_the_user_has_of_it(cached, given):
     location = {
@@ -96,6 +97,7 @@ def test_a_cache_is_named_by_what_the_user_has_of_it(cached, given):
     assert len(found.taken) == 3
 
 
+@pytest.mark.slow
 def test_of_several_functions_one_is_named(cached):
     joblib.Memory("cache", verbose=0).cache(other)(7)
     store = open_it()
@@ -106,7 +108,7 @@ def test_of_several_functions_one_is_named(cached):
     assert len(store.import_results(JoblibCache("cache", "simulate", True, LEFT_OUT)).taken) == 3
 
 
-@pytest.mark.parametrize("files", ["copy", "link", "leave"])
+@pytest.mark.parametrize("files", ["copy", *(pytest.param(how, marks=pytest.mark.slow) for how in ("link", "leave"))])
 def test_pickles_that_nobody_trusts_are_not_read(cached, files):
     trap = next(Path("cache").rglob("output.pkl"))
     trap.write_bytes(pickle.dumps(Trap()))
@@ -185,8 +187,14 @@ def project():
 BOX = {"box.name": "name"}
 
 
-@pytest.mark.parametrize("files", ["copy", "link", "leave"])
-@pytest.mark.parametrize("given", ["object", "project", "project/workspace"])
+@pytest.mark.parametrize(
+    ("given", "files"),
+    [
+        ("object", "copy"),
+        pytest.param("project", "link", marks=pytest.mark.slow),
+        pytest.param("project/workspace", "leave", marks=pytest.mark.slow),
+    ],
+)
 def test_a_workspace_of_signac_is_taken_in(project, given, files):
     store = open_it()
     source = SignacWorkspace(project if given == "object" else given, "out.json", BOX)
@@ -214,6 +222,7 @@ def test_a_state_point_that_the_model_does_not_know_is_listed(project):
         store.import_results(SignacWorkspace("nowhere", "out.json"))
 
 
+@pytest.mark.slow
 def test_broken_jobs_and_links_out_of_them_are_listed(project, tmp_path):
     one, two = sorted(Path(job.path) for job in project if job.isfile("out.json"))
     (one / "signac_statepoint.json").write_text("{")
@@ -264,6 +273,7 @@ def test_the_database_of_psweep_is_unpickled_only_if_it_is_trusted(frame):
         store.import_results(PsweepFrame(7))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("files", ["copy", "leave"])
 def test_files_of_psweep_are_taken_from_its_folders(frame, files):
     for pset in frame._pset_id[:1]:

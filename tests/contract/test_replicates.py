@@ -263,6 +263,7 @@ def test_several_processes_share_the_seeds_and_each_runs_once(tmp_path):
 
 
 # ---- as one ----
+@pytest.mark.slow
 def test_tables_have_mean_deviation_and_number(noisy):
     store, _ = noisy
     rows = store.sweep([{"n": 1}, {"n": 2}], replicates=4)
@@ -291,6 +292,7 @@ def test_tables_have_mean_deviation_and_number(noisy):
     assert custom["custom_data.elapsed_seconds_n"].tolist() == [4, 3]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lazy", [False, True])
 def test_arrays_have_mean_deviation_and_number(noisy, lazy):
     store, _ = noisy
