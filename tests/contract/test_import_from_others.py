@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import shutil
 from pathlib import Path
@@ -233,6 +234,19 @@ def test_broken_jobs_and_links_out_of_them_are_listed(project, tmp_path):
     assert (done.taken, len(done.left)) == ([], 2)
     outside = open_it().import_results(SignacWorkspace("project", "../../probe.json", BOX), dry_run=True)
     assert outside.taken == []
+
+
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(project, cached):
+    job = next(Path(job.path) for job in project if job.isfile("out.json"))
+    (job / "signac_statepoint.json").unlink()
+    os.mkfifo(job / "signac_statepoint.json")
+    done = open_it().import_results(SignacWorkspace("project", "out.json", BOX), on_error="continue")
+    assert (len(done.taken), len(done.left)) == (1, 1)
+    metadata = next(Path("cache").rglob("metadata.json"))
+    metadata.unlink()
+    os.mkfifo(metadata)
+    done = open_it().import_results(JoblibCache("cache", None, True, LEFT_OUT), on_error="continue")
+    assert (len(done.taken), len(done.left)) == (2, 1)
 
 
 # ---- psweep ----------------------------------------------------------------------------------------------------------

@@ -138,6 +138,8 @@ def _functions(top: str) -> Iterator[str]:
 
 
 def _json(path: str) -> Any:
+    if not os.path.isfile(path):  # a pipe would be waited for
+        raise ValueError(f"{_METADATA} is no file")
     with open(path, encoding="utf-8") as file:
         return json.loads(file.read(_LARGEST))
 

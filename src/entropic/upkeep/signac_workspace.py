@@ -88,8 +88,8 @@ class SignacWorkspace:
 
 def _json(folder: str, name: str) -> dict[str, Any]:
     path = os.path.join(folder, name)
-    if os.path.realpath(path) != path:
-        raise ValueError(f"{name} is a link")
+    if os.path.realpath(path) != path or not os.path.isfile(path):  # a pipe would be waited for
+        raise ValueError(f"{name} is a link, or no file")
     with open(path, encoding="utf-8") as file:
         found = json.loads(file.read(_LARGEST))
     if not isinstance(found, dict):
