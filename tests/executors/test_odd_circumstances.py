@@ -6,13 +6,13 @@ import os
 import subprocess
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from contract.models import ActingRunner, wait_until
-from entropic import PublishError, RunsFailedWarning
+from entropic import ParameterError, PublishError, RunsFailedWarning
 from executors import acts
 
 pytestmark = pytest.mark.slow
@@ -153,3 +153,12 @@ def print_from_c(params):
     import ctypes
 
     ctypes.CDLL(None).printf(b"from C\n")
+
+
+@pytest.mark.skipif(hasattr(ProcessPoolExecutor, "_replace_dead_worker"), reason="this Python is mended")
+def test_a_pool_that_may_stop_for_good_is_refused(acting, log):
+    pool = ProcessPoolExecutor(1, max_tasks_per_child=2)
+    with pytest.raises(ParameterError, match="may stop for good"):
+        acting().sweep([{"n": 1, "dt": 0.5}], pool)
+    pool.shutdown()
+    assert acts.lines(log) == []

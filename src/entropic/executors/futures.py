@@ -30,12 +30,18 @@ class Futures:
         The store's. Threads share it; for everything else it is pickled once.
     setup
         What each worker calls before its first run; threads of this process do not.
+
+    Raises
+    ------
+    ParameterError
+        If it is known to stop for good.
     """
 
     falls_back = True
     ends = False
 
     def __init__(self, executor: cf.Executor, runner: Runner, setup: Setup | None = None) -> None:
+        _check_can_go_on(executor)
         self._executor = executor
         self._runner, self._setup = runner, setup
         self._luggage: Luggage | None = None  # for threads, which share the runner
@@ -126,6 +132,21 @@ class Futures:
         """Leave the executor to its owner."""
         if self._luggage is not None:
             self._luggage.close()
+
+
+def _check_can_go_on(executor: cf.Executor) -> None:
+    """Refuse a pool that renews its processes where Python may leave it without any, while sets wait for one.
+
+    One that is renewed after each set never is: `test_a_pool_that_may_stop_for_good_is_refused`.
+    """
+    most = getattr(executor, "_max_tasks_per_child", None)
+    is_mended = hasattr(executor, "_replace_dead_worker")
+    if isinstance(executor, cf.ProcessPoolExecutor) and isinstance(most, int) and most > 1 and not is_mended:
+        raise ParameterError(
+            f"a ProcessPoolExecutor with max_tasks_per_child={most} may stop for good on this version of Python, once "
+            "its processes are to be renewed while sets wait (CPython gh-115634); make it without that, or with "
+            "max_tasks_per_child=1, or use workers=N"
+        )
 
 
 def _failed(error: Exception) -> "cf.Future[Reports]":
