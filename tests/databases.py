@@ -386,18 +386,25 @@ def programs_of(root: Path) -> Path:
     return Path(tempfile.gettempdir(), f"{root.name}-programs")
 
 
+def jobs_of(root: Path) -> Path:
+    """Return where the nodes of a cluster put the scripts of their jobs, which are executed there."""
+    return Path(tempfile.gettempdir(), f"{root.name}-jobs")
+
+
 def _must(command: Sequence[Any], **options: Any) -> None:
     done = subprocess.run(command, cwd="/", text=True, capture_output=True, **options)
     if done.returncode != 0:
         raise RuntimeError(f"{command[0]} ended with {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
 
 
-def _spawn(command: Sequence[str], log: Path, account: dict[str, Any]) -> psutil.Process | None:
+def _spawn(
+    command: Sequence[str], log: Path, account: dict[str, Any], env: dict[str, str] | None = None
+) -> psutil.Process | None:
     """Start a process that belongs to nobody, and so outlives the pytest process that starts it."""
     with log.open("ab") as out:
         done = subprocess.run(
             ["/bin/sh", "-c", '"$@" 1>&2 </dev/null & echo $!', "sh", *command],
-            cwd="/", stdout=subprocess.PIPE, stderr=out, check=True, start_new_session=True, **account,
+            cwd="/", stdout=subprocess.PIPE, stderr=out, check=True, start_new_session=True, env=env, **account,
         )  # fmt: skip
     with contextlib.suppress(psutil.NoSuchProcess):  # it has ended already
         return psutil.Process(int(done.stdout))
@@ -503,18 +510,28 @@ def keep(used: str, root: str) -> None:
     """
     with open(used, "ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        found = [one for one in psutil.process_iter() if one.pid != os.getpid() and _names(one, root)]
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGKILL):
+            found = [one for one in psutil.process_iter() if one.pid != os.getpid() and _names(one, root)]
             for process in found:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.send_signal(number)
-            found = [one for one in psutil.wait_procs(found, 5)[1] if _lives(one)]
-        for folder in (root, programs_of(Path(root))):
+            psutil.wait_procs(found, 5)
+        for folder in (root, programs_of(Path(root)), jobs_of(Path(root))):
             shutil.rmtree(folder, ignore_errors=True)
 
 
 def _names(process: psutil.Process, root: str) -> bool:
-    return any(root in word for word in words_of(process))
+    return any(root in word for word in (*words_of(process), *_marks_of_job(process)))
+
+
+def _marks_of_job(process: psutil.Process) -> list[str]:
+    """Return what shows to which cluster of `slurm_cluster.py` a process belongs, if it is of a job there."""
+    try:
+        if process.name().startswith("slurmstepd"):  # it has neither words nor an environment
+            return [file.path for file in process.open_files()]
+        return [process.environ().get("SLURM_CONF", "")]
+    except psutil.Error:
+        return []
 
 
 def words_of(process: psutil.Process) -> list[str]:

@@ -21,6 +21,7 @@
     ├── RunFailed                                      a run failed elsewhere
     │   ├── RunTimeout            (TimeoutError)       a run took longer than `timeout`
     │   └── WorkerDied                                 the process of a run ended: a crash, a kill, os._exit
+    ├── SlurmError                                     jobs cannot be submitted, were cancelled, or are out of reach
     ├── CycleError                                     a run needs its own result
     ├── StaleError                                     other code made stored results, and that is to be refused
     └── UnguardedError                                 a script that is only imported would run something
@@ -205,6 +206,13 @@ class RunTimeout(RunFailed, TimeoutError):
 
 class WorkerDied(RunFailed):
     """The process of a run ended before the run did: it crashed, was killed, or called `os._exit`."""
+
+
+class SlurmError(EntropicError):
+    """Slurm runs no jobs of this sweep: they cannot be submitted, were cancelled, end at once, or are out of reach.
+
+    No set runs in this process for that. What is finished is stored, and the same call goes on with the rest.
+    """
 
 
 class CycleError(EntropicError):

@@ -105,6 +105,13 @@ def hang_in_python(params: Params) -> None:
     wait_until(lambda: time.monotonic() - begun >= FOREVER, FOREVER + 10)
 
 
+def hang_once(path: Path | str, params: Params) -> None:
+    """Hang, unless a file says that this was done before."""
+    if not os.path.exists(path):
+        Path(path).touch()
+        hang_in_python(params)
+
+
 def hang_in_c(params: Params) -> None:
     """Never return to Python, and let no other thread of the process have its turn."""
     ctypes.PyDLL(None).sleep(FOREVER)
@@ -158,6 +165,20 @@ def end_a_forked_child(path: Path | str, params: Params) -> None:
         os._exit(0)
     os.kill(child, signal.SIGTERM)
     append(path, str(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])))
+
+
+def end_or_last(path: Path | str, gate: Path | str, params: Params) -> None:
+    """Note which run begins and ends, with the job of Slurm that it is in, and end only when a file is there."""
+    append(path, f"begin {params['n']} {os.environ['SLURM_JOB_ID']}")
+    wait_for(gate, params)
+    append(path, f"end {params['n']} {os.environ['SLURM_JOB_ID']}")
+
+
+def eat(megabytes: int, params: Params) -> None:
+    """Hold more and more memory, and then wait for what comes of that."""
+    held = [bytes([1]) * 2**20 for _ in range(megabytes)]
+    hang_in_python(params)
+    held.clear()
 
 
 # ---- die ---------------------------------------------------------------------------------------------------------

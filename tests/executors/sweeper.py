@@ -2,7 +2,8 @@
 
 It is told one JSON object: `folder` of the store, `ns` to sweep, `log` of runs, `options` of the sweep, `acts` (for an
 n, or `all`: the name of one of `acts.py` and its arguments), `ready`: a file that it makes, `go`: one that it awaits,
-`client`: the name of a pool, or the address of a Dask scheduler, `ignored`: signals, `handled`: a signal and a file.
+`client`: the name of a pool, the address of a Dask scheduler, or what Slurm is asked for, `ignored`: signals,
+`handled`: a signal and a file.
 It says one JSON object: the `ns` of the rows in order, the texts of what it was `warned` of, the n that `failed`.
 """
 
@@ -22,6 +23,7 @@ from typing import Any
 
 from contract.models import ActingRunner, SimResult, wait_until
 from entropic import Store
+from entropic.executors import scheduler
 from executors import acts
 
 
@@ -52,10 +54,13 @@ def main() -> None:
 
 
 @contextmanager
-def client(name: str | None) -> Iterator[dict[str, Any]]:
+def client(name: str | dict[str, Any] | None) -> Iterator[dict[str, Any]]:
     """The options that name an executor, which ends with the block."""
     if name is None:
         yield {}
+    elif isinstance(name, dict):
+        scheduler.LOOK_SECONDS = name.pop("look")
+        yield {"client": scheduler.Slurm(**name)}
     elif name == "thread pool":
         with ThreadPoolExecutor(2) as pool:
             yield {"client": pool}

@@ -2,6 +2,8 @@
 
 import json
 import re
+import shlex
+from dataclasses import fields
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -10,6 +12,7 @@ import sqlalchemy as sa
 from entropic.ask.typed import CUSTOM, column_of, condition, json_or_text, kind_typed, parsed
 from entropic.cli.errors import UsageError
 from entropic.errors import ParameterError
+from entropic.executors.scheduler import Slurm
 from entropic.params.model import Base, Schema
 from entropic.store import Store, context_of
 
@@ -116,6 +119,30 @@ def _pair(word: str) -> tuple[str, str]:
     if match is None:
         raise UsageError(f"{word!r} is not of the form NAME=VALUE")
     return match["name"], match["text"]
+
+
+# ---- jobs --------------------------------------------------------------------------------------------------------
+def slurm(text: str | None) -> Slurm | None:
+    """Return what `array=4 time=2:00:00 extra=--account=physics` asks of Slurm; None of None."""
+    if text is None:
+        return None
+    asked: dict[str, Any] = {"extra": []}
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise UsageError(f"--slurm {text!r}: {error}") from None
+    known = [field.name for field in fields(Slurm)]
+    for name, value in map(_pair, words):
+        if name not in known:
+            raise UsageError(f"--slurm has no {name!r}; it has {', '.join(known)}")
+        if name == "extra":
+            asked["extra"].append(value)
+        elif name in asked:
+            raise UsageError(f"{name!r} of --slurm is given twice; give it once")
+        else:
+            is_count = name in ("nodes", "tasks_per_node", "cpus_per_task", "array") and value.isascii()
+            asked[name] = int(value) if is_count and value.isdigit() and len(value) < 10 else value
+    return Slurm(**asked)
 
 
 # ---- amounts -----------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from entropic.cli.reflect import refuse
 from entropic.cli.target import Target
 from entropic.cli.values import filters, params, schema_of
 from entropic.cli.values import grid as grid_of
+from entropic.cli.values import slurm as asked_of_slurm
 from entropic.params.grid import expand_grid
 from entropic.params.model import Base
 from entropic.store import Store, context_of
@@ -30,7 +31,13 @@ Grid = Annotated[
     ),
 ]
 Workers = Annotated[int | None, typer.Option("--workers", "-j", help="Worker processes; -1 for one per core.")]
-Timeout = Annotated[float | None, typer.Option("--timeout", help="Seconds that a run may take. Needs --workers.")]
+Timeout = Annotated[
+    float | None, typer.Option("--timeout", help="Seconds that a run may take. Needs --workers or --slurm.")
+]
+Jobs = Annotated[
+    str | None,
+    typer.Option("--slurm", metavar="NAMES=VALUES", help="Run in jobs of Slurm: 'array=4 time=2:00:00 mem=4G'."),
+]
 OnError = Annotated[
     Literal["continue", "raise"], typer.Option("--on-error", help="With raise, no new run is started after a failure.")
 ]
@@ -54,6 +61,7 @@ def sweep(
     words: Words = None,
     grid: Grid = None,
     workers: Workers = None,
+    slurm: Jobs = None,
     timeout: Timeout = None,
     on_error: OnError = "continue",
     no_retry: Annotated[bool, typer.Option("--no-retry", help="Skip sets that failed before.")] = False,
@@ -80,13 +88,14 @@ def sweep(
         several.check(schema_of(store))
         wanted = [{**one, several.column: seed} for one in wanted for seed in seeds(several.n)]
     before = 0 if rerun else len(store.plan(wanted).stored)
-    return _run(store, wanted, before, as_json, workers, timeout, on_error, not no_retry, rerun)
+    return _run(store, wanted, before, as_json, workers, slurm, timeout, on_error, not no_retry, rerun)
 
 
 @command("[STORE] [KEY]...", "entropic retry model.py:store --workers 4")
 def retry(
     words: Words = None,
     workers: Workers = None,
+    slurm: Jobs = None,
     timeout: Timeout = None,
     on_error: OnError = "continue",
     as_json: Json = False,
@@ -110,7 +119,7 @@ def retry(
     if not failures and not as_json:
         put("nothing failed")
         return FINE
-    return _run(store, [failure.params for failure in failures], 0, as_json, workers, timeout, on_error, True)
+    return _run(store, [failure.params for failure in failures], 0, as_json, workers, slurm, timeout, on_error, True)
 
 
 @command("[STORE] [COLUMN]...", "entropic measure model.py:store peak")
@@ -181,6 +190,7 @@ def _run(
     before: int,
     as_json: bool,
     workers: int | None,
+    slurm: str | None,
     timeout: float | None,
     on_error: object,
     retry_failed: bool,
@@ -188,10 +198,10 @@ def _run(
 ) -> int:
     if store._made_of[0] is refuse:
         refuse({})
-    began = time.monotonic()
+    began, cluster = time.monotonic(), asked_of_slurm(slurm)
     try:
         options: Any = {"workers": workers, "timeout": timeout, "on_error": on_error, "retry_failed": retry_failed}
-        options["rerun"] = rerun
+        options |= {"client": cluster, "rerun": rerun}
         with answers_only():
             stored = {row.id for row in store.sweep(wanted, **options)}
     except Exception as error:

@@ -59,10 +59,17 @@ class Executor(Protocol):
         Whether what does not come back, or fails there, is run in this process.
     ends
         Whether nothing that it has begun goes on after `close`.
+    standing
+        How it stands, beside what is under way, in a few words for who watches: jobs that wait. Empty if that is all.
     """
 
     falls_back: bool
     ends: bool
+
+    @property
+    def standing(self) -> str:
+        """As above."""
+        ...  # pragma: no cover
 
     def run(self, tasks: Iterable[Task | None]) -> Generator[Ending | None, None, None]:
         """Take tasks as there is room for them, since each one taken is claimed for us; yield endings as they come.

@@ -41,6 +41,7 @@ class Dask:
 
     falls_back = True
     ends = False
+    standing = ""
 
     def __init__(self, client: Any, runner: Runner, setup: Setup | None = None) -> None:
         if getattr(client, "asynchronous", False) is True:

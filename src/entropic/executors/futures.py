@@ -39,6 +39,7 @@ class Futures:
 
     falls_back = True
     ends = False
+    standing = ""
 
     def __init__(self, executor: cf.Executor, runner: Runner, setup: Setup | None = None) -> None:
         _check_can_go_on(executor)

@@ -17,6 +17,7 @@ class Serial:
 
     falls_back = False
     ends = True
+    standing = ""
 
     def __init__(self, execute: Callable[[Task], Ending]) -> None:
         self._execute = execute

@@ -21,6 +21,7 @@ from entropic.files.task import Task
 from entropic.support.failure import Record, describe, message_of
 
 BUNDLE_SECONDS = 0.2  # of work that travels together
+RAISED = "entropic: raised in a worker"
 NOT_SEEN = "the worker cannot see the results folder {}, which it must share with this process under the same path"
 
 
@@ -107,6 +108,15 @@ def _travelling(error: BaseException) -> bytes | None:
         return None
 
 
+def report_of(one: Ending) -> Report | None:
+    """Return what is said of a task further on; None of one that has not begun."""
+    if one.unbegun:
+        return None
+    if one.failure is not None:
+        return Report(None, one.reason, one.failure, None if one.error is None else _travelling(one.error))
+    return Report(None if one.finished is None else sidecars.encode(one.finished), one.reason)
+
+
 def ending(task: Task, report: Report) -> Ending:
     """Return what has become of a task, as seen from here."""
     if report.failure is not None:
@@ -125,7 +135,8 @@ def error_of(report: Report) -> BaseException:
     if report.error is not None:
         with contextlib.suppress(Exception):  # what could be unpickled there cannot be here
             error: BaseException = pickle.loads(report.error)
-            note(error, f"entropic: raised in a worker on {where}:\n{failure.get('traceback', '')}")
+            if not any(str(one).startswith(RAISED) for one in getattr(error, "__notes__", ())):  # by way of another one
+                note(error, f"{RAISED} on {where}:\n{failure.get('traceback', '')}")
             return error
     return RunFailed(
         f"a run raised {failure.get('type')}: {failure.get('message')} in a worker on {where}. Its traceback:\n"

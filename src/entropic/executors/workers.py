@@ -39,7 +39,7 @@ class Workers:
     count
         How many; -1 for as many as there are cores that this process may use.
     runner
-        The store's; pickled once.
+        The store's; pickled once. Or what `travel.pickled` has made of it elsewhere.
     timeout
         Seconds that a run may take, or None.
     setup
@@ -48,13 +48,14 @@ class Workers:
 
     falls_back = False
     ends = True
+    standing = ""
 
-    def __init__(self, count: int, runner: Runner, timeout: float | None, setup: Setup | None = None) -> None:
+    def __init__(self, count: int, runner: Runner | bytes, timeout: float | None, setup: Setup | None = None) -> None:
         self._count = process.cores() if count == -1 else count
         places: set[str] = set()
         self._runner, self._refusal = b"", None
         try:
-            self._runner = pickled(runner, places, setup)
+            self._runner = runner if isinstance(runner, bytes) else pickled(runner, places, setup)
         except UnguardedError as error:  # nothing is wrong where all is stored
             self._refusal = error
         self._passwords = pickle.dumps(known(places))

@@ -8,6 +8,7 @@ from typing import Any
 
 from entropic.errors import ParameterError
 from entropic.executors.contract import Executor
+from entropic.executors.scheduler import Slurm
 from entropic.params.fields import is_duration
 from entropic.params.model import Base
 from entropic.protocol.context import StoreContext
@@ -64,7 +65,7 @@ class Options:
         if timeout is not None:
             if not is_duration(timeout):
                 raise ParameterError(f"timeout must be a number of seconds above 0, not {spelled(timeout)}")
-            if workers is None:
+            if workers is None and not self._is_slurm:
                 raise ParameterError(
                     "timeout needs workers, whose processes can be ended; pass workers=1 or more as well"
                 )
@@ -78,6 +79,10 @@ class Options:
         if self.on_error not in ("raise", "continue"):
             raise ParameterError(f"on_error must be 'raise' or 'continue', not {spelled(self.on_error)}")
 
+    @property
+    def _is_slurm(self) -> bool:
+        return isinstance(self.client, Slurm)
+
     def executor(self, context: StoreContext[Base]) -> Executor | None:
         """Return what executes the sweep; None for this process itself."""
         if self.workers is not None:
@@ -86,6 +91,10 @@ class Options:
             return Workers(self.workers, context.runner, self.timeout, self.worker_setup)
         if self.client is None:
             return None
+        if isinstance(self.client, Slurm):
+            from entropic.executors.jobs import Jobs
+
+            return Jobs(self.client, context.runner, self.timeout, self.worker_setup)
         if isinstance(self.client, concurrent.futures.Executor):
             from entropic.executors.futures import Futures
 
@@ -95,6 +104,6 @@ class Options:
 
             return Dask(self.client, context.runner, self.worker_setup)
         raise ParameterError(
-            "client must be a dask.distributed Client or a concurrent.futures.Executor, not "
+            "client must be a dask.distributed Client, a concurrent.futures.Executor or an entropic.slurm.Slurm, not "
             f"{type(self.client).__name__}"
         )

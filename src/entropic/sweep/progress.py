@@ -38,7 +38,7 @@ class Bar:
             self._try(lambda: self._show(name, total, stored))
         self._stored = stored
         self._counted: tuple[int, ...] = ()
-        self._counts = self._said = ""
+        self._counts = self._said = self._standing = ""
         self._lock = threading.Lock()  # a thread of the sweep tells what long runs report
 
     def _show(self, name: str, total: int | None, stored: int) -> None:
@@ -53,14 +53,14 @@ class Bar:
         except Exception:  # noqa: BLE001  (whatever stands in for stderr)
             self._shown = None
 
-    def show(self, new: int, running: int, failed: int, elsewhere: int) -> None:
+    def show(self, new: int, running: int, failed: int, elsewhere: int, standing: str = "") -> None:
         """Add new rows, and say what else goes on."""
         shown = self._shown
         if shown is None:
             return
         counted, text = (running, failed, elsewhere), None
-        if counted != self._counted:
-            self._counted = counted
+        if counted != self._counted or standing != self._standing:
+            self._counted, self._standing = counted, standing
             parts = [f"running {running}", f"failed {failed}", f"elsewhere {elsewhere}", f"reused {self._stored}"]
             counts = [running, failed, elsewhere, self._stored]
             self._counts = ", ".join(part for part, count in zip(parts, counts, strict=True) if count)
@@ -80,7 +80,7 @@ class Bar:
                 self._try(lambda: shown.update(0, self._text(), redraw=True))
 
     def _text(self) -> str:
-        return ", ".join(filter(None, [self._counts, self._said]))
+        return ", ".join(filter(None, [self._counts, self._standing, self._said]))
 
     def __enter__(self) -> "Bar":
         return self

@@ -203,9 +203,9 @@ def carry_out(
             steps = drive(share, used)
             try:
                 for _ in steps:
-                    bar.show(0, share.under_way, len(share.failures), share.elsewhere)
+                    bar.show(0, share.under_way, len(share.failures), share.elsewhere, used.standing)
                     while share.arrived:
-                        bar.show(1, share.under_way, len(share.failures), share.elsewhere)
+                        bar.show(1, share.under_way, len(share.failures), share.elsewhere, used.standing)
                         yield share.arrived.popleft()
             except BaseException as error:
                 steps.close()

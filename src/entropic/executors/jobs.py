@@ -1,0 +1,344 @@
+"""The executor that runs tasks in jobs of Slurm. Their nodes need the results folder, not the database.
+
+The sweep puts bundles of sets into a folder, the spool, which lies in the results folder; the tasks of the jobs take
+them there and report (`spool`: the folder, `node`: what a task does, `scheduler`: Slurm's commands). So rows come home
+without the scheduler, which is asked only what has become of jobs. What it does is normal life:
+
+- A job may wait in the queue for as long as it likes. One that never will start ends the sweep:
+  `test_a_job_that_can_never_start_ends_the_sweep_with_the_reason`.
+- A job that ends (its time, a lost node), or starts again, takes along what it ran. A task that is gone is told by the
+  queue, twice in a row, since the folder may show late what it has said. What it had finished is on the disk; the set
+  that it ran is put again, and what it had not begun is as before. The attempt stays the same, so that two that
+  execute it have one result: `test_a_job_that_ends_takes_no_set_along`.
+- A task may also die alone, while its job runs on: then it gives no sign of life for long, which counts only where
+  Slurm says that the job runs: `test_a_task_that_dies_while_its_job_goes_on_takes_no_set_along`.
+- A set that loses `MOST_DEATHS` jobs has failed, with Slurm's reasons:
+  `test_a_set_that_loses_its_jobs_again_and_again_fails_with_slurms_reason`.
+- Jobs that have ended are replaced while there are sets, but not those that somebody has cancelled: without any left,
+  that is an error, as it is if jobs end before they have done anything, cannot be submitted, or the scheduler is out of
+  reach for long. Nothing ever runs in this process: `test_nothing_runs_here_where_no_job_does`.
+"""
+
+import logging
+import os
+import pickle
+import re
+import secrets
+import shlex
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Generator, Iterable, Iterator
+
+from entropic.errors import SlurmError, UnguardedError, WorkerDied
+from entropic.executors.attempt import Runner
+from entropic.executors.bundles import Bundles
+from entropic.executors.contract import Ending, ending_on_disk
+from entropic.executors.node import KEY, START, Packed, Said
+from entropic.executors.queue import Queue
+from entropic.executors.scheduler import Scheduler, Slurm
+from entropic.executors.spool import (
+    END,
+    LUGGAGE,
+    SILENT_SECONDS,
+    SWEEP,
+    Forged,
+    Heart,
+    Name,
+    Patience,
+    Spool,
+    job_of,
+)
+from entropic.executors.surroundings import Surroundings, flags
+from entropic.executors.travel import Setup, packed, pickled
+from entropic.executors.work import Report, ending
+from entropic.files import logs
+from entropic.files import sidecar as sidecars
+from entropic.files.staging import Staging
+from entropic.files.task import Task
+from entropic.files.workspace import Workspace
+from entropic.support.failure import record
+from entropic.support.show import counted
+
+log = logging.getLogger("entropic")
+QUICK = 2.0  # s; what comes back sooner is handed over further ahead
+MOST_AHEAD = 1_000  # tasks claimed and not yet home: others could have run them
+MOST_DEATHS = 3  # of the jobs that run a set
+LOST_SECONDS = 900.0  # without an answer of the scheduler, and without news from any task
+LATE_SECONDS = 65.0  # in which a network folder shows what another machine has written
+SHORTEST, LONGEST = 0.05, 1.0  # s between two looks at the spool
+SCRIPT = """#!/bin/bash
+export {key}={secret}
+{setup}
+exec srun --overlap --kill-on-bad-exit=0 --wait=0 --cpus-per-task={cpus} {command}
+"""
+
+
+class Jobs:
+    """Executes tasks in jobs.
+
+    Parameters
+    ----------
+    asked
+        What a job asks for.
+    runner
+        The store's; pickled once.
+    timeout
+        Seconds that a run may take, or None.
+    setup
+        What each process calls before its first run.
+    """
+
+    falls_back = False
+    ends = False
+
+    def __init__(self, asked: Slurm, runner: Runner, timeout: float | None, setup: Setup | None = None) -> None:
+        self._asked, self._most = asked, asked.array or 1
+        self._runner, self._refusal = b"", None
+        try:
+            self._runner = pickled(runner, setup=setup)
+        except UnguardedError as error:  # nothing is wrong where all is stored
+            self._refusal = error
+        self._surroundings, self._timeout = Surroundings.here(), timeout
+        self._pid, self._secret = os.getpid(), secrets.token_bytes(32)
+        self._workspace: Workspace | None = None
+        self._heart: Heart | None = None
+        self._spool = Spool("", self._secret)
+        self._queue = Queue(Scheduler(asked, ""), self._most)
+        self._number = 0
+        self._bundles: dict[int, list[Task]] = {}  # what is not home of each
+        self._numbers: dict[str, int] = {}  # by attempt
+        self._deaths: defaultdict[str, list[str]] = defaultdict(list)  # by attempt
+        self._gone: set[str] = set()  # tasks of jobs that are over
+        self._late: list[tuple[Task, Report, float]] = []
+        self._names: list[Name] = []
+        self._news = time.monotonic()
+
+    @property
+    def standing(self) -> str:
+        """How many jobs there are, in Slurm's words."""
+        return f"jobs {self._queue}" if self._queue.alive else ""
+
+    def run(self, tasks: Iterable[Task | None]) -> Generator[Ending | None, None, None]:
+        """Put bundles into the spool, see that there are jobs, and yield what has become of each task."""
+        if self._refusal is not None:
+            raise self._refusal
+        try:
+            yield from self._run(tasks)
+        except SlurmError:
+            yield from self._take_back()  # others may have them at once
+            raise
+
+    def _run(self, tasks: Iterable[Task | None]) -> Generator[Ending | None, None, None]:
+        bundles, patience = Bundles(tasks), Patience(SHORTEST, LONGEST)
+        least = 2 * self._asked.tasks * self._most
+        ahead, handed = least, 0.0
+        while True:
+            if len(self._numbers) <= ahead // 2:
+                if handed:
+                    quick = time.monotonic() - handed < QUICK
+                    ahead = min(ahead * 2, MOST_AHEAD) if quick else max(ahead // 2, least)
+                handed = time.monotonic()
+                for bundle in bundles.take(ahead - len(self._numbers), least // 2):
+                    self._put(bundle)
+            if not self._numbers:
+                if not bundles.more:
+                    return
+                yield None
+                continue
+            self._queue.look()
+            endings = [*self._hear(), *self._look_at_late(), *self._bury()]
+            for one in endings:
+                yield bundles.seen(one)
+            if any(one.failure for one in endings):  # then nothing new may be meant to begin
+                yield from self._take_back()
+            if self._numbers:
+                self._see_to_jobs()
+            if endings:
+                self._news = time.monotonic()
+                patience.news()
+            else:
+                yield None
+                patience.wait()
+
+    # ---- handing out -------------------------------------------------------------------------------------------
+    def _put(self, bundle: list[Task]) -> None:
+        if self._workspace is None:
+            self._open(bundle[0].staging, bundle[0].model)
+        self._number += 1
+        self._bundles[self._number] = list(bundle)
+        self._numbers.update((task.attempt, self._number) for task in bundle)
+        self._spool.put(f"{self._number}.todo", packed(bundle))
+
+    def _open(self, staging: Staging, model: str) -> None:
+        self._workspace = Workspace(staging)
+        os.chmod(self._workspace.path, 0o700)
+        self._spool = Spool(self._workspace.path, self._secret)
+        self._spool.put(LUGGAGE, pickle.dumps(Packed(self._surroundings, self._runner, self._timeout)))
+        self._heart = Heart(self._spool, SWEEP)
+        name = f"entropic-{re.sub('[^A-Za-z0-9_]', '-', model)[:40]}-{secrets.token_hex(4)}"
+        self._queue = Queue(Scheduler(self._asked, name), self._most)
+
+    def _script(self) -> str:
+        start = START.format(path=[str(place) for place in sys.path])
+        command = [sys.executable, *flags(), "-c", start, self._spool.folder]
+        return SCRIPT.format(
+            key=KEY,
+            secret=self._secret.hex(),
+            setup=self._asked.setup,
+            cpus=self._asked.cpus_per_task,
+            command=shlex.join(command),
+        )
+
+    def _take_back(self) -> Iterator[Ending]:
+        """Take back what no task has taken."""
+        for number, bundle in list(self._bundles.items()):
+            if self._spool.rename(f"{number}.todo", f"{number}.back"):
+                self._spool.remove([f"{number}.back"])
+                yield from (Ending(self._home(task), None, unbegun=True) for task in list(bundle))
+
+    def _home(self, task: Task) -> Task:
+        """Expect a task no more."""
+        number = self._numbers.pop(task.attempt)
+        self._bundles[number] = [one for one in self._bundles[number] if one.attempt != task.attempt]
+        if not self._bundles[number]:
+            del self._bundles[number]
+            self._spool.remove(
+                f"{one.number}.{one.task}.doing" for one in self._names if (one.kind, one.number) == ("doing", number)
+            )
+        return task
+
+    # ---- taking home -------------------------------------------------------------------------------------------
+    def _hear(self) -> Iterator[Ending]:
+        """Read what the tasks say."""
+        self._names = self._spool.listing()
+        for one in self._names:
+            if one.kind != "said":
+                continue
+            name = f"{one.number}.{one.task}.said"
+            try:
+                said: Said = pickle.loads(self._spool.get(name))
+            except Forged as error:
+                log.warning("%s; it is left out", error)
+                said = Said([])
+            self._spool.remove([name])
+            self._queue.works(one.task)
+            if said.trouble and one.task not in self._gone:
+                raise SlurmError(f"job {job_of(one.task)[0]} cannot run the sets of this sweep: {said.trouble}")
+            for attempt, report in said.reports:
+                task = self._task(attempt)
+                if task is None or (report is None and one.task in self._gone):
+                    continue  # it is home already, or given to somebody else
+                if report is None:
+                    yield Ending(self._home(task), None, unbegun=True)
+                elif report.finished and not sidecars.exists(task.staging, task.key, task.attempt):
+                    self._late.append((task, report, time.monotonic()))
+                else:
+                    yield ending(self._home(task), report)
+
+    def _task(self, attempt: str) -> Task | None:
+        bundle = self._bundles.get(self._numbers.get(attempt, 0), ())
+        return next((task for task in bundle if task.attempt == attempt), None)
+
+    def _look_at_late(self) -> Iterator[Ending]:
+        """Look again for what is finished, and not seen from here yet."""
+        late, self._late = self._late, []
+        for task, report, since in late:
+            if task.attempt not in self._numbers:
+                continue
+            is_there = sidecars.exists(task.staging, task.key, task.attempt)
+            if is_there or time.monotonic() - since > LATE_SECONDS:
+                yield ending(self._home(task), report)
+            else:
+                self._late.append((task, report, since))
+
+    # ---- jobs --------------------------------------------------------------------------------------------------
+    def _see_to_jobs(self) -> None:
+        """Submit what is missing; raise if there is no hope."""
+        queue = self._queue
+        wanted = min(queue.most, -(-len(self._bundles) // self._asked.tasks))
+        if queue.most == 0 and not queue.alive:
+            raise SlurmError(
+                f"all jobs of this sweep were cancelled ({queue.cancelled}) before its sets were done; what is "
+                "finished is stored, and the same call goes on with the rest"
+            )
+        if queue.alive < wanted:
+            queue.submit(self._script(), wanted - queue.alive, self._spool.folder)
+        silent = queue.scheduler.silent_since
+        if silent is not None and time.monotonic() - max(silent, self._news) > LOST_SECONDS:
+            raise SlurmError(
+                f"Slurm has not answered for {LOST_SECONDS / 60:.0f} minutes: {queue.scheduler.trouble}; what is "
+                "finished is stored, and the same call goes on with the rest"
+            )
+
+    def _bury(self) -> Iterator[Ending]:
+        """Say what has become of that which tasks had that are gone."""
+        for one in self._names:
+            if one.kind != "doing" or one.number not in self._bundles:
+                continue
+            why = self._queue.gone(one.task) or self._silence(one.task)
+            if not why:
+                continue
+            self._gone.add(one.task)
+            self._spool.remove([f"{one.number}.{one.task}.doing"])
+            yield from self._bury_bundle(one, why)
+
+    def _bury_bundle(self, one: Name, why: str) -> Iterator[Ending]:
+        """Say what has become of a bundle: its task ran the first one that it has not finished."""
+        job, _ = job_of(one.task)
+        had_begun = False
+        for task in list(self._bundles[one.number]):
+            found = ending_on_disk(task, f"its job {job} ended: {why}")
+            if found.finished is not None:
+                yield Ending(self._home(task), found.finished, found.reason)
+            elif had_begun:
+                yield Ending(self._home(task), None, unbegun=True)
+            else:
+                had_begun = True
+                self._queue.works(one.task)  # it has run something, be it in vain
+                deaths = self._deaths[task.attempt]
+                deaths.append(f"{job}: {why}")
+                self._home(task)
+                if len(deaths) < MOST_DEATHS:
+                    log.info("%s was lost with its job %s, and is run again", task.id, deaths[-1])
+                    self._put([task])
+                else:
+                    yield _lost(task, deaths, self._queue.output(job))
+
+    def _silence(self, task: str) -> str:
+        """Return why a task counts as gone whose job runs on, as if nothing had happened."""
+        if not self._queue.runs(task):
+            return ""
+        try:
+            silence = self._spool.silence(task, SWEEP)
+        except FileNotFoundError:
+            return ""
+        return f"no sign of life for {silence:.0f} s" if silence > SILENT_SECONDS else ""
+
+    def close(self) -> None:
+        """End the jobs, and remove the spool."""
+        if self._workspace is None or os.getpid() != self._pid:
+            return
+        workspace, self._workspace = self._workspace, None
+        try:
+            if self._heart is not None:
+                self._heart.close()
+            self._spool.put(END, b"")
+            if self._queue.alive:  # those that have nothing to do end by themselves
+                self._queue.scheduler.cancel(only_waiting=not self._numbers)
+        except (SlurmError, OSError) as error:
+            log.warning("the jobs %s could not be cancelled, and end by themselves: %s", self._queue.name, error)
+        finally:
+            self._queue.scheduler.close()
+            workspace.close()
+
+
+def _lost(task: Task, deaths: list[str], output: str) -> Ending:
+    """Return the failure of a set that has lost its jobs again and again."""
+    message = f"{counted(len(deaths), 'job')} of Slurm ended in the middle of this run: {'; '.join(deaths)}"
+    found = logs.find(task.staging, task.key)
+    if found is not None:
+        message += f"; its output is in {found}"
+    message += f". {output}" if output else ""
+    failure = record(WorkerDied.__name__, message, "", time.time())
+    return Ending(task, None, message, failure, WorkerDied(message, failure))

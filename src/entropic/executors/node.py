@@ -1,0 +1,222 @@
+"""A task of a job, on its node: it takes bundles out of the spool, has each run by a process of its own, and says so.
+
+The runs are those of `workers=1`: a run that crashes takes nothing else along, can be ended, and has a log of its own.
+This process only looks after them, and so gives its signs of life whatever a runner does to its interpreter.
+
+Slurm says SIGTERM some seconds before it kills a job, to the programs that a run has started, too. From then on nothing
+begins here; what runs may still finish, and what fails has not failed:
+`test_all_jobs_cancelled_by_somebody_end_the_sweep`.
+"""
+
+import contextlib
+import os
+import pickle
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from entropic.errors import EntropicError
+from entropic.executors.contract import Ending
+from entropic.executors.processes import THREADS
+from entropic.executors.spool import END, LUGGAGE, SILENT_SECONDS, SWEEP, Forged, Heart, Patience, Spool
+from entropic.executors.surroundings import Surroundings
+from entropic.executors.travel import unpacked
+from entropic.executors.work import Report, report_of
+from entropic.executors.workers import Workers
+from entropic.files.task import Task
+
+START = "import sys; sys.path[:] = {path!r}; from entropic.executors.node import main; main()"
+KEY = "ENTROPIC_SPOOL_KEY"
+SAY_SECONDS = 0.2  # between two reports, if many runs end
+LOOK_SECONDS = 2.0  # between two looks whether anything is wanted, while a run is under way
+IDLE_SECONDS = 60.0  # without a set, after which the job gives its place to others
+SIGNAL_SECONDS = 0.1  # in which all processes of a job get a signal, if the first one has
+DYING_SECONDS = 2.0  # in which they are all killed, if the first one is
+
+
+class Packed(NamedTuple):
+    """What each task needs before the first set.
+
+    Attributes
+    ----------
+    surroundings
+        Those of the script.
+    runner
+        As it travels.
+    timeout
+        Seconds that a run may take, or None.
+    """
+
+    surroundings: Surroundings
+    runner: bytes
+    timeout: float | None
+
+
+class Said(NamedTuple):
+    """What a task says: what has become of attempts, or why it cannot go on."""
+
+    reports: list[tuple[str, Report | None]]
+    trouble: str = ""
+
+
+class Desk:
+    """Takes bundles, and says what has become of them.
+
+    Parameters
+    ----------
+    spool
+        Its end of the folder.
+    name
+        Of this task.
+    """
+
+    def __init__(self, spool: Spool, name: str) -> None:
+        self._spool, self._name = spool, name
+        self._said: list[tuple[str, Report | None]] = []
+        self._count, self._said_at, self._looked_at = 0, 0.0, 0.0
+        self._left: deque[Task] = deque()  # of the bundle that it has
+        self.is_ending = False
+        """Whether the job is about to be killed: nothing begins any more."""
+        self.is_over = False
+        """Whether nobody wants anything any more: what runs is to be ended."""
+
+    def tasks(self) -> Iterator[Task | None]:
+        """Yield what is to be run, one after the other; None while there is nothing."""
+        patience, idle_since, is_new = Patience(0.05, 1.0), time.monotonic(), False
+        while not self.is_ending and not self.is_over:
+            if self._left:
+                yield self._left.popleft()
+                is_new = True
+            elif is_new:
+                patience, idle_since, is_new = Patience(0.05, 1.0), time.monotonic(), False
+                yield None  # what was handed out begins before another bundle is taken
+            else:
+                self.flush()
+                if not self._is_wanted() or time.monotonic() - idle_since > IDLE_SECONDS:
+                    return
+                if not self._take():
+                    patience.wait()
+                    yield None
+
+    def _take(self) -> bool:
+        """Take the bundle that waits longest, if there is one."""
+        try:
+            self._spool.beat(self._name)
+            for one in self._spool.listing():
+                taken = f"{one.number}.{self._name}.doing"
+                if one.kind == "todo" and self._spool.rename(f"{one.number}.todo", taken):
+                    data = self._spool.get(taken, f"{one.number}.todo")
+                    break
+            else:
+                return False
+        except FileNotFoundError:  # the sweep has ended
+            return False
+        try:
+            self._left.extend(unpacked(data))
+        except Exception as error:
+            raise EntropicError(f"params cannot be loaded: {type(error).__qualname__}: {error}") from error
+        return True
+
+    def _is_wanted(self) -> bool:
+        """Tell whether the sweep goes on: it has not ended, lives, and nobody has cleared up after it."""
+        try:
+            return not self._spool.has(END) and self._spool.silence(SWEEP, self._name) < SILENT_SECONDS
+        except FileNotFoundError:
+            return False
+
+    def look(self) -> None:
+        """See, while a run is under way, whether it is still wanted, and say what is to be said."""
+        if time.monotonic() - self._said_at > SAY_SECONDS:
+            self.flush()
+        if time.monotonic() - self._looked_at > LOOK_SECONDS:
+            self._looked_at = time.monotonic()
+            self.is_over = self._spool.has(END)  # without the sweep, what runs may finish: others take it in
+        if self.is_ending:
+            self._hand_back()
+
+    def say(self, ending: Ending) -> None:
+        """Say what has become of a set."""
+        if ending.failure is not None:
+            self._wait_for_own_end(DYING_SECONDS if ending.failure["type"] == "WorkerDied" else SIGNAL_SECONDS)
+            if self.is_ending:
+                return  # it, or the program that it runs, was ended with its job, and is no failure
+        self._said.append((ending.task.attempt, report_of(ending)))
+        if ending.unbegun:
+            self._hand_back()  # others may run what waits behind a long run
+        if ending.failure is not None or ending.unbegun or time.monotonic() - self._said_at > SAY_SECONDS:
+            self.flush()
+
+    def _wait_for_own_end(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while not self.is_ending and time.monotonic() < deadline:
+            time.sleep(0.02)
+
+    def give_up(self, error: Exception) -> None:
+        """Say that no set can run here, unless that is so since the job ends."""
+        self._wait_for_own_end(DYING_SECONDS)
+        if not self.is_ending:
+            self.flush(f"{type(error).__qualname__}: {error}")
+
+    def _hand_back(self) -> None:
+        """Say of what has not begun that it will not begin here."""
+        while self._left:
+            self._said.append((self._left.popleft().attempt, None))
+
+    def flush(self, trouble: str = "") -> None:
+        """Write down what there is to say."""
+        if trouble or self._said:
+            with contextlib.suppress(FileNotFoundError):  # nobody hears it; what is finished is on the disk
+                data = pickle.dumps(Said(self._said, trouble))
+                self._spool.put(f"{self._count}.{self._name}.said", data)
+            self._said, self._count = [], self._count + 1
+        self._said_at = time.monotonic()
+
+    def close(self) -> None:
+        """Say what is left."""
+        self._hand_back()
+        self.flush()
+
+
+def main() -> None:
+    """Run sets until none are left, or time is up."""
+    spool = Spool(sys.argv[1], bytes.fromhex(os.environ.pop(KEY)))
+    desk = Desk(spool, name := _name())
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda *_: setattr(desk, "is_ending", True))
+    try:
+        packed: Packed = pickle.loads(spool.get(LUGGAGE))
+        heart = Heart(spool, name)
+    except FileNotFoundError:
+        print(f"entropic: the sweep of this job has ended, or {spool.folder} is not seen from here", file=sys.stderr)
+        return
+    packed.surroundings.settle()
+    for variable in THREADS:
+        os.environ.setdefault(variable, os.environ.get("SLURM_CPUS_PER_TASK", "1"))
+    workers = Workers(1, packed.runner, packed.timeout)
+    try:
+        with contextlib.closing(workers.run(desk.tasks())) as endings:
+            for ending in endings:
+                if ending is not None:
+                    desk.say(ending)
+                desk.look()
+                if desk.is_over:
+                    break
+    except (EntropicError, Forged) as error:
+        desk.give_up(error)
+        raise
+    finally:
+        heart.close()
+        workers.close()
+        desk.close()
+
+
+def _name() -> str:
+    """Return the name of this task: `<job>-<restart>-<process>`."""
+    known: Any = os.environ
+    job = known["SLURM_JOB_ID"]
+    if "SLURM_ARRAY_TASK_ID" in known:
+        job = f"{known['SLURM_ARRAY_JOB_ID']}_{known['SLURM_ARRAY_TASK_ID']}"
+    return f"{job}-{known.get('SLURM_RESTART_COUNT', '0')}-{known.get('SLURM_PROCID', '0')}"

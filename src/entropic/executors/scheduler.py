@@ -1,0 +1,267 @@
+"""Slurm itself: what jobs ask of it, and its commands, which are called here only.
+
+No look at the queue comes sooner than `LOOK_SECONDS` after the one before, however many jobs there are, and each is one
+`squeue`: `test_the_scheduler_is_asked_every_few_seconds_at_most`.
+"""
+
+import os
+import re
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import IO, NamedTuple
+
+from entropic.errors import ParameterError, SlurmError
+from entropic.executors.spool import JOB
+from entropic.support.show import spelled
+
+LOOK_SECONDS = 5.0  # between two looks at the queue, at least
+MOST_LOOK_SECONDS = 30.0  # the same, where nothing has changed for a while
+ANSWER_SECONDS = 120.0  # that a command may take
+MOST_JOBS = 10_000
+_COLUMNS = "JobArrayID:40,State:30,RestartCnt:20,Reason:120"
+_LINE = re.compile(rf"(?P<id>{JOB}) +(?P<state>[A-Z_]+) +(?P<restarts>[0-9]+) +(?P<reason>.*)")
+_GOES_ON = {
+    *("PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "RESIZING", "STAGE_OUT"),
+    *("REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD"),
+}
+_WAITS = {"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD"}
+# Of a job that will never start, whoever else ends.
+HOPELESS = {
+    *("BadConstraints", "DependencyNeverSatisfied", "PartitionNodeLimit", "PartitionTimeLimit", "InvalidAccount"),
+    *("InvalidQOS", "AccountNotAllowed", "QOSNotAllowed"),
+}
+_OURS = re.compile(
+    r"-[aJoeWH].*|--(array|job-name|output|error|open-mode|wrap|wait|parsable|hold|test-only)(=.*)?", re.DOTALL
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Slurm:
+    """A client for `sweep` and `stream` that runs the sets in jobs of Slurm; it belongs on a login node, or in a job.
+
+    Each job starts `nodes * tasks_per_node` tasks, and each of these runs one set at a time, in a process of its own
+    with `cpus_per_task` cores. The nodes need the results folder under the same path, this Python, and no database.
+
+    Parameters
+    ----------
+    nodes, tasks_per_node, cpus_per_task
+        What one job asks for.
+    mem, time, partition
+        The same, as Slurm spells it: `"4G"` for each node, `"2:00:00"`; None leaves it to the site.
+    array
+        How many such jobs there may be at once: then they are an array, each element of which begins as soon as there
+        is room for it. None is one.
+    setup
+        Lines of bash that each job runs first: `"module load gcc"`.
+    extra
+        Further options of `sbatch`: `["--account=physics", "--gres=gpu:1"]`.
+
+    Raises
+    ------
+    ParameterError
+        If one of them is none.
+    """
+
+    nodes: int = 1
+    tasks_per_node: int = 1
+    cpus_per_task: int = 1
+    mem: str | int | None = None
+    time: str | int | None = None
+    partition: str | None = None
+    array: int | None = None
+    setup: str = ""
+    extra: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("nodes", "tasks_per_node", "cpus_per_task", "array"):
+            value = getattr(self, name)
+            if (value is not None or name != "array") and (type(value) is not int or not 0 < value <= MOST_JOBS):
+                raise ParameterError(
+                    f"{name} of Slurm must be a whole number from 1 to {MOST_JOBS:,}, not {spelled(value)}"
+                )
+        for name in ("mem", "time", "partition"):
+            value = getattr(self, name)
+            if value is not None and (type(value) not in (str, int) or not re.fullmatch(r"[\w.:,+-]+", str(value))):
+                raise ParameterError(f"{name} of Slurm must be as `sbatch --{name}` takes it, not {spelled(value)}")
+        if not isinstance(self.setup, str) or "\0" in self.setup:
+            raise ParameterError(f"setup of Slurm must be lines of bash, not {spelled(self.setup)}")
+        if isinstance(self.extra, str) or not all(isinstance(one, str) and one.startswith("-") for one in self.extra):
+            raise ParameterError(
+                f"extra of Slurm must be a list of options such as '--account=physics', not {spelled(self.extra)}"
+            )
+        for one in self.extra:
+            if _OURS.fullmatch(one):
+                raise ParameterError(f"{one!r} cannot be an extra option of Slurm: entropic sets it itself")
+
+    @property
+    def tasks(self) -> int:
+        """How many tasks a job has."""
+        return self.nodes * self.tasks_per_node
+
+    def options(self) -> list[str]:
+        """Return what `sbatch` is asked for."""
+        asked = {
+            "nodes": self.nodes,
+            "ntasks-per-node": self.tasks_per_node,
+            "cpus-per-task": self.cpus_per_task,
+            "mem": self.mem,
+            "time": self.time,
+            "partition": self.partition,
+        }
+        return [f"--{name}={value}" for name, value in asked.items() if value is not None] + list(self.extra)
+
+
+class Job(NamedTuple):
+    """A job, or an element of an array, as the queue shows it."""
+
+    id: str
+    state: str
+    restarts: int
+    reason: str
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether it runs, or may run yet."""
+        return self.state in _GOES_ON
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is to begin, the first time or again."""
+        return self.state in _WAITS
+
+    def __str__(self) -> str:
+        return f"{self.state} ({self.reason})" if self.reason not in ("", "None") else self.state
+
+
+class Scheduler:
+    """Submits the jobs of one sweep, and looks at them: all bear one name, which no other job has.
+
+    Parameters
+    ----------
+    asked
+        What the jobs ask for.
+    name
+        Theirs.
+    """
+
+    def __init__(self, asked: Slurm, name: str) -> None:
+        self._asked, self.name = asked, name
+        self._looking: tuple[subprocess.Popen[str], IO[str], float] | None = None
+        self._pause, self._next = LOOK_SECONDS, 0.0
+        self._seen: dict[str, Job] = {}
+        self.silent_since: float | None = None
+        """When the scheduler last answered, by the monotonic clock; None if it answers."""
+        self.trouble = ""
+        """What `squeue` says in place of an answer."""
+
+    def submit(self, script: str, count: int, output: str) -> list[str]:
+        """Submit a job, or an array of so many, and return their ids.
+
+        Raises
+        ------
+        SlurmError
+            With what `sbatch` says.
+        """
+        command = ["sbatch", "--parsable", *self._asked.options(), f"--job-name={self.name}", "--open-mode=append"]
+        many = self._asked.array is not None
+        command.append(f"--output={output}{os.sep}{'job-%A_%a' if many else 'job-%j'}.out")
+        if many:
+            command.append(f"--array=0-{count - 1}")
+        self.close()  # an answer that is on its way knows nothing of these
+        said = _call(command, script)
+        if not re.fullmatch(r"[0-9]+", id := said.partition(";")[0].strip()):
+            raise SlurmError(f"sbatch answers {said.strip()!r}, which is no id of a job")
+        self._next = time.monotonic() + LOOK_SECONDS
+        self._pause = LOOK_SECONDS
+        return [f"{id}_{number}" for number in range(count)] if many else [id]
+
+    def look(self) -> dict[str, Job] | None:
+        """Return all jobs that Slurm remembers, by id, each few seconds; None if there is no new answer yet."""
+        now = time.monotonic()
+        if self._looking is None:
+            if now >= self._next:
+                self._begin()
+            return None
+        process, out, began = self._looking
+        if process.poll() is None:
+            if now - began < ANSWER_SECONDS:
+                return None
+            process.kill()
+            process.wait()
+        self._looking = None
+        with out:
+            out.seek(0)
+            said = out.read()
+        if process.returncode != 0:
+            self._fail(said.strip() or f"it ended with {process.returncode}")
+            return None
+        self.silent_since = None
+        found = {one["id"]: one for line in said.splitlines() if (one := _LINE.fullmatch(line.strip()))}
+        jobs = {id: Job(id, one["state"], int(one["restarts"]), one["reason"].strip()) for id, one in found.items()}
+        self._pause = LOOK_SECONDS if jobs != self._seen else min(1.2 * self._pause, MOST_LOOK_SECONDS)
+        self._next, self._seen = now + self._pause, jobs
+        return jobs
+
+    def _begin(self) -> None:
+        """Ask, without waiting for the answer: a scheduler that is away keeps its askers waiting."""
+        command = ["squeue", "--noheader", "--array", "--states=all", f"--name={self.name}", f"--Format={_COLUMNS}"]
+        self._next = time.monotonic() + LOOK_SECONDS
+        out = tempfile.TemporaryFile("w+")  # noqa: SIM115  (read and closed when the answer is there)
+        try:
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, text=True, env=_outside()
+            )
+        except OSError as error:
+            out.close()
+            self._fail(f"{error.strerror}: squeue")
+            return
+        self._looking = process, out, time.monotonic()
+
+    def _fail(self, why: str) -> None:
+        self.trouble = why
+        self.silent_since = self.silent_since or time.monotonic()
+        self._pause = min(1.2 * self._pause, MOST_LOOK_SECONDS)
+        self._next = time.monotonic() + self._pause
+
+    def cancel(self, only_waiting: bool = False) -> None:
+        """Cancel the jobs: all of them, or those that have not begun.
+
+        Raises
+        ------
+        SlurmError
+            With what `scancel` says.
+        """
+        _call(["scancel", f"--name={self.name}", *(["--state=PENDING"] if only_waiting else [])])
+
+    def close(self) -> None:
+        """Wait for no answer any more."""
+        if self._looking is not None:
+            process, out, _ = self._looking
+            process.kill()
+            process.wait()
+            out.close()
+            self._looking = None
+
+
+def _call(command: list[str], given: str = "") -> str:
+    try:
+        done = subprocess.run(
+            command, input=given, capture_output=True, text=True, timeout=ANSWER_SECONDS, env=_outside()
+        )
+    except subprocess.TimeoutExpired:
+        raise SlurmError(f"{command[0]} does not answer within {ANSWER_SECONDS:g} s") from None
+    except OSError as error:
+        raise SlurmError(
+            f"{command[0]} cannot be called ({error.strerror}): is this a machine from which jobs are submitted?"
+        ) from None
+    if done.returncode != 0:
+        raise SlurmError(f"{command[0]} failed: {done.stderr.strip() or done.stdout.strip()}")
+    return done.stdout
+
+
+def _outside() -> dict[str, str]:
+    """Return the environment without what it says of a job that this process is in, which others would take up."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("SLURM_") or name == "SLURM_CONF"}

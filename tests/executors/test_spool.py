@@ -1,0 +1,132 @@
+"""What can be said of sweeps on Slurm without one: the folder, what jobs ask for, and what the queue says."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+
+from entropic import ParameterError
+from entropic.executors.scheduler import _LINE, Job
+from entropic.executors.spool import Forged, Name, Spool, job_of
+from entropic.slurm import Slurm
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Spool:
+    return Spool(str(tmp_path), b"k" * 32)
+
+
+def test_what_somebody_puts_into_the_spool_is_not_unpickled(spool, tmp_path):
+    probe = tmp_path / "probe"
+    harmless = pickle.dumps(_Making(probe))
+    of_another = Spool(str(tmp_path), b"another key")._seal("7.todo", harmless)
+    for text in (harmless, b"", b"x" * 32 + harmless, of_another + harmless):
+        (tmp_path / "7.todo").write_bytes(text)
+        with pytest.raises(Forged, match=r"7\.todo in .* is not what this sweep has put there"):
+            spool.get("7.todo")
+    assert not probe.exists()
+
+
+class _Making:
+    """What makes a folder where it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self._path),)
+
+
+def test_a_file_of_the_sweep_counts_only_under_the_name_by_which_it_was_put(spool):
+    spool.put("1.todo", b"one")
+    spool.put("2.todo", b"two")
+    assert spool.rename("1.todo", "1.12-0-3.doing")
+    assert spool.get("1.12-0-3.doing", "1.todo") == b"one"
+    spool.rename("2.todo", "3.todo")
+    with pytest.raises(Forged):
+        spool.get("3.todo")
+
+
+def test_one_of_many_takes_a_bundle(spool):
+    """Also one that has taken it, and is asked by a network folder to do so again."""
+    spool.put("1.todo", b"one")
+    assert spool.rename("1.todo", "1.12-0-3.doing")
+    assert not spool.rename("1.todo", "1.12-0-4.doing")
+    assert spool.rename("1.todo", "1.12-0-3.doing")
+
+
+def test_names_that_nobody_here_makes_are_passed_over(spool, tmp_path):
+    ours = ("10.todo", "9.todo", "2.12_3-1-0.doing", "0.7-0-0.said", "7-0-0.alive")
+    for name in (*ours, "job-12.out", ".1.todo.new", "x.todo", "1.a-0-0.said", "end", "luggage"):
+        (tmp_path / name).touch()
+    found = spool.listing()
+    assert [one.number for one in found if one.kind == "todo"] == [9, 10]
+    assert {one for one in found if one.kind != "todo"} == {
+        Name("said", 0, "7-0-0"),
+        Name("alive", 0, "7-0-0"),
+        Name("doing", 2, "12_3-1-0"),
+    }
+    assert job_of("12_3-1-0") == ("12_3", 1)
+
+
+def test_silence_is_measured_by_the_clock_of_the_folder(spool, tmp_path):
+    spool.beat("sweep")
+    spool.beat("7-0-0")
+    now = (tmp_path / "sweep.alive").stat().st_mtime
+    os.utime(tmp_path / "7-0-0.alive", (now - 500, now - 500))
+    assert spool.silence("7-0-0", "sweep") == pytest.approx(500, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("line", "job"),
+    [
+        ("12_3       RUNNING       2     None", Job("12_3", "RUNNING", 2, "None")),
+        ("7  PENDING  0  ReqNodeNotAvail, May be reserved", Job("7", "PENDING", 0, "ReqNodeNotAvail, May be reserved")),
+        ("7  OUT_OF_MEMORY  0  OutOfMemory", Job("7", "OUT_OF_MEMORY", 0, "OutOfMemory")),
+    ],
+)
+def test_what_the_queue_says_of_a_job_is_read(line, job):
+    found = _LINE.fullmatch(line)
+    assert Job(found["id"], found["state"], int(found["restarts"]), found["reason"]) == job
+    assert (job.goes_on, job.waits) == {"RUNNING": (True, False), "PENDING": (True, True)}.get(
+        job.state, (False, False)
+    )
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"nodes": 0},
+        {"nodes": True},
+        {"nodes": None},
+        {"array": "3"},
+        {"tasks_per_node": 10**6},
+        {"mem": "4 G"},
+        {"time": 1.5},
+        {"partition": "main\n"},
+        {"extra": "--account=x"},
+        {"extra": ["account=x"]},
+        {"extra": ["--job-name=mine"]},
+        {"extra": ["-J", "mine"]},
+        {"extra": ["--array=0-9"]},
+        {"setup": None},
+    ],
+)
+def test_what_slurm_could_not_be_asked_is_refused_at_once(asked):
+    [name] = asked
+    with pytest.raises(ParameterError, match=r"of Slurm") as error:
+        Slurm(**asked)
+    assert name in str(error.value) or "-" in str(error.value)
+
+
+def test_slurm_is_asked_for_what_was_said_and_nothing_else():
+    assert Slurm(nodes=2, time=90, extra=["--account=physics"]).options() == [
+        "--nodes=2",
+        "--ntasks-per-node=1",
+        "--cpus-per-task=1",
+        "--time=90",
+        "--account=physics",
+    ]
