@@ -73,6 +73,7 @@ def test_what_was_stored_stays_until_its_set_has_run_again_and_if_that_fails(ope
     assert store.check().ok
 
 
+@pytest.mark.slow
 def test_who_runs_the_same_again_at_the_same_time_shares_the_work(open_store):
     store = open_store(write_told)
     store.sweep(SETS)
