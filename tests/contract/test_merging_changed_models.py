@@ -112,6 +112,7 @@ def test_a_parameter_from_the_start_there_and_added_here_is_one_set(
     assert (runner.calls, store.check().ok) == ([], True)
 
 
+@pytest.mark.slow
 def test_what_is_renamed_on_one_side_is_taken_under_its_name_here(
     open_store: OpenStore, theirs: OpenStore, runner: CountingRunner
 ) -> None:
