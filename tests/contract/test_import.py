@@ -17,7 +17,7 @@ PATTERN = "runs/n={n}_dt={dt}/out.json"
 
 
 class Measured(Base):
-    __tablename__ = "measured"
+    __tablename__ = "measured_elsewhere"
 
     n: Mapped[int]
     dt: Mapped[float]
