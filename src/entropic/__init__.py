@@ -10,6 +10,7 @@ with _paused():  # what is made here lives as long as the process; collections a
 
     from entropic.ask.explain import Explanation
     from entropic.ask.failures import Failure
+    from entropic.ask.inputs import Dependant, Input
     from entropic.ask.nearest import Nearest
     from entropic.ask.provenance import Provenance
     from entropic.ask.runs import Runs
@@ -90,6 +91,7 @@ __all__ = [
     "Conflict",
     "CycleError",
     "DatabaseBusy",
+    "Dependant",
     "Disposal",
     "EntropicError",
     "EntropicWarning",
@@ -101,6 +103,7 @@ __all__ = [
     "ForeignFileError",
     "Format",
     "Imported",
+    "Input",
     "JoblibCache",
     "KeyCollisionError",
     "LibraryMissingError",

@@ -8,16 +8,17 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, cast
 
-from entropic.ask import explain, failures, load, provenance, select, status
+from entropic.ask import explain, failures, inputs, load, provenance, select, status
 from entropic.ask.failures import Failure
 from entropic.ask.given import one_or_several, set_of
+from entropic.ask.inputs import Dependant, Input
 from entropic.ask.runs import Runs
 from entropic.errors import ParameterError, StoreError, hide_ours
 from entropic.executors.attempt import Runner
 from entropic.formats.format import Saver
 from entropic.formats.read import Loader, read
 from entropic.params.objects import Object
-from entropic.protocol import delete, find, register, run
+from entropic.protocol import delete, find, reads, register, run
 from entropic.protocol.context import ModelT, StoreContext
 from entropic.support.show import html_table
 from entropic.sweep import plan, sweep
@@ -471,12 +472,45 @@ class Store(Generic[ModelT]):
         found = run.retrieve(self._context, set_of(self._context, row))
         return None if found is None else provenance.provenance(self._context, [found])[0]
 
+    def inputs(self, row: ModelT | dict[str, Any]) -> list[Input]:
+        """Return which results the run of a row has read, of this store or of others, and how these stand now.
+
+        Parameters
+        ----------
+        row
+            A row of this store, or its params.
+
+        Raises
+        ------
+        ParameterError
+            If there is no such row.
+        """
+        return inputs.inputs(self._context, self._stored(row))
+
+    def dependants(self, row: ModelT | dict[str, Any]) -> list[Dependant]:
+        """Return the rows whose runs have read a row of this store: of its database, and of stores that are open here.
+
+        Parameters
+        ----------
+        row
+            A row of this store, or its params.
+
+        Raises
+        ------
+        ParameterError
+            If there is no such row.
+        """
+        return inputs.dependants(self._context, self._stored(row))
+
     def stale(self, *where: Any, **equal: Any) -> Runs[ModelT]:
-        """Return the rows that other code than that of now has made; the arguments are conditions, as of `select`."""
+        """Return the rows that other code than that of now has made, or whose runs have read what has changed since.
+
+        The arguments are conditions, as of `select`.
+        """
         return self._runs(accept.stale(self._context, where, equal))
 
     def accept(self, *where: Any, **equal: Any) -> int:
-        """Say that stored results are right under the code of now: they are stale no more.
+        """Say that stored results are right under the code of now, and with what they have read as it is now.
 
         Parameters
         ----------
@@ -486,7 +520,7 @@ class Store(Generic[ModelT]):
         Returns
         -------
         int
-            How many rows were of other, or unknown, code.
+            How many rows were of other, or unknown, code, or had read what has changed since.
         """
         return accept.accept(self._context, where, equal)
 
@@ -859,15 +893,7 @@ class Store(Generic[ModelT]):
         """
         from entropic.upkeep import archive  # here, since nothing else of this needs to read and write .zip
 
-        options = self._options | {"fsync": False, "read_only": False}
-
-        def opening(folder: str, db_url: str) -> StoreContext[Any]:
-            runner, model, _, suffix = self._made_of
-            with copying():
-                made: Store[ModelT] = _restore(type(self), runner, model, folder, suffix, db_url, options)
-            return made._context
-
-        return archive.archive(self._context, os.fspath(path), where, equal, opening)
+        return archive.archive(self._context, os.fspath(path), where, equal, self._inner)
 
     def measure(self, *names: str, workers: int = 4, again: bool = False) -> Measured:
         """Fill outcome columns that are computed from the results, in rows that lack them; nothing runs.
@@ -964,9 +990,25 @@ class Store(Generic[ModelT]):
         """Whether the store is read-only."""
         return self._context.read_only is not None
 
+    def _stored(self, row: ModelT | dict[str, Any]) -> ModelT:
+        found = run.retrieve(self._context, set_of(self._context, row))
+        if found is None:
+            raise ParameterError(f"there is no such row of {self._context.schema.name}; nothing is known of its run")
+        return found
+
+    def _inner(self, folder: str, db_url: str) -> StoreContext[Any]:
+        """Open a store for an archive of this one."""
+        options = self._options | {"fsync": False, "read_only": False}
+        runner, model, _, suffix = self._made_of
+        with copying():
+            made: Store[ModelT] = _restore(type(self), runner, model, folder, suffix, db_url, options)
+        return made._context
+
     def _runs(self, rows: Iterable[ModelT]) -> Runs[ModelT]:
         made = Runs(rows, self._context.schema.model, self._loader)
         made._tell = functools.partial(_provenance_of, weakref.ref(self))
+        if reads.under_way:
+            reads.note(self._context, made)
         return made
 
     def __repr__(self) -> str:
@@ -1007,7 +1049,7 @@ def _arrive(code: int | None, *made_of: Any) -> Store[Any]:
 
 def _restore(
     kind: type[Store[ModelT]],
-    runner: Runner,
+    runner: Runner | None,
     result_cls: type[ModelT],
     folder: str,
     suffix: str,

@@ -55,7 +55,7 @@ def of_a_later_version(project):
     """Have the finished run told by a later version, in words that this one does not know."""
     path = sidecar_of(project)
     told = json.loads(path.read_text())
-    path.write_text(json.dumps({**told, "entropic": 2, "result": {"name": told.pop("execution")}}) + "\n")
+    path.write_text(json.dumps({**told, "entropic": 3, "result": {"name": told.pop("execution")}}) + "\n")
 
 
 def test_its_rows_are_hits(project):
@@ -127,7 +127,7 @@ def test_the_version_that_wrote_it_records_it_afterwards(project):
 def test_a_database_of_a_later_version_is_refused_with_a_sentence(project):
     before = files(project)
     with sqlite3.connect("db.sqlite3") as connection:
-        connection.execute("UPDATE entropic_meta SET value = '2' WHERE name = 'schema_version'")
+        connection.execute("UPDATE entropic_meta SET value = '3' WHERE name = 'schema_version'")
     connection.close()
     with pytest.raises(StoreError, match=r"later version of entropic .*upgrade entropic"):
         opened()

@@ -258,7 +258,7 @@ def in_database(value: Any) -> Any:
 
 FIELDS = [
     *("model", "id", "key", "attempt", "owner", "values", "custom_data", "created_at", "execution", "suffix", "size"),
-    *("mtime_ns", "folder", "slotted", "extra", "entropic", "another", "outcomes", "missing"),
+    *("mtime_ns", "folder", "slotted", "extra", "entropic", "another", "outcomes", "missing", "inputs"),
 ]
 COLUMNS = [
     *("model", "attempt", "state", "owner", "since", "lease_until", "waits_for", "path", "published", "size"),

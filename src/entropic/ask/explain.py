@@ -12,7 +12,7 @@ from entropic.db.raw import Raw, Recorded
 from entropic.errors import KeyCollisionError
 from entropic.params.keys import RESERVED
 from entropic.params.model import Base
-from entropic.protocol import lookup
+from entropic.protocol import lookup, stale
 from entropic.protocol.context import StoreContext
 from entropic.protocol.lookup import Hit, Suspect
 from entropic.protocol.verify import Altered
@@ -26,7 +26,7 @@ _CALLED: dict[State, str] = {
     "running": "running",
     "failed": "a miss, and its last run failed",
     "lost": "a miss, as its result is lost",
-    "stale": "a miss, as other code has made its result",
+    "stale": "a miss, as its result is stale",
     "collision": "a collision of keys",
 }
 
@@ -124,6 +124,11 @@ def explain(context: StoreContext[Base], params: Mapping[str, object]) -> Explan
         if context.maker.on_stale != "ignore" and context.maker.is_other(code):
             found = context.maker.change(code)
             reason, change = f"{reason}; but it was made by other code than that of now: {found}", found.diff
+            state = "stale" if context.maker.on_stale == "rerun" else state
+    if state == "stored" and not change and raw is not None and Recorded.of(raw).inputs is not None:
+        since = [] if context.maker.on_stale == "ignore" else stale.why(context, [id]).get(id, [])
+        if since:
+            reason = f"{reason}; but it was made from what has changed since: {stale.sentence(since)}"
             state = "stale" if context.maker.on_stale == "rerun" else state
     return Explanation(
         **known,

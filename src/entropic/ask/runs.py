@@ -7,6 +7,7 @@ from entropic.ask.load import load_row
 from entropic.errors import ParameterError
 from entropic.formats.read import Loader
 from entropic.params.model import Base, Schema, loaded
+from entropic.protocol.reads import note_given, under_way
 from entropic.support.show import aligned, html_table, visible
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class Runs(list[ModelT], Generic[ModelT]):
     # ---- results -----------------------------------------------------------------------------------------------
     def load(self) -> Iterator[Any]:
         """Yield the result of each row, in order, as `Store.load` returns it; each is read when it is asked for."""
+        self._note()
         return (load_row(row, self._loader) for row in self)
 
     def to_xarray(
@@ -118,6 +120,7 @@ class Runs(list[ModelT], Generic[ModelT]):
         """
         from entropic.ask.dataset import to_xarray  # here, as below: they would slow down every `import entropic`
 
+        self._note()
         return to_xarray(self, self.model, self._loader, dims, variables, lazy, axes, replicates)
 
     # ---- tables ------------------------------------------------------------------------------------------------
@@ -234,7 +237,13 @@ class Runs(list[ModelT], Generic[ModelT]):
             return found
         from entropic.ask.scalars import scalars
 
+        self._note()
         return found + scalars(self, self._loader, results, {column.name for column in found})
+
+    def _note(self) -> None:
+        """Note that the run around this reads these results, which may have been selected before it began."""
+        if under_way:
+            note_given(self)
 
     # ---- looks -------------------------------------------------------------------------------------------------
     def __repr__(self) -> str:

@@ -14,6 +14,7 @@ from entropic.db.tables import ledger
 from entropic.files import reports
 from entropic.files.reports import Reported
 from entropic.params.model import Base, utcnow
+from entropic.protocol import stale
 from entropic.protocol.context import StoreContext
 from entropic.protocol.wait import Owner, owner_of
 from entropic.support.show import html_table
@@ -48,7 +49,7 @@ class Status:
     last_minute, last_hour : int
         How many rows were made in that time.
     stale : int
-        Results that other code than that of now has made, as far as that is known.
+        Results that other code than that of now has made, or whose runs have read what has changed since.
     seconds : float or None
         How long the newest runs took on average.
     """
@@ -72,7 +73,7 @@ class Status:
         rows += [("made", f"{self.first:%Y-%m-%d %H:%M:%S} to {self.last:%Y-%m-%d %H:%M:%S} UTC")] if self.last else []
         rows += [("in the last hour", self.last_hour)]
         rows += [("a run takes", f"{self.seconds:.3g} s")] if self.seconds is not None else []
-        rows += [("of other code", self.stale)] if self.stale else []
+        rows += [("stale", self.stale)] if self.stale else []
         rows += [("running", len(self.running)), ("of dead processes", len(self.dead))]
         return html_table(rows, title=self.model) + self._running_html()
 
@@ -133,7 +134,10 @@ def status(context: StoreContext[Base]) -> Status:
 
 def _stale(context: StoreContext[Base]) -> int:
     context.maker.look()
-    return sum(count for code, count in context.origins.codes().items() if context.maker.is_other(code))
+    by_code = sum(count for code, count in context.origins.codes().items() if context.maker.is_other(code))
+    readers = context.origins.inputs.with_some()
+    rest = [id for id, code in readers.items() if not context.maker.is_other(code)]
+    return by_code + len(stale.why(context, rest))
 
 
 def _count_if(condition: Any) -> Any:

@@ -33,6 +33,7 @@ from entropic.errors import LibraryMissingError, ParameterError
 from entropic.formats.libraries import library
 from entropic.params.outcomes import restore
 from entropic.protocol.context import StoreContext
+from entropic.protocol.reads import under_way
 from entropic.support.collector import paused
 from entropic.support.compact_json import load_json
 from entropic.support.show import spelled
@@ -120,7 +121,8 @@ def columns(
         Kinds whose values are wanted as Python has them.
     """
     names = [asked.results] if isinstance(asked.results, str) else asked.results
-    needs_rows = asked.provenance or asked.replicates is not None or any(name.startswith(CUSTOM) for name in names)
+    needs_rows = bool(under_way) or asked.provenance or asked.replicates is not None
+    needs_rows = needs_rows or any(name.startswith(CUSTOM) for name in names)
     found = None if needs_rows else _without_rows(context, asked, unpacked)
     if found is None:
         rows = runs(select(context, asked.where, asked.equals, asked.order_by, asked.limit))

@@ -46,7 +46,7 @@ def status(
         pairs.append(("a run takes", duration(found.seconds)))
     pairs.append(("failed", f"{found.failed:,}" + (" (`entropic failed` shows why)" if found.failed else "")))
     if found.stale:
-        pairs.append(("stale", f"{found.stale:,} of other code than that of now (`entropic ls --stale` lists them)"))
+        pairs.append(("stale", f"{found.stale:,} of other code or inputs than now (`entropic ls --stale` lists them)"))
     pairs.append(("running", f"{len(found.running):,}"))
     if found.dead:
         again = "it runs" if len(found.dead) == 1 else "they run"

@@ -3,7 +3,7 @@
 import filecmp
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 PAGE = 50  # rows on a terminal, if nobody says
 _SECONDS = "elapsed_seconds"
+_MOST = 20  # results that were read, and that have read
 
 Where = Annotated[
     list[str] | None,
@@ -63,7 +64,7 @@ Limit = Annotated[
     typer.Option("--limit", "-n", min=0, help=f"How many rows; 0 for all.  [{PAGE} on a terminal, or with --page]"),
 ]
 Page = Annotated[int, typer.Option("--page", min=1, help="Which page, of --limit rows each.")]
-Stale = Annotated[bool, typer.Option("--stale", help="Only results of other code than that of now.")]
+Stale = Annotated[bool, typer.Option("--stale", help="Only results of other code or inputs than those of now.")]
 Tag = Annotated[list[str] | None, typer.Option("--tag", help="Only results with this tag. Repeatable.")]
 All = Annotated[bool, typer.Option("--all", "-a", help="Show columns that are the same in all rows, too.")]
 
@@ -181,6 +182,8 @@ def show(
     if as_json:
         record: dict[str, Any] = _record(store, row) if row is not None else {"id": key}
         record |= {"note": said and said.text, "tags": list(said.tags) if said else []}
+        told = None if row is None else [{**asdict(one), "made_at": utc(one.made_at)} for one in store.inputs(row)]
+        record["inputs"] = told
         record["provenance"] = origin and {one.name: getattr(origin, one.name) for one in fields(origin)}
         put_json(
             {**record, "running": running.get(key), "failure": failure and failure_record(failure), "log_file": log}
@@ -196,6 +199,7 @@ def show(
         pairs += [("tags", ", ".join(said.tags))] if said is not None and said.tags else []
         pairs += [(f"custom_data.{name}", value) for name, value in row.custom_data.items()]
         pairs += [] if origin is None else origin.shown()
+        pairs += _near(store, row)
     elif failure is not None:
         pairs += list(failure.params.items())
     if key in running:
@@ -206,6 +210,15 @@ def show(
         put(f"\nits last run failed on {cell(failure.host)} (pid {failure.pid}) at {cell(failure.started_at)} UTC:\n")
         put_traceback(failure.error_type, failure.message, failure.traceback)
     return FINE
+
+
+def _near(store: Store[Base], row: Base) -> list[tuple[str, Any]]:
+    """Return what the run of a row has read, and which runs have read the row: a few of each, and how many more."""
+    told: list[tuple[str, Any]] = []
+    for name, found in (("has read", store.inputs(row)), ("was read by", store.dependants(row))):
+        told += [(name if i == 0 else "", str(one)) for i, one in enumerate(found[:_MOST])]
+        told += [("", f"and {len(found) - _MOST:,} more")] if len(found) > _MOST else []
+    return told
 
 
 def failure_record(failure: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any, cast
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool, StaticPool
 
-from entropic.db import changes
+from entropic.db import changes, layout
 from entropic.db.absent import Absent
 from entropic.db.connection import Connection, T
 from entropic.db.dialects import dialect as dialect_of
@@ -194,6 +194,7 @@ class Database:
             with self.engine.connect() as connection:
                 self.dialect.check(self.engine)
                 self.dialect.compilers(self.sql)
+                layout.refuse_later(connection, self)
                 self._create(connection, table, model, told, *metadata)
                 self._check(connection, table)
                 if (reason := self.dialect.forbids(connection, [table, ledger])) is not None:
@@ -206,6 +207,7 @@ class Database:
     def _look_at(self, table: sa.Table, model: str, told: changes.Told) -> Mapping[str, object]:
         with self.engine.connect() as connection:
             self.dialect.check(self.engine)
+            layout.refuse_later(connection, self)
             self.absent.look(connection, [table, *own.tables.values()])
             if table in self.absent:
                 return {column.name: column.type for column in table.c}

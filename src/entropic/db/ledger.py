@@ -177,12 +177,12 @@ class Ledger:
         mtime_ns: int,
         extra: bool,
         checksum: int,
-        origin: tuple[object, ...],
+        later: tuple[object, ...],
     ) -> bool:
         """Record the attempt's result, with what `tables.LATER` names; False if it no longer holds the claim."""
         flag = self._flags[extra]
         publisher = self._publisher() if self._is_shared else ()
-        values = self._made.publish_values(id, attempt, size, mtime_ns, flag, checksum, *origin, *publisher)
+        values = self._made.publish_values(id, attempt, size, mtime_ns, flag, checksum, *later, *publisher)
         matched: int = connection.execute(self._made.publish.sql, values).rowcount
         return matched == 1
 
@@ -190,7 +190,7 @@ class Ledger:
         """Record many results, each given as for `publish`; False if any attempt no longer holds its claim."""
         made, flags, publisher = self._made.publish_values, self._flags, self._publisher() if self._is_shared else ()
         values = [
-            made(*first, flags[extra], checksum, *origin, *publisher) for *first, extra, checksum, origin in results
+            made(*first, flags[extra], checksum, *later, *publisher) for *first, extra, checksum, later in results
         ]
         return connection.execute_many(self._made.publish.sql, values) == len(values)
 
@@ -257,10 +257,10 @@ class Ledger:
         values["published_"] = published
         connection.execute(statement.sql, statement.values({**values, **_withdrawn(old)}))
 
-    def set_origin(self, connection: Connection, id: str, origin: Sequence[object]) -> None:
+    def set_origin(self, connection: Connection, id: str, later: Sequence[object]) -> None:
         """Record what `tables.LATER` names of a row that was just registered."""
         names = (f"{column.name}_" for column in LATER)
-        values = dict(zip(names, origin, strict=True))
+        values = dict(zip(names, later, strict=True))
         connection.execute(self._made.origin.sql, self._made.origin.values({"key": id, **values}))
 
     def measured(self, connection: Connection, id: str, size: int, mtime_ns: int) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from entropic.db.engine import Database
+from entropic.db.inputs import Inputs
 from entropic.db.statement import ByKeys, Statement
-from entropic.db.tables import LATER, code, environments, ledger, sources
+from entropic.db.tables import ORIGIN, code, environments, ledger, sources
 from entropic.provenance.part import Part
 from entropic.support.failure import storable
 from entropic.support.names import number_of
@@ -26,7 +27,9 @@ class Origins:
     def __init__(self, database: Database, model: str) -> None:
         self._database, self._model = database, model
         self._known: set[int] = set()
-        self._of = ByKeys(database, sa.select(ledger.c.id, *LATER).where(ledger.c.model == model), ledger.c.id)
+        self.inputs = Inputs(database, model)
+        """What the runs of its rows have read."""
+        self._of = ByKeys(database, sa.select(ledger.c.id, *ORIGIN).where(ledger.c.model == model), ledger.c.id)
 
     def knows(self, environment: int) -> bool:
         """Tell whether this process has recorded an environment, or seen that it is."""
@@ -94,7 +97,7 @@ class Origins:
                     other.add_environment(number, told)
 
     def of(self, ids: Iterable[str]) -> Iterator[tuple[Any, ...]]:
-        """Yield of those keys that have a claim: the key, and what `tables.LATER` names."""
+        """Yield of those keys that have a claim: the key, and what `tables.ORIGIN` names."""
         return self._of.fetch(ids)
 
     def environments(self, numbers: Iterable[int]) -> dict[int, dict[str, Any]]:

@@ -17,10 +17,12 @@ def told(raw: Raw) -> tuple[object, ...]:
 
 
 class Recorded(NamedTuple):
-    """What the ledger says of a raw row: its last five values; all None where it does not know the key.
+    """What the ledger says of a raw row: its last six values; all None where it does not know the key.
 
     Attributes
     ----------
+    inputs
+        How many results its run has read; None: none.
     code
         The number of the code that made its result.
     running
@@ -31,6 +33,7 @@ class Recorded(NamedTuple):
         Where that is: below the folder of the results, or absolute if it was registered.
     """
 
+    inputs: int | None
     code: int | None
     running: str | None
     size: int | None
@@ -40,7 +43,7 @@ class Recorded(NamedTuple):
     @classmethod
     def of(cls, raw: Raw) -> "Recorded":
         """Return what is recorded of a raw row."""
-        return cls._make(raw[-5:])
+        return cls._make(raw[-6:])
 
     @property
     def is_registered(self) -> bool:

@@ -29,7 +29,8 @@ from entropic.params.outcomes import restore
 _c = ledger.c
 _RUNNING = sa.case((_c.state == fixed(RUNNING), _c.attempt))
 _PLACE = sa.case((_c.registered.is_(None) & _c.published.is_not(None), _c.path), else_=_c.registered)
-_OURS = sa.case((_c.registered.is_(None) & _c.published.is_not(None) & (_c.state != fixed(RUNNING)), _c.path))
+_PLAIN = _c.registered.is_(None) & _c.published.is_not(None) & (_c.state != fixed(RUNNING)) & _c.inputs.is_(None)
+_OURS = sa.case((_PLAIN, _c.path))
 ModelT_co = TypeVar("ModelT_co", bound=Base, covariant=True)
 _Taking = tuple[str, Callable[..., tuple[object, ...]]]  # a statement, and what takes its values
 _STORED_AS: dict[type, Any] = {int: sa.Integer, float: sa.Float, str: sa.String}  # and given back as what they were
@@ -55,7 +56,8 @@ class Rows(Generic[ModelT_co]):
         file = sa.case((_c.published.is_(None), table.c.result_file))
         asked = [file if column.name == "result_file" else column for column in columns]
         joined, is_key = table.outerjoin(ledger, on), table.c.id == bindparam("key")
-        read = self.query = sa.select(*asked, _c.code, _RUNNING, _c.size, _c.mtime_ns, _PLACE).select_from(joined)
+        asked += [_c.inputs, _c.code, _RUNNING, _c.size, _c.mtime_ns, _PLACE]
+        read = self.query = sa.select(*asked).select_from(joined)
         """That of all raw rows."""
         shown = [table.c.id, *(column for column in columns if column.name not in ("id", "result_file"))]
         brief = sa.select(*shown, _c.code, _c.size, _c.mtime_ns, _OURS).select_from(joined)
@@ -246,7 +248,7 @@ class Rows(Generic[ModelT_co]):
         return found
 
     def written(
-        self, values: Mapping[str, object], code: int | None, size: int, mtime_ns: int, place: str
+        self, values: Mapping[str, object], inputs: int | None, code: int | None, size: int, mtime_ns: int, place: str
     ) -> Raw | None:
         """Return the raw row of a run that was recorded just now, without reading it; None if it must be read.
 
@@ -264,7 +266,7 @@ class Rows(Generic[ModelT_co]):
         for i in self._floats:
             if row[i] == 0.0:  # SQLite knows no -0.0
                 return None
-        return (*row, code, None, size, mtime_ns, place) if list(map(type, row)) == self._kinds else None
+        return (*row, inputs, code, None, size, mtime_ns, place) if list(map(type, row)) == self._kinds else None
 
     def delete(self, connection: Connection, id: str) -> None:
         """Delete a row."""

@@ -5,10 +5,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from entropic.db import layout
 from entropic.db.claim import LEASE, LONGEST_LEASE, longest_lease
 from entropic.db.engine import Database
 from entropic.db.statement import Statement
-from entropic.db.tables import SCHEMA_VERSION, meta, models
+from entropic.db.tables import meta, models
 from entropic.errors import StoreError
 from entropic.params.keys import TYPED
 from entropic.support import names
@@ -43,16 +44,10 @@ class Settings:
         StoreError
             If the database was made by a later version of entropic, or says what entropic does not write.
         """
-        version = self._agree(meta, "schema_version", str(SCHEMA_VERSION))
-        if not names.is_one("[0-9]{1,9}", version):
-            raise StoreError(
-                f"{self._database} was not made by entropic: its schema_version is {version!r:.80}; nothing was done"
-            )
-        if int(version) > SCHEMA_VERSION:
-            raise StoreError(
-                f"{self._database} was made by a later version of entropic (its tables are version {version}, this "
-                f"one knows {SCHEMA_VERSION}); upgrade entropic"
-            )
+        version = self._agree(meta, layout.NAME, str(layout.VERSION))
+        layout.check(version, self._database)
+        if int(version) < layout.VERSION and not self._database.dialect.read_only:
+            layout.advance(self._database, version)
         found = self._agree(meta, "uuid", uuid.uuid4().hex)
         if not names.is_one(names.UUID, found):  # it names a folder
             raise StoreError(f"{self._database} was not made by entropic: its uuid is {found!r:.80}; nothing was done")

@@ -17,8 +17,6 @@ from entropic.errors import ModelError
 from entropic.params.changed import ADDED, NOW, is_added
 from entropic.params.outcomes import is_outcome
 
-SCHEMA_VERSION = 1
-
 metadata = sa.MetaData()
 
 
@@ -138,6 +136,22 @@ audits = sa.Table(
     sqlite_with_rowid=False,
 )
 
+# What a run has read. Of a key whose claim has no `inputs` they are left over from an earlier result, and count for
+# nothing. A number stands for what was read in the key: an index of InnoDB has no room for three more texts.
+inputs = sa.Table(
+    "entropic_inputs",
+    metadata,
+    sa.Column("id", sa.String, primary_key=True, comment="of the row whose run has read it"),
+    sa.Column("model", _NAME, primary_key=True, comment="of that row: name of the user's table"),
+    sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False, index=True, comment="of what was read"),
+    sa.Column("of_database", _NAME, nullable=False, comment="uuid; empty: this database"),
+    sa.Column("of_model", _NAME, nullable=False),
+    sa.Column("of_id", sa.String, nullable=False),
+    sa.Column("made_at", _NAME, nullable=False, comment="when it was made, as it was read: ISO 8601, naive UTC"),
+    sa.Column("stale_as", sa.BigInteger, comment="why it was stale when it was read, as a number; NULL: it was not"),
+    sqlite_with_rowid=False,
+)
+
 # By id first: ids are hashes, so the table can be partitioned by prefix; all models' claims of one id are adjacent.
 ledger = sa.Table(
     "entropic_ledger",
@@ -163,10 +177,13 @@ ledger = sa.Table(
     sa.Column("code", sa.BigInteger, comment="that made it, or under which it was accepted"),
     sa.Column("cpu_seconds", sa.Float, comment="of its run, with the programs that it has started"),
     sa.Column("peak_memory", sa.BigInteger, comment="bytes of the process, when its run ended"),
+    sa.Column("inputs", sa.Integer, comment="how many results its run has read (entropic_inputs); NULL: none"),
     sqlite_with_rowid=False,
 )
 
-LATER: list[sa.Column[Any]] = [ledger.c[name] for name in ("environment", "code", "cpu_seconds", "peak_memory")]
+ORIGIN: list[sa.Column[Any]] = [ledger.c[name] for name in ("environment", "code", "cpu_seconds", "peak_memory")]
+"""What the ledger says of where a result comes from."""
+LATER: list[sa.Column[Any]] = [*ORIGIN, ledger.c.inputs]
 """What earlier versions did not record of a claim."""
 
 # Two models that claim one id at the same moment want the same place; SQLite has one writer, who sees the other's.

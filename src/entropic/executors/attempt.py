@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from entropic.errors import ParameterError, ResultMissingError, note
-from entropic.executors import reporting
+from entropic.executors import reading, reporting
 from entropic.files import environments, workspace
 from entropic.files import sidecar as sidecars
 from entropic.files.checkpoints import CHECKPOINT_DIR, Checkpoints, FolderGone
@@ -24,6 +24,7 @@ from entropic.files.task import Inside, Task, inside
 from entropic.files.workspace import Workspace
 from entropic.params.fields import as_custom_data
 from entropic.params.outcomes import NOT_RECORDED, Outcomes
+from entropic.provenance.input import Input
 from entropic.support import process
 from entropic.support.compact_json import compact
 from entropic.support.names import whole
@@ -136,7 +137,7 @@ def execute(task: Task, runner: Runner, target: str, checkpoint_dir: str | None)
     params.update(id=task.id, result_file=target, custom_data=given)
     if checkpoint_dir is not None:
         params[CHECKPOINT_DIR] = checkpoint_dir
-    around, forks, elapsed = inside.get(), _forks, -1.0
+    around, forks, elapsed, read = inside.get(), _forks, -1.0, tuple[Input, ...]()
     environment = environments.begin(task.staging, runner)
     run = Inside(task.staging.root, task.model, task.id, task.attempt)
     try:  # an interrupt as soon as it is set would leave it set, and the next call for this key seem to be a circle
@@ -150,6 +151,7 @@ def execute(task: Task, runner: Runner, target: str, checkpoint_dir: str | None)
             process.end_fork(has_returned=elapsed >= 0)
         inside.set(around)
         reporting.end(run)
+        read = reading.taken(run)
     left = params.get("custom_data")
     custom_data = task.custom_data if left is given and not given and not task.custom_data else kept(task, left)
     if environment is None:
@@ -158,7 +160,7 @@ def execute(task: Task, runner: Runner, target: str, checkpoint_dir: str | None)
         origin = _origin_of_short(environment, task.code)
     else:
         origin = Origin(environment, task.code, *_used(worked))
-    return Executed(elapsed, returned if isinstance(returned, Outcomes) else None, custom_data, origin)
+    return Executed(elapsed, returned if isinstance(returned, Outcomes) else None, custom_data, origin, read)
 
 
 @functools.lru_cache(16)
@@ -197,9 +199,10 @@ def kept(task: Task, left: object) -> dict[str, object]:
 
 def make_room(task: Task, space: Workspace, done: Executed) -> Executed:
     """Take the room on the disk that recording needs; where there is none, less is recorded, and that is said."""
-    if done.custom_data is task.custom_data and done.outcomes is None:
+    if done.custom_data is task.custom_data and done.outcomes is None and not done.inputs:
         return done
     more = len(compact(done.custom_data)) + (0 if done.outcomes is None else _size_of(done.outcomes))
+    more += len(compact(done.inputs)) if done.inputs else 0
     if more + MOST_ELSE <= space.reserve.size:
         return done
     try:
@@ -210,7 +213,8 @@ def make_room(task: Task, space: Workspace, done: Executed) -> Executed:
         with contextlib.suppress(OSError):
             space.reserve.grow(space.reserve.size)  # what it had
         outcomes = None if done.outcomes is None else Outcomes({}, dict.fromkeys(done.outcomes.values, why))
-        told = {**task.custom_data, NOT_RECORDED: {"custom_data": why}}
+        lost = dict.fromkeys(["custom_data", *(["inputs"] if done.inputs else [])], why)
+        told = {**task.custom_data, NOT_RECORDED: lost}
         return Executed(done.elapsed, outcomes, told, done.origin)
 
 

@@ -16,6 +16,7 @@ from entropic.files.task import Task
 from entropic.files.workspace import Workspace
 from entropic.params.model import now_as_text
 from entropic.params.outcomes import Outcomes
+from entropic.provenance.input import Input
 from entropic.support.names import whole
 
 LONG = 1.0  # seconds from which on a run may wait for its data to be on the disk, `fsync` or not
@@ -33,6 +34,7 @@ class Executed:
     outcomes: Outcomes | None  # None: the model has no such columns
     custom_data: dict[str, Any]
     origin: Origin
+    inputs: tuple[Input, ...] = ()
 
 
 Lifted = tuple[Extent | None, bool]  # the extent of a result, None of a broken link, and whether there is more
@@ -169,6 +171,7 @@ def describe(task: Task, space: Workspace, execution: str, done: Executed, lifte
         done.origin,
         digest,
         replaced,
+        done.inputs or None,
     )
 
 

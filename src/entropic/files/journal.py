@@ -20,7 +20,7 @@ from json.encoder import encode_basestring_ascii as quoted
 from typing import Any
 
 from entropic.files import sidecar as sidecars
-from entropic.files.sidecar import BROKEN, VERSION, Sidecar, Unreadable
+from entropic.files.sidecar import BROKEN, Sidecar, Unreadable
 from entropic.files.staging import FOLDER, Staging
 from entropic.support import names, process
 
@@ -72,7 +72,7 @@ class Journal:
 
     def add_deletion(self, model: str, id: str, at: str) -> None:
         """Note that a row was deleted, and its file perhaps not."""
-        self._append(f'{{"entropic":{VERSION},"model":{quoted(model)},"id":{quoted(id)},"deleted":"{at}"}}\n'.encode())
+        self._append(f'{{"entropic":1,"model":{quoted(model)},"id":{quoted(id)},"deleted":"{at}"}}\n'.encode())
 
     def _append(self, text: bytes) -> None:
         try:
@@ -192,5 +192,5 @@ def _parsed(line: bytes, database: str) -> Entry | Deletion | Unreadable:
 
 def _deletion(fields: dict[str, Any], at: Any) -> Deletion | Unreadable:
     found = Deletion(fields["model"], fields["id"], at)
-    is_right = names.is_text(found.model) and names.is_text(found.id) and sidecars.is_time(at)
+    is_right = names.is_text(found.model) and names.is_text(found.id) and names.is_time(at)
     return found if is_right else Unreadable("entropic did not write it: it says of no row that it was deleted")

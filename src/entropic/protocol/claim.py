@@ -145,7 +145,8 @@ def decide(
         except Altered:
             is_lost = True  # whatever its file is like
         if known.suspect is not None and known.suspect.stale:
-            is_lost = is_lost or context.maker.refuses(Recorded.of(raw).code)
+            is_unchanged = bool(known.suspect.since) and told(raw) == told(known.suspect.raw)
+            is_lost = is_lost or is_unchanged or context.maker.refuses(Recorded.of(raw).code)
         if known.suspect is not None and known.suspect.unwanted:
             is_lost = is_lost or told(raw) == told(known.suspect.raw)
         if not is_lost and (known.suspect is None or not _is_suspect(context, connection, known.suspect.raw, raw)):
@@ -209,7 +210,7 @@ def confirm(context: StoreContext[Base], suspects: Mapping[str, Raw]) -> dict[st
 def _is_suspect(context: StoreContext[Base], connection: Connection, suspect: Raw, raw: Raw) -> bool:
     """Tell whether the row is still the one whose file was not as recorded."""
     recorded = Recorded.of(raw)
-    if Recorded.of(suspect)[2:] != recorded[2:]:  # whatever runs
+    if Recorded.of(suspect)[3:] != recorded[3:]:  # whatever runs
         return False
     found = context.extent_of(raw)
     if found is None or (recorded.size is not None and found.size != recorded.size):

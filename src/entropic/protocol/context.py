@@ -32,7 +32,7 @@ ModelT = TypeVar("ModelT", bound=Base)
 ModelT_co = TypeVar("ModelT_co", bound=Base, covariant=True)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class StoreContext(Generic[ModelT_co]):
     """The parts of one store."""
 
@@ -90,6 +90,11 @@ class StoreContext(Generic[ModelT_co]):
     def model(self) -> str:
         """The name of the user's table, by which the ledger knows the model."""
         return self.ledger.model
+
+    @property
+    def database_uuid(self) -> str:
+        """The uuid of the database, by which what is read there is known elsewhere."""
+        return os.path.basename(self.staging.root)
 
     def key_of(self, id: str) -> str:
         """Return the name of a key in the staging folder."""

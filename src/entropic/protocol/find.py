@@ -14,7 +14,7 @@ from entropic.db.raw import BRIEF_TAIL, Raw, Recorded
 from entropic.errors import KeyCollisionError
 from entropic.params.keys import Params
 from entropic.params.model import Base
-from entropic.protocol import lookup, verify
+from entropic.protocol import lookup, stale, verify
 from entropic.protocol.claim import confirm
 from entropic.protocol.context import ModelT, StoreContext
 from entropic.protocol.lookup import ABSENT, Absent, Hit, Look, Suspect
@@ -67,9 +67,13 @@ def find_many(
             else:
                 yield raw[0], row
     suspects: dict[str, Suspect] = {}
+    readers: dict[str, Hit] = {}
     for id, look in lookup.read_many(context, unclear):
         if isinstance(look, Hit):
-            yield id, served(context, look, wanted[id])
+            if Recorded.of(look.raw).inputs is None:
+                yield id, served(context, look, wanted[id])
+            else:
+                readers[id] = look
             continue
         if look.raw is not None:
             with contextlib.suppress(verify.Altered):  # it runs again as it is
@@ -78,10 +82,13 @@ def find_many(
             suspects[id] = look
         else:
             yield id, look
+    since = why_read(context, readers) if readers else {}
+    for id, hit in readers.items():
+        yield id, served(context, hit, wanted[id], since.get(id, ""))
     touched = accept_touched(context, suspects, changes)
     for id, suspect in suspects.items():
-        hit = touched.get(id)
-        yield id, suspect if hit is None else served(context, hit, wanted[id])
+        copied = touched.get(id)
+        yield id, suspect if copied is None else served(context, copied, wanted[id])
 
 
 def find_unwanted(context: StoreContext[ModelT], wanted: Mapping[str, Params]) -> Iterator[Found[ModelT]]:
@@ -130,21 +137,38 @@ def find_slowly(context: StoreContext[ModelT], id: str, params: Params) -> Model
     return served(context, look, params) if isinstance(look, Hit) else look
 
 
-def served(context: StoreContext[ModelT], hit: Hit, params: Params) -> ModelT | Suspect:
+def served(context: StoreContext[ModelT], hit: Hit, params: Params, since: str | None = None) -> ModelT | Suspect:
     """Return the row of a hit; a suspect if somebody has changed the row since it was stored, or if it is to run again.
+
+    Parameters
+    ----------
+    since
+        What `why_read` says of it, if that was asked already.
 
     Raises
     ------
     StaleError
         If other code made it, and the store is to refuse that.
     """
-    code = Recorded.of(hit.raw).code
-    if code is not None and not context.maker.serves(context.rows.id_of(hit.raw), code):
+    inputs, code, *_ = Recorded.of(hit.raw)
+    id = context.rows.id_of(hit.raw)
+    if code is not None and not context.maker.serves(id, code):
         return Suspect(hit.raw, stale=True)
+    if inputs is not None and not context.maker.is_other(code):
+        since = why_read(context, {id: hit}).get(id, "") if since is None else since
+        if since and not context.maker.serves_since(id, since):
+            return Suspect(hit.raw, stale=True, since=since)
     try:
         return context.row(hit.raw, params, hit.path)
     except verify.Altered:
         return Suspect(hit.raw, altered=True)
+
+
+def why_read(context: StoreContext[Base], hits: Mapping[str, Hit]) -> dict[str, str]:
+    """Return, of those of some hits that are stale for what their runs have read, why."""
+    if context.maker.on_stale == "ignore":
+        return {}
+    return {id: stale.sentence(reasons) for id, reasons in stale.why(context, hits).items()}
 
 
 def accept_touched(

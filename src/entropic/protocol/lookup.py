@@ -35,6 +35,8 @@ class Suspect:
     altered: bool = False
     stale: bool = False
     unwanted: bool = False
+    since: str = ""
+    """Of a stale one: what its run has read, and has changed; empty if it is stale for its code."""
 
 
 @final

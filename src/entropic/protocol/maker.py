@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from entropic.db.origins import Origins
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("entropic")
 OnStale = Literal["warn", "rerun", "error", "ignore"]
 ON_STALE = ("warn", "rerun", "error", "ignore")
+Why = int | str  # stale for its code, of this number, or for what its run has read, as a text says it
+Met = dict[Why, list[str]]
 LOOK_SECONDS = 0.5  # between two looks at the code, where nothing else asks for one
 
 
@@ -51,12 +53,13 @@ class Maker:
         on_stale: OnStale,
     ) -> None:
         self._origins, self._model, self._runner = origins, model, runner
+        self.has_runner = runner is not None
         self._watched, self.on_stale = watched, on_stale
         self._named = {} if version is None else {"version": version}
         self._code: Code | None = None
         self._more: dict[str, str] = {}
         self._recorded: int | None = None
-        self._told: set[int] = set()
+        self._told: set[Why] = set()
         self._here = threading.local()  # a sweep of one thread does not speak for another
         self.number: int | None = None
         """That of the code, once somebody has looked."""
@@ -104,6 +107,10 @@ class Maker:
             self._recorded = number
 
     # ---- rows of other code ------------------------------------------------------------------------------------
+    def is_due(self) -> bool:
+        """Tell whether the code is to be looked at again."""
+        return time.monotonic() > self.due
+
     def serves(self, id: str, code: int) -> bool:
         """Tell whether a stored row may be served, given the code that made it.
 
@@ -118,17 +125,23 @@ class Maker:
         if code == self.number and time.monotonic() < self.due:
             return True
         self.look()
-        if not self.is_other(code):
-            return True
-        met: dict[int, list[str]] | None = getattr(self._here, "met", None)
+        return self._meets(id, code) if self.is_other(code) else True
+
+    def serves_since(self, id: str, since: str) -> bool:
+        """Tell the same of a row that is stale for what its run has read; `since` says why."""
+        return self.on_stale == "ignore" or self._meets(id, since)
+
+    def _meets(self, id: str, why: Why) -> bool:
+        met: Met | None = getattr(self._here, "met", None)
         if met is not None:
-            met.setdefault(code, []).append(id)
+            met.setdefault(why, []).append(id)
             return self.on_stale != "rerun"
         if self.on_stale == "error":
-            self.refuse({code: [id]})
-        if self.on_stale == "warn" and code not in self._told:
-            self._told.add(code)
-            self.warn({code: [id]})
+            self.refuse({why: [id]})
+        kind = why if isinstance(why, int) else ""  # of what was read each row says something else
+        if self.on_stale == "warn" and kind not in self._told:
+            self._told.add(kind)
+            self.warn({why: [id]})
         return self.on_stale != "rerun"
 
     def refuses(self, code: int | None) -> bool:
@@ -144,10 +157,10 @@ class Maker:
         return are_comparable(code, self.number)
 
     @contextlib.contextmanager
-    def collecting(self) -> Iterator[dict[int, list[str]]]:
-        """Collect which stale rows are met meanwhile, by their code, and say nothing of them."""
+    def collecting(self) -> Iterator[Met]:
+        """Collect which stale rows are met meanwhile, by why they are, and say nothing of them."""
         self.look()
-        before, met = getattr(self._here, "met", None), dict[int, list[str]]()
+        before, met = getattr(self._here, "met", None), dict[Why, list[str]]()
         self._here.met = met
         try:
             yield met
@@ -155,7 +168,7 @@ class Maker:
             self._here.met = before
 
     # ---- what is said ------------------------------------------------------------------------------------------
-    def settle(self, met: dict[int, list[str]]) -> None:
+    def settle(self, met: Met) -> None:
         """Say what is to be said of the stale rows of a sweep.
 
         Raises
@@ -168,7 +181,7 @@ class Maker:
         if met and self.on_stale in ("warn", "rerun"):
             self.warn(met)
 
-    def warn(self, met: dict[int, list[str]]) -> None:
+    def warn(self, met: Met) -> None:
         """Warn of stale rows."""
         what = {
             "warn": "They are returned as they are: run them again with on_stale='rerun', or, if they are still right, "
@@ -177,7 +190,7 @@ class Maker:
         }[self.on_stale]
         warnings.warn(f"{self._found(met)}. {what}{self._diff(met)}", StaleWarning, stacklevel=levels_to_user())
 
-    def refuse(self, met: dict[int, list[str]]) -> None:
+    def refuse(self, met: Met) -> None:
         """Refuse stale rows."""
         raise StaleError(
             f"{self._found(met)}. Nothing was run; run them again with on_stale='rerun', or, if they are still right, "
@@ -190,14 +203,28 @@ class Maker:
 
         return change(self._origins.code(code), () if self._code is None else self._code.parts)
 
-    def _found(self, met: dict[int, list[str]]) -> str:
-        count = sum(map(len, met.values()))
-        (first, *_), most = max(met.values(), key=len), max(met, key=lambda one: len(met[one]))
-        which = counted(count, "stored result") if count > 1 else f"the stored result {first}"
-        others = f" (and {counted(len(met) - 1, 'other version')} of the code)" if len(met) > 1 else ""
-        were = "were" if count > 1 else "was"
-        return f"{which} of {self._model} {were} made by other code than that of now: {self.change(most)}{others}"
+    def _found(self, met: Met) -> str:
+        codes = {why: ids for why, ids in met.items() if isinstance(why, int)}
+        reads = {why: ids for why, ids in met.items() if isinstance(why, str)}
+        said = []
+        if codes:
+            most = max(codes, key=lambda one: len(codes[one]))
+            others = f" (and {counted(len(codes) - 1, 'other version')} of the code)" if len(codes) > 1 else ""
+            told = f"{self.change(most)}{others}"
+            said.append(f"{self._which(codes)} made by other code than that of now: {told}")
+        if reads:
+            first, *more = reads
+            others = f" (and so on, for {counted(len(more), 'other reason')})" if more else ""
+            said.append(f"{self._which(reads)} made from what has changed since: {first}{others}")
+        return ". ".join(said)
 
-    def _diff(self, met: dict[int, list[str]]) -> str:
-        diff = self.change(max(met, key=lambda one: len(met[one]))).diff
+    def _which(self, met: Mapping[Any, list[str]]) -> str:
+        """Name some rows, by why they are stale, and the verb that follows."""
+        count = sum(map(len, met.values()))
+        which = counted(count, "stored result") if count > 1 else f"the stored result {next(iter(met.values()))[0]}"
+        return f"{which} of {self._model} {'were' if count > 1 else 'was'}"
+
+    def _diff(self, met: Met) -> str:
+        codes = {why: ids for why, ids in met.items() if isinstance(why, int)}
+        diff = self.change(max(codes, key=lambda one: len(codes[one]))).diff if codes else ""
         return f"\n{diff}" if diff else ""

@@ -160,7 +160,9 @@ def record(context: StoreContext[Base], connection: Connection, claim: Held, sid
     context.rows.upsert(connection, row)
     if sidecar.digest is not None:
         record_digest(context, connection, claim.published, sidecar)
-    return context.rows.written(row, _code_of(sidecar), sidecar.size, sidecar.mtime_ns, place)
+    if sidecar.inputs:
+        context.origins.inputs.write(connection, sidecar.id, sidecar.inputs)
+    return context.rows.written(row, *_told(sidecar), sidecar.size, sidecar.mtime_ns, place)
 
 
 def record_many(
@@ -177,14 +179,18 @@ def record_many(
     for task, sidecar in held:
         if sidecar.digest is not None:
             record_digest(context, connection, task.published, sidecar)
+    for _, sidecar in held:
+        if sidecar.inputs:
+            context.origins.inputs.write(connection, sidecar.id, sidecar.inputs)
     return [
-        context.rows.written(row, _code_of(sidecar), sidecar.size, sidecar.mtime_ns, task.path)
+        context.rows.written(row, *_told(sidecar), sidecar.size, sidecar.mtime_ns, task.path)
         for (task, sidecar), row in zip(held, rows, strict=True)
     ]
 
 
-def _code_of(sidecar: Sidecar) -> int | None:
-    return None if sidecar.origin is None else sidecar.origin.code
+def _told(sidecar: Sidecar) -> tuple[int | None, int | None]:
+    """Return how many results a run has read, None if none, and the number of its code."""
+    return len(sidecar.inputs or ()) or None, None if sidecar.origin is None else sidecar.origin.code
 
 
 def record_digest(context: StoreContext[Base], connection: Connection, published: str | None, sidecar: Sidecar) -> None:
@@ -201,8 +207,8 @@ def record_digest(context: StoreContext[Base], connection: Connection, published
 def _result_of(context: StoreContext[Base], sidecar: Sidecar) -> tuple[Any, ...]:
     """Return what the ledger records of a result, as `Ledger.publish` takes it."""
     checksum = context.rows.own_checksum(sidecar.values)
-    origin = sidecar.origin or NO_ORIGIN
-    return sidecar.id, sidecar.attempt, sidecar.size, sidecar.mtime_ns, sidecar.extra, checksum, origin
+    later = *(sidecar.origin or NO_ORIGIN), len(sidecar.inputs) if sidecar.inputs else None
+    return sidecar.id, sidecar.attempt, sidecar.size, sidecar.mtime_ns, sidecar.extra, checksum, later
 
 
 def row_at(context: StoreContext[Base], place: str, sidecar: Sidecar) -> dict[str, object]:

@@ -29,12 +29,14 @@ from entropic.files.task import Task
 from entropic.params.fields import as_custom_data
 from entropic.params.model import Base
 from entropic.params.outcomes import NOT_RECORDED
-from entropic.protocol import lookup, precedence, publish
+from entropic.protocol import lookup, precedence, publish, reads
 from entropic.protocol.claim import Busy, claim, finished_sidecar, lock
 from entropic.protocol.context import ModelT, StoreContext
 from entropic.protocol.find import Found, served
 from entropic.protocol.lookup import Absent, Hit, Suspect
+from entropic.protocol.maker import Met
 from entropic.protocol.outcomes import Gaps
+from entropic.protocol.reads import under_way
 from entropic.protocol.request import Progress, Request, without_reserved
 from entropic.protocol.respelled import warn_of_other_spelling
 from entropic.protocol.verify import Altered
@@ -64,6 +66,8 @@ def run_or_retrieve(
         return begin(context, prepare(context, id, params, custom_data), Progress(is_new=True))
     if type(found) is Suspect:
         return begin(context, prepare(context, id, params, custom_data), Progress(suspect=found))
+    if under_way:
+        reads.note(context, [found])
     return found
 
 
@@ -80,7 +84,10 @@ def begin(context: StoreContext[ModelT], request: Request, progress: Progress) -
     workspace.prepare(context.staging)
     context.maker.prepare()
     with Terminable(), (call := process.Call()).under_way:
-        return obtain_row(context, request, call.name, progress)
+        row = obtain_row(context, request, call.name, progress)
+    if under_way:
+        reads.note(context, [row])
+    return row
 
 
 def check_runner(context: StoreContext[Base]) -> None:
@@ -96,10 +103,13 @@ def retrieve(context: StoreContext[ModelT], params: Mapping[str, object]) -> Mod
     raw = context.rows.read(id)
     if raw is not None:
         try:
-            return context.row(raw, params)
+            row = context.row(raw, params)
         except Altered as altered:
             warnings.warn(str(altered), ResultLostWarning, stacklevel=levels_to_user())
             return None
+        if under_way:
+            reads.note(context, [row])
+        return row
     if context.rows.binding.bind_plain(params) is None:  # else they fit, which is seen sooner so
         context.schema.fit(params, complete=False)
     return None
@@ -306,9 +316,9 @@ def warn_of_loss(context: StoreContext[Base], lost: Sequence[tuple[Request, Susp
     """Say, once for all of them, that stored results are lost and are run again."""
     stale = [suspect for _, suspect in lost if suspect.stale]
     if stale:
-        met: dict[int, list[str]] = {}
+        met: Met = {}
         for one in stale:
-            met.setdefault(Recorded.of(one.raw).code or 0, []).append(context.rows.id_of(one.raw))
+            met.setdefault(one.since or Recorded.of(one.raw).code or 0, []).append(context.rows.id_of(one.raw))
         context.maker.warn(met)
     lost = [one for one in lost if not one[1].stale and not one[1].unwanted]
     if not lost:

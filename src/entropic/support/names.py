@@ -9,6 +9,7 @@ import hashlib
 import os
 import re
 import unicodedata
+from datetime import datetime
 from typing import Any
 
 WORKER = r"[A-Za-z0-9-]{1,64}\.[0-9a-f]{8}\.[0-9]{1,10}\.[0-9]{1,20}\.[0-9]{1,20}"  # a `process.Call`
@@ -86,6 +87,17 @@ def is_recorded_path(path: Any) -> bool:
     if not is_text(path) or not path or "\0" in path:
         return False
     return os.path.isabs(path) or os.pardir not in path.split(os.sep)
+
+
+_TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}"
+
+
+def is_time(text: Any) -> bool:
+    """Tell whether something is a time as `created_at` is written."""
+    try:
+        return is_one(_TIME, text) and datetime.fromisoformat(text) is not None
+    except ValueError:
+        return False
 
 
 def is_text(text: object) -> bool:

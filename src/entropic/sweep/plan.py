@@ -30,8 +30,8 @@ class Plan:
     failed
         Those that have no result, and whose last attempt failed.
     stale
-        Those with a result of other code than that of now: among the stored ones, too, or, if `on_stale="rerun"`, among
-        the missing ones.
+        Those with a result of other code than that of now, or whose run has read what has changed since: among the
+        stored ones, too, or, if `on_stale="rerun"`, among the missing ones.
     estimate_seconds
         How long the missing and the failed ones would take, one after another, judging by stored runs; None if there
         are no stored runs.
@@ -57,7 +57,7 @@ class Plan:
             f"  {len(self.failed):,} failed",
         ]
         if self.stale:
-            lines.append(f"  {counted(len(self.stale), 'result')} of other code than that of now")
+            lines.append(f"  {counted(len(self.stale), 'result')} of other code or inputs than those of now")
         if self.estimate_seconds is not None and (self.missing or self.failed):
             lines.append(f"  {duration(self.estimate_seconds)} of work left, if run one after another")
         return "\n".join(lines)

@@ -30,7 +30,7 @@ from entropic.executors.contract import Executor, ExecutorLost
 from entropic.executors.serial import Serial
 from entropic.files import workspace
 from entropic.params.model import Base
-from entropic.protocol import lookup, run
+from entropic.protocol import lookup, reads, run
 from entropic.protocol.claim import settled
 from entropic.protocol.context import ModelT, StoreContext
 from entropic.protocol.find import accept_touched
@@ -115,7 +115,7 @@ def stream(
                 for id, row in coming:
                     if source is not None:
                         source.came(id, row)
-                    yield row
+                    yield from reads.noted(context, [row])
             return
         except Stopped as stopped:
             first = hide_ours(stopped.first)
@@ -163,7 +163,7 @@ def _stored(context: StoreContext[ModelT], planned: Planned[ModelT]) -> Iterator
                     f"the result of {context.schema.name} {id} was removed while the sweep was running; call again to "
                     "run it"
                 )
-            yield context.rows.build(look.raw, look.path)
+            yield from reads.noted(context, [context.rows.build(look.raw, look.path)])
 
 
 def carry_out(

@@ -3,6 +3,8 @@
 import csv
 import io
 import os
+import time
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +18,7 @@ from entropic.db.tables import ledger
 from entropic.errors import ParameterError, UnreadableError
 from entropic.files.extent import extent_elsewhere
 from entropic.params.model import Base
+from entropic.protocol import stale
 from entropic.protocol.context import StoreContext
 from entropic.provenance.code import MOST_RULES
 from entropic.ui.columns import Column, category, clause_of, columns_of, named, place, shown, values_back
@@ -23,6 +26,8 @@ from entropic.ui.filters import Filter, clauses, filters_of
 from entropic.ui.scalars import MOST_READ, values_of_results
 
 LARGEST_PAGE = 1_000
+KEPT_SECONDS = 3.0  # for which it is not asked again which rows have read what has changed
+MOST_STALE = 10_000  # of these that one page lists
 MOST_POINTS = 200_000
 _NEWEST = "-created_at"
 
@@ -211,7 +216,21 @@ def state_of(context: StoreContext[Base], raw: Any) -> str:
     is_of_any_size = recorded.size is None or (os.path.isdir(whole) and recorded.size != DISTRUSTED)
     if not is_of_any_size and seen.st_size != recorded.size:
         return "changed"
-    return "stale" if context.maker.is_other(recorded.code) else "done"
+    if context.maker.is_other(recorded.code):
+        return "stale"
+    return "stale" if recorded.inputs is not None and context.rows.id_of(raw) in since_read(context) else "done"
+
+
+_since: "weakref.WeakKeyDictionary[Any, tuple[float, frozenset[str]]]" = weakref.WeakKeyDictionary()
+
+
+def since_read(context: StoreContext[Base]) -> frozenset[str]:
+    """Return the keys of the rows whose runs have read what has changed since; every open page asks again and again."""
+    until, found = _since.get(context.database, (0.0, frozenset[str]()))
+    if time.monotonic() > until:
+        found = frozenset(stale.why(context, context.origins.inputs.with_some()))
+        _since[context.database] = time.monotonic() + KEPT_SECONDS, found
+    return found
 
 
 def _of_other_code(context: StoreContext[Base]) -> Any:
@@ -226,7 +245,9 @@ def _of_other_code(context: StoreContext[Base]) -> Any:
 
 def _is_stale(context: StoreContext[Base]) -> Any:
     made_by_other = sa.select(ledger.c.id).where(ledger.c.model == context.model, _of_other_code(context))
-    return context.schema.table.c.id.in_(made_by_other)
+    key = context.schema.table.c.id
+    read = sorted(since_read(context))[:MOST_STALE]
+    return sa.or_(key.in_(made_by_other), *([key.in_(read)] if read else []))
 
 
 def size_of(path: str) -> int | None:
@@ -247,6 +268,8 @@ def counts(context: StoreContext[Base]) -> dict[str, Any]:
     asked = [ledger.c.state == RUNNING, ledger.c.failure.is_not(None), is_stale]
     sums = [sa.func.sum(sa.case((one, 1), else_=0)) for one in asked]
     (found,) = fetch(context.database, sa.select(*sums).where(ledger.c.model == context.model))
-    running, failed, stale = (int(one or 0) for one in found)
-    told = {"done": int(stored), "running": running, "failed": failed, "stale": stale}
-    return told | {"version": f"{stored} {newest} {running} {failed} {stale}"}
+    running, failed, of_code = (int(one or 0) for one in found)
+    codes = context.origins.inputs.with_some() if since_read(context) else {}
+    count = of_code + sum(not context.maker.is_other(codes.get(id)) for id in since_read(context))
+    told = {"done": int(stored), "running": running, "failed": failed, "stale": count}
+    return told | {"version": f"{stored} {newest} {running} {failed} {count}"}

@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from entropic.ask.failures import Failure, failures, log_file
+from entropic.ask.inputs import dependants, inputs
 from entropic.ask.nearest import sum_of
 from entropic.ask.provenance import provenance
 from entropic.ask.select import build, equal
@@ -58,6 +59,7 @@ def run_of(context: StoreContext[Base], id: str) -> dict[str, Any] | None:
         told["provenance"] = _provenance(context, raw)
         text, tags = Notes(context.database, context.model).of([id]).get(id, ("", ()))
         told["note"] = {"text": shown(text, 20_000), "tags": [visible(tag) for tag in tags]}
+        told["provenance"] |= _read(context, raw)
         told["neighbours"] = neighbours(context, id, values)
     elif failure is not None:
         told |= {"state": "failed", "params": {n: shown(v, 20_000) for n, v in failure.params.items() if n != "id"}}
@@ -75,6 +77,14 @@ def run_of(context: StoreContext[Base], id: str) -> dict[str, Any] | None:
 def _provenance(context: StoreContext[Base], raw: Raw) -> dict[str, str]:
     (found,) = provenance(context, build(context, [raw]))
     return {name: shown(value, 20_000) for name, value in found.shown()}
+
+
+def _read(context: StoreContext[Base], raw: Raw) -> dict[str, str]:
+    """Return what the run of a row has read, and how many runs have read the row."""
+    (row,) = build(context, [raw])
+    read, readers = inputs(context, row), dependants(context, row)
+    told = {"has read": shown(", ".join(map(str, read)), 20_000)} if read else {}
+    return told | ({"was read by": shown(", ".join(map(str, readers)), 20_000)} if readers else {})
 
 
 def _failure(found: Failure) -> dict[str, Any]:

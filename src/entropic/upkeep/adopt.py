@@ -108,7 +108,7 @@ def _made(context: StoreContext[Base], result: Result, origin: Origin, task: Tas
         brought = f"{space.path}{os.sep}{whole(task.path)}"
         result.bring(brought, space.path, link)
         said = result.outcomes if context.schema.outcomes else None
-        done = Executed(result.seconds or 0.0, said, result.custom_data, origin)
+        done = Executed(result.seconds or 0.0, said, result.custom_data, origin, result.inputs)
         sidecar = describe(task, space, execution, done, lift(task, space, execution))
         sidecar.custom_data, sidecar.created_at = result.custom_data, result.created_at
         if sidecar.digest is not None and result.digest not in (None, sidecar.digest):
@@ -170,7 +170,9 @@ def leave(context: StoreContext[Base], result: Result, origin: Origin, owner: st
         if raw is not None and (lost is None or told_of(raw) != told_of(lost) or context.extent_of(raw) is not None):
             return False
         register.insert_row(context, connection, found, request, row, checksum, found_file)
-        context.ledger.set_origin(connection, request.id, origin)
+        context.ledger.set_origin(connection, request.id, (*origin, len(result.inputs) or None))
+        if result.inputs:
+            context.origins.inputs.write(connection, request.id, result.inputs)
         register.record_digest(context, connection, request.id, sha256)
         before[:] = [found] if found is not None else []
         return True

@@ -9,6 +9,7 @@ from entropic.files.durable import sync_content
 from entropic.files.extent import Extent, extent
 from entropic.files.sidecar import Origin
 from entropic.params.outcomes import Outcomes
+from entropic.provenance.input import Input
 
 REPLACED = "it was replaced or deleted there just now; do the same again"
 
@@ -43,6 +44,8 @@ class Result:
         Whether it is to stay where it is, whatever becomes of the others.
     digest : str or None
         The checksum that was recorded of it there.
+    inputs : tuple of Input
+        What its run has read; a row of "this" database is one of the same key here.
     """
 
     id: str
@@ -59,6 +62,7 @@ class Result:
     found: Extent | None = None
     stays: bool = False
     digest: str | None = None
+    inputs: tuple[Input, ...] = ()
 
     @property
     def name(self) -> str:

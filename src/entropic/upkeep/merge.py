@@ -13,6 +13,7 @@ from entropic.errors import ParameterError
 from entropic.files.sidecar import Origin
 from entropic.params.model import Base
 from entropic.protocol.context import StoreContext
+from entropic.provenance.input import Input
 from entropic.support import process
 from entropic.support.show import spelled
 from entropic.support.signals import Terminable
@@ -101,9 +102,12 @@ class _Merging(Taking[Theirs]):
         claims = {claim.id: claim for claim in other.ledger.find_many(ids)}
         origins = {id: tuple(told) for id, *told in other.origins.of(ids)}
         digests = other.digests.of(ids)
+        read: dict[str, list[Input]] = {}
+        for id, one in other.origins.inputs.of(ids):
+            read.setdefault(id, []).append(one)
         for id, raw in zip(ids, raws, strict=True):
             try:
-                told = self._checksums.get(id), origin_of(origins.get(id)), digests.get(id)
+                told = self._checksums.get(id), origin_of(origins.get(id)), digests.get(id), tuple(read.get(id, ()))
                 found[id] = theirs.read(self._context, other, raw, claims.get(id), *told)
             except NotTaken as why:
                 self.done.left.append(f"{id}: {why}")

@@ -38,6 +38,7 @@ from entropic.params.fields import is_duration
 from entropic.params.keys import Hasher
 from entropic.params.model import Schema
 from entropic.params.spelling import TypedHasher
+from entropic.protocol import opened
 from entropic.protocol.context import ModelT, StoreContext
 from entropic.protocol.heartbeat import lease_keeper
 from entropic.protocol.maker import ON_STALE, Maker, OnStale
@@ -260,6 +261,7 @@ class Opening(Generic[ModelT]):
             warn_of_changes(context)
         if not self.fsync:  # else all that counts as stored is on the disk
             outage.look_back(context, is_new)
+        opened.add(context)
         return context
 
 

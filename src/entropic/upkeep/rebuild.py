@@ -185,6 +185,8 @@ def _insert(
         context.rows.upsert(connection, publish.row_at(context, entry.place, _without_computed(context, run)))
         _record(context.ledger, connection, claim, entry, found, context.rows.own_checksum(run.values))
         publish.record_digest(context, connection, None, run)
+        if run.inputs:
+            context.origins.inputs.write(connection, run.id, run.inputs)
         made.append(run.id)
     return made, left
 
@@ -219,6 +221,7 @@ def _record(
         "extra": run.extra,
         "checksum": checksum,
         **(run.origin or NO_ORIGIN)._asdict(),
+        "inputs": len(run.inputs) if run.inputs else None,
     }
     bound: dict[str, Any] = {name: sa.bindparam(f"{name}_") for name in values}
     key = {"id": sa.bindparam("key"), "model": sa.literal(ledger_.model)}

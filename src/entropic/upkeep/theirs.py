@@ -29,6 +29,7 @@ from entropic.params.outcomes import NOT_RECORDED, NOTED, Outcomes, noted
 from entropic.params.same import same
 from entropic.protocol import verify
 from entropic.protocol.context import StoreContext
+from entropic.provenance.input import Input
 from entropic.support import names
 from entropic.support.names import number_of, whole
 from entropic.support.show import spelled
@@ -174,6 +175,7 @@ def read(
     checksum: int | None,
     origin: Origin,
     digest: Digest | None,
+    inputs: tuple[Input, ...],
 ) -> Theirs:
     """Return a result of the other store, given its raw row and what its ledger says of it.
 
@@ -212,6 +214,7 @@ def read(
         created_at=text_of(values["created_at"]),
         seconds=other.rows.seconds(raw),
         origin=origin,
+        inputs=inputs,
         path=os.path.realpath(file) if stays else real,
         file=file,
         suffix=_suffix(other, there, claim, path),

@@ -1,0 +1,92 @@
+"""`Store.inputs` and `Store.dependants`: what the run of a row has read of stores, and which runs have read a row."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from entropic.params.model import Base
+from entropic.protocol import opened, stale
+from entropic.protocol.context import StoreContext
+from entropic.support.show import one_line
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """A row that a run has read, of this store or of another.
+
+    Attributes
+    ----------
+    model, id : str
+        The name of its table, and its key.
+    made_at : datetime
+        Its `created_at`, as it was read; naive UTC.
+    database : str
+        The uuid of the database that it is in; empty if that is the one of the row whose run has read it.
+    now : str
+        `"same"`; `"replaced"`: it was made again since; `"stale"`: it is stale, in a way in which it was not when it
+        was read; `"gone"`; or `"unknown"`: its store is not open in this process.
+    """
+
+    model: str
+    id: str
+    made_at: datetime
+    database: str = ""
+    now: str = "unknown"
+
+    def __str__(self) -> str:
+        return one_line(f"{self.model} {self.id}, made at {self.made_at:%Y-%m-%d %H:%M:%S} UTC: {self.now}")
+
+
+@dataclass(frozen=True, slots=True)
+class Dependant:
+    """A row whose run has read another.
+
+    Attributes
+    ----------
+    model, id : str
+        The name of its table, and its key.
+    read : datetime
+        When what it has read was made, naive UTC: another time than that of the row now tells that it has read an
+        earlier one.
+    database : str
+        The uuid of the database that it is in; empty if that is the one of the row that it has read.
+    """
+
+    model: str
+    id: str
+    read: datetime
+    database: str = ""
+
+    def __str__(self) -> str:
+        return one_line(f"{self.model} {self.id}")
+
+
+def inputs(context: StoreContext[Any], row: Base) -> list[Input]:
+    """Return what the run of a row has read, in the order of models and keys."""
+    mine = [one for _, one in context.origins.inputs.of([row.id])]
+    states = stale.states(context, row.id, mine)
+    found = [
+        Input(one.model, one.id, datetime.fromisoformat(one.made_at), one.database, states[one[:3]]) for one in mine
+    ]
+    return sorted(found, key=lambda one: (one.database, one.model, one.id))
+
+
+def dependants(context: StoreContext[Any], row: Base) -> list[Dependant]:
+    """Return the rows whose runs have read a row: of its own database, and of all whose stores are open here."""
+    found = [Dependant(*_made(told)) for told in context.origins.inputs.dependants("", context.model, row.id)]
+    found += _elsewhere(context, row)
+    return sorted(found, key=lambda one: (one.database, one.model, one.id))
+
+
+def _elsewhere(context: StoreContext[Any], row: Base) -> Iterator[Dependant]:
+    own = context.database_uuid
+    others = {one.database_uuid: one for one in opened.all_() if one.database_uuid != own}
+    for uuid, other in others.items():
+        for told in other.origins.inputs.dependants(own, context.model, row.id):
+            yield Dependant(*_made(told), uuid)
+
+
+def _made(told: tuple[str, str, str]) -> tuple[str, str, datetime]:
+    model, id, made_at = told
+    return model, id, datetime.fromisoformat(made_at)

@@ -1,0 +1,110 @@
+"""What runs have read of stores, in the database of their rows: which row, and when that was made."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy import bindparam
+
+from entropic.db.connection import Connection
+from entropic.db.engine import Database
+from entropic.db.statement import ByKeys, Statement, fixed
+from entropic.db.tables import inputs, ledger
+from entropic.provenance.input import Input, is_input
+from entropic.support.names import number_of
+
+_c, _l = inputs.c, ledger.c
+_VALUES = ("id", "model", "number", "of_database", "of_model", "of_id", "made_at", "stale_as")
+
+
+class Fact(NamedTuple):
+    """What is known of a row now: when it was made, by which code, and how many results its run has read."""
+
+    made_at: str
+    code: int | None
+    inputs: int | None
+
+
+class Inputs:
+    """Those of the rows of one model.
+
+    Parameters
+    ----------
+    database, model
+        The model is named by its table.
+    """
+
+    def __init__(self, database: Database, model: str) -> None:
+        self._database, self._model = database, model
+        self._facts: dict[str, ByKeys] = {}  # of each model that was asked for
+        told = sa.select(_c.id, _c.of_database, _c.of_model, _c.of_id, _c.made_at, _c.stale_as)
+        on = (_l.id == _c.id) & (_l.model == _c.model) & _l.inputs.is_not(None)
+        joined = told.select_from(inputs.join(ledger, on))
+        self._joined, self._of = joined, dict[str, ByKeys]()
+        reading = sa.select(_c.model, _c.id, _c.made_at, _c.stale_as).select_from(inputs.join(ledger, on))
+        self._reading = Statement(reading.where(_c.number == bindparam("which")), database.sql)
+        mine = (_c.id == bindparam("key")) & (_c.model == fixed(model))
+        self._remove = Statement(sa.delete(inputs).where(mine), database.sql)
+        self._add = Statement(sa.insert(inputs).values({name: bindparam(f"{name}_") for name in _VALUES}), database.sql)
+        one = mine & (_c.number == bindparam("which")) & (_c.made_at == bindparam("before"))
+        anew: dict[str, Any] = {"made_at": bindparam("made_at_"), "stale_as": bindparam("stale_as_")}
+        self._accept = Statement(sa.update(inputs).where(one).values(anew), database.sql)
+        with_some = sa.select(_l.id, _l.code).where(_l.model == model, _l.inputs.is_not(None), _l.size.is_not(None))
+        self._with_some = Statement(with_some, database.sql)
+
+    def write(self, connection: Connection, id: str, read: Sequence[Input]) -> None:
+        """Record, in a transaction, what the run of a key has read, in place of what an earlier one had."""
+        connection.execute(self._remove.sql, self._remove.values({"key": id}))
+        for which, one in {number(*one[:3]): one for one in read}.items():  # a sidecar may say one twice
+            values = dict(zip(_VALUES, (id, self._model, which, *one), strict=True))
+            connection.execute(self._add.sql, self._add.values({f"{name}_": each for name, each in values.items()}))
+
+    def accept(self, connection: Connection, id: str, before: Input, now: Input) -> None:
+        """Record, in a transaction, that a run may count as having read something as it is now, if it had read that."""
+        values = {"which": number(*before[:3]), "before": before.made_at, "made_at_": now.made_at}
+        given = {"key": id, **values, "stale_as_": now.stale_as}
+        connection.execute(self._accept.sql, self._accept.values(given))
+
+    def of(self, ids: Iterable[str], model: str | None = None) -> Iterator[tuple[str, Input]]:
+        """Yield, of some keys of this model, or of another one in the same database, each result that its run read."""
+        model = model or self._model
+        if model not in self._of:
+            self._of[model] = ByKeys(self._database, self._joined.where(_c.model == model), _c.id)
+        for id, *told in self._of[model].fetch(ids):
+            if is_input(one := Input(*told)):
+                yield id, one
+
+    def dependants(self, database: str, model: str, id: str) -> Iterator[tuple[str, str, str]]:
+        """Yield the model and the key of each row of this database whose run has read a row, and when that was made."""
+        asked = self._reading.values({"which": number(database, model, id)})
+        for its_model, its_id, made_at, _ in self._database.connection().fetch(self._reading.sql, asked):
+            yield str(its_model), str(its_id), str(made_at)
+
+    def with_some(self) -> dict[str, int | None]:
+        """Return the keys whose runs have read something, and the code of each."""
+        return dict(self._database.connection().fetch(self._with_some.sql, self._with_some.values({})))
+
+    def facts(self, model: str, schema: str | None, ids: Iterable[str]) -> dict[str, Fact]:
+        """Return what is known of those keys of a model in this database that have a row."""
+        if model not in self._facts:
+            if not self._database.look(lambda: sa.inspect(self._database.engine).has_table(model, schema=schema)):
+                return {}
+            table: Any = sa.table(model, sa.column("id"), sa.column("created_at"), schema=schema)
+            on = (_l.id == table.c.id) & (_l.model == model)
+            asked = sa.select(table.c.id, table.c.created_at, _l.code, _l.inputs)
+            query = asked.select_from(table.outerjoin(ledger, on))
+            self._facts[model] = ByKeys(self._database, query, table.c.id)
+        found = self._facts[model].fetch(ids)
+        return {str(id): Fact(as_text(made_at), code, count) for id, made_at, code, count in found}
+
+
+def number(database: str, model: str, id: str) -> int:
+    """Return what stands for a row that was read."""
+    return number_of(f"{database}\0{model}\0{id}")
+
+
+def as_text(time: Any) -> str:
+    """Return the time of a row, as Python or the driver has it, as ISO 8601 to the microsecond."""
+    made = time if isinstance(time, datetime) else datetime.fromisoformat(str(time))
+    return made.replace(tzinfo=None).isoformat("T", "microseconds")

@@ -1,0 +1,36 @@
+"""What the runs that this process executes have read of stores, until it is written into their sidecars.
+
+It is noted where a row is read (`protocol/reads.py`), and only while something runs here.
+"""
+
+import os
+from collections.abc import Iterable
+
+from entropic.executors.reporting import under_way
+from entropic.files.task import Inside, inside
+from entropic.provenance.input import Input
+
+_noted: dict[Inside, dict[tuple[str, str, str], Input]] = {}
+
+
+def current() -> Inside | None:
+    """Return the run that this thread is in; of a thread that a runner has started, the only one of this process."""
+    runs = inside.get()
+    if runs:
+        return runs[-1]
+    return under_way[0] if len(under_way) == 1 else None
+
+
+def note(run: Inside, inputs: Iterable[Input]) -> None:
+    """Note that a run has read rows, of databases that are all named; what it reads again counts as it was first."""
+    own = os.path.basename(run.staging)
+    for one in inputs:
+        if one[:3] == (own, run.model, run.id):
+            continue  # its own earlier result, which it replaces
+        found = one._replace(database="") if one.database == own else one
+        _noted.setdefault(run, {}).setdefault(found[:3], found)
+
+
+def taken(run: Inside) -> tuple[Input, ...]:
+    """Return what a run has read, which is over."""
+    return tuple(_noted.pop(run, {}).values()) if _noted else ()

@@ -1,0 +1,48 @@
+"""Noting what a run reads of stores: wherever a row, or its result, is handed out while something runs here.
+
+Outside of runs it costs nothing but a look at an empty list.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from entropic.db.inputs import as_text
+from entropic.executors import reading
+from entropic.executors.reporting import under_way
+from entropic.protocol import opened, stale
+from entropic.protocol.context import ModelT, StoreContext
+from entropic.provenance.input import Input
+
+__all__ = ["note", "note_given", "noted", "under_way"]
+
+
+def note(context: StoreContext[Any], rows: Iterable[Any]) -> None:
+    """Note that the run around this, if there is one, has read rows of a store."""
+    run = reading.current()
+    if run is None:
+        return
+    made = {row.__dict__["id"]: row.__dict__.get("created_at") for row in rows if "id" in row.__dict__}
+    made = {id: time for id, time in made.items() if time is not None}
+    reasons: dict[str, list[stale.Reason]] = {}
+    try:
+        reasons = stale.why(context, made, by_code=True)
+    except context.database.troubles:  # what was read was read
+        pass
+    database, model = context.database_uuid, context.model
+    signs = {id: stale.sign_of(found) for id, found in reasons.items()}
+    reading.note(run, [Input(database, model, id, as_text(time), signs.get(id)) for id, time in made.items()])
+
+
+def note_given(rows: Sequence[Any]) -> None:
+    """Note that the results of rows are read which a store that is open here has returned before, perhaps elsewhere."""
+    for kind in {type(row) for row in rows}:
+        mine = {one.database_uuid: one for one in opened.all_() if one.schema.model is kind}
+        if len(mine) == 1:  # else it is not known of which they are
+            note(next(iter(mine.values())), [row for row in rows if type(row) is kind])
+
+
+def noted(context: StoreContext[ModelT], rows: list[ModelT]) -> list[ModelT]:
+    """Return rows as they are, once it is noted that they are read."""
+    if under_way:
+        note(context, rows)
+    return rows

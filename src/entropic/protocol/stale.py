@@ -1,0 +1,184 @@
+"""Why rows are stale: other code has made them, or what their runs have read is not any more what it was then.
+
+A row that was read counts as changed if it was made again since, or if it is stale itself in a way in which it was not
+when it was read: whoever has read a stale row knowingly is not stale for that. One that is gone, or whose store is not
+known here, says nothing.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from entropic.db.inputs import Fact
+from entropic.protocol import opened
+from entropic.protocol.context import StoreContext
+from entropic.provenance.input import Input
+from entropic.support.names import number_of
+
+_Place = tuple[str, str]  # the uuid of a database, and a model
+_Node = tuple[str, str, str]  # and a key
+
+
+class Reason(NamedTuple):
+    """Why a row is stale: as a sentence says it after "since", and what tells this reason from others."""
+
+    text: str
+    sign: str
+
+
+def why(context: StoreContext[Any], ids: Iterable[str], by_code: bool = False) -> dict[str, list[Reason]]:
+    """Return, of those of some rows that are stale for what their runs have read, why.
+
+    Parameters
+    ----------
+    by_code
+        Whether those of other code are among them.
+    """
+    home, wanted = (context.database_uuid, context.model), set(ids)
+    graph = _Graph(context)
+    graph.gather(home, wanted)
+    found = {}
+    for id in wanted:
+        reasons = graph.reasons((*home, id))
+        if kept := [one for one in reasons if by_code or not one.sign.startswith(_BY_CODE)]:
+            found[id] = kept
+    return found
+
+
+def sign_of(reasons: Iterable[Reason]) -> int | None:
+    """Return what stands for some reasons; None for none."""
+    signs = sorted(one.sign for one in reasons)
+    return number_of("\n".join(signs)) if signs else None
+
+
+def sentence(reasons: list[Reason]) -> str:
+    """Return some reasons as one text."""
+    more = f", and {len(reasons) - 2} more" if len(reasons) > 2 else ""
+    return " and ".join(one.text for one in reasons[:2]) + more
+
+
+_BY_CODE = "code "
+
+
+class _Graph:
+    """What some rows were made from, and what that was made from."""
+
+    def __init__(self, context: StoreContext[Any]) -> None:
+        self._home = context
+        self._facts: dict[_Node, Fact] = {}
+        self._inputs: dict[_Node, list[Input]] = {}
+        self._reasons: dict[_Node, list[Reason]] = {}
+
+    # ---- reading, level by level: a query for all rows of one model ------------------------------------------------
+    def gather(self, place: _Place, ids: set[str]) -> None:
+        level: dict[_Place, set[str]] = {place: ids}
+        while level:
+            following: dict[_Place, set[str]] = {}
+            for (database, model), some in level.items():
+                for one in self._read(database, model, some):
+                    node = (one.database or database, one.model, one.id)
+                    if node not in self._facts:
+                        following.setdefault(node[:2], set()).add(one.id)
+            level = following
+
+    def _read(self, database: str, model: str, ids: set[str]) -> list[Input]:
+        there, near = opened.find(database, model), self._near(database, model)
+        if near is None:
+            return []
+        schema = None if there is None else there.schema.table.schema
+        facts = near.origins.inputs.facts(model, schema, ids)
+        self._facts |= {(database, model, id): fact for id, fact in facts.items()}
+        read = []
+        for id, one in near.origins.inputs.of([id for id, fact in facts.items() if fact.inputs], model):
+            self._inputs.setdefault((database, model, id), []).append(one)
+            read.append(one)
+        return read
+
+    # ---- deciding, from what was read towards what has read it: chains may be longer than Python's stack -----------
+    def reasons(self, node: _Node) -> list[Reason]:
+        todo, under_way = [node], set[_Node]()
+        while todo:
+            one = todo[-1]
+            if one in self._reasons:
+                todo.pop()
+                continue
+            if one not in under_way:
+                under_way.add(one)
+                found = [self._node(one, each) for each in self._inputs.get(one, ())]
+                todo += [each for each in found if each not in self._reasons and each not in under_way]
+                if todo[-1] is not one:
+                    continue
+            self._reasons[one] = list(self._decide(one))
+            todo.pop()
+        return self._reasons[node]
+
+    def is_unknown(self, node: _Node) -> bool:
+        """Tell whether nothing here leads to the database of a row."""
+        return self._near(*node[:2]) is None
+
+    def _near(self, database: str, model: str) -> StoreContext[Any] | None:
+        there = opened.find(database, model)
+        return there or (self._home if database == self._home.database_uuid else opened.of_database(database))
+
+    def _node(self, reader: _Node, read: Input) -> _Node:
+        return read.database or reader[0], read.model, read.id
+
+    def _decide(self, node: _Node) -> Iterable[Reason]:
+        fact = self._facts.get(node)
+        if fact is None:
+            return
+        if (number := _other_code(opened.find(*node[:2]), fact)) is not None:
+            yield Reason("its code has changed", f"{_BY_CODE}{number}")
+        for one in self._inputs.get(node, ()):
+            what, now = self._node(node, one), self._facts.get(self._node(node, one))
+            if now is None:
+                continue
+            named = f"{one.model} {one.id}"
+            if now.made_at != one.made_at:
+                text = f"{named}, which it has read, was made again at {now.made_at.replace('T', ' ')[:19]} UTC"
+                yield Reason(text, f"{what} made at {now.made_at}")
+                continue
+            deeper = self._reasons.get(what, [])  # of a circle: nothing
+            sign = sign_of(deeper)
+            if sign is not None and sign != one.stale_as:
+                yield Reason(f"{named}, which it has read, is stale: {deeper[0].text}", f"{what} stale as {sign}")
+
+
+def _other_code(context: StoreContext[Any] | None, fact: Fact) -> int | None:
+    """Return the number of the code of now, if other code has made a row, and its store does not ignore that."""
+    if context is None or context.maker.on_stale == "ignore" or fact.code is None:
+        return None
+    if context.maker.is_due():
+        context.maker.look()
+    return context.maker.number if context.maker.is_other(fact.code) else None
+
+
+def states(context: StoreContext[Any], id: str, read: Iterable[Input]) -> dict[tuple[str, str, str], str]:
+    """Return how each row that the run of a key has read stands now, as `ask.inputs.Input` says it."""
+    graph, home = _Graph(context), (context.database_uuid, context.model)
+    graph.gather(home, {id})
+    reasons = graph.reasons((*home, id))
+    found = {}
+    for one in read:
+        node = graph._node((*home, id), one)
+        if node not in graph._facts:
+            found[one[:3]] = "unknown" if graph.is_unknown(node) else "gone"
+        elif graph._facts[node].made_at != one.made_at:
+            found[one[:3]] = "replaced"
+        else:
+            found[one[:3]] = "stale" if any(why.sign.startswith(f"{node} ") for why in reasons) else "same"
+    return found
+
+
+def now_of(context: StoreContext[Any], inputs: Mapping[str, list[Input]]) -> dict[str, list[Input]]:
+    """Return what some rows have read as it is now: they are accepted with that."""
+    graph, home = _Graph(context), (context.database_uuid, context.model)
+    graph.gather(home, set(inputs))
+    found: dict[str, list[Input]] = {}
+    for id, read in inputs.items():
+        found[id] = []
+        for one in read:
+            node = graph._node((*home, id), one)
+            fact = graph._facts.get(node)
+            told = one if fact is None else one._replace(made_at=fact.made_at, stale_as=sign_of(graph.reasons(node)))
+            found[id].append(told)
+    return found
