@@ -24,6 +24,7 @@ with _paused():  # what is made here lives as long as the process; collections a
         ErrorBarWarning,
         FellBackWarning,
         ForeignFileError,
+        FrozenError,
         KeyCollisionError,
         LibraryMissingError,
         LoadError,
@@ -71,6 +72,7 @@ with _paused():  # what is made here lives as long as the process; collections a
     from entropic.upkeep.archived import Archive
     from entropic.upkeep.audited import Audit, Audited
     from entropic.upkeep.disposal import Disposal, Removal
+    from entropic.upkeep.frozen import Frozen
     from entropic.upkeep.imported import Imported
     from entropic.upkeep.joblib_cache import JoblibCache
     from entropic.upkeep.measure import Measured
@@ -79,6 +81,7 @@ with _paused():  # what is made here lives as long as the process; collections a
     from entropic.upkeep.psweep_frame import PsweepFrame
     from entropic.upkeep.repair import Finding, Repair, Report
     from entropic.upkeep.signac_workspace import SignacWorkspace
+    from entropic.upkeep.viewed import View
 
 __version__ = "3.0.0.dev0"
 
@@ -102,6 +105,8 @@ __all__ = [
     "Finding",
     "ForeignFileError",
     "Format",
+    "Frozen",
+    "FrozenError",
     "Imported",
     "Input",
     "JoblibCache",
@@ -151,6 +156,7 @@ __all__ = [
     "UnguardedError",
     "UnreadableError",
     "UnreadableWarning",
+    "View",
     "WorkerDied",
     "added",
     "command",

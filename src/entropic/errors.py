@@ -8,6 +8,7 @@
     ├── ModelError                (TypeError)          this class cannot describe the rows of a store
     ├── StoreError                                     this database or folder cannot hold a store
     │   ├── DatabaseBusy          (TimeoutError)       the database was locked, or not reached, for too long
+    │   ├── FrozenError                                a result was changed since it was frozen
     │   ├── UnreadableError                            a later version wrote this, or entropic did not
     │   └── ReadOnlyError         (PermissionError)    the store is read-only, or cannot be written
     ├── PublishError                                   a finished run could not be recorded; its result is kept
@@ -217,6 +218,10 @@ class SlurmError(EntropicError):
 
 class CycleError(EntropicError):
     """A run needs, directly or through others, its own result."""
+
+
+class FrozenError(StoreError):
+    """A result was changed since it was frozen."""
 
 
 class StaleError(EntropicError):

@@ -31,6 +31,7 @@ from entropic.upkeep import accept, audit, copy, dismiss, gc, measure, merge, no
 from entropic.upkeep.archived import Archive
 from entropic.upkeep.audited import Audit, Audited
 from entropic.upkeep.disposal import Disposal
+from entropic.upkeep.frozen import Frozen
 from entropic.upkeep.gc import Limits
 from entropic.upkeep.imported import Imported
 from entropic.upkeep.measure import Measured
@@ -40,6 +41,7 @@ from entropic.upkeep.opening import Opening, copying
 from entropic.upkeep.rebuild import Rebuild
 from entropic.upkeep.repair import Repair, Report
 from entropic.upkeep.source import Source
+from entropic.upkeep.viewed import View
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -894,6 +896,104 @@ class Store(Generic[ModelT]):
         from entropic.upkeep import archive  # here, since nothing else of this needs to read and write .zip
 
         return archive.archive(self._context, os.fspath(path), where, equal, self._inner)
+
+    def view(self, path: str | Path, pattern: str, /, *where: Any, hard: bool = _FALSE, **equal: Any) -> View:
+        """Make a tree of links to results that are named by their params, or bring it up to date.
+
+        Called again, it makes the links of new rows, and removes those whose rows are gone. What it did not make it
+        never touches. It only looks at the store.
+
+        Parameters
+        ----------
+        path
+            Of the folder, outside of the results folder; made if it does not exist.
+        pattern
+            How a link is called below it: `"n={n}/dt={dt}"`, with columns of the model, `id` or `created_at`, and
+            formats where wanted: `{dt:.3f}`. The suffix of the result follows by itself.
+        *where, **equal
+            Which results, as for `select`; all of them, if there is no condition.
+        hard
+            Whether the links are hard ones, to files on the same disk, instead of symbolic ones.
+
+        Returns
+        -------
+        View
+            What was made and removed, and what was left, with the reason. Print it.
+
+        Raises
+        ------
+        ParameterError
+            If the pattern is none, or gives two rows one name; it says what to add.
+        StoreError
+            If something that is no link of this tree is in the way; nothing was changed.
+        """
+        from entropic.upkeep import view  # here, as `archive`
+
+        (hard,) = select.options(self._context.schema, {"hard": hard}, equal)
+        return view.view(self._context, os.fspath(path), pattern, where, equal, hard)
+
+    def freeze(self, name: str, /, *where: Any, **equal: Any) -> Frozen:
+        """Freeze a selection of results under a name: `at(name)` returns them as they are now, whatever comes.
+
+        What is frozen is kept beside the results, in hard links to the same data, or in copies where the file system
+        has none: a re-run, `gc` and `delete` go on as ever, and take nothing from it. All of the selection is frozen,
+        or nothing.
+
+        Parameters
+        ----------
+        name
+            A word, such as `"paper-v1"`. A selection never changes: a name is used once, until it is unfrozen.
+        *where, **equal
+            Which results, as for `select`; all of them, if there is no condition.
+
+        Raises
+        ------
+        ParameterError
+            If the name is none.
+        StoreError
+            If it is used already, no row meets the conditions, or a result is gone or was changed.
+        """
+        from entropic.upkeep import freeze  # here, as `archive`
+
+        return freeze.freeze(self._context, name, where, equal, self._inner)
+
+    def frozen(self) -> list[Frozen]:
+        """Return what is frozen of this model in this results folder, by name."""
+        from entropic.upkeep import freeze
+
+        return freeze.frozen(self._context)
+
+    def unfreeze(self, name: str) -> Frozen:
+        """Remove a frozen selection, and return what it was; the results that are still there stay.
+
+        Raises
+        ------
+        StoreError
+            If nothing is frozen under this name.
+        """
+        from entropic.upkeep import freeze
+
+        return freeze.unfreeze(self._context, name)
+
+    def at(self, name: str) -> "Store[ModelT]":
+        """Return what was frozen under a name, as a store that can only be looked at: `select`, `load` and the like.
+
+        To read a result that was changed since is an error, `FrozenError`.
+
+        Raises
+        ------
+        StoreError
+            If nothing is frozen under this name.
+        """
+        from entropic.upkeep import freeze
+
+        found = freeze.must_find(self._context, name)
+        loader = freeze.Unchanged(found.name, found.path, self._loader)
+        folder, db_url = os.path.join(found.path, "results"), f"sqlite:///{found.path}/db.sqlite3"
+        options = self._options | {"loader": loader, "read_only": True, "fsync": False, "on_stale": "ignore"}
+        _, model, _, suffix = self._made_of
+        made: Store[ModelT] = _restore(type(self), None, model, folder, suffix, db_url, options)
+        return made
 
     def measure(self, *names: str, workers: int = 4, again: bool = False) -> Measured:
         """Fill outcome columns that are computed from the results, in rows that lack them; nothing runs.

@@ -39,6 +39,8 @@ def archive(
     where: Sequence[object],
     equal: Mapping[str, object],
     opening: Opening,
+    link: bool = False,
+    about: Callable[[Archive], Mapping[str, str]] = lambda done: {},
 ) -> Archive:
     """Write an archive of the rows that meet all conditions.
 
@@ -48,6 +50,10 @@ def archive(
         Of a folder, or of a .zip, which does not exist yet.
     opening
         Opens a store of the same model, given its results folder and its database.
+    link
+        Whether its results are hard links where the file system has them.
+    about
+        Returns other files that belong in it, by name, once it is known what is in it; may refuse that.
     """
     path = os.path.abspath(os.path.expanduser(path))
     if os.path.lexists(path):
@@ -58,7 +64,9 @@ def archive(
     raws = fetch(context.database, matching(context, where, equal))
     folder = tempfile.mkdtemp(prefix=f".{os.path.basename(path)}.", suffix=".part", dir=os.path.dirname(path))
     try:
-        done = _fill(context, folder, raws, opening, link=zipped)
+        done = _fill(context, folder, raws, opening, link=link or zipped)
+        for name, text in about(done).items():
+            _write(folder, name, text)
         if zipped:
             _zip(folder, f"{folder}.zip")
             os.rename(f"{folder}.zip", path)

@@ -97,7 +97,8 @@ class Taking(Generic[R]):
         origin = self._origin_of(result)
         if self._stays(result):
             return adopt.leave(self._context, result, origin, self._owner, lost)
-        return adopt.adopt(self._context, result, origin, self._owner, progress, self._files == "link")
+        link = self._files == "link" and not result.stays  # what is not the store's may be written into
+        return adopt.adopt(self._context, result, origin, self._owner, progress, link)
 
     def _origin_of(self, result: R) -> Origin:
         """Return the origin that is recorded here."""

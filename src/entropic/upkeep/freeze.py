@@ -1,0 +1,250 @@
+"""`Store.freeze`, `frozen`, `unfreeze` and `at`: named selections of results that stay as they are.
+
+A selection is an archive of its own in the staging folder, with hard links to the results: whatever becomes of the
+rows, by a re-run, `gc` or `delete`, or of the database, it is there. Its links share their data with the results as
+long as these are there, so what somebody writes into one is seen in it: reading that is an error.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from entropic.errors import FrozenError, ParameterError, StoreError
+from entropic.files.extent import extent
+from entropic.files.staging import FOLDER
+from entropic.formats.read import Loader
+from entropic.params.model import Base, utcnow
+from entropic.protocol.context import StoreContext
+from entropic.support import names
+from entropic.support.show import spelled
+from entropic.upkeep import archive
+from entropic.upkeep.archived import Archive
+from entropic.upkeep.frozen import Frozen
+
+FROZEN = "frozen"  # the folder, inside of a staging folder
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_ABOUT = "frozen.json"
+_VERSION = 1
+
+
+def checked(name: Any) -> str:
+    """Return the name of a selection.
+
+    Raises
+    ------
+    ParameterError
+        If it is none.
+    """
+    if not isinstance(name, str) or _NAME.fullmatch(name) is None or name.endswith(".zip"):
+        raise ParameterError(
+            "the name of a frozen selection is a word of at most 100 letters, digits, '.', '_' and '-', such as "
+            f"'paper-v1', not {spelled(name)}"
+        )
+    return name
+
+
+def freeze(
+    context: StoreContext[Base],
+    name: str,
+    where: Sequence[object],
+    equal: Mapping[str, object],
+    opening: archive.Opening,
+) -> Frozen:
+    """Freeze the rows that meet all conditions; all of them, or none.
+
+    Raises
+    ------
+    StoreError
+        If there is such a name, no such row, or a result that is gone or was changed.
+    """
+    checked(name)
+    context.must_write(f"{name!r} was to be frozen")
+    if (there := find(context, name)) is not None:
+        raise StoreError(f"{there}; a frozen selection never changes: take another name, or unfreeze it first")
+    folder = context.staging.inside(os.path.join(FROZEN, names.stem(context.model)))
+    _refuse_links(context, folder)
+    os.makedirs(folder, exist_ok=True)
+
+    def about(done: Archive) -> Mapping[str, str]:
+        if done.left:
+            more = f", and {len(done.left) - 1:,} more" if len(done.left) > 1 else ""
+            raise StoreError(f"nothing was frozen, since a result is not as it was stored: {done.left[0]}{more}")
+        if not done.results:
+            raise StoreError(f"nothing was frozen, since no row of {context.schema.name} meets these conditions")
+        told = {
+            "entropic": _VERSION,
+            "name": name,
+            "made_at": utcnow().isoformat("T", "microseconds"),
+            "results": len(done.results),
+        }
+        return {_ABOUT: json.dumps({**told, "size": done.size}) + "\n"}
+
+    archive.archive(context, os.path.join(folder, name), where, equal, opening, link=True, about=about)
+    made = find(context, name)
+    if made is None:
+        raise StoreError(f"{name!r} was removed while it was being frozen")
+    return made
+
+
+def frozen(context: StoreContext[Base]) -> list[Frozen]:
+    """Return all selections of a model in this results folder, those of other databases too, by name."""
+    return sorted(_all(context), key=lambda one: one.name)
+
+
+def find(context: StoreContext[Base], name: str) -> Frozen | None:
+    """Return a selection; None if there is none of that name."""
+    return next((one for one in _all(context) if one.name == name), None)
+
+
+def must_find(context: StoreContext[Base], name: str) -> Frozen:
+    """Return a selection.
+
+    Raises
+    ------
+    StoreError
+        If there is none of that name.
+    """
+    found = find(context, checked(name))
+    if found is None:
+        others = ", ".join(one.name for one in frozen(context)) or "none"
+        raise StoreError(f"nothing of {context.schema.name} is frozen as {name!r}; there is: {others}")
+    return found
+
+
+def unfreeze(context: StoreContext[Base], name: str) -> Frozen:
+    """Remove a selection: its links go, and the results that are still there stay."""
+    context.must_write(f"{name!r} was to be unfrozen")
+    found = must_find(context, name)
+    folder, base = os.path.split(found.path)
+    over = os.path.join(folder, f".{base}.over")
+    shutil.rmtree(over, ignore_errors=True)  # which a kill has left
+    os.rename(found.path, over)  # from here on it is gone, however long it takes
+    shutil.rmtree(over)
+    return found
+
+
+def _all(context: StoreContext[Base]) -> Iterator[Frozen]:
+    base, table = os.path.join(context.staging.results_dir, FOLDER), names.stem(context.model)
+    for uuid in _listed(base):
+        folder = os.path.join(base, uuid, FROZEN, table)
+        if not names.is_one(names.UUID, uuid) or _leads_out(base, folder):
+            continue
+        for name in _listed(folder):
+            if _NAME.fullmatch(name) and (found := _read(os.path.join(folder, name), name)) is not None:
+                yield found
+
+
+def _read(path: str, name: str) -> Frozen | None:
+    if os.path.islink(path):
+        return None
+    try:
+        with open(os.path.join(path, _ABOUT), encoding="utf-8") as file:
+            told = json.load(file)
+        if int(told["entropic"]) > _VERSION:
+            raise StoreError(f"a later version of entropic has frozen {path}; upgrade entropic to read it")
+        when = datetime.fromisoformat(told["made_at"])
+        return Frozen(name, when, int(told["results"]), int(told["size"]), path)
+    except StoreError:
+        raise
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _listed(folder: str) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except OSError:
+        return []
+
+
+def _leads_out(base: str, folder: str) -> bool:
+    """Tell whether a link leads out of the folder of all stores, which entropic makes none of."""
+    return os.path.realpath(folder) != os.path.join(os.path.realpath(base), os.path.relpath(folder, base))
+
+
+def _refuse_links(context: StoreContext[Base], folder: str) -> None:
+    if _leads_out(context.staging.root, folder):
+        raise StoreError(f"{folder} is, or lies behind, a link that entropic did not make; remove it. Nothing was done")
+
+
+class Unchanged:
+    """A loader that reads only what is as it was frozen, and leaves the reading to another one.
+
+    Parameters
+    ----------
+    name, path
+        Of the selection: what it is called, and its folder.
+    loader
+        The store's own; None: entropic's readers.
+    """
+
+    def __init__(self, name: str, path: str, loader: Loader | None) -> None:
+        self._name, self._path, self._loader = name, path, loader
+        self._recorded: dict[str, tuple[int, int]] = {}
+        self._sums: dict[str, str] = {}
+        self._seen: dict[str, tuple[int, int]] = {}  # results of other times, and the content that was frozen
+
+    def __call__(self, path: str) -> Any:
+        """Read a result.
+
+        Raises
+        ------
+        FrozenError
+            If it is not what was frozen.
+        """
+        self.check(os.fspath(path))
+        return NotImplemented if self._loader is None else self._loader(path)
+
+    def check(self, path: str) -> None:
+        """Refuse a result that was changed since it was frozen."""
+        results = os.path.join(self._path, archive.RESULTS)
+        place = names.whole(os.path.relpath(path, results))
+        if not self._recorded:
+            self._recorded = dict(self._read())
+        recorded, found = self._recorded.get(place), extent(os.path.join(results, place))
+        if found is not None and (found.size, found.mtime_ns) == recorded:
+            return
+        is_alike = found is not None and recorded is not None and found.size == recorded[0]
+        if is_alike and found is not None:  # a copy of the project may have other times
+            seen = found.size, found.mtime_ns
+            if self._seen.get(place) == seen or self._has_sums(place):
+                self._seen[place] = seen
+                return
+        raise FrozenError(
+            f"{path} was changed since it was frozen as {self._name!r}: somebody has written into it, or into the "
+            "result that it shares its data with. Bring its content back from a backup; `sha256sum --check SHA256SUMS` "
+            f"in {self._path} tells what else was changed"
+        )
+
+    def _read(self) -> Iterator[tuple[str, tuple[int, int]]]:
+        database = os.path.join(self._path, archive.DATABASE)
+        with contextlib.closing(sqlite3.connect(database)) as connection:
+            connection.execute("PRAGMA query_only=ON")
+            for place, size, mtime_ns in connection.execute("SELECT path, size, mtime_ns FROM entropic_ledger"):
+                yield names.whole(str(place)), (size, mtime_ns)
+
+    def _has_sums(self, place: str) -> bool:
+        """Tell whether the files of a result have the content that was frozen."""
+        if not self._sums:
+            with open(os.path.join(self._path, archive.SUMS), encoding="utf-8") as lines:
+                for line in lines:
+                    digest, _, name = line.rstrip("\n").partition("  ")
+                    self._sums[name] = digest
+        begin = f"{archive.RESULTS}/{place}"
+        mine = {name: digest for name, digest in self._sums.items() if name == begin or name.startswith(f"{begin}/")}
+        return bool(mine) and all(_sum(os.path.join(self._path, name)) == digest for name, digest in mine.items())
+
+
+def _sum(path: str) -> str:
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""

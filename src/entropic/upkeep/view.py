@@ -1,0 +1,302 @@
+"""`Store.view`: a tree of links to results, named by their params, for people who look at folders.
+
+It only looks at the store. What it has made it notes in a file of the tree, before it makes it, and it removes nothing
+else: not what somebody has put there, nor a link that somebody has changed.
+"""
+
+import json
+import os
+import re
+import string
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from enum import Enum
+from typing import Any
+
+from entropic.ask.select import matching
+from entropic.db.query import fetch
+from entropic.errors import ParameterError, StoreError, UnreadableError
+from entropic.files.extent import extent
+from entropic.params.fields import unknown_key
+from entropic.params.model import Base
+from entropic.params.same import same
+from entropic.protocol.context import StoreContext
+from entropic.support.compact_json import compact
+from entropic.support.names import LONGEST, whole
+from entropic.support.show import spelled
+from entropic.upkeep.viewed import View
+
+NOTED = ".entropic-view.json"
+_VERSION = 1
+_SPEC = re.compile(r"(?:[^{}\d]|\d{1,2}(?!\d)){0,12}")  # no width that fills the memory
+_UNFIT = re.compile(r"[\x00-\x1f\x7f/\\]")
+_Identity = str | list[int]  # where a symbolic link leads; inode, size and time of what a hard one shares
+
+
+def view(
+    context: StoreContext[Base],
+    path: str,
+    pattern: str,
+    where: Sequence[object],
+    equal: Mapping[str, object],
+    hard: bool,
+) -> View:
+    """Make, or bring up to date, the tree of links to the results of all rows that meet some conditions.
+
+    Raises
+    ------
+    ParameterError
+        If the pattern is none, or gives two rows one name.
+    StoreError
+        If the tree cannot be there, or something that is not a link of it is in the way; nothing was changed.
+    """
+    path = os.path.abspath(os.path.expanduser(path))
+    pieces = _parsed(context, pattern)
+    results = os.path.realpath(context.staging.results_dir)
+    if (os.path.realpath(path) + os.sep).startswith(results + os.sep):
+        raise StoreError(f"{path} lies in the results folder, where entropic keeps its own files; take another folder")
+    if os.path.lexists(path) and not os.path.isdir(path):
+        raise StoreError(f"{path} is a file; give the path of a folder")
+    done, wanted = View(path), dict[str, str]()
+    _name(context, fetch(context.database, matching(context, where, equal)), pieces, wanted, done)
+    tree = _Tree(path, hard)
+    tree.check(wanted)
+    os.makedirs(path, exist_ok=True)
+    tree.update(wanted, done)
+    done.links = len(wanted)
+    return done
+
+
+# ---- names -------------------------------------------------------------------------------------------------------
+_Piece = tuple[str, str | None, str]  # text, then the attribute of a row, and its format
+
+
+def _parsed(context: StoreContext[Base], pattern: Any) -> list[_Piece]:
+    known = ["id", "created_at", *context.schema.columns]
+    example = "/".join(f"{name}={{{name}}}" for name in [*context.schema.columns][:2]) or "{id}"
+    wrong = f"the pattern {spelled(pattern)} is none: it is a path below the folder, such as {example!r}"
+    if not isinstance(pattern, str):
+        raise ParameterError(wrong)
+    try:
+        found = list(string.Formatter().parse(pattern))
+    except ValueError as error:
+        raise ParameterError(f"{wrong} ({error})") from None
+    pieces: list[_Piece] = []
+    for text, name, spec, conversion in found:
+        if name is not None and name not in known:
+            raise ParameterError(unknown_key(name, context.schema.name, known))
+        if conversion is not None or (spec and _SPEC.fullmatch(spec) is None):
+            raise ParameterError(f"{wrong}; {{{name}}} may have a short format, such as {{{name}:.3f}}")
+        pieces.append((text, name, spec or ""))
+    parts = "".join(text + ("x" if name is not None else "") for text, name, _ in pieces).split("/")
+    if any(part in ("", os.curdir, os.pardir) for part in parts) or "\0" in pattern:
+        raise ParameterError(f"{wrong}; no part of it is empty, '.' or '..'")
+    if all(name is None for _, name, _ in pieces):
+        raise ParameterError(f"{wrong}; as it is, all rows have one name")
+    return pieces
+
+
+def _text(value: Any, spec: str) -> str:
+    """Return a value as a part of a name."""
+    if isinstance(value, Enum):
+        value = value.name
+    elif isinstance(value, bytes):
+        value = value.hex()
+    elif isinstance(value, dict | list):
+        value = compact(value)
+    try:
+        told = format(value, spec) if spec else str(value)
+    except (ValueError, TypeError) as error:
+        raise ParameterError(f"{spelled(value)} cannot be written as {{:{spec}}}: {error}") from None
+    return _UNFIT.sub("_", told)
+
+
+def _name(
+    context: StoreContext[Base], raws: Iterable[Any], pieces: list[_Piece], wanted: dict[str, str], done: View
+) -> None:
+    """Find out which link leads to which result.
+
+    Raises
+    ------
+    ParameterError
+        If two rows would have one name.
+    """
+    rows, by_name = context.rows, dict[str, dict[str, Any]]()
+    for raw in raws:
+        try:
+            values = rows.plain(raw)
+        except UnreadableError as error:
+            done.left.append(str(error))
+            continue
+        target = context.path_of(raw)
+        name = "".join(text + ("" if key is None else _text(values[key], spec)) for text, key, spec in pieces)
+        base, place = os.path.basename(target), context.staging.ending
+        suffix = whole(place) if place and base.endswith(place) else os.path.splitext(base)[1]
+        name = name if not suffix or name.endswith(suffix) else name + suffix
+        parts = name.split("/")
+        if any(part in ("", os.curdir, os.pardir) or len(part.encode()) > LONGEST for part in parts) or name == NOTED:
+            done.left.append(f"{values['id']}: {name[:200]!r} is no name that a file can have")
+            continue
+        if name in by_name:
+            raise ParameterError(_clash(context, name, by_name[name], values))
+        by_name[name] = values
+        if extent(target) is None:
+            done.left.append(f"{values['id']}: its result {target} is gone")
+            continue
+        wanted[name] = target
+    for name, values in by_name.items():
+        parts = name.split("/")
+        for i in range(1, len(parts)):
+            if (above := "/".join(parts[:i])) in by_name:
+                raise ParameterError(
+                    f"{above!r} would be a link to the result of {by_name[above]['id']}, and a folder for that of "
+                    f"{values['id']}; put a name behind the last '/' of the pattern. Nothing was changed"
+                )
+
+
+def _clash(context: StoreContext[Base], name: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    differ = [column for column in context.schema.columns if not same(one[column], other[column])]
+    add = f"add {' or '.join(f'{{{column}}}' for column in differ)}" if differ else "add {id}"
+    return (
+        f"two rows, {one['id']} and {other['id']}, would both be called {name!r}; {add} to the pattern, or a more "
+        "exact format. Nothing was changed"
+    )
+
+
+# ---- links -------------------------------------------------------------------------------------------------------
+class _Tree:
+    """A folder with links, some of which are ours."""
+
+    def __init__(self, path: str, hard: bool) -> None:
+        self._path, self._hard = path, hard
+        self._ours, self._folders = self._read()
+
+    def _read(self) -> tuple[dict[str, _Identity], list[str]]:
+        """Return which links are ours, and which folders; what is noted may be anybody's."""
+        try:
+            with open(os.path.join(self._path, NOTED), encoding="utf-8") as file:
+                told = json.load(file)
+            if int(told["entropic"]) > _VERSION:
+                raise ValueError("a later version of entropic wrote it")
+            links, folders = told["links"], told["folders"]
+            plain = {str(name): one for name, one in links.items() if isinstance(one, str | list)}
+            return {name: one for name, one in plain.items() if _is_below(name)}, [
+                str(one) for one in folders if _is_below(str(one))
+            ]
+        except FileNotFoundError:
+            return {}, []
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise StoreError(
+                f"{os.path.join(self._path, NOTED)}, which says which links are entropic's, cannot be read ({error}); "
+                "take another folder, or remove it and the links. Nothing was changed"
+            ) from error
+
+    def _at(self, name: str) -> str:
+        return os.path.join(self._path, *name.split("/"))
+
+    def _is_inside(self, name: str) -> bool:
+        """Tell whether no link leads out of the tree on the way to a name."""
+        above = os.path.dirname(self._at(name))
+        while not os.path.lexists(above):
+            above = os.path.dirname(above)
+        return (os.path.realpath(above) + os.sep).startswith(os.path.realpath(self._path) + os.sep)
+
+    def _identity(self, target: str, name: str) -> _Identity:
+        """Return what a link to a result will be known by."""
+        if self._hard:
+            seen = os.lstat(target)
+            return [seen.st_ino, seen.st_size, seen.st_mtime_ns]
+        project = os.path.dirname(os.path.realpath(target)) + os.sep
+        here = os.path.dirname(os.path.join(os.path.realpath(self._path), *name.split("/")))
+        beside = os.path.dirname(os.path.dirname(project))  # the folder of the project, which moves as a whole
+        return os.path.relpath(target, here) if (here + os.sep).startswith(beside.rstrip(os.sep) + os.sep) else target
+
+    def _is_ours(self, name: str) -> bool:
+        """Tell whether what is at a name is as it was made."""
+        path, known = self._at(name), self._ours.get(name)
+        try:
+            seen = os.lstat(path)
+            if isinstance(known, str):
+                return os.readlink(path) == known
+        except OSError:
+            return False
+        return [seen.st_ino, seen.st_size, seen.st_mtime_ns] == known
+
+    def check(self, wanted: Mapping[str, str]) -> None:
+        """Refuse, before anything is changed, what cannot be made."""
+        for name, target in wanted.items():
+            if self._hard and not os.path.isfile(target):
+                raise StoreError(
+                    f"{target} is a folder, to which there are no hard links; make symbolic ones. Nothing was changed"
+                )
+            if not os.path.isdir(self._path):
+                continue
+            if not self._is_inside(name):
+                raise StoreError(f"a link leads from {self._path} elsewhere on the way to {name}; nothing was changed")
+            if os.path.lexists(self._at(name)) and not self._is_ours(name):
+                raise StoreError(
+                    f"{self._at(name)} is there already, and was not made by entropic, or was changed since; move it "
+                    "away, or take another pattern or folder. Nothing was changed"
+                )
+
+    def update(self, wanted: Mapping[str, str], done: View) -> None:
+        """Make the links that are missing, and remove those of ours that nobody wants."""
+        links = {name: self._identity(target, name) for name, target in wanted.items()}
+        folders = sorted({"/".join(name.split("/")[:i]) for name in wanted for i in range(1, name.count("/") + 1)})
+        new = [one for one in folders if not os.path.isdir(self._at(one))]
+        before = {**self._ours}
+        is_as_made = {name for name in before if self._is_ours(name)}
+        self._note({**before, **links}, [*self._folders, *new])
+        for name in sorted(before.keys() - links.keys()):
+            if name in is_as_made and self._is_inside(name):
+                os.unlink(self._at(name))
+                done.removed.append(name)
+            elif os.path.lexists(self._at(name)):
+                done.left.append(f"{self._at(name)} stays, though its row is gone: somebody has changed it")
+        for name, target in wanted.items():
+            if name in is_as_made and before[name] == links[name]:
+                continue
+            os.makedirs(os.path.dirname(self._at(name)), exist_ok=True)
+            self._make(name, target, links[name])
+            done.made.append(name)
+        ours = sorted({*self._folders, *new} - set(folders), key=len, reverse=True)
+        for one in ours:
+            try:
+                os.rmdir(self._at(one))
+            except OSError:  # somebody keeps something there, or it is gone
+                continue
+        self._note(links, [one for one in [*self._folders, *new] if os.path.isdir(self._at(one))])
+
+    def _make(self, name: str, target: str, identity: _Identity) -> None:
+        """Make a link, in place of the one of ours that is there."""
+        beside = f"{os.path.dirname(self._at(name))}{os.sep}.{os.getpid()}.entropic-view"
+        try:
+            os.unlink(beside)
+        except FileNotFoundError:
+            pass
+        if isinstance(identity, str):
+            os.symlink(identity, beside)
+        else:
+            try:
+                os.link(target, beside, follow_symlinks=False)
+            except OSError as error:
+                raise StoreError(
+                    f"{self._at(name)} cannot be a hard link to {target}: {error.strerror}; make symbolic links"
+                ) from error
+        os.replace(beside, self._at(name))
+
+    def _note(self, links: Mapping[str, _Identity], folders: Sequence[str]) -> None:
+        told = {
+            "entropic": _VERSION,
+            "about": "links that `entropic view` has made",
+            "links": links,
+            "folders": sorted(set(folders)),
+        }
+        descriptor, path = tempfile.mkstemp(prefix=f"{NOTED}.", dir=self._path)
+        with open(descriptor, "w", encoding="utf-8") as file:
+            json.dump(told, file, indent=1)
+        os.replace(path, os.path.join(self._path, NOTED))
+
+
+def _is_below(name: str) -> bool:
+    return not os.path.isabs(name) and not any(part in ("", os.curdir, os.pardir) for part in name.split("/"))
