@@ -96,6 +96,9 @@ class Trained:
     def __init__(self, scale=1.0):
         self.scale, self.history = SimpleNamespace(it=scale).it, []
 
+    def set_scale(self, scale):
+        self.scale = scale
+
     def run(self, params):
         (self.history, self.current) = [*self.history, params], params
         return params["n"] * self.scale
@@ -130,6 +133,8 @@ def test_the_object_of_a_bound_method_counts_in_the_same_way():
     runner.run({"n": 1})
     assert number(runner.run) == before
     assert number(Trained(2.0).run) != before
+    runner.set_scale(2.0)  # which is no part of a run
+    assert number(runner.run) == number(Trained(2.0).run) != before
 
 
 def test_a_table_that_nobody_changes_counts_by_its_content():

@@ -116,14 +116,14 @@ class _Reach:
     def _begin(self, function: Any, target: Any) -> None:
         """Begin with the function, and with what is bound to it: of a partial, a method, a callable object."""
         values: list[tuple[str, Any]] = []
-        one = function
+        one, called = function, "__call__"
         for _ in range(20):
             bound = getattr(one, "args", None), getattr(one, "keywords", None)
             if type(one).__module__ == "functools" and type(one).__name__ == "partial":
                 values.append(("partial", bound))
             inner = getattr(one, "__self__", None)
             if inner is not None and not isinstance(inner, ModuleType):
-                one = inner
+                called, one = str(getattr(one, "__name__", called)), inner
                 break
             behind = one
             for name in ("runner", "function", "func"):
@@ -135,12 +135,12 @@ class _Reach:
         self.held = [_part(name, ("value", _plain(value)), f"{name} = {_shown(value)}\n") for name, value in values]
         if not isinstance(one, FunctionType | type | types.BuiltinFunctionType) and one is not None:
             with contextlib.suppress(TypeError):
-                made_with = state.held(one, self._home, _plain)
+                made_with = state.held(one, self._home, _plain, frozenset((called,)))
                 text = "".join(f"{name} = {_shown(value)}\n" for name, value, _ in made_with)
                 form = tuple((name, form) for name, _, form in made_with)
                 if form:
                     self.held.append(_part("state", ("value", form), text))
-                for held in state.own_values(one, self._home):
+                for held in state.own_values(one, self._home, frozenset((called,))):
                     self._reach(held, 0)
             self._reach(type(one), 0)
         if isinstance(target, FunctionType | type):

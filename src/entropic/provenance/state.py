@@ -1,14 +1,15 @@
 """What of a runner object is what it was made with, and what is left behind by its runs: a counter, a cache.
 
-An attribute that a method of its classes writes, beside those in which the object is made, changes while it runs, so it
-tells nothing of the code. All others count by their value, as what a closure holds does.
+An attribute that its run writes changes while it runs, so it tells nothing of the code: one that is written by the
+method that is called, or by others of the object that this leads to. All others count by their value, as what a closure
+holds does.
 """
 
 import ast
 import functools
 from collections.abc import Callable, Iterator
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from entropic.provenance import source
 from entropic.provenance.project import is_own, unwrapped
@@ -19,10 +20,11 @@ _CHANGING |= {"popitem", "remove", "discard", "clear", "sort", "reverse", "rotat
 _CHANGING |= {"__setitem__", "difference_update", "intersection_update", "symmetric_difference_update", "move_to_end"}
 _CHANGING_FIRST = {"next", "heappush", "heappop", "heapify", "heapreplace", "insort", "shuffle", "setattr"}
 DEEP = 3  # objects within objects
+Names = frozenset[str]
 Plain = Callable[[Any], Any]
 
 
-def held(one: Any, home: str, plain: Plain, depth: int = DEEP) -> list[tuple[str, Any, Any]]:
+def held(one: Any, home: str, plain: Plain, called: Names, depth: int = DEEP) -> list[tuple[str, Any, Any]]:
     """Return what an object was made with: the name of each attribute, its value, and that as what it counts by.
 
     Parameters
@@ -31,37 +33,39 @@ def held(one: Any, home: str, plain: Plain, depth: int = DEEP) -> list[tuple[str
         The module of the runner.
     plain
         Returns what a value counts by.
+    called
+        The names of the methods that a run may call.
     """
     if isinstance(one, type | ModuleType):
         return []
-    written = written_by(_kind(one), home)
+    run = run_of(_kind(one), home, called)
     found = []
     for name, value in sorted(_attributes(one)):
-        if name in written:
+        if name in run.writes:
             continue
         inner = None
-        if depth and is_own(type(value).__module__, home) and callable(getattr(type(value), "__init__", None)):
-            inner = [(each, form) for each, _, form in held(value, home, plain, depth - 1)]
+        if depth and is_own(type(value).__module__, home):
+            inner = [(each, form) for each, _, form in held(value, home, plain, run.names, depth - 1)]
         found.append((name, value, (plain(value), inner) if inner else plain(value)))
     return found
 
 
-def own_values(one: Any, home: str) -> Iterator[Any]:
+def own_values(one: Any, home: str, called: Names) -> Iterator[Any]:
     """Yield the functions, the classes and the types of objects of the project that an object holds, however deep."""
-    todo, seen = [(one, 0)], set[int]()
+    todo, seen = [(one, called, 0)], set[int]()
     while todo:
-        here, depth = todo.pop()
-        written = written_by(_kind(here), home)
+        here, names, depth = todo.pop()
+        run = run_of(_kind(here), home, names)
         for name, value in sorted(_attributes(here)):
             behind = unwrapped(value)
-            if name in written or id(behind) in seen:
+            if name in run.writes or id(behind) in seen:
                 continue
             seen.add(id(behind))
             if not isinstance(behind, type) and not hasattr(behind, "__code__"):
                 if not is_own(type(behind).__module__, home):
                     continue
                 if depth < DEEP:
-                    todo.append((behind, depth + 1))
+                    todo.append((behind, run.names, depth + 1))
                 behind = type(behind)
             if is_own(getattr(behind, "__module__", None), home):
                 yield behind
@@ -86,20 +90,35 @@ def _kind(one: Any) -> Any:
     return type(one)
 
 
+class Run(NamedTuple):
+    """What a run does with an object: the attributes that it writes, and the names that occur behind a dot in it."""
+
+    writes: Names
+    names: Names
+
+
 @functools.lru_cache(256)
-def written_by(cls: Any, home: str) -> frozenset[str]:
-    """Return the attributes of an object that its methods write, beside those in which it is made."""
-    found = {name for one in cls.__mro__ for name, value in vars(one).items() if _keeps_itself(value)}
+def run_of(cls: Any, home: str, called: Names) -> Run:
+    """Return what the methods of a class do that are called so, and those to which they lead."""
+    methods: dict[str, list[tuple[str, Any]]] = {}
     for one in cls.__mro__:
-        if not is_own(one.__module__, home):
-            continue
-        piece = source.of_class(one)
-        if piece is None:
-            continue
-        for node in getattr(piece.node, "body", ()):
+        piece = source.of_class(one) if is_own(one.__module__, home) else None
+        for node in getattr(piece.node, "body", ()) if piece is not None else ():
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name not in MAKING and _own(node):
-                found |= {_mangled(name, one.__name__) for name in _written_in(node, _own(node))}
-    return frozenset(found)
+                methods.setdefault(node.name, []).append((one.__name__, node))
+    writes = {name for one in cls.__mro__ for name, value in vars(one).items() if _keeps_itself(value)}
+    names, todo, seen = set(called), list(called), set[str]()
+    while todo:
+        name = todo.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        for owner, node in methods.get(name, ()):
+            writes |= {_mangled(each, owner) for each in _written_in(node, _own(node))}
+            attributes = [each for each in ast.walk(node) if isinstance(each, ast.Attribute)]
+            names |= {each.attr for each in attributes}
+            todo += [each.attr for each in attributes]
+    return Run(frozenset(writes), frozenset(names))
 
 
 def _keeps_itself(value: Any) -> bool:
