@@ -161,8 +161,14 @@ class Cluster:
         """Return the node of a job."""
         return self.run("squeue", "--noheader", f"--jobs={job}", "--format=%N").strip()
 
+    def requeue(self, job: str) -> None:
+        """Have a running job end, and start again as soon as there is room."""
+        self.run("scontrol", "requeue", job)
+        until(lambda: self.jobs().get(job) == "PENDING", "the job has ended, and waits")  # else it is put off again
+        self.run("scontrol", "update", f"JobId={job}", "StartTime=now")
+
     def end_time_of(self, job: str) -> None:
-        """Let the time of a running job be over, as the limits of Slurm have minutes at least."""
+        """Let the time of a running job be over: limits have minutes at least. Slurm looks every 30 s."""
         at = datetime.now() + timedelta(seconds=1)
         self.run("scontrol", "update", f"JobId={job}", f"EndTime={at:%Y-%m-%dT%H:%M:%S}")
 
@@ -180,7 +186,13 @@ class Cluster:
         self.run("scancel", "--state=PENDING", f"--user={getpass.getuser()}")
         self.run("scancel", "--signal=KILL", "--full", f"--user={getpass.getuser()}")
         until(lambda: not self.jobs(), "all jobs are gone")
-        until(self._is_up, "all nodes of Slurm take jobs")
+        until(self._is_up_again, "all nodes of Slurm take jobs")
+
+    def _is_up_again(self) -> bool:
+        if not (is_up := self._is_up()):
+            with contextlib.suppress(subprocess.CalledProcessError):  # it may be up by now
+                self.run("scontrol", "update", f"NodeName={','.join(NODES)}", "State=RESUME")
+        return is_up
 
 
 def shared(servers: Servers) -> Cluster:

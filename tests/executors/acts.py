@@ -169,9 +169,12 @@ def end_a_forked_child(path: Path | str, params: Params) -> None:
 
 def end_or_last(path: Path | str, gate: Path | str, params: Params) -> None:
     """Note which run begins and ends, with the job of Slurm that it is in, and end only when a file is there."""
-    append(path, f"begin {params['n']} {os.environ['SLURM_JOB_ID']}")
+    known = os.environ  # the id of one element of an array is also that of the whole
+    is_element = "SLURM_ARRAY_TASK_ID" in known
+    job = f"{known['SLURM_ARRAY_JOB_ID']}_{known['SLURM_ARRAY_TASK_ID']}" if is_element else known["SLURM_JOB_ID"]
+    append(path, f"begin {params['n']} {job}")
     wait_for(gate, params)
-    append(path, f"end {params['n']} {os.environ['SLURM_JOB_ID']}")
+    append(path, f"end {params['n']} {job}")
 
 
 def eat(megabytes: int, params: Params) -> None:

@@ -118,15 +118,14 @@ def test_a_job_that_ends_takes_no_set_along(slurm, start, open_store, tmp_path, 
     nodes = {job: slurm.node_of(job) for _, job in noted(note, "begin")}
     second = start(ns, client={"look": LOOK}, acts=held)
     wait_until(lambda: len(noted(note, "begin")) == 5)
-    lost = nodes.popitem()
-    requeued = next(job for job, node in nodes.items() if node != lost[1])
-    timed, cancelled = nodes.keys() - {requeued}
+    busy = slurm.node_of(noted(note, "begin")[4][1])
+    timed, requeued = (job for job, node in nodes.items() if node == busy)
+    lost, cancelled = (job for job, node in nodes.items() if node != busy)  # what a node loses waits for two minutes
     slurm.end_time_of(timed)
     slurm.run("scancel", cancelled)
-    slurm.run("scontrol", "requeue", requeued)
-    slurm.run("scontrol", "update", f"JobId={requeued}", "StartTime=now")
-    slurm.lose_node(lost[1])
-    slurm.start_node(lost[1])
+    slurm.requeue(requeued)
+    slurm.lose_node(nodes[lost])
+    slurm.start_node(nodes[lost])
     wait_until(lambda: all(map(gone, pids)))
     gate.touch()
     assert first.said()["ns"] == second.said()["ns"] == list(ns)
@@ -153,31 +152,28 @@ def test_a_set_that_loses_its_jobs_again_and_again_fails_with_slurms_reason(slur
 
 
 @pytest.mark.filterwarnings("ignore::entropic.RunsFailedWarning")
-@pytest.mark.parametrize("reason", ["TIMEOUT", "NODE_FAIL"])
-def test_the_failure_of_a_set_whose_job_ended_has_slurms_reason(slurm, acting, log, monkeypatch, sweeping, reason):
+def test_the_failure_of_a_set_whose_job_ended_has_slurms_reason(slurm, acting, log, monkeypatch, sweeping):
     monkeypatch.setattr(jobs, "MOST_DEATHS", 1)
     store = acting({1: acts.hang_in_python})
     rows = sweeping(store, sets(0, 1), Slurm(extra=["--no-requeue"]), on_error="continue")
     wait_until(lambda: 1 in acts.ns_in(log))
     job = slurm.running()
-    if reason == "TIMEOUT":
-        slurm.end_time_of(job)
-    else:
-        slurm.lose_node(node := slurm.node_of(job))
-        slurm.start_node(node)
+    node = slurm.node_of(job)
+    slurm.lose_node(node)
+    slurm.start_node(node)
     assert [row.n for row in rows()] == [0]
     [failure] = store.failures()
-    assert failure.message.startswith(f"1 job of Slurm ended in the middle of this run: {job}: {reason}")
+    assert failure.message.startswith(f"1 job of Slurm ended in the middle of this run: {job}: NODE_FAIL")
     assert store.check().ok
 
 
-def test_an_unfinished_run_goes_on_in_the_next_job_from_its_checkpoint(slurm, open_store, log, tmp_path, sweeping):
-    """The first job ends by its time, in the middle of the run."""
+def test_an_unfinished_run_goes_on_in_another_job_from_its_checkpoint(slurm, open_store, log, tmp_path, sweeping):
+    """The job is started again in the middle of the run."""
     steps = log.with_name("steps")
     store = open_store(run=ActingRunner(log, {1: partial(acts.train, steps, "hangs")}), checkpoints=True)
     rows = sweeping(store, sets(1), Slurm())
     wait_until(lambda: any(file.read_text() == "2" for file in staging_in(tmp_path).glob("checkpoints/*/step")))
-    slurm.end_time_of(slurm.running())
+    slurm.requeue(slurm.running())
     assert [row.n for row in rows()] == [1]
     assert acts.lines(steps) == ["1 from 0", "1 from 2"]
     assert open_store().check().ok, "what the killed process has left is taken away by the next opening"
