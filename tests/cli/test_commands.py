@@ -171,6 +171,32 @@ def test_the_store_of_a_colleague_is_merged_by_its_url(entropic, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_selection_is_frozen_listed_and_unfrozen(entropic, tmp_path):
+    entropic("sweep", "model.py", "n=1", "--grid", "x=1,2,3")
+    assert "paper-v1: 2 results" in entropic("freeze", "model.py", "paper-v1", "--where", "x>1")
+    entropic("freeze", "model.py", "paper-v1", code=2)
+    entropic("freeze", "model.py", code=2)
+    (told,) = json.loads(entropic("frozen", "model.py", "--json"))
+    assert (told["name"], told["results"]) == ("paper-v1", 2)
+    assert "paper-v1" in entropic("frozen", "model.py")
+    entropic("unfreeze", "model.py", "paper-v1", code=2)  # nobody can be asked
+    entropic("unfreeze", "model.py", "paper-v1", "--yes")
+    assert "nothing is frozen" in entropic("frozen", "model.py")
+
+
+@pytest.mark.slow
+def test_a_tree_of_links_is_made_by_a_pattern(entropic, tmp_path):
+    entropic("sweep", "model.py", "n=1", "--grid", "x=1,2,3")
+    told = json.loads(entropic("view", "model.py", "out", "n={n}/x={x}", "--where", "x>1", "--json"))
+    assert (told["links"], told["left"]) == (2, [])
+    assert len(list((tmp_path / "out/n=1").iterdir())) == 2
+    assert "2 removed" in entropic("view", "model.py", "out", "n={n}/x={x}", "--where", "x>7")
+    entropic("view", "model.py", "out", "n={n}", code=2)
+    assert "add {x}" in entropic.stderr
+    entropic("view", "model.py", "out", code=2)
+
+
+@pytest.mark.slow
 def test_a_store_is_archived_by_conditions_and_looked_at_without_its_script(entropic, tmp_path):
     entropic("sweep", "model.py:store", "--grid", "x=1,2,3", "n=1")
     assert "2 results" in entropic("archive", "model.py", "paper.zip", "--where", "x>1")
