@@ -317,7 +317,13 @@ begin(async () => {
     h("div", { class: "bar", id: "controls" }), element,
     h("p", { class: "bar" }, h("span", { class: "quiet", id: "note", role: "status" }), h("a", { id: "selection", hidden: true, class: "button" }, "Show the selection in Runs")),
     h("div", { id: "script", hidden: true }));
-  [{ columns }, drawn] = await Promise.all([about({ results: 1 }), chart(element)]);
+  const isOfResults = [...view.values()].some((one) => one.includes("result.")); // else these may come later: files are read for them
+  [{ columns }, drawn] = await Promise.all([about(isOfResults ? { results: 1 } : {}), chart(element)]);
   onTheme(() => update());
   await update();
+  if (isOfResults) return;
+  const found = await ask("schema", { results: 1 });
+  if (found.columns.length === columns.length) return;
+  columns = found.columns;
+  document.getElementById("controls").replaceChildren(...controls());
 });

@@ -2,6 +2,8 @@
 import { about, ask, begin, count, filters, h, keep, load, onChange, runLink, show, stateChip, tell, text, view } from "./common.js";
 
 const MOST_COMPARED = 6;
+const [NARROWEST, NARROWEST_ID, WIDEST] = [84, 130, 260]; // of a column at first
+const ROW = 30; // pixels; as a row is by itself, so that none has to be measured
 const picked = new Set((view.get("pick") || "").split(",").filter(Boolean));
 let table = null;
 let columns = [];
@@ -25,7 +27,22 @@ function headerOf(column) {
   return () => h("button", { class: "name", type: "button", title: `${column.name} (${column.role}, ${column.kind})` }, short);
 }
 
+/** Return how wide columns are at first. Left to Tabulator, all rows would be laid out once more to be measured. */
+function widths() {
+  if (!first) return () => undefined;
+  const pen = document.createElement("canvas").getContext("2d");
+  pen.font = `13px ${getComputedStyle(document.body).fontFamily}`;
+  const wide = (value) => pen.measureText(value).width;
+  return (column) => {
+    const title = wide(column.name.replace(/^custom_data\./, "")) * 1.1 + 40;
+    const widest = first.data.reduce((most, row) => Math.max(most, wide(text(row[column.name]))), 0);
+    const least = column.name === "id" ? NARROWEST_ID : NARROWEST;
+    return Math.ceil(Math.min(WIDEST, Math.max(least, title, column.name === "id" ? 0 : widest + 20)));
+  };
+}
+
 function columnsOfTable(shown) {
+  const width = widths();
   const made = [{
     field: "_pick", title: "", headerSort: false, width: 36, resizable: false, frozen: innerWidth > 600,
     titleFormatter: () => h("span", { class: "unseen" }, "pick"),
@@ -35,8 +52,8 @@ function columnsOfTable(shown) {
     const isNumber = column.number && column.kind !== "boolean";
     made.push({
       field: column.name, title: column.name, titleFormatter: headerOf(column), hozAlign: isNumber ? "right" : "left",
-      frozen: column.name === "id" && innerWidth > 600, headerFilter: filterBox, headerFilterParams: { column }, headerFilterLiveFilter: false, headerFilterPlaceholder: hint(column), minWidth: column.name === "id" ? 130 : 84,
-      maxInitialWidth: 260, visible: !shown || shown.has(column.name),
+      frozen: column.name === "id" && innerWidth > 600, headerFilter: filterBox, headerFilterParams: { column }, headerFilterLiveFilter: false, headerFilterPlaceholder: hint(column),
+      minWidth: column.name === "id" ? NARROWEST_ID : NARROWEST, width: width(column), maxInitialWidth: WIDEST, visible: !shown || shown.has(column.name),
       formatter: (cell) => (column.name === "id" ? runLink(cell.getValue()) : document.createTextNode(text(cell.getValue()))),
     });
     if (column.name === "id") {
@@ -180,7 +197,7 @@ begin(async () => {
   const shown = first ? folding(first.data) : null;
   const sort = (view.get("sort") || "").split(",").filter(Boolean);
   table = new Tabulator("#table", {
-    columns: columnsOfTable(shown), nestedFieldSeparator: false, layout: "fitDataFill", renderVertical: "basic", placeholder: "No runs to show.",
+    columns: columnsOfTable(shown), nestedFieldSeparator: false, layout: "fitDataFill", renderVertical: "basic", rowHeight: ROW, placeholder: "No runs to show.",
     pagination: true, paginationMode: "remote", paginationSize: Number(view.get("size")) || 100,
     paginationInitialPage: Number(view.get("page")) || 1, paginationSizeSelector: [25, 100, 500], sortMode: "remote",
     filterMode: "remote", ajaxURL: "api/rows", ajaxRequestFunc: fetchPage, dataLoader: false,
