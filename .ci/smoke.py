@@ -94,6 +94,16 @@ Path("in.j2").write_text("n = {{ n }}\\n")
 store = store_of(command("cat in.txt", files={"in.txt": "in.j2"}), ".txt")
 assert store.load(store.run({"n": 1})) == "n = 1\\n"
 """,
+    "joblib": """
+from entropic import JoblibCache
+from joblib import Memory
+Path("cached.py").write_text("def double(n): return 2 * n\\n")
+import cached
+Memory("cache", verbose=0).cache(cached.double)(3)
+store = store_of(print, ".json")
+store.import_results(JoblibCache("cache", "double", trust_pickles=True))
+assert store.load(store.retrieve({"n": 3})) == 6
+""",
     "sample": """
 from entropic import sample
 def run(params): Path(params["result_file"]).write_text("1")
