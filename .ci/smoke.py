@@ -1,10 +1,11 @@
 """What users install works: the wheel and the sdist alone, and the wheel with each of its extras, each in an
 environment of its own.
 
-    python .ci/smoke.py
+    python .ci/smoke.py [FOLDER]
 
-Needs uv, which comes with the extra `lint`. Each environment gets the package and what the package asks for, so a
-library that an extra forgets is missed here. The sdist must hold what its own tests need.
+In FOLDER are a wheel and an sdist that were built already; without it they are built here. Needs uv, which comes with
+the extra `lint`. Each environment gets the package and what the package asks for, so a library that an extra forgets is
+missed here. The sdist must hold what its own tests need.
 """
 
 import re
@@ -215,8 +216,11 @@ def main() -> None:
     if missing := extras - USES.keys() - {"demo", "test", "lint"}:
         raise SystemExit(f"no use is known here of the extras {sorted(missing)}")
     with tempfile.TemporaryDirectory() as folder:
-        built = Path(folder, "dist")
-        subprocess.run([*UV, "build", "--out-dir", built, ROOT], check=True)
+        if sys.argv[1:]:
+            built = Path(sys.argv[1]).resolve()
+        else:
+            built = Path(folder, "dist")
+            subprocess.run([*UV, "build", "--out-dir", built, ROOT], check=True)
         (wheel,), (sdist,) = built.glob("*.whl"), built.glob("*.tar.gz")
         look_inside(wheel, sdist)
         for package, extra in [(sdist, ""), *((wheel, extra) for extra in ["", *sorted(USES)])]:
