@@ -185,7 +185,7 @@ def project():
     return made
 
 
-BOX = {"box.name": "name"}
+BOX = {"box.name": "name", "box.side": None}
 
 
 @pytest.mark.parametrize(
@@ -234,6 +234,12 @@ def test_broken_jobs_and_links_out_of_them_are_listed(project, tmp_path):
     assert (done.taken, len(done.left)) == ([], 2)
     outside = open_it().import_results(SignacWorkspace("project", "../../probe.json", BOX), dry_run=True)
     assert outside.taken == []
+
+
+def test_inner_entries_that_nobody_named_are_listed_and_never_left_out(project):
+    done = open_it().import_results(SignacWorkspace("project", "out.json", {"box.name": "name"}), on_error="continue")
+    assert (done.taken, len(done.left)) == ([], 2)
+    assert "box.side" in str(done)
 
 
 def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(project, cached):

@@ -78,6 +78,16 @@ WAYS = {
 }
 
 
+def test_rows_of_before_are_those_of_the_store_that_has_their_results(open_second, first, open_store, tmp_path):
+    other = open_store(results_dir=tmp_path / "others", db_url=f"sqlite:///{tmp_path / 'others.sqlite3'}")
+    first.run_or_retrieve(ONE)
+    rows = first.select(n=1)
+    second = open_second(lambda params: list(rows.load()) is None)
+    row = second.run_or_retrieve(ONE)
+    assert named(second, row) == [("sim_results", rows[0].id, "same")]
+    assert other.check().ok, "another store of this model is open here"
+
+
 @pytest.mark.each("way")
 @pytest.mark.parametrize("way", WAYS)
 def test_all_that_hands_out_rows_or_results_counts(open_second, first, way):

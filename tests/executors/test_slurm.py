@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -94,7 +95,7 @@ def run_a_step(told: Path, params: dict[str, Any]) -> None:
 def test_what_runs_raise_comes_home_and_a_crash_takes_nothing_along(slurm, acting, log):
     store = acting({1: refuse, 2: acts.segfault, 3: acts.hang_in_python})
     with pytest.warns(RunsFailedWarning):
-        rows = store.sweep(sets(0, 1, 2, 3, 4), Slurm(), on_error="continue", timeout=3.0)
+        rows = store.sweep(sets(0, 1, 2, 3, 4), Slurm(), on_error="continue", timeout=10.0)
     assert [row.n for row in rows] == [0, 4]
     assert Counter(acts.ns_in(log)) == Counter(range(5))
     failures = {failure.params["n"]: failure for failure in store.failures()}
@@ -258,6 +259,8 @@ def test_the_scheduler_is_asked_every_few_seconds_at_most(slurm, acting, log, tm
             wrapper.parent.mkdir(exist_ok=True)
             wrapper.write_text(f'#!/bin/bash\necho "$(date +%s.%N) {name}" >> {calls}\nexec {real} "$@"\n')
             wrapper.chmod(0o755)
+    looks, begin = [], scheduler.Scheduler._begin  # by our own clock: a wrapper may take long to start
+    monkeypatch.setattr(scheduler.Scheduler, "_begin", lambda self: (looks.append(time.monotonic()), begin(self))[1])
     store = acting({1: partial(acts.wait_for, gate)})
     with slurm.full():
         monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
@@ -268,8 +271,8 @@ def test_the_scheduler_is_asked_every_few_seconds_at_most(slurm, acting, log, tm
     assert len(rows()) == 20
     called = [(float(at), name) for at, name in map(str.split, acts.lines(calls))]
     assert Counter(name for _, name in called if name != "squeue") <= Counter(sbatch=1, scancel=1)
-    looks = [at for at, name in called if name == "squeue"]
-    assert all(later - earlier > 4 for earlier, later in pairwise(looks)), looks
+    assert len(looks) >= 2
+    assert all(later - earlier >= 5.0 for earlier, later in pairwise(looks)), looks
 
 
 @pytest.mark.parametrize("for_ever", [False, True])

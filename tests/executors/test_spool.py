@@ -112,6 +112,10 @@ def test_what_the_queue_says_of_a_job_is_read(line, job):
         {"extra": ["--job-name=mine"]},
         {"extra": ["-J", "mine"]},
         {"extra": ["--array=0-9"]},
+        {"extra": ["--arr=0-9"]},
+        {"extra": ["--clusters=other"]},
+        {"extra": ["-M", "other"]},
+        {"extra": None},
         {"setup": None},
     ],
 )

@@ -70,10 +70,19 @@ def _told(values: Sequence[Any]) -> tuple[float | None, float | None, int]:
         return None, None, 0
     if not all(map(math.isfinite, there)):
         return sum(there) / len(there), math.nan if len(there) > 1 else None, len(there)
-    mean = math.fsum(there) / len(there)
     if len(there) == 1:
-        return mean, None, 1
-    return mean, math.sqrt(math.fsum((one - mean) ** 2 for one in there) / (len(there) - 1)), len(there)
+        return there[0], None, 1
+    return *mean_and_deviation(there), len(there)
+
+
+def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
+    """Return both of two or more finite numbers, however large: of what diverges, it may be infinite."""
+    count = len(values)
+    try:
+        mean = math.fsum(values) / count
+    except OverflowError:
+        mean = math.fsum(value / count for value in values)
+    return mean, math.hypot(*(value - mean for value in values)) / math.sqrt(count - 1)
 
 
 def _refuse_clash(names: list[str]) -> None:

@@ -70,7 +70,7 @@ SHORTEST, LONGEST = 0.05, 1.0  # s between two looks at the spool
 SCRIPT = """#!/bin/bash
 export {key}={secret}
 {setup}
-exec srun --overlap --kill-on-bad-exit=0 --wait=0 --cpus-per-task={cpus} {command}
+exec srun --export=ALL --overlap --kill-on-bad-exit=0 --wait=0 --cpus-per-task={cpus} {command}
 """
 
 
@@ -206,6 +206,7 @@ class Jobs:
             self._spool.remove(
                 f"{one.number}.{one.task}.doing" for one in self._names if (one.kind, one.number) == ("doing", number)
             )
+            self._spool.remove([f"{number}.todo"])  # of a set that was put again, and came home after all
         return task
 
     # ---- taking home -------------------------------------------------------------------------------------------
@@ -227,7 +228,7 @@ class Jobs:
                 raise SlurmError(f"job {job_of(one.task)[0]} cannot run the sets of this sweep: {said.trouble}")
             for attempt, report in said.reports:
                 task = self._task(attempt)
-                if task is None or (report is None and one.task in self._gone):
+                if task is None or (report is None and not self._has(one.task, attempt)):
                     continue  # it is home already, or given to somebody else
                 if report is None:
                     yield Ending(self._home(task), None, unbegun=True)
@@ -235,6 +236,10 @@ class Jobs:
                     self._late.append((task, report, time.monotonic()))
                 else:
                     yield ending(self._home(task), report)
+
+    def _has(self, task: str, attempt: str) -> bool:
+        """Tell whether a task of a job has the bundle that an attempt is in."""
+        return Name("doing", self._numbers[attempt], task) in self._names
 
     def _task(self, attempt: str) -> Task | None:
         bundle = self._bundles.get(self._numbers.get(attempt, 0), ())
@@ -287,7 +292,10 @@ class Jobs:
         """Say what has become of a bundle: its task ran the first one that it has not finished."""
         job, _ = job_of(one.task)
         had_begun = False
+        late = {task.attempt for task, *_ in self._late}  # has ended, and its sidecar is not seen yet
         for task in list(self._bundles[one.number]):
+            if task.attempt in late:
+                continue
             found = ending_on_disk(task, f"its job {job} ended: {why}")
             if found.finished is not None:
                 yield Ending(self._home(task), found.finished, found.reason)

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from entropic.errors import EntropicError
 from entropic.executors.contract import Ending
 from entropic.executors.processes import THREADS
-from entropic.executors.spool import END, LUGGAGE, SILENT_SECONDS, SWEEP, Forged, Heart, Patience, Spool
+from entropic.executors.spool import END, LUGGAGE, SILENT_SECONDS, SWEEP, Forged, Heart, Patience, Spool, job_of
 from entropic.executors.surroundings import Surroundings
 from entropic.executors.travel import unpacked
 from entropic.executors.work import Report, report_of
@@ -78,6 +78,7 @@ class Desk:
         self._said: list[tuple[str, Report | None]] = []
         self._count, self._said_at, self._looked_at = 0, 0.0, 0.0
         self._left: deque[Task] = deque()  # of the bundle that it has
+        self._has_company = False  # another task of this job has one, at the latest look
         self.is_ending = False
         """Whether the job is about to be killed: nothing begins any more."""
         self.is_over = False
@@ -98,6 +99,8 @@ class Desk:
                 if not self._is_wanted() or time.monotonic() - idle_since > IDLE_SECONDS:
                     return
                 if not self._take():
+                    if self._has_company:  # a job gives its place to others only as a whole
+                        idle_since = time.monotonic()
                     patience.wait()
                     yield None
 
@@ -105,7 +108,9 @@ class Desk:
         """Take the bundle that waits longest, if there is one."""
         try:
             self._spool.beat(self._name)
-            for one in self._spool.listing():
+            names, job = self._spool.listing(), job_of(self._name)
+            self._has_company = any(one.kind == "doing" and job_of(one.task) == job for one in names)
+            for one in names:
                 taken = f"{one.number}.{self._name}.doing"
                 if one.kind == "todo" and self._spool.rename(f"{one.number}.todo", taken):
                     data = self._spool.get(taken, f"{one.number}.todo")

@@ -4,7 +4,7 @@ It is noted where a row is read (`protocol/reads.py`), and only while something 
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from entropic.executors.reporting import under_way
 from entropic.files.task import Inside, inside
@@ -29,6 +29,12 @@ def note(run: Inside, inputs: Iterable[Input]) -> None:
             continue  # its own earlier result, which it replaces
         found = one._replace(database="") if one.database == own else one
         _noted.setdefault(run, {}).setdefault(found[:3], found)
+
+
+def known(run: Inside, database: str) -> Callable[[str, str], bool]:
+    """Return the function that tells, given a model and a key, whether a run has read that row of a database before."""
+    found, named = _noted.get(run, {}), "" if database == os.path.basename(run.staging) else database
+    return lambda model, id: (named, model, id) in found
 
 
 def taken(run: Inside) -> tuple[Input, ...]:

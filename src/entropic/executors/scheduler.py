@@ -34,8 +34,8 @@ HOPELESS = {
     *("InvalidQOS", "AccountNotAllowed", "QOSNotAllowed"),
 }
 _OURS = re.compile(
-    r"-[aJoeWH].*|--(array|job-name|output|error|open-mode|wrap|wait|parsable|hold|test-only)(=.*)?", re.DOTALL
-)
+    r"-[aJoeWHM].*|--(arr.*|job-n.*|outp.*|err.*|open-m.*|wra.*|wait?|pars.*|hol.*|tes.*|clusters?)(=.*)?", re.DOTALL
+)  # other clusters are not asked about their jobs; options may be shortened
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,8 @@ class Slurm:
                 raise ParameterError(f"{name} of Slurm must be as `sbatch --{name}` takes it, not {spelled(value)}")
         if not isinstance(self.setup, str) or "\0" in self.setup:
             raise ParameterError(f"setup of Slurm must be lines of bash, not {spelled(self.setup)}")
-        if isinstance(self.extra, str) or not all(isinstance(one, str) and one.startswith("-") for one in self.extra):
+        is_list = isinstance(self.extra, Sequence) and not isinstance(self.extra, str)
+        if not is_list or not all(isinstance(one, str) and one.startswith("-") for one in self.extra):
             raise ParameterError(
                 f"extra of Slurm must be a list of options such as '--account=physics', not {spelled(self.extra)}"
             )
@@ -263,5 +264,7 @@ def _call(command: list[str], given: str = "") -> str:
 
 
 def _outside() -> dict[str, str]:
-    """Return the environment without what it says of a job that this process is in, which others would take up."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("SLURM_") or name == "SLURM_CONF"}
+    """Return the environment without what it says of a job that this process is in, and of which jobs are listed."""
+    dropped = ("SLURM_", "SQUEUE_", "SCANCEL_")
+    kept = ("SLURM_CONF", "SLURM_JWT")  # where Slurm is, and who asks
+    return {name: value for name, value in os.environ.items() if name in kept or not name.startswith(dropped)}

@@ -72,7 +72,7 @@ class Spool:
 
     def put(self, name: str, data: bytes) -> None:
         """Put a sealed file there, all of it at once."""
-        new = f"{self.folder}{os.sep}.{name}.new"
+        new = f"{self.folder}{os.sep}.{name}.{threading.get_ident()}.new"  # two threads give signs of life
         with open(new, "wb") as file:
             file.write(self._seal(name, data) + data)
         os.rename(new, f"{self.folder}{os.sep}{name}")
@@ -146,10 +146,9 @@ class Heart:
         while not turn.acquire(timeout=BEAT_SECONDS):
             try:
                 self._spool.beat(self._who)
-            except FileNotFoundError:  # it has gone
-                return
-            except OSError:  # a folder on a network that is away for a moment
-                continue
+            except OSError:  # a folder on a network that is away for a moment, or has lost its answer to a rename
+                if not os.path.isdir(self._spool.folder):  # it has gone
+                    return
 
     def close(self) -> None:
         """Give no more."""

@@ -3,6 +3,7 @@
 Outside of runs it costs nothing but a look at an empty list.
 """
 
+import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -23,6 +24,10 @@ def note(context: StoreContext[Any], rows: Iterable[Any]) -> None:
         return
     made = {row.__dict__["id"]: row.__dict__.get("created_at") for row in rows if "id" in row.__dict__}
     made = {id: time for id, time in made.items() if time is not None}
+    known = reading.known(run, context.database_uuid)
+    made = {id: time for id, time in made.items() if not known(context.model, id)}
+    if not made:
+        return
     reasons: dict[str, list[stale.Reason]] = {}
     try:
         reasons = stale.why(context, made, by_code=True)
@@ -36,9 +41,18 @@ def note(context: StoreContext[Any], rows: Iterable[Any]) -> None:
 def note_given(rows: Sequence[Any]) -> None:
     """Note that the results of rows are read which a store that is open here has returned before, perhaps elsewhere."""
     for kind in {type(row) for row in rows}:
+        given = [row for row in rows if type(row) is kind]
         mine = {one.database_uuid: one for one in opened.all_() if one.schema.model is kind}
+        if len(mine) > 1:  # several studies have this model: theirs are the results
+            mine = {uuid: one for uuid, one in mine.items() if _holds(one, given)}
         if len(mine) == 1:  # else it is not known of which they are
-            note(next(iter(mine.values())), [row for row in rows if type(row) is kind])
+            note(next(iter(mine.values())), given)
+
+
+def _holds(context: StoreContext[Any], rows: Sequence[Any]) -> bool:
+    """Tell whether results lie in the folder of a store."""
+    folder = os.path.join(context.staging.results_dir, "")
+    return all(str(row.__dict__.get("result_file", "")).startswith(folder) for row in rows)
 
 
 def noted(context: StoreContext[ModelT], rows: list[ModelT]) -> list[ModelT]:

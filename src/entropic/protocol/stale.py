@@ -81,11 +81,16 @@ class _Graph:
             level = following
 
     def _read(self, database: str, model: str, ids: set[str]) -> list[Input]:
-        there, near = opened.find(database, model), self._near(database, model)
+        there, near = self._there(database, model), self._near(database, model)
         if near is None:
             return []
         schema = None if there is None else there.schema.table.schema
-        facts = near.origins.inputs.facts(model, schema, ids)
+        try:
+            facts = near.origins.inputs.facts(model, schema, ids)
+        except near.database.troubles:
+            if database == self._home.database_uuid:
+                raise
+            return []  # of a database that cannot be read now nothing is known
         self._facts |= {(database, model, id): fact for id, fact in facts.items()}
         read = []
         for id, one in near.origins.inputs.of([id for id, fact in facts.items() if fact.inputs], model):
@@ -116,8 +121,14 @@ class _Graph:
         return self._near(*node[:2]) is None
 
     def _near(self, database: str, model: str) -> StoreContext[Any] | None:
-        there = opened.find(database, model)
-        return there or (self._home if database == self._home.database_uuid else opened.of_database(database))
+        if database == self._home.database_uuid:  # not a copy of it, which has the same uuid
+            return self._home
+        return opened.find(database, model) or opened.of_database(database)
+
+    def _there(self, database: str, model: str) -> StoreContext[Any] | None:
+        """Return the store of a model: that which was asked, if it is its own."""
+        is_home = (database, model) == (self._home.database_uuid, self._home.model)
+        return self._home if is_home else opened.find(database, model)
 
     def _node(self, reader: _Node, read: Input) -> _Node:
         return read.database or reader[0], read.model, read.id
@@ -126,7 +137,7 @@ class _Graph:
         fact = self._facts.get(node)
         if fact is None:
             return
-        if (number := _other_code(opened.find(*node[:2]), fact)) is not None:
+        if (number := _other_code(self._there(*node[:2]), fact)) is not None:
             yield Reason("its code has changed", f"{_BY_CODE}{number}")
         for one in self._inputs.get(node, ()):
             what, now = self._node(node, one), self._facts.get(self._node(node, one))
@@ -135,12 +146,12 @@ class _Graph:
             named = f"{one.model} {one.id}"
             if now.made_at != one.made_at:
                 text = f"{named}, which it has read, was made again at {now.made_at.replace('T', ' ')[:19]} UTC"
-                yield Reason(text, f"{what} made at {now.made_at}")
+                yield Reason(text, f"{one[:3]} made at {now.made_at}")  # as it has read it: copies have another uuid
                 continue
             deeper = self._reasons.get(what, [])  # of a circle: nothing
             sign = sign_of(deeper)
             if sign is not None and sign != one.stale_as:
-                yield Reason(f"{named}, which it has read, is stale: {deeper[0].text}", f"{what} stale as {sign}")
+                yield Reason(f"{named}, which it has read, is stale: {deeper[0].text}", f"{one[:3]} stale as {sign}")
 
 
 def _other_code(context: StoreContext[Any] | None, fact: Fact) -> int | None:
@@ -165,7 +176,7 @@ def states(context: StoreContext[Any], id: str, read: Iterable[Input]) -> dict[t
         elif graph._facts[node].made_at != one.made_at:
             found[one[:3]] = "replaced"
         else:
-            found[one[:3]] = "stale" if any(why.sign.startswith(f"{node} ") for why in reasons) else "same"
+            found[one[:3]] = "stale" if any(why.sign.startswith(f"{one[:3]} ") for why in reasons) else "same"
     return found
 
 

@@ -19,6 +19,7 @@ _CHANGING = {"append", "appendleft", "extend", "extendleft", "insert", "add", "u
 _CHANGING |= {"popitem", "remove", "discard", "clear", "sort", "reverse", "rotate", "fill", "put", "write", "subtract"}
 _CHANGING |= {"__setitem__", "difference_update", "intersection_update", "symmetric_difference_update", "move_to_end"}
 _CHANGING_FIRST = {"next", "heappush", "heappop", "heapify", "heapreplace", "insort", "shuffle", "setattr"}
+_IN_PLACE = ("__iadd__", "__isub__", "__imul__", "__itruediv__", "__ior__", "__iand__", "__ixor__")
 DEEP = 3  # objects within objects
 Names = frozenset[str]
 Plain = Callable[[Any], Any]
@@ -41,7 +42,7 @@ def held(one: Any, home: str, plain: Plain, called: Names, depth: int = DEEP) ->
     run = run_of(_kind(one), home, called)
     found = []
     for name, value in sorted(_attributes(one)):
-        if name in run.writes:
+        if run.changes(name, value):
             continue
         inner = None
         if depth and is_own(type(value).__module__, home):
@@ -58,7 +59,7 @@ def own_values(one: Any, home: str, called: Names) -> Iterator[Any]:
         run = run_of(_kind(here), home, names)
         for name, value in sorted(_attributes(here)):
             behind = unwrapped(value)
-            if name in run.writes or id(behind) in seen:
+            if run.changes(name, value) or id(behind) in seen:
                 continue
             seen.add(id(behind))
             if not isinstance(behind, type) and not hasattr(behind, "__code__"):
@@ -91,10 +92,25 @@ def _kind(one: Any) -> Any:
 
 
 class Run(NamedTuple):
-    """What a run does with an object: the attributes that it writes, and the names that occur behind a dot in it."""
+    """What a run does with an object.
+
+    Attributes
+    ----------
+    writes
+        The attributes that it writes.
+    adds
+        Those that it adds to under another name (`x = self.x; x += 1`): a list is changed by that, a number is not.
+    names
+        Those that occur behind a dot in it.
+    """
 
     writes: Names
+    adds: Names
     names: Names
+
+    def changes(self, name: str, value: Any) -> bool:
+        """Tell whether a run changes an attribute, whose value is this."""
+        return name in self.writes or (name in self.adds and any(hasattr(value, one) for one in _IN_PLACE))
 
 
 @functools.lru_cache(256)
@@ -107,18 +123,20 @@ def run_of(cls: Any, home: str, called: Names) -> Run:
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name not in MAKING and _own(node):
                 methods.setdefault(node.name, []).append((one.__name__, node))
     writes = {name for one in cls.__mro__ for name, value in vars(one).items() if _keeps_itself(value)}
-    names, todo, seen = set(called), list(called), set[str]()
+    adds, names, todo, seen = set[str](), set(called), list(called), set[str]()
     while todo:
         name = todo.pop()
         if name in seen:
             continue
         seen.add(name)
         for owner, node in methods.get(name, ()):
-            writes |= {_mangled(each, owner) for each in _written_in(node, _own(node))}
+            written, added = _written_in(node, _own(node))
+            writes |= {_mangled(each, owner) for each in written}
+            adds |= {_mangled(each, owner) for each in added}
             attributes = [each for each in ast.walk(node) if isinstance(each, ast.Attribute)]
             names |= {each.attr for each in attributes}
             todo += [each.attr for each in attributes]
-    return Run(frozenset(writes), frozenset(names))
+    return Run(frozenset(writes), frozenset(adds), frozenset(names))
 
 
 def _keeps_itself(value: Any) -> bool:
@@ -132,15 +150,19 @@ def _own(node: Any) -> str:
     return given[0].arg if given else ""
 
 
-def _written_in(method: ast.AST, own: str) -> set[str]:
-    """Return the attributes that a method writes, changes in place, or has changed under another name."""
-    aliases: dict[str, str] = {}
+def _written_in(method: ast.AST, own: str) -> tuple[set[str], set[str]]:
+    """Return the attributes that a method writes or changes in place, and those that it adds to under another name."""
+    aliases, others = dict[str, str](), set[str]()
     for node in ast.walk(method):
         if isinstance(node, ast.Assign | ast.NamedExpr | ast.AnnAssign) and node.value is not None:
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             if (name := _of(node.value, own, {})) is not None:
                 aliases |= {one.id: name for one in targets if isinstance(one, ast.Name)}
-    found = set()
+            elif all(_of(one, own, {}) is None for one in targets):
+                others |= {one.id for one in targets if isinstance(one, ast.Name)}
+    for name in others:  # `y = self.y; y = y.copy(); y[0] = 1`: better said once too often that it counts
+        aliases.pop(name, None)
+    found, added = set[str](), set[str]()
     for node in ast.walk(method):
         for one in _changed(node):
             if isinstance(one, ast.Name):
@@ -153,8 +175,8 @@ def _written_in(method: ast.AST, own: str) -> set[str]:
                 found |= {name} if name is not None else set()
             found |= _set_by_name(node, own)
         elif isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name) and node.target.id in aliases:
-            found.add(aliases[node.target.id])  # in place, of a list or an array
-    return found
+            added.add(aliases[node.target.id])
+    return found, added
 
 
 def _changed(node: ast.AST) -> list[ast.expr]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic
 
 from entropic.ask.given import set_of
+from entropic.ask.replicates import mean_and_deviation
 from entropic.errors import ErrorBarWarning, ParameterError, levels_to_user
 from entropic.protocol.context import ModelT, StoreContext
 from entropic.support.show import counted, spelled
@@ -111,14 +112,14 @@ def _judge(point: _Point[ModelT], replicates: Replicates) -> None:
         return
     more = len(point.rows)
     if len(values) > 1:
-        mean = math.fsum(values) / len(values)
-        deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
+        mean, deviation = mean_and_deviation(values)
         allowed = max(replicates.error, replicates.relative * abs(mean))
         if deviation <= allowed * math.sqrt(len(values)):
             point.is_over = point.is_met = True
             return
         if allowed > 0:
-            more = max(1, math.ceil(min(more, (deviation / allowed) ** 2 - len(values))))
+            ratio = deviation / allowed
+            more = max(1, math.ceil(min(more, ratio * ratio - len(values))))
     if point.wanted >= replicates.most:
         point.is_over = True
         return

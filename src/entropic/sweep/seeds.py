@@ -126,6 +126,10 @@ class Replicates:
         if self.outcome is not None and self.outcome not in schema.outcomes:
             why = unknown_key(self.outcome, schema.name, list(schema.outcomes))
             raise ParameterError(f"{self.outcome!r} is no outcome: {why}")
+        if self.outcome is not None:
+            kind = underlying(schema.outcomes[self.outcome].type)
+            if not isinstance(kind, sa.Integer | sa.Float | sa.Numeric | sa.Boolean):
+                raise ParameterError(f"{self.outcome!r} of {schema.name} holds no numbers, so its mean has no error")
 
 
 def _check_count(name: str, value: Any, least: int, most: int | None = MOST) -> None:

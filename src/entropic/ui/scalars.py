@@ -3,6 +3,8 @@
 What may be read is decided as for a result that is shown (`result`): nothing is unpickled, and no loader is asked.
 """
 
+import os
+import stat
 import threading
 import time
 from collections import OrderedDict
@@ -67,7 +69,9 @@ def _numbers(context: StoreContext[Base], ids: Sequence[str]) -> Iterator[Mappin
 
 def _of_file(path: str) -> Mapping[str, float]:
     seen = extent(path)
-    if seen is None:
+    if seen is None or not (
+        seen.folder or stat.S_ISREG(os.stat(path).st_mode)
+    ):  # whoever opens a pipe may wait forever
         return {}
     key = path, seen.size, seen.mtime_ns
     with _kept_lock:

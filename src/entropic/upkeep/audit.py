@@ -11,6 +11,7 @@ import os
 import platform
 import random
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -107,18 +108,34 @@ class _Auditing:
     def __init__(self, context: StoreContext[Base], staging: Staging, done: Audit, rtol: float, read: Read) -> None:
         self._context, self._staging, self._done = context, staging, done
         self._rtol, self._read = rtol, read
+        self._back, self._under_way = deque[Task](), 0
 
     def go_through(self, ids: Sequence[str], executor: Executor | None) -> None:
         """Run these sets, and take in what comes of each."""
         used = executor or Serial(self._execute)
         try:
             for ending in used.run(self._tasks(ids)):
-                if ending is not None:
+                if ending is None:
+                    continue
+                self._under_way -= 1
+                if ending.unbegun:  # behind one that failed, or that takes long
+                    self._back.append(ending.task)
+                else:
                     self._take(ending)
         finally:
             used.close()
 
     def _tasks(self, ids: Sequence[str]) -> Iterator[Task | None]:
+        coming = self._made_of(ids)
+        while True:
+            task = self._back.popleft() if self._back else next(coming, None)
+            if task is not None:
+                self._under_way += 1
+            elif not self._under_way:
+                return
+            yield task
+
+    def _made_of(self, ids: Sequence[str]) -> Iterator[Task]:
         for id in ids:
             raw = self._context.rows.read(id)
             look = lookup.ABSENT if raw is None else lookup.classify(self._context, raw)
@@ -143,7 +160,9 @@ class _Auditing:
         params = with_defaults(context, request)
         names = context.ledger.model, id, key_of(context.ledger.model, id), _ATTEMPT, Call().name
         where = self._staging.place(id), None, None, None
-        return Task(self._staging, *names, *where, params, request.custom_data, request.row(), False)
+        told = params, request.custom_data, request.row(), False
+        resumes = False if context.checkpoints else None  # it begins with an empty folder of its own
+        return Task(self._staging, *names, *where, *told, resumes=resumes)
 
     def _execute(self, task: Task) -> Ending:
         began = time.time()

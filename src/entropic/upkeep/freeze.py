@@ -6,6 +6,7 @@ long as these are there, so what somebody writes into one is seen in it: reading
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -17,7 +18,7 @@ from datetime import datetime
 from typing import Any
 
 from entropic.errors import FrozenError, ParameterError, StoreError
-from entropic.files.extent import extent
+from entropic.files.extent import Extent, extent
 from entropic.files.staging import FOLDER
 from entropic.formats.read import Loader
 from entropic.params.model import Base, utcnow
@@ -86,7 +87,12 @@ def freeze(
         }
         return {_ABOUT: json.dumps({**told, "size": done.size}) + "\n"}
 
-    archive.archive(context, os.path.join(folder, name), where, equal, opening, link=True, about=about)
+    try:
+        archive.archive(context, os.path.join(folder, name), where, equal, opening, link=True, about=about)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST) and (there := find(context, name)) is not None:
+            raise StoreError(f"{there}; another process has frozen it meanwhile: take another name") from error
+        raise
     made = find(context, name)
     if made is None:
         raise StoreError(f"{name!r} was removed while it was being frozen")
@@ -188,7 +194,7 @@ class Unchanged:
     def __init__(self, name: str, path: str, loader: Loader | None) -> None:
         self._name, self._path, self._loader = name, path, loader
         self._recorded: dict[str, tuple[int, int]] = {}
-        self._sums: dict[str, str] = {}
+        self._sums: dict[str, dict[str, str]] = {}  # by result, then by file
         self._seen: dict[str, tuple[int, int]] = {}  # results of other times, and the content that was frozen
 
     def __call__(self, path: str) -> Any:
@@ -209,11 +215,12 @@ class Unchanged:
         if not self._recorded:
             self._recorded = dict(self._read())
         recorded, found = self._recorded.get(place), extent(os.path.join(results, place))
-        if found is not None and (found.size, found.mtime_ns) == recorded:
+        whole = os.path.join(results, place)
+        if found is not None and (found.size, found.mtime_ns) == recorded and not self._written_since(whole, found):
             return
         is_alike = found is not None and recorded is not None and found.size == recorded[0]
         if is_alike and found is not None:  # a copy of the project may have other times
-            seen = found.size, found.mtime_ns
+            seen = found.size, newest(whole) if found.folder else found.mtime_ns
             if self._seen.get(place) == seen or self._has_sums(place):
                 self._seen[place] = seen
                 return
@@ -222,6 +229,11 @@ class Unchanged:
             "result that it shares its data with. Bring its content back from a backup; `sha256sum --check SHA256SUMS` "
             f"in {self._path} tells what else was changed"
         )
+
+    def _written_since(self, path: str, found: Extent) -> bool:
+        """Tell whether a file in a folder bears a later time than the selection: those of the folder say nothing."""
+        made = os.stat(os.path.join(self._path, archive.SUMS)).st_mtime_ns
+        return found.folder and newest(path) > made
 
     def _read(self) -> Iterator[tuple[str, tuple[int, int]]]:
         database = os.path.join(self._path, archive.DATABASE)
@@ -233,13 +245,20 @@ class Unchanged:
     def _has_sums(self, place: str) -> bool:
         """Tell whether the files of a result have the content that was frozen."""
         if not self._sums:
+            sums: dict[str, dict[str, str]] = {}
             with open(os.path.join(self._path, archive.SUMS), encoding="utf-8") as lines:
                 for line in lines:
                     digest, _, name = line.rstrip("\n").partition("  ")
-                    self._sums[name] = digest
-        begin = f"{archive.RESULTS}/{place}"
-        mine = {name: digest for name, digest in self._sums.items() if name == begin or name.startswith(f"{begin}/")}
+                    sums.setdefault("/".join(name.split("/")[:2]), {})[name] = digest
+            self._sums = sums  # when it is whole: results are read by several threads
+        mine = self._sums.get(f"{archive.RESULTS}/{place}", {})
         return bool(mine) and all(_sum(os.path.join(self._path, name)) == digest for name, digest in mine.items())
+
+
+def newest(folder: str) -> int:
+    """Return the latest time of the files in a folder."""
+    inside = (os.path.join(here, name) for here, _, names in os.walk(folder) for name in names)
+    return max((os.lstat(path).st_mtime_ns for path in inside), default=0)
 
 
 def _sum(path: str) -> str:

@@ -9,6 +9,7 @@ import ast
 import functools
 import json
 import os
+import struct
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
@@ -196,9 +197,15 @@ def _made(node: ast.expr) -> Any:
     return ast.literal_eval(node)
 
 
+def _rounded(kind: str, value: float) -> float:
+    return float(struct.unpack(kind, struct.pack(kind, value))[0])
+
+
 _CALLS: dict[str, Callable[..., Any]] = {
     **{f"np.{kind}{bits}": int for kind in ("int", "uint") for bits in (8, 16, 32, 64)},
-    **dict.fromkeys(("np.float64", "np.float32", "np.float16"), float),
+    "np.float64": float,
+    "np.float32": functools.partial(_rounded, "f"),  # whose text is shorter than its value
+    "np.float16": functools.partial(_rounded, "e"),
     **dict.fromkeys(("np.bool", "np.bool_"), bool),
     "np.str_": str,
     "Decimal": Decimal,

@@ -120,6 +120,8 @@ def _pieces(pattern: str, name: str) -> Segment:
 def ways(segment: Segment, name: str, fits: Callable[[str, str], bool]) -> list[Texts]:
     """Return how a name can be read so that each column's text fits: at most two ways that say different things."""
     memo: dict[tuple[int, int], list[Texts]] = {}
+    columns = [piece.column for piece in segment if piece.column is not None]
+    twice = len(columns) > len(set(columns))  # then what begins well may end badly, and two ways are not enough
 
     def go(at: int, begin: int) -> list[Texts]:
         if at == len(segment):
@@ -144,11 +146,11 @@ def ways(segment: Segment, name: str, fits: Callable[[str, str], bool]) -> list[
                     continue
                 if one not in found:
                     found.append(one)
-            if len(found) > 1:
+            if len(found) > 1 and not twice:
                 return found[:2]
         return found
 
-    return go(0, 0)
+    return go(0, 0)[:2]
 
 
 def value_of(context: StoreContext[Base], column: str, text: str) -> object:

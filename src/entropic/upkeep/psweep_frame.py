@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+import sqlalchemy as sa
+
+from entropic.db.dialects.portable import underlying
 from entropic.errors import ParameterError
 from entropic.formats.libraries import library
 from entropic.params.keys import plain
@@ -102,7 +105,11 @@ class PsweepFrame:
         except ParameterError as error:
             return Unfit(name, str(error))
         schema = context.schema
-        params = {column: value for column, value in called.items() if column in schema.fields}
+        params = {
+            column: _whole(schema.fields[column].type, value)
+            for column, value in called.items()
+            if column in schema.fields
+        }
         rest = {one: value for one, value in called.items() if one not in params and not one.startswith("_")}
         outcomes = {**{one.removesuffix("_"): value for one, value in rest.items()}, **rest}
         told = {new: str(given[old]) for old, new in _TOLD.items() if old in given}
@@ -113,6 +120,8 @@ class PsweepFrame:
                 return Absent(name, "it says nothing but its params")
             label = f"{folder or given.get('_calc_dir', '')}/{pset}"
             return Found(name=name, params=params, path=label, value=functools.partial(dict, rest), **about)
+        if pset in ("", os.curdir, os.pardir) or os.sep in pset:
+            return Unfit(name, f"its _pset_id {pset!r:.80} is no name of a folder")
         calc = os.path.realpath(os.path.join(folder or os.path.abspath(str(given.get("_calc_dir", "calc"))), pset))
         path = os.path.join(calc, self.file)
         if not os.path.lexists(path):
@@ -120,6 +129,12 @@ class PsweepFrame:
         if not os.path.realpath(path).startswith(calc + os.sep):
             return Unfit(name, f"{path} leads out of its folder; put what it leads to in its place")
         return Found(name=name, params=params, path=os.path.realpath(path), **about)
+
+
+def _whole(kind: Any, value: Any) -> Any:
+    """Return a whole number of a column of these as what it was: beside an empty cell pandas makes floats of them."""
+    is_whole = isinstance(underlying(kind), sa.Integer) and isinstance(value, float) and value.is_integer()
+    return int(value) if is_whole else value
 
 
 def _is_missing(value: Any) -> bool:

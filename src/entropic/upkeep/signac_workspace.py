@@ -82,7 +82,7 @@ class SignacWorkspace:
             return Unfit(job, f"{file} leads out of the job; put what it leads to in its place")
         if not os.path.lexists(file):
             return Absent(job, f"the job has no {self.file}")
-        told = {"job": job, **({"document": document} if document else {})}
+        told = {"job": job, **({"document": json.loads(json.dumps(document), parse_constant=str)} if document else {})}
         return Found(name=job, params=params, path=real, outcomes=document, told=told)
 
 
@@ -108,8 +108,19 @@ def _flat(point: dict[str, Any], columns: Mapping[str, str | None]) -> dict[str,
         if value is not _MISSING and column is not None:
             taken[column] = value
     whole = {path.partition(".")[0] for path in inner}
+    for name in whole & point.keys():
+        _refuse_unnamed(point[name], name, columns)
     rest = {name: value for name, value in point.items() if name not in whole}
     return {**renamed(rest, dict(columns)), **taken}
+
+
+def _refuse_unnamed(value: Any, path: str, columns: Mapping[str, str | None]) -> None:
+    if path in columns:
+        return
+    if not isinstance(value, dict):
+        raise ValueError(f"nothing says what its {path} is here; name it, or leave it out: columns={{{path!r}: None}}")
+    for name, inner in value.items():
+        _refuse_unnamed(inner, f"{path}.{name}", columns)
 
 
 _MISSING = object()

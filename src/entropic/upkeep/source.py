@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+from entropic.errors import ParameterError
 from entropic.params.model import Base
 from entropic.protocol.context import StoreContext
 
@@ -86,4 +87,7 @@ def utc(seconds: float) -> datetime:
 def renamed(params: dict[str, Any], columns: dict[str, str | None]) -> dict[str, Any]:
     """Return params under the names that they have here, without those that have none."""
     called = {name: columns.get(name, name) for name in params}
+    names = [new for new in called.values() if new is not None]
+    if twice := next((new for new in names if names.count(new) > 1), None):
+        raise ParameterError(f"two of them are called {twice!r} here")
     return {new: params[name] for name, new in called.items() if new is not None}

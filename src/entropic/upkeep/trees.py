@@ -100,7 +100,7 @@ class _Walk:
                 continue
             bad = why or self._why(found, texts)
             now = {**texts, **found[0]}
-            is_folder = entry.is_dir()
+            is_folder = os.path.isdir(path)  # of a link in a circle: no
             if is_last and (not is_folder or self._may_be_folder(segment)):
                 yield self._found(path, now, bad)
             elif not is_last and is_folder:

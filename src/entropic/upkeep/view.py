@@ -11,6 +11,7 @@ import string
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
+from types import MappingProxyType
 from typing import Any
 
 from entropic.ask.select import matching
@@ -169,6 +170,7 @@ class _Tree:
 
     def __init__(self, path: str, hard: bool) -> None:
         self._path, self._hard = path, hard
+        self._before: dict[str, _Identity] = {}  # of links that were about to be made anew when a kill came
         self._ours, self._folders = self._read()
 
     def _read(self) -> tuple[dict[str, _Identity], list[str]]:
@@ -178,11 +180,8 @@ class _Tree:
                 told = json.load(file)
             if int(told["entropic"]) > _VERSION:
                 raise ValueError("a later version of entropic wrote it")
-            links, folders = told["links"], told["folders"]
-            plain = {str(name): one for name, one in links.items() if isinstance(one, str | list)}
-            return {name: one for name, one in plain.items() if _is_below(name)}, [
-                str(one) for one in folders if _is_below(str(one))
-            ]
+            self._before = _plain(told.get("before", {}))
+            return _plain(told["links"]), [str(one) for one in told["folders"] if _is_below(str(one))]
         except FileNotFoundError:
             return {}, []
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
@@ -213,7 +212,10 @@ class _Tree:
 
     def _is_ours(self, name: str) -> bool:
         """Tell whether what is at a name is as it was made."""
-        path, known = self._at(name), self._ours.get(name)
+        return self._is_as(name, self._ours.get(name)) or self._is_as(name, self._before.get(name))
+
+    def _is_as(self, name: str, known: _Identity | None) -> bool:
+        path = self._at(name)
         try:
             seen = os.lstat(path)
             if isinstance(known, str):
@@ -221,6 +223,16 @@ class _Tree:
         except OSError:
             return False
         return [seen.st_ino, seen.st_size, seen.st_mtime_ns] == known
+
+    def _is(self, name: str, target: str) -> bool:
+        """Tell whether what is at a name is the very link that it is to be, whoever has made it."""
+        path = self._at(name)
+        try:
+            if self._hard:
+                return os.path.samestat(os.lstat(path), os.lstat(target))
+            return os.readlink(path) == self._identity(target, name)
+        except OSError:
+            return False
 
     def check(self, wanted: Mapping[str, str]) -> None:
         """Refuse, before anything is changed, what cannot be made."""
@@ -233,7 +245,7 @@ class _Tree:
                 continue
             if not self._is_inside(name):
                 raise StoreError(f"a link leads from {self._path} elsewhere on the way to {name}; nothing was changed")
-            if os.path.lexists(self._at(name)) and not self._is_ours(name):
+            if os.path.lexists(self._at(name)) and not (self._is_ours(name) or self._is(name, target)):
                 raise StoreError(
                     f"{self._at(name)} is there already, and was not made by entropic, or was changed since; move it "
                     "away, or take another pattern or folder. Nothing was changed"
@@ -244,9 +256,11 @@ class _Tree:
         links = {name: self._identity(target, name) for name, target in wanted.items()}
         folders = sorted({"/".join(name.split("/")[:i]) for name in wanted for i in range(1, name.count("/") + 1)})
         new = [one for one in folders if not os.path.isdir(self._at(one))]
-        before = {**self._ours}
+        before = {**self._before, **self._ours}
         is_as_made = {name for name in before if self._is_ours(name)}
-        self._note({**before, **links}, [*self._folders, *new])
+        changed = {name: one for name, one in before.items() if name in links and one != links[name]}
+        changed |= {name: one for name, one in self._before.items() if name in links}
+        self._note({**before, **links}, [*self._folders, *new], changed)
         for name in sorted(before.keys() - links.keys()):
             if name in is_as_made and self._is_inside(name):
                 os.unlink(self._at(name))
@@ -254,13 +268,15 @@ class _Tree:
             elif os.path.lexists(self._at(name)):
                 done.left.append(f"{self._at(name)} stays, though its row is gone: somebody has changed it")
         for name, target in wanted.items():
-            if name in is_as_made and before[name] == links[name]:
+            if name in is_as_made and self._is_as(name, links[name]):
                 continue
             os.makedirs(os.path.dirname(self._at(name)), exist_ok=True)
             self._make(name, target, links[name])
             done.made.append(name)
         ours = sorted({*self._folders, *new} - set(folders), key=len, reverse=True)
         for one in ours:
+            if not self._is_inside(one):
+                continue
             try:
                 os.rmdir(self._at(one))
             except OSError:  # somebody keeps something there, or it is gone
@@ -285,17 +301,27 @@ class _Tree:
                 ) from error
         os.replace(beside, self._at(name))
 
-    def _note(self, links: Mapping[str, _Identity], folders: Sequence[str]) -> None:
+    def _note(
+        self,
+        links: Mapping[str, _Identity],
+        folders: Sequence[str],
+        before: Mapping[str, _Identity] = MappingProxyType({}),
+    ) -> None:
         told = {
             "entropic": _VERSION,
             "about": "links that `entropic view` has made",
             "links": links,
             "folders": sorted(set(folders)),
+            **({"before": dict(before)} if before else {}),
         }
         descriptor, path = tempfile.mkstemp(prefix=f"{NOTED}.", dir=self._path)
         with open(descriptor, "w", encoding="utf-8") as file:
             json.dump(told, file, indent=1)
         os.replace(path, os.path.join(self._path, NOTED))
+
+
+def _plain(links: Any) -> dict[str, _Identity]:
+    return {str(name): one for name, one in links.items() if isinstance(one, str | list) and _is_below(str(name))}
 
 
 def _is_below(name: str) -> bool:
