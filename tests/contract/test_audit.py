@@ -20,7 +20,7 @@ TOLD = {"made": "before", "fail": ""}
 
 
 def write_told(params: dict[str, Any]) -> None:
-    if str(params["n"]) in TOLD["fail"]:
+    if str(params["n"]) in TOLD["fail"] + os.environ.get("ENTROPIC_TEST_FAIL", ""):
         raise ValueError("not again")
     Path(params["result_file"]).write_text(f'{{"n": {params["n"]}, "made": "{TOLD["made"]}"}}')
 
@@ -340,3 +340,23 @@ def test_tables_and_labelled_arrays_agree_and_differ_in_values_and_coordinates()
         assert difference(one, one * 2 if not hasattr(one, "columns") else one.assign(x=one.x * 2), 1e-9) is not None
     array = _tables()[2]
     assert difference(array, array.assign_coords(t=[0.0, 0.6]), 1e-9) is not None
+
+
+def test_sets_behind_one_that_fails_are_audited_too(open_store, monkeypatch, tmp_path):
+    store = open_store(write_told)
+    store.sweep([{"n": n, "dt": 0.5} for n in range(12)])
+    monkeypatch.setenv("ENTROPIC_TEST_FAIL", "7")
+    done = store.audit(fraction=1.0, workers=1)
+    assert (len(done.agreed), len(done.differing), done.skipped) == (11, 1, []), done
+
+
+def test_a_store_with_checkpoints_is_audited_with_empty_ones(open_store):
+    def run(params):
+        assert os.listdir(params["checkpoint_dir"]) == []
+        Path(params["checkpoint_dir"], "half").write_text("way")
+        Path(params["result_file"]).write_text('{"n": 1}')
+
+    store = open_store(run, checkpoints=True)
+    store.sweep(SETS[:2])
+    assert len(store.audit(fraction=1.0).agreed) == 2
+    assert store.check().ok

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from contract.models import SimResult
+from databases import until
 from entropic import FrozenError, ParameterError, ReadOnlyError, ResultMissingError, Store, StoreError
 
 ONE, TWO, THREE = ({"n": n, "dt": 0.5} for n in (1, 2, 3))
@@ -225,3 +228,20 @@ def test_the_folder_can_be_read_without_the_store(store, tmp_path):
     assert names <= set(os.listdir(path))
     kept = Store(None, SimResult, f"{path}/results", ".json", f"sqlite:///{path}/db.sqlite3")
     assert values(kept) == {1: 1}
+
+
+def test_a_file_in_a_frozen_folder_that_was_changed_in_place_is_an_error(open_store):
+    def write(params):
+        np.save(params["result_file"], np.arange(3))
+
+    store = open_store(write, file_suffix="/out.npy")
+    row = store.run_or_retrieve(ONE)
+    store.freeze("paper-v1")
+    assert store.at("paper-v1").load(ONE).tolist() == [0, 1, 2]
+    until(lambda: time.time_ns() > os.stat(row.result_file).st_mtime_ns + 10**7, "the clock goes on")
+    mapped = np.load(row.result_file, mmap_mode="r+")
+    mapped[:] = 99
+    mapped.flush()
+    os.utime(row.result_file)
+    with pytest.raises(FrozenError):
+        store.at("paper-v1").load(ONE)

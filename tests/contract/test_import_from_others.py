@@ -315,3 +315,23 @@ def test_two_rows_of_one_set_are_a_conflict_and_empty_cells_are_left_out(frame):
     assert store.retrieve({"n": 1, "dt": 0.5}) is None
     assert store.retrieve({"n": 5, "dt": 0.5}) is not None
     shutil.rmtree("results")
+
+
+def test_whole_numbers_that_pandas_made_floats_are_the_sets_of_whole_numbers():
+    class Optional(Base):
+        __tablename__ = "imported_optional"
+        n: Mapped[int]
+        m: Mapped[int | None]
+
+    store = open_it(model=Optional)
+    store.import_results(PsweepFrame(pd.DataFrame([{"n": 1, "m": 5, "y": 1.0}, {"n": 2, "y": 2.0}])))
+    assert store.retrieve({"n": 1, "m": 5}).m == 5
+    assert store.plan([{"n": 1, "m": 5}, {"n": 2}]).missing == []
+
+
+def test_the_folder_of_a_set_of_psweep_is_one_in_its_own(frame, tmp_path):
+    (tmp_path / "private").mkdir()
+    (tmp_path / "private" / "out.json").write_text("[]")
+    frame = frame.assign(_pset_id=["../private", str(tmp_path / "private")])
+    done = open_it().import_results(PsweepFrame(frame, "out.json", calc_dir="calc"), on_error="continue")
+    assert (done.taken, len(done.left)) == ([], 2)

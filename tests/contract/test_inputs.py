@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import threading
 import warnings
@@ -425,3 +426,21 @@ def test_a_sidecar_with_inputs_that_entropic_does_not_write_is_unreadable(tmp_pa
     assert sidecars.flaw(sidecars.made_of(dict(told)), key, attempt) is None
     found = sidecars.made_of({**told, "entropic": 2, "inputs": inputs})
     assert not isinstance(found, sidecars.Sidecar) or sidecars.flaw(found, key, attempt) == "inputs"
+
+
+def test_what_tells_of_other_code_is_not_forgotten_with_another_store_of_the_same_kind(open_store, open_second):
+    def made(factor):
+        return lambda params: {"x": params["n"] * factor}
+
+    def reading(store):
+        return lambda params: {"y": store.load(store.run_or_retrieve(ONE))["x"]}
+
+    first = open_store(made(1.0))
+    open_second(reading(first)).run_or_retrieve(ONE)
+    changed = open_store(made(2.0))
+    del first
+    other = open_store(made(2.0))
+    del other
+    gc.collect()
+    with pytest.raises(StaleError):
+        open_second(reading(changed), on_stale="error").run_or_retrieve(ONE)

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from databases import until
 from entropic import ParameterError
 from entropic.executors.scheduler import _LINE, Job
-from entropic.executors.spool import Forged, Name, Spool, job_of
+from entropic.executors.spool import Forged, Heart, Name, Spool, job_of
 from entropic.slurm import Slurm
 
 
@@ -134,3 +135,21 @@ def test_slurm_is_asked_for_what_was_said_and_nothing_else():
         "--time=90",
         "--account=physics",
     ]
+
+
+def test_a_task_gives_signs_of_life_for_as_long_as_its_folder_is_there(spool, tmp_path, monkeypatch):
+    """Though a rename of them fails, as where two threads give one, or a network loses the answer."""
+    monkeypatch.setattr("entropic.executors.spool.BEAT_SECONDS", 0.001)
+    calls = []
+
+    def beat(self, who):
+        calls.append(who)
+        if 1 < len(calls) < 5:
+            raise FileNotFoundError
+
+    monkeypatch.setattr(Spool, "beat", beat)
+    heart = Heart(spool, "7-0-0")
+    try:
+        until(lambda: len(calls) > 9, "there are signs of life")
+    finally:
+        heart.close()

@@ -159,3 +159,26 @@ def test_objects_that_hold_each_other_come_to_an_end():
     runner = Composed()
     runner.solver.owner = runner
     assert number(runner) == number(runner)
+
+
+class Falling:
+    """Adds to what it was made with under other names, and changes only copies of it."""
+
+    def __init__(self, start=0.0, values=(1,), log=()):
+        self.start, self.values, self.log = start, list(values), list(log)
+
+    def __call__(self, params):
+        time = self.start
+        values = self.values
+        log = self.log
+        time += 0.5
+        values = list(values)
+        values[0] += 1
+        log += [time]
+        return time
+
+
+def test_what_a_number_was_counts_though_it_is_added_to_under_another_name():
+    assert code_of(Falling()).number != code_of(Falling(start=100.0)).number
+    assert code_of(Falling()).number != code_of(Falling(values=(2,))).number
+    assert code_of(Falling()).number == code_of(Falling(log=(1.0,))).number, "a list is changed by it"
