@@ -984,7 +984,10 @@ class Store(Generic[ModelT]):
         ------
         StoreError
             If nothing is frozen under this name.
+        ModelError
+            If the model has changed since, so that it no longer describes what was frozen.
         """
+        from entropic.errors import ModelError
         from entropic.upkeep import freeze
 
         found = freeze.must_find(self._context, name)
@@ -992,7 +995,10 @@ class Store(Generic[ModelT]):
         folder, db_url = os.path.join(found.path, "results"), f"sqlite:///{found.path}/db.sqlite3"
         options = self._options | {"loader": loader, "read_only": True, "fsync": False, "on_stale": "ignore"}
         _, model, _, suffix = self._made_of
-        made: Store[ModelT] = _restore(type(self), None, model, folder, suffix, db_url, options)
+        try:
+            made: Store[ModelT] = _restore(type(self), None, model, folder, suffix, db_url, options)
+        except ModelError as error:
+            raise ModelError(freeze.of_another_model(found, self._context.model)) from error
         return made
 
     def measure(self, *names: str, workers: int = 4, again: bool = False) -> Measured:

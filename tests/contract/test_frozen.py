@@ -13,7 +13,18 @@ import pytest
 
 from contract.models import SimResult
 from databases import until
-from entropic import FrozenError, ParameterError, ReadOnlyError, ResultMissingError, Store, StoreError
+from entropic import (
+    Base,
+    FrozenError,
+    Mapped,
+    ModelError,
+    ParameterError,
+    ReadOnlyError,
+    ResultMissingError,
+    Store,
+    StoreError,
+    added,
+)
 
 ONE, TWO, THREE = ({"n": n, "dt": 0.5} for n in (1, 2, 3))
 
@@ -245,3 +256,25 @@ def test_a_file_in_a_frozen_folder_that_was_changed_in_place_is_an_error(open_st
     os.utime(row.result_file)
     with pytest.raises(FrozenError):
         store.at("paper-v1").load(ONE)
+
+
+def test_what_was_frozen_with_other_columns_says_how_it_is_opened(place, tmp_path):
+    def model(**more):
+        body = {"__tablename__": "frozen_before", "__annotations__": {"n": Mapped[int]}, "__module__": __name__}
+        Base.metadata.remove(Base.metadata.tables["frozen_before"]) if "frozen_before" in Base.metadata.tables else None
+        body["__annotations__"] |= dict.fromkeys(more, Mapped[int])
+        return type("FrozenBefore", (Base,), body | more)
+
+    def opened(kind):
+        return Store(lambda params: {"n": params["n"]}, kind, tmp_path / "results", ".json", place.url)
+
+    store = opened(model())
+    store.run_or_retrieve({"n": 1})
+    path = store.freeze("paper-v1").path
+    store = opened(model(m=added(0)))
+    with pytest.raises(ModelError, match="with the model of then"):
+        store.at("paper-v1")
+    assert (
+        len(Store(None, model(), f"{path}/results", ".json", f"sqlite:///{path}/db.sqlite3", read_only=True).select())
+        == 1
+    )

@@ -236,6 +236,15 @@ def test_broken_jobs_and_links_out_of_them_are_listed(project, tmp_path):
     assert outside.taken == []
 
 
+def test_a_job_whose_folder_is_a_link_is_listed(project, tmp_path):
+    job = next(Path(job.path) for job in project if job.isfile("out.json"))
+    job.rename(tmp_path / "elsewhere")
+    job.symlink_to(tmp_path / "elsewhere")
+    done = open_it().import_results(SignacWorkspace("project", "out.json", BOX), on_error="continue")
+    assert (len(done.taken), len(done.left)) == (1, 1)
+    assert "is a link" in str(done)
+
+
 def test_inner_entries_that_nobody_named_are_listed_and_never_left_out(project):
     done = open_it().import_results(SignacWorkspace("project", "out.json", {"box.name": "name"}), on_error="continue")
     assert (done.taken, len(done.left)) == ([], 2)

@@ -136,6 +136,15 @@ def unfreeze(context: StoreContext[Base], name: str) -> Frozen:
     return found
 
 
+def of_another_model(found: Frozen, model: str) -> str:
+    """Return what to say where the model has other columns than what was frozen."""
+    return (
+        f"{found.name!r} was frozen when {model} had other columns; open {found.path} with the model of then, "
+        'Store(None, ModelOfThen, "results", SUFFIX, "sqlite:///db.sqlite3") in that folder, or freeze the rows of now '
+        "under another name. Nothing was changed"
+    )
+
+
 def _all(context: StoreContext[Base]) -> Iterator[Frozen]:
     base, table = os.path.join(context.staging.results_dir, FOLDER), names.stem(context.model)
     for uuid in _listed(base):

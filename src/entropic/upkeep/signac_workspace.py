@@ -55,7 +55,13 @@ class SignacWorkspace:
         folder = self._workspace()
         for job in sorted(os.listdir(folder)):
             path = os.path.join(folder, job)
-            if os.path.lexists(os.path.join(path, _STATE_POINT)):
+            if not os.path.lexists(os.path.join(path, _STATE_POINT)):
+                continue
+            if os.path.islink(path):
+                yield Unfit(
+                    job, f"{path} is a link, and may lead out of the workspace; put what it leads to in its place"
+                )
+            else:
                 yield self._job(os.path.realpath(path), job)
 
     def _workspace(self) -> str:

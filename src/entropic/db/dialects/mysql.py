@@ -33,7 +33,7 @@ from entropic.db.dialects.portable import (
 )
 from entropic.errors import StoreError
 
-_AGAIN = {1020, 1213}  # changed since it was read, deadlock
+_AGAIN = {1020, 1213, 1684}  # changed since it was read, deadlock, being made or altered by others
 _FORBIDDEN = {(1142,), (1143,), (1290,), (1792,), (1836,)}  # no privilege; a server or session that is read-only
 _BUSY = 1205  # a lock was waited for
 # Too many connections, shutting down, killed, gone away, lost, not to be reached.
