@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
+import sqlite3
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -40,6 +42,13 @@ def all_warnings_are_errors():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         yield
+
+
+@pytest.fixture(autouse=True)
+def no_store_of_before(database_kind):
+    """A server's databases are used again, so a store that the collector has not met yet would be one of another."""
+    if database_kind != "sqlite":
+        gc.collect()
 
 
 @pytest.fixture
@@ -426,6 +435,17 @@ def test_a_sidecar_with_inputs_that_entropic_does_not_write_is_unreadable(tmp_pa
     assert sidecars.flaw(sidecars.made_of(dict(told)), key, attempt) is None
     found = sidecars.made_of({**told, "entropic": 2, "inputs": inputs})
     assert not isinstance(found, sidecars.Sidecar) or sidecars.flaw(found, key, attempt) == "inputs"
+
+
+def test_a_database_that_cannot_be_read_hides_nothing_else(open_store, open_second, first, tmp_path):
+    row = open_second().run_or_retrieve(ONE)
+    folder = tmp_path / "others"
+    folder.mkdir()
+    other = open_store(results_dir=folder / "results", db_url=f"sqlite:///{folder / 'db.sqlite3'}")
+    with contextlib.closing(sqlite3.connect(folder / "db.sqlite3")) as base:
+        base.execute("DROP TABLE entropic_inputs")
+    assert [(one.model, one.id) for one in first.dependants(ONE)] == [("other_results", row.id)]
+    del other
 
 
 def test_what_tells_of_other_code_is_not_forgotten_with_another_store_of_the_same_kind(open_store, open_second):

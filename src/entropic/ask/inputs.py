@@ -73,7 +73,10 @@ def inputs(context: StoreContext[Any], row: Base) -> list[Input]:
 
 
 def dependants(context: StoreContext[Any], row: Base) -> list[Dependant]:
-    """Return the rows whose runs have read a row: of its own database, and of all whose stores are open here."""
+    """Return the rows whose runs have read a row: of its own database, and of all whose stores are open here.
+
+    Of a database that cannot be read now nothing is known.
+    """
     found = [Dependant(*_made(told)) for told in context.origins.inputs.dependants("", context.model, row.id)]
     found += _elsewhere(context, row)
     return sorted(found, key=lambda one: (one.database, one.model, one.id))
@@ -83,7 +86,11 @@ def _elsewhere(context: StoreContext[Any], row: Base) -> Iterator[Dependant]:
     own = context.database_uuid
     others = {one.database_uuid: one for one in opened.all_() if one.database_uuid != own}
     for uuid, other in others.items():
-        for told in other.origins.inputs.dependants(own, context.model, row.id):
+        try:
+            found = list(other.origins.inputs.dependants(own, context.model, row.id))
+        except other.database.troubles:  # of a database that cannot be read now nothing is known
+            continue
+        for told in found:
             yield Dependant(*_made(told), uuid)
 
 
