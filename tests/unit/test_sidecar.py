@@ -1,5 +1,6 @@
 """A sidecar is complete or torn, and nothing in between."""
 
+import errno
 import os
 
 import pytest
@@ -40,3 +41,17 @@ def test_it_is_created_once(sidecar, tmp_path):
         sidecars.create(staging, sidecar.key, sidecar.attempt)
     assert sidecars.read(staging, sidecar.key, sidecar.attempt) is None  # torn
     assert sidecars.exists(staging, sidecar.key, sidecar.attempt)
+
+
+@pytest.mark.parametrize("code", [errno.ENOENT, errno.ESTALE])
+def test_one_that_is_removed_while_it_is_read_on_a_folder_of_a_network_is_not_there(
+    sidecar, tmp_path, monkeypatch, code
+):
+    staging = Staging(str(tmp_path), "0" * 32, ".h5")
+    os.close(sidecars.create(staging, sidecar.key, sidecar.attempt))
+
+    def gone(descriptor):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("entropic.files.sidecar.os.fstat", gone)
+    assert sidecars.inspect(staging, sidecar.key, sidecar.attempt) is None

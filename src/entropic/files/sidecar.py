@@ -9,6 +9,7 @@ entropic writes, is `Unreadable`: nothing is published, run or removed because o
 """
 
 import base64
+import errno
 import functools
 import json
 import math
@@ -269,6 +270,10 @@ def made_of(fields: Any) -> Sidecar | Unreadable:
         return Unreadable(f"entropic did not write it ({type(error).__name__}: {error!s:.200})")
 
 
+# Of a file that was removed while it was open: on a folder of a network it is not there any more for its reader either.
+_REMOVED = {errno.ENOENT, errno.ESTALE}
+
+
 def inspect(staging: Staging, key: str, attempt: str) -> Sidecar | Unreadable | None:
     """Return what an attempt's sidecar says, or why it tells nothing; None if there is none, or it is torn.
 
@@ -288,6 +293,10 @@ def inspect(staging: Staging, key: str, attempt: str) -> Sidecar | Unreadable | 
             return Unreadable("it is not a file that entropic wrote")
         with open(descriptor, "rb", closefd=False) as file:
             found = _decoded(file.read())
+    except OSError as error:
+        if error.errno in _REMOVED:
+            return None
+        return Unreadable(f"it is not a file that can be read ({error.strerror})")
     finally:
         os.close(descriptor)
     if isinstance(found, Sidecar) and (what := flaw(found, key, attempt)) is not None:
