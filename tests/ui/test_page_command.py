@@ -37,8 +37,19 @@ def project(tmp_path):
 def started(project: Path, *words: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "entropic", "ui", *words, "--no-browser", "--port", "0"]
     return subprocess.Popen(
-        command, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        cwd=project,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=hear_interrupts,
     )
+
+
+def hear_interrupts() -> None:
+    """Take Ctrl-C as programs of a terminal do: what a shell runs in the background ignores it, with its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def address_of(command: subprocess.Popen[str]) -> str:
