@@ -15,6 +15,18 @@ class Solver(enum.Enum):
     RK4 = "rk4"
 
 
+def changing_in(table: str, **columns: Any) -> type[Any]:
+    """Return a model; a column is its type, or a pair of that and its declaration."""
+    annotations: dict[str, Any] = {}
+    body: dict[str, Any] = {"__tablename__": table, "metadata": sa.MetaData()}
+    for name, given in columns.items():
+        kind, declared = given if isinstance(given, tuple) else (given, None)
+        annotations[name] = Mapped[kind]
+        if declared is not None:
+            body[name] = declared
+    return type("Changing", (Base,), {**body, "__annotations__": annotations})
+
+
 def before() -> type[Base]:
     """Return the model of the first runs."""
 

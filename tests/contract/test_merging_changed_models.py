@@ -8,24 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
+from contract.added_models import changing_in
 from contract.models import CountingRunner, content
-from entropic import Base, Mapped, ModelError, Store, added, removed, renamed
+from entropic import ModelError, Store, added, removed, renamed
 
 OpenStore = Callable[..., Store[Any]]
 
 
 def changing(**columns: Any) -> type[Any]:
-    """Return a model of one table; a column is its type, or a pair of that and its declaration."""
-    annotations: dict[str, Any] = {"n": Mapped[int]}
-    body: dict[str, Any] = {"__tablename__": "changing_merged", "metadata": sa.MetaData()}
-    for name, given in columns.items():
-        kind, declared = given if isinstance(given, tuple) else (given, None)
-        annotations[name] = Mapped[kind]
-        if declared is not None:
-            body[name] = declared
-    return type("Changing", (Base,), {**body, "__annotations__": annotations})
+    """Return a model of one table."""
+    return changing_in("changing_merged", n=int, **columns)
 
 
 def write(params: dict[str, Any]) -> None:

@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
+from contract.added_models import changing_in
 from contract.models import CountingRunner
 from entropic import (
-    Base,
-    Mapped,
     ModelError,
     ParameterError,
     Store,
@@ -31,14 +29,8 @@ OLD = {"n": 1, "step": 0.5, "solver": "rk4"}
 
 
 def model(n: Any = int, **columns: Any) -> type[Any]:
-    """Return a model of one table; a column is its type, or a pair of that and its declaration."""
-    annotations, body = {"n": Mapped[n]}, {"__tablename__": "changing", "metadata": sa.MetaData()}
-    for name, given in columns.items():
-        kind, declared = given if isinstance(given, tuple) else (given, None)
-        annotations[name] = Mapped[kind]
-        if declared is not None:
-            body[name] = declared
-    return type("Changing", (Base,), {**body, "__annotations__": annotations})
+    """Return a model of one table."""
+    return changing_in("changing", n=n, **columns)
 
 
 def first() -> type[Any]:

@@ -231,8 +231,9 @@ def test_runs_that_fail_do_not_count_and_further_seeds_run(tmp_path):
 def test_several_processes_share_the_seeds_and_each_runs_once(tmp_path):
     script = tmp_path / "share.py"
     script.write_text(
-        "import json, sys, time\n"
+        "import json, sys\n"
         "from pathlib import Path\n"
+        "from databases import until\n"
         "from contract.test_replicates import Noisy, Calls\n"
         "from entropic import Replicates, Store\n"
         "calls = Calls()\n"
@@ -242,8 +243,7 @@ def test_several_processes_share_the_seeds_and_each_runs_once(tmp_path):
         "    return calls(params)\n"
         "store = Store(run, Noisy, 'r', '.json', 'sqlite:///db.sqlite3', on_stale='ignore')\n"
         "Path(f'ready-{sys.argv[1]}').touch()\n"
-        "while not all(Path(f'ready-{i}').exists() for i in range(3)):\n"
-        "    time.sleep(0.01)\n"
+        "until(lambda: all(Path(f'ready-{i}').exists() for i in range(3)), 'all three are ready')\n"
         "rows = store.sweep([{'n': 2}, {'n': 3}], replicates=Replicates(3, outcome='energy', error=0.5))\n"
         "print(json.dumps([[row.n, row.seed, row.energy] for row in rows]))\n"
         "assert store.check().ok\n"

@@ -14,7 +14,7 @@ from entropic.cli.errors import FINE, FOUND, UsageError, say
 from entropic.cli.look import Json, Where, Yes
 from entropic.cli.output import put, put_json, put_table, utc
 from entropic.cli.target import START
-from entropic.cli.values import filters
+from entropic.cli.values import one_and_filters
 from entropic.upkeep.disposal import amount
 from entropic.upkeep.frozen import Frozen
 
@@ -38,11 +38,11 @@ def view(
     """
     store, words = open_store("view", words, named, db, table, results)
     patterns = [word for word in words if "{" in word]
-    paths = [word for word in words if "{" not in word and "=" not in word]
-    if len(paths) != 1 or len(patterns) != 1:
-        raise UsageError("give one folder, and one pattern with columns in it, such as 'n={n}/dt={dt}'")
-    conditions = filters(store, [word for word in words if "{" not in word and "=" in word], where or [])
-    done = store.view(os.path.join(START, paths[0]), patterns[0], *conditions, hard_=hard)
+    wanted = "give one folder, and one pattern with columns in it, such as 'n={n}/dt={dt}'"
+    if len(patterns) != 1:
+        raise UsageError(wanted)
+    path, conditions = one_and_filters(store, [word for word in words if "{" not in word], where or [], wanted)
+    done = store.view(os.path.join(START, path), patterns[0], *conditions, hard_=hard)
     if as_json:
         lists = {"made": done.made, "removed": done.removed, "left": done.left}
         put_json({"path": done.path, "links": done.links, **lists})
@@ -66,11 +66,9 @@ def freeze(
     Re-runs, `gc` and `rm` take nothing from it. All of the selection is frozen, or nothing.
     """
     store, words = open_store("freeze", words, named, db, table, results)
-    names = [word for word in words if "=" not in word]
-    if len(names) != 1:
-        raise UsageError("give one name for the selection, such as paper-v1")
-    conditions = filters(store, [word for word in words if "=" in word], where or [])
-    done = store.freeze(names[0], *conditions)
+    wanted = "give one name for the selection, such as paper-v1"
+    name, conditions = one_and_filters(store, words, where or [], wanted)
+    done = store.freeze(name, *conditions)
     if as_json:
         put_json(_selection(done))
     else:

@@ -15,7 +15,7 @@ from entropic.cli.look import Json, Where, Yes
 from entropic.cli.output import put, put_json
 from entropic.cli.reflect import open_reflected
 from entropic.cli.target import START, checked
-from entropic.cli.values import filters, params
+from entropic.cli.values import one_and_filters, params
 from entropic.params.model import Base
 from entropic.store import Store, context_of
 from entropic.upkeep.joblib_cache import JoblibCache
@@ -190,11 +190,9 @@ def archive(
     """
     with leaving_no_trace():
         store, words = open_store("archive", words, named, db, table, results)
-    paths = [word for word in words if "=" not in word]
-    if len(paths) != 1:
-        raise UsageError("give one folder, or one .zip, to write to, such as paper.zip")
-    conditions = filters(store, [word for word in words if "=" in word], where or [])
-    done = store.archive(os.path.join(START, paths[0]), *conditions)
+    wanted = "give one folder, or one .zip, to write to, such as paper.zip"
+    path, conditions = one_and_filters(store, words, where or [], wanted)
+    done = store.archive(os.path.join(START, path), *conditions)
     if as_json:
         lists = {"results": done.results, "left": done.left, "outside": done.outside, "without": done.without}
         put_json({"ok": done.ok, "path": done.path, "size": done.size, **lists})

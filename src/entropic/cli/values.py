@@ -45,6 +45,20 @@ def filters(store: Store[Base], words: list[str], where: list[str]) -> list[obje
     return [*given, equal] if equal else given
 
 
+def one_and_filters(store: Store[Base], words: list[str], where: list[str], wanted: str) -> tuple[str, list[object]]:
+    """Return the one word that is not `name=value`, and the others and `--where` texts as the conditions of a query.
+
+    Raises
+    ------
+    UsageError
+        With the text `wanted`, if there is no such word, or more than one.
+    """
+    names = [word for word in words if "=" not in word]
+    if len(names) != 1:
+        raise UsageError(wanted)
+    return names[0], filters(store, [word for word in words if "=" in word], where)
+
+
 def _split(given: str) -> tuple[str, str, str]:
     match = _CONDITION.fullmatch(given)
     if match is None:

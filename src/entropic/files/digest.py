@@ -12,7 +12,6 @@ from entropic.files.content import Strange, inside, opened
 from entropic.files.extent import is_of_others
 
 log = logging.getLogger("entropic")
-_AT_ONCE = 2**20  # bytes
 
 
 def digest(path: str) -> str:
@@ -49,11 +48,7 @@ def digest_or_none(path: str) -> str | None:
 def of_file(path: str) -> tuple[str, int]:
     """Return the digest of the content of a file, and how many bytes that is."""
     with open(opened(path), "rb") as file:
-        found, size = hashlib.sha256(), 0
-        while piece := file.read(_AT_ONCE):
-            found.update(piece)
-            size += len(piece)
-    return found.hexdigest(), size
+        return hashlib.file_digest(file, "sha256").hexdigest(), file.tell()
 
 
 def _add_folder(found: "hashlib._Hash", folder: str, below: str) -> None:

@@ -59,7 +59,7 @@ class _Look:
 
 
 def check_workers(workers: object) -> None:
-    """Refuse what is no number of threads."""
+    """Refuse a number of threads that cannot be started."""
     if not isinstance(workers, int) or isinstance(workers, bool) or not 1 <= workers <= 1_000:
         raise ParameterError(f"workers is a number of threads from 1 to 1,000, not {spelled(workers)}")
 

@@ -252,7 +252,7 @@ class _Tree:
                 )
 
     def update(self, wanted: Mapping[str, str], done: View) -> None:
-        """Make the links that are missing, and remove those of ours that nobody wants."""
+        """Make the links that are missing, and remove links that this tree no longer needs."""
         links = {name: self._identity(target, name) for name, target in wanted.items()}
         folders = sorted({"/".join(name.split("/")[:i]) for name in wanted for i in range(1, name.count("/") + 1)})
         new = [one for one in folders if not os.path.isdir(self._at(one))]
@@ -284,7 +284,7 @@ class _Tree:
         self._note(links, [one for one in [*self._folders, *new] if os.path.isdir(self._at(one))])
 
     def _make(self, name: str, target: str, identity: _Identity) -> None:
-        """Make a link, in place of the one of ours that is there."""
+        """Make a link, in place of the one that was made here before."""
         beside = f"{os.path.dirname(self._at(name))}{os.sep}.{os.getpid()}.entropic-view"
         try:
             os.unlink(beside)

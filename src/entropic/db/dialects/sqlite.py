@@ -19,9 +19,10 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 
 from entropic.db.dialects.portable import ColumnType, Dialect, Processor, Query, T, Trouble, only_utc, then, underlying
 from entropic.db.dialects.sqlite_file import LookedAt, path_in
+from entropic.db.raw import Recorded
 from entropic.errors import NetworkFileSystemWarning, ParameterError, StoreError, levels_to_user
 
-READ_WITH_ROW = 6  # columns of the ledger that every query of rows reads as well: `db/rows.py`
+READ_WITH_ROW = len(Recorded._fields)  # columns of the ledger that every query of rows reads as well: `db/rows.py`
 HELPER_WAITS = 5.0  # s that the process which renews leases waits for the lock, before it tries again at its next beat
 POLL = 0.5  # s; SQLite's own wait cannot be interrupted by Ctrl-C, so it is done in pieces
 
