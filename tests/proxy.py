@@ -18,6 +18,7 @@ from databases import SECONDS, Place, free_port
 # PostgreSQL's client names a prepared statement instead of repeating its text: where it is given, and where used.
 _PREPARED = re.compile(rb"P.{4}(_pg3_\d+)\0([^\0]*)\0", re.DOTALL)
 _USED = re.compile(rb"B.{4}[^\0]*\0(_pg3_\d+)\0", re.DOTALL)
+_ESTABLISHED = 1  # a state of TCP, in Linux's <netinet/tcp.h>
 _SILENCE = 0.05  # s without a word, after which an answer is complete
 
 
@@ -65,6 +66,15 @@ class _Link:
         self.statements.update(_PREPARED.findall(data))
         return data + b"".join(self.statements.get(name, b"") for name in _USED.findall(data))
 
+    @property
+    def is_held(self) -> bool:
+        """Whether the client has not closed it, of which this loop may hear only after it has heard of a new one."""
+        try:
+            state = self.client.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)
+        except OSError:  # closed here, too
+            return False
+        return bool(state[0] == _ESTABLISHED)
+
     def cut(self) -> None:
         """End it at once, whoever holds a copy of its sockets."""
         for writer in (self.client, self.server):
@@ -109,7 +119,7 @@ class Proxy:
 
     @property
     def open(self) -> int:
-        """How many connections there are now; `most` is how many there have been at once."""
+        """How many connections there are now; `most` is how many clients have held at once."""
         return len(self._links)
 
     # ---- trouble ----
@@ -190,7 +200,7 @@ class Proxy:
             return
         link = _Link(to_client, to_server)
         self._links.add(link)
-        self.most = max(self.most, self.open)
+        self.most = max(self.most, sum(one.is_held for one in self._links))
         ways = [asyncio.ensure_future(way) for way in (self._ask(link, from_client), self._answer(link, from_server))]
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)

@@ -75,7 +75,7 @@ def inputs(context: StoreContext[Any], row: Base) -> list[Input]:
 def dependants(context: StoreContext[Any], row: Base) -> list[Dependant]:
     """Return the rows whose runs have read a row: of its own database, and of all whose stores are open here.
 
-    Of a database that cannot be read now nothing is known.
+    Of a database that cannot be read at once nothing is known.
     """
     found = [Dependant(*_made(told)) for told in context.origins.inputs.dependants("", context.model, row.id)]
     found += _elsewhere(context, row)
@@ -87,8 +87,9 @@ def _elsewhere(context: StoreContext[Any], row: Base) -> Iterator[Dependant]:
     others = {one.database_uuid: one for one in opened.all_() if one.database_uuid != own}
     for uuid, other in others.items():
         try:
-            found = list(other.origins.inputs.dependants(own, context.model, row.id))
-        except other.database.troubles:  # of a database that cannot be read now nothing is known
+            with other.database.without_waiting():
+                found = list(other.origins.inputs.dependants(own, context.model, row.id))
+        except other.database.troubles:
             continue
         for told in found:
             yield Dependant(*_made(told), uuid)

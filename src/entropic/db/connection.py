@@ -41,6 +41,8 @@ class Connection:
         # seldom Python's collector looks at all objects (`test_a_store_that_is_dropped_closes_its_database_at_once`).
         self._database = database
         self._in_memory = database.in_memory
+        self.wait = database.wait
+        """s for which a locked or silent database is waited for."""
         self._outer = weakref.ref(outer) if outer is not None else None
         self._inner: Connection | None = None
         self.in_transaction = False
@@ -228,7 +230,7 @@ class Connection:
 
     # ---- trouble -----------------------------------------------------------------------------------------------
     def _patiently(self, sql: str, values: Sequence[object]) -> Any:
-        deadline, pause = time.monotonic() + self._database.wait, SHORTEST
+        deadline, pause = time.monotonic() + self.wait, SHORTEST
         while True:
             time.sleep(pause)
             pause = min(pause * 1.2, LONGEST)

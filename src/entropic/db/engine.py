@@ -1,9 +1,10 @@
 """The database under a store: where it is, how it is opened, and the way in for everything that is done there."""
 
+import contextlib
 import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -152,6 +153,16 @@ class Database:
         """
         found: Connection = self.mine.connection
         return found.beside() if found.in_use() else found
+
+    @contextlib.contextmanager
+    def without_waiting(self) -> Iterator[None]:
+        """During the block, raise at once for this thread what a database that is locked or gone is else waited for."""
+        connection = self.connection()
+        before, connection.wait = connection.wait, 0.0
+        try:
+            yield
+        finally:
+            connection.wait = before
 
     def free_connection(self) -> None:
         """Close this thread's connection to a server: others may need it more than who is going to wait."""

@@ -88,7 +88,7 @@ class Inputs:
     def facts(self, model: str, schema: str | None, ids: Iterable[str]) -> dict[str, Fact]:
         """Return what is known of those keys of a model in this database that have a row."""
         if model not in self._facts:
-            if not self._database.look(lambda: sa.inspect(self._database.engine).has_table(model, schema=schema)):
+            if model != self._model and not self._has(model, schema):
                 return {}
             table: Any = sa.table(model, sa.column("id"), sa.column("created_at"), schema=schema)
             on = (_l.id == table.c.id) & (_l.model == model)
@@ -97,6 +97,10 @@ class Inputs:
             self._facts[model] = ByKeys(self._database, query, table.c.id)
         found = self._facts[model].fetch(ids)
         return {str(id): Fact(as_text(made_at), code, count) for id, made_at, code, count in found}
+
+    def _has(self, model: str, schema: str | None) -> bool:
+        """Look, by a connection of SQLAlchemy's, whether there is a table of another model."""
+        return self._database.look(lambda: sa.inspect(self._database.engine).has_table(model, schema=schema))
 
 
 def number(database: str, model: str, id: str) -> int:

@@ -172,7 +172,7 @@ class ServerConnection(Connection):
             try:
                 return act()
             except Interrupted as trouble:
-                patience = patience or Patience(self._database, self._database.wait)
+                patience = patience or Patience(self._database, self.wait)
                 patience.after(trouble)
 
     def _do(self, cursor: object, act: Callable[[], T]) -> T:

@@ -6,6 +6,7 @@ known here, says nothing.
 """
 
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 from entropic.db.inputs import Fact
@@ -60,10 +61,13 @@ _BY_CODE = "code "
 
 
 class _Graph:
-    """What some rows were made from, and what that was made from."""
+    """What some rows were made from, and what that was made from.
 
-    def __init__(self, context: StoreContext[Any]) -> None:
-        self._home = context
+    `waits`: whether another database than that of the store which is asked is waited for.
+    """
+
+    def __init__(self, context: StoreContext[Any], waits: bool = True) -> None:
+        self._home, self._waits = context, waits
         self._facts: dict[_Node, Fact] = {}
         self._inputs: dict[_Node, list[Input]] = {}
         self._reasons: dict[_Node, list[Reason]] = {}
@@ -85,18 +89,19 @@ class _Graph:
         if near is None:
             return []
         schema = None if there is None else there.schema.table.schema
+        is_elsewhere = database != self._home.database_uuid
         try:
-            facts = near.origins.inputs.facts(model, schema, ids)
+            with near.database.without_waiting() if is_elsewhere and not self._waits else nullcontext():
+                facts = near.origins.inputs.facts(model, schema, ids)
+                read = list(near.origins.inputs.of([id for id, fact in facts.items() if fact.inputs], model))
         except near.database.troubles:
-            if database == self._home.database_uuid:
+            if not is_elsewhere:
                 raise
             return []  # of a database that cannot be read now nothing is known
         self._facts |= {(database, model, id): fact for id, fact in facts.items()}
-        read = []
-        for id, one in near.origins.inputs.of([id for id, fact in facts.items() if fact.inputs], model):
+        for id, one in read:
             self._inputs.setdefault((database, model, id), []).append(one)
-            read.append(one)
-        return read
+        return [one for _, one in read]
 
     # ---- deciding, from what was read towards what has read it: chains may be longer than Python's stack -----------
     def reasons(self, node: _Node) -> list[Reason]:
@@ -165,7 +170,7 @@ def _other_code(context: StoreContext[Any] | None, fact: Fact) -> int | None:
 
 def states(context: StoreContext[Any], id: str, read: Iterable[Input]) -> dict[tuple[str, str, str], str]:
     """Return how each row that the run of a key has read stands now, as `ask.inputs.Input` says it."""
-    graph, home = _Graph(context), (context.database_uuid, context.model)
+    graph, home = _Graph(context, waits=False), (context.database_uuid, context.model)
     graph.gather(home, {id})
     reasons = graph.reasons((*home, id))
     found = {}
