@@ -9,7 +9,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from entropic.db.dialects.portable import underlying
+from entropic.db.dialects.types import underlying
 from entropic.errors import ParameterError
 from entropic.params.model import Base, Schema
 from entropic.support.compact_json import compact

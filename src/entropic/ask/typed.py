@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from entropic.ask.select import custom
-from entropic.db.dialects.portable import underlying
+from entropic.db.dialects.types import underlying
 from entropic.errors import ParameterError
 from entropic.params.fields import unknown_key
 from entropic.params.model import Base

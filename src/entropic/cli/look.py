@@ -1,21 +1,16 @@
-"""Commands that look at rows: ls, show, diff, export."""
+"""Commands that look at rows: ls, show, diff."""
 
 import filecmp
-import os
-from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields
-from importlib.util import find_spec
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from entropic.ask.runs import Runs
 from entropic.cli.choices import failure_of, key_of, keys_only
 from entropic.cli.command import Database, Named, Results, Table, Words, command, open_store
-from entropic.cli.errors import FINE, UsageError, say
+from entropic.cli.errors import FINE, UsageError
 from entropic.cli.output import (
-    as_utf8,
     cell,
     on_terminal,
     put,
@@ -26,21 +21,18 @@ from entropic.cli.output import (
     put_traceback,
     utc,
 )
-from entropic.cli.target import START
 from entropic.cli.values import filters, schema_of
-from entropic.errors import EntropicError
 from entropic.files.extent import extent_elsewhere
-from entropic.formats.libraries import library
 from entropic.params.fields import unknown_key
 from entropic.params.keys import RESERVED
 from entropic.params.model import Base
-from entropic.store import Store, context_of
+from entropic.store import Store
 from entropic.support.passwords import without_passwords
 from entropic.support.show import counted
 from entropic.upkeep.disposal import amount
 
 if TYPE_CHECKING:
-    from entropic.ask.columns import AnyColumn
+    pass
 
 PAGE = 50  # rows on a terminal, if nobody says
 _SECONDS = "elapsed_seconds"
@@ -67,6 +59,7 @@ Page = Annotated[int, typer.Option("--page", min=1, help="Which page, of --limit
 Stale = Annotated[bool, typer.Option("--stale", help="Only results of other code or inputs than those of now.")]
 Tag = Annotated[list[str] | None, typer.Option("--tag", help="Only results with this tag. Repeatable.")]
 All = Annotated[bool, typer.Option("--all", "-a", help="Show columns that are the same in all rows, too.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
 @command("[STORE] [NAME=VALUE]...", "entropic ls model.py:store n=100 --where 'dt<0.1' --sort=-dt", looks=True)
@@ -108,7 +101,7 @@ def ls(
     names = _chosen(store, columns)
     if as_json:
         put_json_rows(
-            _record(store, row)
+            record_of(store, row)
             if names is None
             else {name: utc(row.created_at) if name == "created_at" else _get(row, name) for name in names}
             for row in rows
@@ -154,7 +147,8 @@ def _get(row: Any, name: str) -> object:
     return (row.custom_data or {}).get(rest) if rest else getattr(row, head)
 
 
-def _record(store: Store[Base], row: Any) -> dict[str, Any]:
+def record_of(store: Store[Base], row: Any) -> dict[str, Any]:
+    """Return a row as JSON tells it."""
     names = ["id", *schema_of(store).columns, *(name for name in RESERVED if name != "id")]
     return {name: getattr(row, name) for name in names} | {"created_at": utc(row.created_at)}
 
@@ -180,7 +174,7 @@ def show(
     log = store.log_file({"id": key})
     origin, said = store.provenance({"id": key}), store.notes({"id": key}).get(key)
     if as_json:
-        record: dict[str, Any] = _record(store, row) if row is not None else {"id": key}
+        record: dict[str, Any] = record_of(store, row) if row is not None else {"id": key}
         record |= {"note": said and said.text, "tags": list(said.tags) if said else []}
         told = None if row is None else [{**asdict(one), "made_at": utc(one.made_at)} for one in store.inputs(row)]
         record["inputs"] = told
@@ -265,7 +259,7 @@ def _all_of(store: Store[Base], key: str) -> dict[str, Any]:
     if row is None:
         failure = failure_of(store, key)
         return {**(failure.params if failure else {}), "failed": failure and f"{failure.error_type}: {failure.message}"}
-    record = _record(store, row)
+    record = record_of(store, row)
     custom = record.pop("custom_data")
     return record | {f"custom_data.{name}": value for name, value in custom.items()}
 
@@ -282,146 +276,3 @@ def _compared(first: str | None, second: str | None) -> str:
     if filecmp.cmp(first, second, shallow=False):
         return "the results are equal, byte for byte"
     return f"the results differ ({amount(sizes[0].size)} and {amount(sizes[1].size)})"
-
-
-Format = Annotated[
-    Literal["csv", "parquet", "json", "netcdf"] | None,
-    typer.Option("--format", "-f", help="The format.  [told by the file's suffix]"),
-]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-_SUFFIXES = {".csv": "csv", ".parquet": "parquet", ".json": "json", ".nc": "netcdf"}
-Dims = Annotated[
-    str | None, typer.Option("--dims", metavar="NAMES", help="NetCDF: the dimensions.  [params that differ]")
-]
-Variables = Annotated[
-    str | None, typer.Option("--variables", metavar="NAMES", help="NetCDF: which variables of the results.  [all]")
-]
-
-
-@command(
-    "[STORE] [NAME=VALUE]... FILE",
-    "entropic export model.py:store runs.csv --where 'dt<0.1'",
-    looks=True,
-)
-def export(
-    words: Words = None,
-    where: Where = None,
-    sort: Sort = None,
-    format_: Format = None,
-    dims: Dims = None,
-    variables: Variables = None,
-    yes: Yes = False,
-    named: Named = None,
-    db: Database = None,
-    table: Table = None,
-    results: Results = None,
-) -> int:
-    """Write rows to a file: CSV, Parquet, JSON or NetCDF.
-
-    NetCDF includes the results, as arrays labelled by the params that differ. FILE may be - for standard output.
-    """
-    store, words = open_store("export", words, named, db, table, results)
-    files = [word for word in words if "=" not in word]
-    if len(files) != 1:
-        raise UsageError("give one file to write to, such as runs.csv, or - for standard output (with --format)")
-    kind = format_ or _SUFFIXES.get(Path(files[0]).suffix)
-    if kind is None:
-        suffixes = ", ".join(_SUFFIXES)
-        raise UsageError(
-            f"the name {files[0]!r} does not tell a format; end it with one of {suffixes}, or give --format"
-        )
-    if files[0] == "-" and kind not in ("csv", "json"):
-        raise UsageError(f"{kind} is binary, which is not printed; give a file to write to")
-    path = os.path.join(START, files[0])
-    if files[0] != "-" and os.path.exists(path) and not yes:
-        raise UsageError(f"{files[0]} already exists; add --yes to replace it")
-    conditions = filters(store, [word for word in words if "=" in word], where or [])
-    order = [name.strip() for name in sort.split(",")] if sort else None
-    to = path if files[0] != "-" else None
-    rows: Runs[Base] = Runs()
-    made: list[AnyColumn] = []
-    if kind in ("csv", "parquet"):
-        made = _columns(store, conditions, order)
-    else:
-        rows = store.select(*conditions, order_by_=order)
-    try:
-        if made:
-            _write_table(made, kind, to)
-        else:
-            _write(store, rows, kind, to, _names(dims), _names(variables))
-    except OSError as error:
-        if files[0] == "-" or isinstance(error, EntropicError):
-            raise  # of any output, or of a result
-        raise UsageError(f"{files[0]} cannot be written: {error.strerror or error}") from None
-    if files[0] != "-":
-        say(f"wrote {counted(len(made[0] if made else rows), 'row')} to {files[0]}")
-    return FINE
-
-
-def _names(text: str | None) -> list[str] | None:
-    return [name.strip() for name in text.split(",")] if text else None
-
-
-def _columns(store: Store[Base], conditions: Sequence[Any], order: list[str] | None) -> "list[AnyColumn]":
-    from entropic.ask.tables import Asked, columns
-
-    context, asked = context_of(store), Asked(conditions, {}, order, None, custom_data=True)
-    return columns(context, lambda rows: Runs(rows, context.schema.model), asked)
-
-
-def _write_table(made: "list[AnyColumn]", kind: str, path: str | None) -> None:
-    from entropic.ask.export import csv_lines, write_parquet
-
-    if kind == "parquet":
-        write_parquet(made, path or "")
-    elif path is not None:
-        with open(path, "w", encoding="utf-8", newline="") as file:
-            file.writelines(f"{line}\n" for line in csv_lines(made))
-    elif on_terminal():
-        put("\n".join(csv_lines(made)))
-    else:
-        with as_utf8() as file:
-            file.writelines(f"{line}\n" for line in csv_lines(made))
-
-
-def _write(
-    store: Store[Base],
-    rows: Runs[Base],
-    kind: str,
-    path: str | None,
-    dims: list[str] | None,
-    variables: list[str] | None,
-) -> None:
-    if kind == "netcdf":
-        _write_netcdf(rows.to_xarray(dims, variables), path)
-    elif path is None:
-        with as_utf8() as file:
-            put_json_rows((_record(store, row) for row in rows), file)
-    else:
-        with open(path, "w", encoding="utf-8") as text:
-            put_json_rows((_record(store, row) for row in rows), text)
-
-
-def _is_kept(values: Iterable[object]) -> bool:
-    """Tell whether xarray writes objects as they are: None as text without a letter, all numbers as floats."""
-    found = list(values)
-    missing = any(value is None or value != value for value in found)
-    return not any((missing and value == "") or (isinstance(value, int) and float(value) != value) for value in found)
-
-
-def _write_netcdf(data: Any, path: str | None) -> None:
-    """Write a data set; names of groups get dots, since no name in NetCDF has a slash."""
-    names = {name: str(name).replace("/", ".") for name in {*data.variables, *data.dims} if "/" in str(name)}
-    for name, one in data.variables.items():
-        if one.dtype == object and not _is_kept(one.values.flat):
-            raise UsageError(
-                f"{name!r} cannot be written as NetCDF, which has nothing for what is missing beside text without a "
-                "letter, or beside whole numbers that no float is; choose others with --variables, or another format"
-            )
-    try:
-        data.rename(names).to_netcdf(path)
-    except (ValueError, TypeError, NotImplementedError) as error:
-        if not any(map(find_spec, ("netCDF4", "h5netcdf"))):  # without them xarray writes the old format, or none
-            library("netCDF4", "netcdf", f"writing {os.path.basename(path or '')}")
-        hint = "choose others with --variables"
-        raise UsageError(f"{os.path.basename(path or '')} cannot be written as NetCDF: {error}; {hint}") from None

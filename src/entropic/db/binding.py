@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from entropic.db.build import bind_processor, is_plain, result_processor
-from entropic.db.dialects.portable import surely_fits, underlying
+from entropic.db.dialects.types import surely_fits, underlying
 from entropic.db.engine import Database
 from entropic.errors import ParameterError
 from entropic.params.keys import plain

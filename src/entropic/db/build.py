@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import instance_state, set_committed_value
 
-from entropic.db.dialects.portable import underlying
+from entropic.db.dialects.types import underlying
 from entropic.db.engine import Database
 from entropic.db.raw import Raw
 from entropic.db.state import maker

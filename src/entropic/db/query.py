@@ -7,7 +7,8 @@ import sqlalchemy as sa
 from sqlalchemy.sql import operators, visitors
 
 from entropic.db.build import bind_processor
-from entropic.db.dialects.portable import Dialect, Pages, underlying
+from entropic.db.dialects.portable import Dialect, Pages
+from entropic.db.dialects.types import underlying
 from entropic.db.engine import Database
 from entropic.errors import ParameterError, StoreError
 

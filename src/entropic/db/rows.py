@@ -17,7 +17,7 @@ from entropic.db.build import builder, is_direct, unreadable
 from entropic.db.checksum import canonical, checksum, sorted_json
 from entropic.db.claim import RUNNING
 from entropic.db.connection import Connection
-from entropic.db.dialects.portable import underlying
+from entropic.db.dialects.types import underlying
 from entropic.db.engine import Database
 from entropic.db.raw import PLACE, Raw
 from entropic.db.statement import ByKeys, Statement, fixed

@@ -7,29 +7,26 @@ own module and up to `DEEP` modules away. Code of libraries is told by its names
 import ast
 import contextlib
 import hashlib
-import importlib.machinery
 import os
-import reprlib
 import sys
 import types
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import islice
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from entropic.provenance import source, state
 from entropic.provenance.canonical import Form, form_of
+from entropic.provenance.modules import find_file, imported_modules, is_own_file, loaded_file, public_name
 from entropic.provenance.part import Part
-from entropic.provenance.project import attribute, is_ours, is_own, lies_outside_libraries, module_of, top, unwrapped
+from entropic.provenance.project import attribute, is_ours, is_own, module_of, top, unwrapped
+from entropic.provenance.values import as_plain, as_shown, bytecode_of, cells_of
 from entropic.support.names import number_of
 
 DEEP = 3
 RULES = 1  # which pieces, in which form; to be raised with every change of them
 MOST_RULES = 64  # a power of two; the number of some code tells by which of them it was made
-MOST_BYTES = 2**20  # of an array, or a text, that counts by its content
-MOST_ITEMS = 10_000  # of a list or a dict, likewise
 _PYTHON = f"py{sys.version_info[0]}.{sys.version_info[1]}"  # its compiler decides what bytecode is
 
 
@@ -132,11 +129,11 @@ class _Reach:
             if behind is one:
                 break
             one = behind
-        self.held = [_part(name, ("value", _plain(value)), f"{name} = {_shown(value)}\n") for name, value in values]
+        self.held = [_part(name, ("value", as_plain(value)), f"{name} = {as_shown(value)}\n") for name, value in values]
         if not isinstance(one, FunctionType | type | types.BuiltinFunctionType) and one is not None:
             with contextlib.suppress(TypeError):
-                made_with = state.held(one, self._home, _plain, frozenset((called,)))
-                text = "".join(f"{name} = {_shown(value)}\n" for name, value, _ in made_with)
+                made_with = state.held(one, self._home, as_plain, frozenset((called,)))
+                text = "".join(f"{name} = {as_shown(value)}\n" for name, value, _ in made_with)
                 form = tuple((name, form) for name, _, form in made_with)
                 if form:
                     self.held.append(_part("state", ("value", form), text))
@@ -167,17 +164,17 @@ class _Reach:
     def _function(self, function: FunctionType, depth: int) -> None:
         name = function.__qualname__.rpartition(".<locals>.")[2]
         piece = source.of_function(function)
-        names = _Names(self, function.__globals__, _cells(function), function.__module__, depth)
+        names = _Names(self, function.__globals__, cells_of(function), function.__module__, depth)
         if piece is None:
-            self._add(name, (_PYTHON, _bytecode(function.__code__)), "")
+            self._add(name, (_PYTHON, bytecode_of(function.__code__)), "")
             names.of_code(function.__code__)
         else:
             form = form_of(piece.node, names.refer, names.imported, is_runner=function is self._runner)
             self._add(name, form, piece.text)
-        bound = [_plain(function.__defaults__, False), _plain(function.__kwdefaults__, False)]
+        bound = [as_plain(function.__defaults__, False), as_plain(function.__kwdefaults__, False)]
         if any(one is not None for one in bound) and "<locals>" in function.__qualname__:
             self._add(f"{name} (defaults)", tuple(bound), "")
-        for cell, value in _cells(function).items():
+        for cell, value in cells_of(function).items():
             names.held(cell, value)
 
     def _class(self, cls: type, depth: int) -> None:
@@ -204,8 +201,8 @@ class _Reach:
             self._todo.append((self._module, (name,), depth))
 
     def _module(self, name: str, depth: int) -> None:
-        file = _file_of(name)
-        if file is None or not _is_own_file(name, file, self._home):
+        file = find_file(name)
+        if file is None or not is_own_file(name, file, self._home):
             return
         piece = source.of_module(file)
         if piece is None or not isinstance(piece.node, ast.Module):
@@ -214,7 +211,7 @@ class _Reach:
         package = name if os.path.basename(file) == "__init__.py" else name.rpartition(".")[0]
 
         def imports(module: str | None, level: int, what: str | None) -> None:
-            for one in _absolute(package, module, level, what):
+            for one in imported_modules(package, module, level, what):
                 self.imported(one, depth + 1)
 
         self._add(f"module {name}", form_of(tree, lambda root, _: (root, 0), imports), piece.text)
@@ -236,7 +233,7 @@ class _Names:
         if root not in self._names:
             return root, 0
         value, holder, name, used = self._names[root], self._names, root, 0
-        if root not in source.rebound(_file(self._module)):
+        if root not in source.rebound(loaded_file(self._module)):
             self._reach.looked_up.append((holder, name, value))
         where = self._module
         while isinstance(value, ModuleType) and used < len(attributes) and attributes[used] in vars(value):
@@ -258,11 +255,11 @@ class _Names:
                 if (depth := self._depth_of(behind.__module__)) <= DEEP:
                     self._reach._reach(behind, depth)
                 return f"own {behind.__name__}"
-            return f"{_public(behind.__module__)}.{behind.__qualname__}"
+            return f"{public_name(behind.__module__)}.{behind.__qualname__}"
         if not is_own(where, home):
-            return f"{_public(where)}.{name}"
+            return f"{public_name(where)}.{name}"
         if callable(value) and not is_own(type(value).__module__, home):  # a function of C, a ufunc
-            return f"{_public(str(getattr(value, '__module__', '')))}.{getattr(value, '__name__', name)}"
+            return f"{public_name(str(getattr(value, '__module__', '')))}.{getattr(value, '__name__', name)}"
         if (depth := self._depth_of(where)) <= DEEP:
             self._constant(name, value, where, holder, depth)
         return f"value {name}"
@@ -273,13 +270,13 @@ class _Names:
     def _constant(self, name: str, value: Any, where: str, holder: Mapping[str, Any], depth: int) -> None:
         if not self._reach._is_new((id(holder), name), holder):
             return
-        plain = None if name in source.rebound(_file(where)) else _plain(value, mutable=False)
+        plain = None if name in source.rebound(loaded_file(where)) else as_plain(value, mutable=False)
         if plain is not None:
-            self._reach._add(name, ("value", plain), f"{name} = {_shown(value)}\n")
+            self._reach._add(name, ("value", plain), f"{name} = {as_shown(value)}\n")
             return
         self._reach._reach(type(value), depth)
         names = _Names(self._reach, holder, {}, where, depth)
-        bound = source.bindings(_file(where), name)
+        bound = source.bindings(loaded_file(where), name)
         forms = [form_of(one, names.refer, names.imported) for one in bound if not isinstance(one, ast.ImportFrom)]
         if forms:
             text = "\n".join(ast.unparse(one) for one in bound)
@@ -287,12 +284,12 @@ class _Names:
         elif origin := next((one for one in bound if isinstance(one, ast.ImportFrom)), None):
             self._imported_constant(name, value, origin, where, depth)
         else:  # of a notebook
-            self._reach._add(name, ("value", _plain(value)), f"{name} = {_shown(value)}\n")
+            self._reach._add(name, ("value", as_plain(value)), f"{name} = {as_shown(value)}\n")
 
     def _imported_constant(self, name: str, value: Any, origin: ast.ImportFrom, where: str, depth: int) -> None:
         package = where if hasattr(module_of(where), "__path__") else where.rpartition(".")[0]
         asked = next((one.name for one in origin.names if (one.asname or one.name) == name), name)
-        (module, *_) = _absolute(package, origin.module, origin.level, None)
+        (module, *_) = imported_modules(package, origin.module, origin.level, None)
         there = module_of(module)
         if there is not None and is_own(module, self._reach._home) and depth < DEEP and module != where:
             _Names(self._reach, vars(there), {}, module, depth + 1)._constant(
@@ -309,13 +306,13 @@ class _Names:
             return
         else:
             self._reach._reach(type(value), self._depth)
-            self._reach._add(f"{cell} (held)", ("value", _plain(value)), f"{cell} = {_shown(value)}\n")
+            self._reach._add(f"{cell} (held)", ("value", as_plain(value)), f"{cell} = {as_shown(value)}\n")
 
     def imported(self, module: str | None, level: int, what: str | None) -> None:
         """Take in what a function imports."""
         there = module_of(self._module)
         package = self._module if hasattr(there, "__path__") else self._module.rpartition(".")[0]
-        for one in _absolute(package, module, level, what):
+        for one in imported_modules(package, module, level, what):
             self._reach.imported(one, self._depth + 1)
 
     def of_code(self, code: CodeType) -> None:
@@ -326,106 +323,6 @@ class _Names:
         for inner in code.co_consts:
             if isinstance(inner, CodeType):
                 self.of_code(inner)
-
-
-# ---- values --------------------------------------------------------------------------------------------------------
-def _shown(value: Any) -> str:
-    """Return a value as people see it, however large it is, and whoever has written its `repr`."""
-    try:
-        return reprlib.repr(value)
-    except Exception:  # noqa: BLE001  (of anybody's)
-        return f"<{type(value).__qualname__}>"
-
-
-def _plain(value: Any, mutable: bool = True, depth: int = 6) -> Any:
-    """Return a value as texts; None if it is none that counts by its content.
-
-    Parameters
-    ----------
-    mutable
-        Whether what may have been changed since it was made counts, too.
-    """
-    if value is None or isinstance(value, bool | int | float | complex | str | bytes):
-        kind = type(value)
-        if kind.__module__ != "builtins":  # a member of an enumeration, say
-            inner = getattr(value, "value", None) if hasattr(value, "name") else getattr(value, "item", lambda: "")()
-            return kind.__name__, str(getattr(value, "name", "")), repr(inner)
-        return kind.__name__, repr(value)
-    if isinstance(value, tuple | frozenset) or (mutable and isinstance(value, list | set)):
-        some = value if len(value) <= MOST_ITEMS else [len(value), *islice(value, MOST_ITEMS)]
-        inner = [_plain(one, mutable, depth - 1) for one in some] if depth else [len(value)]
-        if not mutable and any(one is None for one in inner):
-            return None
-        ordered = inner if isinstance(value, tuple | list) else sorted(map(repr, inner))
-        return type(value).__name__, tuple(ordered)
-    if mutable and isinstance(value, Mapping):
-        items = islice(value.items(), MOST_ITEMS) if depth else ()
-        inner = [(_plain(key, True, 1), _plain(one, True, depth - 1)) for key, one in items]
-        return "dict", len(value), tuple(inner)
-    if type(value).__module__ in ("decimal", "fractions", "datetime", "uuid", "pathlib"):
-        return type(value).__name__, str(value)
-    if mutable and type(value).__module__ == "numpy" and hasattr(value, "tobytes"):
-        data = value.tobytes() if value.nbytes <= MOST_BYTES and not value.dtype.hasobject else b""
-        return "array", str(value.dtype), str(value.shape), hashlib.sha256(data).hexdigest()
-    return ("object", type(value).__qualname__) if mutable else None
-
-
-def _cells(function: FunctionType) -> dict[str, Any]:
-    found = {}
-    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        with contextlib.suppress(ValueError):  # not filled yet
-            if name != "__class__":
-                found[name] = cell.cell_contents
-    return found
-
-
-def _bytecode(code: CodeType) -> Form:
-    consts = code.co_consts[1:] if code.co_consts[:1] and isinstance(code.co_consts[0], str) else code.co_consts
-    inner = tuple(_bytecode(one) if isinstance(one, CodeType) else repr(one) for one in consts)
-    return code.co_code.hex(), code.co_names, inner
-
-
-# ---- modules -------------------------------------------------------------------------------------------------------
-def _file(module: str) -> str | None:
-    return getattr(module_of(module), "__file__", None)
-
-
-def _public(module: str) -> str:
-    """Return the name of a module without what is private in it, which moves from version to version."""
-    return ".".join(one for one in module.split(".") if not one.startswith("_")) or module
-
-
-def _absolute(package: str, module: str | None, level: int, what: str | None) -> list[str]:
-    """Return the modules that an import names: it may be that what is taken from one is a module, too."""
-    if level:
-        parts = package.split(".") if package else []
-        parts = parts[: len(parts) - (level - 1)] if level > 1 else parts
-        module = ".".join([*parts, *([module] if module else [])])
-    if not module:
-        return []
-    return [module] if what in (None, "*") else [module, f"{module}.{what}"]
-
-
-def _file_of(name: str) -> str | None:
-    """Return the file of a module, without importing it."""
-    found = getattr(module_of(name), "__file__", None)
-    if isinstance(found, str):
-        return found
-    path: Any = None
-    spec = None
-    with contextlib.suppress(Exception):  # of finders of anybody's
-        for i in range(name.count(".") + 1):
-            spec = importlib.machinery.PathFinder.find_spec(".".join(name.split(".")[: i + 1]), path)
-            if spec is None or (i < name.count(".") and spec.submodule_search_locations is None):
-                return None  # what is no package has no modules
-            path = spec.submodule_search_locations
-    return spec.origin if spec is not None and spec.origin and spec.origin.endswith(".py") else None
-
-
-def _is_own_file(name: str, file: str, home: str) -> bool:
-    if top(name) in sys.stdlib_module_names or top(name) == "entropic":
-        return False
-    return top(name) == top(home) or lies_outside_libraries(file)
 
 
 def _is_main_guard(node: ast.stmt) -> bool:

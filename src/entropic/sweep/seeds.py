@@ -5,7 +5,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from entropic.db.dialects.portable import underlying
+from entropic.db.dialects.types import underlying
 from entropic.errors import ParameterError
 from entropic.formats.libraries import library
 from entropic.params.fields import unknown_key

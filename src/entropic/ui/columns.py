@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from entropic.ask.columns import kind_of_type, label_of
 from entropic.ask.typed import CUSTOM
-from entropic.db.dialects.portable import underlying
+from entropic.db.dialects.types import underlying
 from entropic.db.query import careful, fetch, spelled_names
 from entropic.errors import ParameterError
 from entropic.params.model import Base

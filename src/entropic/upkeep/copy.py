@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from entropic.db.dialects.portable import underlying
+from entropic.db.dialects.types import underlying
 from entropic.db.tables import digests, inputs, ledger, notes
 from entropic.db.tables import outcomes as recorded
 from entropic.errors import ParameterError, StoreError

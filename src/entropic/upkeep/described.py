@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from entropic.ask.columns import Column, columns, kind_of_type
-from entropic.db.dialects.portable import underlying
+from entropic.db.dialects.types import underlying
 from entropic.errors import ParameterError
 from entropic.params.model import Base, Schema
 from entropic.protocol.context import StoreContext

@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from entropic.db.dialects.portable import underlying
+from entropic.db.dialects.types import underlying
 from entropic.errors import ParameterError
 from entropic.formats.libraries import library
 from entropic.params.keys import plain

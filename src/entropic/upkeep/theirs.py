@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from entropic.db.claim import DISTRUSTED, Claim
-from entropic.db.dialects.portable import underlying
+from entropic.db.dialects.types import underlying
 from entropic.db.digests import Digest
 from entropic.db.raw import Raw, Recorded
 from entropic.db.raw import told as told_of

@@ -18,19 +18,8 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.dialects.mysql.base import MySQLTypeCompiler
 from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 
-from entropic.db.dialects.portable import (
-    SILENCE,
-    TOGETHER,
-    ColumnType,
-    Dialect,
-    Processor,
-    Trouble,
-    is_exact_type,
-    is_indexed,
-    then,
-    too_long,
-    underlying,
-)
+from entropic.db.dialects.portable import SILENCE, TOGETHER, Dialect, Trouble, too_long
+from entropic.db.dialects.types import ColumnType, Processor, is_exact_type, is_indexed, then, underlying
 from entropic.errors import StoreError
 
 _AGAIN = {1020, 1213, 1684}  # changed since it was read, deadlock, being made or altered by others

@@ -18,22 +18,9 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql.base import PGTypeCompiler
 from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 
-from entropic.db.dialects.portable import (
-    SILENCE,
-    TOGETHER,
-    ColumnType,
-    Condition,
-    Dialect,
-    Processor,
-    Trouble,
-    is_exact_type,
-    is_indexed,
-    strict_json,
-    then,
-    too_long,
-    underlying,
-)
+from entropic.db.dialects.portable import SILENCE, TOGETHER, Condition, Dialect, Trouble, too_long
 from entropic.db.dialects.sqlite import on_conflict
+from entropic.db.dialects.types import ColumnType, Processor, is_exact_type, is_indexed, strict_json, then, underlying
 from entropic.support.compact_json import compact, load_json
 
 _AGAIN = {"40001", "40P01"}  # serialisation, deadlock

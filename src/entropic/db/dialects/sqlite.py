@@ -17,8 +17,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine.interfaces import DBAPIConnection
 
-from entropic.db.dialects.portable import ColumnType, Dialect, Processor, Query, T, Trouble, only_utc, then, underlying
+from entropic.db.dialects.portable import Dialect, Query, T, Trouble
 from entropic.db.dialects.sqlite_file import LookedAt, path_in
+from entropic.db.dialects.types import ColumnType, Processor, only_utc, then, underlying
 from entropic.db.raw import Recorded
 from entropic.errors import NetworkFileSystemWarning, ParameterError, StoreError, levels_to_user
 

@@ -1,0 +1,52 @@
+"""Where the modules are that code imports, and which of them are of the same project."""
+
+import contextlib
+import importlib.machinery
+import sys
+from typing import Any
+
+from entropic.provenance.project import lies_outside_libraries, module_of, top
+
+
+def loaded_file(module: str) -> str | None:
+    """Return the file of a module that is imported; None if it has none, or is not."""
+    return getattr(module_of(module), "__file__", None)
+
+
+def public_name(module: str) -> str:
+    """Return the name of a module without what is private in it, which moves from version to version."""
+    return ".".join(one for one in module.split(".") if not one.startswith("_")) or module
+
+
+def imported_modules(package: str, module: str | None, level: int, what: str | None) -> list[str]:
+    """Return the modules that an import names: it may be that what is taken from one is a module, too."""
+    if level:
+        parts = package.split(".") if package else []
+        parts = parts[: len(parts) - (level - 1)] if level > 1 else parts
+        module = ".".join([*parts, *([module] if module else [])])
+    if not module:
+        return []
+    return [module] if what in (None, "*") else [module, f"{module}.{what}"]
+
+
+def find_file(name: str) -> str | None:
+    """Return the file of a module, without importing it."""
+    found = getattr(module_of(name), "__file__", None)
+    if isinstance(found, str):
+        return found
+    path: Any = None
+    spec = None
+    with contextlib.suppress(Exception):  # of finders of anybody's
+        for i in range(name.count(".") + 1):
+            spec = importlib.machinery.PathFinder.find_spec(".".join(name.split(".")[: i + 1]), path)
+            if spec is None or (i < name.count(".") and spec.submodule_search_locations is None):
+                return None  # what is no package has no modules
+            path = spec.submodule_search_locations
+    return spec.origin if spec is not None and spec.origin and spec.origin.endswith(".py") else None
+
+
+def is_own_file(name: str, file: str, home: str) -> bool:
+    """Tell whether a module, in this file, is of the same project as another one."""
+    if top(name) in sys.stdlib_module_names or top(name) == "entropic":
+        return False
+    return top(name) == top(home) or lies_outside_libraries(file)
