@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from contract.models import wait_until
-from entropic import Base, Mapped, Store
+from entropic import Base, Mapped, Store, outcome
 from ui.pages import SETS, Solver, serving, serving_it, watched
 
 expect = pytest.importorskip("playwright.sync_api").expect
@@ -141,6 +141,32 @@ def test_a_click_on_a_point_leads_to_its_run(tab, study):
     )
     page.locator("#chart").click(position={"x": x, "y": y})
     expect(page).to_have_url(re.compile(f"run\\?id={row.id}"))
+
+
+class Spot(Base):
+    __tablename__ = "spots"
+    n: Mapped[int]
+    height: Mapped[int | None] = outcome()
+
+
+def test_of_so_many_points_that_they_are_drawn_as_one_each_leads_to_its_run(chromium, tmp_path):
+    def run(params):
+        return {"height": params["n"] * 37 % 2_101}
+
+    store = Store(run, Spot, tmp_path / "results", ".json", f"sqlite:///{tmp_path / 'spots.sqlite3'}")
+    store.sweep([{"n": n} for n in range(2_101)], progress=False)
+    row = store.retrieve({"n": 1_000})
+    for asker in serving(store):
+        for tab in watched(chromium, asker):
+            page = tab.page
+            page.goto(f"{tab.at}explore?x=n&y=height")
+            drawn(page)
+            x, y = page.evaluate(
+                "at => echarts.getInstanceByDom(document.getElementById('chart')).convertToPixel({seriesIndex: 0}, at)",
+                [row.n, row.height],
+            )
+            page.locator("#chart").click(position={"x": x, "y": y})
+            expect(page).to_have_url(re.compile(f"run\\?id={row.id}"))
 
 
 def test_failures_are_grouped_and_what_they_hold_is_text(tab):

@@ -37,6 +37,12 @@ PAGES = {
     "failures": "Failures",
     "progress": "Progress",
 }
+# What a page loads by itself, later: the browser fetches it at once.
+_EARLY = {
+    "": '<link rel="preload" as="script" href="static/vendor/tabulator.min.js">\n',
+    "explore": '<link rel="modulepreload" href="static/charts.js">\n'
+    '<link rel="preload" as="script" href="static/vendor/echarts.min.js">\n',
+}
 THREADS = 4  # that ask the database, and read files
 LONGEST_QUERY = 8_000  # characters of an address
 _MOST_COMPARED = 6
@@ -89,6 +95,7 @@ def application(context: StoreContext[Base], source: Sequence[str] = ()) -> Star
         if name not in PAGES:
             return PlainTextResponse("there is no such page", 404)
         made = shell.replace("{{page}}", name or "runs").replace("{{title}}", PAGES[name])
+        made = made.replace("{{early}}", _EARLY.get(name, ""))
         return Response(made, media_type="text/html", headers={"cache-control": "no-store"})
 
     routes = [

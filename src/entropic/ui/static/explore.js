@@ -4,7 +4,9 @@ import { axis, base, chart, colourScale, marks } from "./charts.js";
 
 const KINDS = { scatter: "Scatter", lines: "Lines", heatmap: "Heatmap", parallel: "Parallel" };
 let columns = [];
-let drawn = null;
+const MANY = 2000; // points, from which on they are drawn as one
+let making = null; // the chart, which is loaded while the values are asked for
+let drawn = null; // the same, once it is there
 let going = null;
 let ids = [];
 let brushed = [];
@@ -112,7 +114,7 @@ function scatter(told, data) {
   }
   const several = ids.length;
   note(shownOf(told), missing ? `${count(missing)} have no place here${logx || logy || logc ? " (a logarithm needs values above 0)" : ""}` : "");
-  const size = several > 20000 ? 3 : several > 1000 ? 5 : 8;
+  const size = several > 20000 ? 3 : several > MANY ? 3.9 : several > 1000 ? 5 : 8; // below 4, many are drawn one by one, so that opacities add up
   const value = (which, v) => (told.axes[which].categories.length ? told.axes[which].categories[v] : told.axes[which].kind === "datetime" ? new Date(v).toISOString().slice(0, 19) : number(v));
   return {
     ...base(), xAxis: { ...axis(told.axes.x, { log: logx }), boundaryGap: room(told.axes.x) }, yAxis: { ...axis(told.axes.y, { log: logy, vertical: true }), boundaryGap: room(told.axes.y) },
@@ -124,6 +126,7 @@ function scatter(told, data) {
         ...(hasColour ? [`${told.axes.c.name}: ${value("c", logc ? 10 ** c : c)}`] : [])].join("\n");
     } },
     series: [{ type: "scatter", data: points.subarray(0, 3 * several), dimensions: ["x", "y", "c"], symbolSize: size, progressive: 20000, progressiveThreshold: 20000,
+      large: !hasColour, largeThreshold: MANY, // all at once, in one colour: five times faster
       itemStyle: { opacity: several > 20000 ? 0.5 : 0.75, color: hasColour ? undefined : colours().accent }, cursor: "pointer" }],
   };
 }
@@ -259,6 +262,8 @@ async function update(keepsControls = false) {
     const params = request();
     const packed = { scatter: "points", parallel: "parallel" }[kind()];
     const [told, data] = packed ? await askPacked(packed, params, signal) : [await ask(kind() === "lines" ? "lines" : "grid", params, signal)];
+    drawn ??= await making;
+    if (signal.aborted) return;
     const made = { scatter, lines, heatmap, parallel }[kind()](told, data);
     tell(null);
     drawn.off("click");
@@ -274,7 +279,7 @@ async function update(keepsControls = false) {
     if (kind() === "parallel") drawn.on("axisareaselected", () => selected());
   } catch (error) {
     if (error.name === "AbortError") return;
-    drawn.clear();
+    drawn?.clear();
     note("");
     tell(error);
   }
@@ -290,6 +295,7 @@ function filterChips() {
 }
 
 function savePng() {
+  if (!drawn) return;
   const address = drawn.getDataURL({ type: "png", pixelRatio: 2, backgroundColor: colours().back });
   h("a", { href: address, download: `${kind()}.png` }).click();
 }
@@ -318,7 +324,9 @@ begin(async () => {
     h("p", { class: "bar" }, h("span", { class: "quiet", id: "note", role: "status" }), h("a", { id: "selection", hidden: true, class: "button" }, "Show the selection in Runs")),
     h("div", { id: "script", hidden: true }));
   const isOfResults = [...view.values()].some((one) => one.includes("result.")); // else these may come later: files are read for them
-  [{ columns }, drawn] = await Promise.all([about(isOfResults ? { results: 1 } : {}), chart(element)]);
+  making = chart(element);
+  making.catch(() => {}); // what is wrong with it is told when something is drawn
+  ({ columns } = await about(isOfResults ? { results: 1 } : {}));
   onTheme(() => update());
   await update();
   if (isOfResults) return;
