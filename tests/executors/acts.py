@@ -153,8 +153,12 @@ def hang_in_c_with_a_child(path: Path | str, params: Params) -> None:
 
 
 def run_a_program(path: Path | str, params: Params) -> None:
-    """Run a program as most runners do."""
-    subprocess.run(["sh", "-c", f"echo $$ >> '{path}'; echo all >> '{path}'; exec sleep {FOREVER}"], check=True)
+    """Run a program as most runners do; it has said who it is once it is waited for.
+
+    Python leaves a program alone that an interrupt meets before `Popen` has returned.
+    """
+    script = f"read go; echo $$ >> '{path}'; echo all >> '{path}'; exec sleep {FOREVER}"
+    subprocess.run(["sh", "-c", script], input=b"go\n", check=True)
 
 
 def end_a_forked_child(path: Path | str, params: Params) -> None:

@@ -6,13 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
-from contract.models import SimResult, gone, wait_until
+from contract.models import PATIENCE, SimResult, gone, wait_until
 from entropic import RunTimeout, Store, command
 
 pytestmark = pytest.mark.slow
@@ -69,6 +70,44 @@ def test_it_ends_with_the_sweep(sweeping: Any, tmp_path: Path, workers: int, nam
     wait_until(lambda: all(map(gone, pids)))
     assert store_in(tmp_path).run_or_retrieve({"n": 1, "dt": 0.5}).n == 1
     assert store_in(tmp_path).check().ok
+
+
+@pytest.mark.parametrize("running", [False, True], ids=["before it runs", "when it runs"])
+def test_an_interrupt_while_it_is_started_ends_it(tmp_path, monkeypatch, running):
+    met = threading.Event()
+
+    def interrupt(_number: int, _frame: object) -> None:
+        met.set()
+        raise KeyboardInterrupt
+
+    class Interrupted(subprocess.Popen[bytes]):
+        def __init__(self, words: list[str], **options: Any) -> None:
+            is_it = Path(words[0]).name == "sh"  # and not git, which tells where the runner comes from
+            if is_it and not running:
+                self.interrupt()
+            super().__init__(words, **options)
+            if is_it and running:
+                self.interrupt()
+
+        def interrupt(self) -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert met.wait(PATIENCE)
+
+    store = Store(
+        command(["sh", "-c", stubborn(tmp_path)]), SimResult, tmp_path / "r", ".txt", f"sqlite:///{tmp_path}/d"
+    )
+    theirs = set(psutil.Process().children())
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(subprocess, "Popen", Interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                store.run({"n": 1, "dt": 0.5})
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if (tmp_path / "pids").exists():
+        assert all(map(gone, pids_in(tmp_path)))
+    assert not [one for one in psutil.Process().children() if one not in theirs and one.name() == "sh"]
 
 
 def test_it_ends_with_its_worker(sweeping: Any, tmp_path: Path) -> None:

@@ -12,7 +12,9 @@ import signal
 import subprocess
 import sys
 import tempfile
-from typing import IO
+import threading
+from concurrent.futures import Future
+from typing import IO, Any
 
 from entropic.errors import CommandError
 
@@ -34,11 +36,8 @@ def run(words: list[str], folder: str, out: IO[bytes], errors: IO[bytes]) -> Non
     CommandError
         If it cannot be started, or has not.
     """
-    pipe = subprocess.PIPE
     try:
-        process = subprocess.Popen(
-            words, cwd=folder, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, process_group=0
-        )
+        process = _start(words, folder)
     except (OSError, ValueError) as error:
         raise CommandError(f"{words[0]} cannot be started: {error}") from error
     try:
@@ -48,11 +47,36 @@ def run(words: list[str], folder: str, out: IO[bytes], errors: IO[bytes]) -> Non
         _end(process)
         raise
     finally:
-        for stream in (process.stdout, process.stderr):
-            if stream is not None:
-                stream.close()
+        _close(process)
     if code:
         raise _failure(words[0], code, out, errors)
+
+
+def _start(words: list[str], folder: str) -> subprocess.Popen[bytes]:
+    """Start a program; an interrupt meanwhile ends it.
+
+    It is started in a thread, where Python handles no signals: one that came within `Popen` would leave behind a
+    program that nobody knows (`tests/executors/test_programs.py`).
+    """
+    pipe = subprocess.PIPE
+    options: dict[str, Any] = {"cwd": folder, "stdin": subprocess.DEVNULL, "stdout": pipe, "stderr": pipe}
+    future = Future[subprocess.Popen[bytes]]()
+
+    def start() -> None:
+        try:
+            future.set_result(subprocess.Popen(words, process_group=0, **options))
+        except BaseException as error:  # noqa: BLE001  (which whoever waits raises)
+            future.set_exception(error)
+
+    thread = threading.Thread(target=start, name="entropic-start")
+    try:
+        thread.start()
+        return future.result()
+    except BaseException:
+        if thread.ident is not None and future.exception() is None:
+            _end(future.result())
+            _close(future.result())
+        raise
 
 
 def _failure(program: str, code: int, out: IO[bytes], errors: IO[bytes]) -> CommandError:
@@ -86,6 +110,12 @@ def _listen(process: subprocess.Popen[bytes], out: IO[bytes], errors: IO[bytes])
                 with contextlib.suppress(OSError, ValueError, AttributeError):  # nobody listens
                     shown.write(decode(data, not data))
                     shown.flush()
+
+
+def _close(process: subprocess.Popen[bytes]) -> None:
+    for stream in (process.stdout, process.stderr):
+        if stream is not None:
+            stream.close()
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
