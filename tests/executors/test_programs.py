@@ -106,7 +106,7 @@ def test_an_interrupt_while_it_is_started_ends_it(tmp_path, monkeypatch, running
     finally:
         signal.signal(signal.SIGINT, before)
     if (tmp_path / "pids").exists():
-        assert all(map(gone, pids_in(tmp_path)))
+        wait_until(lambda: all(map(gone, pids_in(tmp_path))))
     assert not [one for one in psutil.Process().children() if one not in theirs and one.name() == "sh"]
 
 
