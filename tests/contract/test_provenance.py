@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import entropic
-from contract.models import SimResult, write_params
+from contract.models import SimResult, gone, wait_until, write_params
 from entropic import ParameterError
 
 ONE, TWO = {"n": 1, "dt": 0.5}, {"n": 2, "dt": 0.5}
@@ -209,6 +209,26 @@ def test_the_commit_and_what_differs_from_it(tmp_path):
     git(tmp_path, "pack-refs", "--all")
     git(tmp_path, "worktree", "add", "../beside", "-b", "beside")
     assert run_script(tmp_path.parent / "beside").startswith(f"{commit} False")
+
+
+@pytest.mark.slow
+def test_a_git_that_says_nothing_holds_up_no_run_for_long_and_ends(tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    git(tmp_path, "init")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "git").write_text(f"#!/bin/sh\necho $$ >> '{tmp_path}/pids'\nexec sleep 600\n")
+    (tmp_path / "bin" / "git").chmod(0o755)
+    wanting = SCRIPT.replace(
+        "store = Store", "import entropic.provenance.git as git\n    git.SECONDS = 0.0\n    store = Store"
+    )
+    (tmp_path / "script.py").write_text(wanting)
+    path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
+    command = [sys.executable, "-W", "error", "script.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=os.environ | {"PATH": path})
+    assert done.stdout.startswith("None None None")
+    assert done.stderr == ""
+    told = (tmp_path / "pids").read_text() if (tmp_path / "pids").exists() else ""  # it may be ended before it says who
+    wait_until(lambda: all(gone(int(pid)) for pid in told.split()))
 
 
 @pytest.mark.slow

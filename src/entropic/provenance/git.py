@@ -7,6 +7,7 @@ taken when that run has ended.
 import contextlib
 import os
 import re
+import signal
 import subprocess
 from typing import Any
 
@@ -40,9 +41,13 @@ class Checkout:
 
     def _is_dirty(self) -> bool | None:
         asked, self._asked = self._asked, None
-        if asked is not None and os.getpid() == self._pid:  # else a child was forked, to whom it does not answer
-            text = _answer(asked, SECONDS)
-            self._dirty = None if text is None else bool(text.strip())
+        if asked is None:
+            return self._dirty
+        if os.getpid() != self._pid:  # a child was forked, to whom it does not answer
+            _forget(asked)
+            return None
+        text = _answer(asked, SECONDS)
+        self._dirty = None if text is None else bool(text.strip())
         return self._dirty
 
     def _diff(self) -> str | None:
@@ -65,12 +70,22 @@ def _answer(asked: "subprocess.Popen[bytes]", seconds: float) -> bytes | None:
     except (subprocess.TimeoutExpired, OSError, ValueError):
         asked.kill()
         with contextlib.suppress(OSError, ValueError, subprocess.TimeoutExpired):
-            asked.communicate(timeout=seconds)
+            asked.wait(seconds)
+        _forget(asked)
         return None
     except BaseException:  # Ctrl-C
         asked.kill()
+        _forget(asked)
         raise
     return text if asked.returncode == 0 else None
+
+
+def _forget(asked: "subprocess.Popen[bytes]") -> None:
+    """Ask git no more; Python warns of a program that nobody has waited for, and this one needs no waiting."""
+    if asked.stdout is not None:
+        asked.stdout.close()
+    if asked.returncode is None:
+        asked.returncode = -signal.SIGKILL
 
 
 def _root(folder: str) -> str | None:
