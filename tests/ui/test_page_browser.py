@@ -68,6 +68,18 @@ def test_an_address_brings_the_whole_view_back_with_one_request(tab):
     assert len(asked) == 1, asked
 
 
+@pytest.mark.parametrize("where", ["", "explore"])
+def test_what_the_browser_fetches_ahead_is_what_the_page_asks_for(tab, where):
+    page, asked = tab.page, []
+    page.goto("about:blank")
+    page.on("request", lambda one: asked.append(one.url) if "/api/" in one.url else None)
+    page.goto(f"{tab.at}{where}")
+    expect(rows(page).first if where == "" else page.locator("#chart[data-state=drawn]")).to_be_visible()
+    asked = [one.partition("/api/")[2] for one in asked]
+    assert asked.count("schema") == 1
+    assert len([one for one in asked if one.startswith(("rows", "points"))]) == 1
+
+
 def test_columns_are_sorted_and_runs_opened_with_the_keyboard(tab):
     page = tab.page
     expect(rows(page)).to_have_count(STORED)

@@ -37,12 +37,6 @@ PAGES = {
     "failures": "Failures",
     "progress": "Progress",
 }
-# What a page loads by itself, later: the browser fetches it at once.
-_EARLY = {
-    "": '<link rel="preload" as="script" href="static/vendor/tabulator.min.js">\n',
-    "explore": '<link rel="modulepreload" href="static/charts.js">\n'
-    '<link rel="preload" as="script" href="static/vendor/echarts.min.js">\n',
-}
 THREADS = 4  # that ask the database, and read files
 LONGEST_QUERY = 8_000  # characters of an address
 _MOST_COMPARED = 6
@@ -95,7 +89,7 @@ def application(context: StoreContext[Base], source: Sequence[str] = ()) -> Star
         if name not in PAGES:
             return PlainTextResponse("there is no such page", 404)
         made = shell.replace("{{page}}", name or "runs").replace("{{title}}", PAGES[name])
-        made = made.replace("{{early}}", _EARLY.get(name, ""))
+        made = made.replace("{{early}}", "\n".join(_early(name, request.url.query)))
         return Response(made, media_type="text/html", headers={"cache-control": "no-store"})
 
     routes = [
@@ -106,6 +100,19 @@ def application(context: StoreContext[Base], source: Sequence[str] = ()) -> Star
         Route("/{page}", page),
     ]
     return Starlette(routes=routes)
+
+
+def _early(page: str, query: str) -> list[str]:
+    """Return the links by which a browser fetches at once what a page asks for once its script runs."""
+    script, data = '<link rel="preload" as="script" href="static/vendor/{}.min.js">', list[str]()
+    links = []
+    if page == "":
+        links = [script.format("tabulator")]
+        data = ["schema", "counts"] if query else ["rows?page=1&amp;size=100", "schema", "counts"]
+    elif page == "explore":
+        links = ['<link rel="modulepreload" href="static/charts.js">', script.format("echarts")]
+        data = ["counts"] if "result." in query else ["schema", "counts"]
+    return [*(f'<link rel="preload" as="fetch" crossorigin href="api/{one}">' for one in data), *links, ""]
 
 
 _UNKNOWN = ["# store = ...  (the store that this page shows)"]
