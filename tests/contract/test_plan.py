@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
-from contract.models import CountingRunner, OtherResult, wait_until
-from entropic import ParameterError, Plan
+from contract.models import CountingRunner, OtherResult, SimResult, TypedResult, wait_until
+from entropic import KeyCollisionError, ParameterError, Plan
 
 
 def sets(*ns: int) -> list[dict[str, Any]]:
@@ -97,6 +98,47 @@ def test_what_was_deleted_is_missing(store):
     store.run(sets(1)[0])
     store.delete(sets(1)[0], remove_file=True)
     assert lists(store.plan(sets(1))) == ([], sets(1), [], [])
+
+
+def test_no_instance_is_made_of_a_row_that_nobody_gets(store):
+    store.sweep(sets(1, 2))
+    made = []
+    with listening(SimResult, made):
+        assert len(store.plan(sets(1, 2)).stored) == 2
+        assert made == []
+        store.sweep(sets(1, 2))
+    assert len(made) == 2
+
+
+def test_what_is_stored_is_compared_with_what_is_asked(store):
+    store.run({"id": "mine", "n": 1, "dt": 0.5})
+    assert len(store.plan([{"id": "mine", "n": 1, "dt": 0.5}]).stored) == 1
+    with pytest.raises(KeyCollisionError, match="'dt'"):
+        store.plan([{"id": "mine", "n": 1, "dt": 0.25}])
+
+
+def test_values_that_the_database_keeps_in_another_form_are_compared_as_what_they_are(open_store):
+    store = open_store(model=TypedResult)
+    one = {"id": "mine", "day": datetime.date(2025, 6, 7), "moment": datetime.datetime(2025, 6, 7, 8), "raw": b"\0"}
+    store.run(one)
+    assert len(store.plan([one]).stored) == 1
+    for other in ({"day": datetime.date(2025, 6, 8)}, {"moment": datetime.datetime(2025, 6, 7, 9)}, {"raw": b"\1"}):
+        with pytest.raises(KeyCollisionError):
+            store.plan([{**one, **other}])
+
+
+@contextlib.contextmanager
+def listening(model, made):
+    """Note each instance that is made of a row."""
+
+    def note(instance, _):
+        made.append(instance)
+
+    sa.event.listen(model, "load", note)
+    try:
+        yield
+    finally:
+        sa.event.remove(model, "load", note)
 
 
 def test_the_rows_of_another_model_do_not_count(store, open_store):

@@ -277,6 +277,17 @@ def test_however_many_sets_are_asked_for_at_once_each_has_its_own_id(given_colum
         assert [hasher(params) for params in asked] == alone
 
 
+# Columns of a grid, whose few values come again and again: 0.0 equals -0.0, and 1.0 is 1, but they are other keys.
+few = st.sampled_from([0.0, -0.0, 1.0, 0.1 + 0.2, -2.5e-13, math.nan, math.inf, 1e22]) | floats
+
+
+@given(st.lists(few, min_size=1, max_size=3), st.lists(st.text(max_size=3), min_size=1, max_size=2))
+def test_sets_of_a_grid_have_the_ids_that_each_has_alone(numbers, texts):
+    sets = [{"a": a, "b": b, "n": n} for n in range(4) for a in numbers for b in texts]
+    for digits in ("decimal", "significant"):
+        assert Hasher(digits).many(sets) == [key(one, float_rounding=digits) for one in sets]
+
+
 short = st.decimals(-(10**16), 10**16, places=12) | st.decimals(-10, 10, places=13) | st.decimals(-1, 1, places=5)
 
 

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import sqlalchemy as sa
@@ -52,9 +53,7 @@ def _direct(schema: Schema, database: Database, columns: list[sa.Column[Any]]) -
     own, others = listening.listeners, listening.parent_listeners
     new = maker(model, manager)
     floats = schema.float_outcomes
-    keys = [schema.attributes[column.name] for column in columns]
-    processors = [(key, make) for key, column in zip(keys, columns, strict=True)
-                  if key != "custom_data" and (make := result_processor(column, database))]  # fmt: skip
+    keys, processors = _processors(schema, database, columns)
 
     def build(raw: Raw, file: str) -> object:
         instance = new()
@@ -76,6 +75,36 @@ def _direct(schema: Schema, database: Database, columns: list[sa.Column[Any]]) -
             for listener in listening:
                 listener(state, None)
         return instance
+
+    return build
+
+
+def _processors(
+    schema: Schema, database: Database, columns: list[sa.Column[Any]]
+) -> tuple[list[str], list[tuple[str, Processor]]]:
+    """Return the attributes of columns, and what makes Python's values, of those but `custom_data` that need it."""
+    keys = [schema.attributes[column.name] for column in columns]
+    made = [(key, result_processor(column, database)) for key, column in zip(keys, columns, strict=True)]
+    return keys, [(key, process) for key, process in made if process is not None and key != "custom_data"]
+
+
+def values_of(schema: Schema, database: Database, columns: list[sa.Column[Any]]) -> Builder:
+    """Return the function that makes, of raw rows, objects with the values of the user's columns and no state.
+
+    They are there to be compared with a set, as an instance would be; what outcomes and `custom_data` hold is not.
+    """
+    keys, processors = _processors(schema, database, columns)
+
+    def build(raw: Raw, file: str) -> object:
+        found = SimpleNamespace(result_file=file)
+        values = found.__dict__
+        values.update(zip(keys, raw))  # noqa: B905  (as in `_direct`)
+        try:
+            for key, process in processors:
+                values[key] = process(values[key])
+        except NOT_READ as error:
+            raise unreadable(schema, database, columns, raw) from error
+        return found
 
     return build
 

@@ -26,8 +26,10 @@ RESERVED = ("id", "result_file", "created_at", "custom_data")
 ROUNDINGS = ("decimal", "significant")
 TYPED = ", typed"
 DECIMALS = 12
+ALIKE = 1_000  # values of a column by which it is told whether they repeat
 SHORT = 14  # characters of a float's text, without an exponent, that both roundings leave as it is
 
+_TOLD_BY_VALUE = {float, str}  # whose texts take longer to write than to look up
 _ADDRESS = re.compile(r"\bat 0x[0-9A-Fa-f]{4,}")
 _NOT_FINITE = {
     "inf": "Infinity",
@@ -150,7 +152,13 @@ class Hasher:
         kinds = set(map(type, values))
         writers = self._writers
         if len(kinds) == 1:
-            return map(writers[kinds.pop()], values)
+            write = writers[kind := kinds.pop()]
+            some = values[:ALIKE]
+            if kind in _TOLD_BY_VALUE and 2 * len(set(some)) < len(some):  # of a grid
+                distinct = set(values)
+                if kind is str or 0.0 not in distinct:  # which equals -0.0, and is written otherwise
+                    return map({value: write(value) for value in distinct}.__getitem__, values)
+            return map(write, values)
         return [writers[type(value)](value) for value in values]
 
     def text(self, params: Mapping[str, object]) -> str:

@@ -25,7 +25,7 @@ from entropic.support.importing import importer
 from entropic.support.show import spelled
 
 NOTHING: Mapping[str, object] = MappingProxyType({})
-PLANNED_TOGETHER = 5_000  # sets whose rows are looked up in one go
+PLANNED_TOGETHER = 50_000  # sets whose rows are looked up in one go: in the order of the keys each page is read once
 
 
 @dataclass(slots=True)
@@ -148,7 +148,7 @@ def _plan_batch(
         else:
             _check_repeated(context, id, one, rows[id], fresh, missing)
     absent, known = dict(fresh), planned.known
-    for id, found in find_unwanted(context, fresh) if rerun else find_many(context, fresh, changes):
+    for id, found in find_unwanted(context, fresh) if rerun else find_many(context, fresh, changes, keep_rows):
         if type(found) is Suspect or type(found) is Absent:
             known[id] = found
             continue
