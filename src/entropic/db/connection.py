@@ -39,7 +39,7 @@ class Connection:
     def __init__(self, database: "Database", outer: "Connection | None" = None) -> None:
         # Nothing of a database leads back to it, so that its files are closed as soon as its store is dropped, however
         # seldom Python's collector looks at all objects (`test_a_store_that_is_dropped_closes_its_database_at_once`).
-        self._database = database
+        self._database, self._dialect = database, database.dialect
         self._in_memory = database.in_memory
         self.wait = database.wait
         """s for which a locked or silent database is waited for."""
@@ -96,7 +96,7 @@ class Connection:
         try:
             return (self._cursor or self._connect()).execute(sql, values)
         except self._error as error:
-            if self._database.dialect.trouble(error) is None:
+            if self._dialect.trouble(error) is None:
                 self._explain(error)
                 raise
             return self._patiently(sql, values)
@@ -185,7 +185,7 @@ class Connection:
 
         Asked before whatever is written, and not before a hit, which needs only what it has read.
         """
-        if self._file is not None and self._database.dialect.file_there() != self._file:
+        if self._file is not None and self._dialect.file_there() != self._file:
             self.close()
 
     def begin(self) -> None:
@@ -212,7 +212,7 @@ class Connection:
                 self._end()
 
     def _begin(self) -> None:
-        self.execute(self._database.dialect.begin)
+        self.execute(self._dialect.begin)
 
     def _commit(self) -> None:
         self.execute("COMMIT")
@@ -237,7 +237,7 @@ class Connection:
             try:
                 return (self._cursor or self._connect()).execute(sql, values)
             except self._error as error:
-                if self._database.dialect.trouble(error) is None:
+                if self._dialect.trouble(error) is None:
                     self._explain(error)
                     raise
                 if time.monotonic() > deadline:
@@ -260,7 +260,7 @@ class Connection:
                 "do not fork in a signal handler"
             )
         self._pooled, self._raw = self._database.connect()
-        self._file = self._database.dialect.file_there()
+        self._file = self._dialect.file_there()
         self._cursor = self._raw.cursor()
         return self._cursor
 

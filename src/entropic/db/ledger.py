@@ -10,15 +10,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from entropic.db.claim import DELETING, IDLE, RUNNING, Claim, new_attempt
-from entropic.db.claim_statements import claim_statements
+from entropic.db.claim_statements import Publication, claim_statements
 from entropic.db.connection import Connection
 from entropic.db.engine import Database
 from entropic.db.flaws import flaw
 from entropic.db.statement import Statement
-from entropic.db.tables import LATER
+from entropic.db.tables import LATER, USED
 from entropic.errors import UnreadableError
 from entropic.support import process
 from entropic.support.failure import Record, parse
+
+_NOTHING = (None,) * len(LATER[USED:])
 
 
 class Ledger:
@@ -36,6 +38,7 @@ class Ledger:
         self.database, self.model, self.lease = database, model, lease
         self._others: dict[str, Ledger] = {}  # itself is not among them: a circle would keep it
         self._made = claim_statements(database, model, lease)
+        self._publications: dict[bool, Publication] = {}
         # SQLite has no booleans, and its driver takes long to find out what it gets instead.
         self._flags: tuple[object, object] = (0, 1) if database.dialect.one_writer else (False, True)
         self._is_shared = database.is_shared
@@ -182,17 +185,26 @@ class Ledger:
         """Record the attempt's result, with what `tables.LATER` names; False if it no longer holds the claim."""
         flag = self._flags[extra]
         publisher = self._publisher() if self._is_shared else ()
-        values = self._made.publish_values(id, attempt, size, mtime_ns, flag, checksum, *later, *publisher)
-        matched: int = connection.execute(self._made.publish.sql, values).rowcount
+        sql, values = self._publication(later[USED:] == _NOTHING)
+        given = values(id, attempt, size, mtime_ns, flag, checksum, *later, *publisher)
+        matched: int = connection.execute(sql, given).rowcount
         return matched == 1
 
     def publish_many(self, connection: Connection, results: Sequence[tuple[Any, ...]]) -> bool:
         """Record many results, each given as for `publish`; False if any attempt no longer holds its claim."""
-        made, flags, publisher = self._made.publish_values, self._flags, self._publisher() if self._is_shared else ()
+        flags, publisher = self._flags, self._publisher() if self._is_shared else ()
+        sql, made = self._publication(all(later[USED:] == _NOTHING for *_, later in results))
         values = [
             made(*first, flags[extra], checksum, *later, *publisher) for *first, extra, checksum, later in results
         ]
-        return connection.execute_many(self._made.publish.sql, values) == len(values)
+        return connection.execute_many(sql, values) == len(values)
+
+    def _publication(self, is_short: bool) -> Publication:
+        """Return the statement that publishes, made when it is first needed, and what takes its values."""
+        found = self._publications.get(is_short)
+        if found is None:
+            found = self._publications[is_short] = self._made.publication(is_short)
+        return found
 
     def _publisher(self) -> tuple[str, ...]:
         return (f"{process.identity()}.0",)  # no call, so it is dead

@@ -90,7 +90,6 @@ class ServerConnection(Connection):
 
     def __init__(self, database: Any, outer: Connection | None = None) -> None:
         super().__init__(database, outer)
-        self._dialect = database.dialect
         self._closing: Any = None  # closes what is open with the last reference to this
         self._had: set[str] = set()  # the statements that this connection has run
         self._to_begin = False  # a transaction begins with its first statement, in the same round trip

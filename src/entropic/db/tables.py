@@ -185,6 +185,8 @@ ORIGIN: list[sa.Column[Any]] = [ledger.c[name] for name in ("environment", "code
 """What the ledger says of where a result comes from."""
 LATER: list[sa.Column[Any]] = [*ORIGIN, ledger.c.inputs]
 """What earlier versions did not record of a claim."""
+USED = 2
+"""The place among these from which on they say what a run used: nothing, of one that ended at once and read nothing."""
 
 # Two models that claim one id at the same moment want the same place; SQLite has one writer, who sees the other's.
 _place: Any = sa.Index("entropic_ledger_path", ledger.c.path, unique=True)

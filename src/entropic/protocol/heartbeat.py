@@ -172,7 +172,13 @@ class Beating:
         self._beats = False
 
     def begin(self) -> None:
-        """Have the clock call, if it does not yet."""
+        """Have the clock call, if it does not yet.
+
+        Without the lock first, which every run would take: who calls has noted its attempt before, and `renew` looks
+        for one after it has said that there is none.
+        """
+        if self._beats:
+            return
         with self._lock:
             if not self._beats:
                 self._beats = _clock.call(self, self.pause)
@@ -187,7 +193,9 @@ class Beating:
         with self._lock:
             if not self.living():
                 self._beats = False
-                return False
+                if not self.living():  # else one has come just now, and taken it that the clock still calls
+                    return False
+                self._beats = True
         try:
             self.beat()
         except Exception as error:  # noqa: BLE001  (the next beat may succeed; ending would be worse)
