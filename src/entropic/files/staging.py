@@ -25,7 +25,6 @@
 
 import copy
 import errno
-import functools
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -223,7 +222,7 @@ class Staging:
 def _lexists() -> Callable[[str], bool]:
     """Return `os.path.lexists`, where the system can without the cost of an exception for what is not there."""
     if os.access in os.supports_follow_symlinks:
-        return functools.partial(os.access, mode=os.F_OK, follow_symlinks=False)
+        return lambda path: os.access(path, os.F_OK, follow_symlinks=False)
     return os.path.lexists
 
 
