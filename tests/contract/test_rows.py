@@ -258,7 +258,7 @@ def test_two_calls_return_two_rows_that_share_nothing(store):
 def test_a_run_that_a_model_with_fewer_columns_has_finished_is_read_not_guessed(open_store):
     store = open_store()
     row = store.run_or_retrieve({"n": 1, "dt": 0.5})
-    assert store._context.rows.written({"id": row.id, "n": 1}, None, None, 1, 1, "place") is None
+    assert store._context.rows.written({"id": row.id, "n": 1}, (None,) * 5, 1, 1, "place") is None
 
 
 @pytest.mark.parametrize("target", [SimResult, Base])

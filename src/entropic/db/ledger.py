@@ -21,6 +21,9 @@ from entropic.support import process
 from entropic.support.failure import Record, parse
 
 _NOTHING = (None,) * len(LATER[USED:])
+# A result on its way into its claim: id, attempt, size, mtime in ns, whether there are extra files, the checksum of the
+# row, and what `LATER` names.
+Result = tuple[str, str, int, int, bool, int, tuple[Any, ...]]
 
 
 class Ledger:
@@ -171,18 +174,9 @@ class Ledger:
         found = self.find_many(attempts, connection)
         return {claim.id: claim.attempt for claim in found if claim.attempt == attempts[claim.id]}
 
-    def publish(
-        self,
-        connection: Connection,
-        id: str,
-        attempt: str,
-        size: int,
-        mtime_ns: int,
-        extra: bool,
-        checksum: int,
-        later: tuple[object, ...],
-    ) -> bool:
-        """Record the attempt's result, with what `tables.LATER` names; False if it no longer holds the claim."""
+    def publish(self, connection: Connection, result: Result) -> bool:
+        """Record an attempt's result; False if it no longer holds the claim."""
+        id, attempt, size, mtime_ns, extra, checksum, later = result
         flag = self._flags[extra]
         publisher = self._publisher() if self._is_shared else ()
         sql, values = self._publication(later[USED:] == _NOTHING)
@@ -190,8 +184,8 @@ class Ledger:
         matched: int = connection.execute(sql, given).rowcount
         return matched == 1
 
-    def publish_many(self, connection: Connection, results: Sequence[tuple[Any, ...]]) -> bool:
-        """Record many results, each given as for `publish`; False if any attempt no longer holds its claim."""
+    def publish_many(self, connection: Connection, results: Sequence[Result]) -> bool:
+        """Record many results; False if any attempt no longer holds its claim."""
         flags, publisher = self._flags, self._publisher() if self._is_shared else ()
         sql, made = self._publication(all(later[USED:] == _NOTHING for *_, later in results))
         values = [

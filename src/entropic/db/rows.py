@@ -5,7 +5,7 @@ instance is made as SQLAlchemy's own loader would leave it (`tests/contract/test
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, Generic, TypeVar
 
@@ -21,7 +21,7 @@ from entropic.db.dialects.types import underlying
 from entropic.db.engine import Database
 from entropic.db.raw import PLACE, Raw
 from entropic.db.statement import ByKeys, Statement, fixed
-from entropic.db.tables import ledger
+from entropic.db.tables import LATER, ledger
 from entropic.params.changed import is_added
 from entropic.params.model import Base, Schema
 from entropic.params.outcomes import restore
@@ -36,6 +36,7 @@ _Taking = tuple[str, Callable[..., tuple[object, ...]]]  # a statement, and what
 _STORED_AS: dict[type, Any] = {int: sa.Integer, float: sa.Float, str: sa.String}  # and given back as what they were
 _NOTHING: Mapping[str, Any] = {}
 _AS_IS = {type(None)}  # what every database takes
+_INPUTS, _CODE = LATER.index(_c.inputs), LATER.index(_c.code)
 
 
 class Rows(Generic[ModelT_co]):
@@ -252,7 +253,7 @@ class Rows(Generic[ModelT_co]):
         return found
 
     def written(
-        self, values: Mapping[str, object], inputs: int | None, code: int | None, size: int, mtime_ns: int, place: str
+        self, values: Mapping[str, object], later: Sequence[object], size: int, mtime_ns: int, place: str
     ) -> Raw | None:
         """Return the raw row of a run that was recorded just now, without reading it; None if it must be read.
 
@@ -260,6 +261,8 @@ class Rows(Generic[ModelT_co]):
         ----------
         values
             As they were given to `upsert`.
+        later
+            What the ledger says of it of `tables.LATER`.
         """
         if self._kinds is None:
             return None
@@ -270,7 +273,9 @@ class Rows(Generic[ModelT_co]):
         for i in self._floats:
             if row[i] == 0.0:  # SQLite knows no -0.0
                 return None
-        return (*row, inputs, code, None, size, mtime_ns, place) if list(map(type, row)) == self._kinds else None
+        if list(map(type, row)) != self._kinds:
+            return None
+        return (*row, later[_INPUTS], later[_CODE], None, size, mtime_ns, place)
 
     def delete(self, connection: Connection, id: str) -> None:
         """Delete a row."""

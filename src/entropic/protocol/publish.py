@@ -14,6 +14,7 @@ from typing import Any, NoReturn, Protocol
 
 from entropic.db.claim import RUNNING, Claim
 from entropic.db.connection import Connection
+from entropic.db.ledger import Result
 from entropic.db.raw import Raw
 from entropic.errors import DatabaseBusy, PublishError, ResultMissingError, note
 from entropic.files import checkpoints, environments
@@ -151,7 +152,8 @@ def _lies_at_place(context: StoreContext[Base], claim: Held) -> bool:
 
 def record(context: StoreContext[Base], connection: Connection, claim: Held, sidecar: Sidecar) -> Raw | None:
     """Execute every statement of a publication: the fence, then the row; return it raw, if it is known."""
-    if not context.ledger.publish(connection, *_result_of(context, sidecar)):
+    result = _result_of(context, sidecar)
+    if not context.ledger.publish(connection, result):
         raise Fenced
     if context.rows.has_defaults:  # of the database: a new row gets new ones
         context.rows.delete(connection, sidecar.id)
@@ -162,14 +164,15 @@ def record(context: StoreContext[Base], connection: Connection, claim: Held, sid
         record_digest(context, connection, claim.published, sidecar)
     if sidecar.inputs:
         context.origins.inputs.write(connection, sidecar.id, sidecar.inputs)
-    return context.rows.written(row, *_told(sidecar), sidecar.size, sidecar.mtime_ns, place)
+    return context.rows.written(row, result[-1], sidecar.size, sidecar.mtime_ns, place)
 
 
 def record_many(
     context: StoreContext[Base], connection: Connection, held: list[tuple[Task, Sidecar]]
 ) -> list[Raw | None]:
     """Execute every statement of many publications of our own: the fences, then the rows; return those as `record`."""
-    if not context.ledger.publish_many(connection, [_result_of(context, sidecar) for _, sidecar in held]):
+    results = [_result_of(context, sidecar) for _, sidecar in held]
+    if not context.ledger.publish_many(connection, results):
         raise Fenced
     if context.rows.has_defaults:
         for _, sidecar in held:
@@ -183,14 +186,9 @@ def record_many(
         if sidecar.inputs:
             context.origins.inputs.write(connection, sidecar.id, sidecar.inputs)
     return [
-        context.rows.written(row, *_told(sidecar), sidecar.size, sidecar.mtime_ns, task.path)
-        for (task, sidecar), row in zip(held, rows, strict=True)
+        context.rows.written(row, result[-1], sidecar.size, sidecar.mtime_ns, task.path)
+        for (task, sidecar), row, result in zip(held, rows, results, strict=True)
     ]
-
-
-def _told(sidecar: Sidecar) -> tuple[int | None, int | None]:
-    """Return how many results a run has read, None if none, and the number of its code."""
-    return len(sidecar.inputs or ()) or None, None if sidecar.origin is None else sidecar.origin.code
 
 
 def record_digest(context: StoreContext[Base], connection: Connection, published: str | None, sidecar: Sidecar) -> None:
@@ -204,7 +202,7 @@ def record_digest(context: StoreContext[Base], connection: Connection, published
     context.digests.write(connection, sidecar.id, sidecar.attempt, sidecar.digest)
 
 
-def _result_of(context: StoreContext[Base], sidecar: Sidecar) -> tuple[Any, ...]:
+def _result_of(context: StoreContext[Base], sidecar: Sidecar) -> Result:
     """Return what the ledger records of a result, as `Ledger.publish` takes it."""
     checksum = context.rows.own_checksum(sidecar.values)
     later = *(sidecar.origin or NO_ORIGIN), len(sidecar.inputs) if sidecar.inputs else None
