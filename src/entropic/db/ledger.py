@@ -187,7 +187,7 @@ class Ledger:
     def publish_many(self, connection: Connection, results: Sequence[Result]) -> bool:
         """Record many results; False if any attempt no longer holds its claim."""
         flags, publisher = self._flags, self._publisher() if self._is_shared else ()
-        sql, made = self._publication(all(later[USED:] == _NOTHING for *_, later in results))
+        sql, made = self._publication(all(result[-1][USED:] == _NOTHING for result in results))
         values = [
             made(*first, flags[extra], checksum, *later, *publisher) for *first, extra, checksum, later in results
         ]

@@ -38,7 +38,9 @@ class Gaps:
 
     def see(self, row: Base) -> None:
         """Look at the row of a run that this call has made."""
-        if why := noted(row.custom_data, NOT_RECORDED):
+        # (By its attribute, every run of a sweep would pay for what SQLAlchemy does around that.)
+        found = row.__dict__["custom_data"]
+        if found and NOT_RECORDED in found and (why := noted(found, NOT_RECORDED)):
             self._count += 1
             self._first = self._first or (row, why)
 
