@@ -5,10 +5,13 @@ from __future__ import annotations
 import sqlite3
 import threading
 from contextlib import closing
+from types import SimpleNamespace
 
 import pytest
 
 from contract.models import CountingRunner, run_python, wait_until
+from entropic.protocol.heartbeat import Thread
+from entropic.support import process
 
 ONE = {"n": 1, "dt": 0.5}
 pytestmark = pytest.mark.only_on("sqlite")
@@ -143,3 +146,25 @@ def test_what_runs_where_no_thread_can_begin_runs_and_later_leases_are_renewed_a
     else:
         code = ALONE + AT_EXIT + when
     assert run_python(code, tmp_path).endswith("done\n")
+
+
+def test_a_claim_that_comes_while_the_heartbeat_ends_is_renewed(open_store):
+    store = open_store()
+    store.run_or_retrieve(ONE)
+    keeper, renewed = Thread(store._context.ledger), []
+    keeper._ledger = SimpleNamespace(renew=renewed.extend)
+    keeper._beats, is_left = True, keeper.living
+    call = process.Call()
+
+    def living():
+        found = is_left()
+        if not found and not keeper._attempts:
+            keeper.add("some id", "1-00000001", call.name)  # of another thread, which sees that the clock still calls
+        return found
+
+    keeper.living = living
+    with call.under_way:
+        assert keeper.renew()
+    assert renewed == [("some id", "1-00000001")]
+    keeper.living = is_left
+    assert not keeper.renew(), "its owner is dead, and nothing is left"
