@@ -11,6 +11,9 @@ import pytest
 from contract.models import CountingRunner, SimResult, content
 from databases import Place
 from entropic import ResultLostWarning, Store, StoreError
+from entropic.db.engine import Database
+from entropic.db.ledger import Ledger
+from entropic.protocol import find
 
 ONE = {"n": 1, "dt": 0.5}
 TWO = {"n": 2, "dt": 0.5}
@@ -72,6 +75,35 @@ def test_results_that_only_bear_another_time_are_hits_everywhere_and_nobody_is_w
     assert [row.n for row in found] == [1, 2][: 1 if method == "run_or_retrieve" else 2]
     assert runner.ns == [1, 2]
     assert store.check().ok
+
+
+def test_no_transaction_records_more_times_anew_than_others_can_wait_for(project, open_project, monkeypatch):
+    """In a copied project it may be those of all results."""
+    params = [{"n": n, "dt": 0.5} for n in range(5)]
+    ids = [row.id for row in open_project(project).sweep(params)]
+    for file in (project / "results").glob("*.json"):
+        os.utime(file, (1, 1))
+    store = open_project(project)
+    transact, measured, recorded = Database.transact, Ledger.measured, []
+
+    def counted(database, *args, **options):
+        recorded.append([])
+        return transact(database, *args, **options)
+
+    def noted(ledger, connection, id, *found):
+        recorded[-1].append(id)
+        measured(ledger, connection, id, *found)
+
+    monkeypatch.setattr(find, "CONFIRMED_TOGETHER", 2, raising=False)
+    monkeypatch.setattr(Database, "transact", counted)
+    monkeypatch.setattr(Ledger, "measured", noted)
+    assert len(store.sweep(params)) == 5
+    together = [some for some in recorded if some]
+    assert [len(some) for some in together] == [2, 2, 1]
+    assert [id for some in together for id in some] == sorted(ids)
+    recorded.clear()
+    assert len(open_project(project).sweep(params)) == 5
+    assert not any(recorded)  # all of them are as they are recorded now
 
 
 def test_a_sweep_finds_what_bears_another_time_beside_what_is_lost(project, open_project, runner):

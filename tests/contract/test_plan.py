@@ -18,7 +18,8 @@ import pytest
 import sqlalchemy as sa
 
 from contract.models import CountingRunner, OtherResult, SimResult, TypedResult, wait_until
-from entropic import KeyCollisionError, ParameterError, Plan
+from entropic import KeyCollisionError, ParameterError, Plan, UnreadableError
+from entropic.sweep import missing
 
 
 def sets(*ns: int) -> list[dict[str, Any]]:
@@ -100,14 +101,34 @@ def test_what_was_deleted_is_missing(store):
     assert lists(store.plan(sets(1))) == ([], sets(1), [], [])
 
 
-def test_no_instance_is_made_of_a_row_that_nobody_gets(store):
+def test_no_instance_is_made_of_a_row_that_nobody_gets(store, monkeypatch):
     store.sweep(sets(1, 2))
-    made = []
-    with listening(SimResult, made):
-        assert len(store.plan(sets(1, 2)).stored) == 2
-        assert made == []
-        store.sweep(sets(1, 2))
+    made, build = [], store._context.rows.build_brief
+    monkeypatch.setattr(store._context.rows, "build_brief", lambda *of: made.append(of) or build(*of))
+    assert len(store.plan(sets(1, 2)).stored) == 2
+    assert made == []
+    store.sweep(sets(1, 2))
     assert len(made) == 2
+
+
+def test_a_plan_sees_what_a_listener_makes_of_rows_as_a_sweep_does(store):
+    store.run(sets(1)[0])
+    assert len(store.plan(sets(1)).stored) == 1
+    with listening(SimResult, lambda row: row.__dict__.update(dt=row.dt + 1)):
+        for ask in (store.plan, store.sweep):
+            with pytest.raises(KeyCollisionError):
+                ask(sets(1))
+    assert len(store.plan(sets(1)).stored) == 1
+
+
+@pytest.mark.only_on("sqlite")  # servers take no such text
+def test_a_row_that_cannot_be_read_is_not_planned_as_stored(store, place, runner):
+    store.run(sets(1)[0])
+    place.execute("UPDATE sim_results SET custom_data = '{bad'")
+    for ask in (store.plan, store.sweep, store.stream):
+        with pytest.raises(UnreadableError, match="custom_data"):
+            ask(sets(2, 1))
+    assert runner.ns == [1]
 
 
 def test_what_is_stored_is_compared_with_what_is_asked(store):
@@ -125,20 +146,55 @@ def test_values_that_the_database_keeps_in_another_form_are_compared_as_what_the
     for other in ({"day": datetime.date(2025, 6, 8)}, {"moment": datetime.datetime(2025, 6, 7, 9)}, {"raw": b"\1"}):
         with pytest.raises(KeyCollisionError):
             store.plan([{**one, **other}])
+    rows = store._context.rows
+    raw = rows.brief("mine")
+    values, wanted = vars(rows.values_brief(raw, "file")), vars(rows.build_brief(raw, "file"))
+    assert values == {name: value for name, value in wanted.items() if name != "_sa_instance_state"}
+    assert [type(values[name]) for name in store._context.schema.fields] == [
+        type(wanted[name]) for name in store._context.schema.fields
+    ]
 
 
 @contextlib.contextmanager
-def listening(model, made):
-    """Note each instance that is made of a row."""
+def listening(model, change):
+    """Call a function with each instance that is made of a row."""
 
-    def note(instance, _):
-        made.append(instance)
+    def listen(instance, _):
+        change(instance)
 
-    sa.event.listen(model, "load", note)
+    sa.event.listen(model, "load", listen)
     try:
         yield
     finally:
-        sa.event.remove(model, "load", note)
+        sa.event.remove(model, "load", listen)
+
+
+# ---- more sets than are read in one go -----------------------------------------------------------------------------
+@pytest.fixture(params=["plan", "sweep", "stream"])
+def ask(request, store, monkeypatch):
+    """What looks for sets, two at a time; it returns them as they came out."""
+    monkeypatch.setattr(missing, "PLANNED_TOGETHER", 2)
+    if request.param == "plan":
+        return lambda params: (plan := store.plan(params)).stored + plan.missing
+    return lambda params: [{"n": row.n, "dt": row.dt} for row in getattr(store, request.param)(params)]
+
+
+@pytest.mark.parametrize("stored", [(), (1,), (1, 2, 3, 4)])
+def test_a_set_that_comes_again_in_a_later_batch_counts_once(store, ask, runner, stored):
+    store.sweep(sets(*stored))
+    found = ask([*sets(1, 2, 1, 3, 2), {"dt": 0.5, "n": 3}, *sets(4, 1)])
+    assert sorted(one["n"] for one in found) == [1, 2, 3, 4]
+    assert len(runner.ns) == len(set(runner.ns))
+
+
+@pytest.mark.parametrize("stored", [(), (1,)])
+@pytest.mark.parametrize("between", [(), (3, 4)])
+def test_a_set_that_collides_with_one_of_an_earlier_batch_is_refused(store, ask, runner, stored, between):
+    first, other = {"id": "mine", "n": 1, "dt": 0.5}, {"id": "mine", "n": 1, "dt": 0.25}
+    store.sweep([first] * len(stored))
+    with pytest.raises(KeyCollisionError, match="'dt'"):
+        ask([first, *sets(2, *between), other])
+    assert runner.ns == [*stored]
 
 
 def test_the_rows_of_another_model_do_not_count(store, open_store):

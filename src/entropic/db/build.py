@@ -88,10 +88,10 @@ def _processors(
     return keys, [(key, process) for key, process in made if process is not None and key != "custom_data"]
 
 
-def values_of(schema: Schema, database: Database, columns: list[sa.Column[Any]]) -> Builder:
+def comparable(schema: Schema, database: Database, columns: list[sa.Column[Any]]) -> Builder:
     """Return the function that makes, of raw rows, objects with the values of the user's columns and no state.
 
-    They are there to be compared with a set, as an instance would be; what outcomes and `custom_data` hold is not.
+    They are there to be compared with a set, as an instance would be, and are as readable; outcomes are not compared.
     """
     keys, processors = _processors(schema, database, columns)
 
@@ -102,6 +102,7 @@ def values_of(schema: Schema, database: Database, columns: list[sa.Column[Any]])
         try:
             for key, process in processors:
                 values[key] = process(values[key])
+            values["custom_data"] = load_json(values["custom_data"]) or {}
         except NOT_READ as error:
             raise unreadable(schema, database, columns, raw) from error
         return found

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy import bindparam
 
 from entropic.db.binding import Binding, is_made_here
-from entropic.db.build import builder, is_direct, unreadable, values_of
+from entropic.db.build import builder, comparable, is_direct, unreadable
 from entropic.db.checksum import canonical, checksum, sorted_json
 from entropic.db.claim import RUNNING
 from entropic.db.connection import Connection
@@ -88,7 +88,7 @@ class Rows(Generic[ModelT_co]):
         self.build_brief: Callable[[Raw, str], ModelT_co] = builder(schema, database, shown)
         """The same of what `brief` returned."""
         self.values_brief: Callable[[Raw, str], Any] = (
-            values_of(schema, database, shown) if self.is_direct else self.build_brief
+            comparable(schema, database, shown) if self.is_direct else self.build_brief
         )
         """Makes an object with just the values of what `brief` returned, to be compared and dropped."""
         self.binding = Binding(database, schema)

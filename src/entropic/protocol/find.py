@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar
 
+from entropic.db.build import is_listened_to
 from entropic.db.raw import BRIEF_TAIL, Raw, Recorded
 from entropic.errors import KeyCollisionError
 from entropic.params.keys import Params
@@ -22,6 +23,7 @@ from entropic.protocol.lookup import ABSENT, Absent, Hit, Look, Suspect
 # The key of some params, and their row, or why that is no hit.
 Found = tuple[str, ModelT | Suspect | Absent]
 T = TypeVar("T")
+CONFIRMED_TOGETHER = 500  # files whose times are recorded anew in one transaction: all others wait for it to write
 
 
 def finder(context: StoreContext[ModelT]) -> Callable[[Params], Found[ModelT]]:
@@ -57,7 +59,7 @@ def find_many(
     changes
         Whether the time of a file that was copied may be recorded anew.
     keep_rows
-        Whether the caller wants the rows; else what is yielded of a hit may only be what was compared with its set.
+        Whether the caller wants the rows; else a hit may be yielded as a bare object with the compared values.
     """
     unclear = list(wanted)
     if context.rows.is_direct:
@@ -108,10 +110,12 @@ def fast_check(context: StoreContext[ModelT], keep_rows: bool = True) -> Callabl
     Parameters
     ----------
     keep_rows
-        Whether that is to be an instance; its values are enough to compare, and made in a tenth of the time.
+        Whether that is to be an instance. Else it is a bare object with the values to compare, which is made in a
+        tenth of the time, unless somebody listens to what is loaded: that may change the values.
     """
     rows, schema, folder, is_folder = context.rows, context.schema, context.staging.results_dir + os.sep, stat.S_IFDIR
-    build, check, tail = rows.build_brief if keep_rows else rows.values_brief, verify.verify, BRIEF_TAIL
+    is_bare = not keep_rows and not is_listened_to(schema)
+    build, check, tail = rows.values_brief if is_bare else rows.build_brief, verify.verify, BRIEF_TAIL
     maker, clock = context.maker, time.monotonic
 
     def plain_hit(raw: Raw, params: Params) -> ModelT | None:
@@ -184,9 +188,13 @@ def accept_touched(
 ) -> dict[str, Hit]:
     """Return those of some suspects whose files only bear another time than recorded, as the hits that they are.
 
-    That time is recorded anew, under the lock, unless nothing may be changed.
+    That time is recorded anew, under the lock, unless nothing may be changed; a few at a time, in the order of their
+    keys, for in a copied project it may be all.
     """
     touched = {id: one.raw for id, one in suspects.items() if lookup.only_mtime_differs(context, one.raw)}
     if touched and changes and context.read_only is None:
-        touched = confirm(context, touched)
+        ids, standing = sorted(touched), dict[str, Raw]()
+        for start in range(0, len(ids), CONFIRMED_TOGETHER):
+            standing |= confirm(context, {id: touched[id] for id in ids[start : start + CONFIRMED_TOGETHER]})
+        touched = standing
     return {id: Hit(raw, context.rows.file_of(raw)) for id, raw in touched.items()}

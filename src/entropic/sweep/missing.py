@@ -25,7 +25,7 @@ from entropic.support.importing import importer
 from entropic.support.show import spelled
 
 NOTHING: Mapping[str, object] = MappingProxyType({})
-PLANNED_TOGETHER = 50_000  # sets whose rows are looked up in one go: in the order of the keys each page is read once
+PLANNED_TOGETHER = 50_000  # sets whose rows are read in one go: in the order of the keys each page is read once
 
 
 @dataclass(slots=True)
