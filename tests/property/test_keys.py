@@ -11,6 +11,7 @@ import math
 import pickle
 import subprocess
 import sys
+import unittest.mock
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from hypothesis import strategies as st
 
 from contract.models import Colour, Level, Nested, Scale
 from entropic import key
+from entropic.params import keys
 from entropic.params.keys import ROUND, Hasher
 
 RESERVED = {"id", "result_file", "created_at", "custom_data"}
@@ -281,11 +283,26 @@ def test_however_many_sets_are_asked_for_at_once_each_has_its_own_id(given_colum
 few = st.sampled_from([0.0, -0.0, 1.0, 0.1 + 0.2, -2.5e-13, math.nan, math.inf, 1e22]) | floats
 
 
-@given(st.lists(few, min_size=1, max_size=3), st.lists(st.text(max_size=3), min_size=1, max_size=2))
-def test_sets_of_a_grid_have_the_ids_that_each_has_alone(numbers, texts):
-    sets = [{"a": a, "b": b, "n": n} for n in range(4) for a in numbers for b in texts]
-    for digits in ("decimal", "significant"):
-        assert Hasher(digits).many(sets) == [key(one, float_rounding=digits) for one in sets]
+@given(
+    st.lists(few, min_size=1, max_size=3),
+    st.lists(st.text(max_size=3), min_size=1, max_size=2),
+    st.lists(few, max_size=3),
+)
+def test_sets_of_a_grid_have_the_ids_that_each_has_alone(numbers, texts, late):
+    sets = [{"a": a, "b": b, "n": n} for a in numbers for b in texts for n in range(4)]
+    sets += [{"a": a, "b": "late", "n": 4} for a in [*late, 0.0, -0.0]]  # beyond what is looked at
+    with unittest.mock.patch.object(keys, "ALIKE", 3):
+        for digits in ("decimal", "significant"):
+            assert Hasher(digits).many(sets) == [key(one, float_rounding=digits) for one in sets]
+
+
+def test_what_a_column_with_zeros_repeats_is_written_once():
+    hasher, written = Hasher(), []
+    write = hasher._writers[float]
+    hasher._writers[float] = lambda value: written.append(value) or write(value)
+    sets = [{"a": a, "n": n} for n in range(5) for a in (0.5, -0.0, 0.25, 0.0)]
+    assert hasher.many(sets) == [key(one) for one in sets]
+    assert (written.count(0.5), written.count(0.25)) == (1, 1)
 
 
 short = st.decimals(-(10**16), 10**16, places=12) | st.decimals(-10, 10, places=13) | st.decimals(-1, 1, places=5)

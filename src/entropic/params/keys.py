@@ -26,7 +26,7 @@ RESERVED = ("id", "result_file", "created_at", "custom_data")
 ROUNDINGS = ("decimal", "significant")
 TYPED = ", typed"
 DECIMALS = 12
-ALIKE = 1_000  # values of a column by which it is told whether they repeat
+ALIKE = 1_000  # how many values of a column are looked at to see whether they repeat
 SHORT = 14  # characters of a float's text, without an exponent, that both roundings leave as it is
 
 _TOLD_BY_VALUE = {float, str}  # whose texts take longer to write than to look up
@@ -155,9 +155,9 @@ class Hasher:
             write = writers[kind := kinds.pop()]
             some = values[:ALIKE]
             if kind in _TOLD_BY_VALUE and 2 * len(set(some)) < len(some):  # of a grid
-                distinct = set(values)
-                if kind is str or 0.0 not in distinct:  # which equals -0.0, and is written otherwise
-                    return map({value: write(value) for value in distinct}.__getitem__, values)
+                texts = {value: write(value) for value in set(values) if value}
+                # (0.0 is not among them: it equals -0.0, which is another text.)
+                return [texts[value] if value else write(value) for value in values]
             return map(write, values)
         return [writers[type(value)](value) for value in values]
 
