@@ -67,6 +67,20 @@ def open_second(open_store, first):
     return open_it
 
 
+def test_results_that_are_recorded_together_keep_what_each_has_read(store, place):
+    ledger = store._context.ledger
+    origins = {"long": (None, 7, 0.5, 1024, None), "reads": (None, 7, None, None, 2), "short": (None, 7) + (None,) * 3}
+
+    def work(connection: Any) -> bool:
+        attempts = ledger.claim_first_many(connection, {id: f"{id}.json" for id in origins}, "owner")
+        results = [(id, attempts[id], 10, 20, False, 30, later) for id, later in origins.items()]
+        return ledger.publish_many(connection, results)
+
+    assert store._context.database.transact(work)
+    recorded = place.fetch("SELECT id, environment, code, cpu_seconds, peak_memory, inputs FROM entropic_ledger")
+    assert {id: tuple(later) for id, *later in recorded} == origins
+
+
 def named(store: Store[Any], params: Any) -> list[tuple[str, str, str]]:
     return [(one.model, one.id, one.now) for one in store.inputs(params)]
 

@@ -18,6 +18,7 @@ import pytest
 import entropic
 from contract.models import SimResult, gone, wait_until, write_params
 from entropic import ParameterError
+from entropic.executors import attempt
 
 ONE, TWO = {"n": 1, "dt": 0.5}, {"n": 2, "dt": 0.5}
 
@@ -52,6 +53,19 @@ def test_a_row_tells_in_what_environment_it_was_made(open_store):
     assert "entropic" not in told.packages
     assert "host" in str(told)
     assert store.provenance(ONE) == told
+
+
+@pytest.mark.parametrize("again", ["run", "sweep"])
+def test_what_a_long_run_used_is_not_said_of_the_short_one_that_replaces_it(store, place, monkeypatch, again):
+    def used():
+        return place.fetch("SELECT cpu_seconds, peak_memory FROM entropic_ledger")
+
+    monkeypatch.setattr(attempt, "MEASURABLE", 0.0)  # whatever the machine makes of it
+    store.run(ONE)
+    assert None not in used()[0]
+    monkeypatch.setattr(attempt, "MEASURABLE", float("inf"))
+    store.run(ONE) if again == "run" else store.sweep([ONE], rerun=True)
+    assert used() == [(None, None)]
 
 
 def test_it_is_recorded_once_for_all_runs_of_a_process(open_store, place):
