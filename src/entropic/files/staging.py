@@ -198,6 +198,13 @@ class Staging:
         except FileNotFoundError:
             return []
 
+    def names(self) -> frozenset[str] | None:
+        """Return all names in the staging folder; None if they cannot be read."""
+        try:
+            return frozenset(os.listdir(self.root))
+        except OSError:
+            return None
+
     def listing(self) -> Iterator[Found]:
         """Return what is in the staging folder and bears a name of ours."""
         try:

@@ -1,10 +1,11 @@
 """What the steps of a run work with: wired once by the store, used by runs, sweeps and repair."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from entropic.db.claim import Claim
 from entropic.db.connection import Connection
 from entropic.db.digests import Digests
 from entropic.db.engine import Database
@@ -30,6 +31,7 @@ from entropic.support.show import named, spelled
 
 ModelT = TypeVar("ModelT", bound=Base)
 ModelT_co = TypeVar("ModelT_co", bound=Base, covariant=True)
+FEW = 3  # files that are looked for one by one
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
@@ -118,6 +120,12 @@ class StoreContext(Generic[ModelT_co]):
         """Tell whether an attempt has a complete sidecar, of this version of entropic or of a later one."""
         told = sidecars.inspect(self.staging, self.key_of(id), attempt)
         return told.newer if isinstance(told, sidecars.Unreadable) else told is not None
+
+    def finished(self, claims: Sequence[Claim]) -> set[str]:
+        """Return the ids of those claims whose attempts have such a sidecar; of many, by one look at the folder."""
+        if len(claims) > FEW and (there := self.staging.names()) is not None:
+            claims = [claim for claim in claims if sidecars.name(self.key_of(claim.id), claim.attempt) in there]
+        return {claim.id for claim in claims if self.is_finished(claim.id, claim.attempt)}
 
     def row(self, raw: Raw, params: Mapping[str, object], path: str | None = None) -> ModelT_co:
         """Return the instance of a raw row, once it is known to be what these params ask for.

@@ -19,28 +19,56 @@ from entropic.support import process
 
 log = logging.getLogger("entropic")
 
-SHORTEST, LONGEST = 0.002, 0.1  # s between two looks: a dead owner is seen well within a second
-AWAY = 0.5  # s between two looks on a server, where each needs a connection that others may be waiting for
+SHORTEST = 0.002  # s between the first two looks
+SOON, LONGEST = 0.1, 0.5  # s between two later ones: a dead owner is seen well within a second
+AWAY, FAR = 0.5, 2.0  # s on a server, where each needs a connection that others may be waiting for
+SHARE = 0.05  # of the time waited so far, that the next pause may last: who waits for long is told a little later
 PATIENCE = 1.0  # s before the log says for whom a call waits
 
 
-class Pauses:
-    """The pauses between looks, which grow; on a server, this thread has no connection during the long ones.
+class Lookout:
+    """Looks, for a call that waits, whether others have ended: ever more seldom, the longer that takes.
 
-    Else those who wait could hold all connections that the one for whom they wait needs to record its result:
-    `tests/servers/test_crowds.py`.
+    A look costs the same for one set and for thousands: one statement, one listing of a folder, and one question to
+    the system for each owner. On a server, this thread has no connection during the long pauses. Else those who wait
+    could hold all connections that the one for whom they wait needs to record its result:
+    `tests/servers/test_crowds.py`. Whether an owner on this machine has died is asked without one.
     """
 
     def __init__(self, context: StoreContext[Base]) -> None:
-        self._database, self._seconds = context.database, SHORTEST
-        self._longest = AWAY if context.database.is_shared else LONGEST
+        self._context, self._is_told = context, False
+        self._soon, self._longest = (AWAY, FAR) if context.database.is_shared else (SOON, LONGEST)
+        self._since = self._due = time.monotonic()
+        self._pause = SHORTEST
 
-    def sleep(self, least: float) -> None:
-        """Pause, for some time at least, and longer the next time."""
-        if self._seconds >= LONGEST:
-            self._database.free_connection()
-        time.sleep(max(self._seconds, least))
-        self._seconds = min(self._seconds * 1.5, self._longest)
+    def look(self, busy: Mapping[str, Claim]) -> list[str]:
+        """Return the ids of those claims that are worth another look; none, unless it is time to see."""
+        began = time.monotonic()
+        if began < self._due:
+            return []
+        free = freed(self._context, busy)
+        now = time.monotonic()
+        if free:  # more may end soon
+            self._since = self._due = now
+            self._pause = SHORTEST
+        else:
+            self._due = now + max(self._pause, 5 * (now - began))  # a million of them take a while
+            self._pause = min(1.5 * self._pause, max(self._soon, SHARE * (now - self._since)), self._longest)
+        return free
+
+    def rest(self, busy: Mapping[str, Claim], until: float) -> None:
+        """Pause until it is time to look, or something else, but for no longer than a dead owner may stay unseen."""
+        now = time.monotonic()
+        if not self._is_told and now - self._since > PATIENCE:
+            self._is_told = True
+            first = next(iter(busy.values()))
+            more = f", and for {len(busy) - 1} more" if len(busy) > 1 else ""
+            log.info("waiting for %s %s, %s%s", self._context.schema.name, first.id, whom(first), more)
+        if self._due - now >= SOON:
+            self._context.database.free_connection()
+        time.sleep(max(0.0, min(self._due - now, until - now, LONGEST)))
+        if self._due - now > LONGEST and any(process.state(owner) == "dead" for owner in _owners(busy.values())):
+            self._due = now
 
 
 def act_when_free(context: StoreContext[Base], id: str, act: Act[T | Busy]) -> T:
@@ -66,27 +94,22 @@ def wait(context: StoreContext[Base], busy: Busy) -> str:
 
 
 def wait_for_any(
-    context: StoreContext[Base], busy: Mapping[str, Claim], seconds: float = float("inf"), pauses: Pauses | None = None
+    context: StoreContext[Base],
+    busy: Mapping[str, Claim],
+    seconds: float = float("inf"),
+    lookout: Lookout | None = None,
 ) -> list[str]:
     """Return, as soon as there are some, the ids of those claims that are worth another look; none after some time.
 
-    Who waits for the same ones again gives the same `pauses`.
+    Who waits for the same ones again gives the same `lookout`.
     """
-    pauses = pauses or Pauses(context)
+    lookout = lookout or Lookout(context)
     with _announced(context, list(busy)):
         _refuse_own(busy.values())
-        told, began = False, time.monotonic()
-        while True:
-            looked = time.monotonic()
-            free = freed(context, busy)
-            if free or looked - began > seconds:
-                return free
-            if not told and looked - began > PATIENCE:
-                told = True
-                first = next(iter(busy.values()))
-                more = f", and for {len(busy) - 1} more" if len(busy) > 1 else ""
-                log.info("waiting for %s %s, %s%s", context.schema.name, first.id, whom(first), more)
-            pauses.sleep(time.monotonic() - looked)
+        deadline = time.monotonic() + seconds
+        while not (free := lookout.look(busy)) and time.monotonic() < deadline:
+            lookout.rest(busy, deadline)
+        return free
 
 
 def _refuse_own(busy: Iterable[Claim]) -> None:
@@ -102,13 +125,15 @@ def _refuse_own(busy: Iterable[Claim]) -> None:
 def freed(context: StoreContext[Base], busy: Mapping[str, Claim]) -> list[str]:
     """Return the ids of those claims that are worth another look now."""
     now = {found.id: found for found in context.ledger.find_many(busy)}
-    return [id for id, found in busy.items() if not _is_under_way(context, now.get(id), found.attempt)]
+    same = [now[id] for id, before in busy.items() if id in now and now[id].attempt == before.attempt]
+    alive = {owner for owner in _owners(same) if process.state(owner) == "alive"}
+    held = [found for found in same if found.state == RUNNING and (found.owner in alive or not found.dead)]
+    under_way = {found.id for found in held} - context.finished(held)
+    return [id for id in busy if id not in under_way]
 
 
-def _is_under_way(context: StoreContext[Base], now: Claim | None, attempt: str) -> bool:
-    if now is None or now.state != RUNNING or now.attempt != attempt or now.dead:
-        return False
-    return not context.is_finished(now.id, now.attempt)
+def _owners(claims: Iterable[Claim]) -> set[str | None]:
+    return {found.owner for found in claims}
 
 
 class Owner(NamedTuple):
@@ -152,17 +177,21 @@ def _announced(context: StoreContext[Base], ids: list[str]) -> Iterator[None]:
 def check_cycle(context: StoreContext[Base], around: list[Inside], ids: list[str]) -> None:
     """Follow who waits for whom, starting with some keys; raise if that leads to a run that this call is inside of."""
     ours = {(run.model, run.id) for run in around}
-    chains = [[(context.model, id)] for id in ids]
-    seen = set()
+    chains = {(context.model, id): [(context.model, id)] for id in ids}
+    seen: set[tuple[str, str]] = set()
     while chains:
-        chain = chains.pop()
-        key = chain[-1]
-        if key in ours:
-            path = " -> ".join(f"{model} {id}" for model, id in [*((run.model, run.id) for run in around), *chain])
-            raise CycleError(f"a run needs its own result: {path}; runs may ask for other runs, but not in a circle")
-        if key in seen:
-            continue
-        seen.add(key)
-        found = context.ledger.of(key[0]).find(key[1])
-        if found is not None and found.state == RUNNING and found.waits_for:
-            chains += [[*chain, (model, id)] for model, id in json.loads(found.waits_for)]
+        for key, chain in chains.items():
+            if key in ours:
+                keys = [*((run.model, run.id) for run in around), *chain]
+                path = " -> ".join(f"{model} {id}" for model, id in keys)
+                raise CycleError(
+                    f"a run needs its own result: {path}; runs may ask for other runs, but not in a circle"
+                )
+        seen |= chains.keys()
+        further = {}
+        for name in {model for model, _ in chains}:  # one statement for all that are equally far away
+            for found in context.ledger.of(name).find_many([id for model, id in chains if model == name]):
+                if found.state == RUNNING and found.waits_for:
+                    for model, id in json.loads(found.waits_for):
+                        further[model, id] = [*chains[name, found.id], (model, id)]
+        chains = {key: chain for key, chain in further.items() if key not in seen}

@@ -18,7 +18,7 @@ from entropic.protocol.context import ModelT, StoreContext
 from entropic.protocol.find import find_many
 from entropic.protocol.lookup import Absent, Suspect
 from entropic.protocol.request import Progress, Request
-from entropic.protocol.wait import LONGEST, Pauses, freed, wait_for_any
+from entropic.protocol.wait import Lookout, wait_for_any
 
 UNDONE: Literal["undone"] = "undone"  # what somebody has left half done comes first
 # What becomes of a set: its task, who runs it, why it can have no row now; None: its row is to be read.
@@ -69,8 +69,7 @@ class Claims(Generic[ModelT]):
         self._waited: dict[str, str] = {}  # the attempts that this process has waited for
         self._busy: dict[str, Claim] = {}
         self._met: set[str | None] = set()  # owners of sets that the latest chunk could not have
-        self._pauses: Pauses | None = None  # while there is nothing to do but to wait for others
-        self._look_again = 0.0  # when to look at the busy ones again
+        self._lookout = Lookout(context)  # for the busy ones; a new one whenever there are some again
         self._claimed: deque[Task] = deque()
         self._last_taken = time.monotonic()
         self._chunk, self._chunk_began = 1, 0.0
@@ -119,6 +118,8 @@ class Claims(Generic[ModelT]):
             if isinstance(decision, Task):
                 self._hold(decision)
             elif isinstance(decision, Busy):
+                if not self._busy:
+                    self._lookout = Lookout(self._context)
                 self._busy[id] = decision.claim
                 self._met.add(decision.claim.owner)
             elif isinstance(decision, RunFailed | PublishError | UnreadableError):
@@ -223,21 +224,13 @@ class Claims(Generic[ModelT]):
     # ---- what others run ---------------------------------------------------------------------------------------
     def look_around(self) -> None:
         """Want again what others have ended, if it is time to look."""
-        began = time.monotonic()
-        if began < self._look_again:
-            return
-        self._free(freed(self._context, self._busy))
-        took = time.monotonic() - began
-        self._look_again = time.monotonic() + max(LONGEST, 5 * took)  # a million of them take a while
+        self._free(self._lookout.look(self._busy))
 
     def wait_for_others(self) -> None:
         """Wait a moment for what others run, and want again what they have ended."""
-        self._pauses = self._pauses or Pauses(self._context)
-        self._free(wait_for_any(self._context, self._busy, WAIT_SECONDS, self._pauses))
+        self._free(wait_for_any(self._context, self._busy, WAIT_SECONDS, self._lookout))
 
     def _free(self, ids: list[str]) -> None:
-        if ids:
-            self._pauses = None
         for id in ids:
             self._waited[id] = self._busy.pop(id).attempt
         self.want_again(ids)
