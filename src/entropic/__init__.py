@@ -16,6 +16,7 @@ with _paused():  # what is made here lives as long as the process; collections a
     from entropic.ask.runs import Runs
     from entropic.ask.status import Status
     from entropic.errors import (
+        ClientLostError,
         CommandError,
         CycleError,
         DatabaseBusy,
@@ -90,6 +91,7 @@ __all__ = [
     "Audit",
     "Audited",
     "Base",
+    "ClientLostError",
     "CommandError",
     "Conflict",
     "CycleError",

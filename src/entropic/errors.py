@@ -22,6 +22,7 @@
     ├── RunFailed                                      a run failed elsewhere
     │   ├── RunTimeout            (TimeoutError)       a run took longer than `timeout`
     │   └── WorkerDied                                 the process of a run ended: a crash, a kill, os._exit
+    ├── ClientLostError                                a pool or a cluster did not bring home some sets of a sweep
     ├── SlurmError                                     jobs cannot be submitted, were cancelled, or are out of reach
     ├── CycleError                                     a run needs its own result
     ├── StaleError                                     other code made stored results, and that is to be refused
@@ -31,7 +32,7 @@
     ├── ResultLostWarning                              a stored result file is gone or changed; the set runs again
     ├── RunsFailedWarning                              some sets of a sweep have no row
     ├── SharedGeneratorWarning                         a random generator draws the same numbers in every worker
-    ├── FellBackWarning                                what a pool or a cluster did not run is run in this process
+    ├── FellBackWarning                                what a pool or a cluster did not run is run on this machine
     ├── ErrorBarWarning                                an outcome is known less well than `Replicates` ask for
     ├── OutcomeWarning                                 an outcome of a run has no value, or may not be written
     ├── StaleWarning                                   stored results were made by other code than that of now
@@ -209,6 +210,13 @@ class WorkerDied(RunFailed):
     """The process of a run ended before the run did: it crashed, was killed, or called `os._exit`."""
 
 
+class ClientLostError(EntropicError):
+    """A pool or a Dask client did not bring home some sets, or takes none, and `fallback="raise"` runs them nowhere.
+
+    What is finished is stored, and the same call goes on with the rest.
+    """
+
+
 class SlurmError(EntropicError):
     """Slurm runs no jobs of this sweep: they cannot be submitted, were cancelled, end at once, or are out of reach.
 
@@ -252,7 +260,7 @@ class SharedGeneratorWarning(EntropicWarning):
 
 
 class FellBackWarning(EntropicWarning):
-    """What a pool or a cluster did not bring home is run in this process, and may take longer there."""
+    """What a pool or a cluster did not bring home is run on this machine, and may take longer there."""
 
 
 class OutcomeWarning(EntropicWarning):

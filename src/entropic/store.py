@@ -255,6 +255,7 @@ class Store(Generic[ModelT]):
         worker_setup: Callable[[], object] | None = None,
         replicates: "int | Replicates | None" = None,
         rerun: bool = False,
+        fallback: Literal["local", "raise"] = "local",
         **custom_data: object,
     ) -> Runs[ModelT]:
         """Return a row for each distinct set, in the order of the sets; run those that are missing.
@@ -268,7 +269,7 @@ class Store(Generic[ModelT]):
             Any iterable of parameter sets; read once, to its end, at the call.
         client
             A Dask client, or any `concurrent.futures.Executor`. Its workers need the results folder under the same
-            path, and no database. Sets that do not come back run in this process.
+            path, and no database.
         workers
             How many processes of this machine run the sets; -1 for one per core that may be used. A run that crashes
             its process fails alone.
@@ -289,11 +290,15 @@ class Store(Generic[ModelT]):
         rerun
             Whether all sets run, those too that are stored. Each stored row, and its file, stay until their set has run
             again, and for good if that fails. What another process has stored since the call counts as run.
+        fallback
+            What becomes of sets that a pool or a Dask client does not bring home. `"local"`: they run on this machine,
+            one after the other, in a process of their own, as with `workers=1`. `"raise"`: `ClientLostError`; they run
+            nowhere until they are asked for again. (`Slurm` never runs any here.)
         **custom_data
             Given to the runner and stored with the row of each set that is run; a set may hold `custom_data` of its
             own, whose names win.
         """
-        options = Options(client, workers, on_error, retry_failed, timeout, progress, worker_setup, rerun)
+        options = Options(client, workers, on_error, retry_failed, timeout, progress, worker_setup, rerun, fallback)
         recover.collect(self._context)
         try:
             if replicates is not None:
@@ -315,6 +320,7 @@ class Store(Generic[ModelT]):
         progress: bool | None = None,
         worker_setup: Callable[[], object] | None = None,
         rerun: bool = False,
+        fallback: Literal["local", "raise"] = "local",
         in_flight: int | None = None,
         **custom_data: object,
     ) -> Generator[ModelT, None, None]:
@@ -331,7 +337,7 @@ class Store(Generic[ModelT]):
             there is room, and a generator is sent the rows that came since: `came = yield params`. One that yields
             None waits for the next row.
         """
-        options = Options(client, workers, on_error, retry_failed, timeout, progress, worker_setup, rerun)
+        options = Options(client, workers, on_error, retry_failed, timeout, progress, worker_setup, rerun, fallback)
         recover.collect(self._context)
         return sweep.stream(self._context, params, options, custom_data, in_flight)
 

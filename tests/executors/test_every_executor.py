@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from contract.models import ActingRunner, Refused, content, refuse, wait_until
-from entropic import FellBackWarning, ParameterError, RunsFailedWarning
+from entropic import ClientLostError, FellBackWarning, ParameterError, RunsFailedWarning, WorkerDied
 from executors import acts
 
 SERIAL, WORKERS, THREADS, PROCESSES = "serial", "workers", "thread pool", "process pool"
@@ -468,17 +468,66 @@ def other_pool() -> Executor:
     return pytest.importorskip("loky").ProcessPoolExecutor(2)
 
 
+either_pool = pytest.mark.parametrize("make", [standard_pool, other_pool])
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("make", [standard_pool, other_pool])
-def test_what_a_broken_pool_does_not_bring_home_runs_in_this_process(acting, log, make):
-    store = acting({3: partial(acts.be_killed_elsewhere, os.getpid())})
-    with make() as pool, pytest.warns(FellBackWarning, match="run in this process"):
+@either_pool
+def test_what_a_broken_pool_does_not_bring_home_runs_in_a_process_of_its_own(acting, log, make, tmp_path):
+    store = acting({3: partial(acts.be_killed_once, tmp_path / "killed")})
+    with make() as pool, pytest.warns(FellBackWarning, match="run in a process of its own"):
         rows = store.sweep(sets(*range(8)), pool)
     assert [row.n for row in rows] == list(range(8))
-    assert {pid for pid, n in ActingRunner(log, {}).lines() if n == 3} >= {os.getpid()}
-    assert Counter(acts.ns_in(log))[3] >= 2
+    assert os.getpid() not in pids(log)
+    assert Counter(acts.ns_in(log))[3] == 2
     # A pool may kill its workers after the sweep; the next store that opens removes what they leave.
     wait_until(lambda: acting().check().ok)
+
+
+@pytest.mark.slow
+@either_pool
+@pytest.mark.filterwarnings("ignore::entropic.RunsFailedWarning")
+def test_a_set_that_kills_whatever_runs_it_breaks_the_pool_and_fails_alone(acting, log, make):
+    store = acting({3: acts.be_killed})
+    with make() as pool:
+        with pytest.warns(FellBackWarning):
+            rows = store.sweep(sets(*range(8)), pool, on_error="continue")
+        assert [row.n for row in rows] == [n for n in range(8) if n != 3]
+        with pytest.warns(FellBackWarning, match="accepts no tasks"), pytest.raises(WorkerDied, match="SIGKILL"):
+            store.sweep(sets(3), pool)  # which is broken from the start
+    assert [one.error_type for one in store.failures()] == ["WorkerDied"]
+    assert os.getpid() not in pids(log)
+    wait_until(lambda: acting().check().ok)
+
+
+@pytest.mark.slow
+@pytest.mark.each("make")
+@either_pool
+@pytest.mark.parametrize("on_error", ["raise", "continue"])
+def test_what_a_broken_pool_does_not_bring_home_runs_nowhere_if_it_is_not_to(acting, log, make, on_error, tmp_path):
+    store = acting({3: partial(acts.be_killed_once, tmp_path / "killed")})
+    with make() as pool, pytest.raises(ClientLostError, match="the same call goes on with the rest"):
+        store.sweep(sets(*range(8)), pool, fallback="raise", on_error=on_error)
+    assert Counter(acts.ns_in(log))[3] == 1
+    assert os.getpid() not in pids(log)
+    assert not list(store.failures()), "whose fault it was, nobody knows"
+    with make() as pool:
+        assert [row.n for row in store.sweep(sets(*range(8)), pool, fallback="raise")] == list(range(8))
+    assert os.getpid() not in pids(log)
+    wait_until(lambda: acting().check().ok)
+
+
+def test_a_run_that_raises_in_a_pool_has_failed_where_nothing_is_to_run_instead(acting, log):
+    store = acting({2: refuse})
+    with pytest.raises(Refused):
+        store.sweep(sets(1, 2), InThisThread(), fallback="raise")
+    assert acts.ns_in(log) == [1, 2]
+    assert [one.params["n"] for one in store.failures()] == [2]
+
+
+def test_a_fallback_that_there_is_not_is_refused(acting):
+    with pytest.raises(ParameterError, match="fallback must be 'local' or 'raise', not 'serial'"):
+        acting().sweep(sets(1), InThisThread(), fallback="serial")
 
 
 @pytest.mark.filterwarnings("ignore::entropic.RunsFailedWarning")

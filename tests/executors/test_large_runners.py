@@ -70,5 +70,8 @@ def test_one_that_somebody_has_changed_is_not_unpickled(open_store, log, tmp_pat
     told = pytest.warns(FellBackWarning, match="is not what this sweep has put there")
     with Meddling(1, mp_context=multiprocessing.get_context("spawn")) as pool, told:
         assert len(store.sweep(sets(1, 2), pool)) == 2
-    assert acts.lines(loads) == []
+        theirs = {str(pid) for pid in pool._processes}
+    [pid] = {line.split()[0] for line in acts.lines(log)}
+    assert acts.lines(loads) == [pid], "as it was sent to the process that runs what the pool does not"
+    assert pid not in theirs
     wait_until(lambda: store.check().ok)

@@ -52,6 +52,7 @@ class Options:
     progress: bool | None = None
     worker_setup: Callable[[], object] | None = None
     rerun: bool = False
+    fallback: str = "local"
 
     def __post_init__(self) -> None:
         workers, timeout = self.workers, self.timeout
@@ -78,10 +79,24 @@ class Options:
             raise ParameterError(f"rerun must be True or False, not {spelled(self.rerun)}")
         if self.on_error not in ("raise", "continue"):
             raise ParameterError(f"on_error must be 'raise' or 'continue', not {spelled(self.on_error)}")
+        if self.fallback not in ("local", "raise"):
+            raise ParameterError(f"fallback must be 'local' or 'raise', not {spelled(self.fallback)}")
 
     @property
     def _is_slurm(self) -> bool:
         return isinstance(self.client, Slurm)
+
+    def local(self, context: StoreContext[Base]) -> Executor | None:
+        """Return what runs, in a process of its own, what a client does not bring home: it may have killed the client.
+
+        None if the runner cannot be sent to a process, and so has not been in any of the client's.
+        """
+        from entropic.executors.workers import Workers
+
+        try:
+            return Workers(1, context.runner, None, self.worker_setup)
+        except ParameterError:
+            return None
 
     def executor(self, context: StoreContext[Base]) -> Executor | None:
         """Return what executes the sweep; None for this process itself."""

@@ -162,13 +162,14 @@ class Share(Generic[ModelT]):
         return Ending(task, finished, TORN)
 
     # ---- taking home -------------------------------------------------------------------------------------------
-    def take(self, ending: Ending, falls_back: bool) -> None:
+    def take(self, ending: Ending, falls_back: bool, again: bool = True) -> None:
         """Take in what has become of a task.
 
         Parameters
         ----------
         falls_back
-            Whether what failed where it ran is run in this process, unless the sweep keeps going.
+            Whether what does not come back is for this machine, and `again`: what fails where it ran, too, unless the
+            sweep keeps going.
         """
         with self._lock:
             self.reraise()
@@ -180,7 +181,7 @@ class Share(Generic[ModelT]):
             self._context.lease_keeper.stop(task.attempt)
             if ending.finished is not None:
                 self._outbox.add(task, ending.finished)
-            elif ending.failure is not None and (self._keep_going or not falls_back):
+            elif ending.failure is not None and (self._keep_going or not (falls_back and again)):
                 self._fail(ending)
             elif falls_back:
                 self._context.database.transact(  # who wants it meanwhile need not wait for us
@@ -234,18 +235,21 @@ class Share(Generic[ModelT]):
             self.failures |= refused
             self._claims.want_again(wanted)
 
-    def bring_home(self) -> None:
-        """Want again, in this process, what did not come back from an executor; say which sets, and why."""
+    @property
+    def told_astray(self) -> tuple[str, str]:
+        """How many sets did not come back from an executor; and which, and why."""
+        reasons = {ending.reason for ending in self.astray}
+        sets = "; ".join(str(ending.task.params) for ending in self.astray[:5])
+        more = "; ..." if len(self.astray) > 5 else ""
+        why = "; ".join(sorted(reasons)[:5])
+        return f"{counted(len(self.astray), 'set')} did not come back from the executor", f"{sets}{more}. Why: {why}"
+
+    def bring_home(self, where: str) -> None:
+        """Want again, on this machine, what did not come back from an executor; say which sets, and why."""
+        many, which = self.told_astray
+        warnings.warn(f"{many} and will run {where}: {which}", FellBackWarning, stacklevel=levels_to_user())
         astray, self.astray = self.astray, []
         self.went_astray = True
-        reasons = {ending.reason for ending in astray}
-        sets = "; ".join(str(ending.task.params) for ending in astray[:5]) + ("; ..." if len(astray) > 5 else "")
-        warnings.warn(
-            f"{counted(len(astray), 'set')} did not come back from the executor and will run in this process: {sets}. "
-            f"Why: {'; '.join(sorted(reasons)[:5])}",
-            FellBackWarning,
-            stacklevel=levels_to_user(),
-        )
         self._claims.want_again(ending.task.id for ending in astray)
 
     # ---- keeping time, and ending ------------------------------------------------------------------------------

@@ -12,10 +12,11 @@ import time
 import warnings
 import weakref
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from typing import Any
 
 from entropic.errors import (
+    ClientLostError,
     EntropicError,
     FellBackWarning,
     PublishError,
@@ -200,7 +201,8 @@ def carry_out(
                 share = Share(context, missing, planned.known, call.name, bar, keep_going)
             call.ends_without_us = share.goes_on
             used = executor or Serial(share.execute)
-            steps = drive(share, used)
+            local = None if options.fallback == "raise" else lambda: options.local(context) or Serial(share.execute)
+            steps = drive(share, used, local)
             try:
                 for _ in steps:
                     bar.show(0, share.under_way, len(share.failures), share.elsewhere, used.standing)
@@ -259,36 +261,60 @@ def _warn(context: StoreContext[Base], planned: Planned[ModelT], failures: Mappi
     )
 
 
-def drive(share: Share[ModelT], executor: Executor) -> Generator[None, None, None]:
-    """Hand out and take home until every set has its row, or has failed; give way after each ending."""
-    serial = Serial(share.execute)
-    while share.is_open:
-        try:
-            with contextlib.closing(executor.run(share.tasks())) as endings:
-                for ending in endings:
-                    if ending is None:
-                        share.reraise()
-                        share.publish_if_due()
-                    else:
-                        share.take(ending, executor.falls_back)
-                    yield
-        except ExecutorLost as lost:
-            warnings.warn(
-                f"the rest of the sweep runs in this process: {lost}", FellBackWarning, stacklevel=levels_to_user()
-            )
-            share.miss(str(lost))
-            executor = serial
-        if share.stops:
-            break
-        share.reraise()
-        share.publish()
-        yield
-        if share.astray and not share.stops:
-            executor = serial
-            share.bring_home()
+def drive(
+    share: Share[ModelT], executor: Executor, local: Callable[[], Executor] | None
+) -> Generator[None, None, None]:
+    """Hand out and take home until every set has its row, or has failed; give way after each ending.
+
+    `local` makes what runs on this machine what does not come back from the executor; None: then that is an error.
+    """
+    with contextlib.ExitStack() as stack:
+        used = executor
+        while share.is_open:
+            lost = ""
+            try:
+                with contextlib.closing(used.run(share.tasks())) as endings:
+                    for ending in endings:
+                        if ending is None:
+                            share.reraise()
+                            share.publish_if_due()
+                        else:
+                            share.take(ending, used.falls_back, local is not None)
+                        yield
+            except ExecutorLost as error:
+                lost = str(error)
+                share.miss(lost)
+            if share.stops:
+                break
+            share.reraise()
+            share.publish()
+            yield
+            if share.stops or not (lost or share.astray):
+                continue
+            if local is None:
+                raise ClientLostError(_lost(share, lost))
+            if used is executor:
+                used = stack.enter_context(contextlib.closing(local()))
+            where = "in this process" if isinstance(used, Serial) else "in a process of its own on this machine"
+            if lost:
+                warnings.warn(
+                    f"the rest of the sweep runs {where}: {lost}", FellBackWarning, stacklevel=levels_to_user()
+                )
+            if share.astray:
+                share.bring_home(where)
     if share.stops:
         first = next(iter(share.failures.values()))
         with noting(first):
             share.publish()
         yield
         raise Stopped(first)
+
+
+def _lost(share: Share[ModelT], lost: str) -> str:
+    """Say what a client did not bring home, and what to do."""
+    many, which = share.told_astray
+    told = f"{many}: {which}" if share.astray else lost
+    return (
+        f"{told}. Nothing is run in its place, as fallback='raise' asks; what is finished is stored, and the same call "
+        "goes on with the rest"
+    )
