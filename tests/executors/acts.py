@@ -181,6 +181,12 @@ def end_or_last(path: Path | str, gate: Path | str, params: Params) -> None:
     append(path, f"end {params['n']} {job}")
 
 
+def note_and_sleep(path: Path | str, seconds: float, params: Params) -> None:
+    """Note which run ends, and in which job of Slurm, after so long."""
+    time.sleep(seconds)
+    append(path, f"end {params['n']} {os.environ['SLURM_JOB_ID']}")
+
+
 def eat(megabytes: int, params: Params) -> None:
     """Hold more and more memory, and then wait for what comes of that."""
     held = [bytes([1]) * 2**20 for _ in range(megabytes)]

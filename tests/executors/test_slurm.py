@@ -180,6 +180,42 @@ def test_an_unfinished_run_goes_on_in_another_job_from_its_checkpoint(slurm, ope
     assert open_store().check().ok, "what the killed process has left is taken away by the next opening"
 
 
+def test_a_run_that_may_not_end_in_time_is_left_to_another_job(slurm, acting, log, tmp_path):
+    """The time of each of these jobs is over when it begins, as far as it knows: one run is all that it may begin."""
+    note, gate = tmp_path / "note", tmp_path / "gate"
+    gate.touch()
+    store = acting({n: partial(acts.end_or_last, note, gate) for n in range(3)})
+    rows = store.sweep(sets(0, 1, 2), Slurm(setup="export ENTROPIC_JOB_END=$(date +%s)"))
+    assert [row.n for row in rows] == [0, 1, 2]
+    assert acts.ns_in(log) == [0, 1, 2], "none was begun in vain"
+    assert len({job for _, job in noted(note, "end")}) == 3
+    assert store.check().ok
+
+
+def test_a_job_knows_when_slurm_ends_it_and_begins_all_that_has_the_time(slurm, acting, log, tmp_path):
+    told = f"{tmp_path}/told"
+    ask = 'SLURM_TIME_FORMAT=standard squeue --noheader --format=%e --jobs="$SLURM_JOB_ID"'
+    store = acting()
+    asked = Slurm(time=5, setup=f'echo "$ENTROPIC_JOB_END $({ask})" >> {told}')
+    assert len(store.sweep(sets(*range(5)), asked)) == 5
+    [line] = acts.lines(Path(told))
+    ours, theirs = line.split()
+    assert ours == f"EndTime={theirs}"
+    assert acts.ns_in(log) == list(range(5))
+
+
+@pytest.mark.long
+def test_no_job_is_ended_by_its_time_where_runs_take_as_long_as_others(slurm, acting, log, tmp_path):
+    """Each takes a quarter of what a job may take; Slurm ends one that takes longer half a minute later at most."""
+    note = tmp_path / "note"
+    store = acting({n: partial(acts.note_and_sleep, note, 13.0) for n in range(8)})
+    rows = store.sweep(sets(*range(8)), Slurm(time=1, array=2))
+    assert [row.n for row in rows] == list(range(8))
+    assert sorted(acts.ns_in(log)) == list(range(8)), "none was begun in vain"
+    assert len({job for _, job in noted(note, "end")}) >= 2
+    assert store.check().ok
+
+
 def test_a_task_that_dies_while_its_job_goes_on_takes_no_set_along(slurm, acting, log, tmp_path, sweeping):
     """As where the kernel has killed it for its memory; that it is silent shows it."""
     store = acting({1: partial(acts.hang_once, tmp_path / "once")})
@@ -270,7 +306,8 @@ def test_the_scheduler_is_asked_every_few_seconds_at_most(slurm, acting, log, tm
     gate.touch()
     assert len(rows()) == 20
     called = [(float(at), name) for at, name in map(str.split, acts.lines(calls))]
-    assert Counter(name for _, name in called if name != "squeue") <= Counter(sbatch=1, scancel=1)
+    # (The job itself asks once, when it begins, until when it may run.)
+    assert Counter(name for _, name in called if name != "squeue") <= Counter(sbatch=1, scancel=1, scontrol=1)
     assert len(looks) >= 2
     assert all(later - earlier >= 5.0 for earlier, later in pairwise(looks)), looks
 

@@ -65,8 +65,15 @@ class Bundles:
 
     def seen(self, one: Ending) -> Ending:
         """Note how long a run took."""
-        if one.finished is not None:
-            self._seconds.append(one.finished.custom_data.get("elapsed_seconds", 0.0))
-        elif one.failure is not None:
-            self._seconds.append(one.failure.get("elapsed_seconds", BUNDLE_SECONDS))
+        seconds = seconds_of(one)
+        if seconds is not None:
+            self._seconds.append(seconds)
         return one
+
+
+def seconds_of(one: Ending) -> float | None:
+    """Return how long a run took; None if it did not come to an end."""
+    if one.finished is not None:
+        seconds: float = one.finished.custom_data.get("elapsed_seconds", 0.0)
+        return seconds
+    return one.failure.get("elapsed_seconds", BUNDLE_SECONDS) if one.failure is not None else None

@@ -32,9 +32,9 @@ from collections.abc import Generator, Iterable, Iterator
 
 from entropic.errors import SlurmError, UnguardedError, WorkerDied
 from entropic.executors.attempt import Runner
-from entropic.executors.bundles import Bundles
+from entropic.executors.bundles import Bundles, seconds_of
 from entropic.executors.contract import Ending, ending_on_disk
-from entropic.executors.node import KEY, START, Packed, Said
+from entropic.executors.node import JOB_END, KEY, START, Given, Packed, Said
 from entropic.executors.queue import Queue
 from entropic.executors.scheduler import Scheduler, Slurm
 from entropic.executors.spool import (
@@ -69,6 +69,9 @@ LATE_SECONDS = 65.0  # in which a network folder shows what another machine has 
 SHORTEST, LONGEST = 0.05, 1.0  # s between two looks at the spool
 SCRIPT = """#!/bin/bash
 export {key}={secret}
+export {end}="${{SLURM_JOB_END_TIME:-$(
+    SLURM_TIME_FORMAT=standard timeout 60 scontrol show job "$SLURM_JOB_ID" | grep -o 'EndTime=[^ ]*'
+)}}"
 {setup}
 exec srun --export=ALL --overlap --kill-on-bad-exit=0 --wait=0 --cpus-per-task={cpus} {command}
 """
@@ -105,7 +108,7 @@ class Jobs:
         self._heart: Heart | None = None
         self._spool = Spool("", self._secret)
         self._queue = Queue(Scheduler(asked, ""), self._most)
-        self._number = 0
+        self._number, self._longest = 0, 0.0
         self._bundles: dict[int, list[Task]] = {}  # what is not home of each
         self._numbers: dict[str, int] = {}  # by attempt
         self._deaths: defaultdict[str, list[str]] = defaultdict(list)  # by attempt
@@ -149,6 +152,7 @@ class Jobs:
             self._queue.look()
             endings = [*self._hear(), *self._look_at_late(), *self._bury()]
             for one in endings:
+                self._longest = max(self._longest, seconds_of(one) or 0.0)
                 yield bundles.seen(one)
             if any(one.failure for one in endings):  # then nothing new may be meant to begin
                 yield from self._take_back()
@@ -168,7 +172,7 @@ class Jobs:
         self._number += 1
         self._bundles[self._number] = list(bundle)
         self._numbers.update((task.attempt, self._number) for task in bundle)
-        self._spool.put(f"{self._number}.todo", packed(bundle))
+        self._spool.put(f"{self._number}.todo", pickle.dumps(Given(packed(bundle), self._longest)))
 
     def _open(self, staging: Staging, model: str) -> None:
         self._workspace = Workspace(staging)
@@ -184,6 +188,7 @@ class Jobs:
         command = [sys.executable, *flags(), "-c", start, self._spool.folder]
         return SCRIPT.format(
             key=KEY,
+            end=JOB_END,
             secret=self._secret.hex(),
             setup=self._asked.setup,
             cpus=self._asked.cpus_per_task,

@@ -5,7 +5,8 @@ This process only looks after them, and so gives its signs of life whatever a ru
 
 Slurm says SIGTERM some seconds before it kills a job, to the programs that a run has started, too. From then on nothing
 begins here; what runs may still finish, and what fails has not failed:
-`test_all_jobs_cancelled_by_somebody_end_the_sweep`.
+`test_all_jobs_cancelled_by_somebody_end_the_sweep`. Nor does a run begin that would not end before its job, if it took
+as long as the longest so far: another job has it (`test_a_run_that_may_not_end_in_time_is_left_to_another_job`).
 """
 
 import contextlib
@@ -16,9 +17,11 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from entropic.errors import EntropicError
+from entropic.executors.bundles import seconds_of
 from entropic.executors.contract import Ending
 from entropic.executors.processes import THREADS
 from entropic.executors.spool import END, LUGGAGE, SILENT_SECONDS, SWEEP, Forged, Heart, Patience, Spool, job_of
@@ -30,11 +33,13 @@ from entropic.files.task import Task
 
 START = "import sys; sys.path[:] = {path!r}; from entropic.executors.node import main; main()"
 KEY = "ENTROPIC_SPOOL_KEY"
+JOB_END = "ENTROPIC_JOB_END"
 SAY_SECONDS = 0.2  # between two reports, if many runs end
 LOOK_SECONDS = 2.0  # between two looks whether anything is wanted, while a run is under way
 IDLE_SECONDS = 60.0  # without a set, after which the job gives its place to others
 SIGNAL_SECONDS = 0.1  # in which all processes of a job get a signal, if the first one has
 DYING_SECONDS = 2.0  # in which they are all killed, if the first one is
+SPARE = 1.1  # times the longest run so far: what must be left of a job's time for another one
 
 
 class Packed(NamedTuple):
@@ -55,6 +60,13 @@ class Packed(NamedTuple):
     timeout: float | None
 
 
+class Given(NamedTuple):
+    """A bundle, as it travels, and how many seconds the longest run of the sweep has taken so far."""
+
+    tasks: bytes
+    longest: float
+
+
 class Said(NamedTuple):
     """What a task says: what has become of attempts, or why it cannot go on."""
 
@@ -71,10 +83,13 @@ class Desk:
         Its end of the folder.
     name
         Of this task.
+    end
+        When the job ends, in seconds since the epoch; None if it may run for ever.
     """
 
-    def __init__(self, spool: Spool, name: str) -> None:
-        self._spool, self._name = spool, name
+    def __init__(self, spool: Spool, name: str, end: float | None = None) -> None:
+        self._spool, self._name, self._end = spool, name, end
+        self._longest, self._has_begun = 0.0, False
         self._said: list[tuple[str, Report | None]] = []
         self._count, self._said_at, self._looked_at = 0, 0.0, 0.0
         self._left: deque[Task] = deque()  # of the bundle that it has
@@ -87,8 +102,9 @@ class Desk:
     def tasks(self) -> Iterator[Task | None]:
         """Yield what is to be run, one after the other; None while there is nothing."""
         patience, idle_since, is_new = Patience(0.05, 1.0), time.monotonic(), False
-        while not self.is_ending and not self.is_over:
+        while not self.is_ending and not self.is_over and self._has_time():
             if self._left:
+                self._has_begun = True
                 yield self._left.popleft()
                 is_new = True
             elif is_new:
@@ -103,6 +119,22 @@ class Desk:
                         idle_since = time.monotonic()
                     patience.wait()
                     yield None
+        self._hand_back()
+
+    def _has_time(self) -> bool:
+        """Tell whether another run would end before the job, as far as can be told.
+
+        The first one begins in any case: it has no more time in any other job.
+        """
+        if self._end is None or not self._has_begun or time.time() + SPARE * self._longest <= self._end:
+            return True
+        left = max(0.0, self._end - time.time())
+        print(
+            f"entropic: this job ends in {left:.0f} s, and a run has taken up to {self._longest:.3g} s, so no more "
+            "begins here; what is left is for another job",
+            file=sys.stderr,
+        )
+        return False
 
     def _take(self) -> bool:
         """Take the bundle that waits longest, if there is one."""
@@ -120,7 +152,9 @@ class Desk:
         except FileNotFoundError:  # the sweep has ended
             return False
         try:
-            self._left.extend(unpacked(data))
+            given: Given = pickle.loads(data)
+            self._longest = max(self._longest, given.longest)
+            self._left.extend(unpacked(given.tasks))
         except Exception as error:
             raise EntropicError(f"params cannot be loaded: {type(error).__qualname__}: {error}") from error
         return True
@@ -144,6 +178,7 @@ class Desk:
 
     def say(self, ending: Ending) -> None:
         """Say what has become of a set."""
+        self._longest = max(self._longest, seconds_of(ending) or 0.0)
         if ending.failure is not None:
             self._wait_for_own_end(DYING_SECONDS if ending.failure["type"] == "WorkerDied" else SIGNAL_SECONDS)
             if self.is_ending:
@@ -188,7 +223,7 @@ class Desk:
 def main() -> None:
     """Run sets until none are left, or time is up."""
     spool = Spool(sys.argv[1], bytes.fromhex(os.environ.pop(KEY)))
-    desk = Desk(spool, name := _name())
+    desk = Desk(spool, name := _name(), _end(os.environ.pop(JOB_END, "")))
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: setattr(desk, "is_ending", True))
     try:
@@ -216,6 +251,15 @@ def main() -> None:
         heart.close()
         workers.close()
         desk.close()
+
+
+def _end(told: str) -> float | None:
+    """Return when the job ends, as Slurm tells: in seconds since the epoch, or as local time; None if it does not."""
+    try:
+        told = told.rpartition("=")[2].strip()
+        return float(told) if told.isdigit() else datetime.fromisoformat(told).timestamp()
+    except ValueError:  # it says NONE, or Unknown, or nothing
+        return None
 
 
 def _name() -> str:
