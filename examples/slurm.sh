@@ -7,5 +7,13 @@
 #SBATCH --cpus-per-task=1
 #SBATCH --time=24:00:00
 #SBATCH --signal=INT@120
+#SBATCH --requeue
+#SBATCH --open-mode=append
 
 srun --ntasks="${SLURM_NTASKS:-8}" --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" python "${1:-sweep.py}"
+code=$?
+
+# A job that gives way to another one may be told to end its tasks some time before (GraceTime). It is put back into the
+# queue only if it has not ended by itself by then, so it waits for that.
+[ "$code" != 143 ] || sleep 900
+exit "$code"

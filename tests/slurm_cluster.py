@@ -51,10 +51,14 @@ AccountingStorageType=accounting_storage/none
 JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=task=1
 JobAcctGatherParams=OverMemoryKill
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
 SchedulerParameters=sched_interval=1,bf_interval=1
 {nodes}
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 PartitionName=short Nodes=ALL MaxTime=1 State=UP
+PartitionName=graceful Nodes=ALL MaxTime=INFINITE State=UP GraceTime=5
+PartitionName=urgent Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=5
 """
 
 
@@ -164,6 +168,10 @@ class Cluster:
     def requeue(self, job: str) -> None:
         """Have a running job end, and start again as soon as there is room."""
         self.run("scontrol", "requeue", job)
+        self.hurry(job)
+
+    def hurry(self, job: str) -> None:
+        """Let a job that was put back into the queue start as soon as there is room, and not only in two minutes."""
         until(lambda: self.jobs().get(job) == "PENDING", "the job has ended, and waits")  # else it is put off again
         self.run("scontrol", "update", f"JobId={job}", "StartTime=now")
 

@@ -185,11 +185,11 @@ def test_a_run_that_may_not_end_in_time_is_left_to_another_job(slurm, acting, lo
     """The time of each of these jobs is over when it begins, as far as it knows: one run is all that it may begin."""
     note, gate = tmp_path / "note", tmp_path / "gate"
     gate.touch()
-    store = acting({n: partial(acts.end_or_last, note, gate) for n in range(3)})
-    rows = store.sweep(sets(0, 1, 2), Slurm(setup="export ENTROPIC_JOB_END=$(date +%s)"))
-    assert [row.n for row in rows] == [0, 1, 2]
-    assert acts.ns_in(log) == [0, 1, 2], "none was begun in vain"
-    assert len({job for _, job in noted(note, "end")}) == 3
+    store = acting({n: partial(acts.end_or_last, note, gate) for n in range(2)})
+    rows = store.sweep(sets(0, 1), Slurm(setup="export ENTROPIC_JOB_END=$(date +%s)"))
+    assert [row.n for row in rows] == [0, 1]
+    assert acts.ns_in(log) == [0, 1], "none was begun in vain"
+    assert len({job for _, job in noted(note, "end")}) == 2
     assert store.check().ok
 
 

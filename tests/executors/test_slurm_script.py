@@ -82,6 +82,41 @@ def noted(what: str) -> list[tuple[int, str, int]]:
     return [(int(n), job, int(pid)) for word, n, job, pid in map(str.split, lines) if word == what]
 
 
+@pytest.mark.only_on("sqlite")
+def test_a_job_of_the_script_that_gives_way_with_a_grace_time_is_put_back_into_the_queue_and_goes_on(
+    slurm, submit, open_store, monkeypatch
+):
+    monkeypatch.setenv("MANY", "6")
+    job = submit("--partition=graceful", "--nodelist=n1", "--ntasks=2", "--cpus-per-task=4", "--time=10")
+    until(lambda: len(noted("begin")) == 2, "each task has begun a set")
+    urgent = slurm.run(
+        "sbatch", "--parsable", "--partition=urgent", "--nodelist=n1", "--ntasks=8", "--wrap=true"
+    ).strip()
+    until(lambda: slurm.jobs().get(job) == "PENDING", "it has given way")
+    until(lambda: urgent not in slurm.jobs(), "the other one has ended")
+    assert all(gone(pid) for *_, pid in noted("begin"))
+    Path("gate").touch()
+    slurm.hurry(job)
+    until(lambda: job not in slurm.jobs(), "it has ended")
+    assert Path(f"said-{job}-0").read_text() == str(list(range(6)))
+    assert Counter(n for n, *_ in noted("end")) == dict.fromkeys(range(6), 1), "each has one completed run"
+    assert open_store().check().ok
+
+
+@pytest.mark.only_on("sqlite")
+def test_a_run_of_the_script_may_start_steps_of_its_own(slurm, submit, tmp_path, monkeypatch):
+    """With `--overlap`, as the docs say: all that the job has belongs to the step that its tasks are in."""
+    monkeypatch.setenv("MANY", "2")
+    text = SCRIPT.replace(
+        '    note("end"', '    os.system("srun --overlap --mem=0 --ntasks=1 echo a step >> steps")\n    note("end"'
+    )
+    (tmp_path / "sweep.py").write_text(text)
+    Path("gate").touch()
+    job = submit("--ntasks=2", "--time=10")
+    until(lambda: job not in slurm.jobs(), "the job has ended")
+    assert Path("steps").read_text().split("\n") == ["a step", "a step", ""], Path(f"out-{job}").read_text()
+
+
 @pytest.mark.only_on("sqlite", "postgresql")
 @pytest.mark.parametrize(("many", "has_walltime"), [(24, False), pytest.param(200, True, marks=pytest.mark.long)])
 def test_whatever_ends_jobs_of_the_script_each_set_has_one_completed_run(
@@ -98,7 +133,7 @@ def test_whatever_ends_jobs_of_the_script_each_set_has_one_completed_run(
     begun = noted("begin")
     second = submit(*small, "--nodelist=n1")
     until(lambda: len(noted("begin")) == 2 * len(first) + 2, "another submission has joined in")
-    for job in timed:
+    for job in timed:  # which is sent Ctrl-C first, as it asks for
         slurm.end_time_of(job)
     slurm.run("scancel", cancelled)
     slurm.requeue(requeued)
