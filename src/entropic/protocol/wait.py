@@ -21,7 +21,7 @@ log = logging.getLogger("entropic")
 
 SHORTEST = 0.002  # s between the first two looks
 SOON, LONGEST = 0.1, 0.5  # s between two later ones: a dead owner is seen well within a second
-AWAY, FAR = 0.5, 2.0  # s on a server, where each needs a connection that others may be waiting for
+AWAY, FAR = 0.5, 5.0  # s on a server, where each needs a connection that others may be waiting for
 SHARE = 0.05  # of the time waited so far, that the next pause may last: who waits for long is told a little later
 PATIENCE = 1.0  # s before the log says for whom a call waits
 
