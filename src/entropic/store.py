@@ -293,7 +293,7 @@ class Store(Generic[ModelT]):
         fallback
             What becomes of sets that a pool or a Dask client does not bring home. `"local"`: they run on this machine,
             one after the other, in a process of their own, as with `workers=1`. `"raise"`: `ClientLostError`; they run
-            nowhere until they are asked for again. (`Slurm` never runs any here.)
+            nowhere until they are asked for again. (`Slurm` never runs any here, so that it takes no `"raise"`.)
         **custom_data
             Given to the runner and stored with the row of each set that is run; a set may hold `custom_data` of its
             own, whose names win.

@@ -163,6 +163,19 @@ def test_a_client_that_is_closed_is_an_error_where_nothing_is_to_run_instead(sto
     assert [row.n for row in store.sweep(sets(1, 2, 3))] == [1, 2, 3], "nothing is claimed any more"
 
 
+@pytest.mark.parametrize("fallback", ["local", "raise"])
+def test_a_client_that_is_lost_when_all_is_done_is_missed_by_nobody(store, client, log, monkeypatch, fallback):
+    def lose(self, coming):
+        distributed.wait([*coming.futures], timeout=200)
+        raise ConnectionError("the scheduler is gone")
+
+    monkeypatch.setattr("entropic.executors.dask.Dask._next_batch", lose)
+    assert [row.n for row in store.sweep(sets(1, 2, 3), client, fallback=fallback)] == [1, 2, 3]
+    assert os.getpid() not in {pid for pid, _ in log.lines()}
+    assert sorted(n for _, n in log.lines()) == [1, 2, 3]
+    assert store.check().ok
+
+
 def test_a_client_whose_map_raises_falls_back_to_a_process_of_its_own(store, client, log, monkeypatch):
     def broken(*args, **kwargs):
         raise RuntimeError("the scheduler is gone")

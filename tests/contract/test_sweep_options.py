@@ -10,6 +10,7 @@ import pytest
 
 from contract.models import LoggingRunner
 from entropic import EntropicError, ParameterError, Store
+from entropic.slurm import Slurm
 from executors.acts import Untransportable
 
 pytestmark = pytest.mark.only_on("sqlite")  # the database has no part in it
@@ -58,6 +59,13 @@ def test_a_timeout_needs_workers_and_says_which(refused):
 
 def test_a_timeout_with_a_client_is_refused(refused, pool):
     assert "timeout" in refused(client=pool, timeout=1.0)
+
+
+@pytest.mark.parametrize("given", [{}, {"workers": 1}, {"client": Slurm()}], ids=["here", "in workers", "in jobs"])
+def test_a_fallback_is_refused_where_there_is_none(refused, given):
+    message = refused(fallback="raise", **given)
+    assert "fallback" in message
+    assert "a pool or a Dask client" in message
 
 
 @pytest.mark.parametrize("workers", [0, -2, -100, True, False, 2.0, 0.5, float("nan"), "2", [2]])

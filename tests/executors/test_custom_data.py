@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from entropic import ParameterError
+from entropic.executors.bundles import Bundles
 
 METHODS = pytest.mark.parametrize("method", ["sweep", "stream"])
 OPTIONS = pytest.mark.parametrize("options", [{}, pytest.param({"workers": 1}, marks=pytest.mark.slow)], ids=str)
@@ -54,6 +57,29 @@ def test_what_is_not_json_is_refused_before_anything_runs(open_store, method, wr
     with pytest.raises(ParameterError, match="a dict"):
         list(getattr(store, method)([one(1, custom_data=3)]))
     assert list(store.select()) == []
+
+
+def keep_for_a_while(params: dict[str, Any]) -> None:
+    time.sleep(0.05)
+    keep(params)
+
+
+@pytest.mark.parametrize(
+    ("own", "where"),
+    [("12 min", "pool"), (1e9, "pool"), (None, "pool"), pytest.param("12 min", "workers", marks=pytest.mark.slow)],
+)
+def test_how_long_runs_take_is_measured_whatever_the_user_calls_so(open_store, monkeypatch, own, where):
+    """By that a sweep tells which of them are sent together."""
+    measured, seen = [], Bundles.seen
+    monkeypatch.setattr(Bundles, "seen", lambda self, one: measured.append(one.seconds) or seen(self, one))
+    store, began = open_store(run=keep_for_a_while), time.monotonic()
+    with ThreadPoolExecutor(1) as pool:
+        options = {"client": pool} if where == "pool" else {"workers": 1}
+        rows = store.sweep([one(n) for n in range(4)], elapsed_seconds=own, **options)
+    assert [(row.n, row.custom_data) for row in rows] == [(n, {"elapsed_seconds": own}) for n in range(4)]
+    assert len(measured) == 4
+    assert min(measured) >= 0.05
+    assert sum(measured) < time.monotonic() - began
 
 
 def test_custom_data_make_no_other_set(open_store):

@@ -33,6 +33,9 @@ from slurm_cluster import Cluster, present, shared
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("slurm"), pytest.mark.timeout(600)]
 LOOK = 0.3  # s between two looks at the queue
+TELL_END = (  # as this job has found it, and as Slurm says
+    'echo "$ENTROPIC_JOB_END $(SLURM_TIME_FORMAT=standard squeue --noheader --format=%e --jobs={id})" >> {told}'
+)
 
 
 @pytest.fixture
@@ -72,15 +75,19 @@ def spools(tmp_path: Path) -> list[Path]:
 
 
 def test_each_set_runs_once_in_jobs_and_the_rows_come_in_order(slurm, acting, log, tmp_path):
-    told = tmp_path / "told"
+    told, times = tmp_path / "told", tmp_path / "times"
     step = partial(run_a_step, told)
     store = acting({3: acts.speak, 4: step})
-    rows = store.sweep(sets(5, 3, 9, 3, 4, 1, 8), Slurm(nodes=2, mem="400M", time=5))
+    asked = Slurm(nodes=2, mem="400M", time=5, setup=TELL_END.format(id="$SLURM_JOB_ID", told=times))
+    rows = store.sweep(sets(5, 3, 9, 3, 4, 1, 8), asked, elapsed_seconds="a word of the user's own")
     assert [(row.n, content(row)["n"]) for row in rows] == [(n, n) for n in (5, 3, 9, 4, 1, 8)]
     assert sorted(acts.ns_in(log)) == [1, 3, 4, 5, 8, 9]
     assert os.getpid() not in {int(line.split()[0]) for line in acts.lines(log)}
     assert "print 3" in Path(store.log_file(sets(3)[0])).read_text()
     assert acts.lines(told) == ["a step of its own"]
+    [line] = acts.lines(times)
+    ours, theirs = line.split()
+    assert ours == f"EndTime={theirs}", "the job knows when Slurm ends it"
     assert store.check().ok
     assert not spools(tmp_path)
     until(lambda: not slurm.jobs(), "the job gives its place to others")
@@ -193,16 +200,16 @@ def test_a_run_that_may_not_end_in_time_is_left_to_another_job(slurm, acting, lo
     assert store.check().ok
 
 
-def test_a_job_knows_when_slurm_ends_it_and_begins_all_that_has_the_time(slurm, acting, log, tmp_path):
-    told = f"{tmp_path}/told"
-    ask = 'SLURM_TIME_FORMAT=standard squeue --noheader --format=%e --jobs="$SLURM_JOB_ID"'
-    store = acting()
-    asked = Slurm(time=5, setup=f'echo "$ENTROPIC_JOB_END $({ask})" >> {told}')
-    assert len(store.sweep(sets(*range(5)), asked)) == 5
-    [line] = acts.lines(Path(told))
-    ours, theirs = line.split()
-    assert ours == f"EndTime={theirs}"
-    assert acts.ns_in(log) == list(range(5))
+def test_each_job_of_an_array_knows_when_slurm_ends_it_and_not_another_one(slurm, acting, tmp_path):
+    """One of them has the id of the whole array, by which Slurm shows all of them."""
+    told, both = tmp_path / "told", tmp_path / "both"
+    id = "${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"
+    store = acting({n: partial(acts.meet, both, 2) for n in range(2)})
+    asked = Slurm(time=5, array=2, setup=TELL_END.format(id=id, told=told))
+    assert len(store.sweep(sets(0, 1), asked)) == 2
+    lines = acts.lines(told)
+    assert len(lines) == 2, lines
+    assert all(line == f"EndTime={line.split()[1]} {line.split()[1]}" for line in lines), lines
 
 
 @pytest.mark.long

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 import pickle
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from databases import until
 from entropic import ParameterError
+from entropic.executors.contract import Ending
+from entropic.executors.node import Desk, Given
 from entropic.executors.scheduler import _LINE, Job
-from entropic.executors.spool import Forged, Heart, Name, Spool, job_of
+from entropic.executors.spool import SWEEP, Forged, Heart, Name, Spool, job_of
+from entropic.executors.travel import packed
 from entropic.slurm import Slurm
 
 
@@ -153,3 +158,53 @@ def test_a_task_gives_signs_of_life_for_as_long_as_its_folder_is_there(spool, tm
         until(lambda: len(calls) > 9, "there are signs of life")
     finally:
         heart.close()
+
+
+def begun(spool: Spool, span: float, seconds: list[float], longest: float = 0.0, recent: tuple[float, ...] = ()) -> int:
+    """Return how many runs, which say that they take so long, a task begins whose job ends in so many seconds."""
+    for one in (SWEEP, "7-0-0"):
+        spool.beat(one)
+    for number in range(len(seconds)):
+        task = packed([SimpleNamespace(attempt=f"a{number}")])
+        spool.put(f"{number}.todo", pickle.dumps(Given(task, longest, list(recent))))
+    desk, count = Desk(spool, "7-0-0", time.time() + span), 0
+    for task in desk.tasks():
+        if task is not None:
+            desk.say(Ending(task, None, seconds=seconds[count]))
+            count += 1
+            if count == len(seconds):
+                break
+    return count
+
+
+HOUR, MOST_OF_IT = 3600.0, 3480.0
+
+
+def test_one_long_run_leaves_the_others_their_jobs(spool):
+    assert begun(spool, HOUR, [1.0] * 30, longest=MOST_OF_IT, recent=(MOST_OF_IT,)) == 30
+
+
+def test_a_long_run_of_this_very_job_leaves_the_others_theirs(spool):
+    assert begun(spool, HOUR, [1.0, MOST_OF_IT, *[1.0] * 30]) == 32
+
+
+@pytest.mark.parametrize(
+    ("longest", "recent"),
+    [
+        (0.9 * HOUR, [0.9 * HOUR] * 20),
+        (0.9 * HOUR, [1.0, 0.9 * HOUR] * 10),
+        (0.6 * HOUR, [0.5 * HOUR, 0.6 * HOUR, 0.55 * HOUR]),
+    ],
+)
+def test_where_many_runs_take_most_of_a_job_each_has_its_own(spool, longest, recent):
+    """As seen by a job that has not even half of its time left, but for the first run, which begins in any case."""
+    assert begun(spool, 0.45 * HOUR, [1.0, 1.0], longest, recent) == 1
+
+
+def test_where_two_runs_fit_into_a_job_the_longest_is_the_measure_of_all(spool):
+    """What is left is no waste then: each job has been busy for more than half of its time."""
+    desk = Desk(spool, "7-0-0", time.time() + HOUR)
+    desk.say(Ending(SimpleNamespace(attempt="a"), None, seconds=0.4 * HOUR))
+    for _ in range(30):
+        desk.say(Ending(SimpleNamespace(attempt="a"), None, seconds=1.0))
+    assert desk._expected() == 0.4 * HOUR

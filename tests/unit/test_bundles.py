@@ -13,9 +13,7 @@ def seen(monkeypatch):
     """Endings without files: a report's reason is the time that its run took."""
 
     def ending(task, report):
-        return SimpleNamespace(
-            task=task, finished=SimpleNamespace(custom_data={"elapsed_seconds": float(report.reason)}), failure=None
-        )
+        return SimpleNamespace(task=task, finished=object(), failure=None, seconds=float(report.reason))
 
     monkeypatch.setattr("entropic.executors.bundles.ending", ending)
 

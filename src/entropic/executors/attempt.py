@@ -62,6 +62,7 @@ def run(task: Task, runner: Runner) -> Sidecar:
         done = make_room(task, space, done)
         lifted = lift(task, space, execution)
         finished = finish(task, describe(task, space, execution, done, lifted), space)
+        finished.seconds = done.elapsed
     except BaseException as error:
         if returned and isinstance(error, OSError) and not isinstance(error, ResultMissingError):
             note(error, RETURNED)

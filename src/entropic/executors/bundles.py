@@ -65,15 +65,6 @@ class Bundles:
 
     def seen(self, one: Ending) -> Ending:
         """Note how long a run took."""
-        seconds = seconds_of(one)
-        if seconds is not None:
-            self._seconds.append(seconds)
+        if one.seconds is not None:
+            self._seconds.append(one.seconds)
         return one
-
-
-def seconds_of(one: Ending) -> float | None:
-    """Return how long a run took; None if it did not come to an end."""
-    if one.finished is not None:
-        seconds: float = one.finished.custom_data.get("elapsed_seconds", 0.0)
-        return seconds
-    return one.failure.get("elapsed_seconds", BUNDLE_SECONDS) if one.failure is not None else None

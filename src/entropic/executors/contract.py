@@ -27,6 +27,8 @@ class Ending:
         If the run itself failed, where it ran: the record, and the exception, if it could travel.
     unbegun
         Whether the task comes back as it was handed over.
+    seconds
+        How long the run took, as measured where it ran; None if it did not come to an end there, or nobody knows.
     """
 
     task: Task
@@ -35,6 +37,7 @@ class Ending:
     failure: Record | None = None
     error: BaseException | None = None
     unbegun: bool = False
+    seconds: float | None = None
 
 
 def ending_on_disk(task: Task, reason: str) -> Ending:

@@ -27,14 +27,14 @@ import secrets
 import shlex
 import sys
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Generator, Iterable, Iterator
 
 from entropic.errors import SlurmError, UnguardedError, WorkerDied
 from entropic.executors.attempt import Runner
-from entropic.executors.bundles import Bundles, seconds_of
+from entropic.executors.bundles import Bundles
 from entropic.executors.contract import Ending, ending_on_disk
-from entropic.executors.node import JOB_END, KEY, START, Given, Packed, Said
+from entropic.executors.node import JOB_END, KEY, RECENT, START, Given, Packed, Said
 from entropic.executors.queue import Queue
 from entropic.executors.scheduler import Scheduler, Slurm
 from entropic.executors.spool import (
@@ -67,10 +67,12 @@ MOST_DEATHS = 3  # of the jobs that run a set
 LOST_SECONDS = 900.0  # without an answer of the scheduler, and without news from any task
 LATE_SECONDS = 65.0  # in which a network folder shows what another machine has written
 SHORTEST, LONGEST = 0.05, 1.0  # s between two looks at the spool
+# By the id of a job that is an element of an array, `scontrol` may show all of its elements: one has the array's id.
 SCRIPT = """#!/bin/bash
 export {key}={secret}
 export {end}="${{SLURM_JOB_END_TIME:-$(
-    SLURM_TIME_FORMAT=standard timeout 60 scontrol show job "$SLURM_JOB_ID" | grep -o 'EndTime=[^ ]*'
+    id="${{SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}}${{SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}}"
+    SLURM_TIME_FORMAT=standard timeout 60 scontrol show job "$id" | grep -o 'EndTime=[^ ]*'
 )}}"
 {setup}
 exec srun --export=ALL --overlap --kill-on-bad-exit=0 --wait=0 --cpus-per-task={cpus} {command}
@@ -109,6 +111,7 @@ class Jobs:
         self._spool = Spool("", self._secret)
         self._queue = Queue(Scheduler(asked, ""), self._most)
         self._number, self._longest = 0, 0.0
+        self._recent: deque[float] = deque(maxlen=RECENT)  # how long runs took
         self._bundles: dict[int, list[Task]] = {}  # what is not home of each
         self._numbers: dict[str, int] = {}  # by attempt
         self._deaths: defaultdict[str, list[str]] = defaultdict(list)  # by attempt
@@ -152,7 +155,9 @@ class Jobs:
             self._queue.look()
             endings = [*self._hear(), *self._look_at_late(), *self._bury()]
             for one in endings:
-                self._longest = max(self._longest, seconds_of(one) or 0.0)
+                if one.seconds is not None:
+                    self._longest = max(self._longest, one.seconds)
+                    self._recent.append(one.seconds)
                 yield bundles.seen(one)
             if any(one.failure for one in endings):  # then nothing new may be meant to begin
                 yield from self._take_back()
@@ -172,7 +177,7 @@ class Jobs:
         self._number += 1
         self._bundles[self._number] = list(bundle)
         self._numbers.update((task.attempt, self._number) for task in bundle)
-        self._spool.put(f"{self._number}.todo", pickle.dumps(Given(packed(bundle), self._longest)))
+        self._spool.put(f"{self._number}.todo", pickle.dumps(Given(packed(bundle), self._longest, [*self._recent])))
 
     def _open(self, staging: Staging, model: str) -> None:
         self._workspace = Workspace(staging)

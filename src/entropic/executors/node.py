@@ -6,7 +6,8 @@ This process only looks after them, and so gives its signs of life whatever a ru
 Slurm says SIGTERM some seconds before it kills a job, to the programs that a run has started, too. From then on nothing
 begins here; what runs may still finish, and what fails has not failed:
 `test_all_jobs_cancelled_by_somebody_end_the_sweep`. Nor does a run begin that would not end before its job, if it took
-as long as the longest so far: another job has it (`test_a_run_that_may_not_end_in_time_is_left_to_another_job`).
+as long as others: another job has it (`test_a_run_that_may_not_end_in_time_is_left_to_another_job`). One that took
+most of a job's time is not the measure of all others (`test_one_long_run_leaves_the_others_their_jobs`).
 """
 
 import contextlib
@@ -21,7 +22,6 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from entropic.errors import EntropicError
-from entropic.executors.bundles import seconds_of
 from entropic.executors.contract import Ending
 from entropic.executors.processes import THREADS
 from entropic.executors.spool import END, LUGGAGE, SILENT_SECONDS, SWEEP, Forged, Heart, Patience, Spool, job_of
@@ -39,7 +39,9 @@ LOOK_SECONDS = 2.0  # between two looks whether anything is wanted, while a run 
 IDLE_SECONDS = 60.0  # without a set, after which the job gives its place to others
 SIGNAL_SECONDS = 0.1  # in which all processes of a job get a signal, if the first one has
 DYING_SECONDS = 2.0  # in which they are all killed, if the first one is
-SPARE = 1.1  # times the longest run so far: what must be left of a job's time for another one
+SPARE = 1.1  # times as long as a run is expected to take: what must be left of a job's time for another one
+RECENT = 20  # runs that tell how long the next one takes, where the longest of all says too little
+MOST_OF_THEM = 0.9  # of these take no longer than is expected of the next one
 
 
 class Packed(NamedTuple):
@@ -61,10 +63,11 @@ class Packed(NamedTuple):
 
 
 class Given(NamedTuple):
-    """A bundle, as it travels, and how many seconds the longest run of the sweep has taken so far."""
+    """A bundle, as it travels, and how many seconds runs of the sweep have taken: the longest, and the latest few."""
 
     tasks: bytes
     longest: float
+    recent: list[float]
 
 
 class Said(NamedTuple):
@@ -89,7 +92,10 @@ class Desk:
 
     def __init__(self, spool: Spool, name: str, end: float | None = None) -> None:
         self._spool, self._name, self._end = spool, name, end
+        self._span = 0.0 if end is None else end - time.time()
         self._longest, self._has_begun = 0.0, False
+        self._elsewhere: list[float] = []  # how long the latest runs of the sweep took, when the bundle was made
+        self._here: deque[float] = deque(maxlen=RECENT)  # and those of this task
         self._said: list[tuple[str, Report | None]] = []
         self._count, self._said_at, self._looked_at = 0, 0.0, 0.0
         self._left: deque[Task] = deque()  # of the bundle that it has
@@ -126,15 +132,26 @@ class Desk:
 
         The first one begins in any case: it has no more time in any other job.
         """
-        if self._end is None or not self._has_begun or time.time() + SPARE * self._longest <= self._end:
+        if self._end is None or not self._has_begun or time.time() + SPARE * self._expected() <= self._end:
             return True
         left = max(0.0, self._end - time.time())
         print(
-            f"entropic: this job ends in {left:.0f} s, and a run has taken up to {self._longest:.3g} s, so no more "
-            "begins here; what is left is for another job",
+            f"entropic: this job ends in {left:.0f} s, and runs of this sweep take up to {self._expected():.3g} s, so no "
+            "more begins here; what is left is for another job",
             file=sys.stderr,
         )
         return False
+
+    def _expected(self) -> float:
+        """Return how many seconds another run may take: as many as the longest so far, if two of these fit into a job.
+
+        Else one such run would leave a job of its own to each of the others, however short. Then it is as long as nine
+        of ten of the latest have taken.
+        """
+        recent = sorted([*self._elsewhere, *self._here][-RECENT:])
+        if 2 * self._longest <= self._span or not recent:
+            return self._longest
+        return recent[int(MOST_OF_THEM * (len(recent) - 1))]
 
     def _take(self) -> bool:
         """Take the bundle that waits longest, if there is one."""
@@ -153,7 +170,7 @@ class Desk:
             return False
         try:
             given: Given = pickle.loads(data)
-            self._longest = max(self._longest, given.longest)
+            self._longest, self._elsewhere = max(self._longest, given.longest), given.recent
             self._left.extend(unpacked(given.tasks))
         except Exception as error:
             raise EntropicError(f"params cannot be loaded: {type(error).__qualname__}: {error}") from error
@@ -178,7 +195,9 @@ class Desk:
 
     def say(self, ending: Ending) -> None:
         """Say what has become of a set."""
-        self._longest = max(self._longest, seconds_of(ending) or 0.0)
+        if ending.seconds is not None:
+            self._longest = max(self._longest, ending.seconds)
+            self._here.append(ending.seconds)
         if ending.failure is not None:
             self._wait_for_own_end(DYING_SECONDS if ending.failure["type"] == "WorkerDied" else SIGNAL_SECONDS)
             if self.is_ending:

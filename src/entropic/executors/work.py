@@ -36,12 +36,15 @@ class Report(NamedTuple):
         Why there is none, as a sentence.
     failure, error
         What the runner raised: its record, and the pickled exception, if it can be.
+    seconds
+        How long the run took.
     """
 
     finished: bytes | None = None
     reason: str = ""
     failure: Record | None = None
     error: bytes | None = None
+    seconds: float | None = None
 
 
 Reports = list[Report | None] | str  # of a bundle, or why there are none
@@ -87,7 +90,8 @@ def work(task: Task, runner: Runner, interrupts: bool = True) -> Report:
         return Report(sidecars.encode(before))
     began = time.time()
     try:
-        return Report(sidecars.encode(attempt.run(task, runner)))
+        finished = attempt.run(task, runner)
+        return Report(sidecars.encode(finished), seconds=finished.seconds)
     except Torn:
         return Report(reason=TORN)
     except BaseException as raised:  # (SystemExit too: it is the run that ends here, not the program)
@@ -95,7 +99,8 @@ def work(task: Task, runner: Runner, interrupts: bool = True) -> Report:
         if interrupts and isinstance(error, KeyboardInterrupt):
             raise
         reason = f"it raised {type(error).__qualname__} on the worker: {message_of(error)}"
-        return Report(None, reason, describe(error, began), _travelling(error))
+        failure = describe(error, began)
+        return Report(None, reason, failure, _travelling(error), failure["elapsed_seconds"])
 
 
 def _travelling(error: BaseException) -> bytes | None:
@@ -113,19 +118,20 @@ def report_of(one: Ending) -> Report | None:
     if one.unbegun:
         return None
     if one.failure is not None:
-        return Report(None, one.reason, one.failure, None if one.error is None else _travelling(one.error))
-    return Report(None if one.finished is None else sidecars.encode(one.finished), one.reason)
+        error = None if one.error is None else _travelling(one.error)
+        return Report(None, one.reason, one.failure, error, one.seconds)
+    return Report(None if one.finished is None else sidecars.encode(one.finished), one.reason, seconds=one.seconds)
 
 
 def ending(task: Task, report: Report) -> Ending:
     """Return what has become of a task, as seen from here."""
     if report.failure is not None:
-        return Ending(task, None, report.reason, report.failure, error_of(report))
+        return Ending(task, None, report.reason, report.failure, error_of(report), seconds=report.seconds)
     if report.finished is None:
         return ending_on_disk(task, report.reason)
     if not sidecars.exists(task.staging, task.key, task.attempt):
         return Ending(task, None, "the worker wrote its result to a folder that this process cannot see")
-    return Ending(task, sidecars.decode(report.finished), report.reason)
+    return Ending(task, sidecars.decode(report.finished), report.reason, seconds=report.seconds)
 
 
 def error_of(report: Report) -> BaseException:

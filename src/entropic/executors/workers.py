@@ -215,4 +215,4 @@ def _failed(task: Task, worker: Worker, kind: type[RunFailed], message: str) -> 
     if found is not None:
         message += f"; its output is in {found}"
     failure = record(kind.__name__, message, "", worker.began_at, worker.pid)
-    return Ending(task, None, message, failure, kind(message, failure))
+    return Ending(task, None, message, failure, kind(message, failure), seconds=failure["elapsed_seconds"])

@@ -83,6 +83,9 @@ class Sidecar:
         Where this process has brought its result; no part of what it says.
     was_altered : bool
         Whether what it replaces has other bytes than were published; no part of what it says.
+    seconds : float or None
+        How long the runner took, if it ran in this process; no part of what it says. Custom data may tell it, too, but
+        the user's own word for it comes before ours.
     """
 
     model: str
@@ -110,6 +113,7 @@ class Sidecar:
     custom_text: str | None = field(default=None, init=False, compare=False, repr=False)
     place: str | None = field(default=None, init=False, compare=False, repr=False)
     was_altered: bool = field(default=False, init=False, compare=False, repr=False)
+    seconds: float | None = field(default=None, init=False, compare=False, repr=False)
 
     @property
     def result(self) -> str:

@@ -81,6 +81,11 @@ class Options:
             raise ParameterError(f"on_error must be 'raise' or 'continue', not {spelled(self.on_error)}")
         if self.fallback not in ("local", "raise"):
             raise ParameterError(f"fallback must be 'local' or 'raise', not {spelled(self.fallback)}")
+        if self.fallback == "raise" and (self.client is None or self._is_slurm):
+            raise ParameterError(
+                "fallback='raise' is for a pool or a Dask client; without one, and with Slurm, nothing ever runs in "
+                "another place than asked for, so leave it out"
+            )
 
     @property
     def _is_slurm(self) -> bool:

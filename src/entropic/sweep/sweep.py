@@ -291,6 +291,9 @@ def drive(
             yield
             if share.stops or not (lost or share.astray):
                 continue
+            if not share.is_open:  # the executor was lost, and all that it had begun is found on the disk
+                log.info("%s; by then every set was done", lost)
+                continue
             if local is None:
                 raise ClientLostError(_lost(share, lost))
             if used is executor:
