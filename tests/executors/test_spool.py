@@ -208,3 +208,19 @@ def test_where_two_runs_fit_into_a_job_the_longest_is_the_measure_of_all(spool):
     for _ in range(30):
         desk.say(Ending(SimpleNamespace(attempt="a"), None, seconds=1.0))
     assert desk._expected() == 0.4 * HOUR
+
+
+def test_a_set_that_had_too_little_time_is_for_a_task_that_has_nearly_all_of_its_own(spool):
+    for one in (SWEEP, "7-0-0", "8-0-0", "9-0-0"):
+        spool.beat(one)
+    for name in ("1.todo", "2.todo", "3.again", "4.again", "5.again", "6.again", "7.todo"):
+        spool.put(name, pickle.dumps(Given(packed([SimpleNamespace(attempt=name)]), 0.0, [])))
+    began = {}
+    for name, end, passes in (("7-0-0", HOUR, HOUR / 2), ("8-0-0", HOUR, HOUR / 20), ("9-0-0", None, 0.0)):
+        desk = Desk(spool, name, end and time.time() + end)
+        taking = (task.attempt for task in desk.tasks() if task is not None)
+        first = next(taking)
+        if desk._end is not None:
+            desk._end -= passes
+        began[name] = [first, next(taking)]
+    assert began == {"7-0-0": ["3.again", "1.todo"], "8-0-0": ["4.again", "5.again"], "9-0-0": ["6.again", "2.todo"]}

@@ -9,7 +9,8 @@ without the scheduler, which is asked only what has become of jobs. What it does
 - A job that ends (its time, a lost node), or starts again, takes along what it ran. A task that is gone is told by the
   queue, twice in a row, since the folder may show late what it has said. What it had finished is on the disk; the set
   that it ran is put again, and what it had not begun is as before. The attempt stays the same, so that two that
-  execute it have one result: `test_a_job_that_ends_takes_no_set_along`.
+  execute it have one result: `test_a_job_that_ends_takes_no_set_along`. One that took longer than its job had left is
+  then for a task with more time: `test_a_set_that_had_too_little_time_is_for_a_task_that_has_nearly_all_of_its_own`.
 - A task may also die alone, while its job runs on: then it gives no sign of life for long, which counts only where
   Slurm says that the job runs: `test_a_task_that_dies_while_its_job_goes_on_takes_no_set_along`.
 - A set that loses `MOST_DEATHS` jobs has failed, with Slurm's reasons:
@@ -171,13 +172,13 @@ class Jobs:
                 patience.wait()
 
     # ---- handing out -------------------------------------------------------------------------------------------
-    def _put(self, bundle: list[Task]) -> None:
+    def _put(self, bundle: list[Task], kind: str = "todo") -> None:
         if self._workspace is None:
             self._open(bundle[0].staging, bundle[0].model)
         self._number += 1
         self._bundles[self._number] = list(bundle)
         self._numbers.update((task.attempt, self._number) for task in bundle)
-        self._spool.put(f"{self._number}.todo", pickle.dumps(Given(packed(bundle), self._longest, [*self._recent])))
+        self._spool.put(f"{self._number}.{kind}", pickle.dumps(Given(packed(bundle), self._longest, [*self._recent])))
 
     def _open(self, staging: Staging, model: str) -> None:
         self._workspace = Workspace(staging)
@@ -203,7 +204,7 @@ class Jobs:
     def _take_back(self) -> Iterator[Ending]:
         """Take back what no task has taken."""
         for number, bundle in list(self._bundles.items()):
-            if self._spool.rename(f"{number}.todo", f"{number}.back"):
+            if any(self._spool.rename(f"{number}.{kind}", f"{number}.back") for kind in ("todo", "again")):
                 self._spool.remove([f"{number}.back"])
                 yield from (Ending(self._home(task), None, unbegun=True) for task in list(bundle))
 
@@ -216,7 +217,9 @@ class Jobs:
             self._spool.remove(
                 f"{one.number}.{one.task}.doing" for one in self._names if (one.kind, one.number) == ("doing", number)
             )
-            self._spool.remove([f"{number}.todo"])  # of a set that was put again, and came home after all
+            self._spool.remove(
+                [f"{number}.todo", f"{number}.again"]
+            )  # of a set that was put again, and came home after all
         return task
 
     # ---- taking home -------------------------------------------------------------------------------------------
@@ -319,7 +322,7 @@ class Jobs:
                 self._home(task)
                 if len(deaths) < MOST_DEATHS:
                     log.info("%s was lost with its job %s, and is run again", task.id, deaths[-1])
-                    self._put([task])
+                    self._put([task], "again" if why.startswith("TIMEOUT") else "todo")
                 else:
                     yield _lost(task, deaths, self._queue.output(job))
 

@@ -11,6 +11,7 @@ most of a job's time is not the measure of all others (`test_one_long_run_leaves
 """
 
 import contextlib
+import itertools
 import os
 import pickle
 import signal
@@ -41,6 +42,7 @@ SIGNAL_SECONDS = 0.1  # in which all processes of a job get a signal, if the fir
 DYING_SECONDS = 2.0  # in which they are all killed, if the first one is
 SPARE = 1.1  # times as long as a run is expected to take: what must be left of a job's time for another one
 RECENT = 20  # runs that tell how long the next one takes, where the longest of all says too little
+NEARLY_ALL = 0.9  # of a job's time: what is left of it for a set that had too little in another job
 MOST_OF_THEM = 0.9  # of these take no longer than is expected of the next one
 
 
@@ -136,11 +138,15 @@ class Desk:
             return True
         left = max(0.0, self._end - time.time())
         print(
-            f"entropic: this job ends in {left:.0f} s, and runs of this sweep take up to {self._expected():.3g} s, so no "
-            "more begins here; what is left is for another job",
+            f"entropic: this job ends in {left:.0f} s, and runs of this sweep take up to {self._expected():.3g} s: "
+            "no more begins here, and what is left is for another job",
             file=sys.stderr,
         )
         return False
+
+    def _has_all_its_time(self) -> bool:
+        """Tell whether a run may take as long as in any other job: nothing has begun here yet, or only just now."""
+        return not self._has_begun or self._end is None or self._end - time.time() >= NEARLY_ALL * self._span
 
     def _expected(self) -> float:
         """Return how many seconds another run may take: as many as the longest so far, if two of these fit into a job.
@@ -154,15 +160,16 @@ class Desk:
         return recent[int(MOST_OF_THEM * (len(recent) - 1))]
 
     def _take(self) -> bool:
-        """Take the bundle that waits longest, if there is one."""
+        """Take the bundle that waits longest, if there is one: first one that needs the whole time of a job."""
         try:
             self._spool.beat(self._name)
             names, job = self._spool.listing(), job_of(self._name)
             self._has_company = any(one.kind == "doing" and job_of(one.task) == job for one in names)
-            for one in names:
-                taken = f"{one.number}.{self._name}.doing"
-                if one.kind == "todo" and self._spool.rename(f"{one.number}.todo", taken):
-                    data = self._spool.get(taken, f"{one.number}.todo")
+            kinds = ["again", "todo"] if self._has_all_its_time() else ["todo"]
+            for kind, one in itertools.product(kinds, names):
+                put, taken = f"{one.number}.{kind}", f"{one.number}.{self._name}.doing"
+                if one.kind == kind and self._spool.rename(put, taken):
+                    data = self._spool.get(taken, put)
                     break
             else:
                 return False

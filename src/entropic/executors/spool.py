@@ -4,6 +4,7 @@
 
     luggage                     what each task needs first: the settings of the script, and the runner
     <number>.todo               a bundle of sets for whoever takes it, by a rename: only one can
+    <number>.again              a set that took longer than its job had left: for a task that has nearly all of its time
     <number>.<task>.doing       the same, taken
     <count>.<task>.said         what has become of sets: a file for many, if they are short
     <task>.alive                a sign of life, renewed now and then; `sweep.alive` is that of the sweep
@@ -33,7 +34,7 @@ SILENT_SECONDS = 120.0  # without one
 SWEEP, END, LUGGAGE = "sweep", "end", "luggage"
 JOB = r"[0-9]{1,12}(?:_[0-9]{1,9})?"
 _TASK = rf"(?P<task>(?P<job>{JOB})-(?P<restart>[0-9]{{1,6}})-[0-9]{{1,9}})"
-_NAME = re.compile(rf"(?:(?P<number>[0-9]{{1,18}})\.)?(?:{_TASK}\.)?(?P<kind>todo|doing|said|alive)")
+_NAME = re.compile(rf"(?:(?P<number>[0-9]{{1,18}})\.)?(?:{_TASK}\.)?(?P<kind>todo|again|doing|said|alive)")
 _TASK_ALONE = re.compile(_TASK)
 _SEAL = hashlib.sha256().digest_size
 
