@@ -58,7 +58,7 @@ with _paused():  # what is made here lives as long as the process; collections a
     from entropic.executors.reporting import report
     from entropic.files.reports import Reported
     from entropic.formats.format import Format
-    from entropic.params.changed import added, removed, renamed
+    from entropic.params.changed import added, removed, renamed, retyped
     from entropic.params.grid import expand_grid
     from entropic.params.keys import key
     from entropic.params.model import Base
@@ -169,6 +169,7 @@ __all__ = [
     "removed",
     "renamed",
     "report",
+    "retyped",
     "sample",
     "seeds",
     "study",

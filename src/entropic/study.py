@@ -18,7 +18,7 @@ from entropic.errors import ModelError, ParameterError
 from entropic.files.checkpoints import CHECKPOINT_DIR
 from entropic.params.grid import expand_grid
 from entropic.params.keys import RESERVED
-from entropic.params.signature import check_function, make_model, read_added, read_parameters
+from entropic.params.signature import check_function, check_retyped, make_model, read_added, read_parameters
 from entropic.store import Store
 from entropic.support.show import spelled
 from entropic.sweep.seeds import Replicates
@@ -41,6 +41,7 @@ def study(
     outcomes: Mapping[str, object] = ...,
     ignore: Iterable[str] = ...,
     added: Iterable[str] = ...,
+    retyped: Iterable[str] = ...,
     name: str | None = ...,
     **options: object,
 ) -> "Callable[[Callable[P, R]], Study[P, R]]": ...
@@ -56,6 +57,7 @@ def study(
     outcomes: Mapping[str, object] = MappingProxyType({}),
     ignore: Iterable[str] = (),
     added: Iterable[str] = (),
+    retyped: Iterable[str] = (),
     name: str | None = None,
     **options: object,
 ) -> Any:
@@ -83,6 +85,8 @@ def study(
         `checkpoints=True`, a `checkpoint_dir` among them gets the folder.
     added
         Parameters that the function has gained since its first runs: stored results belong to their defaults.
+    retyped
+        Parameters that are floats, and were whole numbers in the first runs.
     name
         Of the table; that of the function, if it is not given.
 
@@ -98,7 +102,8 @@ def study(
     """
 
     def decorate(function: Callable[P, R]) -> Study[P, R]:
-        return Study(function, results, suffix, db_url, outcomes, tuple(ignore), tuple(added), name, options)
+        changed = tuple(added), tuple(retyped)
+        return Study(function, results, suffix, db_url, outcomes, tuple(ignore), changed, name, options)
 
     if isinstance(function, str | Path):
         raise ModelError(f"study takes keywords: study(results={str(function)!r})")
@@ -124,7 +129,7 @@ class Study(Generic[P, R]):
         db_url: str,
         outcomes: Mapping[str, object],
         ignore: tuple[str, ...],
-        added: tuple[str, ...],
+        changed: tuple[tuple[str, ...], tuple[str, ...]],
         name: str | None,
         options: Mapping[str, object],
     ) -> None:
@@ -133,9 +138,11 @@ class Study(Generic[P, R]):
         self._signature = inspect.signature(function)
         self._ignore = ignore
         self._parameters = read_parameters(checked, self._signature, ignore, _OPTIONS)
-        self._made_of = (results, suffix, db_url, outcomes, ignore, added, name, options)
+        self._made_of = (results, suffix, db_url, outcomes, ignore, changed, name, options)
+        added, retyped = changed
         defaults = read_added(checked, self._signature, added, self._parameters)
-        self.model = make_model(checked, name, self._parameters, outcomes, defaults)
+        check_retyped(checked, retyped, self._parameters)
+        self.model = make_model(checked, name, self._parameters, outcomes, defaults, retyped)
         functools.update_wrapper(self, function)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:

@@ -6,20 +6,20 @@ import signal
 import sqlalchemy as sa
 from work import runner
 
-from entropic import Base, Mapped, Store, added
+from entropic import Base, Mapped, Store, added, retyped
 
 
 def model(table, grown):
-    """Return the model of a table, before or after it has gained a parameter."""
-    body = {"__tablename__": table, "metadata": sa.MetaData(), "__annotations__": {"x": Mapped[int]}}
+    """Return the model of a table, before or after it has gained a parameter, and retyped another."""
+    body = {"__tablename__": table, "metadata": sa.MetaData(), "__annotations__": {"x": Mapped[int], "y": Mapped[int]}}
     if grown:
-        body["__annotations__"]["solver"] = Mapped[str]
-        body["solver"] = added("rk4", index=True)
+        body["__annotations__"] |= {"y": Mapped[float], "solver": Mapped[str]}
+        body |= {"y": retyped(int), "solver": added("rk4", index=True)}
     return type("Changing", (Base,), body)
 
 
 def gain(folder, url, table, nth):
-    """Open a store whose model has gained a parameter; be killed before the nth statement of that."""
+    """Open a store whose model has changed so; be killed before the nth statement of that."""
     left = nth
 
     def strike(*_):

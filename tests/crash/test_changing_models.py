@@ -11,7 +11,7 @@ from entropic import Store
 
 
 @pytest.mark.slow
-def test_a_kill_while_a_table_gains_a_parameter_loses_no_result(server, place, tmp_path):
+def test_a_kill_while_a_table_gains_a_parameter_and_another_is_retyped_loses_no_result(server, place, tmp_path):
     ran = []
 
     def run(params):
@@ -25,17 +25,20 @@ def test_a_kill_while_a_table_gains_a_parameter_loses_no_result(server, place, t
     while killed:
         nth += 1
         table = f"changing_{nth}"
-        old = opened(table, grown=False).run_or_retrieve({"x": 1})
+        old = opened(table, grown=False).run_or_retrieve({"x": 1, "y": 2})
         victim = server.start("changing:gain", folder=str(tmp_path), url=place.url, table=table, nth=nth)
         killed = victim.status() != 0
         store = opened(table, grown=True)
-        row = store.run_or_retrieve({"x": 1})
-        assert (row.id, row.solver, len(ran)) == (old.id, "rk4", 1)
-        assert store.run_or_retrieve({"x": 1, "solver": "euler"}).solver == "euler"
+        row = store.run_or_retrieve({"x": 1, "y": 2.0})
+        assert (row.id, row.solver, repr(row.y), len(ran)) == (old.id, "rk4", "2.0", 1)
+        other = store.run_or_retrieve({"x": 1, "y": 2.5, "solver": "euler"})
+        assert (other.solver, other.y) == ("euler", 2.5)
         assert store.check().ok
         assert [one["column_names"] for one in indexes(place, table)] == [["solver"]]
-        assert place.fetch(f"SELECT name, told FROM entropic_changes WHERE model = '{table}'") == [
-            ("solver", json.dumps({"added": "rk4"}, separators=(",", ":")))
+        told = place.fetch(f"SELECT name, told FROM entropic_changes WHERE model = '{table}' ORDER BY name")
+        assert [(name, json.loads(text)) for name, text in told] == [
+            ("solver", {"added": "rk4"}),
+            ("y", {"retyped": "int"}),
         ]
         ran.clear()
     assert nth > 10, "opening makes statements, and they are counted"

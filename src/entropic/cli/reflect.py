@@ -18,7 +18,7 @@ from entropic.db.tables import changes, ledger, meta, models, outcomes
 from entropic.errors import ParameterError, StoreError
 from entropic.files.sidecar import unpacked
 from entropic.files.staging import FOLDER
-from entropic.params.changed import ADDED
+from entropic.params.changed import ADDED, RETYPED
 from entropic.params.fields import Field
 from entropic.params.keys import RESERVED, TYPED
 from entropic.params.model import Base
@@ -112,7 +112,7 @@ def _look(database: Database, table: str | None) -> tuple[str, str, str | None, 
             query = sa.select(changes.c.name, changes.c.told).where(changes.c.model == name)
             told = {row.name: row.told for row in connection.execute(query)}
             for column in columns:
-                column["added"] = told.get(column["name"])
+                column["told"] = told.get(column["name"])
         rows = sa.table(name, sa.column("result_file"))
         file = connection.scalar(sa.select(rows.c.result_file).limit(1))
     suffix = place[1].removeprefix(place[0]) if place is not None else ".h5"
@@ -206,12 +206,22 @@ def _column(found: Any) -> sa.Column[object]:
         kind = _Hex()
     elif isinstance(kind, postgresql.INTERVAL):
         kind = sa.Interval()
-    if found.get("added") is not None:
-        value = _default_of(found["added"], found["name"], kind)
-        info: dict[str, Any] = {ADDED: value, "told": found["added"]}
-        return sa.Column(found["name"], kind, *made, nullable=found["nullable"], default=value, info=info)
-    info = {"entropic": "outcome", "measure": None} if found.get("is_outcome") else {}
+    info: dict[str, Any] = {"entropic": "outcome", "measure": None} if found.get("is_outcome") else {}
+    if (told := found.get("told")) is not None:
+        info = {"told": told}
+        if _says(told, RETYPED):
+            kind, info[RETYPED] = sa.Float(), int
+        if _says(told, ADDED) or RETYPED not in info:
+            info[ADDED] = value = _default_of(told, found["name"], kind)
+            return sa.Column(found["name"], kind, *made, nullable=found["nullable"], default=value, info=info)
     return sa.Column(found["name"], kind, *made, nullable=found["nullable"], server_default=default, info=info)
+
+
+def _says(told: str, what: str) -> bool:
+    try:
+        return what in json.loads(told)
+    except (ValueError, TypeError, RecursionError):  # which is said where the default is asked for
+        return False
 
 
 def _default_of(told: str, name: str, kind: Any) -> object:

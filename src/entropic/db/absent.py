@@ -8,8 +8,9 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
+from entropic.db.columns import lacking_columns
 from entropic.db.dialects.portable import Dialect
-from entropic.db.tables import LATER, lacking_columns, ledger
+from entropic.db.tables import LATER, ledger
 
 LOOK_AGAIN = 1.0  # s after which somebody else may have made them
 

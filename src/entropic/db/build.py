@@ -164,6 +164,9 @@ def load_many(schema: Schema, database: Database, files: Mapping[str, str]) -> d
     for id, instance in found.items():
         set_committed_value(instance, "result_file", files[id])
         _restore_outcomes(schema, instance)
+        for name in schema.changed.retyped:  # where its column was made for whole numbers
+            if isinstance(value := instance.__dict__.get(name), int):
+                set_committed_value(instance, name, float(value))
     return found
 
 

@@ -13,11 +13,12 @@ from sqlalchemy.pool import NullPool, StaticPool
 
 from entropic.db import changes, layout
 from entropic.db.absent import Absent
+from entropic.db.columns import check_columns
 from entropic.db.connection import Connection, T
 from entropic.db.dialects import dialect as dialect_of
 from entropic.db.dialects.portable import too_long
 from entropic.db.tables import changes as changes_table
-from entropic.db.tables import check_columns, check_width, create_tables, ledger
+from entropic.db.tables import check_width, create_tables, ledger
 from entropic.db.tables import metadata as own
 from entropic.errors import DatabaseBusy, ParameterError, ReadOnlyError, StoreError
 from entropic.support.compact_json import compact, load_json
@@ -210,7 +211,7 @@ class Database:
                 self._check(connection, table)
                 if (reason := self.dialect.forbids(connection, [table, ledger])) is not None:
                     raise ReadOnlyError(f"{self} cannot be written: {reason}")
-                return check_columns(connection, table, model)
+                return check_columns(connection, table, model, self.dialect)
 
         check_width(table, model, self.dialect)
         self.types = self._explained(action)
@@ -218,6 +219,7 @@ class Database:
     def _look_at(self, table: sa.Table, model: str, told: changes.Told) -> Mapping[str, object]:
         with self.engine.connect() as connection:
             self.dialect.check(self.engine)
+            self.dialect.compilers(self.sql)  # for the SQL that is shown
             layout.refuse_later(connection, self)
             self.absent.look(connection, [table, *own.tables.values()])
             if table in self.absent:
@@ -225,7 +227,7 @@ class Database:
             self._check(connection, table)
             if changes_table not in self.absent:
                 changes.check(connection, table, model, told)
-            return check_columns(connection, table, model)
+            return check_columns(connection, table, model, self.dialect, looks=True)
 
     def _create(
         self, connection: sa.Connection, table: sa.Table, model: str, told: changes.Told, *metadata: sa.MetaData

@@ -7,15 +7,13 @@ needs, and everything else is NULL.
 import warnings
 import weakref
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
 from entropic.db.dialects.portable import Dialect
 from entropic.errors import ModelError
-from entropic.params.changed import ADDED, NOW, is_added
-from entropic.params.outcomes import is_outcome
 
 metadata = sa.MetaData()
 
@@ -228,95 +226,6 @@ def create_tables(
             tables.create_all(connection, [table for table in lacking if table.metadata is tables])
 
 
-def comes_later(column: sa.Column[Any]) -> bool:
-    """Tell whether a table gets a column by itself, should it have been made before there was one."""
-    return is_outcome(column) or is_added(column)
-
-
-def add_columns(
-    connection: sa.Connection,
-    table: sa.Table,
-    dialect: Dialect,
-    needs_more: bool = False,
-    prepare: Callable[[Sequence[sa.Column[Any]]], None] = lambda lacking: None,
-) -> None:
-    """Add what a table lacks of the columns that came later, and the ledger of what earlier versions did not record.
-
-    Other processes that would do the same wait.
-
-    Where each step counts at once, as on MariaDB, a kill may leave a column without its index, which is made at the
-    next opening (`test_an_index_that_an_outcome_lacks_is_made_at_the_next_opening`).
-
-    Parameters
-    ----------
-    needs_more
-        Whether there is something to `prepare` though no column is lacking.
-    prepare
-        Called with the columns that the user's table lacks, while nobody else changes it, before they are added.
-    """
-    later = [column for column in table.c if comes_later(column)]
-    if any(_lacking(connection, ledger, LATER, dialect)):
-        _add(connection, ledger, LATER, dialect, lambda lacking: None)
-    if later and (needs_more or any(_lacking(connection, table, later, dialect))):
-        _add(connection, table, later, dialect, prepare)
-
-
-def _add(
-    connection: sa.Connection,
-    table: sa.Table,
-    wanted: Sequence[sa.Column[Any]],
-    dialect: Dialect,
-    prepare: Callable[[Sequence[sa.Column[Any]]], None],
-) -> None:
-    connection.rollback()
-    with dialect.exclusively(connection), warnings.catch_warnings():
-        warnings.simplefilter("ignore", sa.exc.SAWarning)
-        columns, indexes = _lacking(connection, table, wanted, dialect)
-        prepare(columns)
-        for column in columns:
-            kind: Any = column.type.dialect_impl(connection.dialect)
-            if isinstance(kind, sa.Enum) and hasattr(kind, "create"):  # PostgreSQL's, which has a name of its own
-                kind.create(connection, checkfirst=True)
-            preparer = connection.dialect.identifier_preparer
-            column_is = sa.schema.CreateColumn(column).compile(dialect=connection.dialect)
-            fill = _default(column, dialect, connection)
-            dialect.alter(connection, f"ALTER TABLE {preparer.format_table(table)} ADD COLUMN {column_is}{fill}")
-        for index in indexes:
-            connection.execute(sa.schema.CreateIndex(index))
-
-
-def _default(column: sa.Column[Any], dialect: Dialect, connection: sa.Connection) -> str:
-    """Return what fills the rows that are there, and those of programs that do not know the column yet.
-
-    A constant, which every database notes once instead of writing it into each row, whatever their number.
-    """
-    if not is_added(column) or (default := column.info[ADDED]) is None:
-        return ""
-    return f" DEFAULT {dialect.literal(default, column.type, connection.dialect)}"
-
-
-def lacking_columns(
-    connection: sa.Connection, table: sa.Table, wanted: Sequence[sa.Column[Any]]
-) -> list[sa.Column[Any]]:
-    """Return those columns of a table that it does not have in the database."""
-    there = {column["name"] for column in sa.inspect(connection).get_columns(table.name, schema=table.schema)}
-    return [column for column in wanted if column.name not in there]
-
-
-def _lacking(
-    connection: sa.Connection, table: sa.Table, wanted: Sequence[sa.Column[Any]], dialect: Dialect
-) -> tuple[list[sa.Column[Any]], list[sa.Index]]:
-    """Return the columns, and the indexes with columns that came later, that a table of the database lacks."""
-    inspector = sa.inspect(connection)
-    there = {column["name"] for column in inspector.get_columns(table.name, schema=table.schema)}
-    columns = [column for column in wanted if column.name not in there]
-    indexes = [index for index in table.indexes if any(column.name not in there for column in index.columns)]
-    if dialect.makes_at_once and any(comes_later(column) for index in table.indexes for column in index.columns):
-        made = {index["name"] for index in inspector.get_indexes(table.name, schema=table.schema)}
-        indexes = [index for index in table.indexes if index.name not in made and any(map(comes_later, index.columns))]
-    return columns, indexes
-
-
 def check_width(table: sa.Table, model: str, dialect: Dialect) -> None:
     """Refuse a table with more columns than a database takes, or a store can read.
 
@@ -342,58 +251,3 @@ def can_be_made(table: sa.Table, connection: sa.Connection, dialect: Dialect) ->
     except sa.exc.SQLAlchemyError:  # it has no such type, or what the table refers to is not there
         return False
     return len(table.c) <= dialect.columns
-
-
-def check_columns(connection: sa.Connection, table: sa.Table, model: str) -> dict[str, object]:
-    """Compare the table in the database with the model: an insert must not fail after hours of computing.
-
-    Returns
-    -------
-    dict[str, object]
-        The types of the columns as they are in the database, by name.
-
-    Raises
-    ------
-    ModelError
-        If the model has columns that the table lacks, or the table requires some that the model lacks.
-    """
-    found = {column["name"]: column for column in sa.inspect(connection).get_columns(table.name, schema=table.schema)}
-    lacking = [name for name in table.c.keys() if name not in found]  # noqa: SIM118  (not a dict)
-    if lacking and all(comes_later(table.c[name]) for name in lacking):
-        raise ModelError(
-            f"the table {table.name!r} does not have {', '.join(map(repr, lacking))} yet, which {model} has now; the "
-            "next process that opens the store to write (a sweep, say) adds the column"
-        )
-    lacking = [name for name in lacking if not comes_later(table.c[name])]
-    if lacking:
-        lines = "; ".join(line_of(table.c[name], "added(VALUE)") for name in lacking)
-        left = [name for name in found if name not in table.c]
-        others = f" (or renamed({left[0]!r}), if it is that one under another name)" if len(left) == 1 else ""
-        raise ModelError(
-            f"the table {table.name!r} was made without {', '.join(map(repr, lacking))}, which {model} has now; write "
-            f"{lines}, where VALUE is what the rows of before were made with{others}, or give the changed model "
-            "another __tablename__"
-        )
-    for name, column in found.items():
-        if name not in table.c and not column["nullable"] and column["default"] is None:
-            raise ModelError(
-                f"the table {table.name!r} requires {name!r}, which {model} no longer has; restore that column, or "
-                f"write {line_of(sa.Column(name, column['type'], nullable=False), 'removed(VALUE)')}, where VALUE is "
-                "the one at which it does not matter any more, or give the changed model another __tablename__"
-            )
-    return {name: column["type"] for name, column in found.items()}
-
-
-def attribute_of(column: sa.Column[Any]) -> str:
-    """Return what the model calls a column."""
-    return str(column.info.get(NOW, column.name))
-
-
-def line_of(column: sa.Column[Any], what: str) -> str:
-    """Return the line of a model that declares a column so."""
-    try:
-        kind = column.type.python_type.__name__
-    except NotImplementedError:  # of a type of the user's own
-        kind = "..."
-    line = f"{attribute_of(column)}: Mapped[{kind}{' | None' if column.nullable else ''}]"
-    return f"{line} = {what}" if what else line

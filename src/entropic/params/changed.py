@@ -1,4 +1,4 @@
-"""Models that have changed: parameters that were added, removed or renamed since the first runs.
+"""Models that have changed: parameters that were added, removed, renamed or retyped since the first runs.
 
 Each is a declaration in the model, by which a set is hashed as it was before. So no key moves, and no row or file is
 touched: old programs, copies, journals and sidecars stay as right as they were.
@@ -15,15 +15,18 @@ from sqlalchemy.orm import MappedColumn, mapped_column
 
 from entropic.errors import ModelError, ParameterError
 from entropic.params.fields import Field
-from entropic.params.keys import Hasher, normalise
+from entropic.params.keys import Hasher, normalise, plain
 from entropic.params.same import same
 from entropic.params.spelling import Spelling, TypedHasher
 from entropic.support.show import spelled
 
 _PLAIN = (str, int, float, bool)
 _NEVER: Any = object()
-ADDED, REMOVED, RENAMED, NOW = "added", "removed", "renamed", "now"
-"""The entries of a column's `info` that say what became of it: its default, its one value, its name before, and now."""
+ADDED, REMOVED, RENAMED, NOW, RETYPED = "added", "removed", "renamed", "now", "retyped"
+"""The entries of a column's `info` that say what became of it.
+
+Its default, its one value, its name before, its name now, and the type of Python that it was of.
+"""
 
 
 # ---- declarations --------------------------------------------------------------------------------------------------
@@ -72,7 +75,7 @@ def added_column(default: object, *arguments: Any, **options: Any) -> MappedColu
     return _column({ADDED: default}, default, *arguments, **options)
 
 
-def removed(at: object, *, added: object = _NEVER, type_: object = None) -> Any:
+def removed(at: object, *, added: object = _NEVER, retyped: object = None, type_: object = None) -> Any:
     """Declare a parameter that the model has no more: it does not matter any longer, at one value.
 
     ::
@@ -88,6 +91,8 @@ def removed(at: object, *, added: object = _NEVER, type_: object = None) -> Any:
         The value, as params gave it.
     added
         What the parameter was `added` with, if it had come later.
+    retyped
+        The type that it was `retyped` from, if it was.
     type_
         The column's SQLAlchemy type, if it is not that of the annotation.
 
@@ -97,11 +102,11 @@ def removed(at: object, *, added: object = _NEVER, type_: object = None) -> Any:
         For the body of a model, in the place of what was there.
     """
     _check_value("removed", at, "that sets without the parameter mean")
-    info = {REMOVED: at} if added is _NEVER else {REMOVED: at, ADDED: added}
+    info = {REMOVED: at, **_of_before(added, retyped)}
     return _column(info, at, *(() if type_ is None else (type_,)))
 
 
-def renamed(before: str, *arguments: Any, added: object = _NEVER, **options: Any) -> Any:
+def renamed(before: str, *arguments: Any, added: object = _NEVER, retyped: object = None, **options: Any) -> Any:
     """Declare a parameter that had another name.
 
     ::
@@ -117,6 +122,8 @@ def renamed(before: str, *arguments: Any, added: object = _NEVER, **options: Any
         The name of the column; the first one, if it was renamed more than once.
     added
         What the parameter was `added` with, if it had come later.
+    retyped
+        The type that it was `retyped` from, if it was.
     *arguments, **options
         As `mapped_column` takes them.
 
@@ -127,10 +134,56 @@ def renamed(before: str, *arguments: Any, added: object = _NEVER, **options: Any
     """
     if not isinstance(before, str) or not before:
         raise ModelError(f"renamed(...) takes the name that the column has in the table, not {spelled(before)}")
-    if added is _NEVER:
-        options["info"] = {RENAMED: before}
-        return mapped_column(before, *arguments, **options)
-    return _column({RENAMED: before, ADDED: added}, added, before, *arguments, **options)
+    info = {RENAMED: before, **_of_before(added, retyped)}
+    return _column(info, info.get(ADDED), before, *arguments, **options)
+
+
+def retyped(before: type, *arguments: Any, added: object = _NEVER, **options: Any) -> Any:
+    """Declare a parameter that took whole numbers, and takes any number now.
+
+    ::
+
+        dt: Mapped[float] = retyped(int)  # was dt: Mapped[int]
+
+    A whole number, written as 1 or as 1.0, has the key that it had as an `int`, so all rows are the hits that they
+    were; any other number is another key. Runners get a `float`. The column of a server's table becomes one of
+    floating point numbers when a store is next opened to write; one of SQLite holds them as it is.
+
+    Parameters
+    ----------
+    before
+        `int`. No other type has values that are all values of the new one, in keys that tell them apart.
+    added
+        What the parameter was `added` with, if it had come later.
+    *arguments, **options
+        As `mapped_column` takes them.
+
+    Returns
+    -------
+    MappedColumn
+        For the body of a model, in the place of what was there.
+
+    Raises
+    ------
+    ModelError
+        If it was of another type.
+    """
+    if before is None:
+        raise ModelError("retyped(...) takes the type that the parameter was of: retyped(int)")
+    info = _of_before(added, before)
+    return _column(info, info.get(ADDED), *arguments, **options)
+
+
+def _of_before(added: object, retyped: object) -> dict[str, object]:
+    """Return what else is said of a parameter that came later, or was of another type."""
+    if retyped is not None and retyped is not int:
+        before = getattr(retyped, "__name__", spelled(retyped))
+        raise ModelError(
+            f"a parameter can be retyped from int to float, and not from {before}: its rows would have other keys; "
+            "remove this one, and add another"
+        )
+    info = {} if added is _NEVER else {ADDED: added}
+    return info if retyped is None else {**info, RETYPED: retyped}
 
 
 def _check_value(function: str, value: object, what: str) -> None:
@@ -147,6 +200,11 @@ def _column(info: dict[str, object], default: object, *arguments: Any, **options
 def is_added(column: Any) -> bool:
     """Tell whether a parameter came after the first runs."""
     return ADDED in column.info
+
+
+def is_retyped(column: Any) -> bool:
+    """Tell whether a parameter was of whole numbers before."""
+    return RETYPED in column.info
 
 
 def held_default(column: sa.Column[Any]) -> object:
@@ -167,11 +225,13 @@ class Changed:
         The values of parameters that were removed, as they were given.
     before
         The names that keys have, of parameters that were renamed.
+    retyped
+        The names of parameters that took whole numbers before.
 
     Raises
     ------
     ModelError
-        If a default, or the value of what was removed, does not fit its column.
+        If a default, or the value of what was removed, does not fit its column, or what was retyped is no float.
     """
 
     def __init__(self, model: str, fields: Mapping[str, Field]) -> None:
@@ -187,8 +247,15 @@ class Changed:
             if RENAMED in info:
                 info[NOW] = name
         self.before: dict[str, str] = {name: info[RENAMED] for name, info in said.items() if RENAMED in info}
+        self.retyped = [name for name, info in said.items() if RETYPED in info]
+        for name in self.retyped:
+            if type(fields[name].type) not in (sa.Float, sa.Double):
+                raise ModelError(
+                    f"{model}.{name} was retyped from int, and that can only be to float; write {name}: Mapped[float] "
+                    "= retyped(int)"
+                )
         self._filled = {**self.defaults, **self.removed}
-        self.is_any = bool(self.defaults or self.removed or self.before)
+        self.is_any = bool(self.defaults or self.removed or self.before or self.retyped)
         """Whether anything has changed."""
 
     def _fitting(self, name: str, what: str, value: object) -> object:
@@ -201,11 +268,23 @@ class Changed:
             raise ModelError(f"{self._model}.{name} = {what}({spelled(value)}) cannot be: {error}") from None
 
     def fill(self, params: Any) -> Any:
-        """Return a set with what it leaves out of what has changed; itself, if it is whole, or no set."""
+        """Return a set with what it leaves out of what has changed, and floats for whole numbers of what was retyped.
+
+        Itself, if it is so, or no set.
+        """
         if not isinstance(params, Mapping):
             return params
         lacking = {n: copy.deepcopy(default) for n, default in self._filled.items() if n not in params}
-        return {**params, **lacking} if lacking else params
+        made = {name: self._as_float(name, params[name]) for name in self.retyped if name in params}
+        return {**params, **lacking, **made} if lacking or made else params
+
+    def _as_float(self, name: str, value: object) -> object:
+        if isinstance(value, bool):  # which has another key than 1
+            return value
+        try:
+            return self._fields[name].take(value, self._model)
+        except ParameterError:  # it does not fit, which is said elsewhere
+            return value
 
     def for_runner(self, params: Any) -> Any:
         """Return a set as a runner gets it: without what was removed.
@@ -231,10 +310,22 @@ class Changed:
 
     def hashed(self, params: Mapping[str, object], round_: Callable[[float], float]) -> Mapping[str, object]:
         """Return a set that says what was removed as its key is made: as it was before anything changed."""
+        if self.retyped:
+            params = {**params, **self._whole(params, round_)}
         left_out = [name for name in self.defaults if name in params and self._is_default(name, params[name], round_)]
         if not left_out and not self.before:
             return params
         return {self.before.get(name, name): value for name, value in params.items() if name not in left_out}
+
+    def _whole(self, params: Mapping[str, object], round_: Callable[[float], float]) -> dict[str, int]:
+        """Return as integers, which they were before, the whole numbers in a set of what was retyped."""
+        found = {}
+        for name in self.retyped:
+            value = params.get(name)
+            value = plain(value.value if isinstance(value, Enum) else value)
+            if isinstance(value, float) and (number := value if value.is_integer() else round_(value)).is_integer():
+                found[name] = int(number)  # of a whole number all digits count, as they always did
+        return found
 
     def _is_default(self, name: str, value: Any, round_: Callable[[float], float]) -> bool:
         default = self.defaults[name]

@@ -16,7 +16,7 @@ from sqlalchemy.util import memoized_property
 
 from entropic.errors import ModelError, ParameterError
 from entropic.params.annotations import table_name_of, what_to_write
-from entropic.params.changed import Changed, added, removed, renamed
+from entropic.params.changed import Changed, added, removed, renamed, retyped
 from entropic.params.fields import Field, unknown_key
 from entropic.params.keys import RESERVED
 from entropic.params.outcomes import Outcome, is_outcome, outcome
@@ -128,8 +128,8 @@ class Base(DeclarativeBase):
     def __init_subclass__(cls, **options: object) -> None:
         """Let a model that is defined again, as by a notebook cell, take the place of the earlier one."""
         for name, value in vars(cls).items():
-            if any(value is one for one in (outcome, added, removed, renamed)):
-                given = "" if value is outcome else "BEFORE" if value is renamed else "VALUE"
+            if any(value is one for one in (outcome, added, removed, renamed, retyped)):
+                given = "" if value is outcome else {renamed: "BEFORE", retyped: "int"}.get(value, "VALUE")
                 made = f"{name} = {value.__name__}({given})"
                 raise ModelError(f"{cls.__name__}.{name} is the function {value.__name__} itself; write {made}")
         defined = cls.__module__, cls.__qualname__

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Mapped, MappedColumn, mapped_column
 
 from entropic.errors import ModelError
 from entropic.params.changed import added_column
+from entropic.params.changed import retyped as retyped_column
 from entropic.params.keys import RESERVED
 from entropic.params.model import Base
 from entropic.params.outcomes import outcome
@@ -120,6 +121,20 @@ def read_added(
     return {name: signature.parameters[name].default for name in added}
 
 
+def check_retyped(function: FunctionType, retyped: Collection[str], parameters: Mapping[str, Parameter]) -> None:
+    """See that what was retyped are parameters that are floats now.
+
+    Raises
+    ------
+    ModelError
+        Naming the one that is none.
+    """
+    for name in retyped:
+        if name not in parameters or parameters[name].type is not sa.Float:
+            what = "there is no such parameter" if name not in parameters else f"it is no float; write {name}: float"
+            raise ModelError(f"retyped={name!r} of {function.__qualname__}: {what}")
+
+
 def _of_default(default: object) -> object:
     return None if default is inspect.Parameter.empty or default is None else type(default)
 
@@ -171,6 +186,7 @@ def make_model(
     parameters: Mapping[str, Parameter],
     outcomes: Mapping[str, object],
     added: Mapping[str, object] = _NOTHING,
+    retyped: Collection[str] = (),
 ) -> type[Base]:
     """Return the model of a function: a column for each parameter, and those of the outcomes.
 
@@ -186,6 +202,8 @@ def make_model(
         The types of columns for what it returns, or what `outcome` returned.
     added
         The defaults of parameters that it has gained.
+    retyped
+        Those that were whole numbers.
 
     Raises
     ------
@@ -195,7 +213,10 @@ def make_model(
     columns: dict[str, MappedColumn[Any]] = {}
     for key, one in parameters.items():
         kind: Any = sa.JSON(none_as_null=True) if one.type is sa.JSON else one.type
-        if key in added:
+        if key in retyped:
+            came = {"added": added[key]} if key in added else {}
+            columns[key] = retyped_column(int, kind, nullable=one.nullable, **came)
+        elif key in added:
             columns[key] = added_column(added[key], kind, nullable=one.nullable)
         else:
             columns[key] = mapped_column(kind, nullable=one.nullable)

@@ -33,7 +33,7 @@ from entropic.formats.format import Saver
 from entropic.formats.read import Loader, read
 from entropic.formats.returned import Returning
 from entropic.params.changed import hasher as hasher_of_changed
-from entropic.params.changed import held_default, is_added
+from entropic.params.changed import held_default, is_added, is_retyped
 from entropic.params.fields import is_duration
 from entropic.params.keys import Hasher
 from entropic.params.model import Schema
@@ -266,17 +266,20 @@ class Opening(Generic[ModelT]):
 
 
 def _told(schema: Schema, database: Database) -> dict[str, str]:
-    """Return what is recorded of parameters that were added: what the rows of before belong to."""
-    return {column.name: _default(column, database) for column in schema.table.c if is_added(column)}
+    """Return what is recorded of parameters that were added, or retyped: what the rows of before mean."""
+    return {column.name: _of(column, database) for column in schema.table.c if is_added(column) or is_retyped(column)}
 
 
-def _default(column: Any, database: Database) -> str:
+def _of(column: Any, database: Database) -> str:
     if "told" in column.info:  # read from the table
         return str(column.info["told"])
-    default, bound = held_default(column), {}
+    retyped: dict[str, object] = {"retyped": "int"} if is_retyped(column) else {}
+    if not is_added(column):
+        return compact(retyped)
+    default, bound = held_default(column), retyped
     if isinstance(column.type, sa.TypeDecorator) and not isinstance(column.type, sa.Interval):
         # Who has no script reads what such a type makes of values.
-        bound = packed({"bound": database.dialect.stored(default, column.type, database.sql)})
+        bound = bound | packed({"bound": database.dialect.stored(default, column.type, database.sql)})
     try:
         return compact({**packed({"added": default}), **bound})
     except TypeError:  # of a class of the user's own

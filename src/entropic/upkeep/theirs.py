@@ -14,11 +14,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from entropic.db.claim import DISTRUSTED, Claim
+from entropic.db.columns import line_of
 from entropic.db.dialects.types import underlying
 from entropic.db.digests import Digest
 from entropic.db.raw import Raw, Recorded
 from entropic.db.raw import told as told_of
-from entropic.db.tables import line_of
 from entropic.errors import ModelError, ParameterError, StoreError, UnreadableError
 from entropic.files import environments
 from entropic.files.extent import extent, extent_elsewhere
@@ -106,13 +106,15 @@ def refuse_unlike(context: StoreContext[Base], other: StoreContext[Base]) -> Non
                 f"parameters: there is no {', '.join(map(repr, sorted(lacking)))} {where}. Write {'; '.join(lines)} in "
                 "the model that lacks it, so that both have the same columns, and merge then. Nothing was merged"
             )
-    unlike = [mine for name, mine in called.items() if _kind(ours.fields[mine].type) != _kind(theirs.fields[name].type)]
+    kinds = {mine: (_kind(ours.fields[mine].type), _kind(theirs.fields[name].type)) for name, mine in called.items()}
+    before = {name: _kind(sa.Integer()) for name in ours.changed.retyped}
+    unlike = [name for name, (here, there) in kinds.items() if there not in (here, before.get(name))]
     if unlike:
-        yours = next(name for name, mine in called.items() if mine == unlike[0])
-        here, there = _kind(ours.fields[unlike[0]].type), _kind(theirs.fields[yours].type)
+        here, there = kinds[unlike[0]]
         raise ModelError(
             f"the column {unlike[0]!r} is of {here} in {context.database}, and of {there} in {other.database}, so one "
-            "set would have two keys. Give both models the same type, and merge then. Nothing was merged"
+            "set would have two keys. Give both models the same type (retyped(int) makes an int a float), and "
+            "merge then. Nothing was merged"
         )
     unknown = sorted(theirs.outcomes.keys() - ours.outcomes.keys())
     unknown += sorted(other.database.types.keys() - set(theirs.table.c.keys()))
@@ -151,8 +153,12 @@ def names_here(ours: Schema, theirs: Schema) -> dict[str, str]:
 
 
 def _mean_the_same(ours: Schema, theirs: Schema) -> bool:
-    """Tell whether sets that leave out what was added, or removed, mean the same in both models."""
+    """Tell whether a set has the same key in both models: what it leaves out means the same, and so do its numbers."""
     for name, mine in names_here(ours, theirs).items():
+        if (mine in ours.changed.retyped) != (name in theirs.changed.retyped) and not isinstance(
+            underlying(theirs.fields[name].type), sa.Integer
+        ):
+            return False
         for told, other in (
             (ours.changed.defaults, theirs.changed.defaults),
             (ours.changed.removed, theirs.changed.removed),

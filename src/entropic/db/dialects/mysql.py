@@ -171,6 +171,10 @@ class MySQL(Dialect):
         finally:
             connection.exec_driver_sql(f"SET SESSION lock_wait_timeout = {before}")
 
+    def retyping(self, column: sa.Column[Any], declared: str, dialect: sa.Dialect) -> str:
+        """Return what `ALTER TABLE` does to give a column the type of its model: all that it is is said again."""
+        return f"MODIFY COLUMN {declared}"
+
     def literal(self, value: object, kind: ColumnType, dialect: Any) -> str:
         """Return a value as SQL has it; MySQL takes as the default of a long text only an expression."""
         found = super().literal(value, kind, dialect)

@@ -137,6 +137,15 @@ class Dialect:
         """Change a table within `exclusively`, without keeping others from it while somebody uses it."""
         connection.exec_driver_sql(sql)
 
+    def holds_any_type(self, connection: sa.Connection, table: sa.Table) -> bool:
+        """Tell whether the columns of a table hold numbers of any type, whatever type they were made with."""
+        return False
+
+    def retyping(self, column: sa.Column[Any], declared: str, dialect: sa.Dialect) -> str:
+        """Return what `ALTER TABLE` does to give a column, declared so in a new table, the type of its model."""
+        name = dialect.identifier_preparer.quote(column.name)
+        return f"ALTER COLUMN {name} SET DATA TYPE {dialect.type_compiler_instance.process(column.type)}"
+
     def literal(self, value: object, kind: ColumnType, dialect: Any) -> str:
         """Return a value of a type, as the driver would store it, as SQL has it: for what takes no values beside it.
 

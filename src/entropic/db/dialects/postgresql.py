@@ -153,6 +153,8 @@ class PostgreSQL(Dialect):
             return "again"  # with the path: another model has taken it just now, and is seen when we look again
         if error.sqlstate == _BUSY:
             return "busy"
+        if error.diag.source_function == "RevalidateCachedQuery":
+            return "lost"  # a column has got another type since a statement was prepared; a new session knows it
         if error.sqlstate is not None:
             return "lost" if error.sqlstate in _LOST or error.sqlstate.startswith("08") else None
         if isinstance(error, psycopg.errors.ConnectionTimeout):

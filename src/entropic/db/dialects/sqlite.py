@@ -21,7 +21,7 @@ from entropic.db.dialects.portable import Dialect, Query, T, Trouble
 from entropic.db.dialects.sqlite_file import LookedAt, path_in
 from entropic.db.dialects.types import ColumnType, Processor, only_utc, then, underlying
 from entropic.db.raw import Recorded
-from entropic.errors import NetworkFileSystemWarning, ParameterError, StoreError, levels_to_user
+from entropic.errors import ModelError, NetworkFileSystemWarning, ParameterError, StoreError, levels_to_user
 
 READ_WITH_ROW = len(Recorded._fields)  # columns of the ledger that every query of rows reads as well: `db/rows.py`
 HELPER_WAITS = 5.0  # s that the process which renews leases waits for the lock, before it tries again at its next beat
@@ -237,6 +237,26 @@ class SQLite(Dialect):
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         return "again" if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) else None
 
+    def holds_any_type(self, connection: sa.Connection, table: sa.Table) -> bool:
+        """Types are advice only, but in tables that are made STRICT: a column of whole numbers holds 1.5 as it is."""
+        if sqlite3.sqlite_version_info < (3, 37):
+            return True
+        query = sa.text('SELECT max("strict") FROM pragma_table_list WHERE name = :name')
+        return not connection.scalar(query, {"name": table.name})
+
+    def retyping(self, column: sa.Column[Any], declared: str, dialect: sa.Dialect) -> str:
+        """Refuse what SQLite cannot do.
+
+        Raises
+        ------
+        ModelError
+            Nothing was done.
+        """
+        raise ModelError(
+            f"the table {column.table.name!r} is STRICT, and SQLite cannot change the type of {column.name!r} there; "
+            "copy the store into a database of its own (copy_to), and retype it there. Nothing was done"
+        )
+
     def advice(self, reason: object) -> str:
         """Return the end of the sentence that says that no store can be made here."""
         return (
@@ -271,6 +291,16 @@ class SQLite(Dialect):
         found = only_utc(kind, kind.bind_processor(dialect))
         return then(found, _bare_number) if isinstance(underlying(kind), sa.JSON) else found
 
+    def result_processor(self, kind: ColumnType, dialect: sa.Dialect, there: object) -> Processor:
+        """Return what turns the driver's value of a type into Python's: it is an integer where the column was of such.
+
+        A column of whole numbers keeps 1.0 as 1.
+        """
+        found = super().result_processor(kind, dialect, there)
+        if isinstance(underlying(kind), sa.Float) and isinstance(there, sa.Integer):
+            return then(_number, found) if found else _number
+        return found
+
     def refuses(self, value: object) -> str | None:
         """SQLite has no NaN."""
         nan = isinstance(value, float) and value != value
@@ -283,6 +313,10 @@ class SQLite(Dialect):
     def is_exact(self, column: sa.Column[Any], found: object) -> bool:
         """Types are advice only; what a processor changes was refused already."""
         return True
+
+
+def _number(value: Any) -> object:
+    return float(value) if isinstance(value, int) else value
 
 
 def _bare_number(text: object) -> object:
