@@ -80,6 +80,7 @@ with _paused():  # what is made here lives as long as the process; collections a
     from entropic.upkeep.merged import Conflict, Merge
     from entropic.upkeep.note import Note
     from entropic.upkeep.psweep_frame import PsweepFrame
+    from entropic.upkeep.rekeyed import Rekeyed
     from entropic.upkeep.repair import Finding, Repair, Report
     from entropic.upkeep.signac_workspace import SignacWorkspace
     from entropic.upkeep.viewed import View
@@ -133,6 +134,7 @@ __all__ = [
     "ReadOnlyError",
     "ReadOnlyWarning",
     "RegisterError",
+    "Rekeyed",
     "Removal",
     "Repair",
     "Replicates",

@@ -27,7 +27,7 @@ from entropic.sweep.options import Options
 from entropic.sweep.replicates import sweep_replicates
 from entropic.sweep.sampling import NOTHING
 from entropic.sweep.seeds import Replicates
-from entropic.upkeep import accept, audit, copy, dismiss, gc, measure, merge, note, rebuild, recover, repair
+from entropic.upkeep import accept, audit, copy, dismiss, gc, measure, merge, note, rebuild, recover, rekey, repair
 from entropic.upkeep.archived import Archive
 from entropic.upkeep.audited import Audit, Audited
 from entropic.upkeep.disposal import Disposal
@@ -39,6 +39,7 @@ from entropic.upkeep.merged import Merge
 from entropic.upkeep.note import Note
 from entropic.upkeep.opening import Opening, copying
 from entropic.upkeep.rebuild import Rebuild
+from entropic.upkeep.rekeyed import Rekeyed
 from entropic.upkeep.repair import Repair, Report
 from entropic.upkeep.source import Source
 from entropic.upkeep.viewed import View
@@ -778,6 +779,31 @@ class Store(Generic[ModelT]):
             If the other store tells fewer sets apart than this one, or its results are not in its folder.
         """
         return merge.merge(self._context, context_of(other), files, dry_run)
+
+    def rekey(self, dry_run: bool = False) -> Rekeyed:
+        """Give rows whose keys other rules have made the keys that their sets have now.
+
+        So are those of entropic 2.3.0 whose params were numbers of numpy, which it hashed as text, and those of a
+        parameter that was `retyped` whose sets said 2.0 where others said 2. A row is moved only if its values make its
+        old key by such a rule: never one that was changed by hand. Result, custom data, times, notes and what other
+        runs have read of it stay with it. After an interrupt or a kill the same call goes on.
+
+        Parameters
+        ----------
+        dry_run
+            Whether to do nothing, and only say what would be done.
+
+        Returns
+        -------
+        Rekeyed
+            Which rows got which keys, what is in conflict, and what was left, with the reason. Print it.
+
+        Raises
+        ------
+        ReadOnlyError
+            If the store is read-only, and this is no dry run.
+        """
+        return rekey.rekey(self._context, dry_run)
 
     def import_results(
         self,

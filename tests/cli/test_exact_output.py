@@ -12,6 +12,8 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from entropic import key
+
 SCRIPT = """
 import json
 from entropic import Base, Mapped, Store
@@ -106,3 +108,15 @@ def test_a_lost_database_is_rebuilt_after_a_question(call, tmp_path):
     told = json.loads(call("-m", "entropic", "rebuild", "model.py:store", "--yes", "--json"))
     assert len(told["made"]) == 1
     assert len(json.loads(call("-m", "entropic", "ls", "model.py:store", "--json"))) == 1
+
+
+@pytest.mark.slow
+def test_rows_get_the_keys_of_now_after_a_question(call, tmp_path):
+    script = SCRIPT.replace("name: Mapped[str]", "n: Mapped[int]").replace('params["name"] == "no"', "False")
+    (tmp_path / "numbers_of.py").write_text(script.split("if __name__")[0].replace("points", "numbers"))
+    call("-c", f"from numbers_of import store; store.run({{'n': 5, 'id': {key({'n': '5'})!r}}})")
+    told = call("-m", "entropic", "rekey", "numbers_of.py:store", "--dry-run").decode()
+    assert f"{key({'n': '5'})} as {key({'n': 5})}: n=5" in told
+    told = json.loads(call("-m", "entropic", "rekey", "numbers_of.py:store", "--yes", "--json"))
+    assert (told["ok"], told["moved"]) == (True, {key({"n": "5"}): key({"n": 5})})
+    assert call("-m", "entropic", "rekey", "numbers_of.py:store") == b"all rows have the keys of now\n"

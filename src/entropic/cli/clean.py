@@ -124,6 +124,36 @@ def rebuild(
     return FOUND if done.left or done.unknown else FINE
 
 
+@command("[STORE]", "entropic rekey model.py:store --dry-run")
+def rekey(
+    words: Words = None,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    as_json: Json = False,
+    named: Named = None,
+    db: Database = None,
+    table: Table = None,
+    results: Results = None,
+) -> int:
+    """Give rows whose keys other rules have made, as those of 2.3.0, the keys of now.
+
+    Shows which, and asks. Exits with 1 if a row is left under its old key.
+    """
+    store, words = open_store("rekey", words, named, db, table, results)
+    no_words(words)
+    done = store.rekey(dry_run=True)
+    if not dry_run and (done.taken or done.same):
+        sure([done], yes)
+        done = store.rekey()
+    if as_json:
+        conflicts = [str(one) for one in done.conflicts]
+        told = {"moved": {done.before[id]: id for id in done.taken}, "same": done.same, "conflicts": conflicts}
+        put_json({"ok": done.ok, **told, "left": done.left, "dry_run": dry_run})
+    else:
+        put(str(done))
+    return FINE if done.ok else FOUND
+
+
 FailedBefore = Annotated[
     str | None,
     typer.Option("--older-than", metavar="TIME", help="Only what began longer ago than 30d, 12h or 90m, say."),

@@ -47,6 +47,12 @@ class Inputs:
         mine = (_c.id == bindparam("key")) & (_c.model == fixed(model))
         self._remove = Statement(sa.delete(inputs).where(mine), database.sql)
         self._add = Statement(sa.insert(inputs).values({name: bindparam(f"{name}_") for name in _VALUES}), database.sql)
+        that = _c.number == bindparam("which")
+        self._readers = Statement(sa.select(_c.model, _c.id).where(that), database.sql)
+        its = that & (_c.id == bindparam("reader")) & (_c.model == bindparam("readers_model"))
+        moved: dict[str, Any] = {"of_id": bindparam("of_id_"), "number": bindparam("number_")}
+        self._move = Statement(sa.update(inputs).where(its).values(moved), database.sql)
+        self._forget = Statement(sa.delete(inputs).where(that), database.sql)
         one = mine & (_c.number == bindparam("which")) & (_c.made_at == bindparam("before"))
         anew: dict[str, Any] = {"made_at": bindparam("made_at_"), "stale_as": bindparam("stale_as_")}
         self._accept = Statement(sa.update(inputs).where(one).values(anew), database.sql)
@@ -65,6 +71,19 @@ class Inputs:
         values = {"which": number(*before[:3]), "before": before.made_at, "made_at_": now.made_at}
         given = {"key": id, **values, "stale_as_": now.stale_as}
         connection.execute(self._accept.sql, self._accept.values(given))
+
+    def move(self, connection: Connection, old: str, new: str) -> None:
+        """Record, in a transaction, that what runs have read of a row of this model has another key now."""
+        old_number, new_number = (number("", self._model, id) for id in (old, new))
+        readers, known = (
+            {tuple(one) for one in connection.fetch(self._readers.sql, self._readers.values({"which": which}))}
+            for which in (old_number, new_number)
+        )
+        for model, id in readers - known:
+            values = {"which": old_number, "reader": id, "readers_model": model, "of_id_": new, "number_": new_number}
+            connection.execute(self._move.sql, self._move.values(values))
+        if readers & known:
+            connection.execute(self._forget.sql, self._forget.values({"which": old_number}))
 
     def of(self, ids: Iterable[str], model: str | None = None) -> Iterator[tuple[str, Input]]:
         """Yield, of some keys of this model, or of another one in the same database, each result that its run read."""

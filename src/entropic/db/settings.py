@@ -20,6 +20,8 @@ class Settings:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.recorded: set[str] = set()
+        """Names of what this has recorded, since nothing was."""
 
     def _agree(self, table: sa.Table, name: str, value: str) -> str:
         """Return what is recorded under a name; record the given value if nothing is."""
@@ -33,6 +35,7 @@ class Settings:
             new: dict[str, Any] = {which.name: sa.bindparam("name_"), what.name: sa.bindparam("value_")}
             add = Statement(dialect.insert_new(table, new), self._database.sql)
             connection.change(add.sql, add.values({"name_": name, "value_": value}))
+            self.recorded.add(name)
             found = connection.fetch(find.sql, (name,))
         return str(found[0][0])
 

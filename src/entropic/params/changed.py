@@ -308,9 +308,14 @@ class Changed:
         """Return a set with the values of what was removed."""
         return {**self.removed, **params} if self.removed else params
 
-    def hashed(self, params: Mapping[str, object], round_: Callable[[float], float]) -> Mapping[str, object]:
-        """Return a set that says what was removed as its key is made: as it was before anything changed."""
-        if self.retyped:
+    def hashed(
+        self, params: Mapping[str, object], round_: Callable[[float], float], retyped: bool = True
+    ) -> Mapping[str, object]:
+        """Return a set that says what was removed as its key is made: as it was before anything changed.
+
+        Without `retyped`, numbers stay as they are written.
+        """
+        if self.retyped and retyped:
             params = {**params, **self._whole(params, round_)}
         left_out = [name for name in self.defaults if name in params and self._is_default(name, params[name], round_)]
         if not left_out and not self.before:
@@ -365,7 +370,7 @@ class HasherOfChanged(Hasher):
     def _before(self, params: Mapping[str, object]) -> Mapping[str, object]:
         if not isinstance(params, Mapping) or "id" in params:
             return params
-        return self._changed.hashed(self._changed.with_removed(params), self._round)
+        return self._changed.hashed(self._changed.with_removed(params), self.round)
 
 
 class TypedHasherOfChanged(TypedHasher):
@@ -386,7 +391,7 @@ class TypedHasherOfChanged(TypedHasher):
         return Hasher.text(self, self._before(params))
 
     def _before(self, params: Mapping[str, object]) -> Mapping[str, object]:
-        return self._changed.hashed(self._spelling.hashed(params), self._round)
+        return self._changed.hashed(self._spelling.hashed(params), self.round)
 
 
 def hasher(rounding: str, changed: Changed, spelling: Spelling | None) -> Hasher:

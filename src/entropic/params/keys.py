@@ -93,7 +93,8 @@ class Hasher:
         """Refuses ids given by the user that a store's database cannot hold."""
         self.setting = f"{rounding}{TYPED}" if self.typed else rounding
         """How keys are made, as it is recorded."""
-        self._round = round_ = ROUND[rounding]
+        self.round = round_ = ROUND[rounding]
+        """Rounds a float as keys do."""
         self._templates: dict[tuple[str, ...], tuple[str, tuple[str, ...]]] = {}
 
         def write_float(value: float) -> str:
@@ -170,7 +171,7 @@ class Hasher:
             raise ParameterError(f"params must be a dict, not {type(params).__name__}: {spelled(params)}")
         own = {name: value for name, value in params.items() if name not in RESERVED}
         try:
-            text = _dumps(normalise(own, self._round, ()))
+            text = _dumps(normalise(own, self.round, ()))
         except RecursionError:
             raise ParameterError("params contain themselves, or are nested too deeply to have a key") from None
         except ValueError as error:

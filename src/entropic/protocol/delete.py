@@ -7,7 +7,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from entropic.db.claim import UNUSED, Claim, new_attempt
 from entropic.db.connection import Connection
-from entropic.db.raw import Raw, Recorded
+from entropic.db.raw import Raw, Recorded, told
 from entropic.errors import PublishError
 from entropic.files import checkpoints, logs
 from entropic.files import place as places
@@ -49,8 +49,13 @@ class Gone(NamedTuple, Generic[T]):
     is_clean: bool
 
 
-def delete(context: StoreContext[Base], params: Mapping[str, object], remove_file: bool) -> bool:
-    """Delete the row of these params, its checkpoints, and its file if asked; tell whether there was a row."""
+def delete(
+    context: StoreContext[Base], params: Mapping[str, object], remove_file: bool, expected: Raw | None = None
+) -> bool:
+    """Delete the row of these params, its checkpoints, and its file if asked; tell whether there was a row.
+
+    If one is `expected`, only that: what it says may have changed since it was read.
+    """
     context.must_write("delete() would have to remove a row")
     id = context.hasher(params)
     context.schema.fit(params, complete=False)
@@ -65,6 +70,8 @@ def delete(context: StoreContext[Base], params: Mapping[str, object], remove_fil
         raw = context.rows.read_within(connection, id)
         if raw is None:
             return Verdict((begun, None))  # what was begun was committed, and has been finished by now
+        if expected is not None and told(raw) != told(expected):
+            return Verdict((False, None))
         if not params.keys() <= _BY_ID:
             with contextlib.suppress(Altered):  # by its key it is the row that is meant
                 context.verify(raw, params, connection)

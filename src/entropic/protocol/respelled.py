@@ -7,6 +7,8 @@ from typing import Any
 from entropic.errors import ParameterError, SpellingWarning, levels_to_user
 from entropic.params.spelling import both
 from entropic.protocol.context import StoreContext
+from entropic.protocol.former import former_key
+from entropic.support.show import counted
 
 
 def warn_of_other_spelling(context: StoreContext[Any], missing: Mapping[str, Mapping[str, object]]) -> bool:
@@ -26,6 +28,8 @@ def warn_of_other_spelling(context: StoreContext[Any], missing: Mapping[str, Map
     if context.hasher.typed or not any(map(spelling.may_differ, missing.values())):
         return False
     candidates: dict[str, tuple[str, dict[str, Any]]] = {}
+    retyped = context.schema.changed.retyped
+    former: set[str] = set()
     for id, params in missing.items():
         if "id" in params or not spelling.may_differ(params):
             continue
@@ -36,10 +40,22 @@ def warn_of_other_spelling(context: StoreContext[Any], missing: Mapping[str, Map
                 continue
             if key != id:
                 candidates[key] = id, other
+            if retyped and (key := former_key(context.schema, other, context.hasher.rounding)) != id:
+                candidates[key] = id, other
+                former.add(key)
     stored = {context.rows.id_of(raw) for raw in context.rows.read_many(candidates)} if candidates else set()
     found = {id: other for key, (id, other) in candidates.items() if key in stored}
     if not found:
         return False
+    if before := [candidates[key][0] for key in stored & former]:
+        warnings.warn(
+            f"{context.schema.name} {before[0]} is run though it is stored under the key that it had before "
+            f"{' and '.join(retyped)} was retyped, as 1.0 and not as 1 ({counted(len(before), 'set')} in all). "
+            "rekey() of this store, or `entropic rekey`, gives such rows the keys of now",
+            SpellingWarning,
+            stacklevel=levels_to_user(),
+        )
+        return True
     id, other = next(iter(found.items()))
     more = f", and {len(found) - 1} more sets likewise" if len(found) > 1 else ""
     warnings.warn(

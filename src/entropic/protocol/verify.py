@@ -14,6 +14,7 @@ from entropic.errors import KeyCollisionError, ParameterError
 from entropic.params.keys import RESERVED, Hasher, plain
 from entropic.params.model import Base, Schema
 from entropic.params.same import same
+from entropic.protocol.former import asked_before
 from entropic.support.show import named, spelled
 
 NOISE = 1e-14  # below it, what is left where decimal fractions of the size of 1 to 100 cancel
@@ -73,9 +74,18 @@ MOST_LEFT_OUT = 8  # columns that a set may have left out: all ways to do so are
 def may_have(schema: Schema, hasher: Hasher, stored: Mapping[str, object], id: str) -> bool:
     """Tell whether the values of a row may have its key: they do not tell 1 from 1.0, or what was left out.
 
-    Of an id that is no hash nobody can tell.
+    Other rules than those of now may have made it. Of an id that is no hash nobody can tell.
     """
-    return not is_hash(id) or form_of(schema, hasher, stored, id) is not None
+    if not is_hash(id) or form_of(schema, hasher, stored, id) is not None:
+        return True
+    return is_of_before(schema, hasher, stored, id)
+
+
+def is_of_before(schema: Schema, hasher: Hasher, stored: Mapping[str, object], id: str) -> bool:
+    """Tell whether other rules than those of now have made a key of the values of its row."""
+    return (
+        is_hash(id) and form_of(schema, hasher, stored, id) is None and bool(asked_before(schema, hasher, stored, id))
+    )
 
 
 def is_hash(id: str) -> bool:

@@ -46,7 +46,7 @@ from entropic.provenance import watch as watching
 from entropic.provenance.watch import Watched
 from entropic.support.compact_json import compact
 from entropic.support.show import spelled
-from entropic.upkeep import outage, rebuild, recover
+from entropic.upkeep import outage, rebuild, recover, rekey
 from entropic.upkeep.measure import warn_of_changes
 
 _ASKED = "it was opened with read_only=True; open it without that to run or change anything"
@@ -259,6 +259,8 @@ class Opening(Generic[ModelT]):
         recover.collect(context)
         if not looks and schema.outcomes:
             warn_of_changes(context)
+        if schema.table_name in settings.recorded:
+            rekey.warn_of_former(context)
         if not self.fsync:  # else all that counts as stored is on the disk
             outage.look_back(context, is_new)
         opened.add(context)

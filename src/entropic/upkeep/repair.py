@@ -208,14 +208,19 @@ def _check_values(
     except UnreadableError as error:
         report.unreadable.append(Finding(id, path, str(error)))
         return
-    if recorded is not None and context.rows.checksum(raw) == recorded:
+    is_as_stored = recorded is not None and context.rows.checksum(raw) == recorded
+    if is_as_stored and not context.schema.changed.retyped:
         return
-    if not has_its_key(context, raw):
+    if not has_its_key(context, raw) and not is_as_stored:
         text = (
             f"{id}: its columns were changed by hand, and have another key; its set counts as lost, and runs again "
             "when asked for. repair() removes the row, and keeps its file"
         )
-    elif recorded is not None:
+    elif verify.is_of_before(context.schema, context.hasher, context.rows.plain(raw), id):
+        text = (
+            f"{id}: its key was made by other rules, so its set runs again when asked for; rekey() gives it that of now"
+        )
+    elif recorded is not None and not is_as_stored:
         text = f"{id}: its columns are not all as they were stored; it is served to whoever asks for what they hold"
     else:
         return

@@ -29,6 +29,7 @@ from entropic.params.outcomes import NOT_RECORDED, NOTED, Outcomes, noted
 from entropic.params.same import same
 from entropic.protocol import verify
 from entropic.protocol.context import StoreContext
+from entropic.protocol.former import asked_before
 from entropic.provenance.input import Input
 from entropic.support import names
 from entropic.support.names import number_of, whole
@@ -322,6 +323,8 @@ def _key(context: StoreContext[Base], other: StoreContext[Base], values: Mapping
     id = there
     if context.hasher.setting != other.hasher.setting or not _mean_the_same(context.schema, other.schema):
         asked = verify.form_of(other.schema, other.hasher, values, there)
+        if asked is None and verify.is_hash(there):
+            asked = asked_before(other.schema, other.hasher, values, there)
         if asked is None and verify.is_hash(there):
             raise NotTaken(
                 "keys are made in another way here, and its key there is not that of its values, so it is not known "

@@ -1,0 +1,49 @@
+"""What `Store.rekey` says of the rows to which it gave other keys, and of what it left."""
+
+from dataclasses import dataclass, field
+
+from entropic.support.show import counted, named
+from entropic.upkeep.merged import Taken, some
+
+
+@dataclass(repr=False)
+class Rekeyed(Taken):
+    """What `Store.rekey` did (or, in a dry run, would do), and what it left.
+
+    Attributes
+    ----------
+    taken : list of str
+        The new keys.
+    before : dict of str to str
+        The keys that these had, by their new ones.
+    sets : dict of str to dict
+        The params of these, by their new keys.
+    same : int
+        How many were there under their new key already, and lost the old one.
+    conflicts : list of Conflict
+        Results that stay under their old key, since another one has the new one.
+    left : list of str
+        A sentence for each that stays under its old key for another reason.
+    registered : list of str
+        Those of the new keys whose file stays where it is.
+    dry_run : bool
+        Whether nothing was done.
+    """
+
+    before: dict[str, str] = field(default_factory=dict)
+    sets: dict[str, dict[str, object]] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        if not (self.taken or self.same or self.conflicts or self.left):
+            return "all rows have the keys of now"
+        would = "would get" if self.dry_run else "got"
+        lines = [f"{counted(len(self.taken), 'result')} {would} another key"]
+        if self.same:
+            would = "would lose" if self.dry_run else "lost"
+            lines.append(f"{self.same:,} had the new key already, and {would} the old one")
+        lines += some("in all:", [f"{self.before[id]} as {id}: {named(self.sets[id].items())}" for id in self.taken])
+        lines += some("in conflict: they keep their old key", self.conflicts)
+        lines += some("left", self.left)
+        return "\n".join(lines)
+
+    __repr__ = __str__
