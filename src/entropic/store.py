@@ -1010,14 +1010,15 @@ class Store(Generic[ModelT]):
     def at(self, name: str) -> "Store[ModelT]":
         """Return what was frozen under a name, as a store that can only be looked at: `select`, `load` and the like.
 
-        To read a result that was changed since is an error, `FrozenError`.
+        To read a result that was changed since is an error, `FrozenError`. Parameters that the model has gained since
+        have the defaults that they were `added` with.
 
         Raises
         ------
         StoreError
             If nothing is frozen under this name.
         ModelError
-            If the model has changed since, so that it no longer describes what was frozen.
+            If the model lacks what was frozen.
         """
         from entropic.errors import ModelError
         from entropic.upkeep import freeze

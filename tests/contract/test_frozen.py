@@ -3,28 +3,37 @@
 from __future__ import annotations
 
 import os
+import pickle
 import shutil
+import signal
+import subprocess
+import sys
 import time
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from contract.added_models import changing_in
 from contract.models import SimResult
 from databases import until
 from entropic import (
-    Base,
     FrozenError,
-    Mapped,
     ModelError,
     ParameterError,
     ReadOnlyError,
+    ResultLostWarning,
     ResultMissingError,
     Store,
     StoreError,
     added,
+    outcome,
+    removed,
+    renamed,
 )
+from entropic.upkeep import archive
 
 ONE, TWO, THREE = ({"n": n, "dt": 0.5} for n in (1, 2, 3))
 
@@ -225,7 +234,6 @@ def test_what_was_not_written_by_entropic_is_no_selection(store, told):
 
 
 def test_a_frozen_store_travels_to_other_processes(store):
-    import pickle
 
     store.freeze("paper-v1", n=1)
     if store._context.database.in_memory:
@@ -258,23 +266,143 @@ def test_a_file_in_a_frozen_folder_that_was_changed_in_place_is_an_error(open_st
         store.at("paper-v1").load(ONE)
 
 
-def test_what_was_frozen_with_other_columns_says_how_it_is_opened(place, tmp_path):
-    def model(**more):
-        body = {"__tablename__": "frozen_before", "__annotations__": {"n": Mapped[int]}, "__module__": __name__}
-        Base.metadata.remove(Base.metadata.tables["frozen_before"]) if "frozen_before" in Base.metadata.tables else None
-        body["__annotations__"] |= dict.fromkeys(more, Mapped[int])
-        return type("FrozenBefore", (Base,), body | more)
+# ---- a model that has changed since ----------------------------------------------------------------------------------
+def kind_of(**columns: Any) -> type[Any]:
+    return changing_in("frozen_before", n=int, **columns)
 
-    def opened(kind):
-        return Store(lambda params: {"n": params["n"]}, kind, tmp_path / "results", ".json", place.url)
 
-    store = opened(model())
+@pytest.fixture
+def opened(place, tmp_path):
+    """Open a store on the table of `kind_of`."""
+
+    def open_it(model: type[Any], **options: Any) -> Any:
+        options = {"results_dir": tmp_path / "results", "file_suffix": ".json", "db_url": place.url} | options
+        return Store(lambda params: {"n": params["n"]}, model, **options)
+
+    return open_it
+
+
+def test_what_was_frozen_before_a_parameter_came_belongs_to_its_default(opened):
+    first = opened(kind_of())
+    old = first.run_or_retrieve({"n": 1})
+    first.freeze("paper-v1")
+    columns = {
+        "solver": (str, added('it\'s 100% "rk4" ? :x', index=True)),
+        "depth": (int | None, added(None)),
+        "day": (date, added(date(2026, 1, 2))),
+        "data": (dict[str, Any], added({"a": [1, None]})),
+        "size": (int, outcome(len)),
+    }
+    store = opened(kind_of(**columns))
+    store.run_or_retrieve({"n": 1, "solver": "euler"})
+    at = store.at("paper-v1")
+    assert [row.id for row in at.select()] == [old.id]
+    row = at.retrieve({"n": 1})
+    assert (row.solver, row.depth, row.day, row.data) == (
+        'it\'s 100% "rk4" ? :x',
+        None,
+        date(2026, 1, 2),
+        {"a": [1, None]},
+    )
+    assert row.size is None
+    assert at.run_or_retrieve({"n": 1, "solver": row.solver}).id == old.id
+    assert at.retrieve({"n": 1, "solver": "euler"}) is None
+    assert [row.n for row in at.select(solver=row.solver, day=date(2026, 1, 2))] == [1]
+    assert at.select(solver="euler") == at.select(depth=3) == []
+    assert list(at.to_pandas()["solver"]) == [row.solver]
+    assert at.load({"n": 1}) == {"n": 1}
+    assert at.check().ok
+    assert [row.n for row in first.at("paper-v1").select()] == [1]
+
+
+def test_what_was_frozen_before_a_parameter_was_renamed_removed_or_retyped_is_read_under_its_key(opened):
+    first = opened(kind_of(step=int, solver=str))
+    old = first.run_or_retrieve({"n": 1, "step": 2, "solver": "rk4"})
+    first.freeze("paper-v1")
+    changed = kind_of(dt=(float, renamed("step", retyped=int)), solver=(str, removed("rk4")))
+    row = opened(changed).at("paper-v1").retrieve({"n": 1, "dt": 2.0})
+    assert (row.id, repr(row.dt)) == (old.id, "2.0")
+
+
+def test_an_archive_is_read_by_a_model_that_has_gained_parameters(opened, tmp_path):
+    first = opened(kind_of())
+    first.run_or_retrieve({"n": 1})
+    first.archive(tmp_path / "archive")
+    where = {"results_dir": tmp_path / "archive" / "results", "db_url": f"sqlite:///{tmp_path}/archive/db.sqlite3"}
+    found = opened(kind_of(solver=(str, added("rk4"))), **where, read_only=True)
+    assert [row.solver for row in found.select()] == ["rk4"]
+
+
+def test_what_was_frozen_with_columns_that_are_no_more_says_how_it_is_opened(opened, tmp_path):
+    first = opened(kind_of(depth=int))
+    first.run_or_retrieve({"n": 1, "depth": 2})
+    path = first.freeze("paper-v1").path
+    first.delete({"n": 1, "depth": 2})
+    with pytest.warns(ResultLostWarning):
+        other = opened(kind_of(), db_url=f"sqlite:///{tmp_path}/another.sqlite3")
+    with pytest.raises(ModelError, match="with the model of then"):
+        other.at("paper-v1")
+    where = {"results_dir": f"{path}/results", "db_url": f"sqlite:///{path}/db.sqlite3", "read_only": True}
+    assert len(opened(kind_of(depth=int), **where).select()) == 1
+
+
+# ---- what a kill leaves ---------------------------------------------------------------------------------------------
+FREEZE = """
+import os, signal, sys
+from entropic.upkeep import archive
+from contract.test_frozen import kind_of
+from entropic import Store
+
+def die(*_, **__):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+store = Store(print, kind_of(), sys.argv[1], ".json", sys.argv[2])
+setattr(archive, "_settle", die)
+store.freeze("paper-v1")
+"""
+
+
+@pytest.mark.slow
+def test_what_a_killed_freeze_has_left_is_found_and_goes(opened, place, tmp_path):
+    store = opened(kind_of())
+    store.run_or_retrieve({"n": 1})
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, str(Path(__file__).parents[1])])}
+    done = subprocess.run([sys.executable, "-c", FREEZE, str(store.results_dir), place.url], env=environment)
+    assert done.returncode == -signal.SIGKILL
+    (left,) = store.check().leftovers
+    assert ".paper-v1." in left.path
+    assert "gc() removes it" in left.text
+    assert store.frozen() == []
+    assert [one.path for one in store.gc(dry_run_=True).removed] == [left.path]
+    assert os.path.exists(left.path)
+    assert [one.path for one in store.gc().removed] == [left.path]
+    assert not os.path.exists(left.path)
+    assert store.check().ok
+    assert store.freeze("paper-v1").results == 1
+    assert store.load({"n": 1}) == {"n": 1}
+
+
+def test_what_is_being_frozen_now_is_no_leftover(opened, monkeypatch):
+    store = opened(kind_of())
+    store.run_or_retrieve({"n": 1})
+    settle, seen = archive._settle, []
+
+    def look(*given):
+        seen.append((store.check().leftovers, store.gc().removed))
+        settle(*given)
+
+    monkeypatch.setattr(archive, "_settle", look)
+    assert store.freeze("paper-v1").results == 1
+    assert seen == [([], [])]
+
+
+def test_what_a_killed_unfreeze_has_left_goes(opened, monkeypatch):
+    store = opened(kind_of())
     store.run_or_retrieve({"n": 1})
     path = store.freeze("paper-v1").path
-    store = opened(model(m=added(0)))
-    with pytest.raises(ModelError, match="with the model of then"):
-        store.at("paper-v1")
-    assert (
-        len(Store(None, model(), f"{path}/results", ".json", f"sqlite:///{path}/db.sqlite3", read_only=True).select())
-        == 1
-    )
+    over = os.path.join(os.path.dirname(path), ".paper-v1.over")
+    os.rename(path, over)  # as far as it came
+    assert [one.path for one in store.check().leftovers] == [over]
+    assert [one.path for one in store.gc().removed] == [over]
+    assert store.check().ok
+    assert store.load({"n": 1}) == {"n": 1}

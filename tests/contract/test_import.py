@@ -291,3 +291,25 @@ def test_imported_results_have_checksums_like_all_others(tree, files):
     path.write_text("[2]")
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert not store.check(deep=True).ok
+
+
+class OfTexts(Base):
+    __tablename__ = "imported_texts"
+
+    solver: Mapped[str | None]
+    depth: Mapped[int | None]
+
+
+def test_a_column_of_text_keeps_what_a_path_says_and_others_have_none(tree):
+    tree(
+        "runs/solver=none_depth=none/out.json",
+        "runs/solver=None_depth=3/out.json",
+        "runs/solver=null_depth=NULL/out.json",
+    )
+    store = open_it(OfTexts)
+    assert store.import_results("runs/solver={solver}_depth={depth}/out.json").ok
+    found = {(row.solver, row.depth) for row in store.select()}
+    assert found == {("none", None), ("None", 3), ("null", None)}
+    tree("others/depth=4/out.json")
+    assert store.import_results("others/depth={depth}/out.json", {"solver": None}).ok
+    assert [row.depth for row in store.select(solver=None)] == [4]

@@ -1,16 +1,18 @@
-"""Tables that a database lacks and that nobody may make: they read as empty ones, and our own columns as NULL.
+"""Tables that a database lacks and that nobody may make: they read as empty ones, and columns as NULL or their default.
 
 Each statement gets them as named queries in front, under which the database finds them by name.
 """
 
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
-from entropic.db.columns import lacking_columns
+from entropic.db.columns import comes_later, lacking_columns
 from entropic.db.dialects.portable import Dialect
 from entropic.db.tables import LATER, ledger
+from entropic.params.changed import ADDED
 
 LOOK_AGAIN = 1.0  # s after which somebody else may have made them
 
@@ -20,6 +22,8 @@ class Absent:
 
     def __init__(self, engine: sa.Engine, dialect: Dialect) -> None:
         self._engine, self._dialect = engine, dialect
+        self.fills = False
+        """Whether a table of the user's has its default in each column that came later and that it lacks."""
         self._tables: Sequence[sa.Table] = ()
         self._missing: list[sa.Table] = []
         self._text, self._looked = "", 0.0
@@ -33,6 +37,11 @@ class Absent:
         if ledger in tables and ledger not in self:
             lacking = lacking_columns(connection, ledger, LATER)
             made += [self._widened(ledger, lacking)] if lacking else []
+        for table in tables if self.fills else ():
+            if table.metadata is not ledger.metadata and table not in self:
+                later = [column for column in table.c if comes_later(column)]
+                lacking = lacking_columns(connection, table, later)
+                made += [self._widened(table, lacking)] if lacking else []
         self._text = ", ".join(made)
         self._looked = time.monotonic()
 
@@ -56,9 +65,15 @@ class Absent:
     def _widened(self, table: sa.Table, lacking: Sequence[sa.Column[object]]) -> str:
         """Return the name of a table, and a query of it with the columns that it lacks."""
         there = sa.table(table.name, schema="main" if self._dialect.one_writer else None)  # or it would name itself
-        more = [self._dialect.null(column.type).label(column.name) for column in lacking]
+        more = [self._value(column).label(column.name) for column in lacking]
         query = sa.select(sa.text("*"), *more).select_from(there).compile(dialect=self._engine.dialect)
         return f"{self._engine.dialect.identifier_preparer.quote(table.name)} AS ({query})"
+
+    def _value(self, column: sa.Column[Any]) -> sa.ColumnElement[Any]:
+        """Return what a column has in the rows of a table that lacks it."""
+        if (default := column.info.get(ADDED)) is None:
+            return self._dialect.null(column.type)
+        return sa.literal_column(self._dialect.literal(default, column.type, self._engine.dialect), column.type)
 
     def _empty(self, table: sa.Table) -> str:
         """Return the name of a table, and a query with its columns and no rows."""

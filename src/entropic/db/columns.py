@@ -152,7 +152,7 @@ def refuse_inexact(connection: sa.Connection, column: sa.Column[Any], model: str
 
 
 def check_columns(
-    connection: sa.Connection, table: sa.Table, model: str, dialect: Dialect, looks: bool = False
+    connection: sa.Connection, table: sa.Table, model: str, dialect: Dialect, looks: bool = False, fills: bool = False
 ) -> dict[str, object]:
     """Compare the table in the database with the model: an insert must not fail after hours of computing.
 
@@ -160,6 +160,8 @@ def check_columns(
     ----------
     looks
         Whether the table is only looked at, so that it was not brought up to date before.
+    fills
+        Whether columns that came later and that it lacks are read as their defaults all the same.
 
     Returns
     -------
@@ -174,8 +176,11 @@ def check_columns(
     """
     found = {column["name"]: column for column in sa.inspect(connection).get_columns(table.name, schema=table.schema)}
     lacking = [name for name in table.c.keys() if name not in found]  # noqa: SIM118  (not a dict)
+    filled = [name for name in lacking if fills and comes_later(table.c[name])]
+    lacking = [name for name in lacking if name not in filled]
     to_come = lacking if all(comes_later(table.c[name]) for name in lacking) else []
     types: dict[str, object] = {name: column["type"] for name, column in found.items()}
+    types |= {name: table.c[name].type for name in filled}
     whole = _to_retype(connection, table.c, types, dialect) if looks else []
     if to_come or whole:
         sql = [_adding(table.c[name], dialect, connection) for name in to_come]

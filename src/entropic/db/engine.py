@@ -227,7 +227,7 @@ class Database:
             self._check(connection, table)
             if changes_table not in self.absent:
                 changes.check(connection, table, model, told)
-            return check_columns(connection, table, model, self.dialect, looks=True)
+            return check_columns(connection, table, model, self.dialect, True, self.absent.fills)
 
     def _create(
         self, connection: sa.Connection, table: sa.Table, model: str, told: changes.Told, *metadata: sa.MetaData

@@ -27,9 +27,9 @@ from entropic.params.model import Base, utcnow
 from entropic.protocol.context import StoreContext
 from entropic.support.show import counted
 from entropic.upkeep import described, merge
-from entropic.upkeep.archived import Archive
+from entropic.upkeep.archived import SUMS, Archive
 
-DATABASE, RESULTS, SUMS = "db.sqlite3", "results", "SHA256SUMS"
+DATABASE, RESULTS = "db.sqlite3", "results"
 Opening = Callable[[str, str], StoreContext[Base]]
 
 
@@ -41,6 +41,7 @@ def archive(
     opening: Opening,
     link: bool = False,
     about: Callable[[Archive], Mapping[str, str]] = lambda done: {},
+    owner: str = "",
 ) -> Archive:
     """Write an archive of the rows that meet all conditions.
 
@@ -54,6 +55,8 @@ def archive(
         Whether its results are hard links where the file system has them.
     about
         Returns other files that belong in it, by name, once it is known what is in it; may refuse that.
+    owner
+        Part of the name of the folder until it is whole: by it others see whether anybody is still at work.
     """
     path = os.path.abspath(os.path.expanduser(path))
     if os.path.lexists(path):
@@ -62,7 +65,8 @@ def archive(
         raise StoreError(f"there is no folder {os.path.dirname(path)}, in which the archive would be made")
     zipped = path.endswith(".zip")
     raws = fetch(context.database, matching(context, where, equal))
-    folder = tempfile.mkdtemp(prefix=f".{os.path.basename(path)}.", suffix=".part", dir=os.path.dirname(path))
+    prefix = f".{os.path.basename(path)}.{owner}-" if owner else f".{os.path.basename(path)}."
+    folder = tempfile.mkdtemp(prefix=prefix, suffix=".part", dir=os.path.dirname(path))
     try:
         done = _fill(context, folder, raws, opening, link=link or zipped)
         for name, text in about(done).items():

@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 from entropic.support.show import counted
 from entropic.upkeep.merged import some
 
+SUMS = "SHA256SUMS"
+"""The file of an archive that has the checksums of all others."""
+
 
 @dataclass(repr=False)
 class Archive:

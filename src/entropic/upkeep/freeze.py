@@ -10,7 +10,6 @@ import errno
 import hashlib
 import json
 import os
-import re
 import shutil
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,14 +22,13 @@ from entropic.files.staging import FOLDER
 from entropic.formats.read import Loader
 from entropic.params.model import Base, utcnow
 from entropic.protocol.context import StoreContext
-from entropic.support import names
+from entropic.support import names, process
 from entropic.support.show import spelled
 from entropic.upkeep import archive
-from entropic.upkeep.archived import Archive
+from entropic.upkeep.archived import SUMS, Archive
 from entropic.upkeep.frozen import Frozen
+from entropic.upkeep.unfinished import FROZEN, NAME, leads_out, listed
 
-FROZEN = "frozen"  # the folder, inside of a staging folder
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _ABOUT = "frozen.json"
 _VERSION = 1
 
@@ -43,7 +41,7 @@ def checked(name: Any) -> str:
     ParameterError
         If it is none.
     """
-    if not isinstance(name, str) or _NAME.fullmatch(name) is None or name.endswith(".zip"):
+    if not isinstance(name, str) or NAME.fullmatch(name) is None or name.endswith(".zip"):
         raise ParameterError(
             "the name of a frozen selection is a word of at most 100 letters, digits, '.', '_' and '-', such as "
             f"'paper-v1', not {spelled(name)}"
@@ -88,7 +86,9 @@ def freeze(
         return {_ABOUT: json.dumps({**told, "size": done.size}) + "\n"}
 
     try:
-        archive.archive(context, os.path.join(folder, name), where, equal, opening, link=True, about=about)
+        with (call := process.Call()).under_way:
+            path = os.path.join(folder, name)
+            archive.archive(context, path, where, equal, opening, link=True, about=about, owner=call.name)
     except OSError as error:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST) and (there := find(context, name)) is not None:
             raise StoreError(f"{there}; another process has frozen it meanwhile: take another name") from error
@@ -147,12 +147,12 @@ def of_another_model(found: Frozen, model: str) -> str:
 
 def _all(context: StoreContext[Base]) -> Iterator[Frozen]:
     base, table = os.path.join(context.staging.results_dir, FOLDER), names.stem(context.model)
-    for uuid in _listed(base):
+    for uuid in listed(base):
         folder = os.path.join(base, uuid, FROZEN, table)
-        if not names.is_one(names.UUID, uuid) or _leads_out(base, folder):
+        if not names.is_one(names.UUID, uuid) or leads_out(base, folder):
             continue
-        for name in _listed(folder):
-            if _NAME.fullmatch(name) and (found := _read(os.path.join(folder, name), name)) is not None:
+        for name in listed(folder):
+            if NAME.fullmatch(name) and (found := _read(os.path.join(folder, name), name)) is not None:
                 yield found
 
 
@@ -172,20 +172,8 @@ def _read(path: str, name: str) -> Frozen | None:
         return None
 
 
-def _listed(folder: str) -> list[str]:
-    try:
-        return sorted(os.listdir(folder))
-    except OSError:
-        return []
-
-
-def _leads_out(base: str, folder: str) -> bool:
-    """Tell whether a link leads out of the folder of all stores, which entropic makes none of."""
-    return os.path.realpath(folder) != os.path.join(os.path.realpath(base), os.path.relpath(folder, base))
-
-
 def _refuse_links(context: StoreContext[Base], folder: str) -> None:
-    if _leads_out(context.staging.root, folder):
+    if leads_out(context.staging.root, folder):
         raise StoreError(f"{folder} is, or lies behind, a link that entropic did not make; remove it. Nothing was done")
 
 
@@ -241,7 +229,7 @@ class Unchanged:
 
     def _written_since(self, path: str, found: Extent) -> bool:
         """Tell whether a file in a folder bears a later time than the selection: those of the folder say nothing."""
-        made = os.stat(os.path.join(self._path, archive.SUMS)).st_mtime_ns
+        made = os.stat(os.path.join(self._path, SUMS)).st_mtime_ns
         return found.folder and newest(path) > made
 
     def _read(self) -> Iterator[tuple[str, tuple[int, int]]]:
@@ -255,7 +243,7 @@ class Unchanged:
         """Tell whether the files of a result have the content that was frozen."""
         if not self._sums:
             sums: dict[str, dict[str, str]] = {}
-            with open(os.path.join(self._path, archive.SUMS), encoding="utf-8") as lines:
+            with open(os.path.join(self._path, SUMS), encoding="utf-8") as lines:
                 for line in lines:
                     digest, _, name = line.rstrip("\n").partition("  ")
                     sums.setdefault("/".join(name.split("/")[:2]), {})[name] = digest

@@ -29,7 +29,7 @@ from entropic.protocol.delete import Verdict, delete_when_free
 from entropic.protocol.wait import act_when_free
 from entropic.support.names import whole
 from entropic.support.show import spelled
-from entropic.upkeep import unneeded
+from entropic.upkeep import unfinished, unneeded
 from entropic.upkeep.disposal import Disposal, Kind, Removal, amount
 from entropic.upkeep.recover import Left, collect, survey
 from entropic.upkeep.repair import stray_extras
@@ -109,6 +109,7 @@ def gc(
     if leftovers:
         _leftovers(context, report)
         _checkpoints(context, report, None if where or equal else limits.before)
+        _selections(context, report)
         if not dry_run:
             unneeded.remove_reports(context)
     if where or equal or limits != Limits(None, None):
@@ -246,6 +247,20 @@ def _checkpoints(context: StoreContext[Base], report: Disposal, before: datetime
         else:
             text = f"{path} stays, at least in part: something in it could not be removed"
             report.kept.append(Removal("leftover", one.id, path, 0, text))
+
+
+def _selections(context: StoreContext[Base], report: Disposal) -> None:
+    """Remove what a killed freeze(), or unfreeze(), has left."""
+    for path in unfinished.survey(context):
+        size = _size(path)
+        if not report.dry_run:
+            places.remove_tree(path)
+        if report.dry_run or not os.path.lexists(path):
+            text = f"{unfinished.LEFT}, {amount(size)}: {path}"
+            report.removed.append(Removal("leftover", "", path, size, text))
+        else:
+            text = f"{path} stays, at least in part: something in it could not be removed"
+            report.kept.append(Removal("leftover", "", path, 0, text))
 
 
 # ---- one file ----------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from typing import Any, Generic
 
 import sqlalchemy as sa
 
+from entropic.db.build import is_direct
 from entropic.db.digests import Digests
 from entropic.db.engine import Database
 from entropic.db.ledger import Ledger
@@ -47,6 +48,7 @@ from entropic.provenance.watch import Watched
 from entropic.support.compact_json import compact
 from entropic.support.show import spelled
 from entropic.upkeep import outage, rebuild, recover, rekey
+from entropic.upkeep.archived import SUMS
 from entropic.upkeep.measure import warn_of_changes
 
 _ASKED = "it was opened with read_only=True; open it without that to run or change anything"
@@ -227,6 +229,7 @@ class Opening(Generic[ModelT]):
         looks = read_only is not None
         schema, hasher = self.schema, self.hasher
         database = Database(self.db_url, self.fsync, read_only=looks)
+        database.absent.fills = looks and is_direct(schema) and _is_archive(self.folder, database)
         hasher.check_id = database.check_id
         database.open(schema.table, schema.name, metadata, schema.table.metadata, told=_told(schema, database))
         settings = Settings(database)
@@ -265,6 +268,13 @@ class Opening(Generic[ModelT]):
             outage.look_back(context, is_new)
         opened.add(context)
         return context
+
+
+def _is_archive(folder: str, database: Database) -> bool:
+    """Tell whether a store is an archive, or a frozen selection: nobody will ever add columns that came later."""
+    file, around = database.url.database, os.path.dirname(folder)
+    is_inside = database.dialect.one_writer and not database.in_memory and os.path.dirname(file or "") == around
+    return is_inside and os.path.exists(os.path.join(around, SUMS))
 
 
 def _told(schema: Schema, database: Database) -> dict[str, str]:

@@ -156,12 +156,16 @@ def ways(segment: Segment, name: str, fits: Callable[[str, str], bool]) -> list[
 def value_of(context: StoreContext[Base], column: str, text: str) -> object:
     """Return what a text in a path says of a column: numbers are plain decimals, without blanks or `_`.
 
+    A column of text keeps it as it is: `solver=none` names a solver, and not that there was none.
+
     Raises
     ------
     ParameterError
         With what the column takes.
     """
     kind = kind_typed(column_of(context, column))
+    if isinstance(kind, sa.String) and not isinstance(kind, sa.Enum):
+        return text
     if isinstance(kind, sa.Integer) and _WHOLE.fullmatch(text) is None:
         if text.lower() not in ("none", "null"):
             raise ParameterError(f"{column}={text}: the column {column!r} takes a whole number")

@@ -17,7 +17,7 @@ from entropic.protocol.delete import delete
 from entropic.protocol.lookup import Suspect, difference
 from entropic.support.names import whole
 from entropic.support.show import counted, html_table, one_line, spelled
-from entropic.upkeep import unneeded
+from entropic.upkeep import unfinished, unneeded
 from entropic.upkeep.deep import check_workers, compare
 from entropic.upkeep.recover import collect, release_dead, survey
 
@@ -174,6 +174,8 @@ def check(context: StoreContext[Base], deep: bool = False, workers: int = 4) -> 
         if one.over is not None:
             path = checkpoints.path_of(context.staging, one.kept)
             report.leftovers.append(Finding(one.id, path, str(one)))
+    for path in unfinished.survey(context):
+        report.leftovers.append(Finding("", path, f"{path}: {unfinished.LEFT}; gc() removes it"))
     for left in survey(context):
         id = left.finished.id if left.finished else ""
         kind = report.leftovers if left.unreadable is None else report.unreadable
