@@ -19,7 +19,7 @@ from entropic.cli.values import one_and_filters, params
 from entropic.params.model import Base
 from entropic.store import Store, context_of
 from entropic.upkeep.joblib_cache import JoblibCache
-from entropic.upkeep.opening import only_looking
+from entropic.upkeep.opening import filling, only_looking
 from entropic.upkeep.psweep_frame import PsweepFrame
 from entropic.upkeep.signac_workspace import SignacWorkspace
 
@@ -77,7 +77,7 @@ def _other(store: Store[Base], source: str, results: str | None) -> Store[Base]:
 
     Its script could not be imported beside ours: both make a model of the same table.
     """
-    with contextlib.chdir(START), only_looking():
+    with contextlib.chdir(START), only_looking(), filling():
         schema = context_of(store).schema
         return open_reflected(checked(source, "--from"), schema.table_name, results, schema.model)
 

@@ -61,6 +61,7 @@ _ADVICE = "call it where that can be written, or work on a copy of your own"
 
 _only_looking = False
 _copying: ContextVar[bool] = ContextVar("copying", default=False)
+_filling: ContextVar[bool] = ContextVar("filling", default=False)
 
 
 @contextlib.contextmanager
@@ -71,6 +72,16 @@ def copying() -> Iterator[None]:
         yield
     finally:
         _copying.reset(token)
+
+
+@contextlib.contextmanager
+def filling() -> Iterator[None]:
+    """Let stores of SQLite be looked at meanwhile whose tables lack what the model has gained: that has its default."""
+    token = _filling.set(True)
+    try:
+        yield
+    finally:
+        _filling.reset(token)
 
 
 @contextlib.contextmanager
@@ -229,7 +240,8 @@ class Opening(Generic[ModelT]):
         looks = read_only is not None
         schema, hasher = self.schema, self.hasher
         database = Database(self.db_url, self.fsync, read_only=looks)
-        database.absent.fills = looks and is_direct(schema) and _is_archive(self.folder, database)
+        if looks and database.dialect.one_writer and is_direct(schema):
+            database.absent.fills = _filling.get() or _is_archive(self.folder, database)
         hasher.check_id = database.check_id
         database.open(schema.table, schema.name, metadata, schema.table.metadata, told=_told(schema, database))
         settings = Settings(database)
@@ -273,7 +285,7 @@ class Opening(Generic[ModelT]):
 def _is_archive(folder: str, database: Database) -> bool:
     """Tell whether a store is an archive, or a frozen selection: nobody will ever add columns that came later."""
     file, around = database.url.database, os.path.dirname(folder)
-    is_inside = database.dialect.one_writer and not database.in_memory and os.path.dirname(file or "") == around
+    is_inside = not database.in_memory and os.path.dirname(file or "") == around
     return is_inside and os.path.exists(os.path.join(around, SUMS))
 
 
