@@ -785,8 +785,10 @@ class Store(Generic[ModelT]):
 
         So are those of entropic 2.3.0 whose params were numbers of numpy, which it hashed as text, and those of a
         parameter that was `retyped` whose sets said 2.0 where others said 2. A row is moved only if its values make its
-        old key by such a rule: never one that was changed by hand. Result, custom data, times, notes and what other
-        runs have read of it stay with it. After an interrupt or a kill the same call goes on.
+        old key by such a rule: never one that was changed by hand, and only if nothing is under its new key: else it is
+        listed, and stays as it is, with its file. Result, custom data, times, notes, audits and what other runs have
+        read of it stay with it. After an interrupt or a kill the same call goes on; one row may be under both
+        keys then, and is listed. Call it when no program of before runs any more: that would not find its rows.
 
         Parameters
         ----------

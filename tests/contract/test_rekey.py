@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable
 from datetime import datetime
@@ -61,6 +62,7 @@ def test_a_dry_run_shows_all_and_does_nothing(open_store: OpenStore, store: Stor
     files = {path: path.stat().st_mtime_ns for path in store.results_dir.iterdir()}
     told = str(store.rekey(dry_run=True))
     assert "3 results would get another key" in told
+    assert "when no program of before runs any more" in told
     for params in SETS:
         assert f"{of_numpy(params)} as {key(params)}: n={params['n']}, dt=0.5" in told
     assert str(open_store(model=SimResult, read_only=True).rekey(dry_run=True)) == told
@@ -77,22 +79,70 @@ def test_a_row_that_was_changed_by_hand_is_never_moved(store: Store[Any], place:
     assert store.retrieve({"n": 1, "dt": 0.25}) is None
 
 
-def test_another_result_under_the_new_key_is_a_conflict_and_both_stay(
-    store: Store[Any], runner: CountingRunner
+@pytest.mark.parametrize("content", ["the same", "another"])
+def test_what_has_a_row_under_its_new_key_is_a_conflict_and_both_stay_as_they_are(
+    store: Store[Any], runner: CountingRunner, content: str
 ) -> None:
     ran = store.run_or_retrieve(SETS[0])  # which nobody could know to be stored
-    Path(ran.result_file).write_text(Path(ran.result_file).read_text().replace("0.5", "0.6"))
+    if content == "another":
+        Path(ran.result_file).write_text(Path(ran.result_file).read_text().replace("0.5", "0.6"))
+    old = store.retrieve({"id": of_numpy(SETS[0])})
     for dry_run in (True, False):
         done = store.rekey(dry_run)
         (conflict,) = done.conflicts
-        assert f"{of_numpy(SETS[0])} has another result than its new key" in str(conflict)
+        assert f"{old.id} keeps its key: its new key {ran.id} has a row already; delete" in str(conflict)
         assert not done.ok
         assert len(done.taken) == 2
-    assert store.retrieve({"id": of_numpy(SETS[0])}) is not None
+    assert store.retrieve({"id": old.id}).custom_data == old.custom_data
+    assert Path(old.result_file).exists()
     assert store.run_or_retrieve(SETS[0]).created_at == ran.created_at
+    store.delete({"id": ran.id})  # as it says
+    assert store.rekey().before == {ran.id: old.id}
+    assert store.run_or_retrieve(SETS[0]).created_at == old.created_at
 
 
-def test_after_an_interrupt_the_same_call_goes_on(store: Store[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_was_registered_under_the_new_key_stays(
+    open_store: OpenStore, place: Any, runner: CountingRunner
+) -> None:
+    """As 2.3.0 left the row: no ledger says whose the file is, and anybody may register it."""
+    store = open_store(model=SimResult)
+    old = store.run_or_retrieve({**SETS[0], "id": of_numpy(SETS[0])})
+    place.execute("DELETE FROM entropic_ledger")
+    store.register(SETS[0], old.result_file)
+    for dry_run in (True, False):
+        (conflict,) = store.rekey(dry_run).conflicts
+        assert "Both have one file, so do not remove that" in str(conflict)
+    assert store.retrieve({"id": old.id}) is not None
+    assert Path(store.retrieve(SETS[0]).result_file).read_text()
+
+
+def test_a_file_that_another_row_has_too_stays(open_store: OpenStore, place: Any) -> None:
+    store = open_store(model=SimResult)
+    old = store.run_or_retrieve({**SETS[0], "id": of_numpy(SETS[0])})
+    place.execute("DELETE FROM entropic_ledger")
+    store.register({"n": 8, "dt": 0.5}, old.result_file)
+    for dry_run in (True, False):
+        (conflict,) = store.rekey(dry_run).conflicts
+        assert "is registered for another row, too" in str(conflict)
+    assert Path(store.retrieve({"n": 8, "dt": 0.5}).result_file).exists()
+    assert store.retrieve({"id": old.id}) is not None
+
+
+def test_two_keys_of_one_set_both_stay_and_the_dry_run_says_so(open_store: OpenStore, runner: CountingRunner) -> None:
+    store = open_store(model=SimResult)
+    both = [key({"n": "0", "dt": dt}) for dt in (0.5, "0.5")]
+    for id in both:
+        store.run_or_retrieve({**SETS[0], "id": id})
+    planned, done = store.rekey(dry_run=True), store.rekey()
+    assert [*map(str, planned.conflicts)] == [*map(str, done.conflicts)]
+    assert (len(done.conflicts), planned.taken, done.taken) == (2, [], [])
+    assert all(f"{' and '.join(sorted(both))} are of one set" in str(one) for one in done.conflicts)
+    assert sorted(row.id for row in store.select()) == sorted(both)
+
+
+def test_after_an_interrupt_the_same_call_goes_on_and_lists_what_is_under_both_keys(
+    store: Store[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from entropic.protocol import delete
 
     def interrupt(*_: Any, **__: Any) -> None:
@@ -103,31 +153,43 @@ def test_after_an_interrupt_the_same_call_goes_on(store: Store[Any], monkeypatch
         with pytest.raises(KeyboardInterrupt):
             store.rekey()
     assert len(store.select()) == 5
-    assert (again := store.rekey()).ok
-    assert (len(again.taken), again.same) == (2, 1)
+    again = store.rekey()
+    assert (len(again.taken), len(again.conflicts)) == (2, 1)
+    store.delete({"id": again.conflicts[0].id}, remove_file=True)
+    assert len(store.rekey().taken) == 1
     assert sorted(row.id for row in store.select()) == sorted(key({"n": n, "dt": 0.5}) for n in (0, 1, 2, 7))
     assert store.check().ok
 
 
 def test_a_row_that_is_replaced_meanwhile_is_not_lost(store: Store[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    from entropic.upkeep import note
+    from entropic.files import logs
 
-    def replace(context: Any, id: str, *_: Any, **__: Any) -> str:
-        params = next(one for one in SETS if key(one) == id)
+    def replace(staging: Any, old: str, new: str) -> None:
+        params = next(one for one in SETS if store._context.key_of(of_numpy(one)) == old)
         store.run({**params, "id": of_numpy(params)})
-        return ""
 
     store.note({"id": of_numpy(SETS[0])}, "suspicious")
-    monkeypatch.setattr(note, "bring", replace)
+    monkeypatch.setattr(logs, "keep", replace)
     done = store.rekey()
     assert any(f"{of_numpy(SETS[0])}: it was replaced or deleted just now" in one for one in done.left)
     assert store.retrieve({"id": of_numpy(SETS[0])}) is not None
+    assert list(store.notes()) == [of_numpy(SETS[0])]
 
 
 # ---- what belongs to a row ---------------------------------------------------------------------------------------
-def test_notes_and_tags_come_along(store: Store[Any]) -> None:
-    store.note({"id": of_numpy(SETS[0])}, "suspicious", tags=["paper"])
+def test_notes_tags_audits_and_the_log_come_along(store: Store[Any]) -> None:
+    from entropic.db import audits
+    from entropic.files import logs
+
+    context, old = store._context, of_numpy(SETS[0])
+    store.note({"id": old}, "suspicious", tags=["paper"])
+    told = {"at": 1, "attempt": "1", "host": "here", "agreed": True, "told": "all agrees"}
+    audits.record(context.database, context.model, id=old, **told)
+    os.close(logs.create(context.staging, context.key_of(old)))
     assert store.rekey().ok
+    assert [one[0] for one in audits.recorded(context.database, context.model)] == [key(SETS[0])]
+    assert logs.find(context.staging, context.key_of(key(SETS[0])))
+    assert logs.find(context.staging, context.key_of(old)) is None
     assert {id: (one.text, one.tags) for id, one in store.notes().items()} == {key(SETS[0]): ("suspicious", ("paper",))}
     assert [row.n for row in store.select(store.tagged("paper"))] == [0]
 
@@ -195,7 +257,7 @@ def test_a_store_of_before_there_was_a_ledger(
             file.write_text(str(meant["name"]))
             given = {"depth": None, **meant, "id": key(one), "result_file": str(file), "custom_data": {}}
             connection.execute(sa.insert(Before.__table__), {**given, "created_at": datetime(2025, 1, 2)})
-    with pytest.warns(SpellingWarning, match=r"3 rows of Before have keys .* numbers of numpy .* `entropic rekey`"):
+    with pytest.warns(SpellingWarning, match=r"3 rows of Before are under keys that their sets no .*`entropic rekey`"):
         store = open_store(model=Before, typed_keys=typed)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -211,6 +273,42 @@ def test_a_store_of_before_there_was_a_ledger(
     assert runner.calls == []
     assert store.check().ok
     assert len([path for path in (tmp_path / "results").iterdir() if path.is_file()]) == 4
+
+
+def test_a_store_of_before_with_many_such_rows_says_at_least_how_many(
+    open_store: OpenStore, store: Store[Any], place: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from entropic.upkeep import rekey
+
+    tried: list[str] = []
+    monkeypatch.setattr(rekey, "_LOOKED_AT", 1)
+    monkeypatch.setattr(rekey, "asked_before", lambda *given: tried.append(given[-1]) or {"n": 1})
+    place.execute("DELETE FROM entropic_models")
+    place.execute("DELETE FROM entropic_ledger")
+    with pytest.warns(SpellingWarning, match="at least 1 row of SimResult are under keys"):
+        open_store(model=SimResult)
+    assert len(tried) == 1
+
+
+@pytest.mark.parametrize("many", [6, 7, 12])
+@pytest.mark.parametrize("left", [0, 1])
+def test_many_numbers_of_numpy_are_recognised(open_store: OpenStore, many: int, left: int) -> None:
+    store = open_store(model=changing_in(f"rekeying_{many}_numbers", **{f"n{i}": int for i in range(many)}))
+    params = {f"n{i}": i + 3 for i in range(many)}
+    texts = {name: str(value) for name, value in params.items()} | ({"n2": 5} if left else {})
+    store.run_or_retrieve({**params, "id": key(texts)})
+    assert store.rekey(dry_run=True).before == {key(params): key(texts)}
+
+
+def test_each_number_of_numpy_may_have_been_an_int_or_a_float(open_store: OpenStore) -> None:
+    store = open_store(model=changing_in("rekeying_apart", n=int, dt=float, steps=int))
+    params: dict[str, Any] = {"n": 1, "dt": 2.0, "steps": 3}
+    for hashed, meant in (
+        ({"n": "1.0", "dt": "2", "steps": 3}, {"n": 1.0, "dt": 2, "steps": 3}),
+        ({"n": "1", "dt": "2", "steps": "3.0"}, {"n": 1, "dt": 2, "steps": 3.0}),
+    ):
+        store.run_or_retrieve({**params, "id": key(hashed)})
+        assert store.rekey(dry_run=True).before[key(meant)] == key(hashed)
 
 
 def test_sets_that_said_2_0_before_their_parameter_was_retyped(open_store: OpenStore, runner: CountingRunner) -> None:

@@ -24,12 +24,16 @@ def rekey(folder, fault=None, trace=None):
     if fault or trace:
         faults.install(fault, trace)
     done = store.rekey()
-    return {"conflicts": [*map(str, done.conflicts)], "left": done.left}
+    both = [one.id for one in done.conflicts]
+    return {"conflicts": [*map(str, done.conflicts)], "left": done.left, "both": both}
 
 
 def again(folder):
-    """Do what a dead call has left, and say what is there then."""
-    return {**rekey(folder), **look(folder)}
+    """Do what a dead call has left, and say what is there then: what was under both keys, moved once that is chosen."""
+    first, store = rekey(folder), work.store(folder)
+    for id in first["both"]:
+        store.delete({"id": id}, remove_file=True)
+    return {**rekey(folder), "both": len(first["both"]), **look(folder)}
 
 
 def look(folder):

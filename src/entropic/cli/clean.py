@@ -142,12 +142,12 @@ def rekey(
     store, words = open_store("rekey", words, named, db, table, results)
     no_words(words)
     done = store.rekey(dry_run=True)
-    if not dry_run and (done.taken or done.same):
+    if not dry_run and done.taken:
         sure([done], yes)
         done = store.rekey()
     if as_json:
         conflicts = [str(one) for one in done.conflicts]
-        told = {"moved": {done.before[id]: id for id in done.taken}, "same": done.same, "conflicts": conflicts}
+        told = {"moved": {done.before[id]: id for id in done.taken}, "conflicts": conflicts}
         put_json({"ok": done.ok, **told, "left": done.left, "dry_run": dry_run})
     else:
         put(str(done))

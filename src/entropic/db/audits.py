@@ -6,6 +6,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import bindparam
 
+from entropic.db.connection import Connection
 from entropic.db.engine import Database
 from entropic.db.statement import Statement
 from entropic.db.tables import audits
@@ -25,3 +26,10 @@ def recorded(database: Database, model: str) -> Iterator[tuple[Any, ...]]:
     query = sa.select(_c.id, _c.attempt, _c.at, _c.host, _c.agreed, _c.told).where(_c.model == model)
     asked = Statement(query.order_by(_c.at, _c.id), database.sql)
     yield from database.connection().fetch(asked.sql, asked.values({}))
+
+
+def move(database: Database, connection: Connection, model: str, old: str, new: str) -> None:
+    """Let, in a transaction, what came of runs of a key be said of another one."""
+    mine = (_c.model == bindparam("whose")) & (_c.id == bindparam("key"))
+    change = Statement(sa.update(audits).where(mine).values({"id": bindparam("id_")}), database.sql)
+    connection.execute(change.sql, change.values({"whose": model, "key": old, "id_": new}))

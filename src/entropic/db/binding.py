@@ -66,6 +66,7 @@ class Binding:
             for column in (field.column for field in schema.fields.values())
             if not database.dialect.is_exact(column, found[column.name])
         }
+        self._whole = [c.name for c in self._columns.values() if isinstance(c.type, sa.Integer)]
         self._shared: dict[tuple[str, ...], tuple[str, ...]] = {}
 
     def _time_from_text(self) -> Callable[[str], object]:
@@ -177,6 +178,14 @@ class Binding:
             column in doubtful and value is not None and not doubtful[column](value)
             for column, value in zip(columns, values, strict=True)
         )
+
+    def cut(self, values: Mapping[str, Any]) -> str | None:
+        """Return a column of whole numbers, of values by column as the driver has them, whose value is none."""
+        for name in self._whole:
+            value = values.get(name)
+            if isinstance(value, float) and not value.is_integer():
+                return name
+        return None
 
     def shared(self, columns: tuple[str, ...]) -> tuple[str, ...]:
         """Return the one copy of some names: a million sets that are to be run hold it once."""

@@ -67,8 +67,8 @@ def _alter(
             if isinstance(kind, sa.Enum) and hasattr(kind, "create"):  # PostgreSQL's, which has a name of its own
                 kind.create(connection, checkfirst=True)
             dialect.alter(connection, _adding(column, dialect, connection))
-        for column in whole:
-            dialect.alter(connection, _retyping(column, dialect, connection))
+        if whole:
+            dialect.alter(connection, _retyping(whole, dialect, connection))
         for index in indexes:
             connection.execute(sa.schema.CreateIndex(index))
 
@@ -79,11 +79,20 @@ def _adding(column: sa.Column[Any], dialect: Dialect, connection: sa.Connection)
     return f"ALTER TABLE {table} ADD COLUMN {_declared(column, dialect, connection)}"
 
 
-def _retyping(column: sa.Column[Any], dialect: Dialect, connection: sa.Connection) -> str:
-    """Return the SQL that changes the type of a column to that of its model."""
-    table = connection.dialect.identifier_preparer.format_table(column.table)
-    changed = dialect.retyping(column, _declared(column, dialect, connection), connection.dialect)
-    return f"ALTER TABLE {table} {changed}"
+def _retyping(columns: Sequence[sa.Column[Any]], dialect: Dialect, connection: sa.Connection) -> str:
+    """Return the SQL that changes the types of some columns to those of their model: the table is written anew once.
+
+    Whether a column takes NULL stays as it is: rows of before may have some.
+    """
+    table = columns[0].table
+    inspector, like = sa.inspect(connection), table.to_metadata(sa.MetaData())
+    nullable = {one["name"]: one["nullable"] for one in inspector.get_columns(table.name, schema=table.schema)}
+    changes = []
+    for column in columns:
+        declared = like.c[column.name]
+        declared.nullable = nullable[column.name]
+        changes.append(dialect.retyping(column, _declared(declared, dialect, connection), connection.dialect))
+    return f"ALTER TABLE {connection.dialect.identifier_preparer.format_table(table)} {', '.join(changes)}"
 
 
 def _declared(column: sa.Column[Any], dialect: Dialect, connection: sa.Connection) -> str:
@@ -184,7 +193,7 @@ def check_columns(
     whole = _to_retype(connection, table.c, types, dialect) if looks else []
     if to_come or whole:
         sql = [_adding(table.c[name], dialect, connection) for name in to_come]
-        sql += [_retyping(column, dialect, connection) for column in whole]
+        sql += [_retyping(whole, dialect, connection)] if whole else []
         raise ModelError(
             f"the table {table.name!r} {_lacks(to_come, whole)}, which {model} has now; the next process that opens "
             f"the store to write (a sweep, say) changes the table, by {'; '.join(sql)}. No key moves, and no file is "

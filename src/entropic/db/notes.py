@@ -45,6 +45,13 @@ class Notes:
             values = {"id_": id, "model_": self._model, "number_": _number(tag), "tag_": tag, "text_": said}
             connection.execute(self._add.sql, self._add.values(values))
 
+    def move(self, connection: Connection, old: str, new: str) -> None:
+        """Let, in a transaction, what is said of a key be said of another one, of which nothing is said."""
+        told = _gathered(self._of.fetch([old], connection))
+        for text, tags in told.values():
+            self.write(connection, new, text, tags, ())
+            self.write(connection, old, "", (), tags)
+
     def all(self) -> dict[str, Told]:
         """Return the notes and the tags of all keys that have any."""
         return _gathered(self._database.connection().fetch(self._all.sql, self._all.values({})))

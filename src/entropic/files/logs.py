@@ -29,6 +29,13 @@ def discard(staging: Staging, key: str, only_empty: bool = False) -> None:
             os.unlink(_name(key), dir_fd=folder)
 
 
+def keep(staging: Staging, old: str, new: str) -> None:
+    """Let the log of a key be that of another one, too, if that has none."""
+    with contextlib.suppress(OSError), opened(staging.root, LOGS) as folder:
+        if stat.S_ISREG(os.stat(_name(old), dir_fd=folder, follow_symlinks=False).st_mode):
+            os.link(_name(old), _name(new), src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+
+
 def find(staging: Staging, key: str) -> str | None:
     """Return the path of the log of a key, if there is one: a file, and no link to one."""
     with contextlib.suppress(OSError), opened(staging.root, LOGS) as folder:

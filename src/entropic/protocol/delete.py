@@ -50,11 +50,16 @@ class Gone(NamedTuple, Generic[T]):
 
 
 def delete(
-    context: StoreContext[Base], params: Mapping[str, object], remove_file: bool, expected: Raw | None = None
+    context: StoreContext[Base],
+    params: Mapping[str, object],
+    remove_file: bool,
+    expected: Raw | None = None,
+    along: Callable[[Connection], None] = lambda connection: None,
 ) -> bool:
     """Delete the row of these params, its checkpoints, and its file if asked; tell whether there was a row.
 
-    If one is `expected`, only that: what it says may have changed since it was read.
+    If one is `expected`, only that: what it says may have changed since it was read. What is done `along` with it is in
+    the same transaction.
     """
     context.must_write("delete() would have to remove a row")
     id = context.hasher(params)
@@ -75,6 +80,7 @@ def delete(
         if not params.keys() <= _BY_ID:
             with contextlib.suppress(Altered):  # by its key it is the row that is meant
                 context.verify(raw, params, connection)
+        along(connection)
         is_ours = found is not None and found.published is not None and found.registered is None
         if remove_file and is_ours:
             return Verdict((True, None), goes=True)

@@ -4,6 +4,7 @@ entropic 2.3.0 hashed a number of numpy as its text, so `np.int64(5)` and 5 were
 that was retyped may have been written 2.0. A key is known for one of these only if the values of its row make it.
 """
 
+import functools
 import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -12,8 +13,10 @@ from entropic.errors import ParameterError
 from entropic.params.keys import ROUNDINGS, Hasher
 from entropic.params.model import Schema
 
-MOST_TEXTS = 6  # numbers that may have been numpy's: all ways are tried
+MOST_TEXTS = 6  # numbers that may have been numpy's: all ways are tried; of more all, all but one, and one
+MOST_APART = 3  # of these whole ones, each of which may have been an int or a float
 MOST_LEFT_OUT = 4
+MOST_TRIED = 5_000  # ways in which one row may have been hashed
 _Form = tuple[dict[str, object], dict[str, object]]
 
 
@@ -26,10 +29,11 @@ def asked_before(schema: Schema, hasher: Hasher, stored: Mapping[str, object], i
         What the row of that key holds.
     """
     own = {name: stored[name] for name, field in schema.fields.items() if not field.generated}
-    for hashed, meant in _forms(schema, own):
-        for rounding in dict.fromkeys((hasher.rounding, *ROUNDINGS)):
+    makers = [_hasher(rounding) for rounding in dict.fromkeys((hasher.rounding, *ROUNDINGS))]
+    for hashed, meant in itertools.islice(_forms(schema, own), MOST_TRIED):
+        for make in makers:
             try:
-                if former_key(schema, hashed, rounding) == id:
+                if _key(schema, hashed, make) == id:
                     return meant
             except ParameterError:
                 continue
@@ -38,7 +42,17 @@ def asked_before(schema: Schema, hasher: Hasher, stored: Mapping[str, object], i
 
 def former_key(schema: Schema, params: Mapping[str, object], rounding: str) -> str:
     """Return the key that a set would have if each way of writing it had one, and nothing had been retyped."""
-    changed, make = schema.changed, Hasher(rounding)
+    return _key(schema, params, _hasher(rounding))
+
+
+@functools.cache
+def _hasher(rounding: str) -> Hasher:
+    """Return the one of each rounding, which knows the shapes of the sets that it has seen."""
+    return Hasher(rounding)
+
+
+def _key(schema: Schema, params: Mapping[str, object], make: Hasher) -> str:
+    changed = schema.changed
     return make(changed.hashed(changed.with_removed(params), make.round, retyped=False))
 
 
@@ -47,12 +61,30 @@ def _forms(schema: Schema, own: Mapping[str, Any]) -> Iterator[_Form]:
     numbers = [name for name, value in own.items() if isinstance(value, int | float) and not isinstance(value, bool)]
     whole = {n: int(own[n]) for n in numbers if isinstance(own[n], float) and own[n].is_integer()}
     real = {n: float(own[n]) for n in numbers if isinstance(own[n], int)}
+    other: dict[str, int | float] = {**whole, **real}
     optional = [name for name in own if not schema.fields[name].required][:MOST_LEFT_OUT]
-    for texts in _subsets(numbers[:MOST_TEXTS]):
+    for texts in _texts(numbers):
         for left_out in _subsets(optional):
             for form in (own, {**own, **whole}, {**own, **real}):
-                meant = {name: value for name, value in form.items() if name not in left_out}
-                yield {name: str(value) if name in texts else value for name, value in meant.items()}, meant
+                for apart in _apart([name for name in texts if name in whole or name in real]):
+                    written = {**form, **{n: other[n] if form[n] is own[n] else own[n] for n in apart}}
+                    meant = {name: value for name, value in written.items() if name not in left_out}
+                    yield {name: str(value) if name in texts else value for name, value in meant.items()}, meant
+
+
+def _texts(numbers: list[str]) -> Iterator[tuple[str, ...]]:
+    """Yield which of some numbers may have been hashed as texts: all of them, most often."""
+    yield tuple(numbers)
+    if numbers:
+        yield ()
+    counts = range(len(numbers) - 1, 0, -1)
+    for count in counts if len(numbers) <= MOST_TEXTS else (len(numbers) - 1, 1):
+        yield from itertools.combinations(numbers, count)
+
+
+def _apart(whole: list[str]) -> Iterator[tuple[str, ...]]:
+    """Yield which of some texts are of the other type than those of all the rest, if they are few."""
+    return _subsets(whole) if len(whole) <= MOST_APART else iter([()])
 
 
 def _subsets(names: list[str]) -> Iterator[tuple[str, ...]]:

@@ -136,6 +136,7 @@ def held_claim(context: StoreContext[Base], connection: Connection, sidecar: Sid
 
 def publish_locked(context: StoreContext[Base], connection: Connection, claim: Held, sidecar: Sidecar) -> Raw | None:
     """Do all of a publication but its COMMIT, under the lock on its claim; return the raw row, if it is known."""
+    refuse_cut(context, sidecar)
     visible = sidecar.slotted and context.rows.exists(connection, sidecar.id) and _lies_at_place(context, claim)
     raw = record(context, connection, claim, sidecar)
     if visible:
@@ -144,6 +145,22 @@ def publish_locked(context: StoreContext[Base], connection: Connection, claim: H
     if context.fsync:
         sync_places(context)
     return raw
+
+
+def refuse_cut(context: StoreContext[Base], sidecar: Sidecar) -> None:
+    """Refuse values that the model's columns do not take: a server would make 2 of 2.5, and say nothing.
+
+    Raises
+    ------
+    PublishError
+        It stays as it is, until a process records it whose model has been retyped.
+    """
+    if (name := context.rows.binding.cut(sidecar.values)) is not None:
+        raise PublishError(
+            f"{context.schema.name} {sidecar.id} ran with {name}={sidecar.values[name]!r}, which the model that this "
+            "program has does not take: its column is of whole numbers. Its result is kept; a program whose model has "
+            f"been retyped ({name}: Mapped[float] = retyped(int)) records it"
+        )
 
 
 def _lies_at_place(context: StoreContext[Base], claim: Held) -> bool:

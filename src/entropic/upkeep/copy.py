@@ -82,10 +82,22 @@ def _checksums(context: StoreContext[Base], target: StoreContext[Base]) -> dict[
     """Return what the other database has to expect of each row: it may store the same values in another form.
 
     A row that is not as it was stored gets none, so that it is found there, too.
+
+    Raises
+    ------
+    StoreError
+        If the other database cannot hold a row.
     """
     found, made = context.ledger.checksums(), {}
+    columns = [column.name for column in context.schema.table.c]
     for raw in context.rows.all():
-        id = context.rows.id_of(raw)
+        id, values = context.rows.id_of(raw), dict(zip(columns, raw, strict=False))
+        if (name := target.rows.binding.cut(values)) is not None:
+            raise StoreError(
+                f"the row {id} has {name}={values[name]!r}, and {context.schema.name} has whole numbers there, so "
+                f"{target.database} might make another number of it; copy with the model that it was made with "
+                f"({name}: Mapped[float] = retyped(int)). Nothing was copied"
+            )
         if context.rows.checksum(raw) == found.get(id):
             values = context.rows.plain(raw)
             try:

@@ -18,10 +18,8 @@ class Rekeyed(Taken):
         The keys that these had, by their new ones.
     sets : dict of str to dict
         The params of these, by their new keys.
-    same : int
-        How many were there under their new key already, and lost the old one.
     conflicts : list of Conflict
-        Results that stay under their old key, since another one has the new one.
+        Those that stay as they are, under their old key, since something is under their new one.
     left : list of str
         A sentence for each that stays under its old key for another reason.
     registered : list of str
@@ -34,16 +32,15 @@ class Rekeyed(Taken):
     sets: dict[str, dict[str, object]] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        if not (self.taken or self.same or self.conflicts or self.left):
+        if not (self.taken or self.conflicts or self.left):
             return "all rows have the keys of now"
         would = "would get" if self.dry_run else "got"
         lines = [f"{counted(len(self.taken), 'result')} {would} another key"]
-        if self.same:
-            would = "would lose" if self.dry_run else "lost"
-            lines.append(f"{self.same:,} had the new key already, and {would} the old one")
         lines += some("in all:", [f"{self.before[id]} as {id}: {named(self.sets[id].items())}" for id in self.taken])
-        lines += some("in conflict: they keep their old key", self.conflicts)
+        lines += some("in conflict: nothing of them was changed", self.conflicts)
         lines += some("left", self.left)
+        if self.dry_run and self.taken:
+            lines.append("do this when no program of before runs any more: it would not find them, and run them again")
         return "\n".join(lines)
 
     __repr__ = __str__
