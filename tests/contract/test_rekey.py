@@ -285,7 +285,7 @@ def test_a_store_of_before_with_many_such_rows_says_at_least_how_many(
     monkeypatch.setattr(rekey, "asked_before", lambda *given: tried.append(given[-1]) or {"n": 1})
     place.execute("DELETE FROM entropic_models")
     place.execute("DELETE FROM entropic_ledger")
-    with pytest.warns(SpellingWarning, match="at least 1 row of SimResult are under keys"):
+    with pytest.warns(SpellingWarning, match="at least 1 row of SimResult is under a key"):
         open_store(model=SimResult)
     assert len(tried) == 1
 
@@ -303,6 +303,11 @@ def test_many_numbers_of_numpy_are_recognised(open_store: OpenStore, many: int, 
 def test_each_number_of_numpy_may_have_been_an_int_or_a_float(open_store: OpenStore) -> None:
     store = open_store(model=changing_in("rekeying_apart", n=int, dt=float, steps=int))
     params: dict[str, Any] = {"n": 1, "dt": 2.0, "steps": 3}
+    many = {f"n{i}": i + 2 for i in range(7)}
+    mixed = {**many, "n1": 3.0, "n4": 6.0}
+    store_of_many = open_store(model=changing_in("rekeying_many_apart", **dict.fromkeys(many, int)))
+    store_of_many.run_or_retrieve({**many, "id": key({name: str(value) for name, value in mixed.items()})})
+    assert list(store_of_many.rekey(dry_run=True).before) == [key(mixed)]
     for hashed, meant in (
         ({"n": "1.0", "dt": "2", "steps": 3}, {"n": 1.0, "dt": 2, "steps": 3}),
         ({"n": "1", "dt": "2", "steps": "3.0"}, {"n": 1, "dt": 2, "steps": 3.0}),

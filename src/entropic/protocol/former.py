@@ -15,8 +15,8 @@ from entropic.params.model import Schema
 
 MOST_TEXTS = 6  # numbers that may have been numpy's: all ways are tried; of more all, all but one, and one
 MOST_APART = 3  # of these whole ones, each of which may have been an int or a float
+MOST_ALL_APART = 8  # of them where all numbers are texts, which is likely
 MOST_LEFT_OUT = 4
-MOST_TRIED = 5_000  # ways in which one row may have been hashed
 _Form = tuple[dict[str, object], dict[str, object]]
 
 
@@ -30,7 +30,7 @@ def asked_before(schema: Schema, hasher: Hasher, stored: Mapping[str, object], i
     """
     own = {name: stored[name] for name, field in schema.fields.items() if not field.generated}
     makers = [_hasher(rounding) for rounding in dict.fromkeys((hasher.rounding, *ROUNDINGS))]
-    for hashed, meant in itertools.islice(_forms(schema, own), MOST_TRIED):
+    for hashed, meant in _forms(schema, own):
         for make in makers:
             try:
                 if _key(schema, hashed, make) == id:
@@ -64,9 +64,13 @@ def _forms(schema: Schema, own: Mapping[str, Any]) -> Iterator[_Form]:
     other: dict[str, int | float] = {**whole, **real}
     optional = [name for name in own if not schema.fields[name].required][:MOST_LEFT_OUT]
     for texts in _texts(numbers):
+        flexible = [name for name in texts if name in other]
+        most = MOST_ALL_APART if len(texts) == len(numbers) else MOST_APART
+        all_forms = [own, {**own, **whole}, {**own, **real}]
+        forms = all_forms[:1] if len(flexible) == len(other) <= most else all_forms  # they are apart then
         for left_out in _subsets(optional):
-            for form in (own, {**own, **whole}, {**own, **real}):
-                for apart in _apart([name for name in texts if name in whole or name in real]):
+            for form in forms:
+                for apart in _subsets(flexible) if len(flexible) <= most else [()]:
                     written = {**form, **{n: other[n] if form[n] is own[n] else own[n] for n in apart}}
                     meant = {name: value for name, value in written.items() if name not in left_out}
                     yield {name: str(value) if name in texts else value for name, value in meant.items()}, meant
@@ -80,11 +84,6 @@ def _texts(numbers: list[str]) -> Iterator[tuple[str, ...]]:
     counts = range(len(numbers) - 1, 0, -1)
     for count in counts if len(numbers) <= MOST_TEXTS else (len(numbers) - 1, 1):
         yield from itertools.combinations(numbers, count)
-
-
-def _apart(whole: list[str]) -> Iterator[tuple[str, ...]]:
-    """Yield which of some texts are of the other type than those of all the rest, if they are few."""
-    return _subsets(whole) if len(whole) <= MOST_APART else iter([()])
 
 
 def _subsets(names: list[str]) -> Iterator[tuple[str, ...]]:

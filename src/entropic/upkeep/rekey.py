@@ -78,7 +78,7 @@ def warn_of_former(context: StoreContext[Base]) -> None:
     if not count:
         return
     verb, they = ("is under a key that its set no longer has", "It runs")
-    if count > 1 or not is_all:
+    if count > 1:
         verb, they = ("are under keys that their sets no longer have", "They run")
     warnings.warn(
         f"{'' if is_all else 'at least '}{counted(count, 'row')} of {context.schema.name} {verb}: entropic 2.3.0 "
