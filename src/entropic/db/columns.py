@@ -67,6 +67,8 @@ def _alter(
             if isinstance(kind, sa.Enum) and hasattr(kind, "create"):  # PostgreSQL's, which has a name of its own
                 kind.create(connection, checkfirst=True)
             dialect.alter(connection, _adding(column, dialect, connection))
+            if column.comment and connection.dialect.supports_comments and not connection.dialect.inline_comments:
+                connection.execute(sa.schema.SetColumnComment(column))  # which PostgreSQL takes only by itself
         if whole:
             dialect.alter(connection, _retyping(whole, dialect, connection))
         for index in indexes:
