@@ -183,6 +183,10 @@ def test_notes_tags_audits_and_the_log_come_along(store: Store[Any]) -> None:
 
     context, old = store._context, of_numpy(SETS[0])
     store.note({"id": old}, "suspicious", tags=["paper"])
+    store.run_or_retrieve(SETS[1])
+    store.note(SETS[1], "of a row that goes", tags=["gone"])
+    store.delete(SETS[1])
+    store.note({"id": of_numpy(SETS[1])}, "of the old one", tags=["paper"])
     told = {"at": 1, "attempt": "1", "host": "here", "agreed": True, "told": "all agrees"}
     audits.record(context.database, context.model, id=old, **told)
     os.close(logs.create(context.staging, context.key_of(old)))
@@ -190,8 +194,10 @@ def test_notes_tags_audits_and_the_log_come_along(store: Store[Any]) -> None:
     assert [one[0] for one in audits.recorded(context.database, context.model)] == [key(SETS[0])]
     assert logs.find(context.staging, context.key_of(key(SETS[0])))
     assert logs.find(context.staging, context.key_of(old)) is None
-    assert {id: (one.text, one.tags) for id, one in store.notes().items()} == {key(SETS[0]): ("suspicious", ("paper",))}
-    assert [row.n for row in store.select(store.tagged("paper"))] == [0]
+    said = {key(SETS[0]): ("suspicious", ("paper",))}
+    said[key(SETS[1])] = "of the old one; of a row that goes", ("gone", "paper")
+    assert {id: (one.text, one.tags) for id, one in store.notes().items()} == said
+    assert [row.n for row in store.select(store.tagged("paper"), order_by="n")] == [0, 1]
 
 
 def test_what_has_read_a_row_still_has_read_it(

@@ -46,10 +46,12 @@ class Notes:
             connection.execute(self._add.sql, self._add.values(values))
 
     def move(self, connection: Connection, old: str, new: str) -> None:
-        """Let, in a transaction, what is said of a key be said of another one, of which nothing is said."""
-        told = _gathered(self._of.fetch([old], connection))
-        for text, tags in told.values():
-            self.write(connection, new, text, tags, ())
+        """Let, in a transaction, what is said of a key be said of another one; what is said of that stays, too."""
+        told = _gathered(self._of.fetch([old, new], connection))
+        if old in told:
+            text, tags = told[old]
+            texts = dict.fromkeys(one for one in (text, told.get(new, ("", ()))[0]) if one)
+            self.write(connection, new, "; ".join(texts), tags, ())
             self.write(connection, old, "", (), tags)
 
     def all(self) -> dict[str, Told]:

@@ -97,7 +97,6 @@ class _Moving(Taking[Theirs]):
         super().__init__(context, "link", owner, self.done)
         self._checksums = context.ledger.checksums()
         self._notes = Notes(context.database, context.model)
-        self._noted = self._notes.all()
         self._shared = {os.path.realpath(context.staging.path(place)) for place in context.ledger.registered()}
 
     def move(self, asked: dict[str, dict[str, object]]) -> None:
@@ -129,8 +128,6 @@ class _Moving(Taking[Theirs]):
             return f"{' and '.join(others)} are of one set, whose key is {result.id}; {_CHOOSE}"
         if claim is not None and is_busy(claim, self._owner):
             return f"its set is being run under its new key {result.id}; do the same again when that has ended"
-        if result.there in self._noted and result.id in self._noted:
-            return f"there are notes or tags under its new key {result.id}, too, of a result that was deleted"
         if not result.stays and {os.path.realpath(result.path), os.path.realpath(result.file)} & self._shared:
             return f"its file {result.file} is registered for another row, too, which would lose it"
         return None
