@@ -9,7 +9,8 @@ from typing import Any
 
 from entropic.errors import ParameterError
 from entropic.files import logs
-from entropic.files.sidecar import BROKEN, unpacked
+from entropic.files.packing import unpacked
+from entropic.files.sidecar import BROKEN
 from entropic.params.model import Base, naive_utc
 from entropic.protocol.context import StoreContext
 from entropic.support.show import duration, html_table, one_line, visible

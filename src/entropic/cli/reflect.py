@@ -16,7 +16,7 @@ from entropic.ask.nearest import tells_apart
 from entropic.db.engine import Database
 from entropic.db.tables import changes, ledger, meta, models, outcomes
 from entropic.errors import ParameterError, StoreError
-from entropic.files.sidecar import unpacked
+from entropic.files.packing import unpacked
 from entropic.files.staging import FOLDER
 from entropic.params.changed import ADDED, RETYPED
 from entropic.params.fields import Field

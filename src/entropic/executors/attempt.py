@@ -19,6 +19,7 @@ from entropic.files import sidecar as sidecars
 from entropic.files.checkpoints import CHECKPOINT_DIR, Checkpoints, FolderGone
 from entropic.files.finish import Executed, Torn, describe, discard, finish, lift
 from entropic.files.kept import keep_unsaved
+from entropic.files.packing import packed
 from entropic.files.sidecar import Origin, Sidecar
 from entropic.files.task import Inside, Task, inside
 from entropic.files.workspace import Workspace
@@ -221,7 +222,7 @@ def make_room(task: Task, space: Workspace, done: Executed) -> Executed:
 
 
 def _size_of(outcomes: Outcomes) -> int:
-    return len(compact(sidecars.packed(outcomes.values))) + len(compact(outcomes.missing))
+    return len(compact(packed(outcomes.values))) + len(compact(outcomes.missing))
 
 
 _IMMUTABLE = {int, float, str, bool, type(None)}

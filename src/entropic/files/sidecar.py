@@ -8,7 +8,6 @@ Who reads it may not be who wrote it. One that a later version of entropic wrote
 entropic writes, is `Unreadable`: nothing is published, run or removed because of it.
 """
 
-import base64
 import errno
 import functools
 import json
@@ -17,13 +16,11 @@ import os
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import date, datetime, time, timedelta
-from decimal import Decimal
 from json.encoder import encode_basestring_ascii as _quoted
 from typing import Any, NamedTuple
-from uuid import UUID
 
 from entropic.files.extent import Extent
+from entropic.files.packing import PACKED, packed, unpacked
 from entropic.files.staging import Staging
 from entropic.params.keys import RESERVED
 from entropic.provenance.input import Input, is_input
@@ -324,7 +321,7 @@ def _is_storable(value: object) -> bool:
         return names.is_text(value)
     if isinstance(value, int):
         return -(2**63) <= value < 2**63
-    return isinstance(value, (float, type(None), *_PACKED))
+    return isinstance(value, (float, type(None), *PACKED))
 
 
 def _is_whole(value: object, least: int = -(2**63)) -> bool:
@@ -400,46 +397,4 @@ def discard(staging: Staging, key: str, attempt: str) -> None:
         pass
 
 
-def packed(values: dict[str, Any]) -> dict[str, object]:
-    """Return values, as the driver stores them, as JSON has them."""
-    return {name: _pack(value) for name, value in values.items()}
-
-
-def unpacked(values: dict[str, Any]) -> dict[str, object]:
-    """Return what `packed` was given."""
-    return {name: _unpack(value) if isinstance(value, dict) else value for name, value in values.items()}
-
-
-def _pack(value: object) -> object:
-    if isinstance(value, float) and not math.isfinite(value):
-        return {"float": repr(value)}
-    if isinstance(value, str | int | float | None):
-        return value
-    for kind, (name, pack, _) in _PACKED.items():
-        if isinstance(value, kind):
-            return {name: pack(value)}
-    if isinstance(value, list | dict):
-        return {"json": value}
-    raise TypeError(f"{type(value).__name__} is not JSON")
-
-
-def _unpack(value: dict[str, Any]) -> object:
-    ((name, text),) = value.items()
-    return _UNPACK[name](text)
-
-
 # What drivers take beside JSON's types: the name of each, to text, and back. A datetime is a date, and comes first.
-_PACKED: dict[type, tuple[str, Callable[[Any], object], Callable[[Any], object]]] = {
-    bytes: ("base64", lambda value: base64.b64encode(value).decode(), base64.b64decode),
-    datetime: ("datetime", datetime.isoformat, datetime.fromisoformat),
-    date: ("date", date.isoformat, date.fromisoformat),
-    time: ("time", time.isoformat, time.fromisoformat),
-    timedelta: (
-        "timedelta",
-        lambda value: [value.days, value.seconds, value.microseconds],
-        lambda parts: timedelta(*parts),
-    ),
-    Decimal: ("decimal", str, Decimal),
-    UUID: ("uuid", str, UUID),
-}
-_UNPACK = {"float": float, "json": lambda value: value, **{name: unpack for name, _, unpack in _PACKED.values()}}

@@ -7,8 +7,6 @@ sidecar, from which the next caller does it again; each rename works once, so do
 import contextlib
 import logging
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NoReturn, Protocol
 
@@ -22,6 +20,7 @@ from entropic.files import place as places
 from entropic.files import sidecar as sidecars
 from entropic.files.durable import sync_names
 from entropic.files.extent import extent
+from entropic.files.packing import packed
 from entropic.files.patience import REMEMBERED, looks
 from entropic.files.sidecar import NO_ORIGIN, Sidecar
 from entropic.files.task import Task
@@ -379,77 +378,10 @@ def vanished(context: StoreContext[Base], sidecar: Sidecar) -> None:
     message = f"the finished result was removed from {context.staging.results_dir} before it was recorded"
     failure = {**record_of("ResultMissingError", message, "", time.time()), "attempt": sidecar.attempt}
     failure |= {
-        "values": sidecars.packed(sidecar.values),
+        "values": packed(sidecar.values),
         "given": [context.schema.attributes[name] for name in sidecar.values],
     }
     context.database.transact(
         lambda connection: context.ledger.vanished(connection, sidecar.id, sidecar.attempt, failure)
     )
     discard(context, sidecar)
-
-
-@dataclass(slots=True)
-class Published:
-    """What has become of many attempts, by key.
-
-    Attributes
-    ----------
-    raws
-        The raw rows of those that were recorded; None for what must be read.
-    superseded
-        Those that a later attempt has replaced.
-    refused
-        Why some could not be recorded; what these name is kept.
-    """
-
-    raws: dict[str, Raw | None] = field(default_factory=dict)
-    superseded: dict[str, Sidecar] = field(default_factory=dict)
-    refused: dict[str, Exception] = field(default_factory=dict)
-
-
-def publish_many(context: StoreContext[Base], finished: Iterable[tuple[Task, Sidecar]], published: Published) -> None:
-    """Publish many attempts of our own, in one transaction where that is possible.
-
-    Parameters
-    ----------
-    published
-        Is told as it goes, so that an interrupt loses nothing of it.
-    """
-    ordered = sorted(finished, key=lambda one: one[0].id)
-    if len(ordered) > 1 and not any(sidecar.slotted for _, sidecar in ordered):
-        try:
-            _publish_together(context, ordered, published)
-            return
-        except Exception as error:  # noqa: BLE001  (one by one shows which of them it was)
-            log.debug(
-                "a batch of %d could not be published together (%s); publishing its runs one by one",
-                len(ordered),
-                error,
-            )
-    for task, sidecar in ordered:
-        if task.id in published.raws:  # only what is left of it could not be removed
-            clean(context, sidecar)
-            continue
-        try:
-            raw = publish(context, sidecar, task)
-            if raw is None:
-                published.superseded[task.id] = sidecar
-                continue
-            published.raws[task.id] = raw
-            clean(context, sidecar)
-        except (PublishError, ResultMissingError) as error:
-            published.refused[task.id] = error
-
-
-def _publish_together(context: StoreContext[Base], ordered: list[tuple[Task, Sidecar]], published: Published) -> None:
-    def work(connection: Connection) -> list[Raw | None]:
-        raws = record_many(context, connection, ordered)
-        for task, sidecar in ordered:
-            move(context, task, sidecar)
-        sync_places(context)
-        return raws
-
-    raws = context.database.transact(work)
-    published.raws.update(zip((task.id for task, _ in ordered), raws, strict=True))
-    for _, sidecar in ordered:
-        clean(context, sidecar)

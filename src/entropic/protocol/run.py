@@ -23,6 +23,7 @@ from entropic.files import sidecar as sidecars
 from entropic.files import workspace
 from entropic.files.checkpoints import FolderGone
 from entropic.files.finish import Torn
+from entropic.files.packing import packed
 from entropic.files.place import is_changed
 from entropic.files.sidecar import Sidecar
 from entropic.files.task import Task
@@ -305,11 +306,11 @@ def end_claim(
 def failure_of(context: StoreContext[Base], failure: Record, request: Request, attempt: str) -> Record:
     """Return what the ledger keeps of a failure: how it went, and of which params."""
     values, given = request.row(), without_reserved(request.params)
-    kept = {"values": sidecars.packed(values), "given": list(request.params)}
+    kept = {"values": packed(values), "given": list(request.params)}
     stored = context.rows.values_of(values, given)
     # A column may hold a value as another type than was asked, 1.0 for 1, which is another key.
     asked = {name: one for name, one in given.items() if type(one) in _SCALARS and type(one) is not type(stored[name])}
-    return {**failure, "attempt": attempt, **kept, **({"asked": sidecars.packed(asked)} if asked else {})}
+    return {**failure, "attempt": attempt, **kept, **({"asked": packed(asked)} if asked else {})}
 
 
 def warn_of_loss(context: StoreContext[Base], lost: Sequence[tuple[Request, Suspect]]) -> None:

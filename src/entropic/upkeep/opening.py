@@ -27,8 +27,8 @@ from entropic.executors.command import Command
 from entropic.files.checkpoints import CHECKPOINT_DIR
 from entropic.files.durable import sync_way
 from entropic.files.journal import Journal
+from entropic.files.packing import packed
 from entropic.files.paths import check_folder, check_lengths, check_suffix
-from entropic.files.sidecar import packed
 from entropic.files.staging import Staging, locked_up
 from entropic.formats.format import Saver
 from entropic.formats.read import Loader, read
