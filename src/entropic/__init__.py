@@ -65,6 +65,8 @@ with _paused():  # what is made here lives as long as the process; collections a
     from entropic.protocol.wait import Owner
     from entropic.store import Store
     from entropic.study import Study, study
+    from entropic.sweep.cost import Cost, SetCost
+    from entropic.sweep.forecast import Estimate
     from entropic.sweep.objective import Objective
     from entropic.sweep.plan import Plan
     from entropic.sweep.sampling import sample
@@ -92,6 +94,7 @@ __all__ = [
     "Base",
     "CommandError",
     "Conflict",
+    "Cost",
     "CycleError",
     "DatabaseBusy",
     "Dependant",
@@ -99,6 +102,7 @@ __all__ = [
     "EntropicError",
     "EntropicWarning",
     "ErrorBarWarning",
+    "Estimate",
     "Explanation",
     "Failure",
     "FellBackWarning",
@@ -143,6 +147,7 @@ __all__ = [
     "Runs",
     "RunsFailedWarning",
     "SaveError",
+    "SetCost",
     "SharedGeneratorWarning",
     "SignacWorkspace",
     "SlurmError",

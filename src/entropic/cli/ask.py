@@ -134,7 +134,10 @@ def plan(
     if as_json:
         lists = {name: getattr(found, name) for name in ("stored", "missing", "running", "failed")}
         owners = [owner._asdict() for owner in found.owners]
-        put_json({**lists, "owners": owners, "estimate_seconds": found.estimate_seconds})
+        cost = found.cost()
+        said = {name: (one := getattr(cost, name)) and one._asdict() for name in ("seconds", "memory")}
+        said |= {name: getattr(cost, name) for name in ("runs", "memory_runs", "unsaid", "new")}
+        put_json({**lists, "owners": owners, "estimate_seconds": found.estimate_seconds, "cost": said})
     else:
         put(str(found))
     return FOUND if left else FINE

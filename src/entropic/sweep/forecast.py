@@ -1,0 +1,355 @@
+"""What a number of a run will be, its time or its memory, judging by the parameters of runs in which it is known.
+
+The logarithm of the number is a sum of one part for each parameter: a slope times the number that it is, or times the
+logarithm of that, whichever foretells the known runs better; an offset for each value that is none. It is found by
+least squares, with a ridge, so that few runs make no wild slopes. How strong that is, and how large the error, each run
+says that is foretold from all others: no run vouches for itself.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from datetime import timedelta
+from decimal import Decimal
+from enum import Enum
+from operator import mul
+from typing import Any, NamedTuple
+
+Params = Mapping[str, object]
+
+SEED = "seed"  # a column whose values say nothing of what a run takes
+RIDGES = (1e-3, 1e-1, 1.0, 1e1, 1e3)
+MOST_FEATURES = 24
+MOST_LABELS = 12  # of a column, that have an offset each
+LEAST = 1e-6  # what is less is as much as that
+FEWEST = 8  # runs of which an error can be told: of less, the range would hold far less than it says
+COVERED = 0.9  # of the runs lie within the range
+FEW = 4.0  # runs by which the ridge was chosen, too, are less off than others: by so much over their number
+ALIKE = 10  # sets that are alike err alike: however many there are, no less than so many do together
+BETTER = 0.9  # of the error, from which on a slope is taken of the number itself
+_LARGEST = 300.0  # logarithm of what is foretold, and of how far that is off
+_FARTHEST = 1e6  # deviations
+
+
+class Estimate(NamedTuple):
+    """What to expect.
+
+    Attributes
+    ----------
+    value : float
+        The number.
+    low, high : float or None
+        The range that holds nine of ten; None if there are too few runs to tell.
+    """
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+    def times(self, factor: float) -> "Estimate":
+        """Return it of so many times as much."""
+        return Estimate(*(None if one is None else factor * one for one in self))  # type: ignore[arg-type]
+
+
+class _Column:
+    """A parameter: what each of its values is as a few numbers, which the known runs have on average 0 of.
+
+    Parameters
+    ----------
+    values
+        Those of the known runs, as `kind_of` gives them.
+    is_log
+        Whether the logarithm of a number counts.
+    """
+
+    def __init__(self, values: Sequence[Hashable], is_log: bool) -> None:
+        self.is_log, count = is_log, len(values)
+        counted = Counter(values)
+        self.only = next(iter(counted)) if len(counted) == 1 else None
+        self.varies = len(counted) > 1
+        self.labels: dict[Hashable, tuple[float, float]] = {}  # part of the runs, and what makes its deviation 1
+        self._middle, self._width = 0.0, 0.0
+        numbers = {one: times for one, times in counted.items() if isinstance(one, float)}
+        scaled = [(self._scaled(one), times) for one, times in numbers.items()]
+        if self.varies and len(scaled) > 1:
+            total = sum(times for _, times in scaled)
+            self._middle = sum(one * times for one, times in scaled) / total
+            squares = sum(
+                (away := one - self._middle) * away * times for one, times in scaled
+            )  # too large may be infinite
+            width = math.sqrt(squares / count)
+            self._width = width if math.isfinite(width) and width > 1e-12 * abs(self._middle) else 0.0
+        for one, times in counted.most_common():
+            often = 2 <= times < count and not isinstance(one, float)
+            if self.varies and often and len(self.labels) < MOST_LABELS:
+                part = times / count
+                self.labels[one] = part, math.sqrt(part * (1 - part))
+        self._known: dict[Hashable, tuple[float, ...]] = {}
+        self.seen = frozenset(counted)
+
+    def __len__(self) -> int:
+        return (self._width > 0) + len(self.labels)
+
+    def _scaled(self, number: float) -> float:
+        return math.log(number) if self.is_log else number
+
+    def _standardised(self, value: Any) -> float:
+        found = (self._scaled(value) - self._middle) / self._width
+        return max(-_FARTHEST, min(found, _FARTHEST))
+
+    def features(self, value: Hashable) -> tuple[float, ...]:
+        """Return what a value is."""
+        found = self._known.get(value)
+        if found is None:
+            made = []
+            if self._width:
+                is_number = isinstance(value, float) and not (self.is_log and value <= 0)
+                made.append(self._standardised(value) if is_number else 0.0)
+            made += [((value == label) - part) / width for label, (part, width) in self.labels.items()]
+            found = self._known[value] = tuple(made)
+        return found
+
+    def can_say(self, value: Hashable) -> bool:
+        """Tell whether the known runs say anything of such a value: not if none differs from another in it."""
+        if not self.varies:
+            return value == self.only
+        return (
+            not (isinstance(value, float) and (not self._width or (self.is_log and value <= 0))) or value in self.seen
+        )
+
+
+class _Fit:
+    """Slopes for all features, by least squares with a ridge.
+
+    Attributes
+    ----------
+    slopes
+        One for each.
+    inverse
+        Of the matrix, by which the error of what is far away is told.
+    errors
+        Of each run, foretold from all others.
+    leverages
+        How much each run bears on what is foretold of itself.
+    """
+
+    def __init__(self, rows: Sequence[Sequence[float]], wanted: Sequence[float], gram: list[list[float]], ridge: float):
+        size, count = len(gram), len(rows)
+        matrix = [[gram[i][j] + (ridge if i == j else 0.0) for j in range(size)] for i in range(size)]
+        self.inverse = _inverse(matrix)
+        moments = [sum(row[i] * one for row, one in zip(rows, wanted, strict=True)) for i in range(size)]
+        self.slopes = [_dot(line, moments) for line in self.inverse]
+        self.leverages = [1 / count + quadratic(self.inverse, row) for row in rows]
+        self.errors = [
+            (one - _dot(self.slopes, row)) / max(1 - leverage, 1e-9)
+            for row, one, leverage in zip(rows, wanted, self.leverages, strict=True)
+        ]
+        self.loss = _dot(self.errors, self.errors)
+
+
+class Forecast:
+    """What known runs tell of others.
+
+    Parameters
+    ----------
+    sets
+        The parameters of the known runs, all of the same names.
+    values
+        What is known of each, from 0 on.
+
+    Attributes
+    ----------
+    runs
+        How many are known.
+    """
+
+    def __init__(self, sets: Sequence[Params], values: Sequence[float]) -> None:
+        self.runs = len(sets)
+        names = [name for name in (sets[0] if sets else ()) if name != SEED]
+        kinds = {name: [kind_of(one.get(name)) for one in sets] for name in names}
+        logs = [math.log(max(value, LEAST)) for value in values]
+        self._mean = sum(logs) / len(logs) if logs else 0.0
+        wanted = [one - self._mean for one in logs]
+        self._columns = {
+            name: _Column(kinds[name], all(not isinstance(one, float) or one > 0 for one in kinds[name]))
+            for name in names
+        }
+        while sum(map(len, self._columns.values())) > MOST_FEATURES:  # of the one with most, which are the rarest
+            largest = max(self._columns.values(), key=lambda one: len(one.labels))
+            if not largest.labels:
+                break
+            largest.labels.popitem()
+            largest._known.clear()
+        if not sets:
+            return
+        fit, rows = self._fitted(kinds, wanted, (1.0, 1e-3))
+        for name, column in list(self._columns.items()):
+            if column.is_log and column.varies and column._width and self.runs > FEWEST:
+                self._columns[name] = _Column(kinds[name], False)
+                self._columns[name].labels = column.labels
+                other, other_rows = self._fitted(kinds, wanted, (1.0, 1e-3))
+                if other.loss < BETTER**2 * fit.loss:
+                    fit, rows = other, other_rows
+                else:
+                    self._columns[name] = column
+        self._fit, rows = self._fitted(kinds, wanted, RIDGES)
+        self._error = self._error_of_one()
+        fitted = [math.exp(self._mean + _dot(self._fit.slopes, row)) for row in rows]
+        self._scale = sum(max(value, LEAST) for value in values) / sum(fitted)  # so that sums are right, too
+        self._spreads = self._spread()
+
+    def _fitted(
+        self, kinds: Mapping[str, Sequence[Hashable]], wanted: Sequence[float], ridges: Iterable[float]
+    ) -> tuple[_Fit, list[list[float]]]:
+        """Return the best fit with one of some ridges, and the features of the known runs."""
+        columns = [(column, kinds[name]) for name, column in self._columns.items()]
+        rows = [[one for column, values in columns for one in column.features(values[i])] for i in range(len(wanted))]
+        turned = list(zip(*rows, strict=True))
+        gram = [[0.0] * len(turned) for _ in turned]
+        for i, left in enumerate(turned):
+            for j in range(i + 1):
+                gram[i][j] = gram[j][i] = _dot(left, turned[j])
+        fits = [_Fit(rows, wanted, gram, ridge) for ridge in sorted(ridges, reverse=True)]
+        least = min(fit.loss for fit in fits)
+        return next(fit for fit in fits if fit.loss <= least * (1 + 1e-9) + 1e-18), rows  # the strongest of equals
+
+    def _error_of_one(self) -> float | None:
+        """Return how far off one run is, in logarithms: nine of ten are not further, each foretold from the others."""
+        if self.runs < FEWEST:
+            return None
+        seen = sorted(
+            abs(error) * math.sqrt(max(1 - leverage, 0.0))
+            for error, leverage in zip(self._fit.errors, self._fit.leverages, strict=True)
+        )
+        rank = math.ceil(COVERED * (self.runs + 1))
+        return seen[min(rank, self.runs) - 1] * (1 + FEW / self.runs)
+
+    def _spread(self) -> dict[str, float]:
+        """Return how far apart the offsets of a column are, where there are some."""
+        spreads, at = {}, 0
+        for name, column in self._columns.items():
+            offsets = self._fit.slopes[at + len(column) - len(column.labels) : at + len(column)]
+            # A standardised offset adds its square to the variance of the logarithms.
+            if any(offsets):
+                spreads[name] = math.sqrt(_dot(offsets, offsets))
+            at += len(column)
+        return spreads
+
+    # ---- asking ------------------------------------------------------------------------------------------------
+    def new_in(self, one: Params) -> str | None:
+        """Return a parameter of which the known runs say nothing for this set: in it, they are all the same."""
+        for name, column in self._columns.items():
+            if not column.can_say(kind_of(one.get(name))):
+                return name
+        return None
+
+    def value(self, one: Params) -> float | None:
+        """Return what to expect of a set; None if nothing can be said."""
+        features = self._features(one)
+        return None if features is None else self._value(features)
+
+    def of(self, one: Params) -> Estimate | None:
+        """Return what to expect of a set, and its range; None if nothing can be said."""
+        features = self._features(one)
+        if features is None:
+            return None
+        value = self._value(features)
+        # A run lies about the median; a sum, about the mean.
+        return self._ranged(value, features, 1.0, self._unseen(one), value / self._scale)
+
+    def sum_of(self, sets: Iterable[Params]) -> tuple[Estimate, int]:
+        """Return what to expect of all sets together, and of how many nothing can be said, which are left out."""
+        total, squares, unsaid, unseen = 0.0, 0.0, 0, 0.0
+        weights: dict[tuple[float, ...], float] = {}
+        for one in sets:
+            features = self._features(one)
+            if features is None:
+                unsaid += 1
+                continue
+            value = self._value(features)
+            total, squares = total + value, squares + value * value
+            weights[features] = weights.get(features, 0.0) + value
+            unseen += value * self._unseen(one)
+        if total == 0:
+            return Estimate(0.0, 0.0, 0.0), unsaid
+        means = [0.0] * len(self._fit.slopes)
+        for features, weight in weights.items():
+            for i, feature in enumerate(features):
+                means[i] += weight / total * feature
+        own = max(squares / (total * total), 1 / ALIKE)
+        return self._ranged(total, means, own, unseen / total), unsaid
+
+    def _features(self, one: Params) -> tuple[float, ...] | None:
+        """Return what a set is, as the fit has it; None if nothing can be said of it."""
+        if not self.runs:
+            return None
+        found: tuple[float, ...] = ()
+        for name, column in self._columns.items():
+            value = kind_of(one.get(name))
+            if not column.can_say(value):
+                return None
+            found += column.features(value)
+        return found
+
+    def _value(self, features: Sequence[float]) -> float:
+        return self._scale * math.exp(min(self._mean + _dot(self._fit.slopes, features), _LARGEST))
+
+    def _unseen(self, one: Params) -> float:
+        """Return the variance that values add which no known run has."""
+        found = 0.0
+        for name, spread in self._spreads.items():
+            value = kind_of(one.get(name))
+            if not isinstance(value, float) and value not in self._columns[name].seen:
+                found += spread * spread
+        return found
+
+    def _ranged(
+        self, value: float, features: Sequence[float], own: float, unseen: float, middle: float | None = None
+    ) -> Estimate:
+        """Return a number with its range: from the slopes, which may be off, and from what runs are off themselves."""
+        if self._error is None:
+            return Estimate(value)
+        variance = 1 / self.runs + quadratic(self._fit.inverse, features) + own
+        off = min(math.sqrt(self._error**2 * variance + 1.645**2 * unseen), _LARGEST)
+        middle = value if middle is None else middle
+        return Estimate(value, min(middle / math.exp(off), value), max(middle * math.exp(off), value))
+
+
+def kind_of(value: object) -> Hashable:
+    """Return a value as it is compared: a number as a float, else what names it."""
+    if type(value) is str:
+        return value
+    if isinstance(value, Enum):
+        return f"enum {value.name}"
+    if isinstance(value, bool) or value is None:
+        return repr(value)
+    try:
+        if isinstance(value, timedelta):
+            value = value.total_seconds()
+        number = float(value) if isinstance(value, int | float | Decimal) or hasattr(value, "__float__") else math.nan
+        return number if math.isfinite(number) else repr(value)[:200]
+    except Exception as error:  # noqa: BLE001  (of anybody's own value)
+        return f"{type(value).__name__} {type(error).__name__}"
+
+
+def quadratic(matrix: Sequence[Sequence[float]], vector: Sequence[float]) -> float:
+    """Return the product of a vector, a matrix, and the vector."""
+    return sum(one * _dot(line, vector) for one, line in zip(vector, matrix, strict=True))
+
+
+def _dot(left: Sequence[float], right: Sequence[float]) -> float:
+    found: float = sum(map(mul, left, right))
+    return found
+
+
+def _inverse(matrix: list[list[float]]) -> list[list[float]]:
+    """Return the inverse of a matrix that is symmetric and, by its ridge, positive."""
+    size = len(matrix)
+    lines = [[*line, *(float(i == j) for j in range(size))] for i, line in enumerate(matrix)]
+    for i in range(size):
+        pivot = lines[i][i]
+        lines[i] = [one / pivot for one in lines[i]]
+        for j in range(size):
+            if j != i and (factor := lines[j][i]):
+                lines[j] = [one - factor * other for one, other in zip(lines[j], lines[i], strict=True)]
+    return [line[size:] for line in lines]
