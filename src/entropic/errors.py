@@ -31,6 +31,7 @@
     ├── ResultLostWarning                              a stored result file is gone or changed; the set runs again
     ├── RunsFailedWarning                              some sets of a sweep have no row
     ├── SharedGeneratorWarning                         a random generator draws the same numbers in every worker
+    ├── NotBegunWarning                                some sets of a sweep could not end before its deadline
     ├── FellBackWarning                                what a pool or a cluster did not run is run in this process
     ├── ErrorBarWarning                                an outcome is known less well than `Replicates` ask for
     ├── OutcomeWarning                                 an outcome of a run has no value, or may not be written
@@ -245,6 +246,10 @@ class ResultLostWarning(EntropicWarning):
 
 class RunsFailedWarning(EntropicWarning):
     """Some sets of a sweep failed and have no row; `Store.failures` says why."""
+
+
+class NotBegunWarning(EntropicWarning):
+    """Some sets of a sweep were not begun, and have no row: they could not have ended before its deadline."""
 
 
 class SharedGeneratorWarning(EntropicWarning):

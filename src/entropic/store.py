@@ -255,6 +255,8 @@ class Store(Generic[ModelT]):
         worker_setup: Callable[[], object] | None = None,
         replicates: "int | Replicates | None" = None,
         rerun: bool = False,
+        order: Literal["given", "longest", "spread"] = "given",
+        deadline: float | str | None = None,
         **custom_data: object,
     ) -> Runs[ModelT]:
         """Return a row for each distinct set, in the order of the sets; run those that are missing.
@@ -289,11 +291,21 @@ class Store(Generic[ModelT]):
         rerun
             Whether all sets run, those too that are stored. Each stored row, and its file, stay until their set has run
             again, and for good if that fails. What another process has stored since the call counts as run.
+        order
+            In which order sets run; rows come back as given in any case. `"longest"`: those first that will take
+            longest, judging by stored runs, so that all workers end together. `"spread"`: a coarse grid first, then
+            finer ones, so that what is there is useful at any moment.
+        deadline
+            Seconds, or `"2h"`, from the call on: no run begins that cannot end in time, judging by stored runs and by
+            those of the sweep. What has begun is not ended. A warning says how many sets were not begun, and the list
+            has no rows for them.
         **custom_data
             Given to the runner and stored with the row of each set that is run; a set may hold `custom_data` of its
             own, whose names win.
         """
-        options = Options(client, workers, on_error, retry_failed, timeout, progress, worker_setup, rerun)
+        options = Options(
+            client, workers, on_error, retry_failed, timeout, progress, worker_setup, rerun, order, deadline
+        )
         recover.collect(self._context)
         try:
             if replicates is not None:
@@ -315,6 +327,8 @@ class Store(Generic[ModelT]):
         progress: bool | None = None,
         worker_setup: Callable[[], object] | None = None,
         rerun: bool = False,
+        order: Literal["given", "longest", "spread"] = "given",
+        deadline: float | str | None = None,
         in_flight: int | None = None,
         **custom_data: object,
     ) -> Generator[ModelT, None, None]:
@@ -331,7 +345,9 @@ class Store(Generic[ModelT]):
             there is room, and a generator is sent the rows that came since: `came = yield params`. One that yields
             None waits for the next row.
         """
-        options = Options(client, workers, on_error, retry_failed, timeout, progress, worker_setup, rerun)
+        options = Options(
+            client, workers, on_error, retry_failed, timeout, progress, worker_setup, rerun, order, deadline
+        )
         recover.collect(self._context)
         return sweep.stream(self._context, params, options, custom_data, in_flight)
 

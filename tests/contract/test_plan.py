@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from contract.models import CountingRunner, OtherResult, SimResult, TypedResult, wait_until
-from entropic import KeyCollisionError, ParameterError, Plan, UnreadableError
+from contract.models import CountingRunner, LooseResult, OtherResult, SimResult, TypedResult, wait_until
+from entropic import KeyCollisionError, ParameterError, Plan, Store, UnreadableError
 from entropic.sweep import missing
 
 
@@ -297,6 +297,18 @@ def test_of_a_parameter_that_never_varied_nothing_is_said(open_store):
     assert (cost.seconds.value, cost.unsaid, cost.new) == (pytest.approx(2), 1, "dt")
     assert plan.estimate_seconds is None
     assert "of 1 set nothing can be said: dt is the same in all stored runs" in str(plan)
+
+
+def test_what_a_set_leaves_out_is_as_its_row_says_it(place, tmp_path):
+    def say(params):
+        Path(params["result_file"]).write_text("{}")
+        params["custom_data"]["elapsed_seconds"] = 2.0
+
+    store = Store(say, LooseResult, tmp_path / "loose", ".json", place.url)
+    store.sweep([{"name": name} for name in "abc"])
+    cost = store.plan([{"name": "d"}, {"name": "d", "level": 3}, {"name": "d", "level": 4}]).cost()
+    assert [one.seconds and round(one.seconds.value, 6) for one in cost.each] == [2.0, 2.0, None]
+    assert cost.new == "level"
 
 
 def test_few_runs_tell_no_error(open_store):

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from contract.models import ActingRunner, Refused, content, refuse, wait_until
-from entropic import FellBackWarning, ParameterError, RunsFailedWarning
+from entropic import FellBackWarning, NotBegunWarning, ParameterError, RunsFailedWarning
 from executors import acts
 
 SERIAL, WORKERS, THREADS, PROCESSES = "serial", "workers", "thread pool", "process pool"
@@ -509,3 +509,15 @@ def test_what_a_run_reports_is_seen_by_whoever_looks_wherever_it_runs(acting, op
     assert (id, reported.fraction, reported.values) == (row.id, 0.25, {"loss": 0.5})
     assert other.status().reported == {}
     assert os.listdir(Path(store._context.staging.root, "reports")) == []
+
+
+def test_what_cannot_end_before_the_deadline_does_not_begin(acting, log, options):
+    store = acting()
+    for n in range(1, 5):  # which say that they have taken so many hours
+        (made := log.with_name(f"made-{n}.json")).write_text("{}")
+        store.register({"n": n, "dt": 0.5}, made, elapsed_seconds=3600.0 * n)
+    with pytest.warns(NotBegunWarning, match="2 of 5 sets"):
+        rows = store.sweep(sets(1, 50, 5, 60, 6), deadline="8h", order="longest", **options)
+    assert [row.n for row in rows] == [1, 5, 6]
+    assert ran(log) == [5, 6]
+    assert store.status().running == {}

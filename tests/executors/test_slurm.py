@@ -24,7 +24,7 @@ import pytest
 
 from contract.models import ActingRunner, Refused, content, gone, refuse, wait_until
 from databases import Servers, until
-from entropic import RunsFailedWarning, SlurmError
+from entropic import NotBegunWarning, RunsFailedWarning, SlurmError
 from entropic.executors import jobs, scheduler
 from entropic.executors.spool import SILENT_SECONDS
 from entropic.slurm import Slurm
@@ -85,6 +85,15 @@ def test_each_set_runs_once_in_jobs_and_the_rows_come_in_order(slurm, acting, lo
     assert not spools(tmp_path)
     until(lambda: not slurm.jobs(), "the job gives its place to others")
     assert len(store.sweep(sets(5, 3), Slurm(partition="nowhere"))) == 2, "nothing is missing, so no job is submitted"
+
+
+def test_jobs_that_wait_beyond_the_deadline_are_taken_back(slurm, acting, log):
+    store = acting()
+    with pytest.warns(NotBegunWarning, match="3 of 3 sets"):
+        assert store.sweep(sets(1, 2, 3), Slurm(extra=["--begin=now+3600"]), deadline=2.0) == []
+    assert acts.ns_in(log) == []
+    assert store.status().running == {}
+    until(lambda: not slurm.jobs(), "nothing waits any more")
 
 
 def run_a_step(told: Path, params: dict[str, Any]) -> None:

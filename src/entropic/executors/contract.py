@@ -1,5 +1,6 @@
 """What a sweep asks of an executor."""
 
+import time
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from typing import Protocol
@@ -27,6 +28,8 @@ class Ending:
         If the run itself failed, where it ran: the record, and the exception, if it could travel.
     unbegun
         Whether the task comes back as it was handed over.
+    late
+        Whether that is since it was too late to begin.
     """
 
     task: Task
@@ -35,6 +38,12 @@ class Ending:
     failure: Record | None = None
     error: BaseException | None = None
     unbegun: bool = False
+    late: bool = False
+
+
+def is_late(task: Task) -> bool:
+    """Tell whether it is too late for a task to begin."""
+    return task.begin_by is not None and time.time() > task.begin_by
 
 
 def ending_on_disk(task: Task, reason: str) -> Ending:

@@ -33,7 +33,7 @@ from collections.abc import Generator, Iterable, Iterator
 from entropic.errors import SlurmError, UnguardedError, WorkerDied
 from entropic.executors.attempt import Runner
 from entropic.executors.bundles import Bundles
-from entropic.executors.contract import Ending, ending_on_disk
+from entropic.executors.contract import Ending, ending_on_disk, is_late
 from entropic.executors.node import KEY, START, Packed, Said
 from entropic.executors.queue import Queue
 from entropic.executors.scheduler import Scheduler, Slurm
@@ -148,6 +148,7 @@ class Jobs:
                 continue
             self._queue.look()
             endings = [*self._hear(), *self._look_at_late(), *self._bury()]
+            yield from self._take_back(only_late=True)
             for one in endings:
                 yield bundles.seen(one)
             if any(one.failure for one in endings):  # then nothing new may be meant to begin
@@ -190,9 +191,11 @@ class Jobs:
             command=shlex.join(command),
         )
 
-    def _take_back(self) -> Iterator[Ending]:
-        """Take back what no task has taken."""
+    def _take_back(self, only_late: bool = False) -> Iterator[Ending]:
+        """Take back what no task has taken; or only what is too late to begin, while its job may wait for long."""
         for number, bundle in list(self._bundles.items()):
+            if only_late and not all(map(is_late, bundle)):
+                continue
             if self._spool.rename(f"{number}.todo", f"{number}.back"):
                 self._spool.remove([f"{number}.back"])
                 yield from (Ending(self._home(task), None, unbegun=True) for task in list(bundle))

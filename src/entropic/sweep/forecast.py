@@ -31,6 +31,12 @@ _LARGEST = 300.0  # logarithm of what is foretold, and of how far that is off
 _FARTHEST = 1e6  # deviations
 
 
+class _Absent(Enum):
+    """The value of what a set does not say, and the database makes: what is known on average."""
+
+    ABSENT = 0
+
+
 class Estimate(NamedTuple):
     """What to expect.
 
@@ -100,6 +106,8 @@ class _Column:
     def features(self, value: Hashable) -> tuple[float, ...]:
         """Return what a value is."""
         found = self._known.get(value)
+        if value is _Absent.ABSENT:
+            return (0.0,) * len(self)
         if found is None:
             made = []
             if self._width:
@@ -111,8 +119,8 @@ class _Column:
 
     def can_say(self, value: Hashable) -> bool:
         """Tell whether the known runs say anything of such a value: not if none differs from another in it."""
-        if not self.varies:
-            return value == self.only
+        if not self.varies or value is _Absent.ABSENT:
+            return value in (self.only, _Absent.ABSENT)
         return (
             not (isinstance(value, float) and (not self._width or (self.is_log and value <= 0))) or value in self.seen
         )
@@ -239,7 +247,7 @@ class Forecast:
     def new_in(self, one: Params) -> str | None:
         """Return a parameter of which the known runs say nothing for this set: in it, they are all the same."""
         for name, column in self._columns.items():
-            if not column.can_say(kind_of(one.get(name))):
+            if not column.can_say(_in(one, name)):
                 return name
         return None
 
@@ -285,7 +293,7 @@ class Forecast:
             return None
         found: tuple[float, ...] = ()
         for name, column in self._columns.items():
-            value = kind_of(one.get(name))
+            value = _in(one, name)
             if not column.can_say(value):
                 return None
             found += column.features(value)
@@ -298,8 +306,8 @@ class Forecast:
         """Return the variance that values add which no known run has."""
         found = 0.0
         for name, spread in self._spreads.items():
-            value = kind_of(one.get(name))
-            if not isinstance(value, float) and value not in self._columns[name].seen:
+            value = _in(one, name)
+            if not isinstance(value, float | _Absent) and value not in self._columns[name].seen:
                 found += spread * spread
         return found
 
@@ -330,6 +338,10 @@ def kind_of(value: object) -> Hashable:
         return number if math.isfinite(number) else repr(value)[:200]
     except Exception as error:  # noqa: BLE001  (of anybody's own value)
         return f"{type(value).__name__} {type(error).__name__}"
+
+
+def _in(one: Params, name: str) -> Hashable:
+    return kind_of(one[name]) if name in one else _Absent.ABSENT
 
 
 def quadratic(matrix: Sequence[Sequence[float]], vector: Sequence[float]) -> float:

@@ -3,7 +3,7 @@
 import concurrent.futures
 import difflib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from entropic.errors import ParameterError
@@ -13,8 +13,10 @@ from entropic.params.fields import is_duration
 from entropic.params.model import Base
 from entropic.protocol.context import StoreContext
 from entropic.support.show import spelled
+from entropic.sweep.deadline import Deadline
 
 MOST_WORKERS = 10_000
+ORDERS = ("given", "longest", "spread")
 
 
 def check_names(custom_data: Iterable[str]) -> None:
@@ -25,7 +27,7 @@ def check_names(custom_data: Iterable[str]) -> None:
     ParameterError
         With the option that was probably meant.
     """
-    options = [*(field.name for field in fields(Options)), "replicates"]
+    options = [*(one.name for one in fields(Options) if one.init), "replicates"]
     for name in custom_data:
         if close := difflib.get_close_matches(name, options, 1, 0.75):
             raise ParameterError(
@@ -52,6 +54,10 @@ class Options:
     progress: bool | None = None
     worker_setup: Callable[[], object] | None = None
     rerun: bool = False
+    order: str = "given"
+    deadline: float | str | None = None
+    until: Deadline | None = field(default=None, init=False)
+    """The deadline, which counts from the call."""
 
     def __post_init__(self) -> None:
         workers, timeout = self.workers, self.timeout
@@ -78,6 +84,11 @@ class Options:
             raise ParameterError(f"rerun must be True or False, not {spelled(self.rerun)}")
         if self.on_error not in ("raise", "continue"):
             raise ParameterError(f"on_error must be 'raise' or 'continue', not {spelled(self.on_error)}")
+
+        if self.order not in ORDERS:
+            raise ParameterError(f"order must be {', '.join(map(repr, ORDERS))}, not {spelled(self.order)}")
+        if self.deadline is not None:
+            object.__setattr__(self, "until", Deadline(self.deadline))
 
     @property
     def _is_slurm(self) -> bool:

@@ -18,6 +18,7 @@ from typing import Any
 from entropic.errors import (
     EntropicError,
     FellBackWarning,
+    NotBegunWarning,
     PublishError,
     ResultMissingError,
     RunsFailedWarning,
@@ -38,10 +39,12 @@ from entropic.protocol.lookup import ABSENT, Hit, Suspect
 from entropic.protocol.outcomes import Gaps
 from entropic.protocol.respelled import warn_of_other_spelling
 from entropic.support.process import Call
-from entropic.support.show import counted
+from entropic.support.show import counted, spelled
 from entropic.support.signals import Terminable
+from entropic.sweep.cost import Costs
 from entropic.sweep.missing import Planned, check_allowed, plan, rehearse_together
 from entropic.sweep.options import Options, check_names
+from entropic.sweep.order import arrange
 from entropic.sweep.progress import Bar
 from entropic.sweep.search import Searching, Source, counts
 from entropic.sweep.share import Share
@@ -69,9 +72,11 @@ def sweep(
     """Return one row for each distinct set, in the order in which they were first seen; run those that are missing."""
     check_names(custom_data)
     executor = options.executor(context)
+    given: dict[str, Mapping[str, object]] | None = {} if options.order == "spread" else None
     with context.maker.collecting() as met:
-        planned = plan(context, params, options.retry_failed, custom_data=custom_data, rerun=options.rerun)
+        planned = plan(context, params, options.retry_failed, given=given, custom_data=custom_data, rerun=options.rerun)
     check_allowed(context, planned)
+    arrange(context, planned, given or {}, options.order)
     if context.maker.on_stale != "rerun":  # else it is said when they run
         context.maker.settle(met)
     rows = planned.rows
@@ -99,10 +104,12 @@ def stream(
     executor = options.executor(context)
     source = None if in_flight is None else Source(context, params, in_flight, options, custom_data)
     if source is None:
+        given: dict[str, Mapping[str, object]] | None = {} if options.order == "spread" else None
         with context.maker.collecting() as met:
             retry, rerun = options.retry_failed, options.rerun
-            planned = plan(context, params, retry, keep_rows=False, custom_data=custom_data, rerun=rerun)
+            planned = plan(context, params, retry, False, given=given, custom_data=custom_data, rerun=rerun)
         check_allowed(context, planned)
+        arrange(context, planned, given or {}, options.order)
         if context.maker.on_stale != "rerun":  # else it is said when they run
             context.maker.settle(met)
     else:
@@ -176,7 +183,7 @@ def carry_out(
     """Run what is missing; yield the key and the row of each set as it comes, and say how it went."""
     began, missing = time.perf_counter(), planned.missing
     stored, missed = counts(planned, source)
-    ran, failures, gaps = 0, {}, Gaps()
+    ran, failures, gaps, left = 0, {}, Gaps(), list[str]()
     wanted = options.progress if missing or source or options.progress else False
     total = None if source else len(planned.rows) - len(planned.left_out)
     bar = Bar(wanted, context.schema.name, total, stored)
@@ -197,7 +204,9 @@ def carry_out(
                 rehearse_together(context, missing)
                 workspace.prepare(context.staging)
                 context.maker.prepare()
-                share = Share(context, missing, planned.known, call.name, bar, keep_going)
+                if options.until is not None:
+                    options.until.learn_from(Costs(context, [id for id in planned.rows if id not in missing]))
+                share = Share(context, missing, planned.known, call.name, bar, keep_going, options.until)
             call.ends_without_us = share.goes_on
             used = executor or Serial(share.execute)
             steps = drive(share, used)
@@ -222,17 +231,19 @@ def carry_out(
                     used.close()
                 finally:
                     share.close()
-            ran, failures, gaps = share.ran, share.failures, share.gaps
+            ran, failures, gaps, left = share.ran, share.failures, share.gaps, share.left
             if share.went_astray or failures:
                 tidy(context)
     elapsed, (stored, missed) = time.perf_counter() - began, counts(planned, source)
     log.info(
-        "swept %s of %s in %.3g s: %d stored before, %d run here, %d run elsewhere, %d failed, %d left out",
+        "swept %s of %s in %.3g s: %d stored before, %d run here, %d elsewhere, %d failed, %d left out, %d not begun",
         *(counted(len(planned.rows), "set"), context.schema.name, elapsed, stored, ran),
-        *(missed - ran - len(failures), len(failures), len(planned.left_out)),
+        *(missed - ran - len(failures) - len(left), len(failures), len(planned.left_out), len(left)),
     )
     gaps.warn()
     _warn(context, planned, failures)
+    if left:
+        _warn_of_left(context, planned, left, options)
 
 
 def tidy(context: StoreContext[Base]) -> None:
@@ -255,6 +266,16 @@ def _warn(context: StoreContext[Base], planned: Planned[ModelT], failures: Mappi
         f"{len(failures)} of {counted(len(planned.rows), 'set')} of {context.schema.name} failed ({shown}); "
         f"{'; '.join(why)}",
         RunsFailedWarning,
+        stacklevel=levels_to_user(),
+    )
+
+
+def _warn_of_left(context: StoreContext[Base], planned: Planned[ModelT], left: list[str], options: Options) -> None:
+    first, were = planned.missing[left[0]], "was" if len(left) == 1 else "were"
+    warnings.warn(
+        f"{len(left):,} of {counted(len(planned.rows), 'set')} of {context.schema.name} {were} not begun, by the "
+        f"deadline of {options.deadline}: {spelled(dict(first.params), 200)}, say; the same call goes on with the rest",
+        NotBegunWarning,
         stacklevel=levels_to_user(),
     )
 
@@ -292,3 +313,6 @@ def drive(share: Share[ModelT], executor: Executor) -> Generator[None, None, Non
             share.publish()
         yield
         raise Stopped(first)
+    if share.left:
+        share.read_left()
+        yield
