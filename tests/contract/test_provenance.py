@@ -77,6 +77,29 @@ def test_it_is_recorded_once_for_all_runs_of_a_process(open_store, place):
     assert count == 1
 
 
+def test_the_job_of_a_scheduler_is_told_of_results_and_of_failures(open_store, monkeypatch):
+    for name in ("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID"):
+        monkeypatch.delenv(name, raising=False)
+    plain = open_store()
+    assert plain.provenance(plain.run(ONE)).job is None
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+
+    def run(params):
+        if params["n"] == 2:
+            raise ValueError
+        write_params(params)
+
+    store = open_store(run)
+    told = store.provenance(store.run(ONE))
+    assert told.job == "Slurm 17"
+    assert "job" in str(told)
+    with pytest.raises(ValueError):
+        store.run(TWO)
+    (failure,) = store.failures()
+    assert failure.job == "Slurm 17"
+    assert f"(pid {os.getpid()}, job Slurm 17)" in str(failure)
+
+
 def test_nothing_of_it_is_in_the_columns_or_the_custom_data(store):
     row = store.run_or_retrieve(ONE)
     assert list(row.custom_data) == ["elapsed_seconds"]

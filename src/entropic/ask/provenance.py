@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _KINDS = {"started_at": "datetime", "ended_at": "datetime", "elapsed_seconds": "float", "cpu_seconds": "float"}
 _KINDS |= {"peak_memory": "integer", "git_dirty": "boolean", "argv": "json", "packages": "json"}
-_TEXTS = ("entropic", "python", "implementation", "platform", "host", "cwd")
+_TEXTS = ("entropic", "python", "implementation", "platform", "host", "job", "cwd")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -36,6 +36,8 @@ class Provenance:
         The most bytes that its process had held when the run ended, or the largest of those programs.
     entropic, python, implementation, platform, host : str
         Versions, and the machine.
+    job : str
+        The job of a scheduler that it ran in, such as `"Slurm 1234_5"`.
     argv, cwd : list of str, str
         The command line, without passwords, and the working directory of the process that ran it.
     git_root, git_commit, git_dirty, git_diff : str, str, bool, str
@@ -56,6 +58,7 @@ class Provenance:
     implementation: str | None = None
     platform: str | None = None
     host: str | None = None
+    job: str | None = None
     argv: list[str] | None = None
     cwd: str | None = None
     git_root: str | None = None

@@ -6,6 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from entropic.ask.failures import place
 from entropic.ask.select import matching
 from entropic.db.claim import RUNNING
 from entropic.db.query import fetch
@@ -89,7 +90,8 @@ class Status:
         names, lines = ["running", "host", "pid", "since (UTC)"], []
         for id, owner in self.running.items():
             said = self.reported.get(id)
-            on = f" on {said.host} (pid {said.pid})" if said and (said.host, said.pid) != owner[:2] else ""
+            elsewhere = said is not None and (bool(said.job) or (said.host, said.pid) != owner[:2])
+            on = f" on {said.host} ({place(said.pid, said.job)})" if said is not None and elsewhere else ""
             lines.append([id, *owner, *([f"{said or ''}{on}"] if self.reported else [])])
         return [*names, "how far"] if self.reported else names, lines
 

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from entropic.ask.failures import place
 from entropic.cli.choices import key_of
 from entropic.cli.command import Database, Named, Results, Table, Words, command, open_store
 from entropic.cli.errors import FINE, FOUND, UsageError
@@ -98,7 +99,7 @@ def failed(
     else:
         for failure in found:
             put(f"{cell(failure.id)}  {_said(failure.params)}")
-            when, host = cell(failure.started_at), f"{cell(failure.host)} (pid {failure.pid})"
+            when, host = cell(failure.started_at), f"{cell(failure.host)} ({cell(place(failure.pid, failure.job))})"
             put(f"started {when} UTC on {host}, failed after {duration(failure.elapsed_seconds)}")
             put_traceback(failure.error_type, failure.message, failure.traceback)
             put(f"  its output: {cell(failure.log_file)}\n" if failure.log_file else "")

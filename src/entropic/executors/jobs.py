@@ -351,5 +351,5 @@ def _lost(task: Task, deaths: list[str], output: str) -> Ending:
     if found is not None:
         message += f"; its output is in {found}"
     message += f". {output}" if output else ""
-    failure = record(WorkerDied.__name__, message, "", time.time())
+    failure = {**record(WorkerDied.__name__, message, "", time.time()), "job": f"Slurm {deaths[-1].partition(':')[0]}"}
     return Ending(task, None, message, failure, WorkerDied(message, failure))
