@@ -14,7 +14,7 @@ with _paused():  # what is made here lives as long as the process; collections a
     from entropic.ask.nearest import Nearest
     from entropic.ask.provenance import Provenance
     from entropic.ask.runs import Runs
-    from entropic.ask.status import Status
+    from entropic.ask.status import Place, Status
     from entropic.errors import (
         CommandError,
         CycleError,
@@ -130,6 +130,7 @@ __all__ = [
     "OutcomeWarning",
     "Owner",
     "ParameterError",
+    "Place",
     "Plan",
     "Provenance",
     "PsweepFrame",

@@ -340,3 +340,23 @@ def test_workers_tell_of_themselves(open_store):
         assert told.host == platform.node()
         assert told.cpu_seconds >= 0.03
         assert told.packages["pytest"] == pytest.__version__
+
+
+def test_the_status_says_on_which_machines_and_in_which_jobs_it_goes_on(open_store, monkeypatch):
+    for name in ("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID"):
+        monkeypatch.delenv(name, raising=False)
+    seen = []
+
+    def run(params):
+        if params["n"] == 3:
+            entropic.report(1, 2)
+            seen.append([(one.host, one.job, one.running, one.last_hour) for one in open_store().status().places])
+        write_params(params)
+
+    assert open_store().status().places == []
+    open_store().sweep([ONE, TWO])
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    store, here = open_store(run), platform.node()
+    store.run({"n": 3, "dt": 0.5})
+    assert seen == [[(here, "Slurm 17", 1, 0), (here, None, 0, 2)]]
+    assert {(one.job, one.last_hour) for one in store.status().places} == {("Slurm 17", 1), (None, 2)}
