@@ -77,10 +77,10 @@ def test_a_coarse_grid_runs_first_also_in_the_next_call(timed):
     store, runner = timed(lambda params: 1)
     grid = expand_grid({"n": [1, 2, 3, 4, 5], "dt": [0.1]})
     coming = store.stream(grid, order="spread")
-    assert {next(coming).n, next(coming).n} == {1, 5}
+    next(coming)
     coming.close()
     rows = store.sweep(grid, order="spread")
-    assert runner.ns[2] == 3
+    assert (set(runner.ns[:2]), runner.ns[2], sorted(runner.ns[3:])) == ({1, 5}, 3, [2, 4])
     assert [row.n for row in rows] == [1, 2, 3, 4, 5]
 
 
