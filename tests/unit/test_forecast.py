@@ -89,6 +89,23 @@ def test_the_range_is_wider_the_farther_a_set_is():
     assert widths[2] > 1.5 * widths[0]
 
 
+@pytest.mark.parametrize("seconds", [lambda n: 1 + n**2, lambda n: 10 + n**3, lambda n: 5 + n])
+def test_what_begins_slowly_is_within_the_range_far_away(seconds):
+    forecast = learned(grid(n=range(1, 11), k=[1, 2]), lambda one: seconds(one["n"]))
+    for n in (5, 12, 20, 100):
+        found = forecast.of({"n": n, "k": 1})
+        assert found.low <= seconds(n) <= found.high
+        total, _ = forecast.sum_of([{"n": n, "k": 1}])
+        assert total.low <= seconds(n) <= total.high
+
+
+def test_what_is_one_of_both_for_sure_has_a_narrow_range_far_away():
+    for seconds in (lambda n: float(n) ** 3, lambda n: 2.0**n):
+        found = learned(grid(n=range(1, 11), k=[1, 2]), lambda one, of=seconds: of(one["n"])).of({"n": 20, "k": 1})
+        assert found.high / found.low < 1.1
+        assert found.value == pytest.approx(seconds(20), rel=0.1)
+
+
 def test_a_name_that_no_run_has_makes_the_range_wider():
     draw = random.Random(4)
     factor = {"a": 1, "b": 20, "c": 5}

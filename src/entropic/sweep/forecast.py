@@ -1,14 +1,16 @@
 """What a number of a run will be, its time or its memory, judging by the parameters of runs in which it is known.
 
-The logarithm of the number is a sum of one part for each parameter: a slope times the number that it is, or times the
-logarithm of that, whichever foretells the known runs better; an offset for each value that is none. It is found by
-least squares, with a ridge, so that few runs make no wild slopes. How strong that is, and how large the error, each run
-says that is foretold from all others: no run vouches for itself.
+The logarithm of the number is a sum of one part for each parameter: a slope times the logarithm of the number that it
+is, or times that number, if this foretells the known runs much better; an offset for each value that is none. Where a
+number is beyond all known ones, the range holds what either would say, unless one of them is much better; what grows
+exponentially is taken to go on as a power there. The slopes are found by least squares, with a ridge, so that few runs
+make no wild ones. How strong that is, and how large the error, each run says that is foretold from all others: no run
+vouches for itself.
 """
 
 import math
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from decimal import Decimal
 from enum import Enum
@@ -26,7 +28,7 @@ FEWEST = 8  # runs of which an error can be told: of less, the range would hold 
 COVERED = 0.9  # of the runs lie within the range
 FEW = 4.0  # runs by which the ridge was chosen, too, are less off than others: by so much over their number
 ALIKE = 10  # sets that are alike err alike: however many there are, no less than so many do together
-BETTER = 0.9  # of the error, from which on a slope is taken of the number itself
+BETTER = 0.3  # of the error, from which on a slope is taken of the number itself: far away it makes wild numbers
 _LARGEST = 300.0  # logarithm of what is foretold, and of how far that is off
 _FARTHEST = 1e6  # deviations
 
@@ -66,23 +68,25 @@ class _Column:
         Those of the known runs, as `kind_of` gives them.
     is_log
         Whether the logarithm of a number counts.
+    is_bent
+        Whether it does beyond the largest known one, where what was exponential goes on as a power.
     """
 
-    def __init__(self, values: Sequence[Hashable], is_log: bool) -> None:
-        self.is_log, count = is_log, len(values)
+    def __init__(self, values: Sequence[Hashable], is_log: bool, is_bent: bool = False) -> None:
+        self.is_log, self._is_bent, count = is_log, is_bent, len(values)
         counted = Counter(values)
         self.only = next(iter(counted)) if len(counted) == 1 else None
         self.varies = len(counted) > 1
         self.labels: dict[Hashable, tuple[float, float]] = {}  # part of the runs, and what makes its deviation 1
         self._middle, self._width = 0.0, 0.0
         numbers = {one: times for one, times in counted.items() if isinstance(one, float)}
+        self._least, self._most = min(numbers, default=0.0), max(numbers, default=0.0)
         scaled = [(self._scaled(one), times) for one, times in numbers.items()]
         if self.varies and len(scaled) > 1:
             total = sum(times for _, times in scaled)
             self._middle = sum(one * times for one, times in scaled) / total
-            squares = sum(
-                (away := one - self._middle) * away * times for one, times in scaled
-            )  # too large may be infinite
+            # Not as a power, which raises where this is infinite.
+            squares = sum((away := one - self._middle) * away * times for one, times in scaled)
             width = math.sqrt(squares / count)
             self._width = width if math.isfinite(width) and width > 1e-12 * abs(self._middle) else 0.0
         for one, times in counted.most_common():
@@ -97,6 +101,8 @@ class _Column:
         return (self._width > 0) + len(self.labels)
 
     def _scaled(self, number: float) -> float:
+        if self._is_bent and number > self._most:
+            return self._most * (1 + math.log(number / self._most))
         return math.log(number) if self.is_log else number
 
     def _standardised(self, value: Any) -> float:
@@ -117,13 +123,16 @@ class _Column:
             found = self._known[value] = tuple(made)
         return found
 
+    def is_outside(self, value: Hashable) -> bool:
+        """Tell whether a number is less, or more, than all that are known."""
+        return isinstance(value, float) and self._width > 0 and not self._least <= value <= self._most
+
     def can_say(self, value: Hashable) -> bool:
         """Tell whether the known runs say anything of such a value: not if none differs from another in it."""
         if not self.varies or value is _Absent.ABSENT:
             return value in (self.only, _Absent.ABSENT)
-        return (
-            not (isinstance(value, float) and (not self._width or (self.is_log and value <= 0))) or value in self.seen
-        )
+        is_beyond = isinstance(value, float) and (not self._width or (self.is_log and value <= 0))
+        return not is_beyond or value in self.seen
 
 
 class _Fit:
@@ -164,6 +173,8 @@ class Forecast:
         The parameters of the known runs, all of the same names.
     values
         What is known of each, from 0 on.
+    linear
+        The parameters whose numbers count as they are, up to the largest known one; None to find out.
 
     Attributes
     ----------
@@ -171,17 +182,17 @@ class Forecast:
         How many are known.
     """
 
-    def __init__(self, sets: Sequence[Params], values: Sequence[float]) -> None:
+    def __init__(self, sets: Sequence[Params], values: Sequence[float], linear: Collection[str] | None = None) -> None:
         self.runs = len(sets)
+        self._other: Forecast | None = None
         names = [name for name in (sets[0] if sets else ()) if name != SEED]
         kinds = {name: [kind_of(one.get(name)) for one in sets] for name in names}
         logs = [math.log(max(value, LEAST)) for value in values]
         self._mean = sum(logs) / len(logs) if logs else 0.0
         wanted = [one - self._mean for one in logs]
-        self._columns = {
-            name: _Column(kinds[name], all(not isinstance(one, float) or one > 0 for one in kinds[name]))
-            for name in names
-        }
+        positive = {name for name in names if all(not isinstance(one, float) or one > 0 for one in kinds[name])}
+        bent = set(linear or ())
+        self._columns = {name: _Column(kinds[name], name in positive - bent, name in bent) for name in names}
         while sum(map(len, self._columns.values())) > MOST_FEATURES:  # of the one with most, which are the rarest
             largest = max(self._columns.values(), key=lambda one: len(one.labels))
             if not largest.labels:
@@ -191,8 +202,9 @@ class Forecast:
         if not sets:
             return
         fit, rows = self._fitted(kinds, wanted, (1.0, 1e-3))
+        either = [name for name, one in self._columns.items() if one.is_log and one._width and self.runs > FEWEST]
         for name, column in list(self._columns.items()):
-            if column.is_log and column.varies and column._width and self.runs > FEWEST:
+            if name in either and linear is None:
                 self._columns[name] = _Column(kinds[name], False)
                 self._columns[name].labels = column.labels
                 other, other_rows = self._fitted(kinds, wanted, (1.0, 1e-3))
@@ -200,7 +212,12 @@ class Forecast:
                     fit, rows = other, other_rows
                 else:
                     self._columns[name] = column
+        if linear is None and either:  # what these runs do not tell apart is told apart by those far away
+            chosen = [name for name in either if not self._columns[name].is_log]
+            self._other = Forecast(sets, values, () if chosen else either)
         self._fit, rows = self._fitted(kinds, wanted, RIDGES)
+        if self._other is not None and BETTER**2 * self._other._fit.loss > self._fit.loss:
+            self._other = None  # they do
         self._error = self._error_of_one()
         fitted = [math.exp(self._mean + _dot(self._fit.slopes, row)) for row in rows]
         self._scale = sum(max(value, LEAST) for value in values) / sum(fitted)  # so that sums are right, too
@@ -263,10 +280,22 @@ class Forecast:
             return None
         value = self._value(features)
         # A run lies about the median; a sum, about the mean.
-        return self._ranged(value, features, 1.0, self._unseen(one), value / self._scale)
+        found = self._ranged(value, features, 1.0, self._unseen(one), value / self._scale)
+        return found if self._other is None or not self._is_outside(one) else _both(found, self._other.of(one))
 
     def sum_of(self, sets: Iterable[Params]) -> tuple[Estimate, int]:
         """Return what to expect of all sets together, and of how many nothing can be said, which are left out."""
+        sets = list(sets)
+        found, unsaid = self._sum_of(sets)
+        if self._other is not None and any(map(self._is_outside, sets)):
+            found = _both(found, self._other._sum_of(sets)[0])
+        return found, unsaid
+
+    def _is_outside(self, one: Params) -> bool:
+        """Tell whether a number in a set is less, or more, than in all known runs."""
+        return any(name in one and column.is_outside(kind_of(one[name])) for name, column in self._columns.items())
+
+    def _sum_of(self, sets: Iterable[Params]) -> tuple[Estimate, int]:
         total, squares, unsaid, unseen = 0.0, 0.0, 0, 0.0
         weights: dict[tuple[float, ...], float] = {}
         for one in sets:
@@ -321,6 +350,13 @@ class Forecast:
         off = min(math.sqrt(self._error**2 * variance + 1.645**2 * unseen), _LARGEST)
         middle = value if middle is None else middle
         return Estimate(value, min(middle / math.exp(off), value), max(middle * math.exp(off), value))
+
+
+def _both(found: Estimate, other: Estimate | None) -> Estimate:
+    """Return an estimate with a range that holds that of another one, too."""
+    if other is None or None in (found.low, found.high, other.low, other.high):
+        return found
+    return Estimate(found.value, min(found.low, other.low), max(found.high, other.high))  # type: ignore[type-var]
 
 
 def kind_of(value: object) -> Hashable:
