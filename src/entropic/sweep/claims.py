@@ -19,6 +19,7 @@ from entropic.protocol.find import find_many
 from entropic.protocol.lookup import Absent, Suspect
 from entropic.protocol.request import Progress, Request
 from entropic.protocol.wait import LONGEST, Pauses, freed, wait_for_any
+from entropic.sweep.deadline import Deadline
 
 UNDONE: Literal["undone"] = "undone"  # what somebody has left half done comes first
 # What becomes of a set: its task, who runs it, why it can have no row now; None: its row is to be read.
@@ -48,8 +49,8 @@ class Claims(Generic[ModelT]):
         What was found of those that are not new.
     owner
         The call that claims.
-    can_begin
-        Whether a set may still be claimed; what may not is left.
+    until
+        When the sweep is to be over: what cannot end before that is not claimed, and left.
     """
 
     def __init__(
@@ -58,9 +59,9 @@ class Claims(Generic[ModelT]):
         missing: Mapping[str, Request],
         known: Mapping[str, Suspect | Absent],
         owner: str,
-        can_begin: Callable[[str], bool],
+        until: Deadline | None = None,
     ) -> None:
-        self._context, self._missing, self._owner, self._can_begin = context, missing, owner, can_begin
+        self._context, self._missing, self._owner, self._until = context, missing, owner, until
         # By attempts and not by times, since clocks of two machines differ:
         # `test_what_failed_while_a_clock_was_ahead_is_tried_again`.
         self._failed_before = self._failed(missing)
@@ -115,7 +116,8 @@ class Claims(Generic[ModelT]):
         ids: list[str] = []
         while self._todo and len(ids) < count:
             id = self._todo.popleft()
-            (ids if self._can_begin(id) else self.left).append(id)
+            late = self._until is not None and self._until.begin_by(self._missing[id].params) < time.time()
+            (self.left if late else ids).append(id)
         decisions: dict[str, Decision] = {**self._claim_first(ids)}
         rest = [id for id in ids if id not in decisions]
         if rest:

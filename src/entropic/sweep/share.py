@@ -69,7 +69,7 @@ class Share(Generic[ModelT]):
     ) -> None:
         self._context, self._missing, self._owner, self._until = context, missing, owner, until
         self._keep_going, self._pid = keep_going, os.getpid()
-        self._claims = Claims(context, missing, known, owner, self._can_begin)
+        self._claims = Claims(context, missing, known, owner, until)
         self._outbox = Outbox(context, missing)
         self.arrived: deque[tuple[str, ModelT]] = deque()
         """The keys and rows of sets that have got one, for whoever takes them from here."""
@@ -115,9 +115,6 @@ class Share(Generic[ModelT]):
     def left(self) -> list[str]:
         """What was not begun, as it could not end in time."""
         return self._claims.left
-
-    def _can_begin(self, id: str) -> bool:
-        return self._until is None or self._until.begin_by(self._missing[id].params) >= time.time()
 
     def goes_on(self, attempt: str) -> bool:
         """Tell whether an attempt of ours ends, or is released, even if nothing more happens in this thread."""
