@@ -249,7 +249,7 @@ class RunsFailedWarning(EntropicWarning):
 
 
 class NotBegunWarning(EntropicWarning):
-    """Some sets of a sweep were not begun, and have no row: they could not have ended before its deadline."""
+    """Some sets of a sweep have no row by its deadline: they could not have ended in time, or still run elsewhere."""
 
 
 class SharedGeneratorWarning(EntropicWarning):

@@ -304,7 +304,16 @@ class Store(Generic[ModelT]):
             own, whose names win.
         """
         options = Options(
-            client, workers, on_error, retry_failed, timeout, progress, worker_setup, rerun, order, deadline
+            client=client,
+            workers=workers,
+            on_error=on_error,
+            retry_failed=retry_failed,
+            timeout=timeout,
+            progress=progress,
+            worker_setup=worker_setup,
+            rerun=rerun,
+            order=order,
+            deadline=deadline,
         )
         recover.collect(self._context)
         try:
@@ -346,7 +355,16 @@ class Store(Generic[ModelT]):
             None waits for the next row.
         """
         options = Options(
-            client, workers, on_error, retry_failed, timeout, progress, worker_setup, rerun, order, deadline
+            client=client,
+            workers=workers,
+            on_error=on_error,
+            retry_failed=retry_failed,
+            timeout=timeout,
+            progress=progress,
+            worker_setup=worker_setup,
+            rerun=rerun,
+            order=order,
+            deadline=deadline,
         )
         recover.collect(self._context)
         return sweep.stream(self._context, params, options, custom_data, in_flight)

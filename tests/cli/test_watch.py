@@ -61,21 +61,59 @@ def test_it_is_for_people(commands, store, place, tmp_path):
 
 def test_of_each_run_it_says_where_it_is_for_how_long_and_what_is_left():
     now = datetime(2026, 1, 1, 12)
+    reports = watch.Reports()
+    for step, ago in ((800, 20), (900, 10)):  # it has gone on from a checkpoint
+        reports.add(
+            Status(
+                *("SimResult", 2, 10, 0),
+                running={"a": Owner("login", 1, now - timedelta(seconds=30))},
+                reported={"a": Reported(step, 1000, at=now - timedelta(seconds=ago))},
+            )
+        )
     found = Status(
         "SimResult",
         2,
         10,
         0,
         running={"a": Owner("login", 1, now - timedelta(seconds=30)), "b": Owner("here", 2, now - timedelta(hours=3))},
-        reported={"a": Reported(300, 1000, host="node7", pid=9, job="Slurm 12_3")},
+        reported={"a": Reported(900, 1000, host="node7", pid=9, job="Slurm 12_3")},
     )
-    _, names, first, second = watch._running(found, now)
+    _, names, first, second = watch._running(found, now, reports)
     assert names.split() == ["running", "host", "process", "since", "(UTC)", "for", "how", "far", "left"]
     assert first.split()[:2] == ["b", "here"]
     assert "3 h" in first or "180 minutes" in first
     assert second.split()[:2] == ["a", "node7"]
     assert "pid 9, job Slurm 12_3" in second
-    assert second.endswith("70 seconds")
+    assert second.endswith(" 10 seconds")
+
+
+def test_of_one_report_nothing_follows_nor_of_one_that_falls_back():
+    since = datetime(2026, 1, 1, 12)
+
+    def look(step, seconds):
+        said = Reported(step, 100, at=since + timedelta(seconds=seconds))
+        reports.add(Status("SimResult", 2, 10, 0, running={"a": Owner("here", 1, since)}, reported={"a": said}))
+        return reports.left("a", since)
+
+    reports = watch.Reports()
+    found = [look(50, 10), look(50, 10), look(75, 20), look(60, 25), look(80, 35)]
+    assert found == [None, None, pytest.approx(10), None, pytest.approx(10)]
+    reports.add(Status("SimResult", 3, 10, 0))
+    assert reports.left("a", since) is None
+
+
+def test_what_is_claimed_and_waits_in_a_queue_does_not_count_as_running(store):
+    store.sweep(SETS[:2])
+    now = datetime(2026, 1, 1, 12)
+    running = {str(i): Owner("login", 1, now) for i in range(64)}
+    found = Status("SimResult", 2, 10, 0, running=running)
+    ((_, said),) = watch.left_of(store, SETS, found)
+    assert said.endswith("about 20 minutes, one after another")
+    found = Status("SimResult", 2, 10, 0, running=running, reported={id: Reported(1, 2) for id in ("0", "1")})
+    ((_, said),) = watch.left_of(store, SETS, found)
+    assert said.endswith("about 10 minutes, with 2 at a time")
+    ((_, said),) = watch.left_of(store, SETS, found, rate=0.1)
+    assert said.endswith("about 20 seconds, as fast as rows come now")
 
 
 def test_on_a_terminal_each_look_takes_the_place_of_the_one_before(monkeypatch, capsys):

@@ -343,6 +343,19 @@ def test_memory_is_learned_from_runs_whose_provenance_tells_it(open_store):
     assert re.search(r"about [\d.,]+ [MG]B of memory at most in a process", str(cost))
 
 
+def test_a_sample_of_the_stored_runs_has_all_values_of_a_grid(open_store, monkeypatch):
+    monkeypatch.setattr("entropic.sweep.cost.SAMPLE", 10)
+    store = open_store()
+    grid = [{"n": n, "dt": dt} for n in range(1, 11) for dt in (0.5, 1.0)]
+    store.sweep(grid)
+    cost = store.plan([*grid, {"n": 20, "dt": 0.5}, {"n": 20, "dt": 1.0}]).cost()
+    assert (cost.runs, cost.unsaid, cost.new) == (10, 0, None)
+    for one in grid[15:]:  # more than the sample, and less than twice as many
+        store.delete(one, remove_file=True)
+    cost = store.plan([*grid[:15], {"n": 20, "dt": 1.0}]).cost()
+    assert (cost.runs, cost.unsaid) == (10, 0)
+
+
 def test_a_plan_travels_with_its_cost(open_store):
     store = after(open_store, lambda params: 2.0)
     store.sweep(sets(1, 2))

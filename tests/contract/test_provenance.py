@@ -18,6 +18,7 @@ import pytest
 import entropic
 from contract.models import SimResult, gone, wait_until, write_params
 from entropic import ParameterError
+from entropic.db import origins
 from entropic.executors import attempt
 
 ONE, TWO = {"n": 1, "dt": 0.5}, {"n": 2, "dt": 0.5}
@@ -164,6 +165,23 @@ def test_threads_share_an_environment(open_store, place):
     assert [store.provenance(row).host for row in store.select()] == [platform.node()] * 4
     ((count,),) = place.fetch("SELECT count(*) FROM entropic_environments")
     assert count == 1
+
+
+def test_status_reads_the_environments_of_all_jobs_at_once_and_never_again(store, place, monkeypatch):
+    asked = []
+
+    def fetch(database, query, of=origins.fetch):
+        asked.append(query)
+        return of(database, query)
+
+    monkeypatch.setattr(origins, "fetch", fetch)
+    for i, row in enumerate(store.sweep([{"n": n, "dt": 0.5} for n in range(1, 6)])):
+        told = json.dumps({"host": "node", "job": f"Slurm 12_{i}"})
+        place.execute(f"INSERT INTO entropic_environments (id, told) VALUES ({i + 1}, '{told}')")
+        place.execute(f"UPDATE entropic_ledger SET environment = {i + 1} WHERE id = '{row.id}'")
+    jobs = [("node", f"Slurm 12_{i}") for i in range(5)]
+    assert [sorted(one[:2] for one in store.status().places) for _ in range(3)] == [jobs] * 3
+    assert len(asked) == 1
 
 
 def test_an_environment_that_cannot_be_told_costs_no_run(open_store, monkeypatch):

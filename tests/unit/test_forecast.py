@@ -106,6 +106,24 @@ def test_what_is_one_of_both_for_sure_has_a_narrow_range_far_away():
         assert found.value == pytest.approx(seconds(20), rel=0.1)
 
 
+def test_a_zero_among_the_numbers_makes_no_exponential_of_a_power():
+    forecast = learned(grid(n=range(21)), lambda one: 1 + one["n"])
+    for n in (50, 200, 10_000):
+        found = forecast.of({"n": n})
+        assert found.value == pytest.approx(1 + n, rel=0.05)
+        assert found.low <= 1.05 * (1 + n)
+
+
+@pytest.mark.parametrize("n", [30, 50, 200, 1000, 10_000])
+def test_far_from_numbers_that_may_be_negative_nothing_is_exponentially_wrong(n):
+    forecast = learned(grid(n=range(-10, 21)), lambda one: 15 + one["n"])
+    found = forecast.of({"n": n})
+    assert (15 + n) / 30 < found.value < 5 * (15 + n)
+    assert found.low < 15 + n
+    total, _ = forecast.sum_of([{"n": n}] * 3)
+    assert total.low < 3 * (15 + n)
+
+
 def test_a_name_that_no_run_has_makes_the_range_wider():
     draw = random.Random(4)
     factor = {"a": 1, "b": 20, "c": 5}

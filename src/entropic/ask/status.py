@@ -174,12 +174,15 @@ def _made_by_environment(context: StoreContext[Base], now: datetime) -> dict[tup
         number: (minute, hour) for number, minute, hour in fetch(context.database, asked.group_by(ledger.c.environment))
     }
     found: dict[tuple[str, str | None], list[int]] = {}
-    for number, told in environments_of(context, counts).items():
+    places = context.origins.places
+    for number, told in environments_of(context, counts.keys() - places.keys()).items():
         host, job = told.get("host"), told.get("job")
         if isinstance(host, str):
-            there = found.setdefault((host, job if isinstance(job, str) else None), [0, 0])
-            there[0] += int(counts[number][0])
-            there[1] += int(counts[number][1])
+            places[number] = host, job if isinstance(job, str) else None
+    for number in counts.keys() & places.keys():
+        there = found.setdefault(places[number], [0, 0])
+        there[0] += int(counts[number][0])
+        there[1] += int(counts[number][1])
     return found
 
 

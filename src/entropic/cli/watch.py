@@ -18,6 +18,7 @@ from entropic.support.show import aligned, counted, duration, visible
 from entropic.upkeep.disposal import amount
 
 LONGEST = 200  # letters of a line
+ENOUGH = 10  # rows that have come, for a rate to tell anything
 REMEMBERED = 300.0  # s of looks, over which the rate is taken
 FROM_THE_TOP = "\x1b[H\x1b[J"  # what a terminal obeys: from its first line on, all anew
 
@@ -40,15 +41,23 @@ def facts(found: Status) -> list[tuple[str, Any]]:
     return pairs
 
 
-def left_of(store: Store[Base], wanted: Sequence[Any], found: Status) -> list[tuple[str, Any]]:
-    """Return how many of some sets are left, and how long that may take with as many at a time as now."""
+def left_of(
+    store: Store[Base], wanted: Sequence[Any], found: Status, rate: float | None = None
+) -> list[tuple[str, Any]]:
+    """Return how many of some sets are left, and how long that may take.
+
+    What is claimed may still wait in a queue, so it does not count as running: what counts is at what rate rows come (in 1/s,
+    if enough were seen), else how many runs have reported how far they are.
+    """
     if not wanted:
         return []
-    plan, at_once = store.plan(wanted), len(found.running)
+    plan, at_once = store.plan(wanted), len(found.reported)
     left = len(plan.missing) + len(plan.failed)
     said = f"{left:,} of {counted(len(plan), 'set')}, beside {len(plan.running):,} running"
     seconds = plan.estimate_seconds
-    if left and seconds is not None:
+    if left and rate:
+        said += f": about {duration(left / rate)}, as fast as rows come now"
+    elif left and seconds is not None:
         said += f": about {duration(seconds / max(1, at_once))}"
         said += f", with {at_once:,} at a time" if at_once > 1 else ", one after another"
     return [("left", said)]
@@ -57,17 +66,48 @@ def left_of(store: Store[Base], wanted: Sequence[Any], found: Status) -> list[tu
 def keep_watching(store: Store[Base], wanted: Sequence[Any], every: float) -> int:
     """Show what a store holds and what goes on, every few seconds until Ctrl-C."""
     looks: deque[tuple[float, int]] = deque()
+    reports = Reports()
     try:
         while True:
             found, now = store.status(), time.monotonic()
             looks.append((now, found.stored))
             while now - looks[0][0] > REMEMBERED:
                 looks.popleft()
-            pairs = [*facts(found), *_rate(looks), *left_of(store, wanted, found)]
-            _write([repr(store), *aligned(pairs, LONGEST), *_where(found), *_running(found, utcnow())])
+            reports.add(found)
+            came = looks[-1][1] - looks[0][1]
+            rate = came / (looks[-1][0] - looks[0][0]) if came >= ENOUGH else None
+            pairs = [*facts(found), *_rate(looks), *left_of(store, wanted, found, rate)]
+            _write([repr(store), *aligned(pairs, LONGEST), *_where(found), *_running(found, utcnow(), reports)])
             time.sleep(every)
     except KeyboardInterrupt:  # as it is meant to end
         return FINE
+
+
+class Reports:
+    """What runs under way have said of how far they are, since this looks.
+
+    Only that: a run may have gone on from a checkpoint, or waited in a queue after its claim.
+    """
+
+    def __init__(self) -> None:
+        self._said: dict[tuple[str, datetime], list[tuple[datetime, float]]] = {}  # the first and the last
+
+    def add(self, found: Status) -> None:
+        """Take in a look."""
+        before, self._said = self._said, {}
+        for id, said in found.reported.items():
+            owner, part = found.running.get(id), said.fraction
+            if owner is None or part is None:
+                continue
+            now = said.at, part
+            first, last = before.get((id, owner.since), [now, now])
+            self._said[id, owner.since] = [first if part >= last[1] else now, now]  # what falls back begins again
+
+    def left(self, id: str, since: datetime) -> float | None:
+        """Return how many seconds a run would still take; None as long as it has not got on while this looks."""
+        (began, before), (at, part) = self._said.get((id, since), [(since, 0.0), (since, 0.0)])
+        took = (at - began).total_seconds()
+        return None if took <= 0 or part <= before else took * (1 - part) / (part - before)
 
 
 def _rate(looks: Sequence[tuple[float, int]]) -> list[tuple[str, Any]]:
@@ -85,8 +125,8 @@ def _where(found: Status) -> list[str]:
     return ["", *aligned([names, *(["" if one is None else one for one in line] for line in found.places)])]
 
 
-def _running(found: Status, now: datetime) -> list[str]:
-    """Return a line for each run under way: where, for how long, how far it is, and what is left of it, if it says."""
+def _running(found: Status, now: datetime, reports: Reports) -> list[str]:
+    """Return a line for each run under way: where, since its claim, how far it is, and what is left, if it says."""
     if not found.running:
         return []
     lines: list[list[object]] = [["running", "host", "process", "since (UTC)", "for", "how far", "left"]]
@@ -95,9 +135,10 @@ def _running(found: Status, now: datetime) -> list[str]:
         host, process = owner.host, place(owner.pid, None)
         if said is not None and said.host:
             host, process = said.host, place(said.pid, said.job)
-        part = None if said is None else said.fraction
-        left = duration(took * (1 - part) / part) if part else ""
-        lines.append([id, host, process, owner.since, duration(took), str(said or ""), left])
+        left = reports.left(id, owner.since)
+        lines.append(
+            [id, host, process, owner.since, duration(took), str(said or ""), "" if left is None else duration(left)]
+        )
     return ["", *aligned(lines)]
 
 

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Generic, Literal, NamedTuple
 
-from entropic.db.claim import FAILED, Claim
+from entropic.db.claim import FAILED, RUNNING, Claim
 from entropic.db.connection import Connection
 from entropic.errors import ForeignFileError, PublishError, RunFailed, UnreadableError
 from entropic.files.task import Task
@@ -81,7 +81,9 @@ class Claims(Generic[ModelT]):
         self.under_way: dict[str, Task] = {}
         """What is handed out and has not come back."""
         self.left: list[str] = []
-        """What is not begun any more, as it is too late."""
+        """What is not begun any more, as it is too late, or is waited for no longer."""
+        self.left_running: set[str] = set()
+        """What of it others run, once it was read."""
 
     def _failed(self, ids: Iterable[str]) -> dict[str, str]:
         """Return those that have failed, and their attempts."""
@@ -285,6 +287,8 @@ class Claims(Generic[ModelT]):
         rows = self._read([id for id in self.left if id not in self._known_lost])
         self.left = [*stale, *self._todo]
         self._todo.clear()
+        found = self._context.ledger.find_many(self.left)
+        self.left_running = {one.id for one in found if one.state == RUNNING and not one.gone}
         return rows
 
     def take_back(self, task: Task) -> None:

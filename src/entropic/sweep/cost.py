@@ -40,7 +40,7 @@ class Cost:
     """What the missing and the failed sets of a plan would take, judging by stored runs; print it.
 
     Each `Estimate` has a `value`, and a range from `low` to `high` that holds nine runs of ten: each stored run was
-    foretold from the others to tell it. With fewer than 8 stored runs `low` and `high` are None.
+    predicted from the others to tell it. With fewer than 8 stored runs `low` and `high` are None.
 
     Attributes
     ----------
@@ -136,8 +136,8 @@ class Costs:
     """
 
     def __init__(self, context: StoreContext[Base], stored: Sequence[str] = ()) -> None:
-        step = max(1, len(stored) // SAMPLE)
-        raws = {context.rows.id_of(raw): raw for raw in context.rows.read_many(stored[::step][:SAMPLE])}
+        some = stored if len(stored) <= SAMPLE else random.Random(0).sample(stored, SAMPLE)  # not every n-th: see `of`
+        raws = {context.rows.id_of(raw): raw for raw in context.rows.read_many(some)}
         if len(raws) < SAMPLE:
             raws = {**{context.rows.id_of(raw): raw for raw in context.rows.some(SAMPLE)}, **raws}
         self._typed: Callable[[Params], dict[str, object]] | None = context.schema.spelling.typed

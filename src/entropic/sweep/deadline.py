@@ -12,6 +12,7 @@ from entropic.params.fields import is_duration
 from entropic.params.keys import Params
 from entropic.support.show import spelled
 from entropic.sweep.cost import Costs
+from entropic.sweep.forecast import Estimate
 
 MOST_LEARNED = 2_000  # runs
 _UNITS = {"": 1, "s": 1, "min": 60, "m": 60, "h": 3600, "d": 86400}
@@ -19,7 +20,7 @@ _PART = r"(\d+(?:\.\d+)?)\s*(s|min|m|h|d|)"
 _TEXT = re.compile(rf"(?:\s*{_PART}\s*)+", re.ASCII)
 
 
-def seconds_of(given: object) -> float:
+def parse_duration(given: object) -> float:
     """Return how many seconds a user means by a number, `"2h"`, `"1h 30min"` or `"90s"`.
 
     Raises
@@ -47,13 +48,16 @@ class Deadline:
 
     Attributes
     ----------
+    seconds
+        How long it is.
     left
         How many sets were not begun.
     """
 
     def __init__(self, given: object) -> None:
         self.given = given
-        self._ends = time.monotonic() + seconds_of(given)
+        self.seconds = parse_duration(given)
+        self._ends = time.monotonic() + self.seconds
         self.left = 0
         self._costs: Costs | None = None
 
@@ -73,7 +77,19 @@ class Deadline:
             self._costs.add(params, seconds)
 
     def begin_by(self, params: Params) -> float:
-        """Return when a set has to begin at the latest, in seconds since 1970."""
+        """Return when a set has to begin at the latest, in seconds since 1970: only what surely ends too late is not.
+
+        By the lower end of the range: a set that is held back wrongly would never begin, and nothing be learned from
+        it. Of fewer runs than give a range, nothing follows.
+        """
         end = time.time() + self._ends - time.monotonic()
-        expected = None if self._costs is None else self._costs.seconds.value(self._costs.spelled(params))
-        return end - (expected or 0.0)
+        expected = self._expected(params)
+        return end if expected is None or expected.low is None else end - expected.low
+
+    def _expected(self, params: Params) -> Estimate | None:
+        return None if self._costs is None else self._costs.seconds.of(self._costs.spelled(params))
+
+    def too_long(self, params: Params) -> float | None:
+        """Return how many seconds a set needs that is too long for this deadline even alone; None: it is not."""
+        expected = self._expected(params)
+        return None if expected is None or (expected.low or 0.0) <= self.seconds else expected.value

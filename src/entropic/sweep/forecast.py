@@ -1,11 +1,11 @@
 """What a number of a run will be, its time or its memory, judging by the parameters of runs in which it is known.
 
 The logarithm of the number is a sum of one part for each parameter: a slope times the logarithm of the number that it
-is, or times that number, if this foretells the known runs much better; an offset for each value that is none. Where a
-number is beyond all known ones, the range holds what either would say, unless one of them is much better; what grows
-exponentially is taken to go on as a power there. The slopes are found by least squares, with a ridge, so that few runs
-make no wild ones. How strong that is, and how large the error, each run says that is foretold from all others: no run
-vouches for itself.
+is (plus the smallest above 0, where there are zeros), or times that number, if some are negative or if this predicts
+the known runs much better; an offset for each value that is none. Where a number is beyond all known ones, the range
+holds what either would say, unless one of them is much better; what grows exponentially is taken to go on as a power
+there, or soon after. The slopes are found by least squares, with a ridge, so that few runs make no wild ones. How
+strong that is, and how large the error, each run says that is predicted from all others: no run vouches for itself.
 """
 
 import math
@@ -14,8 +14,9 @@ from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from decimal import Decimal
 from enum import Enum
-from operator import mul
 from typing import Any, NamedTuple
+
+from entropic.sweep.fit import Fit, dot, quadratic
 
 Params = Mapping[str, object]
 
@@ -29,7 +30,9 @@ COVERED = 0.9  # of the runs lie within the range
 FEW = 4.0  # runs by which the ridge was chosen, too, are less off than others: by so much over their number
 ALIKE = 10  # sets that are alike err alike: however many there are, no less than so many do together
 BETTER = 0.3  # of the error, from which on a slope is taken of the number itself: far away it makes wild numbers
-_LARGEST = 300.0  # logarithm of what is foretold, and of how far that is off
+_LARGEST = 300.0  # logarithm of what is predicted, and of how far that is off
+AS_IT_IS = 4.0  # deviations beyond the known numbers, where the known runs tell that they grow exponentially
+UNTOLD = 1.0  # where they do not, as some numbers are negative and have no logarithm
 _FARTHEST = 1e6  # deviations
 
 
@@ -70,6 +73,9 @@ class _Column:
         Whether the logarithm of a number counts.
     is_bent
         Whether it does beyond the largest known one, where what was exponential goes on as a power.
+
+    A number that counts as it is does so up to a few deviations beyond the known ones; from there on its logarithm
+    does, so that nothing far away is exponentially wrong.
     """
 
     def __init__(self, values: Sequence[Hashable], is_log: bool, is_bent: bool = False) -> None:
@@ -81,6 +87,8 @@ class _Column:
         self._middle, self._width = 0.0, 0.0
         numbers = {one: times for one, times in counted.items() if isinstance(one, float)}
         self._least, self._most = min(numbers, default=0.0), max(numbers, default=0.0)
+        # Where there are zeros, the logarithm is of what is above: of 1 + n where n counts from 0.
+        self._above = min((one for one in numbers if one > 0), default=0.0) if self._least == 0 else 0.0
         scaled = [(self._scaled(one), times) for one, times in numbers.items()]
         if self.varies and len(scaled) > 1:
             total = sum(times for _, times in scaled)
@@ -103,10 +111,16 @@ class _Column:
     def _scaled(self, number: float) -> float:
         if self._is_bent and number > self._most:
             return self._most * (1 + math.log(number / self._most))
-        return math.log(number) if self.is_log else number
+        return math.log(number + self._above) if self.is_log else number
 
     def _standardised(self, value: Any) -> float:
         found = (self._scaled(value) - self._middle) / self._width
+        if not self.is_log and not self._is_bent:
+            low, high = ((one - self._middle) / self._width for one in (self._least, self._most))
+            near = UNTOLD if self.is_untold else AS_IT_IS
+            if (beyond := max(found - high, low - found) - near) > 0:
+                away = near + math.log1p(beyond)
+                found = high + away if found > high else low - away
         return max(-_FARTHEST, min(found, _FARTHEST))
 
     def features(self, value: Hashable) -> tuple[float, ...]:
@@ -117,11 +131,24 @@ class _Column:
         if found is None:
             made = []
             if self._width:
-                is_number = isinstance(value, float) and not (self.is_log and value <= 0)
+                is_number = isinstance(value, float) and self._has_log(value)
                 made.append(self._standardised(value) if is_number else 0.0)
             made += [((value == label) - part) / width for label, (part, width) in self.labels.items()]
             found = self._known[value] = tuple(made)
         return found
+
+    @property
+    def is_untold(self) -> bool:
+        """Whether no fit tells if it is a power, since some numbers are negative."""
+        return self._width > 0 and self._least < 0
+
+    def clipped(self, number: float) -> float:
+        """Return the known number that is nearest."""
+        return min(max(number, self._least), self._most)
+
+    def _has_log(self, number: float) -> bool:
+        """Tell whether a number has a logarithm here, or needs none."""
+        return not self.is_log or number + self._above > 0
 
     def is_outside(self, value: Hashable) -> bool:
         """Tell whether a number is less, or more, than all that are known."""
@@ -131,37 +158,8 @@ class _Column:
         """Tell whether the known runs say anything of such a value: not if none differs from another in it."""
         if not self.varies or value is _Absent.ABSENT:
             return value in (self.only, _Absent.ABSENT)
-        is_beyond = isinstance(value, float) and (not self._width or (self.is_log and value <= 0))
+        is_beyond = isinstance(value, float) and not (self._width and self._has_log(value))
         return not is_beyond or value in self.seen
-
-
-class _Fit:
-    """Slopes for all features, by least squares with a ridge.
-
-    Attributes
-    ----------
-    slopes
-        One for each.
-    inverse
-        Of the matrix, by which the error of what is far away is told.
-    errors
-        Of each run, foretold from all others.
-    leverages
-        How much each run bears on what is foretold of itself.
-    """
-
-    def __init__(self, rows: Sequence[Sequence[float]], wanted: Sequence[float], gram: list[list[float]], ridge: float):
-        size, count = len(gram), len(rows)
-        matrix = [[gram[i][j] + (ridge if i == j else 0.0) for j in range(size)] for i in range(size)]
-        self.inverse = _inverse(matrix)
-        moments = [sum(row[i] * one for row, one in zip(rows, wanted, strict=True)) for i in range(size)]
-        self.slopes = [_dot(line, moments) for line in self.inverse]
-        self.leverages = [1 / count + quadratic(self.inverse, row) for row in rows]
-        self.errors = [
-            (one - _dot(self.slopes, row)) / max(1 - leverage, 1e-9)
-            for row, one, leverage in zip(rows, wanted, self.leverages, strict=True)
-        ]
-        self.loss = _dot(self.errors, self.errors)
 
 
 class Forecast:
@@ -190,7 +188,7 @@ class Forecast:
         logs = [math.log(max(value, LEAST)) for value in values]
         self._mean = sum(logs) / len(logs) if logs else 0.0
         wanted = [one - self._mean for one in logs]
-        positive = {name for name in names if all(not isinstance(one, float) or one > 0 for one in kinds[name])}
+        positive = {name for name in names if _is_positive([one for one in kinds[name] if isinstance(one, float)])}
         bent = set(linear or ())
         self._columns = {name: _Column(kinds[name], name in positive - bent, name in bent) for name in names}
         while sum(map(len, self._columns.values())) > MOST_FEATURES:  # of the one with most, which are the rarest
@@ -219,13 +217,13 @@ class Forecast:
         if self._other is not None and BETTER**2 * self._other._fit.loss > self._fit.loss:
             self._other = None  # they do
         self._error = self._error_of_one()
-        fitted = [math.exp(self._mean + _dot(self._fit.slopes, row)) for row in rows]
+        fitted = [math.exp(self._mean + dot(self._fit.slopes, row)) for row in rows]
         self._scale = sum(max(value, LEAST) for value in values) / sum(fitted)  # so that sums are right, too
         self._spreads = self._spread()
 
     def _fitted(
         self, kinds: Mapping[str, Sequence[Hashable]], wanted: Sequence[float], ridges: Iterable[float]
-    ) -> tuple[_Fit, list[list[float]]]:
+    ) -> tuple[Fit, list[list[float]]]:
         """Return the best fit with one of some ridges, and the features of the known runs."""
         columns = [(column, kinds[name]) for name, column in self._columns.items()]
         rows = [[one for column, values in columns for one in column.features(values[i])] for i in range(len(wanted))]
@@ -233,13 +231,13 @@ class Forecast:
         gram = [[0.0] * len(turned) for _ in turned]
         for i, left in enumerate(turned):
             for j in range(i + 1):
-                gram[i][j] = gram[j][i] = _dot(left, turned[j])
-        fits = [_Fit(rows, wanted, gram, ridge) for ridge in sorted(ridges, reverse=True)]
+                gram[i][j] = gram[j][i] = dot(left, turned[j])
+        fits = [Fit(rows, wanted, gram, ridge) for ridge in sorted(ridges, reverse=True)]
         least = min(fit.loss for fit in fits)
         return next(fit for fit in fits if fit.loss <= least * (1 + 1e-9) + 1e-18), rows  # the strongest of equals
 
     def _error_of_one(self) -> float | None:
-        """Return how far off one run is, in logarithms: nine of ten are not further, each foretold from the others."""
+        """Return how far off one run is, in logarithms: nine of ten are not further, each predicted from the others."""
         if self.runs < FEWEST:
             return None
         seen = sorted(
@@ -256,7 +254,7 @@ class Forecast:
             offsets = self._fit.slopes[at + len(column) - len(column.labels) : at + len(column)]
             # A standardised offset adds its square to the variance of the logarithms.
             if any(offsets):
-                spreads[name] = math.sqrt(_dot(offsets, offsets))
+                spreads[name] = math.sqrt(dot(offsets, offsets))
             at += len(column)
         return spreads
 
@@ -281,15 +279,31 @@ class Forecast:
         value = self._value(features)
         # A run lies about the median; a sum, about the mean.
         found = self._ranged(value, features, 1.0, self._unseen(one), value / self._scale)
+        if (nearest := self._nearest(one)) is not None:
+            found = _both(found, self.of(nearest))
         return found if self._other is None or not self._is_outside(one) else _both(found, self._other.of(one))
 
     def sum_of(self, sets: Iterable[Params]) -> tuple[Estimate, int]:
         """Return what to expect of all sets together, and of how many nothing can be said, which are left out."""
         sets = list(sets)
         found, unsaid = self._sum_of(sets)
+        nearest = [self._nearest(one) for one in sets]
+        if any(one is not None for one in nearest):
+            known = [one if near is None else near for one, near in zip(sets, nearest, strict=True)]
+            found = _both(found, self._sum_of(known)[0])
         if self._other is not None and any(map(self._is_outside, sets)):
             found = _both(found, self._other._sum_of(sets)[0])
         return found, unsaid
+
+    def _nearest(self, one: Params) -> Params | None:
+        """Return a set with known numbers in place of those far from them of which no fit tells how they go on."""
+        untold = [(name, column) for name, column in self._columns.items() if column.is_untold and name in one]
+        changed = {
+            name: column.clipped(value)
+            for name, column in untold
+            if isinstance(value := kind_of(one[name]), float) and column.is_outside(value)
+        }
+        return {**one, **changed} if changed else None
 
     def _is_outside(self, one: Params) -> bool:
         """Tell whether a number in a set is less, or more, than in all known runs."""
@@ -329,7 +343,7 @@ class Forecast:
         return found
 
     def _value(self, features: Sequence[float]) -> float:
-        return self._scale * math.exp(min(self._mean + _dot(self._fit.slopes, features), _LARGEST))
+        return self._scale * math.exp(min(self._mean + dot(self._fit.slopes, features), _LARGEST))
 
     def _unseen(self, one: Params) -> float:
         """Return the variance that values add which no known run has."""
@@ -376,28 +390,10 @@ def kind_of(value: object) -> Hashable:
         return f"{type(value).__name__} {type(error).__name__}"
 
 
+def _is_positive(numbers: Sequence[float]) -> bool:
+    """Tell whether numbers are from 0 on, and not all 0."""
+    return min(numbers, default=1.0) >= 0 and max(numbers, default=1.0) > 0
+
+
 def _in(one: Params, name: str) -> Hashable:
     return kind_of(one[name]) if name in one else _Absent.ABSENT
-
-
-def quadratic(matrix: Sequence[Sequence[float]], vector: Sequence[float]) -> float:
-    """Return the product of a vector, a matrix, and the vector."""
-    return sum(one * _dot(line, vector) for one, line in zip(vector, matrix, strict=True))
-
-
-def _dot(left: Sequence[float], right: Sequence[float]) -> float:
-    found: float = sum(map(mul, left, right))
-    return found
-
-
-def _inverse(matrix: list[list[float]]) -> list[list[float]]:
-    """Return the inverse of a matrix that is symmetric and, by its ridge, positive."""
-    size = len(matrix)
-    lines = [[*line, *(float(i == j) for j in range(size))] for i, line in enumerate(matrix)]
-    for i in range(size):
-        pivot = lines[i][i]
-        lines[i] = [one / pivot for one in lines[i]]
-        for j in range(size):
-            if j != i and (factor := lines[j][i]):
-                lines[j] = [one - factor * other for one, other in zip(lines[j], lines[i], strict=True)]
-    return [line[size:] for line in lines]

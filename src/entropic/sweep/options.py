@@ -86,7 +86,7 @@ class Options:
             raise ParameterError(f"on_error must be 'raise' or 'continue', not {spelled(self.on_error)}")
 
         if self.order not in ORDERS:
-            raise ParameterError(f"order must be {', '.join(map(repr, ORDERS))}, not {spelled(self.order)}")
+            raise ParameterError(f"order must be 'given', 'longest' or 'spread', not {spelled(self.order)}")
         if self.deadline is not None:
             object.__setattr__(self, "until", Deadline(self.deadline))
 

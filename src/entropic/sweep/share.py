@@ -113,8 +113,13 @@ class Share(Generic[ModelT]):
 
     @property
     def left(self) -> list[str]:
-        """What was not begun, as it could not end in time."""
+        """What was not begun, as it could not end in time, or is waited for no longer."""
         return self._claims.left
+
+    @property
+    def left_running(self) -> set[str]:
+        """What of it others run."""
+        return self._claims.left_running
 
     def goes_on(self, attempt: str) -> bool:
         """Tell whether an attempt of ours ends, or is released, even if nothing more happens in this thread."""

@@ -39,9 +39,10 @@ from entropic.protocol.lookup import ABSENT, Hit, Suspect
 from entropic.protocol.outcomes import Gaps
 from entropic.protocol.respelled import warn_of_other_spelling
 from entropic.support.process import Call
-from entropic.support.show import counted, spelled
+from entropic.support.show import counted, duration, spelled
 from entropic.support.signals import Terminable
-from entropic.sweep.cost import Costs
+from entropic.sweep.cost import MOST_ASKED, Costs
+from entropic.sweep.deadline import Deadline
 from entropic.sweep.missing import Planned, check_allowed, plan, rehearse_together
 from entropic.sweep.options import Options, check_names
 from entropic.sweep.order import arrange
@@ -243,7 +244,7 @@ def carry_out(
     gaps.warn()
     _warn(context, planned, failures)
     if left:
-        _warn_of_left(context, planned, left, options)
+        _warn_of_left(context, planned, left, share.left_running, options)
 
 
 def tidy(context: StoreContext[Base]) -> None:
@@ -270,14 +271,42 @@ def _warn(context: StoreContext[Base], planned: Planned[ModelT], failures: Mappi
     )
 
 
-def _warn_of_left(context: StoreContext[Base], planned: Planned[ModelT], left: list[str], options: Options) -> None:
-    first, were = planned.missing[left[0]], "was" if len(left) == 1 else "were"
-    warnings.warn(
-        f"{len(left):,} of {counted(len(planned.rows), 'set')} of {context.schema.name} {were} not begun, by the "
-        f"deadline of {options.deadline}: {spelled(dict(first.params), 200)}, say; the same call goes on with the rest",
-        NotBegunWarning,
-        stacklevel=levels_to_user(),
-    )
+def _warn_of_left(
+    context: StoreContext[Base], planned: Planned[ModelT], left: list[str], elsewhere: set[str], options: Options
+) -> None:
+    begun = [id for id in left if id in elsewhere]
+    unbegun = [id for id in left if id not in elsewhere]
+    of, by = f"of {counted(len(planned.rows), 'set')} of {context.schema.name}", f"the deadline of {options.deadline}"
+    said = []
+    if unbegun:
+        example = spelled(dict(planned.missing[unbegun[0]].params), 200)
+        said.append(f"{_were(len(unbegun), of)} not begun, by {by}: {example}, say")
+        said += _too_long(planned, unbegun, options.until)
+    if begun:
+        still = f"still {'runs' if len(begun) == 1 else 'run'} elsewhere"
+        said.append(f"{len(begun):,} {still}" if unbegun else f"{len(begun):,} {of} {still} after {by}")
+    said.append("the same call goes on with the rest")
+    warnings.warn("; ".join(said), NotBegunWarning, stacklevel=levels_to_user())
+
+
+def _were(count: int, of: str) -> str:
+    return f"{count:,} {of} {'was' if count == 1 else 'were'}"
+
+
+def _too_long(planned: Planned[ModelT], left: list[str], until: Deadline | None) -> list[str]:
+    """Say which sets no call with this deadline would ever begin."""
+    some = left[:MOST_ASKED]
+    needed = {id: until.too_long(planned.missing[id].params) for id in some} if until is not None else {}
+    long = {id: seconds for id, seconds in needed.items() if seconds is not None}
+    if not long:
+        return []
+    longest = max(long, key=lambda id: long[id])
+    more, need = " or more" if len(some) < len(left) else "", "needs" if len(long) == 1 else "need"
+    example = spelled(dict(planned.missing[longest].params), 200)
+    return [
+        f"{len(long):,}{more} of these {need} more than the whole deadline, such as {example} with about "
+        f"{duration(long[longest])}: raise it for them"
+    ]
 
 
 def drive(share: Share[ModelT], executor: Executor) -> Generator[None, None, None]:
