@@ -46,8 +46,8 @@ def left_of(
 ) -> list[tuple[str, Any]]:
     """Return how many of some sets are left, and how long that may take.
 
-    What is claimed may still wait in a queue, so it does not count as running: what counts is at what rate rows come (in 1/s,
-    if enough were seen), else how many runs have reported how far they are.
+    What is claimed may still wait in a queue, so it does not count as running: what counts is at what rate rows come
+    (in 1/s, if enough were seen), else how many runs have reported how far they are.
     """
     if not wanted:
         return []
