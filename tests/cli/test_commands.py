@@ -142,11 +142,11 @@ def test_a_sweep_says_what_it_could_not_begin_before_its_deadline(entropic, tmp_
     (tmp_path / "model.py").write_text(
         SCRIPT.replace('    print("printed by the runner")', '    params["custom_data"]["elapsed_seconds"] = 7200.0')
     )
-    entropic("sweep", "model.py", "n=1", "--grid", "x=1,2,3")
-    assert "6 h 0 min" in entropic("plan", "model.py", "n=1", "--grid", "x=4,5,6", code=1)
-    planned = json.loads(entropic("plan", "model.py", "n=1", "--grid", "x=4,5,6", "--json", code=1))
+    entropic("sweep", "model.py", "n=1", "--grid", "x=1,2,3,4,5,6,7,8")
+    assert "6 h 0 min" in entropic("plan", "model.py", "n=1", "--grid", "x=9,10,11", code=1)
+    planned = json.loads(entropic("plan", "model.py", "n=1", "--grid", "x=9,10,11", "--json", code=1))
     assert planned["cost"]["seconds"]["value"] == pytest.approx(planned["estimate_seconds"]) == pytest.approx(21600)
-    late = ["sweep", "model.py", "n=1", "--grid", "x=3,4,5", "--deadline", "1h", "--order", "spread"]
+    late = ["sweep", "model.py", "n=1", "--grid", "x=8,9,10", "--deadline", "1h", "--order", "spread"]
     assert "0 failed, 2 not begun" in entropic(*late, code=1)
     assert "by the deadline of 1h" in entropic.stderr
     assert json.loads(entropic(*late, "--json", code=1))["not_begun"] == 2
