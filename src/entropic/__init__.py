@@ -14,7 +14,7 @@ with _paused():  # what is made here lives as long as the process; collections a
     from entropic.ask.nearest import Nearest
     from entropic.ask.provenance import Provenance
     from entropic.ask.runs import Runs
-    from entropic.ask.status import Status
+    from entropic.ask.status import Place, Status
     from entropic.errors import (
         ClientLostError,
         CommandError,
@@ -31,6 +31,7 @@ with _paused():  # what is made here lives as long as the process; collections a
         LoadError,
         ModelError,
         NetworkFileSystemWarning,
+        NotBegunWarning,
         OutcomeWarning,
         ParameterError,
         PublishError,
@@ -66,6 +67,8 @@ with _paused():  # what is made here lives as long as the process; collections a
     from entropic.protocol.wait import Owner
     from entropic.store import Store
     from entropic.study import Study, study
+    from entropic.sweep.cost import Cost, SetCost
+    from entropic.sweep.forecast import Estimate
     from entropic.sweep.objective import Objective
     from entropic.sweep.plan import Plan
     from entropic.sweep.sampling import sample
@@ -95,6 +98,7 @@ __all__ = [
     "ClientLostError",
     "CommandError",
     "Conflict",
+    "Cost",
     "CycleError",
     "DatabaseBusy",
     "Dependant",
@@ -102,6 +106,7 @@ __all__ = [
     "EntropicError",
     "EntropicWarning",
     "ErrorBarWarning",
+    "Estimate",
     "Explanation",
     "Failure",
     "FellBackWarning",
@@ -122,11 +127,13 @@ __all__ = [
     "ModelError",
     "Nearest",
     "NetworkFileSystemWarning",
+    "NotBegunWarning",
     "Note",
     "Objective",
     "OutcomeWarning",
     "Owner",
     "ParameterError",
+    "Place",
     "Plan",
     "Provenance",
     "PsweepFrame",
@@ -147,6 +154,7 @@ __all__ = [
     "Runs",
     "RunsFailedWarning",
     "SaveError",
+    "SetCost",
     "SharedGeneratorWarning",
     "SignacWorkspace",
     "SlurmError",

@@ -257,6 +257,8 @@ class Store(Generic[ModelT]):
         replicates: "int | Replicates | None" = None,
         rerun: bool = False,
         fallback: Literal["local", "raise"] = "local",
+        order: Literal["given", "longest", "spread"] = "given",
+        deadline: float | str | None = None,
         **custom_data: object,
     ) -> Runs[ModelT]:
         """Return a row for each distinct set, in the order of the sets; run those that are missing.
@@ -295,11 +297,31 @@ class Store(Generic[ModelT]):
             What becomes of sets that a pool or a Dask client does not bring home. `"local"`: they run on this machine,
             one after the other, in a process of their own, as with `workers=1`. `"raise"`: `ClientLostError`; they run
             nowhere until they are asked for again. (`Slurm` never runs any here, so that it takes no `"raise"`.)
+        order
+            In which order sets run; rows come back as given in any case. `"longest"`: those first that will take
+            longest, judging by stored runs, so that all workers end together. `"spread"`: a coarse grid first, then
+            finer ones, so that what is there is useful at any moment.
+        deadline
+            Seconds, or `"2h"`, from the call on: no run begins that cannot end in time, judging by stored runs and by
+            those of the sweep. What has begun is not ended. A warning says how many sets were not begun, and the list
+            has no rows for them.
         **custom_data
             Given to the runner and stored with the row of each set that is run; a set may hold `custom_data` of its
             own, whose names win.
         """
-        options = Options(client, workers, on_error, retry_failed, timeout, progress, worker_setup, rerun, fallback)
+        options = Options(
+            client=client,
+            workers=workers,
+            on_error=on_error,
+            retry_failed=retry_failed,
+            timeout=timeout,
+            progress=progress,
+            worker_setup=worker_setup,
+            rerun=rerun,
+            fallback=fallback,
+            order=order,
+            deadline=deadline,
+        )
         recover.collect(self._context)
         try:
             if replicates is not None:
@@ -322,6 +344,8 @@ class Store(Generic[ModelT]):
         worker_setup: Callable[[], object] | None = None,
         rerun: bool = False,
         fallback: Literal["local", "raise"] = "local",
+        order: Literal["given", "longest", "spread"] = "given",
+        deadline: float | str | None = None,
         in_flight: int | None = None,
         **custom_data: object,
     ) -> Generator[ModelT, None, None]:
@@ -338,7 +362,19 @@ class Store(Generic[ModelT]):
             there is room, and a generator is sent the rows that came since: `came = yield params`. One that yields
             None waits for the next row.
         """
-        options = Options(client, workers, on_error, retry_failed, timeout, progress, worker_setup, rerun, fallback)
+        options = Options(
+            client=client,
+            workers=workers,
+            on_error=on_error,
+            retry_failed=retry_failed,
+            timeout=timeout,
+            progress=progress,
+            worker_setup=worker_setup,
+            rerun=rerun,
+            fallback=fallback,
+            order=order,
+            deadline=deadline,
+        )
         recover.collect(self._context)
         return sweep.stream(self._context, params, options, custom_data, in_flight)
 

@@ -26,6 +26,7 @@ from entropic.sweep.seeds import Replicates
 P = ParamSpec("P")
 R = TypeVar("R")
 _OPTIONS = frozenset(inspect.signature(Store.sweep).parameters) - {"self", "params", "custom_data"}
+_SHARED = {"order", "deadline"}  # which a function may have as parameters: then they are these
 
 
 @typing.overload
@@ -137,7 +138,7 @@ class Study(Generic[P, R]):
         self.function = function
         self._signature = inspect.signature(function)
         self._ignore = ignore
-        self._parameters = read_parameters(checked, self._signature, ignore, _OPTIONS)
+        self._parameters = read_parameters(checked, self._signature, ignore, _OPTIONS - _SHARED)
         self._made_of = (results, suffix, db_url, outcomes, ignore, changed, name, options)
         added, retyped = changed
         defaults = read_added(checked, self._signature, added, self._parameters)
@@ -159,14 +160,15 @@ class Study(Generic[P, R]):
         ----------
         **values
             Of each parameter a list (a tuple, a range, an array) of values, or one; what is left out has its default.
-            The options of `Store.sweep`, such as `workers`, are taken as well.
+            The options of `Store.sweep`, such as `workers`, are taken as well; `order` and `deadline` are parameters
+            where the function has such.
 
         Returns
         -------
         Runs
             One row for each combination, in the order of the grid.
         """
-        options = {name: values.pop(name) for name in list(values) if name in _OPTIONS}
+        options = {name: values.pop(name) for name in list(values) if name in _OPTIONS and not self._is_own(name)}
         grid = {name: _values(value) for name, value in values.items()}
         if options.get("replicates") is None:
             return self.store.sweep([self._bound((), one)[0] for one in expand_grid(grid)], **options)
@@ -178,6 +180,9 @@ class Study(Generic[P, R]):
             )
         bound = [self._bound((), {**one, column: 0})[0] for one in expand_grid(grid)]
         return self.store.sweep([{n: v for n, v in one.items() if n != column} for one in bound], **options)
+
+    def _is_own(self, name: str) -> bool:
+        return name in _SHARED and name in self._signature.parameters
 
     def params(self, *args: P.args, **kwargs: P.kwargs) -> dict[str, Any]:
         """Return the params that a call with these arguments has, defaults included: what the key is made of."""

@@ -96,6 +96,7 @@ def test_a_failure_is_a_frozen_record_of_what_failed_where_when_and_why():
         "elapsed_seconds",
         "attempt",
         "log_file",
+        "job",
         "began",
     ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
+import pickle
 import re
 import socket
 import subprocess
@@ -17,8 +18,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from contract.models import CountingRunner, OtherResult, SimResult, TypedResult, wait_until
-from entropic import KeyCollisionError, ParameterError, Plan, UnreadableError
+from contract.models import CountingRunner, LooseResult, OtherResult, SimResult, TypedResult, wait_until
+from entropic import KeyCollisionError, ParameterError, Plan, Store, UnreadableError
 from entropic.sweep import missing
 
 
@@ -251,19 +252,115 @@ def test_without_a_recorded_time_there_is_no_estimate(store, tmp_path):
     assert store.plan(sets(1, 2)).estimate_seconds is None
 
 
-def test_the_estimate_is_what_the_missing_and_the_failed_would_take_one_after_another(open_store, fail):
-    def during(params):
-        begun = time.monotonic()
-        wait_until(lambda: time.monotonic() - begun > 0.05)
+def after(open_store, seconds):
+    """Return a store whose runs say that they have taken so long."""
 
-    store = open_store(run=CountingRunner(during))
-    took = [row.custom_data["elapsed_seconds"] for row in store.sweep(sets(1, 2, 3))]
+    def say(params):
+        params["custom_data"]["elapsed_seconds"] = seconds(params)
+
+    return open_store(run=CountingRunner(say))
+
+
+def test_the_estimate_is_what_the_missing_and_the_failed_would_take_one_after_another(open_store, fail):
+    store = after(open_store, lambda params: 2.0)
+    store.sweep(sets(1, 2, 3))
     fail(4)
     estimate = store.plan(sets(1, 2, 3, 4, 5, 6)).estimate_seconds
     assert type(estimate) is float
-    assert 3 * min(took) * 0.99 <= estimate <= 3 * max(took) * 1.01
-    more = store.plan(sets(1, 2, 3, 4, *range(10, 19))).estimate_seconds
-    assert more == pytest.approx(estimate * 10 / 3)
+    assert estimate == pytest.approx(6)
+    assert store.plan(sets(1, 2, 3, 4, *range(10, 19))).estimate_seconds == pytest.approx(20)
+
+
+def test_the_cost_of_each_set_is_learned_from_the_parameters_of_stored_runs(open_store, fail):
+    store = after(open_store, lambda params: 0.5 * params["n"] ** 2)
+    store.sweep(sets(*range(1, 11)))
+    fail(20)
+    cost = store.plan(sets(*range(1, 11), 20, 30)).cost()
+    assert [one.params for one in cost.each] == sets(30, 20)
+    assert [one.seconds.value for one in cost.each] == pytest.approx([450, 200], rel=0.05)
+    assert cost.seconds.value == pytest.approx(sum(one.seconds.value for one in cost.each))
+    assert all(one.seconds.low <= one.seconds.value <= one.seconds.high for one in cost.each)
+    assert (cost.runs, cost.unsaid, cost.new) == (10, 0, None)
+    text = str(cost)
+    assert "2 sets to run, judging by 10 stored runs" in text
+    assert re.search(r"about 1[01] minutes( \(.* to .*\))? of work left, if run one after another", text), text
+    assert re.search(r"the longest: about [78] minutes.*, n=30, dt=0.5", text), text
+    assert "of work left" in str(store.plan(sets(20, 30)))
+
+
+def test_of_a_parameter_that_never_varied_nothing_is_said(open_store):
+    store = after(open_store, lambda params: 2.0)
+    store.sweep(sets(1, 2, 3))
+    plan = store.plan([*sets(4), {"n": 4, "dt": 0.001}])
+    cost = plan.cost()
+    assert [one.seconds is None for one in cost.each] == [False, True]
+    assert (cost.seconds.value, cost.unsaid, cost.new) == (pytest.approx(2), 1, "dt")
+    assert plan.estimate_seconds is None
+    assert "of 1 set nothing can be said: dt is the same in all stored runs" in str(plan)
+
+
+def test_what_a_set_leaves_out_is_as_its_row_says_it(place, tmp_path):
+    def say(params):
+        Path(params["result_file"]).write_text("{}")
+        params["custom_data"]["elapsed_seconds"] = 2.0
+
+    store = Store(say, LooseResult, tmp_path / "loose", ".json", place.url)
+    store.sweep([{"name": name} for name in "abc"])
+    cost = store.plan([{"name": "d"}, {"name": "d", "level": 3}, {"name": "d", "level": 4}]).cost()
+    assert [one.seconds and round(one.seconds.value, 6) for one in cost.each] == [2.0, 2.0, None]
+    assert cost.new == "level"
+
+
+def test_few_runs_tell_no_error(open_store):
+    store = after(open_store, lambda params: float(params["n"]))
+    store.sweep(sets(1, 2, 3))
+    cost = store.plan(sets(4)).cost()
+    assert (cost.seconds.low, cost.seconds.high) == (None, None)
+    assert "too few to tell how far that is off" in str(cost)
+    store.sweep(sets(*range(4, 9)))
+    cost = store.plan(sets(9)).cost()
+    assert cost.seconds.low <= cost.seconds.value <= cost.seconds.high
+
+
+def test_a_store_without_rows_says_nothing(store):
+    cost = store.plan(sets(1, 2)).cost()
+    assert (len(cost.each), cost.seconds, cost.memory, cost.runs) == (2, None, None, 0)
+    assert str(cost) == "2 sets to run; no stored run says how long it took"
+    assert "work left" not in str(store.plan(sets(1, 2)))
+
+
+def test_memory_is_learned_from_runs_whose_provenance_tells_it(open_store):
+    def during(params):
+        begun = time.perf_counter()
+        wait_until(lambda: time.perf_counter() - begun > 0.02)  # of shorter runs it is not known
+
+    store = open_store(run=CountingRunner(during))
+    known = [store.provenance(row).peak_memory for row in store.sweep(sets(1, 2, 3))]
+    cost = store.plan(sets(4)).cost()
+    assert cost.memory_runs == 3
+    assert min(known) * 0.5 < cost.memory.value < max(known) * 2
+    assert cost.memory == cost.each[0].memory
+    assert re.search(r"about [\d.,]+ [MG]B of memory at most in a process", str(cost))
+
+
+def test_a_sample_of_the_stored_runs_has_all_values_of_a_grid(open_store, monkeypatch):
+    monkeypatch.setattr("entropic.sweep.cost.SAMPLE", 10)
+    store = open_store()
+    grid = [{"n": n, "dt": dt} for n in range(1, 11) for dt in (0.5, 1.0)]
+    store.sweep(grid)
+    cost = store.plan([*grid, {"n": 20, "dt": 0.5}, {"n": 20, "dt": 1.0}]).cost()
+    assert (cost.runs, cost.unsaid, cost.new) == (10, 0, None)
+    for one in grid[15:]:  # more than the sample, and less than twice as many
+        store.delete(one, remove_file=True)
+    cost = store.plan([*grid[:15], {"n": 20, "dt": 1.0}]).cost()
+    assert (cost.runs, cost.unsaid) == (10, 0)
+
+
+def test_a_plan_travels_with_its_cost(open_store):
+    store = after(open_store, lambda params: 2.0)
+    store.sweep(sets(1, 2))
+    plan = store.plan(sets(3, 4))
+    assert pickle.loads(pickle.dumps(plan)).estimate_seconds == pytest.approx(plan.estimate_seconds)
 
 
 def test_where_nothing_is_missing_the_estimate_is_zero(store):

@@ -18,6 +18,7 @@ import pytest
 import entropic
 from contract.models import SimResult, gone, wait_until, write_params
 from entropic import ParameterError
+from entropic.db import origins
 from entropic.executors import attempt
 
 ONE, TWO = {"n": 1, "dt": 0.5}, {"n": 2, "dt": 0.5}
@@ -75,6 +76,29 @@ def test_it_is_recorded_once_for_all_runs_of_a_process(open_store, place):
     assert len({json.dumps(store.provenance(row).argv) for row in store.select()}) == 1
     ((count,),) = place.fetch("SELECT count(*) FROM entropic_environments")
     assert count == 1
+
+
+def test_the_job_of_a_scheduler_is_told_of_results_and_of_failures(open_store, monkeypatch):
+    for name in ("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID"):
+        monkeypatch.delenv(name, raising=False)
+    plain = open_store()
+    assert plain.provenance(plain.run(ONE)).job is None
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+
+    def run(params):
+        if params["n"] == 2:
+            raise ValueError
+        write_params(params)
+
+    store = open_store(run)
+    told = store.provenance(store.run(ONE))
+    assert told.job == "Slurm 17"
+    assert "job" in str(told)
+    with pytest.raises(ValueError):
+        store.run(TWO)
+    (failure,) = store.failures()
+    assert failure.job == "Slurm 17"
+    assert f"(pid {os.getpid()}, job Slurm 17)" in str(failure)
 
 
 def test_nothing_of_it_is_in_the_columns_or_the_custom_data(store):
@@ -141,6 +165,23 @@ def test_threads_share_an_environment(open_store, place):
     assert [store.provenance(row).host for row in store.select()] == [platform.node()] * 4
     ((count,),) = place.fetch("SELECT count(*) FROM entropic_environments")
     assert count == 1
+
+
+def test_status_reads_the_environments_of_all_jobs_at_once_and_never_again(store, place, monkeypatch):
+    asked = []
+
+    def fetch(database, query, of=origins.fetch):
+        asked.append(query)
+        return of(database, query)
+
+    monkeypatch.setattr(origins, "fetch", fetch)
+    for i, row in enumerate(store.sweep([{"n": n, "dt": 0.5} for n in range(1, 6)])):
+        told = json.dumps({"host": "node", "job": f"Slurm 12_{i}"})
+        place.execute(f"INSERT INTO entropic_environments (id, told) VALUES ({i + 1}, '{told}')")
+        place.execute(f"UPDATE entropic_ledger SET environment = {i + 1} WHERE id = '{row.id}'")
+    jobs = [("node", f"Slurm 12_{i}") for i in range(5)]
+    assert [sorted(one[:2] for one in store.status().places) for _ in range(3)] == [jobs] * 3
+    assert len(asked) == 1
 
 
 def test_an_environment_that_cannot_be_told_costs_no_run(open_store, monkeypatch):
@@ -317,3 +358,23 @@ def test_workers_tell_of_themselves(open_store):
         assert told.host == platform.node()
         assert told.cpu_seconds >= 0.03
         assert told.packages["pytest"] == pytest.__version__
+
+
+def test_the_status_says_on_which_machines_and_in_which_jobs_it_goes_on(open_store, monkeypatch):
+    for name in ("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID"):
+        monkeypatch.delenv(name, raising=False)
+    seen = []
+
+    def run(params):
+        if params["n"] == 3:
+            entropic.report(1, 2)
+            seen.append([(one.host, one.job, one.running, one.last_hour) for one in open_store().status().places])
+        write_params(params)
+
+    assert open_store().status().places == []
+    open_store().sweep([ONE, TWO])
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    store, here = open_store(run), platform.node()
+    store.run({"n": 3, "dt": 0.5})
+    assert seen == [[(here, "Slurm 17", 1, 0), (here, None, 0, 2)]]
+    assert {(one.job, one.last_hour) for one in store.status().places} == {("Slurm 17", 1), (None, 2)}

@@ -112,6 +112,20 @@ def test_a_literal_may_be_optional(place_of: dict[str, Any]) -> None:
             solve(**wrong)
 
 
+def test_order_and_deadline_are_parameters_where_a_function_has_them(place_of: dict[str, Any]) -> None:
+    @study(**place_of)
+    def solve(order: int) -> int:
+        return order
+
+    assert [row.order for row in solve.sweep(order=[2, 1], deadline="1h")] == [2, 1]
+
+    @study(**{**place_of, "name": "solve_in_order"})
+    def walk(n: int) -> int:
+        return n
+
+    assert [row.n for row in walk.sweep(n=[1, 2, 3], order="spread")] == [1, 2, 3]
+
+
 def test_ignored_parameters_reach_the_function_and_are_no_part_of_the_key(place_of: dict[str, Any]) -> None:
     @study(ignore=["verbose"], **place_of)
     def quiet(n: int, verbose: bool = False) -> int:

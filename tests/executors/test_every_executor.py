@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from contract.models import ActingRunner, Refused, content, refuse, wait_until
-from entropic import ClientLostError, FellBackWarning, ParameterError, RunsFailedWarning, WorkerDied
+from entropic import ClientLostError, FellBackWarning, NotBegunWarning, ParameterError, RunsFailedWarning, WorkerDied
 from executors import acts
 
 SERIAL, WORKERS, THREADS, PROCESSES = "serial", "workers", "thread pool", "process pool"
@@ -558,3 +558,15 @@ def test_what_a_run_reports_is_seen_by_whoever_looks_wherever_it_runs(acting, op
     assert (id, reported.fraction, reported.values) == (row.id, 0.25, {"loss": 0.5})
     assert other.status().reported == {}
     assert os.listdir(Path(store._context.staging.root, "reports")) == []
+
+
+def test_what_cannot_end_before_the_deadline_does_not_begin(acting, log, options):
+    store = acting()
+    for n in range(1, 9):  # which say that they have taken so many hours
+        (made := log.with_name(f"made-{n}.json")).write_text("{}")
+        store.register({"n": n, "dt": 0.5}, made, elapsed_seconds=3600.0 * n)
+    with pytest.warns(NotBegunWarning, match="2 of 5 sets"):
+        rows = store.sweep(sets(1, 50, 9, 60, 10), deadline="12h", order="longest", **options)
+    assert [row.n for row in rows] == [1, 9, 10]
+    assert ran(log) == [9, 10]
+    assert store.status().running == {}

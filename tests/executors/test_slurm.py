@@ -6,6 +6,7 @@ The jobs of these tests are looked at more often than those of users, but for th
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -24,7 +25,7 @@ import pytest
 
 from contract.models import ActingRunner, Refused, content, gone, refuse, wait_until
 from databases import Servers, until
-from entropic import RunsFailedWarning, SlurmError
+from entropic import NotBegunWarning, RunsFailedWarning, SlurmError
 from entropic.executors import jobs, scheduler
 from entropic.executors.spool import SILENT_SECONDS
 from entropic.slurm import Slurm
@@ -84,6 +85,7 @@ def test_each_set_runs_once_in_jobs_and_the_rows_come_in_order(slurm, acting, lo
     assert sorted(acts.ns_in(log)) == [1, 3, 4, 5, 8, 9]
     assert os.getpid() not in {int(line.split()[0]) for line in acts.lines(log)}
     assert "print 3" in Path(store.log_file(sets(3)[0])).read_text()
+    assert re.fullmatch(r"Slurm [0-9]+", store.provenance(rows[0]).job)
     assert acts.lines(told) == ["a step of its own"]
     [line] = acts.lines(times)
     ours, theirs = line.split()
@@ -92,6 +94,15 @@ def test_each_set_runs_once_in_jobs_and_the_rows_come_in_order(slurm, acting, lo
     assert not spools(tmp_path)
     until(lambda: not slurm.jobs(), "the job gives its place to others")
     assert len(store.sweep(sets(5, 3), Slurm(partition="nowhere"))) == 2, "nothing is missing, so no job is submitted"
+
+
+def test_jobs_that_wait_beyond_the_deadline_are_taken_back(slurm, acting, log):
+    store = acting()
+    with pytest.warns(NotBegunWarning, match="3 of 3 sets"):
+        assert store.sweep(sets(1, 2, 3), Slurm(extra=["--begin=now+3600"]), deadline=2.0) == []
+    assert acts.ns_in(log) == []
+    assert store.status().running == {}
+    until(lambda: not slurm.jobs(), "nothing waits any more")
 
 
 def run_a_step(told: Path, params: dict[str, Any]) -> None:
@@ -108,6 +119,7 @@ def test_what_runs_raise_comes_home_and_a_crash_takes_nothing_along(slurm, actin
     failures = {failure.params["n"]: failure for failure in store.failures()}
     assert {n: one.error_type for n, one in failures.items()} == {1: "Refused", 2: "WorkerDied", 3: "RunTimeout"}
     assert "SIGSEGV" in failures[2].message
+    assert all(re.fullmatch(r"Slurm [0-9]+", one.job) for one in failures.values())
     with pytest.raises(Refused, match="refused 1") as raised:
         store.sweep(sets(1), Slurm())
     assert [note.partition(" on ")[0] for note in raised.value.__notes__ if "worker" in note] == [

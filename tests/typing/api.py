@@ -10,6 +10,7 @@ from entropic import (
     Audited,
     Base,
     Conflict,
+    Estimate,
     Finding,
     Mapped,
     Merge,
@@ -67,6 +68,8 @@ assert_type(store.check(deep=True, workers=2).altered, list[Finding])
 assert_type(store.audit(Sim.dt < 0.1, fraction=0.1, seed=1, n=1), Audit)
 assert_type(store.audits(), list[Audited])
 assert_type(store.sweep([{"n": 2}], rerun=True), Runs[Sim])
+assert_type(store.sweep([{"n": 2}], order="spread", deadline="2h"), Runs[Sim])
+assert_type(store.plan([{"n": 2}]).cost().seconds, Estimate | None)
 assert_type(store.repair(dry_run=True), Repair)
 merged = store.merge(Store(None, Sim), files="copy", dry_run=True)
 assert_type(merged, Merge)

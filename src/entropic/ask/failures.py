@@ -40,6 +40,8 @@ class Failure:
         How many times in a row it has failed: 1 for the first time (and for what an earlier version recorded).
     log_file : Path or None
         The file with its output, if it ran in a process of `workers` and printed anything.
+    job : str or None
+        The job of a scheduler that it ran in, such as `"Slurm 1234_5"`.
     began : float
         `started_at` as it is recorded, in seconds since 1970: what `dismiss` knows it by.
     """
@@ -55,13 +57,14 @@ class Failure:
     elapsed_seconds: float
     attempt: int
     log_file: Path | None
+    job: str | None
     began: float = field(repr=False, compare=False)
 
     def __str__(self) -> str:
         when = f"{self.started_at:%Y-%m-%d %H:%M:%S} UTC"
         log = f"; its output is in {self.log_file}" if self.log_file and str(self.log_file) not in self.message else ""
         how = f"{self.error_type}: {self.message} after {duration(self.elapsed_seconds)}"
-        where = f"{self.host} (pid {self.pid}), started {when}{log}"
+        where = f"{self.host} ({place(self.pid, self.job)}), started {when}{log}"
         return visible(f"{one_line(self.id)} {self.params!r:.200} raised {how} on {where}")
 
     def __repr__(self) -> str:
@@ -110,8 +113,14 @@ def _failure(context: StoreContext[Base], id: str, record: Mapping[str, Any]) ->
         elapsed_seconds=record["elapsed_seconds"],
         attempt=max(1, int(record.get("times", 1))),
         log_file=log_file(context, id),
+        job=record.get("job") or None,
         began=record["started_at"],
     )
+
+
+def place(pid: int, job: str | None) -> str:
+    """Return as which process something runs on its machine, and in which job."""
+    return f"pid {pid}" if not job else f"pid {pid}, job {job}"
 
 
 def _is_key_of(context: StoreContext[Base], params: Mapping[str, object], id: str) -> bool:

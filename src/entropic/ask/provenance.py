@@ -1,6 +1,6 @@
 """`Store.provenance`: where results come from. It is no part of a row, and of no column of the user's."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _KINDS = {"started_at": "datetime", "ended_at": "datetime", "elapsed_seconds": "float", "cpu_seconds": "float"}
 _KINDS |= {"peak_memory": "integer", "git_dirty": "boolean", "argv": "json", "packages": "json"}
-_TEXTS = ("entropic", "python", "implementation", "platform", "host", "cwd")
+_TEXTS = ("entropic", "python", "implementation", "platform", "host", "job", "cwd")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -36,6 +36,8 @@ class Provenance:
         The most bytes that its process had held when the run ended, or the largest of those programs.
     entropic, python, implementation, platform, host : str
         Versions, and the machine.
+    job : str
+        The job of a scheduler that it ran in, such as `"Slurm 1234_5"`.
     argv, cwd : list of str, str
         The command line, without passwords, and the working directory of the process that ran it.
     git_root, git_commit, git_dirty, git_diff : str, str, bool, str
@@ -56,6 +58,7 @@ class Provenance:
     implementation: str | None = None
     platform: str | None = None
     host: str | None = None
+    job: str | None = None
     argv: list[str] | None = None
     cwd: str | None = None
     git_root: str | None = None
@@ -93,11 +96,17 @@ def _shown(value: Any) -> str:
 def provenance(context: StoreContext[Any], rows: Sequence[Base]) -> list[Provenance]:
     """Return where the results of some rows come from, in the same order."""
     known = {id: told for id, *told in context.origins.of({row.id for row in rows})}
-    numbers = {number for number, *_ in known.values() if number is not None}
-    told = context.origins.environments(numbers)
-    for number in numbers - told.keys():  # a kill came before it was recorded
-        told[number] = parsed(environments.read(context.staging, number))
+    told = environments_of(context, {number for number, *_ in known.values() if number is not None})
     return [_of(row, known.get(row.id, [None] * 4), told) for row in rows]
+
+
+def environments_of(context: StoreContext[Any], numbers: Iterable[int]) -> dict[int, dict[str, Any]]:
+    """Return what is known of some environments, by their numbers."""
+    wanted = set(numbers)
+    told = context.origins.environments(wanted)
+    for number in wanted - told.keys():  # a kill came before it was recorded
+        told[number] = parsed(environments.read(context.staging, number))
+    return told
 
 
 def _of(row: Base, claim: Sequence[Any], told: Mapping[int, Mapping[str, Any]]) -> Provenance:

@@ -1,11 +1,14 @@
 """`Store.status`: what is stored, what runs where, what failed, and how fast it goes."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from entropic.ask.failures import place
+from entropic.ask.provenance import environments_of
 from entropic.ask.select import matching
 from entropic.db.claim import RUNNING
 from entropic.db.query import fetch
@@ -22,6 +25,26 @@ from entropic.support.show import html_table
 MOST_SHOWN = 50  # runs, in a notebook
 MOST_READ = 1_000  # reports
 SAMPLE = 1_000  # newest rows whose times are looked at
+
+
+class Place(NamedTuple):
+    """A machine, or a job on it, on which runs are under way, or have ended within an hour.
+
+    Attributes
+    ----------
+    host : str
+        The machine.
+    job : str or None
+        The job of a scheduler, such as `"Slurm 1234_5"`.
+    running, last_minute, last_hour : int
+        How many runs are under way there, and how many rows were made in that time.
+    """
+
+    host: str
+    job: str | None
+    running: int
+    last_minute: int
+    last_hour: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +71,8 @@ class Status:
         When the oldest and the newest row were made, naive UTC.
     last_minute, last_hour : int
         How many rows were made in that time.
+    places : list of Place
+        On which machines, and in which jobs, that was, and what runs there.
     stale : int
         Results that other code than that of now has made, or whose runs have read what has changed since.
     seconds : float or None
@@ -67,6 +92,7 @@ class Status:
     last_hour: int = 0
     seconds: float | None = None
     stale: int = 0
+    places: list[Place] = field(default_factory=list)
 
     def _repr_html_(self) -> str:
         rows: list[tuple[str, Any]] = [("stored", self.stored), ("bytes", self.size), ("failed", self.failed)]
@@ -89,7 +115,8 @@ class Status:
         names, lines = ["running", "host", "pid", "since (UTC)"], []
         for id, owner in self.running.items():
             said = self.reported.get(id)
-            on = f" on {said.host} (pid {said.pid})" if said and (said.host, said.pid) != owner[:2] else ""
+            elsewhere = said is not None and (bool(said.job) or (said.host, said.pid) != owner[:2])
+            on = f" on {said.host} ({place(said.pid, said.job)})" if said is not None and elsewhere else ""
             lines.append([id, *owner, *([f"{said or ''}{on}"] if self.reported else [])])
         return [*names, "how far"] if self.reported else names, lines
 
@@ -113,15 +140,18 @@ def status(context: StoreContext[Base]) -> Status:
     running = [
         found for found in running if found.state == RUNNING and not context.is_finished(found.id, found.attempt)
     ]
+    made_by = _made_by_environment(context, now)
     living = {(context.key_of(found.id), found.attempt): found.id for found in running if not found.gone}
     reported = reports.read(context.staging, living, MOST_READ)
+    owners = {found.id: owner_of(found) for found in running if not found.gone}
+    said = {living[one]: report for one, report in reported.items()}
     return Status(
         model=context.schema.name,
         stored=int(stored),
         size=int(size),
         failed=int(failed),
-        running={found.id: owner_of(found) for found in running if not found.gone},
-        reported={living[one]: said for one, said in reported.items()},
+        running=owners,
+        reported=said,
         dead=[found.id for found in running if found.gone],
         first=_time(context, first),
         last=_time(context, last),
@@ -129,7 +159,44 @@ def status(context: StoreContext[Base]) -> Status:
         last_hour=int(hour),
         seconds=_seconds(context),
         stale=_stale(context),
+        places=_places(made_by, owners, said),
     )
+
+
+def _made_by_environment(context: StoreContext[Base], now: datetime) -> dict[tuple[str, str | None], list[int]]:
+    """Return how many rows were made on which machine, and in which job, in the last minute and the last hour."""
+    table = context.schema.table
+    on = (ledger.c.id == table.c.id) & (ledger.c.model == context.model)
+    lately = _count_if(table.c.created_at >= now - timedelta(minutes=1))
+    asked = sa.select(ledger.c.environment, lately, sa.func.count()).select_from(table.join(ledger, on))
+    asked = asked.where(table.c.created_at >= now - timedelta(hours=1), ledger.c.environment.is_not(None))
+    counts = {
+        number: (minute, hour) for number, minute, hour in fetch(context.database, asked.group_by(ledger.c.environment))
+    }
+    found: dict[tuple[str, str | None], list[int]] = {}
+    places = context.origins.places
+    for number, told in environments_of(context, counts.keys() - places.keys()).items():
+        host, job = told.get("host"), told.get("job")
+        if isinstance(host, str):
+            places[number] = host, job if isinstance(job, str) else None
+    for number in counts.keys() & places.keys():
+        there = found.setdefault(places[number], [0, 0])
+        there[0] += int(counts[number][0])
+        there[1] += int(counts[number][1])
+    return found
+
+
+def _places(
+    made: dict[tuple[str, str | None], list[int]], running: dict[str, Owner], reported: dict[str, Reported]
+) -> list[Place]:
+    runs = Counter[tuple[str, str | None]]()
+    for id, owner in running.items():
+        said = reported.get(id)
+        host, job = (said.host or owner.host, said.job or None) if said is not None else (owner.host, None)
+        jobs = [of for on, of in made if on == host and of is not None]
+        runs[host, jobs[0] if job is None and len(jobs) == 1 else job] += 1
+    found = [Place(*one, runs[one], *made.get(one, [0, 0])) for one in {**made, **runs}]
+    return sorted(found, key=lambda one: (-one.running, -one.last_hour, one.host, one.job or ""))
 
 
 def _stale(context: StoreContext[Base]) -> int:

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from entropic.ask.failures import place
 from entropic.cli.choices import key_of
 from entropic.cli.command import Database, Named, Results, Table, Words, command, open_store
 from entropic.cli.errors import FINE, FOUND, UsageError
@@ -12,46 +13,47 @@ from entropic.cli.look import Json, failure_record
 from entropic.cli.output import cell, put, put_json, put_json_rows, put_pairs, put_table, put_traceback, utc
 from entropic.cli.reflect import by_values
 from entropic.cli.values import params
+from entropic.cli.watch import facts, keep_watching, left_of
 from entropic.cli.work import Grid, sets
-from entropic.support.show import counted, duration
-from entropic.upkeep.disposal import amount
+from entropic.support.show import duration
+
+Watch = Annotated[bool, typer.Option("--watch", help="Look again every few seconds, until Ctrl-C.")]
+Every = Annotated[float, typer.Option("--every", min=0.2, metavar="SECONDS", help="With --watch: how often.")]
 
 
-@command("[STORE]", "entropic status model.py:store", looks=True)
+@command("[STORE] [NAME=VALUE]...", "entropic status model.py:store --watch", looks=True)
 def status(
     words: Words = None,
+    grid: Grid = None,
+    watch: Watch = False,
+    every: Every = 3.0,
     as_json: Json = False,
     named: Named = None,
     db: Database = None,
     table: Table = None,
     results: Results = None,
 ) -> int:
-    """Show what is stored, what is running and where, what failed, and how fast it goes."""
+    """Show what is stored, what is running and where, what failed, and how fast it goes.
+
+    With --grid NAME=VALUES, or NAME=VALUE, also how many of these sets are left, and how long that may take.
+    """
     store, words = open_store("status", words, named, db, table, results)
-    no_words(words)
+    wanted = by_values(store, sets(store, words, grid)) if words or grid else []
+    if watch and as_json:
+        raise UsageError("--watch is for people, and --json for programs; give one of them")
+    if watch:
+        return keep_watching(store, wanted, every)
     found = store.status()
     if as_json:
         running = {key: owner._asdict() | {"since": utc(owner.since)} for key, owner in found.running.items()}
         record = {name: getattr(found, name) for name in found.__slots__}
         record |= {"first": utc(found.first), "last": utc(found.last)}
+        record |= {"places": [one._asdict() for one in found.places]}
         reported = {key: said.record() | {"at": utc(said.at)} for key, said in found.reported.items()}
         put_json({**record, "running": running, "reported": reported, "results_dir": store.results_dir})
         return FINE
     put(repr(store))
-    pairs: list[tuple[str, Any]] = [("stored", f"{counted(found.stored, 'row')}, {amount(found.size)}")]
-    if found.last is not None:
-        pairs.append(("stored from", f"{cell(found.first)} to {cell(found.last)} UTC"))
-        pairs.append(("recently", f"{found.last_minute:,} in the last minute, {found.last_hour:,} in the last hour"))
-    if found.seconds is not None:
-        pairs.append(("a run takes", duration(found.seconds)))
-    pairs.append(("failed", f"{found.failed:,}" + (" (`entropic failed` shows why)" if found.failed else "")))
-    if found.stale:
-        pairs.append(("stale", f"{found.stale:,} of other code or inputs than now (`entropic ls --stale` lists them)"))
-    pairs.append(("running", f"{len(found.running):,}"))
-    if found.dead:
-        again = "it runs" if len(found.dead) == 1 else "they run"
-        pairs.append(("dead claims", f"{len(found.dead):,}: the process is gone, and {again} again when asked for"))
-    put_pairs(pairs)
+    put_pairs([*facts(found), *left_of(store, wanted, found)])
     if found.running:
         put()
         put_table(*found.table())
@@ -98,7 +100,7 @@ def failed(
     else:
         for failure in found:
             put(f"{cell(failure.id)}  {_said(failure.params)}")
-            when, host = cell(failure.started_at), f"{cell(failure.host)} (pid {failure.pid})"
+            when, host = cell(failure.started_at), f"{cell(failure.host)} ({cell(place(failure.pid, failure.job))})"
             put(f"started {when} UTC on {host}, failed after {duration(failure.elapsed_seconds)}")
             put_traceback(failure.error_type, failure.message, failure.traceback)
             put(f"  its output: {cell(failure.log_file)}\n" if failure.log_file else "")
@@ -134,7 +136,10 @@ def plan(
     if as_json:
         lists = {name: getattr(found, name) for name in ("stored", "missing", "running", "failed")}
         owners = [owner._asdict() for owner in found.owners]
-        put_json({**lists, "owners": owners, "estimate_seconds": found.estimate_seconds})
+        cost = found.cost()
+        said = {name: (one := getattr(cost, name)) and one._asdict() for name in ("seconds", "memory")}
+        said |= {name: getattr(cost, name) for name in ("runs", "memory_runs", "unsaid", "new")}
+        put_json({**lists, "owners": owners, "estimate_seconds": found.estimate_seconds, "cost": said})
     else:
         put(str(found))
     return FOUND if left else FINE

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from entropic.ask.failures import place
 from entropic.ask.runs import Runs
 from entropic.cli.choices import failure_of, key_of, keys_only
 from entropic.cli.command import Database, Named, Results, Table, Words, command, open_store
@@ -201,7 +202,8 @@ def show(
         pairs.append(("running", f"on {owner.host} (pid {owner.pid}) since {cell(owner.since)} UTC"))
     put_pairs([*pairs, *([("log_file", log)] if log else [])])
     if failure is not None:
-        put(f"\nits last run failed on {cell(failure.host)} (pid {failure.pid}) at {cell(failure.started_at)} UTC:\n")
+        where = cell(f"{failure.host} ({place(failure.pid, failure.job)})")
+        put(f"\nits last run failed on {where} at {cell(failure.started_at)} UTC:\n")
         put_traceback(failure.error_type, failure.message, failure.traceback)
     return FINE
 

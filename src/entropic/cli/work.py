@@ -1,6 +1,8 @@
 """Commands that work: sweep, retry, measure, audit."""
 
 import time
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 import typer
@@ -38,6 +40,14 @@ Jobs = Annotated[
     str | None,
     typer.Option("--slurm", metavar="NAMES=VALUES", help="Run in jobs of Slurm: 'array=4 time=2:00:00 mem=4G'."),
 ]
+Order = Annotated[
+    Literal["given", "longest", "spread"],
+    typer.Option("--order", help="Which sets run first: those that take longest, or a coarse grid."),
+]
+Until = Annotated[
+    str | None,
+    typer.Option("--deadline", metavar="TIME", help="Begin nothing that cannot end within 2h, 90min or 30s."),
+]
 OnError = Annotated[
     Literal["continue", "raise"], typer.Option("--on-error", help="With raise, no new run is started after a failure.")
 ]
@@ -64,6 +74,8 @@ def sweep(
     slurm: Jobs = None,
     timeout: Timeout = None,
     on_error: OnError = "continue",
+    order: Order = "given",
+    deadline: Until = None,
     no_retry: Annotated[bool, typer.Option("--no-retry", help="Skip sets that failed before.")] = False,
     rerun: Annotated[bool, typer.Option("--rerun", help="Run all of them, those too that are stored.")] = False,
     replicates: Annotated[
@@ -88,7 +100,8 @@ def sweep(
         several.check(schema_of(store))
         wanted = [{**one, several.column: seed} for one in wanted for seed in seeds(several.n)]
     before = 0 if rerun else len(store.plan(wanted).stored)
-    return _run(store, wanted, before, as_json, workers, slurm, timeout, on_error, not no_retry, rerun)
+    more = {"rerun": rerun, "order": order, "deadline": deadline}
+    return _run(store, wanted, before, as_json, workers, slurm, timeout, on_error, not no_retry, more)
 
 
 @command("[STORE] [KEY]...", "entropic retry model.py:store --workers 4")
@@ -194,14 +207,14 @@ def _run(
     timeout: float | None,
     on_error: object,
     retry_failed: bool,
-    rerun: bool = False,
+    more: Mapping[str, object] = MappingProxyType({}),
 ) -> int:
     if store._made_of[0] is refuse:
         refuse({})
     began, cluster = time.monotonic(), asked_of_slurm(slurm)
     try:
         options: Any = {"workers": workers, "timeout": timeout, "on_error": on_error, "retry_failed": retry_failed}
-        options |= {"client": cluster, "rerun": rerun}
+        options |= {"client": cluster, **more}
         with answers_only():
             stored = {row.id for row in store.sweep(wanted, **options)}
     except Exception as error:
@@ -212,17 +225,18 @@ def _run(
     asked = {context_of(store).hasher(one) for one in wanted}
     failed = [failure for failure in store.failures(wanted) if failure.id not in stored] if asked - stored else []
     seconds = time.monotonic() - began
+    left = len(asked - stored) - len(failed) if more.get("deadline") else 0
     if as_json:
         names = [
             {"id": one.id, "params": one.params, "error": without_passwords(f"{one.error_type}: {one.message}")}
             for one in failed
         ]
         counts = {"sets": len(asked), "stored": before, "ran": len(stored) - before, "seconds": seconds}
-        put_json({**counts, "failed": names})
+        put_json({**counts, "failed": names, **({"not_begun": left} if more.get("deadline") else {})})
     else:
         put(
             f"{counted(len(asked), 'set')}: {before:,} already stored, {len(stored) - before:,} run in "
-            f"{duration(seconds)}, {len(failed):,} failed"
+            f"{duration(seconds)}, {len(failed):,} failed" + (f", {left:,} not begun" if left else "")
         )
         for one in failed[:5]:
             put(f"  {cell(one.id)}  {one.error_type}: {one.message}"[:200].partition("\n")[0])

@@ -8,11 +8,14 @@ import sqlalchemy as sa
 
 from entropic.db.engine import Database
 from entropic.db.inputs import Inputs
+from entropic.db.query import fetch
 from entropic.db.statement import ByKeys, Statement
 from entropic.db.tables import ORIGIN, code, environments, ledger, sources
 from entropic.provenance.part import Part
 from entropic.support.failure import storable
 from entropic.support.names import number_of
+
+TOGETHER = 100  # environments that are read at once: each may hold a diff of a megabyte
 
 
 class Origins:
@@ -27,6 +30,8 @@ class Origins:
     def __init__(self, database: Database, model: str) -> None:
         self._database, self._model = database, model
         self._known: set[int] = set()
+        self.places: dict[int, tuple[str, str | None]] = {}
+        """Host and job of environments that were asked for: what a number stands for never changes."""
         self.inputs = Inputs(database, model)
         """What the runs of its rows have read."""
         self._of = ByKeys(database, sa.select(ledger.c.id, *ORIGIN).where(ledger.c.model == model), ledger.c.id)
@@ -102,8 +107,12 @@ class Origins:
 
     def environments(self, numbers: Iterable[int]) -> dict[int, dict[str, Any]]:
         """Return what is recorded of some environments, by their numbers; some may be unknown."""
-        told = {number: self._read(environments, number) for number in numbers}
-        return {number: parsed(text) for number, text in told.items() if text is not None}
+        wanted, found = sorted(numbers), dict[int, dict[str, Any]]()
+        for start in range(0, len(wanted), TOGETHER):
+            some = environments.c.id.in_(wanted[start : start + TOGETHER])
+            for number, text in fetch(self._database, sa.select(environments).where(some)):
+                found[int(number)] = parsed(text)
+        return found
 
 
 def parsed(told: Any) -> dict[str, Any]:

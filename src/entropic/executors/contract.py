@@ -1,5 +1,6 @@
 """What a sweep asks of an executor."""
 
+import time
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from typing import Protocol
@@ -29,6 +30,8 @@ class Ending:
         Whether the task comes back as it was handed over.
     seconds
         How long the run took, as measured where it ran; None if it did not come to an end there, or nobody knows.
+    late
+        Whether that is since it was too late to begin.
     """
 
     task: Task
@@ -38,6 +41,12 @@ class Ending:
     error: BaseException | None = None
     unbegun: bool = False
     seconds: float | None = None
+    late: bool = False
+
+
+def is_late(task: Task) -> bool:
+    """Tell whether it is too late for a task to begin."""
+    return task.begin_by is not None and time.time() > task.begin_by
 
 
 def ending_on_disk(task: Task, reason: str) -> Ending:

@@ -8,7 +8,7 @@ from collections.abc import Generator, Iterable
 from entropic.errors import ParameterError, UnguardedError
 from entropic.executors.attempt import Runner
 from entropic.executors.bundles import Bundles
-from entropic.executors.contract import TICK, Ending, ExecutorLost
+from entropic.executors.contract import TICK, Ending, ExecutorLost, is_late
 from entropic.executors.luggage import Luggage
 from entropic.executors.travel import Setup, packed, pickled
 from entropic.executors.work import Reports, work_many, work_packed
@@ -76,6 +76,11 @@ class Futures:
                     if not bundles.more:
                         return
                     yield None
+                    continue
+                for future in [one for one, bundle in under_way.items() if all(map(is_late, bundle))]:
+                    if future.cancel():  # it waits for a worker, perhaps for one that never comes
+                        yield from (Ending(task, None, unbegun=True, late=True) for task in under_way.pop(future))
+                if not under_way:
                     continue
                 done, _ = cf.wait(under_way, TICK, cf.FIRST_COMPLETED)
                 if not done:

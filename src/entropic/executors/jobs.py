@@ -34,7 +34,7 @@ from collections.abc import Generator, Iterable, Iterator
 from entropic.errors import SlurmError, UnguardedError, WorkerDied
 from entropic.executors.attempt import Runner
 from entropic.executors.bundles import Bundles
-from entropic.executors.contract import Ending, ending_on_disk
+from entropic.executors.contract import Ending, ending_on_disk, is_late
 from entropic.executors.node import JOB_END, KEY, RECENT, START, Given, Packed, Said
 from entropic.executors.queue import Queue
 from entropic.executors.scheduler import Scheduler, Slurm
@@ -155,6 +155,7 @@ class Jobs:
                 continue
             self._queue.look()
             endings = [*self._hear(), *self._look_at_late(), *self._bury()]
+            yield from self._take_back(only_late=True)
             for one in endings:
                 if one.seconds is not None:
                     self._longest = max(self._longest, one.seconds)
@@ -201,9 +202,11 @@ class Jobs:
             command=shlex.join(command),
         )
 
-    def _take_back(self) -> Iterator[Ending]:
-        """Take back what no task has taken."""
+    def _take_back(self, only_late: bool = False) -> Iterator[Ending]:
+        """Take back what no task has taken; or only what is too late to begin, while its job may wait for long."""
         for number, bundle in list(self._bundles.items()):
+            if only_late and not all(map(is_late, bundle)):
+                continue
             if any(self._spool.rename(f"{number}.{kind}", f"{number}.back") for kind in ("todo", "again")):
                 self._spool.remove([f"{number}.back"])
                 yield from (Ending(self._home(task), None, unbegun=True) for task in list(bundle))
@@ -361,5 +364,5 @@ def _lost(task: Task, deaths: list[str], output: str) -> Ending:
     if found is not None:
         message += f"; its output is in {found}"
     message += f". {output}" if output else ""
-    failure = record(WorkerDied.__name__, message, "", time.time())
+    failure = {**record(WorkerDied.__name__, message, "", time.time()), "job": f"Slurm {deaths[-1].partition(':')[0]}"}
     return Ending(task, None, message, failure, WorkerDied(message, failure))

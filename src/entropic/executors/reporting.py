@@ -17,6 +17,7 @@ from typing import Any
 from entropic.files import reports
 from entropic.files.reports import LONGEST_TEXT, MOST_VALUES, is_plain
 from entropic.files.task import Inside, inside
+from entropic.support.job import job
 from entropic.support.names import key_of
 
 log = logging.getLogger("entropic")
@@ -64,7 +65,7 @@ def report(step: float | None = None, total: float | None = None, **values: obje
 def _write(run: Inside, step: object, total: object, values: Mapping[str, object]) -> None:
     said = {name[:LONGEST_TEXT]: _plain(value) for name, value in list(values.items())[:MOST_VALUES]}
     far = {"step": _number(step), "total": _number(total)}
-    where = {"at": time.time(), "host": platform.node()[:LONGEST_TEXT], "pid": os.getpid()}
+    where = {"at": time.time(), "host": platform.node()[:LONGEST_TEXT], "pid": os.getpid(), "job": job() or ""}
     reports.write(run.staging, key_of(run.model, run.id), run.attempt, {**far, "values": said, **where})
 
 

@@ -11,7 +11,7 @@ import cloudpickle
 from entropic.errors import RunFailed, note
 from entropic.executors import attempt, generators
 from entropic.executors.attempt import Runner
-from entropic.executors.contract import TORN, Ending, ending_on_disk
+from entropic.executors.contract import TORN, Ending, ending_on_disk, is_late
 from entropic.executors.luggage import Parcel, runner_of
 from entropic.executors.travel import unpacked
 from entropic.files import sidecar as sidecars
@@ -38,6 +38,8 @@ class Report(NamedTuple):
         What the runner raised: its record, and the pickled exception, if it can be.
     seconds
         How long the run took.
+    late
+        Whether it has not begun, since it was too late for that.
     """
 
     finished: bytes | None = None
@@ -45,6 +47,7 @@ class Report(NamedTuple):
     failure: Record | None = None
     error: bytes | None = None
     seconds: float | None = None
+    late: bool = False
 
 
 Reports = list[Report | None] | str  # of a bundle, or why there are none
@@ -88,6 +91,8 @@ def work(task: Task, runner: Runner, interrupts: bool = True) -> Report:
     before = sidecars.read(task.staging, task.key, task.attempt)
     if before is not None:  # Dask runs a task again if the worker that holds its answer is lost
         return Report(sidecars.encode(before))
+    if is_late(task):
+        return Report(late=True)
     began = time.time()
     try:
         finished = attempt.run(task, runner)
@@ -115,6 +120,8 @@ def _travelling(error: BaseException) -> bytes | None:
 
 def report_of(one: Ending) -> Report | None:
     """Return what is said of a task further on; None of one that has not begun."""
+    if one.late:
+        return Report(late=True)
     if one.unbegun:
         return None
     if one.failure is not None:
@@ -125,6 +132,8 @@ def report_of(one: Ending) -> Report | None:
 
 def ending(task: Task, report: Report) -> Ending:
     """Return what has become of a task, as seen from here."""
+    if report.late:
+        return Ending(task, None, unbegun=True, late=True)
     if report.failure is not None:
         return Ending(task, None, report.reason, report.failure, error_of(report), seconds=report.seconds)
     if report.finished is None:

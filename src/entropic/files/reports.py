@@ -37,8 +37,8 @@ class Reported:
         What else it has said, numbers and short texts by name.
     at : datetime
         When, naive UTC.
-    host, pid
-        Where it runs: with a cluster, not where its claim was made.
+    host, pid, job
+        Where it runs: with a cluster, not where its claim was made. The job is that of a scheduler, if it is in one.
     """
 
     step: float | None
@@ -47,6 +47,7 @@ class Reported:
     at: datetime = datetime.min
     host: str = ""
     pid: int = 0
+    job: str = ""
 
     @property
     def fraction(self) -> float | None:
@@ -155,7 +156,7 @@ def _understood(said: dict[str, Any]) -> Reported:
     values = {
         name: value for name, value in list(said["values"].items())[:MOST_VALUES] if is_short(name) and is_plain(value)
     }
-    pid, host = said["pid"], said["host"]
+    pid, host, job = said["pid"], said["host"], said.get("job", "")
     return Reported(
         _number(said["step"]),
         _number(said["total"]),
@@ -163,6 +164,7 @@ def _understood(said: dict[str, Any]) -> Reported:
         datetime.fromtimestamp(said["at"], UTC).replace(tzinfo=None),
         host if is_short(host) else "",
         pid if type(pid) is int and abs(pid) < 2**63 else 0,
+        job if is_short(job) else "",
     )
 
 

@@ -42,3 +42,4 @@ class Task:
     resumes: bool | None = None  # whether it goes on from what earlier attempts have kept; None: nothing is kept
     code: int | None = None  # the number of the code that makes its result
     checksum: bool = False  # whether the digest of its result is recorded
+    begin_by: float | None = None  # seconds since 1970, after which it is not worth while to begin

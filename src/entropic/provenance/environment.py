@@ -16,6 +16,7 @@ from typing import Any
 
 from entropic.provenance import git
 from entropic.provenance.project import is_own, module_of, top, unwrapped
+from entropic.support.job import job
 from entropic.support.passwords import without_passwords
 
 MOST_WORDS, MOST_WORD = 200, 1_000  # of the command line
@@ -42,6 +43,7 @@ def describe(runner: Any, diff: bool = False) -> str:
         "cwd": _folder(),
         "git": git.checkout(_folder_of(runner)).told(diff),
         "packages": versions(runner),
+        **({} if (here := job()) is None else {"job": here}),  # else it is the same environment as of before
     }
     return json.dumps(found, sort_keys=True, separators=(",", ":"))
 

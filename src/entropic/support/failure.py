@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from entropic.support import process
+from entropic.support.job import job
 from entropic.support.passwords import without_passwords
 
 MOST_MESSAGE, MOST_NOTES = 2_000, 10  # characters of each message in a traceback, and notes
@@ -78,6 +79,7 @@ def record(kind: str, message: str, text: str, began: float, pid: int | None = N
         "pid": pid or int(own),
         "started_at": began,
         "elapsed_seconds": round(time.time() - began, 6),
+        **({} if (here := job()) is None else {"job": here}),
     }
 
 
@@ -115,7 +117,7 @@ _UNKNOWN: Record = {
     "started_at": 0.0,
     "elapsed_seconds": 0.0,
 }
-_MORE: Record = {"attempt": "", "times": 1, "values": {}, "given": [], "asked": {}}
+_MORE: Record = {"attempt": "", "job": "", "times": 1, "values": {}, "given": [], "asked": {}}
 _EARLIEST, _LATEST = -60_000_000_000, 253_402_300_799  # seconds since 1970 that a date can be of
 
 

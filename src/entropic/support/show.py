@@ -115,9 +115,9 @@ def _quoted(value: object, most: int) -> str:
     return repr(_cut(value, most)) if isinstance(value, str) and not isinstance(value, Enum) else brief(value, most)
 
 
-def aligned(rows: Sequence[Sequence[object]]) -> list[str]:
-    """Return the lines of a table; numbers stand to the right."""
-    texts = [[brief(value) for value in row] for row in rows]
+def aligned(rows: Sequence[Sequence[object]], most: int = WIDEST) -> list[str]:
+    """Return the lines of a table, with so much of each value at most; numbers stand to the right."""
+    texts = [[brief(value, most) for value in row] for row in rows]
     widths = [max(map(len, column)) for column in zip_longest(*texts, fillvalue="")]
     lines = []
     for row, values in zip(texts, rows, strict=True):

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Generic, Literal, NamedTuple
 
-from entropic.db.claim import FAILED, Claim
+from entropic.db.claim import FAILED, RUNNING, Claim
 from entropic.db.connection import Connection
 from entropic.errors import ForeignFileError, PublishError, RunFailed, UnreadableError
 from entropic.files.task import Task
@@ -19,6 +19,7 @@ from entropic.protocol.find import find_many
 from entropic.protocol.lookup import Absent, Suspect
 from entropic.protocol.request import Progress, Request
 from entropic.protocol.wait import Lookout, wait_for_any
+from entropic.sweep.deadline import Deadline
 
 UNDONE: Literal["undone"] = "undone"  # what somebody has left half done comes first
 # What becomes of a set: its task, who runs it, why it can have no row now; None: its row is to be read.
@@ -48,6 +49,8 @@ class Claims(Generic[ModelT]):
         What was found of those that are not new.
     owner
         The call that claims.
+    until
+        When the sweep is to be over: what cannot end before that is not claimed, and left.
     """
 
     def __init__(
@@ -56,8 +59,9 @@ class Claims(Generic[ModelT]):
         missing: Mapping[str, Request],
         known: Mapping[str, Suspect | Absent],
         owner: str,
+        until: Deadline | None = None,
     ) -> None:
-        self._context, self._missing, self._owner = context, missing, owner
+        self._context, self._missing, self._owner, self._until = context, missing, owner, until
         # By attempts and not by times, since clocks of two machines differ:
         # `test_what_failed_while_a_clock_was_ahead_is_tried_again`.
         self._failed_before = self._failed(missing)
@@ -75,6 +79,10 @@ class Claims(Generic[ModelT]):
         self._chunk, self._chunk_began = 1, 0.0
         self.under_way: dict[str, Task] = {}
         """What is handed out and has not come back."""
+        self.left: list[str] = []
+        """What is not begun any more, as it is too late, or is waited for no longer."""
+        self.left_running: set[str] = set()
+        """What of it others run, once it was read."""
 
     def _failed(self, ids: Iterable[str]) -> dict[str, str]:
         """Return those that have failed, and their attempts."""
@@ -106,7 +114,11 @@ class Claims(Generic[ModelT]):
         self._resize()
         members, self._met = 1 + len(self._met), set()
         count = min(self._chunk, -(-len(self._todo) // (2 * members)))  # less and less, so that all end together
-        ids = [self._todo.popleft() for _ in range(count)]
+        ids: list[str] = []
+        while self._todo and len(ids) < count:
+            id = self._todo.popleft()
+            late = self._until is not None and self._until.begin_by(self._missing[id].params) < time.time()
+            (self.left if late else ids).append(id)
         decisions: dict[str, Decision] = {**self._claim_first(ids)}
         rest = [id for id in ids if id not in decisions]
         if rest:
@@ -249,6 +261,28 @@ class Claims(Generic[ModelT]):
         suspect = self._suspects.get(task.id)
         if suspect is not None and task.id not in self._known_lost:
             run.warn_of_loss(self._context, [(self._missing[task.id], suspect)])
+
+    def leave(self, task: Task) -> None:
+        """Let others have a task that it is too late for."""
+        self.under_way.pop(task.id, None)
+        self._end([task], self._context.ledger.release)
+        self._context.lease_keeper.stop(task.attempt)
+        self.left.append(task.id)
+
+    def leave_to_others(self) -> None:
+        """Wait no longer for what others run."""
+        self.left += self._busy
+        self._busy.clear()
+
+    def read_left(self) -> list[tuple[str, ModelT]]:
+        """Return the rows of those that were left, and that others have stored."""
+        stale = [id for id in self.left if id in self._known_lost]  # whose stored rows are not what is wanted
+        rows = self._read([id for id in self.left if id not in self._known_lost])
+        self.left = [*stale, *self._todo]
+        self._todo.clear()
+        found = self._context.ledger.find_many(self.left)
+        self.left_running = {one.id for one in found if one.state == RUNNING and not one.gone}
+        return rows
 
     def take_back(self, task: Task) -> None:
         """Take back a task that has not begun, to be handed out again."""

@@ -3,7 +3,7 @@
 import concurrent.futures
 import difflib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from entropic.errors import ParameterError
@@ -13,8 +13,10 @@ from entropic.params.fields import is_duration
 from entropic.params.model import Base
 from entropic.protocol.context import StoreContext
 from entropic.support.show import spelled
+from entropic.sweep.deadline import Deadline
 
 MOST_WORKERS = 10_000
+ORDERS = ("given", "longest", "spread")
 
 
 def check_names(custom_data: Iterable[str]) -> None:
@@ -25,7 +27,7 @@ def check_names(custom_data: Iterable[str]) -> None:
     ParameterError
         With the option that was probably meant.
     """
-    options = [*(field.name for field in fields(Options)), "replicates"]
+    options = [*(one.name for one in fields(Options) if one.init), "replicates"]
     for name in custom_data:
         if close := difflib.get_close_matches(name, options, 1, 0.75):
             raise ParameterError(
@@ -53,6 +55,10 @@ class Options:
     worker_setup: Callable[[], object] | None = None
     rerun: bool = False
     fallback: str = "local"
+    order: str = "given"
+    deadline: float | str | None = None
+    until: Deadline | None = field(default=None, init=False)
+    """The deadline, which counts from the call."""
 
     def __post_init__(self) -> None:
         workers, timeout = self.workers, self.timeout
@@ -86,6 +92,11 @@ class Options:
                 "fallback='raise' is for a pool or a Dask client; without one, and with Slurm, nothing ever runs in "
                 "another place than asked for, so leave it out"
             )
+
+        if self.order not in ORDERS:
+            raise ParameterError(f"order must be 'given', 'longest' or 'spread', not {spelled(self.order)}")
+        if self.deadline is not None:
+            object.__setattr__(self, "until", Deadline(self.deadline))
 
     @property
     def _is_slurm(self) -> bool:

@@ -1,7 +1,7 @@
 """`Store.plan`: what a sweep would find and do, without doing it."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from entropic.db.claim import RUNNING, Claim
@@ -9,10 +9,9 @@ from entropic.params.keys import Params
 from entropic.params.model import Base
 from entropic.protocol.context import StoreContext
 from entropic.protocol.wait import Owner, owner_of
-from entropic.support.show import counted, duration, html_table, one_line
+from entropic.support.show import counted, html_table, one_line
 from entropic.sweep import missing
-
-SAMPLE = 1_000  # rows whose times are looked at for the estimate
+from entropic.sweep.cost import MOST_ASKED, Cost, Costs
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -32,9 +31,6 @@ class Plan:
     stale
         Those with a result of other code than that of now, or whose run has read what has changed since: among the
         stored ones, too, or, if `on_stale="rerun"`, among the missing ones.
-    estimate_seconds
-        How long the missing and the failed ones would take, one after another, judging by stored runs; None if there
-        are no stored runs.
     """
 
     stored: list[Params] = field(default_factory=list)
@@ -43,7 +39,28 @@ class Plan:
     owners: list[Owner] = field(default_factory=list)
     failed: list[Params] = field(default_factory=list)
     stale: list[Params] = field(default_factory=list)
-    estimate_seconds: float | None = None
+    _costs: Costs | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def estimate_seconds(self) -> float | None:
+        """How long the missing and the failed ones would take, one after another; None if that cannot be said of all.
+
+        It is what `cost` says, without its error.
+        """
+        found = self._cost(MOST_ASKED)
+        return None if found.seconds is None or found.unsaid else found.seconds.value
+
+    def cost(self) -> Cost:
+        """Return how long the missing and the failed ones would take, and how much memory, each with its error.
+
+        It is learned from the parameters of stored runs: `elapsed_seconds` in their custom data, and the memory in
+        their provenance. Nothing is said of a set in which a parameter differs that is the same in all of them.
+        """
+        return self._cost()
+
+    def _cost(self, most: int | None = None) -> Cost:
+        sets = [*self.missing, *self.failed]
+        return Cost([], None, None, 0, 0) if self._costs is None else self._costs.of(sets, most)
 
     def __len__(self) -> int:
         return len(self.stored) + len(self.missing) + len(self.running) + len(self.failed)
@@ -58,16 +75,16 @@ class Plan:
         ]
         if self.stale:
             lines.append(f"  {counted(len(self.stale), 'result')} of other code or inputs than those of now")
-        if self.estimate_seconds is not None and (self.missing or self.failed):
-            lines.append(f"  {duration(self.estimate_seconds)} of work left, if run one after another")
-        return "\n".join(lines)
+        return "\n".join([*lines, *(f"  {line}" for line in self._cost_lines())])
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
         counts = [(name, len(getattr(self, name))) for name in ("stored", "missing", "running", "failed")]
-        title, *_, last = str(self).splitlines()
-        return html_table(counts, title=title, after=last.strip() if "work left" in last else "")
+        return html_table(counts, title=counted(len(self), "set"), after="; ".join(self._cost_lines()))
+
+    def _cost_lines(self) -> list[str]:
+        return self._cost(MOST_ASKED).lines() if self.missing or self.failed else []
 
 
 def plan(context: StoreContext[Base], params: Iterable[Any]) -> Plan:
@@ -77,7 +94,8 @@ def plan(context: StoreContext[Base], params: Iterable[Any]) -> Plan:
         planned = missing.plan(context, params, keep_rows=False, given=given, changes=False)
     found = {claim.id: claim for claim in context.ledger.find_many(planned.missing)} if planned.missing else {}
     stale = {id for ids in met.values() for id in ids}
-    made = Plan(stale=[given[id] for id in planned.rows if id in stale])
+    stored = [id for id in planned.rows if id not in planned.missing]
+    made = Plan(stale=[given[id] for id in planned.rows if id in stale], _costs=Costs(context, stored))
     for id in planned.rows:
         one, claim = given[id], found.get(id)
         if id not in planned.missing or (claim is not None and _is_finished(context, claim)):
@@ -89,22 +107,12 @@ def plan(context: StoreContext[Base], params: Iterable[Any]) -> Plan:
             made.failed.append(one)
         else:
             made.missing.append(one)
-    stored = [id for id in planned.rows if id not in planned.missing]
-    return _with_estimate(context, made, stored)
+    return made
 
 
 def _is_finished(context: StoreContext[Base], claim: Claim) -> bool:
     """Tell whether a set lacks just the publication of its result."""
     return claim.state == RUNNING and context.is_finished(claim.id, claim.attempt)
-
-
-def _with_estimate(context: StoreContext[Base], made: Plan, stored: list[str]) -> Plan:
-    step = max(1, len(stored) // SAMPLE)
-    raws = context.rows.read_many(stored[::step][:SAMPLE]) if stored else context.rows.some(SAMPLE)
-    each = context.average_seconds(raws)
-    if each is None:
-        return made
-    return replace(made, estimate_seconds=each * (len(made.missing) + len(made.failed)))
 
 
 def _where(owners: list[Owner]) -> str:

@@ -56,6 +56,8 @@ def sweep_replicates(
         _run(context, growing, replicates, options, custom_data)
         for point in growing:
             _judge(point, replicates)
+        if options.until is not None and options.until.left:
+            break  # it has been said
     _warn(context, points, replicates)
     return [row for point in points for row in point.rows if row is not None]
 

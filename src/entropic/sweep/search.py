@@ -42,6 +42,11 @@ class Source(Generic[ModelT]):
     ) -> None:
         if not isinstance(in_flight, int) or isinstance(in_flight, bool) or in_flight < 1:
             raise ParameterError(f"in_flight is a number of sets from 1 on, not {spelled(in_flight)}")
+        if options.order != "given" or options.deadline is not None:
+            raise ParameterError(
+                "order and deadline are for sets that are all named at the call; with in_flight the generator says in "
+                "which order they come, and ends it when it returns"
+            )
         self._context, self._most, self._options, self._custom = context, in_flight, options, custom
         self._sets: Iterator[Any] = sets_of(sets)
         self._begun = self._rests = False

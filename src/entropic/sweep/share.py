@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Generic
 
 from entropic.errors import FellBackWarning, levels_to_user, note, noting
-from entropic.executors.contract import TORN, Ending, ending_on_disk
+from entropic.executors.contract import TORN, Ending, ending_on_disk, is_late
 from entropic.files import reports
 from entropic.files import sidecar as sidecars
 from entropic.files.reports import Reported
@@ -31,6 +31,7 @@ from entropic.support.failure import describe, message_of
 from entropic.support.show import counted
 from entropic.sweep import outbox
 from entropic.sweep.claims import Claims
+from entropic.sweep.deadline import Deadline
 from entropic.sweep.outbox import Outbox
 from entropic.sweep.progress import MOST_READ, REPORT_SECONDS, Bar
 
@@ -52,6 +53,8 @@ class Share(Generic[ModelT]):
         Is told what the runs report.
     keep_going
         Whether a failed run leaves the rest to be run.
+    until
+        When it is to be over; None: when all is done.
     """
 
     def __init__(
@@ -62,10 +65,12 @@ class Share(Generic[ModelT]):
         owner: str,
         bar: Bar,
         keep_going: bool = False,
+        until: Deadline | None = None,
     ) -> None:
-        self._context, self._missing, self._owner = context, missing, owner
+        self._context, self._missing, self._owner, self._until = context, missing, owner, until
         self._keep_going, self._pid = keep_going, os.getpid()
-        self._claims, self._outbox = Claims(context, missing, known, owner), Outbox(context, missing)
+        self._claims = Claims(context, missing, known, owner, until)
+        self._outbox = Outbox(context, missing)
         self.arrived: deque[tuple[str, ModelT]] = deque()
         """The keys and rows of sets that have got one, for whoever takes them from here."""
         self._here: tuple[Task, float] | None = None  # the task that this thread executes, and when it has begun that
@@ -106,6 +111,16 @@ class Share(Generic[ModelT]):
         """How many sets others run."""
         return self._claims.elsewhere
 
+    @property
+    def left(self) -> list[str]:
+        """What was not begun, as it could not end in time, or is waited for no longer."""
+        return self._claims.left
+
+    @property
+    def left_running(self) -> set[str]:
+        """What of it others run."""
+        return self._claims.left_running
+
     def goes_on(self, attempt: str) -> bool:
         """Tell whether an attempt of ours ends, or is released, even if nothing more happens in this thread."""
         busy: bool = self._lock._is_owned()  # type: ignore[attr-defined]
@@ -128,22 +143,31 @@ class Share(Generic[ModelT]):
             self._error = error
 
     def _next(self) -> Task | None:
-        claims = self._claims
+        claims, until = self._claims, self._until
         with self._lock:
             self.reraise()
+            if until is not None and until.is_over:
+                claims.leave_to_others()
             if claims.elsewhere and not claims.has_claimed and not claims.has_unclaimed:
                 if claims.under_way:
                     claims.look_around()
                 else:
                     self.publish()
                     claims.wait_for_others()
-            while not claims.has_claimed and claims.has_unclaimed and not self.stops:
-                rows, failures = claims.claim_chunk()
-                self.arrived.extend(rows)
-                self.failures |= failures
-            if not claims.has_claimed or self.stops:
-                return None
-            task = claims.hand_out()
+            while True:
+                while not claims.has_claimed and claims.has_unclaimed and not self.stops:
+                    rows, failures = claims.claim_chunk()
+                    self.arrived.extend(rows)
+                    self.failures |= failures
+                if not claims.has_claimed or self.stops:
+                    return None
+                task = claims.hand_out()
+                if until is None:
+                    break
+                task.begin_by = until.begin_by(task.params)
+                if not is_late(task):
+                    break
+                claims.leave(task)
         claims.warn_of_loss(task)
         return task
 
@@ -159,7 +183,7 @@ class Share(Generic[ModelT]):
         self._here = None  # not after an interrupt: then it is the one that was interrupted
         if error is not None:
             return Ending(task, None, message_of(error), describe(error, began), error)
-        return Ending(task, finished, TORN)
+        return Ending(task, finished, TORN, seconds=None if finished is None else finished.seconds)
 
     # ---- taking home -------------------------------------------------------------------------------------------
     def take(self, ending: Ending, falls_back: bool, again: bool = True) -> None:
@@ -175,12 +199,17 @@ class Share(Generic[ModelT]):
             self.reraise()
             task = ending.task
             self._claims.under_way.pop(task.id, None)
+            if ending.late:
+                self._claims.leave(task)
+                return
             if ending.unbegun:
                 self._claims.take_back(task)
                 return
             self._context.lease_keeper.stop(task.attempt)
             if ending.finished is not None:
                 self._outbox.add(task, ending.finished)
+                if self._until is not None:
+                    self._until.add(task.params, ending.seconds)
             elif ending.failure is not None and (self._keep_going or not (falls_back and again)):
                 self._fail(ending)
             elif falls_back:
@@ -243,6 +272,13 @@ class Share(Generic[ModelT]):
         more = "; ..." if len(self.astray) > 5 else ""
         why = "; ".join(sorted(reasons)[:5])
         return f"{counted(len(self.astray), 'set')} did not come back from the executor", f"{sets}{more}. Why: {why}"
+
+    def read_left(self) -> None:
+        """Take in what was not begun here, and others have stored meanwhile."""
+        with self._lock:
+            self.arrived.extend(self._claims.read_left())
+            if self._until is not None:
+                self._until.left += len(self._claims.left)
 
     def bring_home(self, where: str) -> None:
         """Want again, on this machine, what did not come back from an executor; say which sets, and why."""

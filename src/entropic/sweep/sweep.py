@@ -19,6 +19,7 @@ from entropic.errors import (
     ClientLostError,
     EntropicError,
     FellBackWarning,
+    NotBegunWarning,
     PublishError,
     ResultMissingError,
     RunsFailedWarning,
@@ -39,10 +40,13 @@ from entropic.protocol.lookup import ABSENT, Hit, Suspect
 from entropic.protocol.outcomes import Gaps
 from entropic.protocol.respelled import warn_of_other_spelling
 from entropic.support.process import Call
-from entropic.support.show import counted
+from entropic.support.show import counted, duration, spelled
 from entropic.support.signals import Terminable
+from entropic.sweep.cost import MOST_ASKED, Costs
+from entropic.sweep.deadline import Deadline
 from entropic.sweep.missing import Planned, check_allowed, plan, rehearse_together
 from entropic.sweep.options import Options, check_names
+from entropic.sweep.order import arrange
 from entropic.sweep.progress import Bar
 from entropic.sweep.search import Searching, Source, counts
 from entropic.sweep.share import Share
@@ -70,9 +74,11 @@ def sweep(
     """Return one row for each distinct set, in the order in which they were first seen; run those that are missing."""
     check_names(custom_data)
     executor = options.executor(context)
+    given: dict[str, Mapping[str, object]] | None = {} if options.order == "spread" else None
     with context.maker.collecting() as met:
-        planned = plan(context, params, options.retry_failed, custom_data=custom_data, rerun=options.rerun)
+        planned = plan(context, params, options.retry_failed, given=given, custom_data=custom_data, rerun=options.rerun)
     check_allowed(context, planned)
+    arrange(context, planned, given or {}, options.order)
     if context.maker.on_stale != "rerun":  # else it is said when they run
         context.maker.settle(met)
     rows = planned.rows
@@ -100,10 +106,12 @@ def stream(
     executor = options.executor(context)
     source = None if in_flight is None else Source(context, params, in_flight, options, custom_data)
     if source is None:
+        given: dict[str, Mapping[str, object]] | None = {} if options.order == "spread" else None
         with context.maker.collecting() as met:
             retry, rerun = options.retry_failed, options.rerun
-            planned = plan(context, params, retry, keep_rows=False, custom_data=custom_data, rerun=rerun)
+            planned = plan(context, params, retry, False, given=given, custom_data=custom_data, rerun=rerun)
         check_allowed(context, planned)
+        arrange(context, planned, given or {}, options.order)
         if context.maker.on_stale != "rerun":  # else it is said when they run
             context.maker.settle(met)
     else:
@@ -177,7 +185,7 @@ def carry_out(
     """Run what is missing; yield the key and the row of each set as it comes, and say how it went."""
     began, missing = time.perf_counter(), planned.missing
     stored, missed = counts(planned, source)
-    ran, failures, gaps = 0, {}, Gaps()
+    ran, failures, gaps, left = 0, {}, Gaps(), list[str]()
     wanted = options.progress if missing or source or options.progress else False
     total = None if source else len(planned.rows) - len(planned.left_out)
     bar = Bar(wanted, context.schema.name, total, stored)
@@ -198,7 +206,9 @@ def carry_out(
                 rehearse_together(context, missing)
                 workspace.prepare(context.staging)
                 context.maker.prepare()
-                share = Share(context, missing, planned.known, call.name, bar, keep_going)
+                if options.until is not None:
+                    options.until.learn_from(Costs(context, [id for id in planned.rows if id not in missing]))
+                share = Share(context, missing, planned.known, call.name, bar, keep_going, options.until)
             call.ends_without_us = share.goes_on
             used = executor or Serial(share.execute)
             local = None if options.fallback == "raise" else lambda: options.local(context) or Serial(share.execute)
@@ -224,17 +234,19 @@ def carry_out(
                     used.close()
                 finally:
                     share.close()
-            ran, failures, gaps = share.ran, share.failures, share.gaps
+            ran, failures, gaps, left = share.ran, share.failures, share.gaps, share.left
             if share.went_astray or failures:
                 tidy(context)
     elapsed, (stored, missed) = time.perf_counter() - began, counts(planned, source)
     log.info(
-        "swept %s of %s in %.3g s: %d stored before, %d run here, %d run elsewhere, %d failed, %d left out",
+        "swept %s of %s in %.3g s: %d stored before, %d run here, %d elsewhere, %d failed, %d left out, %d not begun",
         *(counted(len(planned.rows), "set"), context.schema.name, elapsed, stored, ran),
-        *(missed - ran - len(failures), len(failures), len(planned.left_out)),
+        *(missed - ran - len(failures) - len(left), len(failures), len(planned.left_out), len(left)),
     )
     gaps.warn()
     _warn(context, planned, failures)
+    if left:
+        _warn_of_left(context, planned, left, share.left_running, options)
 
 
 def tidy(context: StoreContext[Base]) -> None:
@@ -259,6 +271,44 @@ def _warn(context: StoreContext[Base], planned: Planned[ModelT], failures: Mappi
         RunsFailedWarning,
         stacklevel=levels_to_user(),
     )
+
+
+def _warn_of_left(
+    context: StoreContext[Base], planned: Planned[ModelT], left: list[str], elsewhere: set[str], options: Options
+) -> None:
+    begun = [id for id in left if id in elsewhere]
+    unbegun = [id for id in left if id not in elsewhere]
+    of, by = f"of {counted(len(planned.rows), 'set')} of {context.schema.name}", f"the deadline of {options.deadline}"
+    said = []
+    if unbegun:
+        example = spelled(dict(planned.missing[unbegun[0]].params), 200)
+        said.append(f"{_were(len(unbegun), of)} not begun, by {by}: {example}, say")
+        said += _too_long(planned, unbegun, options.until)
+    if begun:
+        still = f"still {'runs' if len(begun) == 1 else 'run'} elsewhere"
+        said.append(f"{len(begun):,} {still}" if unbegun else f"{len(begun):,} {of} {still} after {by}")
+    said.append("the same call goes on with the rest")
+    warnings.warn("; ".join(said), NotBegunWarning, stacklevel=levels_to_user())
+
+
+def _were(count: int, of: str) -> str:
+    return f"{count:,} {of} {'was' if count == 1 else 'were'}"
+
+
+def _too_long(planned: Planned[ModelT], left: list[str], until: Deadline | None) -> list[str]:
+    """Say which sets no call with this deadline would ever begin."""
+    some = left[:MOST_ASKED]
+    needed = {id: until.too_long(planned.missing[id].params) for id in some} if until is not None else {}
+    long = {id: seconds for id, seconds in needed.items() if seconds is not None}
+    if not long:
+        return []
+    longest = max(long, key=lambda id: long[id])
+    more, need = " or more" if len(some) < len(left) else "", "needs" if len(long) == 1 else "need"
+    example = spelled(dict(planned.missing[longest].params), 200)
+    return [
+        f"{len(long):,}{more} of these {need} more than the whole deadline, such as {example} with about "
+        f"{duration(long[longest])}: raise it for them"
+    ]
 
 
 def drive(
@@ -311,6 +361,9 @@ def drive(
             share.publish()
         yield
         raise Stopped(first)
+    if share.left:
+        share.read_left()
+        yield
 
 
 def _lost(share: Share[ModelT], lost: str) -> str:

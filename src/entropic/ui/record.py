@@ -96,6 +96,7 @@ def _failure(found: Failure) -> dict[str, Any]:
         "traceback": visible(found.traceback),
         "host": visible(found.host),
         "pid": found.pid,
+        "job": visible(found.job) if found.job else None,
         "started_at": shown(found.started_at),
         "seconds": found.elapsed_seconds,
         "attempt": found.attempt,

@@ -6,7 +6,7 @@ const section = (title, ...children) => h("section", {}, h("h2", {}, title), ...
 
 function failureOf(found) {
   return section("Why it failed", h("p", {}, h("b", { class: "failed" }, found.type), `: ${found.message}`),
-    h("p", { class: "quiet" }, `on ${found.host} (pid ${found.pid}), begun ${found.started_at} UTC, failed after ${seconds(found.seconds)}` +
+    h("p", { class: "quiet" }, `on ${found.host} (pid ${found.pid}${found.job ? `, job ${found.job}` : ""}), begun ${found.started_at} UTC, failed after ${seconds(found.seconds)}` +
       (found.attempt > 1 ? `; ${found.attempt} times in a row` : "")),
     found.traceback ? h("pre", { tabIndex: 0 }, found.traceback) : null);
 }
