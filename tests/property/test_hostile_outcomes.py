@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from contract.outcome_models import Everything
 from entropic import Store
-from entropic.files import sidecar, workspace
+from entropic.files import packing, sidecar, workspace
 from entropic.params.outcomes import NOT_RECORDED, NOTED, Outcomes
 from entropic.store import context_of
 
@@ -22,7 +22,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=5), inner, max_size=2),
     max_leaves=4,
 )
-PACKED = st.dictionaries(st.sampled_from(sorted(sidecar._UNPACK)), JSON, min_size=1, max_size=1)
+PACKED = st.dictionaries(st.sampled_from(sorted(packing._UNPACK)), JSON, min_size=1, max_size=1)
 COLUMNS = sorted(Everything.__table__.c.keys())
 
 

@@ -183,7 +183,7 @@ class Share(Generic[ModelT]):
         self._here = None  # not after an interrupt: then it is the one that was interrupted
         if error is not None:
             return Ending(task, None, message_of(error), describe(error, began), error)
-        return Ending(task, finished, TORN, seconds=None if finished is None else finished.seconds)
+        return Ending(task, finished, TORN)
 
     # ---- taking home -------------------------------------------------------------------------------------------
     def take(self, ending: Ending, falls_back: bool, again: bool = True) -> None:
@@ -209,7 +209,7 @@ class Share(Generic[ModelT]):
             if ending.finished is not None:
                 self._outbox.add(task, ending.finished)
                 if self._until is not None:
-                    self._until.add(task.params, ending.seconds)
+                    self._until.add(task.params, ending.finished.custom_data.get("elapsed_seconds"))
             elif ending.failure is not None and (self._keep_going or not (falls_back and again)):
                 self._fail(ending)
             elif falls_back:
