@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 import socket
 import threading
 from collections.abc import Callable, Coroutine, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
 from databases import SECONDS, Place, free_port
 
-# PostgreSQL's client names a prepared statement instead of repeating its text: where it is given, and where used.
-_PREPARED = re.compile(rb"P.{4}(_pg3_\d+)\0([^\0]*)\0", re.DOTALL)
-_USED = re.compile(rb"B.{4}[^\0]*\0(_pg3_\d+)\0", re.DOTALL)
 _ESTABLISHED = 1  # a state of TCP, in Linux's <netinet/tcp.h>
 _SILENCE = 0.05  # s without a word, after which an answer is complete
 
@@ -59,12 +55,6 @@ class _Link:
     server: asyncio.StreamWriter
     waiting: bool = False  # the client has asked, and the server has not begun to answer
     lossy: bool = False  # the next answer is lost
-    statements: dict[bytes, bytes] = field(default_factory=dict)
-
-    def said(self, data: bytes) -> bytes:
-        """Return a message, with the text of all prepared statements that it uses."""
-        self.statements.update(_PREPARED.findall(data))
-        return data + b"".join(self.statements.get(name, b"") for name in _USED.findall(data))
 
     @property
     def is_held(self) -> bool:
@@ -215,12 +205,11 @@ class Proxy:
     async def _ask(self, link: _Link, reader: asyncio.StreamReader) -> None:
         """Pass on what the client says, to the end."""
         while data := await reader.read(1 << 16):
-            said = link.said(data)
             if not link.waiting:
                 link.waiting = True
                 await asyncio.sleep(self.delay)
             await self._flowing.wait()
-            if self._fault is not None and self._fault.strikes(said):
+            if self._fault is not None and self._fault.strikes(data):
                 if not self._fault.arrives:
                     return
                 link.lossy = True

@@ -91,7 +91,6 @@ class ServerConnection(Connection):
     def __init__(self, database: Any, outer: Connection | None = None) -> None:
         super().__init__(database, outer)
         self._closing: Any = None  # closes what is open with the last reference to this
-        self._had: set[str] = set()  # the statements that this connection has run
         self._to_begin = False  # a transaction begins with its first statement, in the same round trip
         self._used = 0.0
 
@@ -100,8 +99,7 @@ class ServerConnection(Connection):
         """Run one statement on the kept cursor and return the cursor; read it to its end before the next."""
         cursor = self._cursor or self._connect()
         begin, self._to_begin = self._to_begin, False
-        self._do(cursor, lambda: self._dialect.execute(cursor, sql, values, begin, sql in self._had))
-        self._had.add(sql)
+        self._do(cursor, lambda: self._dialect.execute(cursor, sql, values, begin))
         return cursor
 
     def execute_many(self, sql: str, values: Sequence[Sequence[object]]) -> int:
@@ -248,7 +246,6 @@ class ServerConnection(Connection):
             # Not __del__: with a store that is collected in a cycle, the driver's own may come first, and complain.
             self._closing = weakref.finalize(self, _close, self._dialect, self._raw)
             self._used = time.monotonic()
-            self._had.clear()
             keeper.watch(self)
             cursor = self._cursor = self._raw.cursor()
         except BaseException:

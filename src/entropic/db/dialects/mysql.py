@@ -233,7 +233,7 @@ class MySQL(Dialect):
         return "again" if code in _AGAIN else None
 
     # ---- statements --------------------------------------------------------------------------------------------
-    def execute(self, cursor: DBAPICursor, sql: str, values: Sequence[object], begin: bool, known: bool) -> None:
+    def execute(self, cursor: DBAPICursor, sql: str, values: Sequence[object], begin: bool) -> None:
         """Execute a statement, with the begin of its transaction in the same round trip."""
         if begin:
             cursor.execute(f"{self.begin};{cursor.mogrify(sql, values)}")

@@ -226,8 +226,8 @@ class Dialect:
         return f"cannot be used as a database: {reason}; check db_url, and what this user may do there"
 
     # ---- statements --------------------------------------------------------------------------------------------
-    def execute(self, cursor: DBAPICursor, sql: str, values: Sequence[object], begin: bool, known: bool) -> None:
-        """Execute a statement; with `begin`, as the first of a transaction. `known`: this connection has had it."""
+    def execute(self, cursor: DBAPICursor, sql: str, values: Sequence[object], begin: bool) -> None:
+        """Execute a statement; with `begin`, as the first of a transaction."""
         if begin:
             cursor.execute(self.begin)
         cursor.execute(sql, values)

@@ -78,9 +78,9 @@ class PostgreSQL(Dialect):
         sa.event.listen(engine, "do_connect", connect)
 
     def configure_own(self, raw: DBAPIConnection) -> None:
-        """Prepare a driver connection for being ours: JSON stays text, statements are prepared when first used."""
+        """Make a driver connection ours: JSON stays text, and no statement is prepared, since that gains nothing."""
         raw.autocommit = True
-        raw.prepare_threshold, raw.prepared_max = None, 1_000
+        raw.prepare_threshold = None
         raw.adapters.register_loader("json", TextLoader)
         raw.adapters.register_loader("jsonb", TextLoader)
         raw.adapters.register_dumper(int, Int8Dumper)  # else each size of number makes a statement of its own
@@ -164,15 +164,14 @@ class PostgreSQL(Dialect):
         return "lost" if broken else None
 
     # ---- statements --------------------------------------------------------------------------------------------
-    def execute(self, cursor: Any, sql: str, values: Sequence[object], begin: bool, known: bool) -> None:
-        """Execute a statement in one round trip, whether it begins a transaction or is to be prepared first."""
-        if known and not begin:
-            cursor.execute(sql, values, prepare=True)
+    def execute(self, cursor: Any, sql: str, values: Sequence[object], begin: bool) -> None:
+        """Execute a statement in one round trip, also if it begins a transaction."""
+        if not begin:
+            cursor.execute(sql, values)
             return
         with cursor.connection.pipeline():
-            if begin:
-                cursor.execute(self.begin)
-            cursor.execute(sql, values, prepare=True)
+            cursor.execute(self.begin)
+            cursor.execute(sql, values)
 
     def execute_many(self, cursor: DBAPICursor, sql: str, values: Sequence[Sequence[object]]) -> int:
         """Execute a statement once for each set of values, without waiting in between."""
