@@ -77,7 +77,7 @@ def make(folder: Path, count: int) -> None:
             connection.execute(sa.insert(ledger), claims)
 
 
-ROWS = ".tabulator-tableholder .tabulator-row"
+ROWS = ":is(.preview, .tabulator-tableholder) .tabulator-row"  # which are shown before the table is built
 PLOT = "#chart[data-state=drawn]"
 _SORT = """name => new Promise(resolve => {
   const first = () => document.querySelector(".tabulator-tableholder .tabulator-row .id")?.title;

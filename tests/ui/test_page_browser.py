@@ -56,6 +56,21 @@ def test_runs_are_shown_filtered_sorted_and_kept_in_the_address(tab):
     tab.wrong[:] = [one for one in tab.wrong if "400" not in one]  # the browser notes the answer to `abc`
 
 
+def test_the_first_rows_are_there_before_the_table_is_built(tab):
+    page, held = tab.page, []
+    page.route("**/tabulator.min.js", lambda route: held.append(route))
+    page.goto(f"{tab.at}?sort=-length", wait_until="commit")
+    shown = page.locator(".preview .tabulator-row")
+    expect(shown).to_have_count(STORED)
+    expect(shown.first).to_contain_text("2")
+    expect(shown.first).to_contain_text("done")
+    assert rows(page).count() == 0
+    for one in held:
+        one.continue_()
+    expect(rows(page)).to_have_count(STORED)
+    expect(shown).to_have_count(0)
+
+
 def test_an_address_brings_the_whole_view_back_with_one_request(tab):
     asked = []
     tab.page.on("request", lambda request: asked.append(request.url) if "/api/rows" in request.url else None)

@@ -3,6 +3,7 @@ import { about, ask, begin, count, filters, h, keep, load, onChange, runLink, sh
 
 const MOST_COMPARED = 6;
 const [NARROWEST, NARROWEST_ID, WIDEST] = [84, 130, 260]; // of a column at first
+const LEAST = 40; // pixels, which Tabulator gives any column
 const ROW = 30; // pixels; as a row is by itself, so that none has to be measured
 const picked = new Set((view.get("pick") || "").split(",").filter(Boolean));
 let table = null;
@@ -62,6 +63,23 @@ function columnsOfTable(shown) {
     }
   }
   return made;
+}
+
+/** Show the rows that fit on the screen as they will be, while the table is loaded and built in their place. */
+async function preview(made, rows) {
+  const shown = made.filter((one) => one.visible !== false);
+  const content = (field, row) => {
+    if (field === "_pick") return "";
+    if (field === "_state") return stateChip(row._state);
+    return field === "id" ? runLink(row.id) : text(row[field]);
+  };
+  const cell = (one, inner, align = one.hozAlign || "left") => h("div", { class: "tabulator-cell",
+    style: `width: ${Math.max(LEAST, one.width || one.minWidth)}px; text-align: ${align}` }, inner);
+  const line = (row) => h("div", { class: "tabulator-row" }, shown.map((one) => cell(one, content(one.field, row))));
+  const head = h("div", { class: "head" }, shown.map((one) => cell(one, one.title.replace(/^custom_data\./, ""), "left")));
+  document.getElementById("table").replaceChildren(h("div", { class: "tabulator preview", inert: true }, head,
+    rows.slice(0, Math.ceil(innerHeight / ROW)).map(line)));
+  await new Promise((done) => { requestAnimationFrame(() => setTimeout(done)); }); // until it is on the screen
 }
 
 const hint = (column) => column.choices.join(", ") || (column.name === "id" ? "part of a key" : PLACEHOLDERS[column.kind] || "");
@@ -190,14 +208,18 @@ begin(async () => {
     h("p", { id: "folded", class: "quiet" }),
     h("div", { id: "table" }));
   const page = { page: view.get("page") || 1, size: view.get("size") || 100 };
-  const early = ask("rows", query(page)).catch(() => null); // what is wrong with it is told when the table asks again
-  const [found] = await Promise.all([about(), load("tabulator.min.js")]);
+  const library = load("tabulator.min.js");
+  library.catch(() => {}); // what is wrong with it is told below
+  const early = ask("rows", query(page)).catch(() => null); // and with this when the table asks again
+  const [found, rows] = await Promise.all([about(), early]);
   columns = [...found.columns].sort((a, b) => (b.name === "id") - (a.name === "id"));
-  first = await early;
-  const shown = first ? folding(first.data) : null;
+  first = rows;
+  const made = columnsOfTable(first ? folding(first.data) : null);
+  if (first?.data.length && !document.hidden) await preview(made, first.data);
+  await library;
   const sort = (view.get("sort") || "").split(",").filter(Boolean);
   table = new Tabulator("#table", {
-    columns: columnsOfTable(shown), nestedFieldSeparator: false, layout: "fitDataFill", renderVertical: "basic", rowHeight: ROW, placeholder: "No runs to show.",
+    columns: made, nestedFieldSeparator: false, layout: "fitDataFill", renderVertical: "basic", rowHeight: ROW, placeholder: "No runs to show.",
     pagination: true, paginationMode: "remote", paginationSize: Number(view.get("size")) || 100,
     paginationInitialPage: Number(view.get("page")) || 1, paginationSizeSelector: [25, 100, 500], sortMode: "remote",
     filterMode: "remote", ajaxURL: "api/rows", ajaxRequestFunc: fetchPage, dataLoader: false,
