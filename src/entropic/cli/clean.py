@@ -156,7 +156,7 @@ def rekey(
 
 FailedBefore = Annotated[
     str | None,
-    typer.Option("--older-than", metavar="TIME", help="Only what began longer ago than 30d, 12h or 90m, say."),
+    typer.Option("--older-than", metavar="TIME", help="Only what began longer ago, such as 30d, 12h or 90min."),
 ]
 
 
@@ -190,7 +190,8 @@ def dismiss(
 
 
 OlderThan = Annotated[
-    str | None, typer.Option("--older-than", metavar="TIME", help="Remove results older than 30d, 12h or 90m, say.")
+    str | None,
+    typer.Option("--older-than", metavar="TIME", help="Remove results that are older, such as 30d, 12h or 90min."),
 ]
 TotalSize = Annotated[
     str | None, typer.Option("--total-size", metavar="SIZE", help="Keep the newest results, up to 10GB, say.")

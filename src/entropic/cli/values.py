@@ -15,6 +15,7 @@ from entropic.errors import ParameterError
 from entropic.executors.scheduler import Slurm
 from entropic.params.model import Base, Schema
 from entropic.store import Store, context_of
+from entropic.support.durations import parse_duration
 
 _CONDITION = re.compile(r"\s*(?P<name>[A-Za-z_][\w.]*)\s*(?P<op><=|>=|!=|==|=|<|>)\s*(?P<text>.*)", re.DOTALL)
 _PAIR = re.compile(r"(?P<name>[A-Za-z_][\w.]*)=(?P<text>.*)", re.DOTALL)
@@ -160,17 +161,16 @@ def slurm(text: str | None) -> Slurm | None:
 
 
 # ---- amounts -----------------------------------------------------------------------------------------------------
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400, "": 1}
 _BYTES = {"": 1, "b": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _BINARY = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
 
 def seconds(text: str) -> float:
-    """Return how long `30d`, `12h`, `90m` or `45s` is."""
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhdw]?)\s*", text.lower())
-    if match is None:
-        raise UsageError(f"{text!r} is not a length of time; write it as 30d, 12h, 90m or 45s")
-    return float(match[1]) * _SECONDS[match[2]]
+    """Return how long `30d`, `12h`, `1h 30min` or `45s` is."""
+    try:
+        return parse_duration(text)
+    except ValueError:
+        raise UsageError(f"{text!r} is not a length of time; write it as 30d, 12h, 90min or 45s") from None
 
 
 def size(text: str) -> int:

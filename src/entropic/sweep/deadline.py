@@ -4,33 +4,25 @@ A run that has begun is never ended by a deadline. Where sets wait in a pool or 
 again, by its own clock.
 """
 
-import re
+import contextlib
 import time
 
 from entropic.errors import ParameterError
 from entropic.params.fields import is_duration
 from entropic.params.keys import Params
-from entropic.support.show import spelled
+from entropic.support.durations import parse_duration
+from entropic.support.show import duration, spelled
 from entropic.sweep.cost import Costs
 from entropic.sweep.forecast import Estimate
 
 MOST_LEARNED = 2_000  # runs
-_UNITS = {"": 1, "s": 1, "min": 60, "m": 60, "h": 3600, "d": 86400}
-_PART = r"(\d+(?:\.\d+)?)\s*(s|min|m|h|d|)"
-_TEXT = re.compile(rf"(?:\s*{_PART}\s*)+", re.ASCII)
 
 
-def parse_duration(given: object) -> float:
-    """Return how many seconds a user means by a number, `"2h"`, `"1h 30min"` or `"90s"`.
-
-    Raises
-    ------
-    ParameterError
-        If it is no time above 0.
-    """
+def _seconds(given: object) -> float:
     found = given
-    if isinstance(given, str) and _TEXT.fullmatch(given.lower()):
-        found = sum(float(number) * _UNITS[unit] for number, unit in re.findall(_PART, given.lower()))
+    if isinstance(given, str):
+        with contextlib.suppress(ValueError):
+            found = parse_duration(given)
     if not is_duration(found):
         raise ParameterError(
             f"deadline must be a number of seconds above 0, or such as '2h' or '90min', not {spelled(given)}"
@@ -51,15 +43,22 @@ class Deadline:
     seconds
         How long it is.
     left
-        How many sets were not begun.
+        How many sets have no row by it: they were not begun, or still run elsewhere.
+
+    Raises
+    ------
+    ParameterError
+        If it is no time above 0.
     """
 
     def __init__(self, given: object) -> None:
-        self.given = given
-        self.seconds = parse_duration(given)
+        self.seconds = _seconds(given)
         self._ends = time.monotonic() + self.seconds
         self.left = 0
         self._costs: Costs | None = None
+
+    def __str__(self) -> str:
+        return f"the deadline of {duration(self.seconds) if self.seconds >= 1 else f'{self.seconds:g} seconds'}"
 
     @property
     def is_over(self) -> bool:

@@ -15,6 +15,7 @@ from entropic.ask.replicates import mean_and_deviation
 from entropic.errors import ErrorBarWarning, ParameterError, levels_to_user
 from entropic.protocol.context import ModelT, StoreContext
 from entropic.support.show import counted, spelled
+from entropic.sweep.deadline import Deadline
 from entropic.sweep.missing import keys_of, sets_of
 from entropic.sweep.options import Options
 from entropic.sweep.seeds import Replicates, seeds
@@ -57,8 +58,8 @@ def sweep_replicates(
         for point in growing:
             _judge(point, replicates)
         if options.until is not None and options.until.left:
-            break  # it has been said
-    _warn(context, points, replicates)
+            break
+    _warn(context, points, replicates, options.until)
     return [row for point in points for row in point.rows if row is not None]
 
 
@@ -128,16 +129,21 @@ def _judge(point: _Point[ModelT], replicates: Replicates) -> None:
     point.wanted = min(replicates.most, point.wanted + more)
 
 
-def _warn(context: StoreContext[ModelT], points: list[_Point[ModelT]], replicates: Replicates) -> None:
+def _warn(
+    context: StoreContext[ModelT], points: list[_Point[ModelT]], replicates: Replicates, until: Deadline | None
+) -> None:
     unmet = [point for point in points if not point.is_met]
     if not unmet:
         return
     first = unmet[0]
+    runs = sum(row is not None for row in first.rows)
+    why = f"have most={replicates.most:,} runs, or one is not finite, or they have no value"
+    if until is not None and until.left:
+        why = f"lack runs that did not begin, or end, by {until}, or they {why}"
     warnings.warn(
         f"the error of {replicates.outcome!r} is not as small as asked for in {counted(len(unmet), 'set')} of "
-        f"{len(points):,} of {context.schema.name}: {spelled(dict(first.params), 200)}, say, has "
-        f"{len(first.rows):,} runs. "
-        f"They have most={replicates.most:,} runs, or one is not finite, or they have no value",
+        f"{len(points):,} of {context.schema.name}: for example "
+        f"{spelled(dict(first.params), 200)} has {counted(runs, 'run')}. They {why}",
         ErrorBarWarning,
         stacklevel=levels_to_user(),
     )

@@ -278,11 +278,11 @@ def _warn_of_left(
 ) -> None:
     begun = [id for id in left if id in elsewhere]
     unbegun = [id for id in left if id not in elsewhere]
-    of, by = f"of {counted(len(planned.rows), 'set')} of {context.schema.name}", f"the deadline of {options.deadline}"
+    of, by = f"of {counted(len(planned.rows), 'set')} of {context.schema.name}", str(options.until)
     said = []
     if unbegun:
         example = spelled(dict(planned.missing[unbegun[0]].params), 200)
-        said.append(f"{_were(len(unbegun), of)} not begun, by {by}: {example}, say")
+        said.append(f"{_were(len(unbegun), of)} not begun, by {by}: for example {example}")
         said += _too_long(planned, unbegun, options.until)
     if begun:
         still = f"still {'runs' if len(begun) == 1 else 'run'} elsewhere"
