@@ -140,16 +140,21 @@ def test_files_are_imported_by_the_pattern_of_their_paths(entropic, tmp_path):
 @pytest.mark.slow
 def test_a_sweep_says_what_it_could_not_begin_before_its_deadline(entropic, tmp_path):
     (tmp_path / "model.py").write_text(
-        SCRIPT.replace('    print("printed by the runner")', '    params["custom_data"]["elapsed_seconds"] = 7200.0')
+        SCRIPT.replace(
+            '    print("printed by the runner")', '    params["custom_data"]["elapsed_seconds"] = 7200.0'
+        ).replace('["n"] == 3', '["x"] == 9')
     )
-    entropic("sweep", "model.py", "n=1", "--grid", "x=1,2,3,4,5,6,7,8")
+    assert "1 failed" in entropic("sweep", "model.py", "n=1", "--grid", "x=1,2,3,4,5,6,7,8,9", code=1)
     assert "6 h 0 min" in entropic("plan", "model.py", "n=1", "--grid", "x=9,10,11", code=1)
     planned = json.loads(entropic("plan", "model.py", "n=1", "--grid", "x=9,10,11", "--json", code=1))
     assert planned["cost"]["seconds"]["value"] == pytest.approx(planned["estimate_seconds"]) == pytest.approx(21600)
     late = ["sweep", "model.py", "n=1", "--grid", "x=8,9,10", "--deadline", "1h", "--order", "spread"]
     assert "0 failed, 2 not begun" in entropic(*late, code=1)
-    assert "by the deadline of 1h" in entropic.stderr
-    assert json.loads(entropic(*late, "--json", code=1))["not_begun"] == 2
+    assert "by the deadline of 60 minutes" in entropic.stderr
+    told = json.loads(entropic(*late, "--json", code=1))
+    assert (told["failed"], told["not_begun"]) == ([], 2), "the failure of x=9 is of an earlier call"
+    assert "1 failed, 1 not begun" in entropic(*late, "--no-retry", code=1), "which is why x=9 was left out"
+    assert "0 failed, 1 not begun" in entropic("retry", "model.py", "--deadline", "1h", code=1)
     entropic(*late[:-3], "soon", code=2)
     assert "such as '2h'" in entropic.stderr
 

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 import typer
@@ -91,7 +90,8 @@ def sweep(
 
     With --rerun all of them run; what is stored stays until its set has run again.
 
-    Exits with 1 if a run fails. Ctrl-C, SIGTERM or SIGHUP ends it; finished runs are stored.
+    Exits with 1 if a run fails, or if sets were not begun, by --deadline. Ctrl-C, SIGTERM or SIGHUP ends it; finished
+    runs are stored.
     """
     store, words = Target(named, db, table, results).open(words or [])
     wanted = sets(store, words, grid)
@@ -111,6 +111,8 @@ def retry(
     slurm: Jobs = None,
     timeout: Timeout = None,
     on_error: OnError = "continue",
+    order: Order = "given",
+    deadline: Until = None,
     as_json: Json = False,
     named: Named = None,
     db: Database = None,
@@ -119,7 +121,7 @@ def retry(
 ) -> int:
     """Run failed sets again: all of them, or the keys given.
 
-    Exits with 1 if one fails again.
+    Exits with 1 if one fails again, or was not begun, by --deadline.
     """
     store, words = Target(named, db, table, results).open(words or [])
     failures = store.failures()
@@ -132,7 +134,8 @@ def retry(
     if not failures and not as_json:
         put("nothing failed")
         return FINE
-    return _run(store, [failure.params for failure in failures], 0, as_json, workers, slurm, timeout, on_error, True)
+    wanted, more = [failure.params for failure in failures], {"order": order, "deadline": deadline}
+    return _run(store, wanted, 0, as_json, workers, slurm, timeout, on_error, True, more)
 
 
 @command("[STORE] [COLUMN]...", "entropic measure model.py:store peak")
@@ -207,11 +210,13 @@ def _run(
     timeout: float | None,
     on_error: object,
     retry_failed: bool,
-    more: Mapping[str, object] = MappingProxyType({}),
+    more: Mapping[str, object],
 ) -> int:
     if store._made_of[0] is refuse:
         refuse({})
     began, cluster = time.monotonic(), asked_of_slurm(slurm)
+    # A set that a deadline leaves keeps the failure of an earlier call; with --no-retry that is why it has no row.
+    old = {(one.id, one.began) for one in store.failures(wanted)} if retry_failed and more["deadline"] else set()
     try:
         options: Any = {"workers": workers, "timeout": timeout, "on_error": on_error, "retry_failed": retry_failed}
         options |= {"client": cluster, **more}
@@ -223,16 +228,17 @@ def _run(
         say(f"entropic: stopped: {type(error).__qualname__}: {message_of(error)}")  # what a runner raised
         return FOUND
     asked = {context_of(store).hasher(one) for one in wanted}
-    failed = [failure for failure in store.failures(wanted) if failure.id not in stored] if asked - stored else []
+    failed = [one for one in store.failures(wanted) if one.id not in stored] if asked - stored else []
+    failed = [one for one in failed if (one.id, one.began) not in old]
     seconds = time.monotonic() - began
-    left = len(asked - stored) - len(failed) if more.get("deadline") else 0
+    left = len(asked - stored) - len(failed) if more["deadline"] else 0
     if as_json:
         names = [
             {"id": one.id, "params": one.params, "error": without_passwords(f"{one.error_type}: {one.message}")}
             for one in failed
         ]
         counts = {"sets": len(asked), "stored": before, "ran": len(stored) - before, "seconds": seconds}
-        put_json({**counts, "failed": names, **({"not_begun": left} if more.get("deadline") else {})})
+        put_json({**counts, "failed": names, **({"not_begun": left} if more["deadline"] else {})})
     else:
         put(
             f"{counted(len(asked), 'set')}: {before:,} already stored, {len(stored) - before:,} run in "
