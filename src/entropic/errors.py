@@ -32,7 +32,7 @@
     ├── ResultLostWarning                              a stored result file is gone or changed; the set runs again
     ├── RunsFailedWarning                              some sets of a sweep have no row
     ├── SharedGeneratorWarning                         a random generator draws the same numbers in every worker
-    ├── NotBegunWarning                                some sets of a sweep could not end before its deadline
+    ├── NotBegunWarning                                sets were not begun by the deadline, or still run elsewhere
     ├── FellBackWarning                                what a pool or a cluster did not run is run on this machine
     ├── ErrorBarWarning                                an outcome is known less well than `Replicates` ask for
     ├── OutcomeWarning                                 an outcome of a run has no value, or may not be written

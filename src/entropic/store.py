@@ -271,8 +271,8 @@ class Store(Generic[ModelT]):
         params
             Any iterable of parameter sets; read once, to its end, at the call.
         client
-            A Dask client, or any `concurrent.futures.Executor`. Its workers need the results folder under the same
-            path, and no database.
+            A Dask client, any `concurrent.futures.Executor`, or `Slurm`, for jobs of the scheduler. Its workers need
+            the results folder under the same path, and no database.
         workers
             How many processes of this machine run the sets; -1 for one per core that may be used. A run that crashes
             its process fails alone.
@@ -282,7 +282,7 @@ class Store(Generic[ModelT]):
         retry_failed
             Whether sets that failed before run again; otherwise they are skipped.
         timeout
-            Seconds that a run may take; then its process is killed. Needs `workers`.
+            Seconds that a run may take; then its process is killed. Needs `workers`, or `Slurm`.
         progress
             Whether to show a progress bar; None: only in a terminal or a notebook.
         worker_setup
@@ -302,9 +302,10 @@ class Store(Generic[ModelT]):
             longest, judging by stored runs, so that all workers end together. `"spread"`: a coarse grid first, then
             finer ones, so that what is there is useful at any moment.
         deadline
-            Seconds, or `"2h"`, from the call on: no run begins that cannot end in time, judging by stored runs and by
-            those of the sweep. What has begun is not ended. A warning says how many sets were not begun, and the list
-            has no rows for them.
+            Seconds, or `"2h"`, from the call on: no run begins that cannot end in time even at the lower end of the
+            range that stored runs and those of the sweep give. As long as fewer than 8 are known, or nothing can be
+            said of a set, it begins while there is any time. What has begun is not ended. A warning says how many sets
+            were not begun, or still run elsewhere, and the list has no rows for them.
         **custom_data
             Given to the runner and stored with the row of each set that is run; a set may hold `custom_data` of its
             own, whose names win.
