@@ -112,12 +112,13 @@ def test_a_literal_may_be_optional(place_of: dict[str, Any]) -> None:
             solve(**wrong)
 
 
-def test_order_and_deadline_are_parameters_where_a_function_has_them(place_of: dict[str, Any]) -> None:
+def test_order_deadline_and_fallback_are_parameters_where_a_function_has_them(place_of: dict[str, Any]) -> None:
     @study(**place_of)
-    def solve(order: int) -> int:
+    def solve(order: int, fallback: str = "none") -> int:
         return order
 
-    assert [row.order for row in solve.sweep(order=[2, 1], deadline="1h")] == [2, 1]
+    rows = solve.sweep(order=[2, 1], fallback="mean", deadline="1h")
+    assert [(row.order, row.fallback) for row in rows] == [(2, "mean"), (1, "mean")]
 
     @study(**{**place_of, "name": "solve_in_order"})
     def walk(n: int) -> int:
