@@ -31,7 +31,7 @@ class Ending:
     seconds
         How long the run took, as measured where it ran; None if it did not come to an end there, or nobody knows.
     late
-        Whether that is since it was too late to begin.
+        Whether it is `unbegun` since it was too late to begin.
     """
 
     task: Task
@@ -68,7 +68,7 @@ class Executor(Protocol):
     Attributes
     ----------
     falls_back
-        Whether what does not come back, or fails there, is run in this process.
+        Whether what does not come back, or fails there, is for this machine to run, if the sweep falls back at all.
     ends
         Whether nothing that it has begun goes on after `close`.
     standing

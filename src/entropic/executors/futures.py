@@ -48,6 +48,8 @@ class Futures:
         self._luggage: Luggage | None = None  # for threads, which share the runner
         size = getattr(executor, "_max_workers", None)
         self._may_be_larger = not isinstance(size, int)
+        # Others may leave a future pending while it runs (Dask's does), and let it be cancelled all the same.
+        self._says_what_began = isinstance(executor, cf.ThreadPoolExecutor | cf.ProcessPoolExecutor)
         self._least = 2 * (size if isinstance(size, int) else process.cores())
 
     def run(self, tasks: Iterable[Task | None]) -> Generator[Ending | None, None, None]:
@@ -77,7 +79,8 @@ class Futures:
                         return
                     yield None
                     continue
-                for future in [one for one, bundle in under_way.items() if all(map(is_late, bundle))]:
+                waiting = under_way.items() if self._says_what_began else ()
+                for future in [one for one, bundle in waiting if all(map(is_late, bundle))]:
                     if future.cancel():  # it waits for a worker, perhaps for one that never comes
                         yield from (Ending(task, None, unbegun=True, late=True) for task in under_way.pop(future))
                 if not under_way:

@@ -66,7 +66,7 @@ QUICK = 2.0  # s; what comes back sooner is handed over further ahead
 MOST_AHEAD = 1_000  # tasks claimed and not yet home: others could have run them
 MOST_DEATHS = 3  # of the jobs that run a set
 LOST_SECONDS = 900.0  # without an answer of the scheduler, and without news from any task
-LATE_SECONDS = 65.0  # in which a network folder shows what another machine has written
+UNSEEN_SECONDS = 65.0  # in which a network folder shows what another machine has written
 SHORTEST, LONGEST = 0.05, 1.0  # s between two looks at the spool
 # By the id of a job that is an element of an array, `scontrol` may show all of its elements: one has the array's id.
 SCRIPT = """#!/bin/bash
@@ -117,7 +117,7 @@ class Jobs:
         self._numbers: dict[str, int] = {}  # by attempt
         self._deaths: defaultdict[str, list[str]] = defaultdict(list)  # by attempt
         self._gone: set[str] = set()  # tasks of jobs that are over
-        self._late: list[tuple[Task, Report, float]] = []
+        self._unseen: list[tuple[Task, Report, float]] = []  # have ended, and their sidecars are not seen from here yet
         self._names: list[Name] = []
         self._news = time.monotonic()
 
@@ -154,7 +154,7 @@ class Jobs:
                 yield None
                 continue
             self._queue.look()
-            endings = [*self._hear(), *self._look_at_late(), *self._bury()]
+            endings = [*self._hear(), *self._look_at_unseen(), *self._bury()]
             yield from self._take_back(only_late=True)
             for one in endings:
                 if one.seconds is not None:
@@ -249,7 +249,7 @@ class Jobs:
                 if report is None:
                     yield Ending(self._home(task), None, unbegun=True)
                 elif report.finished and not sidecars.exists(task.staging, task.key, task.attempt):
-                    self._late.append((task, report, time.monotonic()))
+                    self._unseen.append((task, report, time.monotonic()))
                 else:
                     yield ending(self._home(task), report)
 
@@ -261,17 +261,17 @@ class Jobs:
         bundle = self._bundles.get(self._numbers.get(attempt, 0), ())
         return next((task for task in bundle if task.attempt == attempt), None)
 
-    def _look_at_late(self) -> Iterator[Ending]:
+    def _look_at_unseen(self) -> Iterator[Ending]:
         """Look again for what is finished, and not seen from here yet."""
-        late, self._late = self._late, []
-        for task, report, since in late:
+        unseen, self._unseen = self._unseen, []
+        for task, report, since in unseen:
             if task.attempt not in self._numbers:
                 continue
             is_there = sidecars.exists(task.staging, task.key, task.attempt)
-            if is_there or time.monotonic() - since > LATE_SECONDS:
+            if is_there or time.monotonic() - since > UNSEEN_SECONDS:
                 yield ending(self._home(task), report)
             else:
-                self._late.append((task, report, since))
+                self._unseen.append((task, report, since))
 
     # ---- jobs --------------------------------------------------------------------------------------------------
     def _see_to_jobs(self) -> None:
@@ -308,9 +308,9 @@ class Jobs:
         """Say what has become of a bundle: its task ran the first one that it has not finished."""
         job, _ = job_of(one.task)
         had_begun = False
-        late = {task.attempt for task, *_ in self._late}  # has ended, and its sidecar is not seen yet
+        unseen = {task.attempt for task, *_ in self._unseen}
         for task in list(self._bundles[one.number]):
-            if task.attempt in late:
+            if task.attempt in unseen:
                 continue
             found = ending_on_disk(task, f"its job {job} ended: {why}")
             if found.finished is not None:

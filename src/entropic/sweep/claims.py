@@ -5,11 +5,12 @@ How many is measured by time. What is claimed but held up behind a long run is r
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Generic, Literal, NamedTuple
 
 from entropic.db.claim import FAILED, RUNNING, Claim
 from entropic.db.connection import Connection
+from entropic.db.raw import told
 from entropic.errors import ForeignFileError, PublishError, RunFailed, UnreadableError
 from entropic.files.task import Task
 from entropic.protocol import run
@@ -69,12 +70,13 @@ class Claims(Generic[ModelT]):
         self._todo = deque(missing)
         self._seen = set(known)  # what is not new any more, or to be run again
         self._suspects = {id: one for id, one in known.items() if type(one) is Suspect}
-        self._known_lost = set(self._suspects)  # of which the user knows
+        self._known_lost = dict(self._suspects)  # of which the user knows
         self._waited: dict[str, str] = {}  # the attempts that this process has waited for
         self._busy: dict[str, Claim] = {}
         self._met: set[str | None] = set()  # owners of sets that the latest chunk could not have
         self._lookout = Lookout(context)  # for the busy ones; a new one whenever there are some again
         self._claimed: deque[Task] = deque()
+        self._may_run: set[str] = set()  # attempts that came back unbegun, and may have been begun elsewhere before
         self._last_taken = time.monotonic()
         self._chunk, self._chunk_began = 1, 0.0
         self.under_way: dict[str, Task] = {}
@@ -108,6 +110,10 @@ class Claims(Generic[ModelT]):
         """How many sets others run."""
         return len(self._busy)
 
+    def is_late(self, id: str) -> bool:
+        """Tell whether it is too late for a set to begin."""
+        return self._until is not None and self._until.begin_by(self._missing[id].params) < time.time()
+
     # ---- claiming ----------------------------------------------------------------------------------------------
     def claim_chunk(self) -> Settled[ModelT]:
         """Claim the next few sets that nobody has; return what there is to say of those that are not to be run."""
@@ -117,8 +123,8 @@ class Claims(Generic[ModelT]):
         ids: list[str] = []
         while self._todo and len(ids) < count:
             id = self._todo.popleft()
-            late = self._until is not None and self._until.begin_by(self._missing[id].params) < time.time()
-            (self.left if late else ids).append(id)
+            # What was waited for has ended, one way or another, and is looked at first.
+            (self.left if id not in self._waited and self.is_late(id) else ids).append(id)
         decisions: dict[str, Decision] = {**self._claim_first(ids)}
         rest = [id for id in ids if id not in decisions]
         if rest:
@@ -262,31 +268,67 @@ class Claims(Generic[ModelT]):
         if suspect is not None and task.id not in self._known_lost:
             run.warn_of_loss(self._context, [(self._missing[task.id], suspect)])
 
-    def leave(self, task: Task) -> None:
-        """Let others have a task that it is too late for."""
-        self.under_way.pop(task.id, None)
-        self._end([task], self._context.ledger.release)
-        self._context.lease_keeper.stop(task.attempt)
-        self.left.append(task.id)
+    def leave(self, *tasks: Task) -> None:
+        """Let others have tasks that it is too late for."""
+        for task in tasks:
+            self._context.lease_keeper.stop(task.attempt)
+        self._end(tasks)
+        for task in tasks:
+            self.under_way.pop(task.id, None)
+            self.left.append(task.id)
+
+    def leave_late(self) -> None:
+        """Leave all that is not handed out, and that it is too late for by now."""
+        late = {task.id: task for task in self._claimed if self.is_late(task.id)}
+        self.leave(*late.values())
+        self._claimed = deque(task for task in self._claimed if task.id not in late)
+        todo, self._todo = self._todo, deque[str]()
+        for id in todo:
+            (self.left if self.is_late(id) else self._todo).append(id)
 
     def leave_to_others(self) -> None:
         """Wait no longer for what others run."""
         self.left += self._busy
         self._busy.clear()
 
-    def read_left(self) -> list[tuple[str, ModelT]]:
-        """Return the rows of those that were left, and that others have stored."""
-        stale = [id for id in self.left if id in self._known_lost]  # whose stored rows are not what is wanted
-        rows = self._read([id for id in self.left if id not in self._known_lost])
-        self.left = [*stale, *self._todo]
+    def read_left(self) -> Settled[ModelT]:
+        """Return the rows of those that were left, and that others have stored; and what has failed there since."""
+        kept = dict.fromkeys(self._not_replaced(self.left))
+        rows = self._read([id for id in self.left if id not in kept])
+        found = list(self._context.ledger.find_many([*kept, *self._todo]))
+        failures: dict[str, BaseException] = {
+            one.id: failed(self._context, self._missing[one.id], self._context.ledger.failure(one.id))
+            for one in found
+            if one.state == FAILED and self._failed_meanwhile(one)
+        }
+        self.left = [id for id in (*kept, *self._todo) if id not in failures]
         self._todo.clear()
-        found = self._context.ledger.find_many(self.left)
         self.left_running = {one.id for one in found if one.state == RUNNING and not one.gone}
-        return rows
+        return Settled(rows, failures)
 
-    def take_back(self, task: Task) -> None:
-        """Take back a task that has not begun, to be handed out again."""
-        self._claimed.append(task)
+    def _not_replaced(self, ids: Iterable[str]) -> list[str]:
+        """Return those of some sets whose stored rows were to be replaced, and are what they were."""
+        old = {id: self._known_lost[id] for id in ids if id in self._known_lost}
+        replaced = {id: one.raw for id, one in old.items() if one.unwanted or one.stale}
+        now = {self._context.rows.id_of(raw): raw for raw in self._context.rows.read_many(replaced)}
+        return [id for id, raw in replaced.items() if id in now and told(now[id]) == told(raw)]
+
+    def take_back(self, task: Task, late: bool = False, may_run: bool = False) -> None:
+        """Take back a task that has not begun.
+
+        Parameters
+        ----------
+        late
+            Whether it is too late for it; else it is handed out again.
+        may_run
+            Whether it may all the same have begun before, elsewhere, and still be finished there.
+        """
+        if may_run:
+            self._may_run.add(task.attempt)
+        if late:
+            self.leave(task)
+        else:
+            self._claimed.append(task)
 
     def release_if_idle(self) -> None:
         """Let others run what is claimed, and has not begun for a while."""
@@ -296,7 +338,7 @@ class Claims(Generic[ModelT]):
     def _release_claimed(self) -> None:
         if not self._claimed:
             return
-        self._end(self._claimed, self._context.ledger.release)
+        self._end(self._claimed)
         while self._claimed:
             task = self._claimed.pop()
             self._context.lease_keeper.stop(task.attempt)
@@ -306,16 +348,20 @@ class Claims(Generic[ModelT]):
 
     def end_all(self, ended: bool) -> None:
         """Let others have all that is claimed; what still goes on elsewhere, unless it has `ended`, may be finished."""
-        self._end(self.under_way.values(), self._context.ledger.release if ended else self._context.ledger.abandon)
+        if not ended:
+            self._may_run.update(task.attempt for task in self.under_way.values())
+        self._end(self.under_way.values())
         self._release_claimed()
 
-    def _end(self, tasks: Iterable[Task], end: Callable[[Connection, str, str], bool]) -> None:
-        """End the claims on some tasks, in the order of their keys."""
-        claims = sorted((task.id, task.attempt) for task in tasks)
+    def _end(self, tasks: Iterable[Task]) -> None:
+        """End the claims on some tasks, in the order of their keys; what may run is only abandoned."""
+        claims, ledger = sorted((task.id, task.attempt) for task in tasks), self._context.ledger
+        if not claims:
+            return
 
         def work(connection: Connection) -> None:
             for id, attempt in claims:
-                end(connection, id, attempt)
+                (ledger.abandon if attempt in self._may_run else ledger.release)(connection, id, attempt)
 
         self._context.database.transact(work)
 

@@ -92,7 +92,6 @@ class Options:
                 "fallback='raise' is for a pool or a Dask client; without one, and with Slurm, nothing ever runs in "
                 "another place than asked for, so leave it out"
             )
-
         if self.order not in ORDERS:
             raise ParameterError(f"order must be 'given', 'longest' or 'spread', not {spelled(self.order)}")
         if self.deadline is not None:

@@ -186,31 +186,35 @@ class Share(Generic[ModelT]):
         return Ending(task, finished, TORN)
 
     # ---- taking home -------------------------------------------------------------------------------------------
-    def take(self, ending: Ending, falls_back: bool, again: bool = True) -> None:
+    def take(self, ending: Ending, falls_back: bool, retries_failures: bool = True, ends: bool = True) -> None:
         """Take in what has become of a task.
 
         Parameters
         ----------
         falls_back
-            Whether what does not come back is for this machine, and `again`: what fails where it ran, too, unless the
-            sweep keeps going.
+            Whether what does not come back from the executor is for this machine to run.
+        retries_failures
+            Whether that goes for what has failed there, too, unless the sweep keeps going: it may fail only there.
+        ends
+            Whether nothing that the executor was given can go on without its knowledge. Else what it gives back as
+            unbegun may have begun before, on a worker that it lost sight of.
         """
         with self._lock:
             self.reraise()
             task = ending.task
             self._claims.under_way.pop(task.id, None)
-            if ending.late:
-                self._claims.leave(task)
-                return
             if ending.unbegun:
-                self._claims.take_back(task)
-                return
+                finished = None if ends else sidecars.read(task.staging, task.key, task.attempt)
+                if finished is None:
+                    self._claims.take_back(task, ending.late, may_run=not ends)
+                    return
+                ending = Ending(task, finished)
             self._context.lease_keeper.stop(task.attempt)
             if ending.finished is not None:
                 self._outbox.add(task, ending.finished)
                 if self._until is not None:
                     self._until.add(task.params, ending.finished.custom_data.get("elapsed_seconds"))
-            elif ending.failure is not None and (self._keep_going or not (falls_back and again)):
+            elif ending.failure is not None and (self._keep_going or not (falls_back and retries_failures)):
                 self._fail(ending)
             elif falls_back:
                 self._context.database.transact(  # who wants it meanwhile need not wait for us
@@ -274,11 +278,40 @@ class Share(Generic[ModelT]):
         return f"{counted(len(self.astray), 'set')} did not come back from the executor", f"{sets}{more}. Why: {why}"
 
     def read_left(self) -> None:
-        """Take in what was not begun here, and others have stored meanwhile."""
+        """Take in what was not begun here, and others have stored meanwhile, or have seen fail."""
         with self._lock:
-            self.arrived.extend(self._claims.read_left())
+            rows, failures = self._claims.read_left()
+            self.arrived.extend(rows)
+            self.failures |= failures
             if self._until is not None:
                 self._until.left += len(self._claims.left)
+
+    def leave_late(self, astray: bool) -> None:
+        """Leave what no executor has, and it is too late for.
+
+        Parameters
+        ----------
+        astray
+            Whether that goes for what did not come back from an executor, too. What has failed there has failed then,
+            since it is not tried here.
+        """
+        if self._until is None:
+            return
+        with self._lock:
+            if self._until.is_over:
+                self._claims.leave_to_others()
+            self._claims.leave_late()
+            late = [ending for ending in self.astray if self._claims.is_late(ending.task.id)] if astray else []
+            if not late:
+                return
+            gone = {ending.task.id for ending in late}
+            self.astray = [ending for ending in self.astray if ending.task.id not in gone]
+            self.went_astray = True
+            for ending in late:
+                if ending.failure is not None:
+                    self._fail(ending)
+                else:
+                    self._claims.left.append(ending.task.id)
 
     def bring_home(self, where: str) -> None:
         """Want again, on this machine, what did not come back from an executor; say which sets, and why."""

@@ -314,7 +314,7 @@ def _too_long(planned: Planned[ModelT], left: list[str], until: Deadline | None)
 def drive(
     share: Share[ModelT], executor: Executor, local: Callable[[], Executor] | None
 ) -> Generator[None, None, None]:
-    """Hand out and take home until every set has its row, or has failed; give way after each ending.
+    """Hand out and take home until every set has its row, has failed, or is left; give way after each ending.
 
     `local` makes what runs on this machine what does not come back from the executor; None: then that is an error.
     """
@@ -329,7 +329,7 @@ def drive(
                             share.reraise()
                             share.publish_if_due()
                         else:
-                            share.take(ending, used.falls_back, local is not None)
+                            share.take(ending, used.falls_back, local is not None, used.ends)
                         yield
             except ExecutorLost as error:
                 lost = str(error)
@@ -341,8 +341,10 @@ def drive(
             yield
             if share.stops or not (lost or share.astray):
                 continue
-            if not share.is_open:  # the executor was lost, and all that it had begun is found on the disk
-                log.info("%s; by then every set was done", lost)
+            share.leave_late(astray=local is not None)
+            if not share.is_open:  # all that was begun is found on the disk, and the rest is too late
+                if lost:
+                    log.info("%s; by then nothing was left to run", lost)
                 continue
             if local is None:
                 raise ClientLostError(_lost(share, lost))
@@ -355,15 +357,15 @@ def drive(
                 )
             if share.astray:
                 share.bring_home(where)
+    if share.left and not share.stops:
+        share.read_left()
+        yield
     if share.stops:
         first = next(iter(share.failures.values()))
         with noting(first):
             share.publish()
         yield
         raise Stopped(first)
-    if share.left:
-        share.read_left()
-        yield
 
 
 def _lost(share: Share[ModelT], lost: str) -> str:
