@@ -6,6 +6,7 @@ database that `--databases` names.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import os
@@ -158,15 +159,17 @@ def make_place(database_kind: str, servers: Servers) -> MakePlace:
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A local Dask cluster of two processes."""
     distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(
+    made = distributed.LocalCluster(
         n_workers=2,
         threads_per_worker=1,
         processes=True,
         dashboard_address=None,
         silence_logs=logging.CRITICAL,
         local_directory=tmp_path_factory.mktemp("scratch"),  # the usual one is full of what others left, and locked
-    ) as made:
-        yield made
+    )
+    yield made
+    with contextlib.suppress(KeyError):  # of a worker that has gone, and that it has forgotten before it hears of that
+        made.close()
 
 
 @pytest.fixture

@@ -690,8 +690,10 @@ _TABLES = {
     "postgresql": "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()",
     "mariadb": "SELECT table_name FROM information_schema.tables WHERE table_schema = database()",
 }
+# One that is idle begins a transaction of the server's own when it catches up with tables that others have changed.
 _SESSIONS = {
-    "postgresql": "SELECT pid, xact_start IS NOT NULL, coalesce(state, '') || ': ' || query FROM pg_stat_activity"
+    "postgresql": "SELECT pid, xact_start IS NOT NULL AND state IS DISTINCT FROM 'idle',"
+    " coalesce(state, '') || ': ' || query FROM pg_stat_activity"
     " WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'",
     "mariadb": "SELECT id, false, concat(command, ': ', coalesce(info, '')) FROM information_schema.processlist"
     " WHERE db = database() AND id <> connection_id()",

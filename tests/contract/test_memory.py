@@ -72,7 +72,9 @@ def each_more(action):
     return (peak_of(lambda: action(MANY)) - peak_of(lambda: action(FEW))) / (MANY - FEW)
 
 
-def test_a_stream_of_stored_sets_keeps_their_keys_and_no_more_than_250_bytes_beside_them(store):
+def test_a_stream_of_stored_sets_keeps_their_keys_and_no_more_than_250_bytes_beside_them(store, monkeypatch):
+    monkeypatch.setattr("entropic.sweep.missing.PLANNED_TOGETHER", 2_000)  # whose sets are in memory, however many come
+
     def stream(count):
         assert sum(1 for _ in store.stream(sets(count))) == count
 
