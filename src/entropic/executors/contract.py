@@ -32,6 +32,8 @@ class Ending:
         How long the run took, as measured where it ran; None if it did not come to an end there, or nobody knows.
     late
         Whether it is `unbegun` since it was too late to begin.
+    untouched
+        Whether it is `unbegun` for sure: no worker that was lost sight of can have begun it before.
     """
 
     task: Task
@@ -42,6 +44,7 @@ class Ending:
     unbegun: bool = False
     seconds: float | None = None
     late: bool = False
+    untouched: bool = False
 
 
 def is_late(task: Task) -> bool:

@@ -82,7 +82,10 @@ class Futures:
                 waiting = under_way.items() if self._says_what_began else ()
                 for future in [one for one, bundle in waiting if all(map(is_late, bundle))]:
                     if future.cancel():  # it waits for a worker, perhaps for one that never comes
-                        yield from (Ending(task, None, unbegun=True, late=True) for task in under_way.pop(future))
+                        yield from (
+                            Ending(task, None, unbegun=True, late=True, untouched=True)
+                            for task in under_way.pop(future)
+                        )
                 if not under_way:
                     continue
                 done, _ = cf.wait(under_way, TICK, cf.FIRST_COMPLETED)

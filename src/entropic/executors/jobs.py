@@ -117,6 +117,7 @@ class Jobs:
         self._numbers: dict[str, int] = {}  # by attempt
         self._deaths: defaultdict[str, list[str]] = defaultdict(list)  # by attempt
         self._gone: set[str] = set()  # tasks of jobs that are over
+        self._silent: set[str] = set()  # attempts of tasks that were given up, and may go on all the same
         self._unseen: list[tuple[Task, Report, float]] = []  # have ended, and their sidecars are not seen from here yet
         self._names: list[Name] = []
         self._news = time.monotonic()
@@ -209,7 +210,7 @@ class Jobs:
                 continue
             if any(self._spool.rename(f"{number}.{kind}", f"{number}.back") for kind in ("todo", "again")):
                 self._spool.remove([f"{number}.back"])
-                yield from (Ending(self._home(task), None, unbegun=True) for task in list(bundle))
+                yield from map(self._unbegun, list(bundle))
 
     def _home(self, task: Task) -> Task:
         """Expect a task no more."""
@@ -247,7 +248,7 @@ class Jobs:
                 if task is None or (report is None and not self._has(one.task, attempt)):
                     continue  # it is home already, or given to somebody else
                 if report is None:
-                    yield Ending(self._home(task), None, unbegun=True)
+                    yield self._unbegun(task)
                 elif report.finished and not sidecars.exists(task.staging, task.key, task.attempt):
                     self._unseen.append((task, report, time.monotonic()))
                 else:
@@ -297,12 +298,19 @@ class Jobs:
         for one in self._names:
             if one.kind != "doing" or one.number not in self._bundles:
                 continue
-            why = self._queue.gone(one.task) or self._silence(one.task)
+            gone = self._queue.gone(one.task)
+            why = gone or self._silence(one.task)
             if not why:
                 continue
+            if not gone:
+                self._silent.update(task.attempt for task in self._bundles[one.number])
             self._gone.add(one.task)
             self._spool.remove([f"{one.number}.{one.task}.doing"])
             yield from self._bury_bundle(one, why)
+
+    def _unbegun(self, task: Task) -> Ending:
+        """Give back a set that no task has begun, but perhaps one of which nothing was heard any more."""
+        return Ending(self._home(task), None, unbegun=True, untouched=task.attempt not in self._silent)
 
     def _bury_bundle(self, one: Name, why: str) -> Iterator[Ending]:
         """Say what has become of a bundle: its task ran the first one that it has not finished."""
@@ -316,7 +324,7 @@ class Jobs:
             if found.finished is not None:
                 yield Ending(self._home(task), found.finished, found.reason)
             elif had_begun:
-                yield Ending(self._home(task), None, unbegun=True)
+                yield self._unbegun(task)
             else:
                 had_begun = True
                 self._queue.works(one.task)  # it has run something, be it in vain

@@ -204,9 +204,10 @@ class Share(Generic[ModelT]):
             task = ending.task
             self._claims.under_way.pop(task.id, None)
             if ending.unbegun:
-                finished = None if ends else sidecars.read(task.staging, task.key, task.attempt)
+                may_run = not (ends or ending.untouched)
+                finished = sidecars.read(task.staging, task.key, task.attempt) if may_run else None
                 if finished is None:
-                    self._claims.take_back(task, ending.late, may_run=not ends)
+                    self._claims.take_back(task, ending.late, may_run)
                     return
                 ending = Ending(task, finished)
             self._context.lease_keeper.stop(task.attempt)
