@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import enum
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -207,3 +208,20 @@ class TypedResult(Base):
     raw: Mapped[bytes] = mapped_column(default=b"")
     phase: Mapped[Phase] = mapped_column(default=Phase.SOLID)
     tree: Mapped[Any] = mapped_column(JSON, default=None, nullable=True)
+
+
+def run_at_once(target: Callable[..., None], url: str, folder: Path, count: int, meanwhile: Callable[[], Any]) -> None:
+    """Do something here while so many new processes do `target(url, folder, together, part)`, each another part.
+
+    All of them, and this one, begin once they have met at `together.wait(300)`.
+    """
+    context = multiprocessing.get_context("spawn")
+    together = context.Barrier(count + 1)
+    children = [context.Process(target=target, args=(url, folder, together, part)) for part in range(count)]
+    for child in children:
+        child.start()
+    together.wait(300)
+    meanwhile()
+    for child in children:
+        child.join()
+    assert [child.exitcode for child in children] == [0] * count

@@ -15,7 +15,7 @@ import pytest
 import sqlalchemy as sa
 
 from contract.added_models import Solver, before, with_both, with_solver
-from contract.models import CountingRunner, write_params
+from contract.models import CountingRunner, run_at_once, write_params
 from entropic import (
     Base,
     KeyCollisionError,
@@ -358,7 +358,7 @@ def test_a_run_that_an_older_program_finished_is_recorded_with_the_default(
 
 # ---- several processes ---------------------------------------------------------------------------------------------
 def open_and_run(url: str, folder: Path, together: Any, part: int) -> None:
-    together.wait(60)
+    together.wait(300)
     store: Store[Any] = Store(write_params, with_both(), folder, ".json", url)
     rows = store.sweep([{"n": n, "dt": 0.5, "solver": one} for n in range(part, part + 10) for one in ("rk4", "euler")])
     assert len(rows) == 20
@@ -371,18 +371,8 @@ def test_processes_that_add_columns_at_once_beside_an_older_program_lose_nothing
     older = open_store(write_params, before())
     older.sweep([{"n": n, "dt": 0.5} for n in range(5)])
     made = {row.id: row.created_at for row in older.select()}
-    context = multiprocessing.get_context("spawn")
-    together = context.Barrier(5)
-    children = [
-        context.Process(target=open_and_run, args=(place.url, older.results_dir, together, part)) for part in range(4)
-    ]
-    for child in children:
-        child.start()
-    together.wait(60)
-    older.sweep([{"n": n, "dt": 0.5} for n in range(100, 130)])
-    for child in children:
-        child.join()
-    assert [child.exitcode for child in children] == [0] * 4
+    others = [{"n": n, "dt": 0.5} for n in range(100, 130)]
+    run_at_once(open_and_run, place.url, older.results_dir, 4, lambda: older.sweep(others))
     store = open_store(lambda params: pytest.fail("it ran"), with_both())
     store.sweep([{"n": n, "dt": 0.5} for n in (*range(13), *range(100, 130))])
     assert {row.id: row.created_at for row in store.select() if row.id in made} == made

@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from concurrent import futures
 from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from contract.models import LoggingRunner, Refused, refuse, write_params
+from contract.models import LoggingRunner, Refused, refuse, wait_until, write_params
 from contract.test_plan import sets
 from entropic import ClientLostError, NotBegunWarning, ResultLostWarning, RunFailed, RunsFailedWarning
 from entropic.executors.work import Report
@@ -66,12 +67,6 @@ class Timed(LoggingRunner):
         return [n for _, n in self.lines()]
 
 
-class Long(Timed):
-    def __call__(self, params: dict[str, Any]) -> None:
-        super().__call__(params)
-        time.sleep(0.3)  # in which the sweep looks at it at least once
-
-
 @pytest.fixture
 def timed(tmp_path):
     return Timed(tmp_path / "runs.log")
@@ -86,11 +81,23 @@ def lateness(monkeypatch):
 
 
 # ---- runs of which an executor does not know -----------------------------------------------------------------------
-def test_what_an_executor_runs_that_does_not_say_so_is_not_given_up(open_store, tmp_path, monkeypatch):
-    runner = Long(tmp_path / "runs.log")
-    monkeypatch.setattr("entropic.executors.futures.is_late", lambda task: bool(runner.ns))
-    assert [row.n for row in open_store(run=runner).sweep(sets(1), client=Unmarked(), deadline=HOUR)] == [1]
-    assert runner.ns == [1]
+def test_what_an_executor_runs_that_does_not_say_so_is_not_given_up(open_store, timed, tmp_path, monkeypatch):
+    looks, of_python = tmp_path / "looks", futures.wait
+    looks.touch()
+
+    def wait(*given: Any) -> Any:
+        with looks.open("a") as file:
+            file.write("x" * bool(timed.ns))
+        return of_python(*given)
+
+    def run(params: dict[str, Any]) -> None:
+        timed(params)
+        wait_until(lambda: len(looks.read_text()) > 1)  # the sweep has looked at it, and gone on; this is a copy
+
+    monkeypatch.setattr(futures, "wait", wait)
+    monkeypatch.setattr("entropic.executors.futures.is_late", lambda task: bool(timed.ns))
+    assert [row.n for row in open_store(run=run).sweep(sets(1), client=Unmarked(), deadline=HOUR)] == [1]
+    assert timed.ns == [1]
 
 
 @pytest.mark.parametrize("report", [Report(late=True), None], ids=["late", "not begun"])

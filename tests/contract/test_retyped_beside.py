@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import pytest
 
 from contract.added_models import changing_in
-from contract.models import CountingRunner, write_params
+from contract.models import CountingRunner, run_at_once, write_params
 from entropic import ModelError, PublishError, Store, StoreError, key, retyped
 from entropic.upkeep import recover
 
@@ -185,18 +184,8 @@ def test_processes_that_retype_at_once_beside_a_program_of_before_lose_nothing(
     older = open_store(write_params, first())
     older.sweep([{"n": n, "dt": 2} for n in range(5)])
     made = {row.id: row.created_at for row in older.select()}
-    context = multiprocessing.get_context("spawn")
-    together = context.Barrier(4)
-    children = [
-        context.Process(target=open_and_run, args=(place.url, older.results_dir, together, part)) for part in range(3)
-    ]
-    for child in children:
-        child.start()
-    together.wait(300)
-    older.sweep([{"n": n, "dt": 2} for n in range(100, 130)])
-    for child in children:
-        child.join()
-    assert [child.exitcode for child in children] == [0] * 3
+    others = [{"n": n, "dt": 2} for n in range(100, 130)]
+    run_at_once(open_and_run, place.url, older.results_dir, 3, lambda: older.sweep(others))
     store = open_store(lambda params: pytest.fail("it ran"), model())
     store.sweep([{"n": n, "dt": 2.0} for n in (*range(7), *range(100, 130))])
     assert {row.id: row.created_at for row in store.select() if row.id in made} == made

@@ -31,7 +31,7 @@ def imported_modules(package: str, module: str | None, level: int, what: str | N
 
 def find_file(name: str) -> str | None:
     """Return the file of a module, without importing it."""
-    found = getattr(module_of(name), "__file__", None)
+    found = loaded_file(name)
     if isinstance(found, str):
         return found
     path: Any = None

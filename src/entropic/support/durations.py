@@ -1,4 +1,4 @@
-"""How long a time is that a user writes."""
+"""Lengths of time, as people write them."""
 
 import re
 
@@ -15,7 +15,7 @@ def parse_duration(text: str) -> float:
     Raises
     ------
     ValueError
-        If it is no length of time.
+        If it is not a length of time.
     """
     text = text.lower()
     parts: dict[int, float] = {}
@@ -23,11 +23,11 @@ def parse_duration(text: str) -> float:
     while place < len(text) or not parts:
         part = _PART.match(text, place)
         if part is None:
-            raise ValueError(f"no length of time: {text:.80}")
+            raise ValueError(f"not a length of time: {text:.80}")
         is_alone = place == 0 and part.end() == len(text)
         unit = _UNITS.get(part[2] or ("s" if is_alone else ""))
         if unit is None or unit in parts:
-            raise ValueError(f"no length of time: {text:.80}")
+            raise ValueError(f"not a length of time: {text:.80}")
         parts[unit] = float(part[1]) * unit
         place = part.end()
     return sum(parts.values())

@@ -48,7 +48,7 @@ class Deadline:
     Raises
     ------
     ParameterError
-        If it is no time above 0.
+        If it is not a length of time above 0.
     """
 
     def __init__(self, given: object) -> None:
