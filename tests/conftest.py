@@ -7,15 +7,18 @@ database that `--databases` names.
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import logging
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from hypothesis import HealthCheck, settings
 
 TESTS = Path(__file__).parent
@@ -25,7 +28,7 @@ pytest.register_assert_rewrite("harness", "judge", "peek", "scenes")
 
 from contract.models import CountingRunner, SimResult  # noqa: E402  (importable only from here on)
 from databases import KINDS, Place, Server, Servers, present  # noqa: E402
-from entropic import Store  # noqa: E402
+from entropic import Base, Store  # noqa: E402
 
 pytest_plugins = ["backstop"]
 
@@ -185,6 +188,47 @@ def place(make_place: MakePlace, tmp_path: Path) -> Iterator[Place]:
     """The database of this test."""
     with make_place(tmp_path) as made:
         yield made
+
+
+# ---- models ------------------------------------------------------------------------------------------------------
+@pytest.fixture(autouse=True)
+def only_models_in_sight(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Leave of all models of the tests those that this test's file knows, and forget those that the test defines.
+
+    A store makes the tables of all models of its program, and collecting the tests makes a program of them all: to make
+    a new store would take five times as long, and still longer on a server.
+    """
+    known = Base.metadata.tables
+    in_sight = tables_in_sight(request.module.__name__)
+    Base.metadata.tables = sa.util.FacadeDict({name: table for name, table in known.items() if name in in_sight})
+    yield
+    Base.metadata.tables = known
+
+
+@functools.cache
+def tables_in_sight(module: str) -> set[str]:
+    """Return the names of the tables whose models are defined in a file of the tests, or in what it imports of them."""
+    reached, left = set(), [module, SimResult.__module__]  # fixtures use that one
+    while left:
+        name = left.pop()
+        if name not in reached and _is_of_tests(name):
+            reached.add(name)
+            left += {
+                value.__name__ if isinstance(value, ModuleType) else str(getattr(value, "__module__", ""))
+                for value in list(vars(sys.modules[name]).values())
+            }
+    return {table for table, of in defined_in().items() if of in reached}
+
+
+@functools.cache  # before the first test, which may define more
+def defined_in() -> dict[str, str]:
+    """Return in which file the model of each table is defined."""
+    return {str(mapper.local_table): mapper.class_.__module__ for mapper in Base.registry.mappers}
+
+
+def _is_of_tests(name: str) -> bool:
+    file = getattr(sys.modules.get(name), "__file__", None)
+    return file is not None and TESTS in Path(file).parents
 
 
 # ---- stores ------------------------------------------------------------------------------------------------------

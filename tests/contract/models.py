@@ -182,7 +182,7 @@ def run_python(code: str, *args: object, **env: str) -> str:
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tests), *paths]), **env},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stderr
