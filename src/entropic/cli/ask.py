@@ -33,9 +33,10 @@ def status(
     table: Table = None,
     results: Results = None,
 ) -> int:
-    """Show what is stored, what is running and where, what failed, and how fast it goes.
+    """Show what is stored, what is running where, and what failed.
 
-    With --grid NAME=VALUES, or NAME=VALUE, also how many of these sets are left, and how long that may take.
+    It also shows how fast rows come. With --grid NAME=VALUES, or NAME=VALUE, it says how many of these sets are left,
+    and how long they may take.
     """
     store, words = open_store("status", words, named, db, table, results)
     wanted = by_values(store, sets(store, words, grid)) if words or grid else []
@@ -83,7 +84,7 @@ def failed(
 ) -> int:
     """Show what failed and has not succeeded since, with tracebacks.
 
-    Exits with 1 if anything has.
+    Exits with 1 if there are failures.
     """
     store, words = open_store("failed", words, named, db, table, results)
     found = store.failures()

@@ -49,8 +49,7 @@ def check(
 ) -> int:
     """Compare rows, claims and files; change nothing.
 
-    With --deep it is noted how far the comparison has come: who ends it, and starts it again, goes on there. Exits with
-    1 if anything is not in order.
+    With --deep, a comparison that was interrupted goes on where it was. Exits with 1 if anything is not in order.
     """
     store, words = open_store("check", words, named, db, table, results)
     no_words(words)
@@ -107,9 +106,10 @@ def rebuild(
     table: Table = None,
     results: Results = None,
 ) -> int:
-    """Make the rows of a lost database again, of the results and what is kept beside them.
+    """Make the rows of a lost database again, from the results.
 
-    Shows what would be made, and asks. Exits with 1 if a result gets no row.
+    It reads the results and the journals beside them. Shows what would be made, and asks. Exits
+    with 1 if a result gets no row.
     """
     store, words = open_store("rebuild", words, named, db, table, results)
     no_words(words)
@@ -135,9 +135,10 @@ def rekey(
     table: Table = None,
     results: Results = None,
 ) -> int:
-    """Give rows whose keys other rules have made, as those of 2.3.0, the keys of now.
+    """Give rows whose keys follow older rules their current keys.
 
-    Shows which, and asks. Exits with 1 if a row is left under its old key.
+    Such rules are those of 2.3.0, for example. Shows these rows, and asks. Exits with 1 if a row is left under its old
+    key.
     """
     store, words = open_store("rekey", words, named, db, table, results)
     no_words(words)
@@ -156,7 +157,7 @@ def rekey(
 
 FailedBefore = Annotated[
     str | None,
-    typer.Option("--older-than", metavar="TIME", help="Only what began longer ago, such as 30d, 12h or 90min."),
+    typer.Option("--older-than", metavar="TIME", help="Only if the run began longer ago, such as 30d or 12h."),
 ]
 
 
@@ -172,7 +173,7 @@ def dismiss(
 ) -> int:
     """Forget failures: all of them, those of some keys, or old ones.
 
-    Shows them, and asks. The sets count as never run.
+    Shows them, and asks. Their sets then count as never run.
     """
     store, words = open_store("dismiss", words, named, db, table, results)
     found = store.failures()
@@ -191,12 +192,12 @@ def dismiss(
 
 OlderThan = Annotated[
     str | None,
-    typer.Option("--older-than", metavar="TIME", help="Remove results that are older, such as 30d, 12h or 90min."),
+    typer.Option("--older-than", metavar="TIME", help="Remove results older than this: 30d, 12h or 90min."),
 ]
 TotalSize = Annotated[
-    str | None, typer.Option("--total-size", metavar="SIZE", help="Keep the newest results, up to 10GB, say.")
+    str | None, typer.Option("--total-size", metavar="SIZE", help="Keep the newest results up to this, such as 10GB.")
 ]
-NoOrphans = Annotated[bool, typer.Option("--no-orphans", help="Keep files whose row was deleted.")]
+NoOrphans = Annotated[bool, typer.Option("--no-orphans", help="Keep files whose rows were deleted.")]
 
 
 @command("[STORE] [NAME=VALUE]...", "entropic gc model.py:store --older-than 30d --dry-run")
@@ -272,7 +273,7 @@ def rm(
 @command("[STORE] KEY...", "entropic note model.py:store 3f9a --text 'the mesh was too coarse' --tag paper")
 def note(
     words: Words = None,
-    text: Annotated[str | None, typer.Option("--text", help="The note, in place of an earlier one.")] = None,
+    text: Annotated[str | None, typer.Option("--text", help="The note; it replaces an earlier one.")] = None,
     tag: Annotated[list[str] | None, typer.Option("--tag", help="A tag to add. Repeatable.")] = None,
     untag: Annotated[list[str] | None, typer.Option("--untag", help="A tag to remove. Repeatable.")] = None,
     named: Named = None,
@@ -280,9 +281,9 @@ def note(
     table: Table = None,
     results: Results = None,
 ) -> int:
-    """Say something of results: a note, which `show` prints, and tags, by which `ls --tag` selects.
+    """Write a note on results, and tag them.
 
-    An empty --text removes the note.
+    `show` prints notes and tags, and `ls --tag` selects by tags. An empty --text removes the note.
     """
     store, words = open_store("note", words, named, db, table, results)
     keys = [key_of(store, word) for word in keys_only(words, 1, None, "the keys of which something is said")]

@@ -23,8 +23,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Look at, run and clean up the results of a store.",
-    epilog="Name the store first, as file.py:store or module:store, or with --store, or with --db URL (where nothing "
-    "is run), or in ENTROPIC_STORE or ENTROPIC_DB, or in [tool.entropic] of pyproject.toml. "
+    epilog="Name the store first, as file.py:store or module:store, or with --store, or with --db URL (if nothing "
+    "has to run), or in ENTROPIC_STORE or ENTROPIC_DB, or in [tool.entropic] of pyproject.toml. "
     "Exit codes: 0 fine, 1 something was found, is missing or failed, 2 wrong usage, 130 interrupted.",
 )
 
@@ -32,7 +32,7 @@ Words = Annotated[list[str] | None, typer.Argument(hidden=True)]
 Named = Annotated[
     str | None, typer.Option("--store", "-s", metavar="NAME", help="The store: file.py:store or module:store.")
 ]
-Database = Annotated[str | None, typer.Option("--db", metavar="URL", help="A database instead, where nothing is run.")]
+Database = Annotated[str | None, typer.Option("--db", metavar="URL", help="A database instead, if nothing has to run.")]
 Table = Annotated[str | None, typer.Option("--table", metavar="NAME", help="With --db: the table of results.")]
 Results = Annotated[str | None, typer.Option("--results", metavar="DIR", help="With --db: the results folder.")]
 
@@ -41,7 +41,7 @@ P = ParamSpec("P")
 
 @contextmanager
 def leaving_no_trace() -> Iterator[None]:
-    """Let stores be looked at only, and nothing be kept of the scripts that are imported."""
+    """Open stores read-only, and write no compiled code of the scripts that are imported."""
     before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
         with only_looking():

@@ -32,7 +32,7 @@ def view(
     table: Table = None,
     results: Results = None,
 ) -> int:
-    """Make a tree of links to results, which are named by their params; called again, it brings it up to date.
+    """Make or update a tree of links to results, named by params.
 
     It changes nothing in the store, and touches nothing in OUT that it did not make. Exits with 1 if a row has no link.
     """
@@ -51,7 +51,7 @@ def view(
     return FOUND if done.left else FINE
 
 
-@command("[STORE] [NAME=VALUE]... AS", "entropic freeze model.py:store n=100 paper-v1 --where 'dt<0.1'")
+@command("[STORE] [NAME=VALUE]... NAME", "entropic freeze model.py:store n=100 paper-v1 --where 'dt<0.1'")
 def freeze(
     words: Words = None,
     where: Where = None,
@@ -61,9 +61,10 @@ def freeze(
     table: Table = None,
     results: Results = None,
 ) -> int:
-    """Freeze a selection of results under a name: `store.at(name)` reads them as they are now, whatever comes.
+    """Freeze a selection of results, as they are now, under a name.
 
-    Re-runs, `gc` and `rm` take nothing from it. All of the selection is frozen, or nothing.
+    `store.at(name)` reads them, whatever happens later: re-runs, `gc` and `rm` take nothing from the selection. Either
+    all of it is frozen or nothing.
     """
     store, words = open_store("freeze", words, named, db, table, results)
     wanted = "give one name for the selection, such as paper-v1"
@@ -112,7 +113,7 @@ def unfreeze(
     table: Table = None,
     results: Results = None,
 ) -> int:
-    """Remove a frozen selection; the results that are still there stay.
+    """Remove a frozen selection; the results of the store stay.
 
     Shows it, and asks.
     """

@@ -57,7 +57,7 @@ Limit = Annotated[
     typer.Option("--limit", "-n", min=0, help=f"How many rows; 0 for all.  [{PAGE} on a terminal, or with --page]"),
 ]
 Page = Annotated[int, typer.Option("--page", min=1, help="Which page, of --limit rows each.")]
-Stale = Annotated[bool, typer.Option("--stale", help="Only results of other code or inputs than those of now.")]
+Stale = Annotated[bool, typer.Option("--stale", help="Only results of other code or inputs than the current ones.")]
 Tag = Annotated[list[str] | None, typer.Option("--tag", help="Only results with this tag. Repeatable.")]
 All = Annotated[bool, typer.Option("--all", "-a", help="Show columns that are the same in all rows, too.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
@@ -165,7 +165,7 @@ def show(
 ) -> int:
     """Show everything that is known about one key.
 
-    Its row, its result, who is running it, and its last failure.
+    These are its row, its result, who is running it, and its last failure.
     """
     store, words = open_store("show", words, named, db, table, results)
     (typed,) = keys_only(words, 1, 1, "one key, or the beginning of one")

@@ -29,7 +29,7 @@ TheirResults = Annotated[
 ]
 Files = Annotated[
     Literal["link", "copy", "leave"],
-    typer.Option("--files", help="Hard links where possible, copies, or leave them where they are, registered."),
+    typer.Option("--files", help="Hard links where possible, copies, or files registered where they are."),
 ]
 
 
@@ -50,10 +50,10 @@ def merge(
     table: Table = None,
     results: Results = None,
 ) -> int:
-    """Take in the results of another store, of any database and folder; nothing changes there.
+    """Take in the results of another store, which is not changed.
 
-    Shows what would be taken in, and asks. Exits with 1 if the two have different results of one key, which are listed
-    and left as they are, or if anything else was not taken in.
+    The two may have different kinds of database. Shows what would be taken in, and asks. Exits with 1 if the two
+    have different results of one key, which are listed and left as they are, or if anything else was not taken in.
     """
     store, words = open_store("merge", words, named, db, table, results)
     no_words(words)
@@ -94,22 +94,22 @@ def import_(
     words: Words = None,
     joblib: Annotated[str | None, typer.Option("--joblib", metavar="DIR", help="A cache of joblib.Memory.")] = None,
     function: Annotated[
-        str | None, typer.Option("--function", metavar="NAME", help="With --joblib: the function, if of several.")
+        str | None, typer.Option("--function", metavar="NAME", help="With --joblib: which function, if several.")
     ] = None,
     signac: Annotated[str | None, typer.Option("--signac", metavar="DIR", help="A project of signac.")] = None,
     psweep: Annotated[str | None, typer.Option("--psweep", metavar="FILE", help="A database.pk of psweep.")] = None,
     file: Annotated[
-        str | None, typer.Option("--file", metavar="NAME", help="With --signac or --psweep: the result of each.")
+        str | None, typer.Option("--file", metavar="NAME", help="With --signac or --psweep: each result's file.")
     ] = None,
     trust_pickles: Annotated[
-        bool, typer.Option("--trust-pickles", help="Unpickle results: that can run any code of whoever wrote them.")
+        bool, typer.Option("--trust-pickles", help="Unpickle results. That can run any code of whoever wrote them.")
     ] = False,
     files: Annotated[
         Literal["copy", "link", "leave"],
-        typer.Option("--files", help="Copies, hard links where possible, or leave them where they are, registered."),
+        typer.Option("--files", help="Copies, hard links where possible, or files registered where they are."),
     ] = "copy",
     keep_going: Annotated[
-        bool, typer.Option("--continue", help="Take what fits the model, though something does not.")
+        bool, typer.Option("--continue", help="Take what fits the model, even if something does not.")
     ] = False,
     dry_run: DryRun = False,
     yes: Yes = False,
@@ -119,9 +119,10 @@ def import_(
     table: Table = None,
     results: Results = None,
 ) -> int:
-    """Take in results that something else has made: files whose paths say their params, or what other tools keep.
+    """Take in results that were made without entropic.
 
-    Shows what would be taken in, and asks. Exits with 1 if anything is in conflict, or was not taken in.
+    These are files whose paths say their params, or what other tools keep. Shows what would be taken in, and asks.
+    Exits with 1 if anything is in conflict, or was not taken in.
     """
     store, words = open_store("import", words, named, db, table, results)
     source, words = _source(words, {"--joblib": joblib, "--signac": signac, "--psweep": psweep}, function, file)
@@ -183,10 +184,10 @@ def archive(
     table: Table = None,
     results: Results = None,
 ) -> int:
-    """Write results, their rows and all that is known of them into one folder or .zip, which must not exist.
+    """Write results and all that is known of them to a folder or .zip.
 
-    It can be read without entropic: it has CSV and Parquet, checksums, RO-Crate metadata, and a README that says how.
-    Exits with 1 if a result is not in it, as it is gone or was changed.
+    OUT must not exist. An archive can be read without entropic: it has CSV and Parquet, checksums, RO-Crate metadata,
+    and a README that says how. Exits with 1 if a result is not in it because it is gone or was changed.
     """
     with leaving_no_trace():
         store, words = open_store("archive", words, named, db, table, results)

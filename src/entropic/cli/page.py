@@ -16,11 +16,13 @@ from entropic.store import context_of
 Port = Annotated[
     int | None, typer.Option("--port", "-p", min=0, max=65535, help="The port; 0 for any that is free.  [8642, or any]")
 ]
-Host = Annotated[str, typer.Option("--host", help="The address to listen at; one of other machines needs --exposed.")]
+Host = Annotated[
+    str, typer.Option("--host", help="The address to listen at. If other machines can reach it: --exposed.")
+]
 Exposed = Annotated[bool, typer.Option("--exposed", help="Allow an address that other machines can reach.")]
 AllowHost = Annotated[
     list[str] | None,
-    typer.Option("--allow-host", metavar="NAME", help="Another name for the page, such as a proxy's. Repeatable."),
+    typer.Option("--allow-host", metavar="NAME", help="Another host name to accept, such as a proxy's. Repeatable."),
 ]
 NoBrowser = Annotated[bool, typer.Option("--no-browser", help="Only print the address; open no browser.")]
 
@@ -40,7 +42,7 @@ def ui(
 ) -> int:
     """Show the store in a browser of this machine.
 
-    The page can only look. It needs the token in the address that is printed. Ctrl-C ends it.
+    The page is read-only. It needs the token in the address that is printed. Ctrl-C ends the command.
     """
     from entropic.ui.serve import Server
 

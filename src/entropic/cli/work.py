@@ -45,7 +45,7 @@ Order = Annotated[
 ]
 Until = Annotated[
     str | None,
-    typer.Option("--deadline", metavar="TIME", help="Begin nothing that cannot end within 2h, 90min or 30s."),
+    typer.Option("--deadline", metavar="TIME", help="Begin no run that cannot end in this time: 2h, 90min, 30s."),
 ]
 OnError = Annotated[
     Literal["continue", "raise"], typer.Option("--on-error", help="With raise, no new run is started after a failure.")
@@ -76,7 +76,7 @@ def sweep(
     order: Order = "given",
     deadline: Until = None,
     no_retry: Annotated[bool, typer.Option("--no-retry", help="Skip sets that failed before.")] = False,
-    rerun: Annotated[bool, typer.Option("--rerun", help="Run all of them, those too that are stored.")] = False,
+    rerun: Annotated[bool, typer.Option("--rerun", help="Run all sets, stored ones too.")] = False,
     replicates: Annotated[
         int | None, typer.Option("--replicates", metavar="N", help="Run each set with N seeds, in the column seed.")
     ] = None,
@@ -86,12 +86,12 @@ def sweep(
     table: Table = None,
     results: Results = None,
 ) -> int:
-    """Run those of some sets that are not stored yet.
+    """Run those of the given sets that are not stored yet.
 
-    With --rerun all of them run; what is stored stays until its set has run again.
+    With --rerun all sets run; each stored result stays until its set has run again.
 
-    Exits with 1 if a run fails, or if sets were not begun, by --deadline. Ctrl-C, SIGTERM or SIGHUP ends it; finished
-    runs are stored.
+    Exits with 1 if a run fails, or if sets were not begun because of --deadline. Ctrl-C, SIGTERM or SIGHUP ends the
+    sweep; finished runs are stored.
     """
     store, words = Target(named, db, table, results).open(words or [])
     wanted = sets(store, words, grid)
@@ -121,7 +121,7 @@ def retry(
 ) -> int:
     """Run failed sets again: all of them, or the keys given.
 
-    Exits with 1 if one fails again, or was not begun, by --deadline.
+    Exits with 1 if a set fails again, or was not begun because of --deadline.
     """
     store, words = Target(named, db, table, results).open(words or [])
     failures = store.failures()
@@ -141,15 +141,15 @@ def retry(
 @command("[STORE] [COLUMN]...", "entropic measure model.py:store peak")
 def measure(
     words: Words = None,
-    workers: Annotated[int, typer.Option("--workers", "-j", help="results that are read at once")] = 4,
-    again: Annotated[bool, typer.Option("--again", help="measure all rows anew, those too that could not be")] = False,
+    workers: Annotated[int, typer.Option("--workers", "-j", help="How many results are read at once.")] = 4,
+    again: Annotated[bool, typer.Option("--again", help="Measure all rows anew, even if that failed before.")] = False,
     as_json: Json = False,
     named: Named = None,
     db: Database = None,
     table: Table = None,
     results: Results = None,
 ) -> int:
-    """Fill columns that are computed from the results, in rows that lack them. Nothing runs.
+    """Compute missing outcome columns from the results; run nothing.
 
     Exits with 1 if a row could not be measured.
     """
@@ -165,9 +165,9 @@ def measure(
 @command("[STORE] [NAME=VALUE]...", "entropic audit model.py:store --fraction 0.05 --workers 4")
 def audit(
     words: Words = None,
-    fraction: Annotated[float, typer.Option("--fraction", help="How large a part is run again.")] = 0.02,
+    fraction: Annotated[float, typer.Option("--fraction", help="How large a part of the rows is run again.")] = 0.02,
     rtol: Annotated[float, typer.Option("--rtol", help="The relative difference up to which numbers agree.")] = 1e-9,
-    seed: Annotated[int | None, typer.Option("--seed", help="Makes the same choice again.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Choose the same sample again.")] = None,
     where: Where = None,
     workers: Workers = None,
     timeout: Timeout = None,
@@ -177,9 +177,9 @@ def audit(
     table: Table = None,
     results: Results = None,
 ) -> int:
-    """Run a sample of what is stored again, beside it, and compare.
+    """Run a sample of the stored sets again, and compare the results.
 
-    Nothing that is stored is touched. What came of each run is recorded. Exits with 1 if a result differs.
+    Nothing that is stored is touched. What each run has shown is recorded. Exits with 1 if a result differs.
     """
     store, words = Target(named, db, table, results).open(words or [])
     conditions = filters(store, words, where or [])
