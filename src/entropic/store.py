@@ -1,4 +1,4 @@
-"""`Store`: all that can be done with one, and where it is done."""
+"""`Store`: all that can be done with a store, and where it is done."""
 
 import functools
 import os
@@ -75,7 +75,7 @@ class Store(Generic[ModelT]):
         The folder of the results; made if it does not exist.
     file_suffix
         How the names of result files end, such as `".h5"` or `".npy"`. `"/run.xdmf"`: each result is a folder of files
-        that belong together, and `run.xdmf` the main one, which `params["result_file"]` and the row lead to.
+        that belong together. Its main file is `run.xdmf`, to which `params["result_file"]` and the row lead.
     db_url
         A SQLAlchemy URL of SQLite, PostgreSQL, MariaDB or MySQL. `?timeout=SECONDS` says how long to wait for a
         database that is locked or does not answer (60).
@@ -85,11 +85,11 @@ class Store(Generic[ModelT]):
         How floats are rounded in keys: `"decimal"` (12 decimals) or `"significant"` (12 significant digits). It is
         recorded with the table.
     typed_keys
-        Whether 1 and 1.0, None and left out, and a default and left out are one set each: values are brought to their
-        column's type before they are hashed, and the runner gets what the row says. True and False are no numbers
-        then. It is recorded with the table.
+        Whether a set is the same if a float is given as 1 or 1.0, and if None, or a default, is given or left out:
+        values are converted to their column's type before they are hashed, and the runner gets the values of the row.
+        True and False are then refused for numbers. It is recorded with the table.
     fsync
-        Whether a run counts as stored only when it would survive a power cut.
+        Whether a run counts as stored only once it would survive a power cut.
     loader
         Called as `loader(path)` to read a result, before entropic's own readers; it returns `NotImplemented` for files
         that it leaves to them.
@@ -97,25 +97,26 @@ class Store(Generic[ModelT]):
         Called as `saver(value, path)` with what the runner returned, if it wrote no file itself, before entropic's own
         savers; it returns `NotImplemented` for values that it leaves to them.
     checkpoints
-        Whether runners get a `params["checkpoint_dir"]`: a folder of their own that survives an attempt that failed,
-        was killed or interrupted, for the next attempt of the same params, and goes when the run is stored.
+        Whether runners get a `params["checkpoint_dir"]`: a folder that outlives an attempt that failed, was killed or
+        was interrupted. The next attempt of the same params gets it, and it is removed when the run is stored.
     checksum
         Whether the SHA-256 of each result is recorded when it is published, for `check(deep=True)` to compare with.
     git_diff
-        Whether each run records, with the commit, what differs from it in the files that git tracks (`provenance`).
+        Whether each run records, with the commit, how the files that git tracks differ from it (`provenance`).
     version
-        A text that says which code makes results; whoever changes it says that stored ones are of other code.
+        A text that names the version of your code; when you change it, stored results count as made by other code.
     watch
         What else results depend on: paths of files and folders, `"$VARIABLE"` for one of the environment,
         `"package:scipy"` for an installed version.
     on_stale
-        What becomes of a stored result that other code than that of now has made: the runner, or what it reaches of the
-        same project. `"warn"`: it is returned, and a warning shows what changed. `"rerun"`: its set runs again.
+        What becomes of a stored result that was made by other code than the current code of the runner, and of what the
+        runner reaches in the same project. `"warn"`: it is returned, and a warning shows what changed. `"rerun"`: its
+        set runs again.
         `"error"`: `StaleError`. `"ignore"`: it is returned.
     read_only
-        True to look only: nothing in the database or in `results_dir` changes, not even when they are opened, and
-        whatever would run or change something raises. None: the same, with a warning, but only where they cannot be
-        written. False: a store that cannot be written is refused.
+        True: nothing in the database or in `results_dir` changes, not even when the store is opened, and any call that
+        would run or change something raises. None: the same, with a warning, but only if the store cannot be written.
+        False: a store that cannot be written is refused.
 
     Raises
     ------
@@ -175,10 +176,10 @@ class Store(Generic[ModelT]):
         Parameters
         ----------
         params
-            The parameter set: a dict whose keys are columns of the model; or an object with such fields, a dataclass
-            or an instance of a class of attrs or pydantic; or a row. All methods take these.
+            The parameter set: a dict whose keys are columns of the model; or an object with such fields (a dataclass,
+            or an instance of a class of attrs or pydantic); or a row. All methods take these.
         **custom_data
-            Anything that JSON can hold. Given to the runner and stored with the row, if a run happens.
+            Anything that JSON can hold. If the set runs, this is given to the runner and stored with the row.
 
         Returns
         -------
@@ -192,7 +193,7 @@ class Store(Generic[ModelT]):
         KeyCollisionError
             If a different set has the same key.
         RunFailed
-            If this call waited for a run elsewhere, and that failed.
+            If this call waited for a run elsewhere, and that run failed.
         ResultMissingError
             If the runner wrote no result.
         """
@@ -274,7 +275,8 @@ class Store(Generic[ModelT]):
             A Dask client, any `concurrent.futures.Executor`, or `Slurm`, for jobs of the scheduler. Its workers need
             the results folder under the same path, and no database.
         workers
-            How many processes of this machine run the sets; -1 for one per core that may be used. A run that crashes
+            How many processes of this machine run the sets; -1 for one per core that this process may use. A run that
+            crashes
             its process fails alone.
         on_error
             `"raise"`: after a failed run no new run starts, and its exception is raised. `"continue"`: everything else
@@ -286,29 +288,31 @@ class Store(Generic[ModelT]):
         progress
             Whether to show a progress bar; None: only in a terminal or a notebook.
         worker_setup
-            Called once in each worker, before its first run: for what a script sets up and a worker would lack.
+            Called once in each worker, before its first run, for what the script sets up and a worker would lack.
         replicates
-            How many runs each set has, which differ in the column `seed`; or `Replicates`, for another column, or for
-            as many as the error of an outcome needs. The rows are those of all of them.
+            How many runs each set gets, which differ in the column `seed`; or `Replicates`, for another column, or for
+            as many runs as the error of an outcome needs. The rows of all these runs are returned.
         rerun
-            Whether all sets run, those too that are stored. Each stored row, and its file, stay until their set has run
-            again, and for good if that fails. What another process has stored since the call counts as run.
+            Whether all sets run, stored ones too. Each stored row, and its file, stay until the set has run again, and
+            for good if that fails. What another process has stored since the call counts as run.
         fallback
             What becomes of sets that a pool or a Dask client does not bring home. `"local"`: they run on this machine,
             one after the other, in a process of their own, as with `workers=1`. `"raise"`: `ClientLostError`; they run
-            nowhere until they are asked for again. (`Slurm` never runs any here, so that it takes no `"raise"`.)
+            nowhere until they are asked for again. (`Slurm` never runs sets in this process, so `"raise"` is refused
+            with it.)
         order
-            In which order sets run; rows come back as given in any case. `"longest"`: those first that will take
-            longest, judging by stored runs, so that all workers end together. `"spread"`: a coarse grid first, then
-            finer ones, so that what is there is useful at any moment.
+            In which order sets run; in any case, rows are returned in the order of the sets. `"longest"`: first those
+            that will take longest, judging by stored runs, so that all workers end together. `"spread"`: a coarse grid
+            first, then finer ones, so that what is stored is useful at any moment.
         deadline
             Seconds, or `"2h"`, from the call on: no run begins that cannot end in time even at the lower end of the
-            range that stored runs and those of the sweep give. As long as fewer than 8 are known, or nothing can be
-            said of a set, it begins while there is any time. What has begun is not ended. A warning says how many sets
+            range that stored runs and those of the sweep give. As long as fewer than 8 runs are known, or nothing can
+            be said of a set, the set begins while any time is left. A run that has begun is not ended. A warning says
+            how many sets
             were not begun, or still run elsewhere, and the list has no rows for them.
         **custom_data
-            Given to the runner and stored with the row of each set that is run; a set may hold `custom_data` of its
-            own, whose names win.
+            Given to the runner and stored with the row of each set that runs; a set may have `custom_data` of its own,
+            which wins where names are the same.
         """
         options = Options(
             client=client,
@@ -359,9 +363,9 @@ class Store(Generic[ModelT]):
         Parameters
         ----------
         in_flight
-            How many sets may have been asked for and not have come out. With it, sets are asked for one at a time, as
-            there is room, and a generator is sent the rows that came since: `came = yield params`. One that yields
-            None waits for the next row.
+            How many sets may have been asked for and have no row yet. With it, sets are asked for one at a time, as
+            there is room, and a generator is sent the rows that have come since: `came = yield params`. A generator
+            that yields None waits for the next row.
         """
         options = Options(
             client=client,
@@ -396,13 +400,13 @@ class Store(Generic[ModelT]):
             How many rows at most.
         **equal
             Columns and the values that they have: `n=100`. Floats are compared as in `run_or_retrieve`, None is NULL,
-            and `custom_data={"tag": "first"}` compares fields. Where a column is called like an option, write
-            `{"limit": 3}` for the column and `limit_=3` for the option: `limit=3` is refused.
+            and `custom_data={"tag": "first"}` compares fields. If a column has the name of an option, such as `limit`,
+            write `{"limit": 3}` for the column and `limit_=3` for the option: `limit=3` is refused.
 
         Raises
         ------
         ParameterError
-            If a condition is not one, or is on another table, or if a name may be a column or an option.
+            If a condition is invalid, or is on another table, or if a name may mean a column or an option.
         """
         order_by, limit = select.options(self._context.schema, {"order_by": order_by, "limit": limit}, equal)
         return self._runs(select.select(self._context, where, equal, order_by, limit))
@@ -410,9 +414,8 @@ class Store(Generic[ModelT]):
     def iterate(self, *where: object, order_by: object = _NONE, **equal: object) -> Iterator[ModelT]:
         """Yield the rows that meet all conditions, one page at a time in memory; the arguments are those of `select`.
 
-        Without `order_by` they come in the order of their keys, in constant memory; with it, the keys of all of them
-        are read first. Rows that are stored meanwhile may be missed. No connection is held while
-        you look at a row.
+        Without `order_by` rows come in the order of their keys, in constant memory; with it, the keys of all rows are
+        read first. Rows that are stored meanwhile may be missed. No connection is held while you look at a row.
         """
         (order_by,) = select.options(self._context.schema, {"order_by": order_by}, equal)
         return select.iterate(self._context, where, equal, order_by)
@@ -435,10 +438,11 @@ class Store(Generic[ModelT]):
         Parameters
         ----------
         *where, order_by, limit, **equal
-            Those of `select`; a condition on fields of custom data goes among the others, `{"custom_data": {...}}`.
+            As for `select`; write a condition on fields of custom data as `{"custom_data": {...}}` among the
+            conditions.
         custom_data, results, provenance, replicates
-            What becomes columns beside those of the model, and of which runs, as in `Runs.to_arrow`. With `provenance`
-            or `replicates` rows are made.
+            Which columns there are beside those of the model, and over which runs, as in `Runs.to_arrow`. With
+            `provenance` or `replicates`, rows are made.
         """
         from entropic.ask import tables  # here, as below: it would slow down every `import entropic`
 
@@ -519,7 +523,7 @@ class Store(Generic[ModelT]):
         return None if found is None else provenance.provenance(self._context, [found])[0]
 
     def inputs(self, row: ModelT | dict[str, Any]) -> list[Input]:
-        """Return which results the run of a row has read, of this store or of others, and how these stand now.
+        """Return what the run of a row has read from this store or others, and whether it is still the same.
 
         Parameters
         ----------
@@ -534,7 +538,7 @@ class Store(Generic[ModelT]):
         return inputs.inputs(self._context, self._stored(row))
 
     def dependants(self, row: ModelT | dict[str, Any]) -> list[Dependant]:
-        """Return the rows whose runs have read a row of this store: of its database, and of stores that are open here.
+        """Return the rows whose runs have read a row of this store: in its database, and in stores that are open here.
 
         Parameters
         ----------
@@ -549,33 +553,33 @@ class Store(Generic[ModelT]):
         return inputs.dependants(self._context, self._stored(row))
 
     def stale(self, *where: Any, **equal: Any) -> Runs[ModelT]:
-        """Return the rows that other code than that of now has made, or whose runs have read what has changed since.
+        """Return the rows that were made by other code than the current code, or from inputs that have changed since.
 
-        The arguments are conditions, as of `select`.
+        The arguments are conditions, as for `select`.
         """
         return self._runs(accept.stale(self._context, where, equal))
 
     def accept(self, *where: Any, **equal: Any) -> int:
-        """Say that stored results are right under the code of now, and with what they have read as it is now.
+        """Declare that stored results are right under the current code, and with their inputs as they are now.
 
         Parameters
         ----------
         *where, **equal
-            Conditions, as of `select`; without any, all rows are accepted.
+            Conditions, as for `select`; without any, all rows are accepted.
 
         Returns
         -------
         int
-            How many rows were of other, or unknown, code, or had read what has changed since.
+            How many rows were made by other, or unknown, code, or from inputs that have changed since.
         """
         return accept.accept(self._context, where, equal)
 
     def explain(self, params: dict[str, Any] | ModelT | Object) -> "explain.Explanation":
         """Tell whether these params are a hit, and why; run nothing, change nothing.
 
-        Print what it returns: the key, and the text that it is made from; on a miss, the most similar stored sets, and
-        how they differ (for example, 1.0 is stored where 1 was asked for); the last failure, if it is recorded; who is
-        running it now; and whether its file is gone or was changed.
+        Print what it returns: the key, and the text from which it is made; on a miss, the most similar stored sets, and
+        how they differ (for example, 1.0 is stored where 1 was asked for); the last failure, if one is recorded; who is
+        running the set now; and whether its file is gone or was changed.
         """
         return explain.explain(self._context, set_of(self._context, params))
 
@@ -605,7 +609,7 @@ class Store(Generic[ModelT]):
         *,
         older_than: timedelta | float | None = None,
     ) -> list[Failure]:
-        """Forget failures, as if these sets had never run, and return them; `failures` shows them no more.
+        """Forget failures, as if these sets had never run, and return them; `failures` no longer shows them.
 
         Parameters
         ----------
@@ -627,7 +631,7 @@ class Store(Generic[ModelT]):
         Parameters
         ----------
         remove_file
-            Whether its result file is removed, too. A registered folder never is.
+            Whether its result is removed, too. A registered folder is never removed.
         """
         return delete.delete(self._context, set_of(self._context, params), remove_file)
 
@@ -637,10 +641,10 @@ class Store(Generic[ModelT]):
         Parameters
         ----------
         deep
-            Whether the bytes of all results are compared with their checksums, too, as `checksum=True` records them.
-            It is noted how far that has come, so an interrupted comparison goes on there.
+            Whether the bytes of all results are compared with their checksums, too, as `checksum=True` records them. An
+            interrupted comparison goes on where it was.
         workers
-            How many threads read results then.
+            With `deep`: how many threads read results.
         """
         return repair.check(self._context, deep, workers)
 
@@ -660,19 +664,20 @@ class Store(Generic[ModelT]):
     ) -> Audit:
         """Run a sample of what is stored again, here and now, and compare; what is stored is not touched.
 
-        The results are read as `load` reads them. They agree if their files are identical, or if all that was read is
-        equal, and numbers within `rtol`. What came of each is recorded (`audits`).
+        The results are read as `load` reads them. Two of them agree if their files are identical, or if all that was
+        read is equal, numbers within `rtol`. What was found of each is recorded (`audits`).
 
         Parameters
         ----------
         *where, **equal
-            From which rows the sample is taken, as for `select`. A name that may be a column or an option is refused.
+            Conditions on the rows from which the sample is taken, as for `select`. A name that may mean a column or an
+            option is refused.
         fraction
-            How large a part of them is run again; at least one.
+            How large a part of these rows is run again; at least one row.
         rtol
             The relative difference up to which numbers agree.
         seed
-            Makes the same choice among the same rows again; None: another one each time (`Audit.seed`).
+            Makes the same choice among the same rows again; None: another choice each time (`Audit.seed` says which).
         workers, timeout
             As for `sweep`.
 
@@ -696,19 +701,19 @@ class Store(Generic[ModelT]):
             raise hide_ours(error)  # noqa: B904
 
     def audits(self) -> list[Audited]:
-        """Return what came of all audits, oldest first: of each result that was run again, whether it agreed."""
+        """Return what all audits have found, oldest first: for each result that was run again, whether it agreed."""
         return audit.recorded(self._context)
 
     def rebuild(self, dry_run: bool = False) -> Rebuild:
-        """Make the rows that the database lacks of the results, and of what is kept beside them; say what was done.
+        """Make the rows that the database lacks, from the results and the journals beside them; say what was done.
 
-        For the day on which the database is lost, or an old copy of it was put back. Rows of registered files, and
-        of runs of earlier versions, are not kept beside the results: those are said, and run again.
+        For the day on which the database is lost, or an old copy of it was put back. Rows of registered files, and of
+        runs of earlier versions, are in no journal: they are named, and their sets run again.
 
         Parameters
         ----------
         dry_run
-            Whether to do nothing, and only say what would be made.
+            Whether to do nothing, and only say which rows would be made.
         """
         return rebuild.rebuild(self._context, dry_run)
 
@@ -724,14 +729,14 @@ class Store(Generic[ModelT]):
     ) -> Disposal:
         """Remove results that are no longer wanted, and files of this store that no row needs.
 
-        A result is removed with its row, and only if a condition or a limit says so. Nothing is removed that this store
-        did not make, that was changed since, that is running again, or that was registered.
+        A result is removed with its row, and only if a condition or a limit says so. A result is never removed if this
+        store did not make it, or if it was changed since, is running again, or was registered.
 
         Parameters
         ----------
         *where, **equal
             Which results to consider, as for `select`: all of them are removed, unless there is a limit. A name that
-            may be a column or an option is refused.
+            may mean a column or an option is refused.
         older_than
             Results older than this are removed: a `timedelta`, or seconds. Younger orphans stay.
         total_size
@@ -811,21 +816,22 @@ class Store(Generic[ModelT]):
         Raises
         ------
         ModelError
-            If the parameters of the two models differ, or the other one has outcomes that this one lacks.
+            If the parameters of the two models differ, or the other model has outcomes that this one lacks.
         StoreError
             If the other store tells fewer sets apart than this one, or its results are not in its folder.
         """
         return merge.merge(self._context, context_of(other), files, dry_run)
 
     def rekey(self, dry_run: bool = False) -> Rekeyed:
-        """Give rows whose keys other rules have made the keys that their sets have now.
+        """Give rows whose keys were made by older rules the keys that their sets have now.
 
-        So are those of entropic 2.3.0 whose params were numbers of numpy, which it hashed as text, and those of a
-        parameter that was `retyped` whose sets said 2.0 where others said 2. A row is moved only if its values make its
-        old key by such a rule: never one that was changed by hand, and only if nothing is under its new key: else it is
-        listed, and stays as it is, with its file. Result, custom data, times, notes, audits and what other runs have
-        read of it stay with it. After an interrupt or a kill the same call goes on; one row may be under both
-        keys then, and is listed. Call it when no program of before runs any more: that would not find its rows.
+        These are rows of entropic 2.3.0 whose params were numpy numbers, which it hashed as text, and rows whose sets
+        said 2.0 where others said 2, for a parameter that was `retyped`. A row is moved only if its values give its old
+        key by such a rule, so never if it was changed by hand, and only if nothing is under its new key. Otherwise it
+        is listed, and stays as it is, with its file. Result, custom data, times, notes, audits and the record of which
+        runs have read it stay with the row. After an interrupt or a kill the same call goes on; one row may then be
+        under both keys, and is listed. Call this only when no older program runs any more, as it would not find its
+        rows.
 
         Parameters
         ----------
@@ -855,14 +861,15 @@ class Store(Generic[ModelT]):
         dry_run: bool = False,
         **more: Any,
     ) -> Imported:
-        """Take in results that something else has made: a tree of files, or what other tools keep.
+        """Take in results that were made without entropic: a tree of files, or what other tools keep.
 
         ::
 
             store.import_results("runs/n={n}_dt={dt}/out.npy", solver="rk4", dry_run=True)
 
-        All of it is looked at before the first is taken. Each is taken in by itself then: after an interrupt or a kill
-        the same call goes on. Nothing changes there. `custom_data["imported"]` says where a row comes from.
+        All results are looked at before the first is taken in. Then each is taken in by itself, so after an interrupt
+        or a kill the same call goes on. The source is not changed. `custom_data["imported"]` says where a row comes
+        from.
 
         Parameters
         ----------
@@ -870,13 +877,14 @@ class Store(Generic[ModelT]):
             A pattern of paths: `{n}` is the text of the column `n`, which is read as its type; `*` is any text, `**`
             any folders. Or a `JoblibCache`, a `SignacWorkspace`, or a `PsweepFrame`.
         given, **more
-            Params that all of these results have; those called like an option go into the dict, and `custom_data`.
+            Params that all of these results have; `custom_data`, and params with the name of an option, go into the
+            dict.
         files
             `"copy"`: results are copies. `"link"`: they are hard links to the same data, or copies where the file
-            system has none; whoever writes into the other file later changes both. `"leave"`: they stay where they
-            are, and are registered there.
+            system has none; writing into the other file later changes both. `"leave"`: they stay where they are, and
+            are registered there.
         on_error
-            `"raise"`: if anything does not fit the model, nothing is taken. `"continue"`: the others are.
+            `"raise"`: if anything does not fit the model, nothing is taken in. `"continue"`: the rest is taken in.
         dry_run
             Whether to do nothing, and only say what would be taken in.
 
@@ -888,7 +896,7 @@ class Store(Generic[ModelT]):
         Raises
         ------
         ParameterError
-            If it cannot be read so, or does not fit the model; nothing was taken.
+            If the source cannot be read in this way, or does not fit the model; nothing was taken in.
         """
         if twice := [name for name in more if name in given]:
             raise ParameterError(f"{twice[0]!r} is given twice")
@@ -904,9 +912,9 @@ class Store(Generic[ModelT]):
         tags: Iterable[str] = (),
         untag: Iterable[str] = (),
     ) -> int:
-        """Say something of a result, or of several: a note, and tags by which results are selected (`tagged`).
+        """Write a note on a result, or on several, and tags by which results are selected (`tagged`).
 
-        It is kept beside the rows, by key, so it stays when a set runs again. It is no part of a row.
+        Both are kept beside the rows, by key, so they stay when a set runs again. They are not part of a row.
 
         Parameters
         ----------
@@ -920,19 +928,19 @@ class Store(Generic[ModelT]):
         Returns
         -------
         int
-            Of how many results something was said.
+            How many results were noted or tagged.
 
         Raises
         ------
         ParameterError
-            If a set is not stored, or a tag is no word; nothing was written.
+            If a set is not stored, or a tag is not a word; nothing was written.
         """
         return note.note(self._context, one_or_several(self._context, given), text, tags, untag)
 
     def notes(
         self, given: ModelT | dict[str, Any] | Object | Iterable[ModelT | dict[str, Any] | Object] | None = None
     ) -> dict[str, Note]:
-        """Return what was said of one result, of several, or of all, by key; nothing is there of the others."""
+        """Return the notes and tags of one result, of several, or of all, by key; results without any are left out."""
         return note.notes(self._context, one_or_several(self._context, given))
 
     def tagged(self, *tags: str) -> Any:
@@ -950,7 +958,7 @@ class Store(Generic[ModelT]):
         Parameters
         ----------
         path
-            Of the folder, or of the .zip; it must not exist.
+            The path of the folder, or of the .zip; it must not exist.
         *where, **equal
             Which results, as for `select`; all of them, if there is no condition.
 
@@ -971,16 +979,16 @@ class Store(Generic[ModelT]):
     def view(self, path: str | Path, pattern: str, /, *where: Any, hard: bool = _FALSE, **equal: Any) -> View:
         """Make a tree of links to results that are named by their params, or bring it up to date.
 
-        Called again, it makes the links of new rows, and removes those whose rows are gone. What it did not make it
-        never touches. It only looks at the store.
+        Called again, it makes the links of new rows, and removes those whose rows are gone. It never touches what it
+        did not make. It only looks at the store.
 
         Parameters
         ----------
         path
-            Of the folder, outside of the results folder; made if it does not exist.
+            The path of the folder, outside the results folder; made if it does not exist.
         pattern
-            How a link is called below it: `"n={n}/dt={dt}"`, with columns of the model, `id` or `created_at`, and
-            formats where wanted: `{dt:.3f}`. The suffix of the result follows by itself.
+            How links are named in the folder: `"n={n}/dt={dt}"`, with columns of the model, `id` or `created_at`, and
+            formats if you like: `{dt:.3f}`. The suffix of the result is added by itself.
         *where, **equal
             Which results, as for `select`; all of them, if there is no condition.
         hard
@@ -994,9 +1002,9 @@ class Store(Generic[ModelT]):
         Raises
         ------
         ParameterError
-            If the pattern is none, or gives two rows one name; it says what to add.
+            If the pattern is invalid, or gives two rows one name; the error says what to add.
         StoreError
-            If something that is no link of this tree is in the way; nothing was changed.
+            If something that is not a link of this tree is in the way; nothing was changed.
         """
         from entropic.upkeep import view  # here, as `archive`
 
@@ -1004,11 +1012,11 @@ class Store(Generic[ModelT]):
         return view.view(self._context, os.fspath(path), pattern, where, equal, hard)
 
     def freeze(self, name: str, /, *where: Any, **equal: Any) -> Frozen:
-        """Freeze a selection of results under a name: `at(name)` returns them as they are now, whatever comes.
+        """Freeze a selection of results under a name: `at(name)` returns them as they are now, whatever happens later.
 
-        What is frozen is kept beside the results, in hard links to the same data, or in copies where the file system
-        has none: a re-run, `gc` and `delete` go on as ever, and take nothing from it. All of the selection is frozen,
-        or nothing.
+        The selection is kept beside the results, in hard links to the same data, or in copies where the file system has
+        no hard links: re-runs, `gc` and `delete` take nothing from it. Either all of the selection is frozen or
+        nothing.
 
         Parameters
         ----------
@@ -1020,22 +1028,22 @@ class Store(Generic[ModelT]):
         Raises
         ------
         ParameterError
-            If the name is none.
+            If the name is not a word.
         StoreError
-            If it is used already, no row meets the conditions, or a result is gone or was changed.
+            If the name is used already, no row meets the conditions, or a result is gone or was changed.
         """
         from entropic.upkeep import freeze  # here, as `archive`
 
         return freeze.freeze(self._context, name, where, equal, self._inner)
 
     def frozen(self) -> list[Frozen]:
-        """Return what is frozen of this model in this results folder, by name."""
+        """Return the frozen selections of this model in this results folder, sorted by name."""
         from entropic.upkeep import freeze
 
         return freeze.frozen(self._context)
 
     def unfreeze(self, name: str) -> Frozen:
-        """Remove a frozen selection, and return what it was; the results that are still there stay.
+        """Remove a frozen selection, and return what it was; the results of the store stay.
 
         Raises
         ------
@@ -1047,9 +1055,9 @@ class Store(Generic[ModelT]):
         return freeze.unfreeze(self._context, name)
 
     def at(self, name: str) -> "Store[ModelT]":
-        """Return what was frozen under a name, as a store that can only be looked at: `select`, `load` and the like.
+        """Return what was frozen under a name, as a read-only store: `select`, `load` and the like.
 
-        To read a result that was changed since is an error, `FrozenError`. Parameters that the model has gained since
+        Reading a result that was changed since raises `FrozenError`. Parameters that the model has gained since
         have the defaults that they were `added` with.
 
         Raises
@@ -1057,7 +1065,7 @@ class Store(Generic[ModelT]):
         StoreError
             If nothing is frozen under this name.
         ModelError
-            If the model lacks what was frozen.
+            If the model lacks a column that was frozen.
         """
         from entropic.errors import ModelError
         from entropic.upkeep import freeze
@@ -1076,21 +1084,21 @@ class Store(Generic[ModelT]):
     def measure(self, *names: str, workers: int = 4, again: bool = False) -> Measured:
         """Fill outcome columns that are computed from the results, in rows that lack them; nothing runs.
 
-        What was interrupted goes on where it was. A column whose function has changed is measured anew in all rows.
+        An interrupted call goes on where it was. A column whose function has changed is measured anew in all rows.
 
         Parameters
         ----------
         *names
-            Of columns declared as `outcome(function)`; all of them, if none is named.
+            Columns declared as `outcome(function)`; all of them, if none is named.
         workers
             How many results are read at once, by threads of this process.
         again
-            Whether all rows are measured anew, those too that could not be.
+            Whether all rows are measured anew, even those that could not be measured before.
 
         Returns
         -------
         Measured
-            How many rows were filled, and which could not be, and why.
+            How many rows were filled, and which could not be measured, and why.
 
         Raises
         ------
@@ -1112,7 +1120,7 @@ class Store(Generic[ModelT]):
             The name of an outcome column of numbers.
         columns, **more
             The space, as `sample` takes it: a range `(low, high)` or `(low, high, "log")`, a list of choices, or one
-            value for each column. Those called like an option go into the dict.
+            value for each column. Columns with the name of an option go into the dict.
         workers
             How many processes run the points of a matrix; see `sweep`.
         """
@@ -1120,23 +1128,24 @@ class Store(Generic[ModelT]):
         return Objective(self, outcome, space, workers)
 
     def trials(self, outcome: str, columns: Mapping[str, Any] = NOTHING, /, **more: Any) -> list[Any]:
-        """Return what is stored of a space as finished trials, for `study.add_trials` of Optuna to start from.
+        """Return what is stored of a space as finished trials, for Optuna to start from (`study.add_trials`).
 
-        The arguments are those of `objective`. Runs that the objective would not find are left out, and those whose
+        The arguments are those of `objective`. Runs that the objective would not find are left out, as are those whose
         outcome is NULL or not finite.
         """
         return trials(self._context, outcome, space_of(self._context.schema, outcome, {**columns, **more}))
 
     def ui(self, height: int = 720) -> "Page":
-        """Return the page of `entropic ui`, which a notebook shows in its cell; it can only look.
+        """Return the page of `entropic ui`, which is read-only, and which a notebook shows in its cell.
 
-        A thread of this process serves it to this machine, until the process ends or its `stop()` is called. Needs
+        A thread of this process serves the page to this machine, until the process ends or its `stop()` is called.
+        Needs
         `pip install 'entropic[ui]'`.
 
         Parameters
         ----------
         height
-            Of the frame, in pixels.
+            The height of the frame, in pixels.
 
         Raises
         ------
