@@ -26,10 +26,7 @@ lint: $(VENV)/.lint
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.bench
-	$(BIN)/python benchmarks/run.py
-	$(BIN)/python benchmarks/crowd.py
-	$(BIN)/python benchmarks/arrays.py
-	$(BIN)/python benchmarks/tables.py
+	$(BIN)/python benchmarks/bench.py $(BENCH)
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

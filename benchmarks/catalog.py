@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 STORED = 2_000
 """Rows in the store that hits, looks and cached sweeps meet."""
@@ -28,6 +29,7 @@ class Competitor:
     requirements: tuple[str, ...] = ()  # none: it lives in the project's own environment
     like_project: tuple[str, ...] = ()  # packages in the very version that the project has
     imports: str | None = None  # what `import` times
+    looks: bool = True  # whether it can look without running
     dask: bool = False
     executors: bool = False  # whether it also runs sweeps on workers and pools
     server: bool = False  # whether it needs the server that `run.py` starts
@@ -36,6 +38,8 @@ class Competitor:
         """Whether the system has a figure for this workload."""
         if workload.name == "import":
             return self.imports is not None
+        if workload.name == "retrieve miss":
+            return self.looks
         if workload.name == "dask sweep":
             return self.dask
         return self.executors or workload.name not in ("workers sweep", "pool sweep")
@@ -54,6 +58,10 @@ WORKLOADS = (
     Workload("import", 1),
 )
 
+ROOT = Path(__file__).resolve().parents[1]
+BEFORE = "1a50d3d0273409d3a3a87294022746b12a38e226"
+"""The commit that the goals of speed were set against: it is installed from the history of this checkout."""
+
 LIMIT = Competitor("limit", "bare_sqlite", imports="sqlalchemy.orm", dask=True, executors=True)
 
 COMPETITORS = (
@@ -67,9 +75,40 @@ COMPETITORS = (
         imports="entropic",
         dask=True,
     ),
+    Competitor(
+        "before",
+        "entropic_store",
+        requirements=(f"git+{ROOT.as_uri()}@{BEFORE}", "sqlalchemy>=2.0.49", "distributed>=2026.3"),
+        like_project=("sqlalchemy", "distributed"),
+    ),
     Competitor("postgresql", "entropic_postgresql", server=True),
     LIMIT,
     Competitor("joblib", "joblib_memory", "joblib", ("joblib>=1.4",)),
     Competitor("diskcache", "diskcache_cache", "diskcache", ("diskcache>=5.6.3",)),
     Competitor("signac", "signac_project", "signac", ("signac>=2.2",)),
+    Competitor("furu", "furu_artifacts", "furu", ("furu==0.0.12",)),  # later ones need a later Python
+    Competitor("cachau", "cachau_cache", "cachau", ("cachau>=0.7",)),
+    Competitor("cachier", "cachier_pickles", "cachier", ("cachier>=4.2",), looks=False),
+)
+
+FILES = "files"
+KINDS = ("sqlite", "postgresql", "mariadb")
+"""The kinds of databases that crowds are measured on."""
+
+
+@dataclass(frozen=True)
+class Crowd:
+    """A system by which many processes share the same sets."""
+
+    name: str
+    module: str  # in crowds/
+    kinds: tuple[str, ...]  # of databases; or FILES, if it has none
+    requirements: tuple[str, ...] = ()  # none: it lives in the project's own environment
+
+
+CROWDS = (
+    Crowd("entropic", "entropic_sweep", KINDS),
+    Crowd("optuna", "optuna_trials", ("sqlite", "postgresql"), ("optuna>=5", "psycopg[binary]>=3.3")),
+    Crowd("jug", "jug_tasks", (FILES,), ("jug>=2.7",)),
+    Crowd("furu", "furu_artifacts", (FILES,), ("furu==0.0.12",)),  # later ones need a later Python
 )

@@ -1,97 +1,203 @@
-"""Let 32 processes sweep the same 200 sets on each kind of database, and print how many runs a second that gave.
+"""Let 64 processes share the same 10,000 short sets, and print how long it takes entropic, and others that can do it.
 
-`make bench` does it after its table. PostgreSQL comes from a wheel, MariaDB from the system if it is there; each also
-by a URL in `ENTROPIC_TEST_POSTGRESQL` or `ENTROPIC_TEST_MARIADB`. The exit code is 1 if a set ran twice or was lost.
+The clock starts when every process has opened what it uses, and stops when the last one knows of nothing more to do: no
+start of an interpreter counts. PostgreSQL comes from a wheel, MariaDB from the system if it is there; each also by a
+URL in `ENTROPIC_TEST_POSTGRESQL` or `ENTROPIC_TEST_MARIADB`. jug and furu keep files alone, so one time of theirs
+stands beside each of entropic's. The exit code is 1 if entropic ran a set twice, or lost one; of others it is said.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
+import json
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from entropic import Base, Mapped, Store
+from bars import verdicts_of
+from catalog import CROWDS, FILES, KINDS, Crowd
+from crowds import Scene
+from crowds.logged import runs
+from environments import OUT, Unavailable, interpreter_in, version_in
+from figures import Record, name
 from machine import describe
+from measure import HERE, environment
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
+PROCESSES, SETS = 64, 10_000
+OPENING = 600  # seconds in which all must have opened what they use
+OURS = "entropic"
 
-class Shared(Base):
-    __tablename__ = "shared_sets"
-    n: Mapped[int]
+
+class Failed(Exception):
+    """A crowd did not do what it should; the message says what."""
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What a crowd took."""
+
+    seconds: float
+    late: bool  # it was ended, and would have taken more
+    ran: list[int]  # which sets, in the order in which they did
+
+    def exact(self, sets: int) -> bool:
+        """Whether every set ran once."""
+        return sorted(self.ran) == list(range(sets))
+
+    def told(self, sets: int) -> str:
+        """A line of the table."""
+        again, never = len(self.ran) - len(set(self.ran)), sets - len(set(self.ran))
+        wrong = [
+            f"{count:,} {what}" for count, what in ((again, "runs too many"), (never, "sets did not run")) if count
+        ]
+        rate = f"{len(set(self.ran)) / self.seconds:8,.0f} sets/s {'>' if self.late else ' '}{self.seconds:7.2f} s"
+        return f"{rate}   {', '.join(wrong) or 'each ran once'}"
 
 
 def main() -> int:
-    given = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    given.add_argument("--processes", type=int, default=32)
-    given.add_argument("--sets", type=int, default=200)
-    given.add_argument("--dir", help="where results lie, and SQLite's database")
-    given.add_argument("--url", help=argparse.SUPPRESS)  # of a process of the crowd
-    given.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
-    options = given.parse_args()
-    if options.url:
-        take_part(options.url, options.folder, options.sets)
-        return 0
-    from databases import KINDS, Missing, Place, Servers
-
+    options = parse()
+    times: dict[tuple[str, str], float] = {}
     wrong = 0
-    with tempfile.TemporaryDirectory(prefix="entropic-crowd-", dir=options.dir) as name:
-        print("machine: " + ", ".join(f"{what} {fact}" for what, fact in describe(Path(name)).items()), flush=True)
-        print(f"{options.processes} processes, {options.sets} sets that all of them want")
-        servers = Servers(Path(name))
-        try:
-            for kind in KINDS:
-                folder = Path(name, kind)
-                folder.mkdir()
-                try:
-                    place = Place.on_sqlite(folder) if kind == "sqlite" else Place.on_server(servers.shared(kind))
-                except Missing as reason:
-                    print(f"{kind:12} left out: {reason}")
-                    continue
-                seconds, runs = measure(place.url, folder, options.processes, options.sets)
-                right = sorted(runs) == list(range(options.sets))
-                wrong += not right
-                verdict = "each ran once" if right else f"WRONG: {len(runs)} runs"
-                print(f"{kind:12} {options.sets / seconds:7.0f} runs/s   {seconds:5.2f} s   {verdict}", flush=True)
-        finally:
-            servers.close()
+    with tempfile.TemporaryDirectory(prefix="entropic-crowd-", dir=options.dir) as folder:
+        machine = describe(Path(folder))
+        print("machine: " + ", ".join(f"{what} {fact}" for what, fact in machine.items()), flush=True)
+        print(f"{options.processes} processes share {options.sets:,} sets", flush=True)
+        for system, kind, taken in measured(options, Path(folder)):
+            if isinstance(taken, Taken):
+                times[system.name, kind] = taken.seconds
+            wrong += system.name == OURS and not (isinstance(taken, Taken) and taken.exact(options.sets))
+            told = taken.told(options.sets) if isinstance(taken, Taken) else taken
+            print(f"{system.name:10} {kind:12} {told}", flush=True)
+    record = Record("crowd", machine, options.sets / SETS, ratios(times), {"seconds": spoken(times)})
+    print(f"\n{verdicts_of(record)}")
+    record.write(options.json)
     return 1 if wrong else 0
 
 
-def measure(url: str, folder: Path, processes: int, sets: int) -> tuple[float, list[int]]:
-    """Return the seconds from the word go to the end of the last process, and which sets ran."""
-    from databases import until
-
-    command = [sys.executable, __file__, "--folder", str(folder), "--sets", str(sets), "--url", url]
-    crowd = [subprocess.Popen(command) for _ in range(processes)]
-    until(lambda: len(list(folder.glob("ready-*"))) == processes, "all processes have opened their store", 300)
-    began = time.monotonic()
-    (folder / "go").touch()
-    for process in crowd:
-        if process.wait():
-            raise SystemExit(f"a process of the crowd failed: {process.returncode}")
-    seconds = time.monotonic() - began
-    return seconds, [int(line) for line in (folder / "log").read_text().split()]
+def ratios(times: dict[tuple[str, str], float]) -> dict[str, float]:
+    """entropic beside each other one, on each kind of database; one that keeps files alone stands beside all."""
+    found = {}
+    for (system, kind), seconds in times.items():
+        for mine in KINDS if kind == FILES else (kind,):
+            if system != OURS and (OURS, mine) in times:
+                found[name(mine, OURS, system)] = times[OURS, mine] / seconds
+    return found
 
 
-def take_part(url: str, folder: Path, sets: int) -> None:
-    """Open a store, wait for the word, and sweep."""
-    log = os.open(folder / "log", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+def spoken(times: dict[tuple[str, str], float]) -> dict[str, float]:
+    """The times with their names in one."""
+    return {f"{system} on {kind}": seconds for (system, kind), seconds in times.items()}
 
-    def runner(params: dict[str, object]) -> None:
-        os.write(log, f"{params['n']}\n".encode())
-        Path(str(params["result_file"])).write_bytes(b"x" * 100)
 
-    store = Store(runner, Shared, folder / "results", ".bin", url)
-    (folder / f"ready-{os.getpid()}").touch()
-    while not (folder / "go").exists():
-        time.sleep(0.005)
-    rows = store.sweep([{"n": n} for n in range(sets)])
-    assert [row.n for row in rows] == list(range(sets))
+def measured(options: argparse.Namespace, folder: Path) -> Iterator[tuple[Crowd, str, Taken | str]]:
+    """What each system took on each kind of database, or why it took no part."""
+    from databases import Missing, Place, Servers
+
+    servers = Servers(folder)
+    try:
+        for kind in options.kinds:
+            for system in (one for one in CROWDS if kind in one.kinds and one.name in options.systems):
+                place = folder / f"{system.name}-{kind}"
+                place.mkdir()
+                try:
+                    python = sys.executable
+                    if system.requirements:
+                        python = interpreter_in(OUT / system.name, system.requirements)
+                        print(f"{system.name} {version_in(python, system.name)}", flush=True)
+                    on_server = kind not in ("sqlite", FILES)
+                    base = Place.on_server(servers.shared(kind)) if on_server else Place.on_sqlite(place)
+                    with base:
+                        yield (
+                            system,
+                            kind,
+                            measure(python, Scene(system.module, str(place), base.url, options.sets), options),
+                        )
+                except (Unavailable, Missing) as reason:
+                    yield system, kind, f"left out: {reason}"
+                except Failed as reason:
+                    yield system, kind, f"failed: {reason}"
+    finally:
+        servers.close()
+
+
+def measure(python: str, scene: Scene, options: argparse.Namespace) -> Taken:
+    """Let a crowd share the sets; look at what it has stored, unless it was ended for being late."""
+    folder = Path(scene.folder)
+    finish(member(python, "prepare", scene), OPENING)
+    crowd = [member(python, "take_part", scene, number) for number in range(options.processes)]
+    try:
+        await_all(crowd, folder, "ready", OPENING)
+        began = time.monotonic()
+        (folder / "go").touch()
+        late = not await_all(crowd, folder, "done", options.patience)
+    finally:
+        for process in crowd:
+            process.kill()
+            process.wait()
+    if late:
+        return Taken(time.monotonic() - began, late, runs(folder))
+    ended = max(float(file.read_text()) for file in folder.glob("done-*"))
+    finish(member(python, "verify", scene), OPENING)
+    return Taken(ended - began, late, runs(folder))
+
+
+def member(python: str, role: str, scene: Scene, number: int = 0) -> subprocess.Popen[bytes]:
+    """Start one process; what it says on its way is kept in a file."""
+    told = json.dumps({**asdict(scene), "member": number})
+    with (Path(scene.folder) / f"said-{role}-{number}").open("wb") as said:
+        command = [python, str(HERE / "crowd_member.py"), role, told]
+        return subprocess.Popen(command, stdout=said, stderr=said, env=environment(), cwd=scene.folder)
+
+
+def await_all(crowd: list[subprocess.Popen[bytes]], folder: Path, what: str, seconds: float) -> bool:
+    """Wait until all say so, by a file each; tell whether they did in time; raise if one has failed."""
+    deadline = time.monotonic() + seconds
+    while len(list(folder.glob(f"{what}-*"))) < len(crowd):
+        for number, process in enumerate(crowd):
+            if process.poll():
+                raise Failed(last_words(folder / f"said-take_part-{number}"))
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def finish(process: subprocess.Popen[bytes], seconds: float) -> None:
+    """Wait for one process alone."""
+    try:
+        code = process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise Failed(f"not done after {seconds:g} s") from None
+    if code:
+        role, told = process.args[-2:]  # type: ignore[index,misc]
+        raise Failed(last_words(Path(json.loads(told)["folder"], f"said-{role}-0")))
+
+
+def last_words(said: Path) -> str:
+    """The last line of what a process said."""
+    lines = said.read_text(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "without a word"
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    names = [system.name for system in CROWDS]
+    parser.add_argument("--processes", type=int, default=PROCESSES)
+    parser.add_argument("--sets", type=int, default=SETS)
+    parser.add_argument("--systems", type=lambda text: text.split(","), default=names, help=f"of {', '.join(names)}")
+    kinds = [*KINDS, FILES]
+    parser.add_argument("--kinds", type=lambda text: text.split(","), default=kinds, help=f"of {', '.join(kinds)}")
+    parser.add_argument("--patience", type=float, default=900, help="seconds after which a crowd is ended (900)")
+    parser.add_argument("--dir", help="where results lie, and SQLite's database")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -95,7 +95,8 @@ def one_thing(order: dict[str, Any]) -> dict[str, Any]:
         return whole(system, parameter_sets(rows))
     name = order["workload"]
     told = workloads.Order(order["module"], name, order["folder"], DRAWS, rows, order["seed"])
-    return {"seconds": getattr(workloads, name.replace(" ", "_"))(system, told)}
+    spent: workloads.Spent = getattr(workloads, name.replace(" ", "_"))(system, told)
+    return {"seconds": spent.seconds}
 
 
 def whole(system: Any, sets: list[Params]) -> dict[str, str]:

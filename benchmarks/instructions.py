@@ -24,7 +24,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from bars import verdicts_of
 from experiment import parameter_sets
+from figures import Record, name
 from systems import open_system
 from workloads import ABSENT
 
@@ -38,6 +40,7 @@ MODULES = {"limit": "bare_sqlite", "entropic": "entropic_store"}
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--do", nargs=4, help=argparse.SUPPRESS)  # what, module, folder, how often
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
     given = parser.parse_args()
     if given.do:
         what, module, folder, count = given.do
@@ -46,23 +49,27 @@ def main() -> int:
     if shutil.which("valgrind") is None:
         print("valgrind is not installed, so instructions cannot be counted")
         return 2
-    with tempfile.TemporaryDirectory(prefix="entropic-instructions-") as name:
+    with tempfile.TemporaryDirectory(prefix="entropic-instructions-") as folder:
         for system in MODULES:  # whatever is to be compiled first would count, in only one of two processes
             for what in RATIOS:
-                subprocess.run(child(Path(name), what, system, STORED), check=True)
+                subprocess.run(child(Path(folder), what, system, STORED), check=True)
         wanted = [(what, system, count) for what in RATIOS for system in MODULES for count in (FEW, MANY)]
         with ThreadPoolExecutor(os.cpu_count()) as threads:
-            counts = dict(zip(wanted, threads.map(lambda one: counted(Path(name), *one), wanted), strict=True))
-    worse = False
+            counts = dict(zip(wanted, threads.map(lambda one: counted(Path(folder), *one), wanted), strict=True))
+    worse, found = False, {}
     for what, bar in RATIOS.items():
-        each = {name: (counts[what, name, MANY] - counts[what, name, FEW]) / (MANY - FEW) for name in MODULES}
+        each = {one: (counts[what, one, MANY] - counts[what, one, FEW]) / (MANY - FEW) for one in MODULES}
         ratio = each["entropic"] / each["limit"]
+        found[name(what, "entropic", "limit")] = ratio
         verdict = "ok" if ratio <= bar * (1 + MARGIN) else "WORSE"
         worse |= verdict != "ok"
         print(
             f"{what:14}{each['entropic']:10,.0f} instructions, limit {each['limit']:8,.0f}: ratio {ratio:.2f}, "
             f"bar {bar:.2f} + {MARGIN:.0%}: {verdict}"
         )
+    record = Record.taken("instructions", Path(tempfile.gettempdir()), 1.0, found)
+    print(f"\n{verdicts_of(record)}")
+    record.write(given.json)
     return int(worse)
 
 
@@ -110,13 +117,13 @@ def do(what: str, module: str, folder: Path, count: int) -> None:
 def stop_clocks() -> None:
     """Let all that is opened from now on see the same moment, and a tenth of a millisecond go by for each run."""
     moment = time.time()
-    for name, clock in {
+    for function, clock in {
         "time": itertools.repeat(moment),
         "time_ns": itertools.repeat(int(moment * 1e9)),
         "monotonic": itertools.repeat(time.monotonic()),
         "perf_counter": itertools.count(0.0, 0.000123456),
     }.items():
-        setattr(time, name, clock.__next__)
+        setattr(time, function, clock.__next__)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ class Measurement:
     workload: str
     system: str
     seconds: float | None = None
+    cpu: float | None = None  # seconds, too, of its processor
     max_rss_kb: int | None = None
     error: str | None = None
 

@@ -1,4 +1,4 @@
-"""The table and the bars: medians over rounds of ratios that were each formed within one round."""
+"""The table, and the ratios by name: medians over rounds of ratios that were each formed within one round."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import median
 
+from figures import name
 from measure import Measurement
 
 BASE = "limit"
@@ -29,6 +30,12 @@ class Figures:
         ratios = [ours[number] / theirs[number] for number in ours.keys() & theirs.keys()]
         return median(ratios) if ratios else None
 
+    def cpu_ratio(self, workload: str, system: str, base: str) -> float | None:
+        """As `ratio`, of the time of the processor."""
+        ours, theirs = self._cpu(workload, system), self._cpu(workload, base)
+        ratios = [ours[number] / theirs[number] for number in ours.keys() & theirs.keys()]
+        return median(ratios) if ratios else None
+
     def megabytes(self, workload: str, system: str) -> float | None:
         """The median of the most memory that the process held, in MB."""
         peaks = [m.max_rss_kb for m in self._of(workload, system) if m.max_rss_kb]
@@ -41,6 +48,9 @@ class Figures:
     def _seconds(self, workload: str, system: str) -> dict[int, float]:
         return {m.round: m.seconds for m in self._of(workload, system) if m.seconds is not None}
 
+    def _cpu(self, workload: str, system: str) -> dict[int, float]:
+        return {m.round: m.cpu for m in self._of(workload, system) if m.cpu is not None}
+
     def _of(self, workload: str, system: str) -> Iterable[Measurement]:
         return (m for m in self.measurements if (m.workload, m.system) == (workload, system))
 
@@ -48,7 +58,7 @@ class Figures:
 def table(figures: Figures, workloads: list[str], systems: list[str]) -> str:
     """Workloads as rows, systems as columns, `ratio (µs)` in the cells."""
     rows = [["x limit (µs)", *systems]]
-    rows += [[name, *(_cell(figures, name, system) for system in systems)] for name in workloads]
+    rows += [[what, *(_cell(figures, what, system) for system in systems)] for what in workloads]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(_line(row, widths) for row in rows)
 
@@ -56,43 +66,25 @@ def table(figures: Figures, workloads: list[str], systems: list[str]) -> str:
 def memory(figures: Figures, workloads: list[str], systems: list[str]) -> str:
     """Workloads as rows, systems as columns, the peak of the process that measured in the cells."""
     rows = [["MB at most", *systems]]
-    for name in workloads:
-        peaks = [figures.megabytes(name, system) for system in systems]
-        rows.append([name, *("-" if peak is None else f"{peak:.0f}" for peak in peaks)])
+    for what in workloads:
+        peaks = [figures.megabytes(what, system) for system in systems]
+        rows.append([what, *("-" if peak is None else f"{peak:.0f}" for peak in peaks)])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(_line(row, widths) for row in rows)
 
 
-MUST = {
-    "hit": 2.0,
-    "retrieve miss": 1.2,
-    "miss": 2.5,
-    "cached sweep": 2.2,
-    "new sweep": 2.4,
-    "dask sweep": 1.1,
-    "import": 1.15,
-}
-"""Ratios to the limit that we want to keep within, whatever the file system."""
-
-
-def bars(figures: Figures, workloads: list[str]) -> str:
-    """One line for each promise about speed: met or NOT met, workload by workload."""
-    return "\n".join(
-        [
-            _bar(figures, workloads, "within the bars", BASE, MUST),
-            _bar(figures, workloads, "none behind joblib", "joblib", dict.fromkeys(workloads, 1.0)),
-        ]
-    )
-
-
-def _bar(figures: Figures, workloads: list[str], promise: str, base: str, most: dict[str, float]) -> str:
-    verdicts = []
-    for workload in workloads:
-        ratio = figures.ratio(workload, OURS, base)
-        if ratio is not None and workload in most:
-            verdict = "met" if ratio <= most[workload] else "NOT met"
-            verdicts.append(f"{workload} {verdict} ({ratio:.2f} of {most[workload]:g})")
-    return f"{promise}: {', '.join(verdicts) or 'not measured'}"
+def ratios(figures: Figures, workloads: list[str], systems: list[str]) -> dict[str, float]:
+    """Every system beside the limit, and entropic beside every other: time, and CPU time of what one process does."""
+    pairs = [(system, BASE) for system in systems] + [
+        (OURS, system) for system in systems if system not in (OURS, BASE)
+    ]
+    found = {}
+    for what in workloads:
+        for who, base in pairs:
+            for kind, ratio in (("", figures.ratio(what, who, base)), (", CPU", figures.cpu_ratio(what, who, base))):
+                if ratio is not None:
+                    found[name(f"{what}{kind}", who, base)] = ratio
+    return found
 
 
 def _cell(figures: Figures, workload: str, system: str) -> str:

@@ -7,7 +7,6 @@ A slow machine fails nothing: the exit code is 1 only if a worker crashed or gav
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import tempfile
@@ -17,12 +16,14 @@ from dataclasses import asdict
 from pathlib import Path
 from time import monotonic
 
+from bars import verdicts_of
 from catalog import COMPETITORS, LIMIT, WORKLOADS, Competitor, Workload
 from environments import Unavailable, interpreter_of, version_of
+from figures import Record
 from machine import describe
 from measure import Bench, Measurement
 from plot import draw
-from report import Figures, bars, memory, table
+from report import Figures, memory, ratios, table
 
 
 def main() -> int:
@@ -37,13 +38,12 @@ def main() -> int:
             measurements = watched(bench, options.rounds)
     figures = Figures(measurements)
     rows, columns = [w.name for w in options.workloads], [s.name for s in interpreters]
-    print(f"\n{table(figures, rows, columns)}\n\n{memory(figures, rows, columns)}\n\n{bars(figures, rows)}")
+    taken = [asdict(m) for m in measurements]
+    record = Record("run", machine, options.scale, ratios(figures, rows, columns), {"measurements": taken})
+    print(f"\n{table(figures, rows, columns)}\n\n{memory(figures, rows, columns)}\n\n{verdicts_of(record)}")
+    record.write(options.json)
     if options.plot:
         draw(figures, rows, columns, machine, options.plot)
-    if options.json:
-        taken = [asdict(m) for m in measurements]
-        record = {"machine": machine, "scale": options.scale, "measurements": taken}
-        options.json.write_text(json.dumps(record, indent=1))
     crashed = [m for m in measurements if m.error]
     for m in crashed:
         print(f"crashed: {m.system}, {m.workload}, round {m.round}: {m.error}")

@@ -18,8 +18,8 @@ def main() -> None:
     order = workloads.Order(**json.loads(sys.argv[1]))
     system = open_system(order.module, Path(order.folder))
     measure = getattr(workloads, order.workload.replace(" ", "_"))
-    seconds = measure(system, order)
-    print(json.dumps({"seconds": seconds, "max_rss_kb": peak_kb()}))
+    spent: workloads.Spent = measure(system, order)
+    print(json.dumps({**spent._asdict(), "max_rss_kb": peak_kb()}))
 
 
 if __name__ == "__main__":  # Dask's worker processes import this file again

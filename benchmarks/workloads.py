@@ -10,8 +10,8 @@ from itertools import cycle, islice
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
-from time import perf_counter
-from typing import Any
+from time import perf_counter, process_time
+from typing import Any, NamedTuple
 
 from experiment import Params, parameter_sets, runs_done
 from systems import Storing, open_system
@@ -27,6 +27,13 @@ PROCESSES, PATIENCE = 8, 60.0
 
 ABSENT = 10_000_000
 """First number of the sets that are never stored beforehand."""
+
+
+class Spent(NamedTuple):
+    """What one operation took."""
+
+    seconds: float  # by the clock on the wall
+    cpu: float | None = None  # of this process; None where others take part
 
 
 class WrongAnswer(Exception):
@@ -45,13 +52,13 @@ class Order:
     seed: int
 
 
-def fill(system: Storing, order: Order) -> float:
+def fill(system: Storing, order: Order) -> Spent:
     """Store the rows that hits are drawn from; timed for nobody."""
     sets = parameter_sets(order.stored)
     return in_one_go(lambda: system.sweep(sets), system, sets)
 
 
-def hit(system: Storing, order: Order) -> float:
+def hit(system: Storing, order: Order) -> Spent:
     """One get of a stored set; the sets come in shuffled order, over all that is stored."""
     sets = parameter_sets(order.stored)
     random.Random(order.seed).shuffle(sets)
@@ -64,13 +71,13 @@ def hit(system: Storing, order: Order) -> float:
 
     before = runs_done()
     draw(WARM)
-    seconds, (answer, params) = in_passes(lambda: draw(order.count))
+    spent, (answer, params) = in_passes(lambda: draw(order.count), order.count)
     expect(runs_done() == before, "a hit ran the experiment")
     expect(system.match([answer], [params]), "a hit gave another result")
-    return seconds / order.count
+    return spent
 
 
-def retrieve_miss(system: Storing, order: Order) -> float:
+def retrieve_miss(system: Storing, order: Order) -> Spent:
     """One look for a set that is not stored, among many that are."""
     absent = cycle(parameter_sets(order.stored, first=ABSENT))
 
@@ -79,38 +86,38 @@ def retrieve_miss(system: Storing, order: Order) -> float:
 
     before = runs_done()
     look(WARM)
-    seconds, found = in_passes(lambda: look(order.count))
+    spent, found = in_passes(lambda: look(order.count), order.count)
     expect(found == 0 and runs_done() == before, "a look found, or ran, what is not stored")
-    return seconds / order.count
+    return spent
 
 
-def miss(system: Storing, order: Order) -> float:
+def miss(system: Storing, order: Order) -> Spent:
     """One get of a set that is not stored: look, run, store."""
     for params in parameter_sets(WARM, first=ABSENT):
         system.get(params)
     sets = parameter_sets(order.count)
-    return in_one_go(lambda: [system.get(params) for params in sets], system, sets) / order.count
+    return in_one_go(lambda: [system.get(params) for params in sets], system, sets)
 
 
-def cached_sweep(system: Storing, order: Order) -> float:
+def cached_sweep(system: Storing, order: Order) -> Spent:
     """A sweep over all that is stored."""
     sets = parameter_sets(order.stored)
     before = runs_done()
     system.sweep(sets[:WARM])
-    seconds, answers = in_passes(lambda: system.sweep(sets))
+    spent, answers = in_passes(lambda: system.sweep(sets), order.stored)
     expect(runs_done() == before, "a cached sweep ran the experiment")
     expect(system.match(answers, sets), "a cached sweep gave other results")
-    return seconds / order.stored
+    return spent
 
 
-def new_sweep(system: Storing, order: Order) -> float:
+def new_sweep(system: Storing, order: Order) -> Spent:
     """A sweep of which nothing is stored."""
     system.sweep(parameter_sets(WARM, first=ABSENT))
     sets = parameter_sets(order.count)
-    return in_one_go(lambda: system.sweep(sets), system, sets) / order.count
+    return in_one_go(lambda: system.sweep(sets), system, sets)
 
 
-def eight_at_once(system: Storing, order: Order) -> float:
+def eight_at_once(system: Storing, order: Order) -> Spent:
     """New runs in eight processes at the same time, in one store: each process gets sets of its own."""
     context = get_context("spawn")
     go, share = context.Barrier(PROCESSES + 1), order.count // PROCESSES
@@ -124,9 +131,10 @@ def eight_at_once(system: Storing, order: Order) -> float:
     for process in crowd:
         process.join()
     expect(all(process.exitcode == 0 for process in crowd), "a process of eight failed")
-    found = [system.look(params) for params in parameter_sets(PROCESSES * share)]
-    expect(None not in found, "a result of eight processes is lost")
-    return seconds / (PROCESSES * share)
+    sets, before = parameter_sets(PROCESSES * share), runs_done()
+    expect(system.match([system.get(params) for params in sets], sets), "eight processes left other results")
+    expect(runs_done() == before, "a result of eight processes is lost")
+    return Spent(seconds / (PROCESSES * share))
 
 
 def take_part(order: Order, first: int, count: int, go: Any) -> None:
@@ -139,7 +147,7 @@ def take_part(order: Order, first: int, count: int, go: Any) -> None:
     expect(system.match(answers, sets), "one of eight processes got other results")
 
 
-def dask_sweep(system: Any, order: Order) -> float:
+def dask_sweep(system: Any, order: Order) -> Spent:
     """A sweep of new, short runs on a local Dask cluster of two processes."""
     from distributed import Client, LocalCluster  # only here: it is slow to import
 
@@ -154,15 +162,15 @@ def dask_sweep(system: Any, order: Order) -> float:
         ran = sum(client.run(runs_done).values()) - before
     expect(ran == len(sets) and runs_done() == 0, f"{len(sets)} new sets made {ran} runs on the cluster")
     expect(system.match(answers, sets), "a sweep on Dask gave other results")
-    return seconds / order.count
+    return Spent(seconds / order.count)
 
 
-def workers_sweep(system: Any, order: Order) -> float:
+def workers_sweep(system: Any, order: Order) -> Spent:
     """A sweep of new, short runs in two processes of this machine."""
     return beyond_the_start(system.sweep_in_workers, system, order)
 
 
-def pool_sweep(system: Any, order: Order) -> float:
+def pool_sweep(system: Any, order: Order) -> Spent:
     """A sweep of new, short runs on a `ProcessPoolExecutor` of two."""
 
     def sweep(sets: list[Params]) -> list[Any]:
@@ -173,8 +181,8 @@ def pool_sweep(system: Any, order: Order) -> float:
     return beyond_the_start(sweep, system, order)
 
 
-def beyond_the_start(sweep: Callable[[list[Params]], list[Any]], system: Any, order: Order) -> float:
-    """Seconds a run, without those that the processes take to start: the difference of a long sweep and a short one."""
+def beyond_the_start(sweep: Callable[[list[Params]], list[Any]], system: Any, order: Order) -> Spent:
+    """A run, without those that the processes take to start: the difference of a long sweep and a short one."""
     short, sets = parameter_sets(WARM, first=ABSENT), parameter_sets(WARM + order.count)
     start = perf_counter()
     sweep(short)
@@ -183,30 +191,32 @@ def beyond_the_start(sweep: Callable[[list[Params]], list[Any]], system: Any, or
     seconds = perf_counter() - middle - (middle - start)
     expect(runs_done() == 0, "a run was made in the process that sweeps")
     expect(system.match(answers, sets), "a sweep in processes gave other results")
-    return seconds / order.count
+    return Spent(seconds / order.count)
 
 
-def in_passes(operation: Callable[[], Any]) -> tuple[float, Any]:
-    """Seconds of one pass, the median of as many as are long enough together, and what the last one gave."""
+def in_passes(operation: Callable[[], Any], count: int) -> tuple[Spent, Any]:
+    """One of `count` operations in a pass, the median of as many as are long enough, and what the last one gave."""
     times: list[float] = []
+    used: list[float] = []
     while sum(times) < LONG_ENOUGH:
         answer = None  # what the pass before gave is freed outside the clock
-        start = perf_counter()
+        start, begun = perf_counter(), process_time()
         answer = operation()
+        used.append(process_time() - begun)
         times.append(perf_counter() - start)
-    return median(times), answer
+    return Spent(median(times) / count, median(used) / count), answer
 
 
-def in_one_go(operation: Callable[[], list[Any]], system: Storing, sets: list[Params]) -> float:
-    """Seconds of storing `sets`, once: a median over parts would hide the checkpoints of the database."""
+def in_one_go(operation: Callable[[], list[Any]], system: Storing, sets: list[Params]) -> Spent:
+    """One of `sets`, which are stored once: a median over parts would hide the checkpoints of the database."""
     before = runs_done()
-    start = perf_counter()
+    start, begun = perf_counter(), process_time()
     answers = operation()
-    seconds = perf_counter() - start
+    spent = Spent((perf_counter() - start) / len(sets), (process_time() - begun) / len(sets))
     ran = runs_done() - before
     expect(ran == len(sets), f"{len(sets)} new sets made {ran} runs")
     expect(system.match(answers, sets), "new runs gave other results")
-    return seconds
+    return spent
 
 
 def expect(kept: bool, otherwise: str) -> None:
