@@ -29,6 +29,7 @@ from measure import HERE
 from tables import ROWS
 
 MEMORY = Path("/dev/shm")
+PROGRAMS = ["run", "crowd", "bulk", "arrays", "tables", "instructions"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Step:
 def main() -> int:
     options = parse()
     records, failed = [], []
-    for step in steps(options):
+    for step in (step for step in steps(options) if step.program.removesuffix(".py") in options.only):
         print(f"\n=== {' '.join([step.program, *step.arguments])}", flush=True)
         started = monotonic()
         with tempfile.TemporaryDirectory(prefix="entropic-bench-") as folder:
@@ -88,6 +89,9 @@ def scaled(count: int, scale: float, least: int) -> int:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument(
+        "--only", type=lambda text: text.split(","), default=PROGRAMS, help=f"some of {', '.join(PROGRAMS)}"
+    )
     parser.add_argument("--scale", type=float, default=1.0, help="factor for all counts (1.0)")
     parser.add_argument("--rounds", type=int, default=5, help="rounds of run.py, of which medians are shown (5)")
     parser.add_argument("--memory", type=Path, default=MEMORY, help=f"a folder in memory ({MEMORY})")

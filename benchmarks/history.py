@@ -33,8 +33,10 @@ PLACED = {"run", "crowd"}  # programs for which it makes a difference where file
 
 
 def keep(records: Iterable[Record], who: str = OURS, folder: Path = FOLDER) -> Path:
-    """Write what was measured of one system, under its version; return the file."""
-    found: dict[str, Any] = {}
+    """Write what was measured of one system, under its version; return the file. What was not measured now stays."""
+    release = version() if who == OURS else who
+    file = folder / f"{release}.json"
+    found: dict[str, Any] = json.loads(file.read_text())["measured"] if file.exists() else {}
     for record in records:
         ratios = dict(sorted(of(record, who)))
         if ratios:
@@ -42,11 +44,10 @@ def keep(records: Iterable[Record], who: str = OURS, folder: Path = FOLDER) -> P
             if group in PLACED:
                 group += " in memory" if record.place == "memory" else " on disk"
             found[group] = {"machine": record.machine, "scale": record.scale, "ratios": ratios}
-    release = version() if who == OURS else who
-    file = folder / f"{release}.json"
+            if who == OURS:
+                found[group]["commit"] = commit()
     folder.mkdir(exist_ok=True)
-    told = {"release": release, "commit": commit() if who == OURS else None, "measured": found}
-    file.write_text(json.dumps(told, indent=1, sort_keys=True) + "\n")
+    file.write_text(json.dumps({"release": release, "measured": found}, indent=1, sort_keys=True) + "\n")
     return file
 
 
