@@ -45,6 +45,7 @@ class Taken:
     seconds: float
     late: bool  # it was ended, and would have taken more
     ran: list[int]  # which sets, in the order in which they did
+    cpu: float = 0.0  # of all its processes, without those of a server
 
     def exact(self, sets: int) -> bool:
         """Whether every set ran once."""
@@ -56,13 +57,14 @@ class Taken:
         wrong = [
             f"{count:,} {what}" for count, what in ((again, "runs too many"), (never, "sets did not run")) if count
         ]
-        rate = f"{len(set(self.ran)) / self.seconds:8,.0f} sets/s {'>' if self.late else ' '}{self.seconds:7.2f} s"
-        return f"{rate}   {', '.join(wrong) or 'each ran once'}"
+        rate = f"{len(set(self.ran)) / self.seconds:8,.0f} sets/s"
+        took = f"{'>' if self.late else ' '}{self.seconds:7.2f} s, CPU {self.cpu:7.2f} s"
+        return f"{rate} {took}   {', '.join(wrong) or 'each ran once'}"
 
 
 def main() -> int:
     options = parse()
-    times: dict[tuple[str, str], float] = {}
+    times: dict[tuple[str, str], Taken] = {}
     wrong = 0
     with tempfile.TemporaryDirectory(prefix="entropic-crowd-", dir=options.dir) as folder:
         machine = describe(Path(folder))
@@ -70,7 +72,7 @@ def main() -> int:
         print(f"{options.processes} processes share {options.sets:,} sets", flush=True)
         for system, kind, taken in measured(options, Path(folder)):
             if isinstance(taken, Taken):
-                times[system.name, kind] = taken.seconds
+                times[system.name, kind] = taken
             wrong += system.name == OURS and not (isinstance(taken, Taken) and taken.exact(options.sets))
             told = taken.told(options.sets) if isinstance(taken, Taken) else taken
             print(f"{system.name:10} {kind:12} {told}", flush=True)
@@ -80,19 +82,22 @@ def main() -> int:
     return 1 if wrong else 0
 
 
-def ratios(times: dict[tuple[str, str], float]) -> dict[str, float]:
+def ratios(times: dict[tuple[str, str], Taken]) -> dict[str, float]:
     """entropic beside each other one, on each kind of database; one that keeps files alone stands beside all."""
     found = {}
-    for (system, kind), seconds in times.items():
+    for (system, kind), theirs in times.items():
         for mine in KINDS if kind == FILES else (kind,):
             if system != OURS and (OURS, mine) in times:
-                found[name(mine, OURS, system)] = times[OURS, mine] / seconds
+                ours = times[OURS, mine]
+                found[name(mine, OURS, system)] = ours.seconds / theirs.seconds
+                if ours.cpu and theirs.cpu:
+                    found[name(f"{mine}, CPU", OURS, system)] = ours.cpu / theirs.cpu
     return found
 
 
-def spoken(times: dict[tuple[str, str], float]) -> dict[str, float]:
+def spoken(times: dict[tuple[str, str], Taken]) -> dict[str, dict[str, float]]:
     """The times with their names in one."""
-    return {f"{system} on {kind}": seconds for (system, kind), seconds in times.items()}
+    return {f"{system} on {kind}": {"seconds": it.seconds, "cpu": it.cpu} for (system, kind), it in times.items()}
 
 
 def measured(options: argparse.Namespace, folder: Path) -> Iterator[tuple[Crowd, str, Taken | str]]:
@@ -142,9 +147,10 @@ def measure(python: str, scene: Scene, options: argparse.Namespace) -> Taken:
             process.wait()
     if late:
         return Taken(time.monotonic() - began, late, runs(folder))
-    ended = max(float(file.read_text()) for file in folder.glob("done-*"))
+    told = [json.loads(file.read_text()) for file in folder.glob("done-*")]
+    ended, cpu = max(one["at"] for one in told), sum(one["cpu"] for one in told)
     finish(member(python, "verify", scene), OPENING)
-    return Taken(ended - began, late, runs(folder))
+    return Taken(ended - began, late, runs(folder), cpu)
 
 
 def member(python: str, role: str, scene: Scene, number: int = 0) -> subprocess.Popen[bytes]:

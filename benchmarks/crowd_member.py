@@ -29,8 +29,12 @@ def main() -> None:
         (folder / f"ready-{os.getpid()}").touch()
         while not (folder / "go").exists():
             time.sleep(0.005)
+        before = time.process_time()
         crowd.take_part()
-        (folder / f"done-{os.getpid()}").write_text(repr(time.monotonic()))
+        done = {"at": time.monotonic(), "cpu": time.process_time() - before}
+        written = folder / f"written-{os.getpid()}"
+        written.write_text(json.dumps(done))
+        written.rename(folder / f"done-{os.getpid()}")  # whole, as soon as it is there
 
 
 if __name__ == "__main__":

@@ -63,16 +63,14 @@ def test_every_goal_is_for_a_ratio_of_entropic_and_no_two_are_the_same():
 
 
 def test_who_keeps_files_alone_stands_beside_each_database_of_a_crowd():
-    from crowd import ratios
+    from crowd import Taken, ratios
 
-    times = {
-        ("entropic", "sqlite"): 2.0,
-        ("entropic", "postgresql"): 6.0,
-        ("optuna", "sqlite"): 8.0,
-        ("jug", "files"): 4.0,
-    }
+    seconds = {("entropic", "sqlite"): 2, ("entropic", "postgresql"): 6, ("optuna", "sqlite"): 8, ("jug", "files"): 4}
+    cpu = {("entropic", "sqlite"): 3, ("optuna", "sqlite"): 4}
+    times = {who: Taken(taken, False, [], cpu.get(who, 0)) for who, taken in seconds.items()}
     assert ratios(times) == {
         "sqlite: entropic / optuna": 0.25,
+        "sqlite, CPU: entropic / optuna": 0.75,
         "sqlite: entropic / jug": 0.5,
         "postgresql: entropic / jug": 1.5,
     }
@@ -81,7 +79,8 @@ def test_who_keeps_files_alone_stands_beside_each_database_of_a_crowd():
 def test_a_crowd_is_told_to_have_run_a_set_again_or_never():
     from crowd import Taken
 
-    assert Taken(2.0, False, [1, 0, 2]).told(3).split() == ["2", "sets/s", "2.00", "s", "each", "ran", "once"]
+    told = " ".join(Taken(2.0, False, [1, 0, 2], 0.5).told(3).split())
+    assert told == "2 sets/s 2.00 s, CPU 0.50 s each ran once"
     assert Taken(2.0, True, [1, 1]).told(3).endswith("1 runs too many, 2 sets did not run")
     assert Taken(1.0, False, [1, 0]).exact(2)
     assert not Taken(1.0, False, [1, 0, 1]).exact(2)
@@ -127,4 +126,4 @@ def test_a_crowd_shares_its_sets_and_each_runs_once(tmp_path):
     done = subprocess.run([*command, *more], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "each ran once" in done.stdout
-    assert json.loads((tmp_path / "record.json").read_text())["more"]["seconds"]["entropic on sqlite"] > 0
+    assert json.loads((tmp_path / "record.json").read_text())["more"]["seconds"]["entropic on sqlite"]["cpu"] > 0
