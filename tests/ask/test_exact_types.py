@@ -115,7 +115,7 @@ def test_times_of_different_calendars_are_refused(make, pair, coord):
     runs = calendars(make, [(name, 2001 + i) for i, name in enumerate(pair)], coord)
     with pytest.raises(LoadError, match=rf"'t'.*calendars.*{pair[-1] if pair[-1] == 'noleap' else 'datetime64'}"):
         runs.to_xarray()
-    if coord == "x":  # not the coordinates, which are those of the first
+    if coord == "x":  # nothing lies along the other
         with pytest.raises(LoadError, match="does not hold"):
             runs.to_xarray(lazy=True).t.compute()
 
@@ -130,6 +130,41 @@ def test_times_of_one_calendar_stay_in_it_and_those_far_from_today_join_the_othe
     assert [str(one)[:13] for one in found[:, 1]] == ["2001-02-10T12", "5000-02-10T12"]
     assert found.dtype.kind == "M"
     assert not isinstance(found[1, 1], cftime.datetime)
+
+
+def test_a_lazy_array_is_not_laid_along_the_coordinates_of_another_run(make):
+    def write(path: str, params: dict[str, Any]) -> None:
+        calendar = ("standard", "noleap")[params["n"] == 2]
+        time = xr.Variable("time", [58, 60], {"units": "days since 2001-01-01", "calendar": calendar})
+        data = xr.Dataset({"u": ("time", [1.0, 2.0]), "v": ("side", [3.0, 4.0])}, {"time": time})
+        data.assign_coords(late=params["late"] * 1.5, height=max(2, params["n"])).to_netcdf(path)
+
+    runs = make(Timed, write, ".nc").sweep({"n": n, "late": 1 + n} for n in range(4))
+    lazy = runs.to_xarray(lazy=True)
+    assert lazy.u.sel(n=1).compute().values.tolist() == [1, 2]
+    with pytest.raises(LoadError, match=r"'u' of \w+ lies along another 'time'.*leave lazy=True out"):
+        lazy.u.sel(n=2).compute()
+    assert lazy.v.sel(n=2).compute().values.tolist() == [3, 4]
+    with pytest.raises(LoadError, match=r"'v' of \w+ lies along another 'height'"):  # without dimensions
+        lazy.v.sel(n=3).compute()
+    assert lazy.result_late.compute().values.tolist() == [1.5, 3, 4.5, 6]  # which is the parameter
+
+
+def test_days_are_times(make):
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    days = ["2020-01-01", None], ["2020-01-01T12", "NaT"]
+
+    def write(path: str, params: dict[str, Any]) -> None:
+        times = np.array(days[params["n"]], "M8[D]" if params["n"] == 0 else "M8[ns]")
+        parquet.write_table(pyarrow.table({"t": times}), path)
+
+    runs = make(Timed, write, ".parquet").sweep({"n": n} for n in range(2))
+    found = runs.to_xarray().t.values
+    assert found.dtype.kind == "M"
+    assert [str(one)[:13] for one in found[:, 0]] == ["2020-01-01T00", "2020-01-01T12"]
+    assert np.isnat(found[:, 1]).all()
+    assert runs[:1].to_xarray(lazy=True).t.compute().values[0] == np.datetime64("2020-01-01")
 
 
 def test_times_beside_what_is_no_time_are_refused(make):

@@ -1,4 +1,4 @@
-"""All that an HDF5 or NetCDF file holds comes back: by every path that leads to it, with its attributes and scales."""
+"""All that an HDF5, NetCDF or Zarr file holds comes back: by every path, with its attributes and scales."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import netCDF4
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 
 from entropic import Base, LoadError, Mapped
 from entropic.formats.read import read
+from entropic.formats.save import save
 
 
 class Held(Base):
@@ -149,3 +151,57 @@ def test_variables_in_groups_of_netcdf_are_in_labelled_arrays(make, lazy):
     assert data["deep/u"].sel(n=2, t=1).values.tolist() == [2, 2]
     only = make(Held, write_groups, ".nc").sweep({"n": n} for n in (1, 2)).to_xarray(variables="deep/u", lazy=lazy)
     assert list(only.data_vars) == ["deep/u"]
+
+
+# ---- trees -------------------------------------------------------------------------------------------------------
+TREE = xr.DataTree.from_dict(
+    {
+        "/": xr.Dataset({"r": 1.0}, {"t": ("t", np.array(["2020-01-01", "2021-01-01"], "M8[ns]"))}, {"by": "me"}),
+        "/deep": xr.Dataset({"u": (("t", "x"), [[1.0, np.nan], [3.0, 4.0]], {"units": "m"})}, {"x": [5, 6]}),
+        "/deep/deeper": xr.Dataset({"word": "a"}),
+    }
+)
+
+
+@pytest.mark.parametrize("suffix", [".nc", ".zarr", ".zarr.zip"])
+@pytest.mark.filterwarnings("ignore:The data type")  # zarr's, of text
+def test_a_tree_that_is_returned_comes_back_decoded_with_all_its_attributes(tmp_path, make, suffix):
+    packed = TREE.copy(deep=True)
+    packed["deep/u"].encoding = {"dtype": "int16", "scale_factor": 0.5, "_FillValue": -1}
+    save(packed, str(tmp_path / f"a{suffix}"))
+    found = read(str(tmp_path / f"a{suffix}"))
+    assert found.identical(TREE)
+    store = make(Held, lambda path, params: save(TREE, path), suffix)
+    data = store.sweep({"n": n} for n in (1, 2)).to_xarray()
+    assert data["deep/u"].dims == ("n", "t", "deep/x")
+    assert data["deep/u"].sel(n=2, t="2021-01-01", **{"deep/x": 6}) == 4
+    assert data["deep/u"].attrs["units"] == "m"
+
+
+@pytest.mark.parametrize("suffix", [".nc", ".zarr", ".zarr.zip"])
+@pytest.mark.parametrize("data", [{"t": np.datetime64("2020-01-01", "ns"), "n": 3}, {}], ids=["numbers", "nothing"])
+def test_a_data_set_without_dimensions_is_one(tmp_path, suffix, data):
+    save(xr.Dataset(data, attrs={"by": "me"}), str(tmp_path / f"a{suffix}"))
+    assert read(str(tmp_path / f"a{suffix}")).identical(xr.Dataset(data, attrs={"by": "me"}))
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_arrays_of_zarr_without_names_of_dimensions_keep_their_attributes(tmp_path, make, version):
+    def write(path: str, _: object) -> None:
+        group = zarr.open_group(path, mode="w", zarr_format=version)
+        group.attrs["by"] = "me"
+        group.create_array("deep/u", data=np.arange(3)).attrs["units"] = "m"
+
+    write(str(tmp_path / "a.zarr"), None)
+    found = read(str(tmp_path / "a.zarr"))
+    assert found["deep/u"].tolist() == [0, 1, 2]
+    assert found.attrs == {"/": {"by": "me"}, "deep/u": {"units": "m"}}
+    data = make(Held, write, ".zarr").sweep({"n": n} for n in (1, 2)).to_xarray()
+    assert data["deep/u"].attrs["units"] == "m"
+
+
+def test_images_of_several_sizes_with_the_same_names_of_dimensions_are_arrays(tmp_path):
+    group = zarr.open_group(str(tmp_path / "a.zarr"), mode="w")
+    for size in (4, 2):
+        group.create_array(str(size), data=np.ones((size, size)), dimension_names=["y", "x"])
+    assert {name: one.shape for name, one in read(str(tmp_path / "a.zarr")).items()} == {"4": (4, 4), "2": (2, 2)}

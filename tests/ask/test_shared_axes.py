@@ -159,6 +159,19 @@ def test_an_axis_that_is_called_as_a_parameter_has_the_other_name(make):
         assert data.result_t.values.tolist() == T.tolist()
 
 
+def test_axes_in_capital_letters_are_found_too(make):
+    astropy = pytest.importorskip("astropy.io.fits")
+
+    def write(path: str, params: dict[str, Any]) -> None:
+        parts = [astropy.ImageHDU(T, name="T"), astropy.ImageHDU(T * params["n"], name="FLUX")]
+        astropy.HDUList([astropy.PrimaryHDU(), *parts]).writeto(path)
+
+    runs = make(Prey, write, ".fits").sweep({"n": n} for n in (1, 2))
+    for data in (runs.to_xarray(), runs.to_xarray(lazy=True).compute(), runs.to_xarray(variables="FLUX")):
+        assert data.FLUX.dims == ("n", "T")
+        assert data.FLUX.sel(n=2, T=0.5) == 1
+
+
 def test_lazy_arrays_with_a_shared_axis_go_to_other_processes(make):
     lazy = runs_of(make, hunt).to_xarray(lazy=True)
     runs = runs_of(make, hunt)

@@ -100,6 +100,37 @@ def test_names_of_rows_and_empty_columns_stay(tmp_path):
     assert list(read(str(tmp_path / "b.csv")).columns) == ["Unnamed: 0", "0", "1", "2"]
 
 
+def test_lines_of_comments_between_rows_of_numbers_are_left_out(tmp_path):
+    found = table(tmp_path, "# by me\nt,colour\n1,#ff0000\n# step 2, again\n2,#00ff00\n#\n", ".csv.gz")
+    assert found.to_dict("list") == {"t": [1, 2], "colour": ["#ff0000", "#00ff00"]}
+    assert found.t.dtype == "int64"
+    found = table(tmp_path, "site,pos\n#1,5\n#2,6\n")  # which are no comments
+    assert found.to_dict("list") == {"site": ["#1", "#2"], "pos": [5, 6]}
+    found = table(tmp_path, 'n,text\n1,"a\n# b"\n2,c\n')
+    assert found.to_dict("list") == {"n": [1, 2], "text": ["a\n# b", "c"]}
+
+
+@pytest.mark.parametrize("text", ["a,b\n1.5,2,3\n4,5,6\n", "a,b\nx,y,1,2\nz,u,3,4\n", "a;b\n1,5;2,5\n3,5;4,5\n"])
+def test_rows_with_more_values_than_names_are_refused_unless_they_are_labelled(tmp_path, text):
+    with pytest.raises(LoadError, match="more values in a row than names"):
+        table(tmp_path, text)
+    assert table(tmp_path, "a,b\n1,1.5,2\n2,3,4\n").to_dict("list") == {"a": [1.5, 3], "b": [2, 4]}
+
+
+def test_labels_of_rows_are_a_coordinate_and_lie_along_the_runs_where_they_differ(make):
+    def write(path: str, params: dict[str, Any]) -> None:
+        index = None if params["n"] == 3 else list("ab" if params["n"] == 1 else "bc")
+        pd.DataFrame({"u": [1.0, 2.0], "row": [3, 4]}, index=index).to_parquet(path)
+
+    store = make(Named, write, ".parquet")
+    assert store.sweep([{"n": 1}]).to_xarray().u.sel(index="b") == 2
+    data = store.sweep({"n": n} for n in (1, 2)).to_xarray()
+    assert data.index_values.values.tolist() == [["a", "b"], ["b", "c"]]
+    some = store.sweep({"n": n} for n in (1, 3)).to_xarray().index_values  # and nobody else's where there are none
+    assert some.values[0].tolist() == ["a", "b"]
+    assert pd.isna(some.values[1]).all()
+
+
 # ---- numpy's files -----------------------------------------------------------------------------------------------
 FLOATS = np.array([[0.0, 1.5, -2.0], [np.inf, 3.0, 1e-3]], "f4")
 

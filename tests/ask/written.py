@@ -94,6 +94,23 @@ def write_mesh(path: str) -> None:
     getattr(meshio, Path(path).suffix[1:]).write(path, mesh)
 
 
+def write_gmsh(path: str) -> None:
+    import meshio
+
+    points = np.array([[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [1, 1, 0.25]])
+    data = {"p": [np.array([0.5, 1.5])], **{f"gmsh:{name}": [np.int32([7, 8])] for name in ("physical", "geometrical")}}
+    mesh = meshio.Mesh(points, [("triangle", np.int32([[0, 1, 2], [1, 3, 2]]))], {"T": np.arange(4.0)}, data)
+    meshio.gmsh.write(path, mesh, "2.2", binary=True)
+
+
+def write_surface(path: str) -> None:
+    import meshio
+
+    points = np.array([[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [1, 1, 0.25]])
+    mesh = meshio.Mesh(points, [("triangle", np.array([[0, 1, 2], [1, 3, 2]], "i4"))])
+    getattr(meshio, Path(path).suffix[1:]).write(path, mesh)
+
+
 def write_atoms(path: str) -> None:
     import ase.io
     from ase.calculators.singlepoint import SinglePointCalculator
@@ -147,6 +164,9 @@ WRITTEN: dict[str, Callable[[str], None]] = {
     ".nii.gz": write_nifti,
     ".vtk": write_mesh,
     ".vtu": write_mesh,
+    ".msh": write_gmsh,
+    ".ply": write_surface,
+    ".off": write_surface,
     ".extxyz": write_atoms,
     ".xyz": write_atoms,
     ".root": write_root,
@@ -173,6 +193,21 @@ ARRAYS: dict[str, dict[str, Any]] = {  # what `to_xarray` makes of them
             "cell_data/p/triangle": np.array([0.5, 1.5]),
         }
         for key in (".vtk", ".vtu")
+    },
+    ".msh": {
+        "points": np.array([[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [1, 1, 0.25]]),
+        "point_data/T": np.arange(4.0),
+        "cells/triangle": np.int32([[0, 1, 2], [1, 3, 2]]),
+        "cell_data/gmsh:physical/triangle": np.int32([7, 8]),
+        "cell_data/gmsh:geometrical/triangle": np.int32([7, 8]),
+        "cell_data/p/triangle": np.array([0.5, 1.5]),
+    },
+    **{
+        key: {
+            "points": np.array([[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [1, 1, 0.25]]),
+            "cells/triangle": np.array([[0, 1, 2], [1, 3, 2]], cells),
+        }
+        for key, cells in ((".ply", "i4"), (".off", "i8"))
     },
     **{
         key: {

@@ -110,8 +110,15 @@ def _of_one_calendar(np: object, mine: object, other: object) -> tuple[Any, Any]
         found = _as_times(np, mine), _as_times(np, other)
         if found[0] is not None and found[1] is not None:
             return found
-    names = " and ".join(name or "none" for name in calendars)
-    raise NoCommonTypeError(f"their times are of different calendars ({names})")
+    if None in calendars:
+        other_than_dates = (mine, other)[calendars.index(None)]
+        raise NoCommonTypeError(f"only one of them is dates of one calendar; the other is {_kind(other_than_dates)}")
+    raise NoCommonTypeError(f"their times are of different calendars ({' and '.join(map(str, calendars))})")
+
+
+def _kind(values: Any) -> str:
+    kinds = {type(one).__name__ for one in values.flat} if values.dtype.kind == "O" else set()
+    return " and ".join(sorted(kinds)) or str(values.dtype)
 
 
 def calendar(values: Any) -> str | None:

@@ -58,7 +58,7 @@ def to_xarray(
     is_general = loader is not None or any(name.startswith(CUSTOM) for name in wanted or ())
     general = partial(results_of, loader=loader, only=wanted, taken=taken, shared=shared)
     results = Results(general, wanted, taken, is_general)
-    made = _lazily(np, rows, found, results, wanted) if lazy else _at_once(np, rows, found, results, wanted)
+    made = _lazily(np, rows, found, results, wanted, taken) if lazy else _at_once(np, rows, found, results, wanted)
     columns_ = dict(outcome_columns(np, rows, model, found, of_rows))
     made |= {name: one for name, one in columns_.items() if name not in made or {*made[name].dims} <= {*one.dims}}
     if replicates is not None:
@@ -216,7 +216,7 @@ def _at_once(
     refuse_unknown(wanted, stacks, lambda: results(rows[0], only=None))
     made: dict[str, Variable] = {}
     for stack in stacks.values():
-        for name, one in stack.variable().items():
+        for name, one in stack.variable(len(rows)).items():
             if name in made:
                 raise LoadError(
                     f"two variables would be called {name!r}: a result holds one, and a coordinate that differs "
@@ -235,29 +235,38 @@ def refuse_unknown(wanted: Sequence[str] | None, made: Container[str], all_of: C
 
 
 def _lazily(
-    np: Any, rows: Rows, found: Grid, results: Callable[..., dict[str, Variable]], wanted: Sequence[str] | None
+    np: Any,
+    rows: Rows,
+    found: Grid,
+    results: Callable[..., dict[str, Variable]],
+    wanted: Sequence[str] | None,
+    taken: Container[str],
 ) -> dict[str, Variable]:
-    """Load the first result, and lay out arrays of chunks that each load the result of one run."""
+    """Load the first result, and lay out arrays of chunks that each load the results of some runs.
+
+    What lies along a coordinate has that of the first result, and a result that has another one is refused when it is
+    read. Only a coordinate without dimensions that repeats a parameter lies along the runs.
+    """
     if found.cells > MOST_LAZY_CELLS and found.cells > 10 * len(rows):
         refuse_large(found, len(rows), MOST_BYTES, 0)
     array = library("dask.array", "xarray", "to_xarray(lazy=True)")
     by_place = dict(zip(found.places, rows, strict=True))
     made: dict[str, Variable] = {}
     first = results(rows[0])
-    shared = {name for name, one in first.items() if one.is_coord and one.is_found}
+    coords = {name: one for name, one in first.items() if one.is_coord and (one.dims or _bare(name) not in taken)}
     for name, one in first.items():
-        if one.is_coord:
+        if name in coords:
             made[name] = one
             continue
         undeclared = rows[0].result_file.lower().endswith(UNDECLARED) or name.startswith(CUSTOM)
         type_ = np.dtype(float) if undeclared and one.values.dtype.kind in "iub" else one.values.dtype
         if len(rows) < found.cells or type_.kind in "US":  # the first text may be the shortest
             type_ = missing_type(np, type_)
-        axes = {dim: first[dim].values for dim in one.dims if dim in first and dim in shared}
+        axes = {axis: along for axis, along in coords.items() if {*along.dims} <= {*one.dims} and not one.is_coord}
         cells = Cells(by_place, partial(_only, results, name, axes), name, found.shape, one.values, type_)
         chunks = chunk(found.shape, one.values.size * type_.itemsize) + one.values.shape
         dims = (*found.dims, *one.dims)
-        made[name] = Variable(dims, array.from_array(cells, chunks, name=False, asarray=False), one.attrs)
+        made[name] = Variable(dims, array.from_array(cells, chunks, name=False, asarray=False), one.attrs, one.is_coord)
     refuse_unknown(wanted, made, lambda: results(rows[0], only=None))
     return made
 
@@ -271,15 +280,16 @@ def chunk(grid: tuple[int, ...], size: int) -> tuple[int, ...]:
     return tuple(reversed(made))
 
 
-def _only(results: Any, name: str, axes: Mapping[str, Any], row: Base) -> Variable | None:
+def _only(results: Any, name: str, axes: Mapping[str, Variable], row: Base) -> Variable | None:
     """Return one variable of a run, without reading the others where the format allows that."""
     np = library("numpy", "xarray", "to_xarray")
     found: dict[str, Variable] = results(row, only=[name])
-    for axis, values in axes.items():
-        if axis not in found or not equal(np, found[axis].values, values):
+    for axis, first in axes.items() if name in found else ():
+        if axis not in found or not equal(np, found[axis].values, first.values):
+            way_out = "say axes={}, so that no axis is shared" if first.is_found else "give the store a loader"
             raise LoadError(
                 f"{name!r} of {row.id} lies along another {axis!r} than that of the first run; leave lazy=True out, or "
-                "say axes={}, so that no axis is shared"
+                + way_out
             )
     return found.get(name)
 

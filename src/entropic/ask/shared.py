@@ -34,11 +34,16 @@ class SharedAxes:
         """Arrays that are axes of others."""
 
     def beside(self, names: Iterable[str]) -> set[str]:
-        """Return the names of what may be an axis of some arrays, to be read with them."""
+        """Return the names of what may be, or in the first result is, an axis of some arrays, to be read with them."""
+        if self._dims is not None:
+            return {
+                axis for name in names for axis in self._dims.get(name, ()) if axis is not None and axis in self.coords
+            }
         if self._given is not None:
             given = [self._given[name] for name in names if name in self._given]
             return {axis for one in given for axis in _named(one) if axis is not None}
-        return {os.path.join(_split(name)[0], usual) for name in names for usual in USUAL}
+        spelled = [spelling for usual in USUAL for spelling in (usual, usual.upper(), usual.capitalize())]
+        return {os.path.join(_split(name)[0], one) for name in names for one in spelled}
 
     def name(self, found: dict[str, Variable], is_all: bool) -> None:
         """Name the axes of the arrays of a result, or of some of them; those of the first say how.

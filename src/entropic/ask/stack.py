@@ -71,11 +71,14 @@ class Stack:
         self._calendar = calendar(values)
         return values
 
-    def variable(self) -> dict[str, Variable]:
-        """Return what has become of it, by its name, with NaN where there is no run."""
+    def variable(self, runs: int) -> dict[str, Variable]:
+        """Return what has become of it, by its name, with NaN where there is no run, or one of `runs` without it."""
         first = self._first
         if self._values is None:
-            return {self._name: first}
+            if self._filled.sum() == runs:
+                return {self._name: first}
+            self._values = self._empty()
+            self._values[self._filled] = first.values
         values = self._values
         if not self._filled.all():
             values = self._with_nan(values)

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any
 
 from entropic.ask.common_type import NoCommonTypeError, in_unit_of_xarray
@@ -143,23 +144,38 @@ def _is_frame(loaded: object) -> bool:
 
 
 def _of_frame(frame: Any) -> Iterator[tuple[str, Variable]]:
-    dim = str(frame.index.name or "row")
-    if frame.index.nlevels > 1:
-        for i, name in enumerate(frame.index.names):
-            level = frame.index.get_level_values(i).to_numpy()
+    index, columns = frame.index, [str(name) for name in frame.columns]
+    dim = str(index.name) if index.name is not None else "index" if "row" in columns else "row"
+    if index.nlevels > 1:
+        for i, name in enumerate(index.names):
+            level = index.get_level_values(i).to_numpy()
             yield str(name or f"level_{i}"), Variable((dim,), level, is_coord=True)
-    if frame.index.name is not None:
-        yield dim, Variable((dim,), frame.index.to_numpy(), is_coord=True)
-    for name in frame.columns:
-        yield str(name), Variable((dim,), _of_column(frame[name]))
+    elif index.name is not None or not _is_count(index):
+        yield dim, Variable((dim,), _of_column(index), is_coord=True)
+    for i, name in enumerate(columns):
+        yield name, Variable((dim,), _of_column(frame.iloc[:, i]))
+
+
+def _is_count(index: Any) -> bool:
+    """Tell whether the labels of rows only count them, and say nothing."""
+    return getattr(index, "start", None) == 0 and getattr(index, "step", None) == 1
 
 
 def _of_column(column: Any) -> Any:
     """Return the values of a column; whole numbers beside missing ones are floats only if these are the same."""
-    if getattr(column.dtype, "kind", "") not in "iub" or not hasattr(column.dtype, "na_value") or not column.hasnans:
-        return column.to_numpy()
     np = library("numpy", "xarray", "to_xarray")
+    if getattr(column.dtype, "kind", "") not in "iub" or not hasattr(column.dtype, "na_value") or not column.hasnans:
+        values = column.to_numpy()
+        return _days(np, values) if values.dtype.kind == "O" else values
     return _with_nan(np, column.to_numpy(object, na_value=None))
+
+
+def _days(np: Any, values: Any) -> Any:
+    """Return dates, as which pandas reads the days of Arrow and Polars, as times; other objects as they are."""
+    is_day = [type(one) is date for one in values]
+    if not any(is_day) or not all(one or other is None for one, other in zip(is_day, values, strict=True)):
+        return values
+    return np.array(values, "datetime64[s]")
 
 
 def _of_mapping(loaded: Mapping[Any, object], prefix: str) -> Iterator[tuple[str, Any]]:

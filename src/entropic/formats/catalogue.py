@@ -63,16 +63,17 @@ FORMATS = (
         read=netcdf.read_netcdf,
         returns="an xarray `Dataset`, loaded; a `DataTree` if the file has groups",
         save=netcdf.save_netcdf,
-        takes="an xarray `Dataset`; a `DataArray` becomes the variable of its name, or `result`",
+        takes="an xarray `Dataset`, or a `DataTree`; a `DataArray` becomes the variable of its name, or `result`",
     ),
     Format(
         suffixes=(".zarr",),
         libraries=("zarr",),
         extra="zarr",
         read=zarr_folder.read_zarr,
-        returns="an xarray `Dataset` if the dimensions have names, else a dict of arrays by path, or the only array",
+        returns="an xarray `Dataset` if the dimensions have names, a `DataTree` if there are groups; else a dict of "
+        "arrays by path, with `attrs`, or the only array",
         save=zarr_folder.save_zarr,
-        takes="an xarray `Dataset` or `DataArray`",
+        takes="an xarray `Dataset`, `DataArray` or `DataTree`",
     ),
     Format(
         suffixes=(".zarr.zip",),
@@ -81,7 +82,7 @@ FORMATS = (
         read=zarr_folder.read_zarr,
         returns="the same, of an archive of such a folder",
         save=zarr_folder.save_zarr_zip,
-        takes="an xarray `Dataset` or `DataArray`",
+        takes="an xarray `Dataset`, `DataArray` or `DataTree`",
     ),
     Format(
         suffixes=(".parquet",),
@@ -159,7 +160,7 @@ FORMATS = (
         returns="a dict of `data`, scaled, and `affine`; zooms and units are in `attrs`",
     ),
     Format(
-        suffixes=(".vtk", ".vtu", ".xdmf"),
+        suffixes=tuple(mesh.READERS),
         libraries=("meshio",),
         extra="mesh",
         read=mesh.read_mesh,

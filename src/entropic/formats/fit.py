@@ -35,7 +35,7 @@ def is_frame(value: object) -> bool:
 
 def is_labelled(value: object) -> bool:
     """Tell whether a value is one of xarray's."""
-    return is_from(value, "xarray.Dataset", "xarray.DataArray")
+    return is_from(value, "xarray.Dataset", "xarray.DataArray", "xarray.DataTree")
 
 
 def as_array(value: object, where: str) -> Any:
@@ -86,11 +86,11 @@ def as_arrays(value: object) -> dict[str, Any]:
     return found
 
 
-def as_dataset(value: Any) -> Any:
-    """Return a `Dataset`; a `DataArray` is its variable `result`, unless it has a name."""
+def as_labelled(value: Any) -> Any:
+    """Return a `Dataset` or `DataTree`; a `DataArray` is the variable `result` of one, unless it has a name."""
     if not is_labelled(value):
-        raise Unfit("it takes an xarray Dataset or DataArray")
-    return value if hasattr(value, "data_vars") else value.to_dataset(name=value.name or "result")
+        raise Unfit("it takes an xarray Dataset, DataArray or DataTree")
+    return value.to_dataset(name=value.name or "result") if is_from(value, "xarray.DataArray") else value
 
 
 def as_table(value: object) -> Any:

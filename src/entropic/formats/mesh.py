@@ -1,4 +1,4 @@
-"""Meshes of VTK and XDMF: points, cells, and what is known at each."""
+"""Meshes of VTK, XDMF, Gmsh and others: points, cells, and what is known at each."""
 
 import contextlib
 import os
@@ -11,17 +11,31 @@ from entropic.formats.arrays import Arrays, native
 from entropic.formats.bounds import refuse
 from entropic.formats.hdf5 import Hdf5Bounds, one_at_a_time
 
+READERS = {
+    ".vtk": "vtk",
+    ".vtu": "vtu",
+    ".xdmf": "xdmf",
+    ".xmf": "xdmf",
+    ".msh": "gmsh",
+    ".ply": "ply",
+    ".off": "off",
+}
+"""Modules of meshio by suffix: those that follow no name of another file, and of which a part is not taken for the
+whole, as meshio (5.3) does with STL and OBJ."""
+
 
 def read_mesh(path: str, _: Any) -> Any:
     """Return a `meshio.Mesh`."""
     import_module("meshio")
-    suffix = os.path.splitext(path)[1].lower().lstrip(".")
-    reader = import_module(f"meshio.{suffix}")  # meshio.read would end the process over a file that it cannot read
-    if suffix == "xdmf":
+    family = READERS[os.path.splitext(path)[1].lower()]
+    reader = import_module(f"meshio.{family}")  # meshio.read would end the process over a file that it cannot read
+    if family == "xdmf":
         with one_at_a_time():
             _check_beside(path)
             mesh = reader.read(path)
     else:
+        if family == "gmsh":
+            _check_end(path)
         mesh = reader.read(Path(path))
     mesh.points = native(mesh.points)
     for cells in mesh.cells:
@@ -29,6 +43,16 @@ def read_mesh(path: str, _: Any) -> Any:
     mesh.point_data = {name: native(values) for name, values in mesh.point_data.items()}
     mesh.cell_data = {name: [native(values) for values in blocks] for name, blocks in mesh.cell_data.items()}
     return mesh
+
+
+def _check_end(path: str) -> None:
+    """Refuse a file of Gmsh that was cut, of which meshio returns a part."""
+    with open(path, "rb") as file:
+        begin = file.read(1)
+        file.seek(-min(os.path.getsize(path), 80), os.SEEK_END)
+        last = file.read().rstrip().rpartition(b"\n")[2]
+    if begin == b"$" and not last.startswith(b"$End"):
+        refuse(path, "is incomplete: its last part has no end")
 
 
 def _check_beside(path: str) -> None:

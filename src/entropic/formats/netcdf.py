@@ -4,7 +4,7 @@ import os
 from importlib import import_module
 from typing import Any
 
-from entropic.formats.fit import as_dataset
+from entropic.formats.fit import as_labelled
 from entropic.formats.hdf5 import Hdf5Bounds, check_whole, one_at_a_time
 
 _CLASSIC = (b"CDF\x01", b"CDF\x02", b"CDF\x05")  # how the formats of NetCDF begin that stand on nothing
@@ -33,8 +33,8 @@ def _has_groups(path: str) -> bool:
 
 
 def save_netcdf(value: object, path: str) -> None:
-    """Write a `Dataset`, or a `DataArray` as its variable."""
+    """Write a `Dataset`, a `DataArray` as its variable, or a `DataTree`."""
     import_module("netCDF4")
-    computed = as_dataset(value).compute()  # before the others wait: its threads may be among them
+    computed = as_labelled(value).compute()  # before the others wait: its threads may be among them
     with one_at_a_time():
         computed.to_netcdf(path, engine="netcdf4")

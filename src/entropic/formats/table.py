@@ -6,10 +6,11 @@ both, the file is refused: a row taken for names would be lost without a word.
 
 import csv
 import gzip
+import io
 import os
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 from entropic.errors import LoadError
 from entropic.formats.bounds import OWN_LOADER
@@ -42,11 +43,39 @@ def read_csv(path: str, _: object) -> Any:
         if not any(map(_is_number, _split(first, separator))):
             _refuse(path, "its names may be in the comment above, or be this row")
         options["skiprows"] -= 1  # a row of names that begins with #
-    frame = pandas.read_csv(path, **options)
+    frame = _without_comments(pandas, path, pandas.read_csv(path, **options), options)
     more = len(_split(second, separator, False)) - len(_split(first, separator, False))
     if more == 1 and second.endswith(separator) and frame.iloc[:, -1].isna().all():
-        frame = pandas.read_csv(path, **options, index_col=False)  # a separator at the end of each row but the first
+        options["index_col"] = False  # a separator at the end of each row but the first
+        frame = _without_comments(pandas, path, pandas.read_csv(path, **options), options)
+    elif frame.index.nlevels > 1 or not _are_labels(pandas, frame.index):
+        raise LoadError(f"{path} has more values in a row than names of columns; name each, or {OWN_LOADER}")
     return _without_empty_end(frame, first, separator)
+
+
+def _without_comments(pandas: Any, path: str, frame: Any, options: dict[str, Any]) -> Any:
+    """Return a table without the rows that begin with `#`, where all others begin with a number."""
+    has_labels = not isinstance(frame.index, pandas.RangeIndex)
+    first = frame.index.to_series() if has_labels else frame.iloc[:, 0]
+    if first.empty or pandas.api.types.is_numeric_dtype(first.dtype):
+        return frame
+    texts = first.astype(str)
+    signs = texts.str.startswith("#")
+    if not signs.any() or not _are_numbers(list(texts[~signs])):
+        return frame
+    with _opened(path) as file:
+        lines = list(file)[options["skiprows"] :]
+    kept = [line for i, line in enumerate(lines) if i == 0 or not line.startswith("#")]
+    if len(lines) - len(kept) != signs.sum():
+        return frame  # some are within the text of a row
+    return pandas.read_csv(io.StringIO("".join(kept)), **options | {"skiprows": 0})
+
+
+def _are_labels(pandas: Any, index: Any) -> bool:
+    """Tell whether what stands before the first named column labels rows: text, or their numbers from 0 or 1."""
+    if not pandas.api.types.is_numeric_dtype(index.dtype) or index.empty:
+        return True
+    return index[0] in (0, 1) and index.tolist() == list(range(int(index[0]), int(index[0]) + len(index)))
 
 
 def _refuse(path: str, why: str) -> NoReturn:
@@ -56,13 +85,18 @@ def _refuse(path: str, why: str) -> NoReturn:
 def _beginning(path: str) -> tuple[list[str], str, str]:
     """Return the comments before the first row, that row, and the next."""
     comments: list[str] = []
-    opened = gzip.open if path.lower().endswith(".gz") else open
-    with opened(path, "rt", encoding="utf-8-sig", newline=None) as file:
+    with _opened(path) as file:
         for line in file:
             if not line.startswith("#") and line.strip():
                 return comments, line.rstrip("\n"), next(iter(file), "").rstrip("\n")
             comments.append(line.rstrip("\n"))
     return [], "", ""
+
+
+def _opened(path: str) -> IO[str]:
+    opened: Any = gzip.open if path.lower().endswith(".gz") else open
+    file: IO[str] = opened(path, "rt", encoding="utf-8-sig", newline=None)
+    return file
 
 
 def _split(line: str, separator: str, without_end: bool = True) -> list[str]:

@@ -12,21 +12,26 @@ import json
 import os
 import re
 import zipfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from importlib import import_module
 from typing import Any
 
 from entropic.errors import LoadError
+from entropic.formats.arrays import Arrays
 from entropic.formats.bounds import is_inside, refuse, refuse_link
-from entropic.formats.fit import as_dataset
+from entropic.formats.fit import as_labelled
 
 _METADATA = ("zarr.json", ".zarray", ".zgroup")
 _CONSOLIDATED = ".zmetadata"
+_DIMS = "_ARRAY_DIMENSIONS"  # by which xarray names dimensions in the second format
 _UNPICKLES = re.compile(r"pickle|joblib|\bdill\b|\bmarshal\b", re.IGNORECASE)
 
 
 def read_zarr(path: str, only: object) -> object:
-    """Return a `Dataset` where the arrays have named dimensions, else a dict of arrays, or the array itself."""
+    """Return a `Dataset` where all arrays have named dimensions, with groups a `DataTree`; else arrays by their path.
+
+    An array that is no part of a group is returned itself.
+    """
     zarr = import_module("zarr")
     with _looked_at(path) as folder:
         return _read(zarr, folder, only)
@@ -55,15 +60,51 @@ def _read(zarr: Any, folder: Any, only: Any) -> object:
     found = zarr.open(folder, mode="r")
     if isinstance(found, zarr.Array):
         return found[...]
-    groups, arrays = list(found.groups()), dict(found.arrays())
-    if not groups and any(array.ndim for array in arrays.values()) and all(map(_has_dims, arrays.values())):
-        xarray = import_module("xarray")
-        with xarray.open_zarr(folder, chunks=None, consolidated=False, decode_cf=False) as dataset:
-            for name, array in arrays.items():
-                if array.metadata.zarr_format == 2 and array.fill_value == 0:  # what zarr gives every array
-                    dataset[name].attrs.pop("_FillValue", None)  # and is no sign of what is missing
-            return xarray.decode_cf(dataset).load()
-    return {name: array[...] for name, array in _arrays(found, "") if only is None or name in only}
+    groups = dict(_groups(found, ""))
+    if _is_labelled(groups):
+        made = {path: _dataset(folder, path, group) for path, group in groups.items()}
+        return made[""] if len(made) == 1 else import_module("xarray").DataTree.from_dict(made)
+    arrays = Arrays()
+    for path, group in groups.items():
+        _take_attributes(arrays, path or "/", group)
+    for path, array in _arrays(found, ""):
+        if only is None or path in only:
+            arrays[path] = array[...]
+            _take_attributes(arrays, path, array)
+    return arrays
+
+
+def _groups(group: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """Yield a group and all within it, by path."""
+    yield path, group
+    for name, inner in group.groups():
+        yield from _groups(inner, f"{path}/{name}".lstrip("/"))
+
+
+def _is_labelled(groups: Mapping[str, Any]) -> bool:
+    """Tell whether all arrays have named dimensions, of which each has one size in its group and those within it."""
+    sizes: dict[str, dict[str, int]] = {}
+    for path, group in groups.items():
+        own = sizes[path] = dict(sizes.get(os.path.dirname(path), {})) if path else {}
+        for _, array in group.arrays():
+            dims = _dims(array)
+            if dims is None or any(own.setdefault(*pair) != pair[1] for pair in zip(dims, array.shape, strict=True)):
+                return False
+    return True
+
+
+def _dataset(folder: Any, path: str, group: Any) -> Any:
+    xarray = import_module("xarray")
+    with xarray.open_zarr(folder, group=path or None, chunks=None, consolidated=False, decode_cf=False) as dataset:
+        for name, array in group.arrays():
+            if array.metadata.zarr_format == 2 and array.fill_value == 0:  # what zarr gives every array
+                dataset[name].attrs.pop("_FillValue", None)  # and is no sign of what is missing
+        return xarray.decode_cf(dataset).load()
+
+
+def _take_attributes(arrays: Arrays, path: str, item: Any) -> None:
+    if found := {name: value for name, value in item.attrs.items() if name != _DIMS}:
+        arrays.attrs[path] = found
 
 
 def arrays_of(found: Any) -> Iterator[tuple[str, Any]]:
@@ -81,21 +122,23 @@ def _arrays(group: Any, prefix: str) -> Iterator[tuple[str, Any]]:
         yield from _arrays(inner, f"{prefix}{name}/")
 
 
-def _has_dims(array: Any) -> bool:
-    names = getattr(array.metadata, "dimension_names", None) or array.attrs.get("_ARRAY_DIMENSIONS")
-    return bool(names) or array.ndim == 0
+def _dims(array: Any) -> tuple[str, ...] | None:
+    """Return the names of the dimensions of an array; None if any has none, as in what Zarr alone writes."""
+    names = array.attrs.get(_DIMS) if array.metadata.zarr_format == 2 else array.metadata.dimension_names
+    names = tuple(names or ())
+    return names if len(names) == array.ndim and None not in names else None
 
 
 def save_zarr(value: object, path: str) -> None:
-    """Write a `Dataset`, or a `DataArray` as its variable."""
+    """Write a `Dataset`, a `DataArray` as its variable, or a `DataTree`."""
     import_module("zarr")
-    as_dataset(value).to_zarr(path, mode="w", consolidated=False)
+    as_labelled(value).to_zarr(path, mode="w", consolidated=False)
 
 
 def save_zarr_zip(value: object, path: str) -> None:
     """Write the same as an archive, each file of which is written once, as Zarr's own store of this kind does not."""
     files: dict[str, Any] = {}
-    as_dataset(value).to_zarr(import_module("zarr.storage").MemoryStore(files), mode="w", consolidated=False)
+    as_labelled(value).to_zarr(import_module("zarr.storage").MemoryStore(files), mode="w", consolidated=False)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
         for name, content in sorted(files.items()):
             archive.writestr(name, content.to_bytes())
