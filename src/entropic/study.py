@@ -2,6 +2,7 @@
 
 import contextlib
 import contextvars
+import difflib
 import functools
 import importlib
 import inspect
@@ -200,7 +201,8 @@ class Study(Generic[P, R]):
         try:
             bound = self._signature.bind(*args, **kwargs)
         except TypeError as error:
-            raise ParameterError(f"{self.__name__}{self._signature} was called wrongly: {error}") from None
+            why = _misspelled(self._signature, kwargs) or str(error)
+            raise ParameterError(f"{self.__name__}{self._signature} was called wrongly: {why}") from None
         ignored = {name: bound.arguments.pop(name) for name in self._ignore if name in bound.arguments}
         bound.apply_defaults()
         params = {name: value for name, value in bound.arguments.items() if name not in self._ignore}
@@ -269,6 +271,15 @@ def _given(ignored: Mapping[str, object]) -> Iterator[None]:
         yield
     finally:
         _ignored.reset(token)
+
+
+def _misspelled(signature: inspect.Signature, given: Iterable[str]) -> str | None:
+    """Say which argument a function does not have, and which it may mean; what Python says first is what is missing."""
+    unknown = next((name for name in given if name not in signature.parameters), None)
+    if unknown is None:
+        return None
+    near = difflib.get_close_matches(unknown, signature.parameters, 1)
+    return f"it has no parameter {unknown!r}" + (f"; did you mean {near[0]!r}?" if near else "")
 
 
 # ---- how it travels ------------------------------------------------------------------------------------------------

@@ -374,6 +374,23 @@ def test_a_function_that_changed_is_noticed_and_measured_anew(open_store: OpenSt
     open_store(curves, model_of(lambda result: min(result["curve"])))  # without a warning
 
 
+def test_what_a_function_calls_is_a_part_of_it(open_store: OpenStore) -> None:
+    def first(curve: list[float]) -> float:
+        return curve[0]
+
+    def last(curve: list[float]) -> float:
+        return curve[-1]
+
+    def at(part: Callable[[list[float]], float]) -> Callable[[dict[str, list[float]]], float]:
+        return lambda result: part(result["curve"])
+
+    open_store(curves, model_of(at(first))).sweep([{"n": n} for n in (2, 3)])
+    with pytest.warns(OutcomeWarning, match="computed by another function"):
+        store = open_store(curves, model_of(at(last)))
+    assert store.measure().filled == 2
+    assert all(row.peak == store.load(row)["curve"][-1] for row in store.select())
+
+
 def test_what_cannot_be_measured_is_said_once_and_tried_again_if_asked(open_store: OpenStore) -> None:
     open_store(curves, model_of()).sweep([{"n": n} for n in (2, 3)])
     store = open_store(curves, model_of(lambda result: 1 / (result["curve"][0] - 2)))

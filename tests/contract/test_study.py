@@ -208,6 +208,24 @@ def test_a_method_is_refused(place_of: dict[str, Any]) -> None:
     error = caught.value.__cause__ if isinstance(caught.value, RuntimeError) else caught.value
     assert isinstance(error, ModelError)
 
+    class Thing:
+        def plain(self, n):  # type: ignore[no-untyped-def]
+            return n
+
+    for method in (Thing.plain, Thing().plain):
+        with pytest.raises(ModelError, match="is a method, and what it depends on"):
+            study(method)
+
+
+def test_a_misspelled_argument_is_named_and_not_what_is_missing_for_it(place_of: dict[str, Any]) -> None:
+    @study(**place_of)
+    def spelled(length: float, steps: int = 10) -> float:
+        return length
+
+    for call in (lambda: spelled(lenght=1.0), lambda: spelled.sweep(lenght=[1.0])):  # type: ignore[call-arg]
+        with pytest.raises(ParameterError, match=r"no parameter 'lenght'; did you mean 'length'\?"):
+            call()
+
 
 def test_parentheses_may_be_left_out() -> None:
     @study

@@ -78,6 +78,32 @@ def test_what_another_suffix_holds_is_kept_and_can_be_registered(
     assert store.failures() == []
 
 
+@pytest.mark.parametrize(
+    ("suffix", "value", "advised"),
+    [
+        (".h5", {"u": None}, ".json"),
+        (".npy", {"u": np.arange(2)}, ".npz"),
+        (".npz", [1, 2], ".json"),
+        (".json", {"of": {1, 2}}, None),
+        (".json", {1: 2}, None),
+    ],
+)
+def test_only_suffixes_that_hold_it_are_named(
+    open_store: OpenStore, suffix: str, value: Any, advised: str | None
+) -> None:
+    store = open_store(returning(value), SimResult, file_suffix=suffix)
+    kept_of(store)
+    named = re.findall(r"Use file_suffix='(.*?)', write params", store.failures()[0].message)
+    assert named == ([] if advised is None else [advised])
+
+
+def test_a_table_that_the_format_of_tables_does_not_hold_is_not_sent_there(open_store: OpenStore) -> None:
+    pandas = pytest.importorskip("pandas")
+    store = open_store(returning(pandas.DataFrame({"of": [{1}, Opaque()]})), SimResult, file_suffix=".csv")
+    kept_of(store)
+    assert "file_suffix" not in store.failures()[0].message
+
+
 def test_a_dict_of_which_one_entry_fits_nothing_is_kept_in_parts(open_store: OpenStore) -> None:
     value = {"u": np.arange(3), "steps": 7, "model": Model(), "odd": [Opaque(), {"a/b": np.eye(2)}]}
     store = open_store(returning(value), SimResult, file_suffix=".npz")

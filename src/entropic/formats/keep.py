@@ -33,27 +33,31 @@ class Kept(NamedTuple):
         Of the file or folder that holds it.
     lost
         The places in it of which only the text is kept: an empty name for the whole.
+    refused
+        The suffixes of formats that might have held the whole, and do not.
     """
 
     name: str
     lost: list[str]
+    refused: list[str]
 
 
 def keep(value: object, folder: str) -> Kept:
     """Write a value into a folder, under a name that is free there."""
     path = _free(os.path.join(folder, STEM))
-    suffix = _whole(value, path)
+    refused: list[str] = []
+    suffix = _whole(value, path, refused)
     if suffix is not None:
-        return Kept(os.path.basename(path) + suffix, [])
+        return Kept(os.path.basename(path) + suffix, [], refused)
     if _parts(value) is None:
         with open(f"{path}.txt", "w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(f"{a_value(value)}, of which only this text is kept:\n{_text(value)}\n")
-        return Kept(f"{os.path.basename(path)}.txt", [""])
+        return Kept(f"{os.path.basename(path)}.txt", [""], refused)
     parts = _Parts(path)
     contents = parts.take(value, "", 0)
     with open(os.path.join(path, "contents.json"), "w", encoding="utf-8", errors="backslashreplace") as file:
         json.dump(contents, file, indent=1, ensure_ascii=False)
-    return Kept(os.path.basename(path), parts.lost)
+    return Kept(os.path.basename(path), parts.lost, refused)
 
 
 def _free(path: str) -> str:
@@ -66,13 +70,17 @@ def _free(path: str) -> str:
     return os.path.join(folder, stem)
 
 
-def _whole(value: object, path: str) -> str | None:
-    """Write a value into one file; return the suffix of the first format that takes it, or None."""
+def _whole(value: object, path: str, refused: list[str]) -> str | None:
+    """Write a value into one file; return the suffix of the first format that takes it, or None.
+
+    Those that do not are added to `refused`.
+    """
     suffixes = dict.fromkeys(suffix for holds, suffix in HOLDERS if holds(value))
     for suffix in sorted(suffixes, key=lambda one: one != ".json"):  # in which lists stay lists
         found = find_own(suffix)
         if found is not None and _try(found[1].save, value, path + suffix):
             return suffix
+        refused.append(suffix)
     return None
 
 
@@ -104,7 +112,7 @@ class _Parts:
         with contextlib.suppress(Exception):  # of a value's own methods, too
             return {"value": as_json(value, "it")}
         if self._count < MOST_PARTS:
-            suffix = _whole(value, os.path.join(self._folder, str(self._count)))
+            suffix = _whole(value, os.path.join(self._folder, str(self._count)), [])
             if suffix is not None:
                 self._count += 1
                 return {"file": f"{self._count - 1}{suffix}"}

@@ -13,7 +13,7 @@ from typing import Any
 from entropic.errors import LibraryMissingError, OutcomeWarning, ResultMissingError, SaveError, levels_to_user, reword
 from entropic.formats.format import Saver
 from entropic.formats.keep import Kept, keep
-from entropic.formats.save import is_saved, save
+from entropic.formats.save import advise, is_saved, save
 from entropic.formats.suffixes import find_own
 from entropic.params.outcomes import Outcome, Outcomes, gather
 
@@ -141,7 +141,9 @@ def _keep(returned: object, path: str, error: SaveError | LibraryMissingError) -
         reword(error, f"{error}. It could not be kept either: {type(second).__qualname__}: {second}")
         return
     error.kept = kept.name
-    reword(error, str(error).replace("{", "{{").replace("}", "}}") + ". " + _where(kept))
+    advice = advise(returned, path, kept.refused)  # now that it is known
+    text = str(error).replace(advise(returned, path), advice)
+    reword(error, text.replace("{", "{{").replace("}", "}}") + ". " + _where(kept))
 
 
 def _where(kept: Kept) -> str:

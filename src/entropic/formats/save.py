@@ -4,13 +4,14 @@ What a format would change or lose in silence is refused, with the suffixes that
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container
 from typing import Any
 
 from entropic.errors import LibraryMissingError, SaveError
-from entropic.formats.fit import Unfit, a_value, is_array, is_frame, is_from, is_labelled
+from entropic.formats.fit import Unfit, a_value, as_arrays, is_array, is_frame, is_from, is_labelled
 from entropic.formats.format import Format, Saver
 from entropic.formats.libraries import missing
+from entropic.formats.plain import as_json
 from entropic.formats.suffixes import FormatError, find
 
 _OWN = "write params['result_file'] in the runner, or give the store a saver(value, path)"
@@ -43,7 +44,7 @@ def save(value: object, path: str, saver: Saver | None = None, suffix: str | Non
     if format_ is None or format_.save is None:
         raise SaveError(
             f"the runner returned {a_value(value)} and wrote no file, and entropic writes no files that end with "
-            f"{ending!r}. {_advice(value, path)}"
+            f"{ending!r}. {advise(value, path)}"
         )
     try:
         format_.save(value, path)
@@ -93,24 +94,46 @@ def _format_of(path: str) -> tuple[str, Format | None]:
 def _refused(value: object, suffix: str, why: str) -> SaveError:
     return SaveError(
         f"the runner returned {a_value(value)} and wrote no file, and a {suffix} file cannot hold it: {why}. "
-        f"{_advice(value, suffix)}"
+        f"{advise(value, suffix)}"
     )
 
 
-def _advice(value: object, but: str) -> str:
-    """Return what to do about a value that a file cannot hold, as a sentence."""
-    suffixes = [suffix for kinds, suffix in HOLDERS if kinds(value) and not but.lower().endswith(suffix)]
+def advise(value: object, but: str, refused: Container[str] = ()) -> str:
+    """Return what to do about a value that a file cannot hold, as a sentence.
+
+    Parameters
+    ----------
+    value
+        Which a runner returned.
+    but
+        The name, or the suffix, of that file.
+    refused
+        Other suffixes of which it is known that they do not hold it either.
+    """
+    holding = dict.fromkeys(suffix for holds, suffix in HOLDERS if holds(value))
+    suffixes = [one for one in holding if one not in refused and not but.lower().endswith(one)]
     return f"Use file_suffix={' or '.join(map(repr, suffixes))}, {_OWN}" if suffixes else _OWN[0].upper() + _OWN[1:]
 
 
-# Which suffixes hold a value of what kind, best first.
+def _is_taken(by: Callable[[Any], object]) -> Callable[[Any], bool]:
+    def is_taken(value: object) -> bool:
+        try:
+            by(value)
+        except Exception:  # noqa: BLE001  (of the value's own methods, too)
+            return False
+        return True
+
+    return is_taken
+
+
+# Which suffixes hold a value of what kind, best first: what may be found out without a file is.
 HOLDERS: list[tuple[Callable[[Any], bool], str]] = [
     (is_labelled, ".nc"),
     (is_labelled, ".zarr"),
     (is_frame, ".parquet"),
     (lambda value: is_array(value) and not is_labelled(value), ".npy"),
-    (lambda value: isinstance(value, Mapping) and not is_labelled(value), ".npz"),
-    (lambda value: isinstance(value, Mapping | list | bool | int | float | str), ".json"),
+    (_is_taken(as_arrays), ".npz"),
+    (_is_taken(lambda value: as_json(value, "it")), ".json"),
     (lambda value: isinstance(value, str), ".txt"),
     (lambda value: is_from(value, "matplotlib.Figure", "PIL.Image"), ".png"),
 ]

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from types import FunctionType, NoneType, UnionType
-from typing import Any, Literal, NamedTuple, Union
+from typing import Any, Literal, NamedTuple, Union, cast
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -47,8 +47,15 @@ def check_function(function: object) -> FunctionType:
     ModelError
         Saying what it is, and what to do.
     """
-    if isinstance(function, staticmethod | classmethod | property) or inspect.ismethod(function):
-        why = "is a method; make it a function of plain values"
+    if (
+        isinstance(function, staticmethod | classmethod | property)
+        or inspect.ismethod(function)
+        or _takes_self(function)
+    ):
+        why = (
+            "is a method, and what it depends on of its object would not be part of the key; make it a function of "
+            "plain values"
+        )
     elif not inspect.isfunction(function):
         why = f"is a {type(function).__name__}; @study decorates a function that was defined by def"
     elif function.__name__ == "<lambda>":
@@ -58,6 +65,14 @@ def check_function(function: object) -> FunctionType:
     else:
         return function
     raise ModelError(f"{getattr(function, '__qualname__', repr(function))} {why}")
+
+
+def _takes_self(function: object) -> bool:
+    """Tell whether a function was defined in a class, and is given the object there: nobody annotates that."""
+    owner: str = function.__qualname__.rpartition(".")[0] if inspect.isfunction(function) else ""
+    if not owner or owner.endswith("<locals>"):
+        return False
+    return next(iter(inspect.signature(cast(FunctionType, function)).parameters), None) in ("self", "cls")
 
 
 def read_parameters(
