@@ -19,9 +19,13 @@ from entropic import (
     Report,
     Runs,
     Store,
+    command,
     expand_grid,
     key,
     mapped_column,
+    outcome,
+    sample,
+    study,
 )
 
 
@@ -82,3 +86,42 @@ assert_type(key({"n": 1}), str)
 assert_type(store.results_dir, Path)
 store.run(1)  # type: ignore[arg-type]
 Store(runner, int)  # type: ignore[type-var]
+
+
+# ---- outcomes ----------------------------------------------------------------------------------------------------
+class Training(Base):
+    __tablename__ = "typed_trainings"
+    rate: Mapped[float]
+    accuracy: Mapped[float] = outcome()
+    peak: Mapped[float] = outcome(lambda result: max(result["losses"]), index=True)
+
+
+def train(params: dict[str, Any]) -> dict[str, object]:
+    return {"accuracy": 0.9, "losses": [1.0, 0.5]}
+
+
+trainings = Store(train, Training, file_suffix=".json")
+assert_type(trainings.select(Training.accuracy > 0.9, order_by="-accuracy", limit=5), Runs[Training])
+assert_type(trainings.run_or_retrieve({"rate": 0.1}).peak, float)
+assert_type(trainings.measure("peak").filled, int)
+assert_type(trainings.sweep(sample(Training, rate=(1e-3, 1, "log"), n=8)), Runs[Training])
+Store(command("./solve {result_file}", columns={"accuracy": r"A=(\S+)"}), Training)
+
+
+@study(results="results/pendulum", suffix=".npz", ignore=["verbose"], checkpoints=True)
+def pendulum(length: float, steps: int = 1000, *, verbose: bool = False) -> dict[str, list[float]]:
+    return {"angle": [length] * steps}
+
+
+@study
+def double(n: int) -> int:
+    return 2 * n
+
+
+assert_type(pendulum(1.0, steps=3), dict[str, list[float]])  # as the function itself
+assert_type(double(n=1), int)
+assert_type(pendulum.params(1.0), dict[str, Any])
+pendulum.sweep(length=[0.5, 1.0], workers=-1).to_xarray()
+pendulum("long")  # type: ignore[arg-type]
+pendulum(lenght=1.0)  # type: ignore[call-arg]
+double(1, 2)  # type: ignore[call-arg]
