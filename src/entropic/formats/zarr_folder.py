@@ -62,41 +62,42 @@ def _read(zarr: Any, folder: Any, only: Any) -> object:
         return found[...]
     groups = dict(_groups(found, ""))
     if _is_labelled(groups):
-        made = {path: _dataset(folder, path, group) for path, group in groups.items()}
-        return made[""] if len(made) == 1 else import_module("xarray").DataTree.from_dict(made)
-    arrays = Arrays()
-    for path, group in groups.items():
-        _take_attributes(arrays, path or "/", group)
-    for path, array in _arrays(found, ""):
-        if only is None or path in only:
-            arrays[path] = array[...]
-            _take_attributes(arrays, path, array)
-    return arrays
+        datasets = {path: _dataset(folder, path, arrays) for path, (_, arrays) in groups.items()}
+        return datasets[""] if len(datasets) == 1 else import_module("xarray").DataTree.from_dict(datasets)
+    made = Arrays()
+    for path, (group, arrays) in groups.items():
+        _take_attributes(made, path or "/", group)
+        for name, array in arrays.items():
+            whole = f"{path}/{name}".lstrip("/")
+            if only is None or whole in only:
+                made[whole] = array[...]
+                _take_attributes(made, whole, array)
+    return made
 
 
-def _groups(group: Any, path: str) -> Iterator[tuple[str, Any]]:
-    """Yield a group and all within it, by path."""
-    yield path, group
+def _groups(group: Any, path: str) -> Iterator[tuple[str, tuple[Any, dict[str, Any]]]]:
+    """Yield a group and all within it, by path, each with its arrays."""
+    yield path, (group, dict(group.arrays()))
     for name, inner in group.groups():
         yield from _groups(inner, f"{path}/{name}".lstrip("/"))
 
 
-def _is_labelled(groups: Mapping[str, Any]) -> bool:
+def _is_labelled(groups: Mapping[str, tuple[Any, Mapping[str, Any]]]) -> bool:
     """Tell whether all arrays have named dimensions, of which each has one size in its group and those within it."""
     sizes: dict[str, dict[str, int]] = {}
-    for path, group in groups.items():
+    for path, (_, arrays) in groups.items():
         own = sizes[path] = dict(sizes.get(os.path.dirname(path), {})) if path else {}
-        for _, array in group.arrays():
+        for array in arrays.values():
             dims = _dims(array)
             if dims is None or any(own.setdefault(*pair) != pair[1] for pair in zip(dims, array.shape, strict=True)):
                 return False
     return True
 
 
-def _dataset(folder: Any, path: str, group: Any) -> Any:
+def _dataset(folder: Any, path: str, arrays: Mapping[str, Any]) -> Any:
     xarray = import_module("xarray")
     with xarray.open_zarr(folder, group=path or None, chunks=None, consolidated=False, decode_cf=False) as dataset:
-        for name, array in group.arrays():
+        for name, array in arrays.items():
             if array.metadata.zarr_format == 2 and array.fill_value == 0:  # what zarr gives every array
                 dataset[name].attrs.pop("_FillValue", None)  # and is no sign of what is missing
         return xarray.decode_cf(dataset).load()
