@@ -119,6 +119,18 @@ def test_text_that_is_no_utf8_is_bytes_and_the_rest_of_the_file_is_read(make, fi
     assert data.old.values[0].tolist() == [b"gr\xfcn", b"rot"]
 
 
+def test_a_data_set_that_holds_nothing_is_missing_and_the_rest_of_the_file_is_read(make):
+    def write(path: str, params: dict[str, Any]) -> None:
+        with h5py.File(path, "w") as file:
+            file["rate"] = h5py.Empty("f8") if params["n"] == 1 else 0.5
+            file["u"] = [1.0]
+
+    data = make(Held, write, ".h5").sweep({"n": n} for n in (1, 2)).to_xarray()
+    assert np.isnan(data.rate.values[0])
+    assert data.rate.values[1] == 0.5
+    assert data.u.values.tolist() == [[1], [1]]
+
+
 # ---- NetCDF ------------------------------------------------------------------------------------------------------
 def write_groups(path: str, params: dict[str, Any]) -> None:
     with netCDF4.Dataset(path, "w") as file:

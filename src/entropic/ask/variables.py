@@ -10,6 +10,7 @@ from entropic.ask.common_type import NoCommonTypeError, in_unit_of_xarray
 from entropic.errors import LoadError
 from entropic.formats import image
 from entropic.formats.arrays import RESULT, Arrays
+from entropic.formats.fit import is_from
 from entropic.formats.libraries import library
 from entropic.formats.suffixes import FormatError, find
 
@@ -202,7 +203,7 @@ def _numbers(text: str) -> object:
 
 
 def _array(np: Any, name: str, value: Any, path: str) -> Variable:
-    if value is None:
+    if value is None or is_from(value, "h5py.Empty"):  # a data set of HDF5 that holds nothing, and has no shape
         value = np.nan
     if np.ma.isMaskedArray(value) and value.dtype.kind in "biuf":  # as what is missing elsewhere is
         mask, value = np.ma.getmaskarray(value), value.data.astype(object)
