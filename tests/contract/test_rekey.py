@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from contract.added_models import changing_in
 from contract.models import CountingRunner, SimResult
-from entropic import Base, Mapped, ReadOnlyError, SpellingWarning, Store, key, retyped
+from entropic import Base, Mapped, ReadOnlyError, SpellingWarning, StaleError, Store, key, retyped
 
 OpenStore = Callable[..., Store[Any]]
 SETS = [{"n": n, "dt": 0.5} for n in range(3)]
@@ -213,6 +213,61 @@ def test_what_has_read_a_row_still_has_read_it(
     assert [one.id for one in reader.inputs(row)] == [key(SETS[0])]
     assert reader.stale() == []
     assert reader.run_or_retrieve({"m": 1}).id == row.id
+
+
+@pytest.mark.parametrize("is_open", [True, False], ids=["its store open", "its store closed"])
+def test_what_has_read_a_row_in_another_database_follows_it(
+    open_store: OpenStore, store: Store[Any], runner: CountingRunner, tmp_path: Path, is_open: bool
+) -> None:
+    def read(params: dict[str, Any]) -> None:
+        if params["m"] == 1:
+            store.retrieve({"id": of_numpy(SETS[0])})
+        runner(params)
+
+    model = changing_in(f"reading_rekeyed_{'near' if is_open else 'far'}", m=int)
+    elsewhere = {"results_dir": tmp_path / "elsewhere", "db_url": f"sqlite:///{tmp_path / 'elsewhere.sqlite3'}"}
+    reader: Store[Any] | None = open_store(read, model, on_stale="error", **elsewhere)
+    row = reader.run_or_retrieve({"m": 1})
+    if not is_open:
+        reader = None
+    assert store.rekey().ok
+    reader = reader or open_store(read, model, on_stale="error", **elsewhere)
+    assert [(one.id, one.now) for one in reader.inputs(row)] == [(key(SETS[0]), "same")]
+    assert [one.id for one in store.dependants(SETS[0])] == [row.id]
+    assert store.dependants(SETS[1]) == []
+    assert reader.run_or_retrieve({"m": 1}).id == row.id
+    store.run(SETS[0])
+    assert [(one.id, one.now) for one in reader.inputs(row)] == [(key(SETS[0]), "replaced")]
+    assert [one.m for one in reader.stale()] == [1]
+    with pytest.raises(StaleError, match=f"{key(SETS[0])}, which it has read, was made again"):
+        reader.run_or_retrieve({"m": 1})
+    assert reader.accept() == 1
+    assert [(one.id, one.now) for one in reader.inputs(row)] == [(key(SETS[0]), "same")]
+
+
+def test_what_has_read_a_row_follows_it_into_a_store_that_makes_keys_in_another_way(
+    open_store: OpenStore, runner: CountingRunner, tmp_path: Path
+) -> None:
+    plain = open_store(model=SimResult)
+    first = {"n": 1, "dt": 2}
+    model = changing_in("reading_merged", m=int)
+
+    def read(params: dict[str, Any]) -> None:
+        plain.run_or_retrieve(first)
+        runner(params)
+
+    reader = open_store(read, model)
+    row = reader.run_or_retrieve({"m": 1})
+    there = {"results_dir": tmp_path / "there", "db_url": f"sqlite:///{tmp_path / 'there.sqlite3'}"}
+    mine, mine_too = (open_store(model=one, typed_keys=True, **there) for one in (SimResult, model))
+    assert mine.merge(plain).rekeyed == 1
+    assert mine_too.merge(reader).ok
+    assert [one.now for one in mine_too.inputs({"m": 1})] == ["same"]
+    assert [one.id for one in mine.dependants(first)] == [row.id]
+    mine.run(first)
+    assert [one.m for one in mine_too.stale()] == [1]
+    moved = mine.copy_to(f"sqlite:///{tmp_path / 'copy.sqlite3'}")
+    assert moved._context.origins.former_keys.all() == {plain.retrieve(first).id: mine.retrieve(first).id}
 
 
 def test_a_registered_file_stays_where_it_is(open_store: OpenStore, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ class Input:
     Attributes
     ----------
     model, id : str
-        The name of its table, and its key.
+        The name of its table, and its key: that which it has now, should it have got another one since.
     made_at : datetime
         Its `created_at`, as it was read; naive UTC.
     database : str
@@ -66,9 +66,10 @@ def inputs(context: StoreContext[Any], row: Base) -> list[Input]:
     """Return what the run of a row has read, in the order of models and keys."""
     mine = [one for _, one in context.origins.inputs.of([row.id])]
     states = stale.states(context, row.id, mine)
-    found = [
-        Input(one.model, one.id, datetime.fromisoformat(one.made_at), one.database, states[one[:3]]) for one in mine
-    ]
+    found = []
+    for one in mine:
+        id, now = states[one[:3]]
+        found.append(Input(one.model, id, datetime.fromisoformat(one.made_at), one.database, now))
     return sorted(found, key=lambda one: (one.database, one.model, one.id))
 
 
@@ -77,22 +78,41 @@ def dependants(context: StoreContext[Any], row: Base) -> list[Dependant]:
 
     Of a database that cannot be read at once nothing is known.
     """
-    found = [Dependant(*_made(told)) for told in context.origins.inputs.dependants("", context.model, row.id)]
-    found += _elsewhere(context, row)
+    keys = [row.id, *_former(context, row.id)]
+    found = [Dependant(*told) for told in _readers(context, "", context.model, keys)]
+    found += _elsewhere(context, keys)
     return sorted(found, key=lambda one: (one.database, one.model, one.id))
 
 
-def _elsewhere(context: StoreContext[Any], row: Base) -> Iterator[Dependant]:
+def _former(context: StoreContext[Any], id: str) -> list[str]:
+    """Return the keys that a row had before, but for those that another one has by now."""
+    former = context.origins.former_keys.of(id)
+    taken = context.origins.inputs.facts(context.model, context.schema.table.schema, former) if former else {}
+    return [one for one in former if one not in taken]
+
+
+def _elsewhere(context: StoreContext[Any], keys: list[str]) -> Iterator[Dependant]:
     own = context.database_uuid
     others = {one.database_uuid: one for one in opened.all_() if one.database_uuid != own}
     for uuid, other in others.items():
         try:
             with other.database.without_waiting():
-                found = list(other.origins.inputs.dependants(own, context.model, row.id))
+                found = list(_readers(other, own, context.model, keys))
         except other.database.troubles:
             continue
         for told in found:
-            yield Dependant(*_made(told), uuid)
+            yield Dependant(*told, uuid)
+
+
+def _readers(
+    where: StoreContext[Any], database: str, model: str, keys: list[str]
+) -> Iterator[tuple[str, str, datetime]]:
+    """Yield, once each, what the database of a store tells of runs that have read a row under one of its keys."""
+    found: dict[tuple[str, str], tuple[str, str, datetime]] = {}
+    for key in keys:
+        for told in where.origins.inputs.dependants(database, model, key):
+            found.setdefault(told[:2], _made(told))
+    yield from found.values()
 
 
 def _made(told: tuple[str, str, str]) -> tuple[str, str, datetime]:

@@ -1,12 +1,13 @@
 """Where results come from, in the database: the environments of their runs, once each, and which row is of which."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
 from entropic.db.engine import Database
+from entropic.db.former_keys import FormerKeys
 from entropic.db.inputs import Inputs
 from entropic.db.query import fetch
 from entropic.db.statement import ByKeys, Statement
@@ -34,14 +35,19 @@ class Origins:
         """Host and job of environments that were asked for: what a number stands for never changes."""
         self.inputs = Inputs(database, model)
         """What the runs of its rows have read."""
+        self.former_keys = FormerKeys(database, model)
+        """The keys that its rows had before."""
         self._of = ByKeys(database, sa.select(ledger.c.id, *ORIGIN).where(ledger.c.model == model), ledger.c.id)
 
     def knows(self, environment: int) -> bool:
         """Tell whether this process has recorded an environment, or seen that it is."""
         return environment in self._known
 
-    def add_environment(self, environment: int, told: str) -> None:
-        """Record an environment, unless somebody has."""
+    def add_environment(self, environment: int, told: str, find: Callable[[int], str | None]) -> None:
+        """Record an environment, unless somebody has; first what `find` tells of how it differed from its commit."""
+        number = diff_of(parsed(told))
+        if number is not None and (text := find(number)) is not None:
+            self._add(sources, number, text)
         self._add(environments, environment, told)
         self._known.add(environment)
 
@@ -59,6 +65,10 @@ class Origins:
     def environment(self, number: int) -> str | None:
         """Return what is recorded of an environment, as text."""
         return self._read(environments, number)
+
+    def diff(self, number: int) -> str | None:
+        """Return what is recorded under a number of how a checkout differed from its commit."""
+        return self._read(sources, number)
 
     def add_code(self, number: int, parts: Sequence[Part]) -> None:
         """Record the code of a store, unless somebody has: its texts first, once each."""
@@ -99,7 +109,7 @@ class Origins:
                 if table is code:
                     other.add_code(number, self.code(number))
                 elif (told := self.environment(number)) is not None:
-                    other.add_environment(number, told)
+                    other.add_environment(number, told, self.diff)
 
     def of(self, ids: Iterable[str]) -> Iterator[tuple[Any, ...]]:
         """Yield of those keys that have a claim: the key, and what `tables.ORIGIN` names."""
@@ -122,3 +132,10 @@ def parsed(told: Any) -> dict[str, Any]:
     except (ValueError, TypeError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def diff_of(environment: dict[str, Any]) -> int | None:
+    """Return the number of the text that says how an environment differed from its commit, if it names one."""
+    git = environment.get("git")
+    found = git.get("diff") if isinstance(git, dict) else None
+    return found if type(found) is int and 0 <= found < 2**63 else None

@@ -81,7 +81,7 @@ sources = sa.Table(
     "entropic_sources",
     metadata,
     sa.Column("id", sa.BigInteger, primary_key=True, autoincrement=False),
-    sa.Column("text", sa.String, nullable=False, comment="of a function, a class or a constant"),
+    sa.Column("text", sa.String, nullable=False, comment="of a function, a class or a constant; what git diff says"),
     sqlite_with_rowid=False,
 )
 
@@ -147,6 +147,16 @@ inputs = sa.Table(
     sa.Column("of_id", sa.String, nullable=False),
     sa.Column("made_at", _NAME, nullable=False, comment="when it was made, as it was read: ISO 8601, naive UTC"),
     sa.Column("stale_as", sa.BigInteger, comment="why it was stale when it was read, as a number; NULL: it was not"),
+    sqlite_with_rowid=False,
+)
+
+# Of rows that got another key: what has read one, in another database perhaps, knows it by that which it had then.
+former_keys = sa.Table(
+    "entropic_former_keys",
+    metadata,
+    sa.Column("id", sa.String, primary_key=True, comment="that it had"),
+    sa.Column("model", _NAME, primary_key=True, comment="name of the user's table"),
+    sa.Column("now", sa.String, nullable=False, comment="the key that it has"),
     sqlite_with_rowid=False,
 )
 

@@ -71,6 +71,7 @@ class _Graph:
         self._facts: dict[_Node, Fact] = {}
         self._inputs: dict[_Node, list[Input]] = {}
         self._reasons: dict[_Node, list[Reason]] = {}
+        self._now: dict[_Node, _Node] = {}  # of rows that were read under a key which they no longer have
 
     # ---- reading, level by level: a query for all rows of one model ------------------------------------------------
     def gather(self, place: _Place, ids: set[str]) -> None:
@@ -79,9 +80,9 @@ class _Graph:
             following: dict[_Place, set[str]] = {}
             for (database, model), some in level.items():
                 for one in self._read(database, model, some):
-                    node = (one.database or database, one.model, one.id)
+                    node = self._node((database, model, ""), one)
                     if node not in self._facts:
-                        following.setdefault(node[:2], set()).add(one.id)
+                        following.setdefault(node[:2], set()).add(node[2])
             level = following
 
     def _read(self, database: str, model: str, ids: set[str]) -> list[Input]:
@@ -92,7 +93,7 @@ class _Graph:
         is_elsewhere = database != self._home.database_uuid
         try:
             with near.database.without_waiting() if is_elsewhere and not self._waits else nullcontext():
-                facts = near.origins.inputs.facts(model, schema, ids)
+                facts = self._facts_of(near, database, model, schema, ids)
                 read = list(near.origins.inputs.of([id for id, fact in facts.items() if fact.inputs], model))
         except near.database.troubles:
             if not is_elsewhere:
@@ -102,6 +103,18 @@ class _Graph:
         for id, one in read:
             self._inputs.setdefault((database, model, id), []).append(one)
         return [one for _, one in read]
+
+    def _facts_of(
+        self, near: StoreContext[Any], database: str, model: str, schema: str | None, ids: set[str]
+    ) -> dict[str, Fact]:
+        """Return what is known of some rows, and of those that have other keys by now, under these."""
+        facts = near.origins.inputs.facts(model, schema, ids)
+        if gone := ids - facts.keys():
+            moved = near.origins.former_keys.now(model, gone)
+            self._now |= {(database, model, old): (database, model, new) for old, new in moved.items()}
+            new = {id for id in moved.values() if id not in facts and (database, model, id) not in self._facts}
+            facts |= near.origins.inputs.facts(model, schema, new) if new else {}
+        return facts
 
     # ---- deciding, from what was read towards what has read it: chains may be longer than Python's stack -----------
     def reasons(self, node: _Node) -> list[Reason]:
@@ -136,7 +149,8 @@ class _Graph:
         return self._home if is_home else opened.find(database, model)
 
     def _node(self, reader: _Node, read: Input) -> _Node:
-        return read.database or reader[0], read.model, read.id
+        node = read.database or reader[0], read.model, read.id
+        return self._now.get(node, node)
 
     def _decide(self, node: _Node) -> Iterable[Reason]:
         fact = self._facts.get(node)
@@ -148,7 +162,7 @@ class _Graph:
             what, now = self._node(node, one), self._facts.get(self._node(node, one))
             if now is None:
                 continue
-            named = f"{one.model} {one.id}"
+            named = f"{one.model} {what[2]}"
             if now.made_at != one.made_at:
                 text = f"{named}, which it has read, was made again at {now.made_at.replace('T', ' ')[:19]} UTC"
                 yield Reason(text, f"{one[:3]} made at {now.made_at}")  # as it has read it: copies have another uuid
@@ -168,8 +182,11 @@ def _other_code(context: StoreContext[Any] | None, fact: Fact) -> int | None:
     return context.maker.number if context.maker.is_other(fact.code) else None
 
 
-def states(context: StoreContext[Any], id: str, read: Iterable[Input]) -> dict[tuple[str, str, str], str]:
-    """Return how each row that the run of a key has read stands now, as `ask.inputs.Input` says it."""
+def states(context: StoreContext[Any], id: str, read: Iterable[Input]) -> dict[tuple[str, str, str], tuple[str, str]]:
+    """Return of each row that the run of a key has read the key that it has now, and how it stands now.
+
+    As `ask.inputs.Input` says it.
+    """
     graph, home = _Graph(context, waits=False), (context.database_uuid, context.model)
     graph.gather(home, {id})
     reasons = graph.reasons((*home, id))
@@ -177,11 +194,12 @@ def states(context: StoreContext[Any], id: str, read: Iterable[Input]) -> dict[t
     for one in read:
         node = graph._node((*home, id), one)
         if node not in graph._facts:
-            found[one[:3]] = "unknown" if graph.is_unknown(node) else "gone"
+            now = "unknown" if graph.is_unknown(node) else "gone"
         elif graph._facts[node].made_at != one.made_at:
-            found[one[:3]] = "replaced"
+            now = "replaced"
         else:
-            found[one[:3]] = "stale" if any(why.sign.startswith(f"{one[:3]} ") for why in reasons) else "same"
+            now = "stale" if any(why.sign.startswith(f"{one[:3]} ") for why in reasons) else "same"
+        found[one[:3]] = node[2], now
     return found
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from entropic.db.dialects.types import underlying
-from entropic.db.tables import digests, inputs, ledger, notes
+from entropic.db.tables import digests, former_keys, inputs, ledger, notes
 from entropic.db.tables import outcomes as recorded
 from entropic.errors import ParameterError, StoreError
 from entropic.params.model import Base
@@ -73,6 +73,8 @@ def copy(context: StoreContext[Base], target: StoreContext[Base]) -> None:
             _insert(connection, sa.insert(digests), _values(source, known, digests))
             read = inputs.select().where(inputs.c.model == context.model)
             _insert(connection, sa.insert(inputs), _values(source, read, inputs))
+            former = former_keys.select().where(former_keys.c.model == context.model)
+            _insert(connection, sa.insert(former_keys), _values(source, former, former_keys))
     except sa.exc.DBAPIError as error:
         raise StoreError(f"{target.database} refused the copy: {error.orig}. Nothing was copied") from error
     context.origins.copy_to(target.origins)  # last: a copy that fails leaves nothing

@@ -7,6 +7,7 @@ interrupted, or killed, goes on where it was when it is done again: what is here
 from collections.abc import Iterable, Iterator
 
 from entropic.db.claim import RUNNING
+from entropic.db.connection import Connection
 from entropic.db.notes import Notes
 from entropic.db.raw import Raw
 from entropic.errors import ParameterError
@@ -94,6 +95,9 @@ class _Merging(Taking[Theirs]):
         self._checksums = other.ledger.checksums()
         self._origins = Origins(context, other)
         self._notes = Notes(other.database, other.model).all()
+        self._former: dict[str, list[str]] = {}  # by the key that a row has there, those that it had before
+        for old, now in other.origins.former_keys.all().items():
+            self._former.setdefault(now, []).append(old)
 
     def look_at(self, raws: list[Raw]) -> Iterator[tuple[Theirs, Raw | None]]:
         """Yield those of some rows of the other store that can be taken in, each with the row that its key has here."""
@@ -119,11 +123,27 @@ class _Merging(Taking[Theirs]):
 
     def _is_here(self, result: Theirs) -> None:
         """Let what is said of a result there be said of it here; a note that is here stays."""
+        self._record_former(result)
         told = self._notes.get(result.there)
         if told is not None and (text := note.bring(self._context, result.id, told, self.done.dry_run)):
             here = self._context.rows.read(result.id)
             path = "" if here is None else self._context.rows.file_of(here)
             self.done.conflicts.append(Conflict(result.id, path, result.file, f"{result.id}: {text}"))
+
+    def _record_former(self, result: Theirs) -> None:
+        """Let runs that have read a result there, and are merged too, find it under the key that it has here."""
+        former = {result.there, *self._former.get(result.there, ())} - {result.id}
+        known = self._context.origins.former_keys
+        if not former or self.done.dry_run:
+            return
+        new = former - set(known.of(result.id))
+        if new:
+
+            def act(connection: Connection) -> None:
+                for one in sorted(new):
+                    known.write(connection, one, result.id)
+
+            self._context.database.transact(act)
 
     def _origin_of(self, result: Theirs) -> Origin:
         return self._origins.bring(result.origin)

@@ -159,6 +159,7 @@ class _Moving(Taking[Theirs]):
 
         def along(connection: Connection) -> None:
             context.origins.inputs.move(connection, old, new)
+            context.origins.former_keys.write(connection, old, new)
             self._notes.move(connection, old, new)
             audits.move(context.database, connection, context.model, old, new)
 
