@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import platform
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -14,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 import entropic
 from contract.models import SimResult, gone, wait_until, write_params
-from entropic import ParameterError
+from entropic import Base, Mapped, ParameterError, Store
 from entropic.db import origins
 from entropic.executors import attempt
 
@@ -264,6 +266,56 @@ def test_the_commit_and_what_differs_from_it(tmp_path):
     git(tmp_path, "pack-refs", "--all")
     git(tmp_path, "worktree", "add", "../beside", "-b", "beside")
     assert run_script(tmp_path.parent / "beside").startswith(f"{commit} False")
+
+
+class OfScript(Base):
+    __tablename__ = "results_of_git"
+    metadata = sa.MetaData()
+
+    n: Mapped[int]
+
+
+@pytest.mark.slow
+def test_what_differs_from_the_commit_is_kept_once_by_its_content(tmp_path):
+    project = tmp_path / "project"
+    project.mkdir()
+    script = SCRIPT.replace("    n: Mapped", '    __tablename__ = "results_of_git"\n    n: Mapped')
+    script = script.replace('{"n": 1}', '{"n": int(sys.argv[1])}')
+    script = f"# {'é' * 3_000} and a \0 byte\n{script}" if False else script
+    (project / "script.py").write_text(script)
+    git(project, "init")
+    git(project, "add", "script.py")
+    git(project, "commit", "-m", "first")
+    (project / "script.py").write_text(script + "# naïve\r\n")
+    for n in (1, 2):
+        assert "naïve" in run_script(project, str(n))
+    with sqlite3.connect(project / "db.sqlite3") as base:
+        texts = [text for (text,) in base.execute("SELECT text FROM entropic_sources") if text.startswith("diff --git")]
+        told = [told for (told,) in base.execute("SELECT told FROM entropic_environments")]
+    base.close()
+    assert (len(texts), len(told)) == (1, 2)
+    assert not any("naïve" in one or "na\\u00efve" in one for one in told)
+    assert len(list(project.glob("results/.entropic/*/environments/*.diff"))) == 1
+
+    def diffs(store):
+        return {store.provenance(row).git_diff for row in store.select()}
+
+    results, url = project / "results", f"sqlite:///{project}/db.sqlite3"
+    store: Any = Store(print, OfScript, results, ".json", url, on_stale="ignore")
+    assert diffs(store) == set(texts)
+    assert diffs(store.copy_to(f"sqlite:///{tmp_path}/copy.db")) == set(texts)
+    mine: Any = Store(print, OfScript, tmp_path / "mine", ".json", f"sqlite:///{tmp_path}/mine.db")
+    mine.merge(store)
+    assert diffs(mine) == set(texts)
+    store.archive(tmp_path / "kept")
+    kept = json.loads((tmp_path / "kept/provenance.json").read_text())
+    assert list(kept["diffs"].values()) == texts
+    assert {str(one["git"]["diff"]) for one in kept["environments"].values()} == set(kept["diffs"])
+    for base_url in (url, f"sqlite:///{tmp_path}/mine.db"):
+        with sqlite3.connect(base_url.removeprefix("sqlite:///")) as base:
+            base.execute("DELETE FROM entropic_sources")
+        base.close()
+    assert diffs(store) == diffs(mine) == set(texts), "they outlive the database"
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from entropic.db.origins import parsed
+from entropic.db.origins import diff_of, parsed
 from entropic.files import environments
 from entropic.params.model import Base
 from entropic.protocol.context import StoreContext
@@ -97,7 +97,16 @@ def provenance(context: StoreContext[Any], rows: Sequence[Base]) -> list[Provena
     """Return where the results of some rows come from, in the same order."""
     known = {id: told for id, *told in context.origins.of({row.id for row in rows})}
     told = environments_of(context, {number for number, *_ in known.values() if number is not None})
+    for one in told.values():
+        if (which := diff_of(one)) is not None:
+            one["git"]["diff"] = diff(context, which)
     return [_of(row, known.get(row.id, [None] * 4), told) for row in rows]
+
+
+def diff(context: StoreContext[Any], number: int) -> str | None:
+    """Return what is known under a number of how a checkout differed from its commit."""
+    found = context.origins.diff(number)  # before a kill, or a database without it, is thought of
+    return environments.read_diff(context.staging, number) if found is None else found
 
 
 def environments_of(context: StoreContext[Any], numbers: Iterable[int]) -> dict[int, dict[str, Any]]:

@@ -1,10 +1,12 @@
 """The environments of runs, on their way into the database: a worker has none, so each leaves a file, once.
 
-`results_dir/.entropic/<uuid>/environments/<number>.json`, whose number is made of its content: whatever else is found
-under such a name says nothing. It stays, so what is known of results outlives the database.
+`results_dir/.entropic/<uuid>/environments/<number>.json`, and `<number>.diff` of what differed from a commit. Numbers
+are made of contents: whatever else is found under such a name says nothing. The files stay, so what is known of results
+outlives the database.
 """
 
 import contextlib
+import functools
 import logging
 import os
 import stat
@@ -17,7 +19,7 @@ from entropic.files.staging import Staging
 from entropic.support.names import number_of
 
 log = logging.getLogger("entropic")
-FOLDER = "environments"
+FOLDER, TOLD, DIFF = "environments", ".json", ".diff"
 LARGEST = 2**22  # bytes
 _FLAGS = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | os.O_CLOEXEC
 _MOST = 100  # stores of one process that are remembered
@@ -54,7 +56,8 @@ def _described(staging: Staging, runner: Any) -> int | None:
     from entropic.provenance import environment
 
     try:
-        text = environment.describe(runner, getattr(runner, "git_diff", False))
+        keep = functools.partial(keep_diff, staging) if getattr(runner, "git_diff", False) else None
+        text = environment.describe(runner, keep)
         number = number_of(text)
         _write(staging, number, text)
     except Exception as error:  # noqa: BLE001  (as above)
@@ -82,8 +85,8 @@ def _reference(runner: object) -> Callable[[], object]:
         return lambda: runner
 
 
-def _path(staging: Staging, number: int) -> str:
-    return f"{staging.inside(FOLDER)}{os.sep}{number:016x}.json"
+def _path(staging: Staging, number: int, ending: str) -> str:
+    return f"{staging.inside(FOLDER)}{os.sep}{number:016x}{ending}"
 
 
 def keep(staging: Staging, number: int, text: str) -> None:
@@ -91,28 +94,44 @@ def keep(staging: Staging, number: int, text: str) -> None:
     _write(staging, number, text)
 
 
-def _write(staging: Staging, number: int, text: str) -> None:
-    path = _path(staging, number)
-    if read(staging, number) is not None:
+def keep_diff(staging: Staging, text: str) -> int:
+    """Write what differs from a commit, unless somebody has; return its number."""
+    number = number_of(text)
+    _write(staging, number, text, DIFF)
+    return number
+
+
+def _write(staging: Staging, number: int, text: str, ending: str = TOLD) -> None:
+    path = _path(staging, number, ending)
+    if _read(staging, number, ending) is not None:
         return
     with contextlib.suppress(FileExistsError):
         os.mkdir(staging.inside(FOLDER))
     beside = f"{path}.{os.getpid()}"
     flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
-    with open(os.open(beside, flags, 0o666), "w", encoding="ascii") as file:
+    with open(os.open(beside, flags, 0o666), "w", encoding="utf-8", newline="") as file:
         file.write(text)
     os.replace(beside, path)
 
 
 def read(staging: Staging, number: int) -> str | None:
     """Return what was written of an environment; None if nothing was, or if it says something else."""
+    return _read(staging, number, TOLD)
+
+
+def read_diff(staging: Staging, number: int) -> str | None:
+    """Return what was written of how something differed from a commit; None if nothing was, or something else."""
+    return _read(staging, number, DIFF)
+
+
+def _read(staging: Staging, number: int, ending: str) -> str | None:
     try:
-        descriptor = os.open(_path(staging, number), _FLAGS)
+        descriptor = os.open(_path(staging, number, ending), _FLAGS)
     except OSError:
         return None
     with open(descriptor, "rb") as file:
         seen = os.fstat(descriptor)
         if not stat.S_ISREG(seen.st_mode) or seen.st_size > LARGEST:
             return None
-        text = file.read().decode("ascii", "replace")
+        text = file.read().decode("utf-8", "replace")
     return text if number_of(text) == number else None

@@ -16,6 +16,7 @@
         <key>.<attempt>.slot/                      for a delete, whose attempt's name holds its worker
         journal/<host>.<boot>.<user>.<database>.jsonl  what was recorded of the runs, should the database be lost
         environments/<number>.json                 in what environment runs were executed
+        environments/<number>.diff                 how a checkout differed from its commit
         logs/<key>.log                             what the last run printed in a worker process
         checkpoints/<key>.<attempt>.<execution>/   what an unfinished run goes on from; renamed to .over to be removed
         reports/<key>.<attempt>.json               how far a run says it is

@@ -8,6 +8,7 @@ import contextlib
 import logging
 import time
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, NoReturn, Protocol
 
 from entropic.db.claim import RUNNING, Claim
@@ -302,7 +303,7 @@ def record_environment(context: StoreContext[Base], number: int | None) -> None:
     text = environments.read(context.staging, number)
     if text is not None:
         with contextlib.suppress(*context.database.troubles):
-            context.origins.add_environment(number, text)
+            context.origins.add_environment(number, text, partial(environments.read_diff, context.staging))
 
 
 def note_published(context: StoreContext[Base], sidecar: Sidecar) -> None:

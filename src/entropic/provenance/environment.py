@@ -10,7 +10,7 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import CodeType, ModuleType
 from typing import Any
 
@@ -31,8 +31,12 @@ def begin(runner: Any) -> None:
     git.checkout(_folder_of(runner))
 
 
-def describe(runner: Any, diff: bool = False) -> str:
-    """Return, as JSON, the environment of this process for a runner."""
+def describe(runner: Any, keep_diff: Callable[[str], int] | None = None) -> str:
+    """Return, as JSON, the environment of this process for a runner.
+
+    What differs from the commit is kept by `keep_diff`, and told by the number which that returns, unless it is None: a
+    thousand jobs of one checkout have one.
+    """
     found = {
         "entropic": _version(module_of("entropic"), "entropic"),
         "python": platform.python_version(),
@@ -41,7 +45,7 @@ def describe(runner: Any, diff: bool = False) -> str:
         "host": platform.node(),
         "argv": _shown(getattr(sys, "argv", [])[:MOST_WORDS]),
         "cwd": _folder(),
-        "git": git.checkout(_folder_of(runner)).told(diff),
+        "git": git.checkout(_folder_of(runner)).told(keep_diff),
         "packages": versions(runner),
         **({} if (here := job()) is None else {"job": here}),  # else it is the same environment as of before
     }

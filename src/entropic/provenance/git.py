@@ -9,7 +9,10 @@ import os
 import re
 import signal
 import subprocess
+from collections.abc import Callable
 from typing import Any
+
+from entropic.support.failure import storable
 
 SECONDS = 1.0  # that the first run of a process may be held up by it
 MOST_DIFF = 1_000_000  # characters of a diff that are kept
@@ -30,13 +33,20 @@ class Checkout:
             with contextlib.suppress(OSError, ValueError):  # there is no git
                 self._asked = _ask(self.root, "status", "--porcelain", "--untracked-files=no")
 
-    def told(self, diff: bool = False) -> dict[str, Any] | None:
-        """Return the root, the commit, whether tracked files differ from it (None: not known), and how, if asked."""
+    def told(self, keep: Callable[[str], int] | None = None) -> dict[str, Any] | None:
+        """Return the root, the commit, and whether tracked files differ from it (None: not known).
+
+        Parameters
+        ----------
+        keep
+            Keeps how they differ, and returns its number, which is told, too; None: that is not asked for.
+        """
         if self.root is None:
             return None
-        found = {"root": self.root, "commit": self.commit, "dirty": self._is_dirty()}
-        if diff and found["dirty"] is not False:
-            found["diff"] = self._diff()
+        found: dict[str, Any] = {"root": self.root, "commit": self.commit, "dirty": self._is_dirty()}
+        if keep is not None and found["dirty"] is not False:
+            text = self._diff()
+            found["diff"] = None if text is None else keep(text)
         return found
 
     def _is_dirty(self) -> bool | None:
@@ -54,7 +64,7 @@ class Checkout:
         assert self.root is not None
         with contextlib.suppress(OSError, ValueError):
             text = _answer(_ask(self.root, "diff", "--no-ext-diff", "--no-textconv", "HEAD"), 10 * SECONDS)
-            return None if text is None else text.decode(errors="replace")[:MOST_DIFF]
+            return None if text is None else storable(text.decode(errors="replace"))[:MOST_DIFF]
         return None
 
 

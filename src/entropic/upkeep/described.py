@@ -6,7 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from entropic.ask.columns import Column, columns, kind_of_type
+from entropic.ask.provenance import diff
 from entropic.db.dialects.types import underlying
+from entropic.db.origins import diff_of
 from entropic.errors import ParameterError
 from entropic.params.model import Base, Schema
 from entropic.protocol.context import StoreContext
@@ -76,7 +78,9 @@ def provenance(context: StoreContext[Base], rows: Sequence[Base]) -> str:
     environments = context.origins.environments({one["environment"] for one in runs if one["environment"] is not None})
     codes = {one["code"] for one in runs if one["code"] is not None}
     code = {number: [part._asdict() for part in context.origins.code(number)] for number in sorted(codes)}
-    return _json({"runs": runs, "environments": environments, "code": code})
+    numbers = sorted({number for one in environments.values() if (number := diff_of(one)) is not None})
+    diffs = {number: diff(context, number) for number in numbers}
+    return _json({"runs": runs, "environments": environments, "diffs": diffs, "code": code})
 
 
 def _origin(row: Base, told: Sequence[Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from entropic.ask.provenance import diff
 from entropic.db.claim import DISTRUSTED, Claim
 from entropic.db.columns import line_of
 from entropic.db.dialects.types import underlying
@@ -370,8 +371,15 @@ class Origins:
         if told is None or number_of(told) != number:
             return False
         environments.keep(self._context.staging, number, told)
-        self._context.origins.add_environment(number, told)
+        self._context.origins.add_environment(number, told, self._bring_diff)
         return True
+
+    def _bring_diff(self, number: int) -> str | None:
+        text = diff(self._other, number)
+        if text is not None and number_of(text) == number:
+            environments.keep_diff(self._context.staging, text)
+            return text
+        return None
 
 
 def origin_of(told: tuple[Any, ...] | None) -> Origin:
