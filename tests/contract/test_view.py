@@ -81,10 +81,9 @@ def test_the_links_go_along_with_a_project_that_moves(store, tmp_path):
 
 def test_what_it_did_not_make_stays(store, tmp_path):
     out = tmp_path / "out"
-    (out / "n=1").mkdir(parents=True)
+    store.view(out, PATTERN)
     (out / "mine.txt").write_text("mine")
     (out / "n=1/notes.txt").write_text("mine")
-    store.view(out, PATTERN)
     changed = out / "n=1/dt=0.1.json"
     changed.unlink()
     changed.write_text("mine")
@@ -98,21 +97,44 @@ def test_what_it_did_not_make_stays(store, tmp_path):
 
 def test_what_is_in_the_way_is_refused_before_anything_is_changed(store, tmp_path):
     out = tmp_path / "out"
+    store.view(out, PATTERN, n=1)
     (out / "n=2").mkdir(parents=True)
     (out / "n=2/dt=0.1.json").write_text("mine")
+    before = sorted(out.rglob("*"))
     with pytest.raises(StoreError, match="was not made by entropic"):
         store.view(out, PATTERN)
-    assert sorted(os.listdir(out)) == ["n=2"]
+    assert sorted(out.rglob("*")) == before
     (tmp_path / "file").write_text("mine")
     with pytest.raises(StoreError, match="is a file"):
         store.view(tmp_path / "file", PATTERN)
+    for folder in ("results", "results/out", "results/../results/"):
+        with pytest.raises(StoreError, match="lies in the results folder"):
+            store.view(f"{tmp_path}/{folder}", PATTERN)
+    (tmp_path / "link").symlink_to("results")
     with pytest.raises(StoreError, match="lies in the results folder"):
-        store.view(tmp_path / "results/out", PATTERN)
+        store.view(tmp_path / "link", PATTERN)
+
+
+def test_a_folder_that_holds_something_else_is_refused_and_not_touched(store, open_store, tmp_path):
+    other = open_store(results_dir=tmp_path / "others", db_url=f"sqlite:///{tmp_path / 'others.sqlite3'}")
+    other.run_or_retrieve(SETS[0])
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/notes.txt").write_text("mine")
+    before = sorted(tmp_path.rglob("*"))
+    for folder in (tmp_path, tmp_path / "mine", tmp_path / "others"):
+        with pytest.raises(StoreError, match=r"holds something else .*give a new folder, or an empty one"):
+            store.view(folder, PATTERN)
+    assert sorted(tmp_path.rglob("*")) == before
+    (tmp_path / "looked at").mkdir()
+    (tmp_path / "looked at/.DS_Store").write_text("")
+    (tmp_path / "looked at/.entropic-view.json.k1ll").write_text("")
+    store.view(tmp_path / "looked at", PATTERN)
+    assert tree(tmp_path / "looked at") == WHOLE
 
 
 def test_no_link_leads_out_of_the_tree(store, tmp_path, beside):
     out = tmp_path / "out"
-    out.mkdir()
+    store.view(out, "{id}")
     (out / "n=1").symlink_to(beside)
     with pytest.raises(StoreError, match="a link leads"):
         store.view(out, PATTERN)

@@ -17,7 +17,7 @@ from typing import Any
 from entropic.ask.select import matching
 from entropic.db.query import fetch
 from entropic.errors import ParameterError, StoreError, UnreadableError
-from entropic.files.extent import extent
+from entropic.files.extent import extent, is_of_others
 from entropic.params.fields import unknown_key
 from entropic.params.model import Base
 from entropic.params.same import same
@@ -58,9 +58,9 @@ def view(
         raise StoreError(f"{path} lies in the results folder, where entropic keeps its own files; take another folder")
     if os.path.lexists(path) and not os.path.isdir(path):
         raise StoreError(f"{path} is a file; give the path of a folder")
+    tree = _Tree(path, hard)
     done, wanted = View(path), dict[str, str]()
     _name(context, fetch(context.database, matching(context, where, equal)), pieces, wanted, done)
-    tree = _Tree(path, hard)
     tree.check(wanted)
     os.makedirs(path, exist_ok=True)
     tree.update(wanted, done)
@@ -183,12 +183,24 @@ class _Tree:
             self._before = _plain(told.get("before", {}))
             return _plain(told["links"]), [str(one) for one in told["folders"] if _is_below(str(one))]
         except FileNotFoundError:
+            self._refuse_others()
             return {}, []
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise StoreError(
                 f"{os.path.join(self._path, NOTED)}, which says which links are entropic's, cannot be read ({error}); "
                 "take another folder, or remove it and the links. Nothing was changed"
             ) from error
+
+    def _refuse_others(self) -> None:
+        """Refuse a folder that is no tree of ours, and holds something: who names it has hardly meant that one."""
+        found = sorted(os.listdir(self._path)) if os.path.isdir(self._path) else []
+        others = [one for one in found if not is_of_others(one) and not one.startswith(f"{NOTED}.")]  # of a kill
+        if others:
+            more = f", and {len(others) - 1:,} more" if len(others) > 1 else ""
+            raise StoreError(
+                f"{self._path} holds something else ({spelled(others[0])}{more}), and no tree that entropic has made; "
+                "give a new folder, or an empty one. Nothing was changed"
+            )
 
     def _at(self, name: str) -> str:
         return os.path.join(self._path, *name.split("/"))
