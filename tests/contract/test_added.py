@@ -14,7 +14,7 @@ from uuid import UUID
 import pytest
 import sqlalchemy as sa
 
-from contract.added_models import Solver, before, with_both, with_solver
+from contract.added_models import Solver, before, changing_in, with_both, with_solver
 from contract.models import CountingRunner, run_at_once, write_params
 from entropic import (
     Base,
@@ -27,6 +27,7 @@ from entropic import (
     added,
     key,
     mapped_column,
+    outcome,
     study,
 )
 
@@ -184,6 +185,49 @@ def test_a_default_of_any_type_fills_the_rows_that_are_there(open_store: OpenSto
     assert store.run_or_retrieve({"n": 1, **expected}).id == old.id
     assert [one.n for one in store.select(member=Solver.RK4, whole=-3, day=date(2026, 1, 2), order_by="n")] == [1, 2]
     assert len(runner.calls) == 2
+    assert store.check().ok
+
+
+@pytest.mark.only_on("sqlite")
+def test_a_table_that_was_made_strict_gains_columns_of_any_type(open_store: OpenStore, place: Any) -> None:
+    table = "growing_strictly"
+    ours = (
+        "id TEXT PRIMARY KEY NOT NULL, result_file TEXT NOT NULL, created_at TEXT NOT NULL, custom_data TEXT NOT NULL"
+    )
+    place.execute(f"CREATE TABLE {table} ({ours}, n INTEGER NOT NULL) STRICT")
+    ran: list[int] = []
+
+    def run(params: dict[str, Any]) -> dict[str, float]:
+        ran.append(params["n"])
+        return {"energy": 1.5}
+
+    old = open_store(run, changing_in(table, n=int)).run_or_retrieve({"n": 1})
+    later: dict[str, Any] = {
+        "solver": "rk4",
+        "share": 0.1,
+        "depth": 3,
+        "is_fine": True,
+        "day": date(2026, 1, 2),
+        "at": datetime(2026, 1, 2, 3, 4, 5, 678901),
+        "data": {"a": [1, None]},
+        "raw": b"x\xff",
+        "price": Decimal("1.5"),
+    }
+    types = {name: dict[str, Any] if name == "data" else type(value) for name, value in later.items()}
+    columns = {name: (types[name], added(value)) for name, value in later.items()}
+    store = open_store(run, changing_in(table, n=int, **columns, energy=(float | None, outcome())))
+    row = store.run_or_retrieve({"n": 1, "solver": "rk4"})
+    assert (row.id, row.energy, ran) == (old.id, None, [1])
+    assert {name: getattr(row, name) for name in later} == later
+    for n, other in enumerate(
+        ({"share": 2}, {"data": {"b": 1}}, {"at": datetime(2027, 1, 1)}, {"price": Decimal(2)}), 2
+    ):
+        store.run_or_retrieve({"n": n, **other})
+        assert [row.n for row in store.select(n=n, **({} if "data" in other else other))] == [n]
+        assert store.retrieve({"n": n, **other}).solver == "rk4"
+    assert [row.n for row in store.select(solver="rk4", day=date(2026, 1, 2), order_by="n")] == [1, 2, 3, 4, 5]
+    assert ran == [1, 2, 3, 4, 5]
+    assert [row.n for row in store.select(energy=1.5, order_by="n")] == [2, 3, 4, 5]
     assert store.check().ok
 
 

@@ -12,6 +12,8 @@ import pytest
 from contract.added_models import changing_in
 from contract.models import CountingRunner, content
 from entropic import ModelError, Store, added, removed, renamed
+from entropic.cli.reflect import open_reflected
+from entropic.upkeep.opening import filling, only_looking
 
 OpenStore = Callable[..., Store[Any]]
 
@@ -57,6 +59,21 @@ def test_rows_of_before_a_parameter_are_taken_in_with_its_default(
     assert store.check().ok, str(store.check())
     again = store.merge(old, files=files)
     assert (again.taken, again.same) == ([], 2)
+
+
+def test_a_table_of_any_database_that_lacks_the_parameter_is_read_as_if_it_had_it(
+    open_store: OpenStore, theirs: OpenStore, runner: CountingRunner, place: Any
+) -> None:
+    old = open_store(model=changing())
+    rows = old.sweep([{"n": n} for n in range(2)])
+    model = changing(solver=(str, added("rk4")), share=(float, added(0.1)))
+    mine = theirs(model)
+    with only_looking(), filling():  # as `entropic merge` does
+        other = open_reflected(place.url, model.__tablename__, str(old.results_dir), model)
+    assert sorted(mine.merge(other).taken) == sorted(row.id for row in rows)
+    assert [(row.n, row.solver, row.share) for row in mine.select(order_by="n")] == [(0, "rk4", 0.1), (1, "rk4", 0.1)]
+    assert mine.run_or_retrieve({"n": 1, "share": 0.1}).id == rows[1].id
+    assert mine.check().ok
 
 
 def test_rows_of_a_model_with_the_parameter_go_where_the_table_has_just_gained_it(

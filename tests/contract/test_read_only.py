@@ -11,13 +11,26 @@ import subprocess
 import sys
 import textwrap
 import warnings
+from datetime import date, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from contract.models import OtherResult, SimResult, refuse
 from databases import until
-from entropic import ReadOnlyError, ReadOnlyWarning, Store, StoreError
+from entropic import (
+    Base,
+    Mapped,
+    ModelError,
+    ReadOnlyError,
+    ReadOnlyWarning,
+    Store,
+    StoreError,
+    added,
+    outcome,
+)
 from snapshots import open_to_all, snapshot
 
 ONE, TWO, NEW = {"n": 1, "dt": 0.1}, {"n": 2, "dt": 0.1}, {"n": 9, "dt": 0.1}
@@ -224,6 +237,56 @@ def test_a_user_who_may_only_select_looks_at_tables_of_before_there_was_a_ledger
     assert store.load(TWO)["n"] == 2
     assert store.status().stored == store.check().rows == 2
     assert not any(name.startswith("entropic") for name in place.tables())
+
+
+class Looked(Base):
+    __tablename__ = "looked_at_by_readers"
+    metadata = sa.MetaData()
+
+    n: Mapped[int]
+    dt: Mapped[float]
+
+
+class LookedLater(Base):
+    __tablename__ = "looked_at_by_readers"
+    metadata = sa.MetaData()
+
+    n: Mapped[int]
+    dt: Mapped[float]
+    solver: Mapped[str] = added('it\'s 100% "rk4" ? :x', index=True)
+    depth: Mapped[int | None] = added(None)
+    share: Mapped[float] = added(0.1)
+    is_fine: Mapped[bool] = added(True)
+    day: Mapped[date] = added(date(2026, 1, 2))
+    at: Mapped[datetime] = added(datetime(2026, 1, 2, 3, 4, 5, 678901))
+    data: Mapped[dict[str, Any]] = added({"a": [1, None]})
+    energy: Mapped[float | None] = outcome()
+
+
+def test_who_cannot_write_reads_what_a_table_lacks_as_its_default(open_store, place, tmp_path):
+    old = open_store(model=Looked).run_or_retrieve(ONE)
+    content = place.content()
+    url = f"sqlite:///file:{tmp_path}/db.sqlite3?mode=ro&uri=true" if place.kind == "sqlite" else place.of_reader()
+    with pytest.warns(ReadOnlyWarning):
+        store = open_store(model=LookedLater, db_url=url)
+    row = store.run_or_retrieve(ONE)
+    assert row.id == old.id
+    given = LookedLater.__table__.c.solver.info["added"]
+    later = {"solver": given, "depth": None, "share": 0.1, "is_fine": True, "day": date(2026, 1, 2)}
+    later |= {"at": datetime(2026, 1, 2, 3, 4, 5, 678901), "data": {"a": [1, None]}, "energy": None}
+    assert {name: getattr(row, name) for name in later} == later
+    assert {name: type(getattr(row, name)) for name in later} == {name: type(one) for name, one in later.items()}
+    assert store.run_or_retrieve({**ONE, "solver": given, "share": 0.1}).id == old.id
+    found = [{"solver": given}, {"share": 0.1}, {"is_fine": True}, {"day": later["day"]}, {"at": later["at"]}]
+    assert [len(store.select(**one)) for one in [{}, *found]] == [1] * 6
+    others = [{"solver": given.upper()}, {"solver": f"{given} "}, {"share": 0.2}, {"is_fine": False}, {"depth": 3}]
+    assert [len(store.select(**one)) for one in others] == [0] * 5
+    assert [*store.to_pandas()["solver"]] == [given]
+    assert store.load(ONE)["n"] == 1
+    assert store.check().ok
+    with pytest.raises(ModelError, match=r"next process that opens the store to write.*ADD COLUMN"):
+        open_store(model=LookedLater, read_only=True)
+    assert place.content() == content
 
 
 LOOK = """

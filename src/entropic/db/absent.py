@@ -36,12 +36,12 @@ class Absent:
         made = [self._empty(table) for table in self._missing]
         if ledger in tables and ledger not in self:
             lacking = lacking_columns(connection, ledger, LATER)
-            made += [self._widened(ledger, lacking)] if lacking else []
+            made += [self._widened(connection, ledger, lacking)] if lacking else []
         for table in tables if self.fills else ():
             if table.metadata is not ledger.metadata and table not in self:
                 later = [column for column in table.c if comes_later(column)]
                 lacking = lacking_columns(connection, table, later)
-                made += [self._widened(table, lacking)] if lacking else []
+                made += [self._widened(connection, table, lacking)] if lacking else []
         self._text = ", ".join(made)
         self._looked = time.monotonic()
 
@@ -62,9 +62,9 @@ class Absent:
                 return f"{begin}{self._text}, {sql.removeprefix(begin)}"
         return f"WITH {self._text} {sql}"
 
-    def _widened(self, table: sa.Table, lacking: Sequence[sa.Column[object]]) -> str:
+    def _widened(self, connection: sa.Connection, table: sa.Table, lacking: Sequence[sa.Column[object]]) -> str:
         """Return the name of a table, and a query of it with the columns that it lacks."""
-        there = sa.table(table.name, schema="main" if self._dialect.one_writer else None)  # or it would name itself
+        there = sa.table(table.name, schema=self._dialect.schema_of(connection, table))  # or it would name itself
         more = [self._value(column).label(column.name) for column in lacking]
         query = sa.select(sa.text("*"), *more).select_from(there).compile(dialect=self._engine.dialect)
         return f"{self._engine.dialect.identifier_preparer.quote(table.name)} AS ({query})"
@@ -73,7 +73,7 @@ class Absent:
         """Return what a column has in the rows of a table that lacks it."""
         if (default := column.info.get(ADDED)) is None:
             return self._dialect.null(column.type)
-        return sa.literal_column(self._dialect.literal(default, column.type, self._engine.dialect), column.type)
+        return self._dialect.constant(default, column.type, self._engine.dialect)
 
     def _empty(self, table: sa.Table) -> str:
         """Return the name of a table, and a query with its columns and no rows."""

@@ -98,7 +98,11 @@ def _retyping(columns: Sequence[sa.Column[Any]], dialect: Dialect, connection: s
 
 
 def _declared(column: sa.Column[Any], dialect: Dialect, connection: sa.Connection) -> str:
-    made = sa.schema.CreateColumn(column).compile(dialect=connection.dialect)
+    declared = column
+    if (kind := dialect.type_to_add(connection, column)) is not column.type:
+        declared = column.table.to_metadata(sa.MetaData()).c[column.name]
+        declared.type = kind
+    made = sa.schema.CreateColumn(declared).compile(dialect=connection.dialect)
     return f"{made}{_default(column, dialect, connection)}"
 
 

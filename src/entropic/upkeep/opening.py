@@ -76,7 +76,7 @@ def copying() -> Iterator[None]:
 
 @contextlib.contextmanager
 def filling() -> Iterator[None]:
-    """Let stores of SQLite be looked at meanwhile whose tables lack what the model has gained: that has its default."""
+    """Let stores be looked at meanwhile whose tables lack what the model has gained: that has its default."""
     token = _filling.set(True)
     try:
         yield
@@ -223,7 +223,7 @@ class Opening(Generic[ModelT]):
         except ReadOnlyError as error:
             if self.read_only is not None:
                 raise ReadOnlyError(f"{error}; {_ADVICE}") from error
-            found = self._wired(f"{error}; {_ADVICE}")
+            found = self._wired(f"{error}; {_ADVICE}", fills=True)
             warnings.warn(
                 f"{error}, so this store was opened read-only; pass read_only=True if that is what you want",
                 ReadOnlyWarning,
@@ -236,12 +236,13 @@ class Opening(Generic[ModelT]):
         if database.in_memory or not database.dialect.exists():
             raise StoreError(f"there is no store in {database} to look at; check db_url, or open it without read_only")
 
-    def _wired(self, read_only: str | None) -> StoreContext[ModelT]:
+    def _wired(self, read_only: str | None, fills: bool = False) -> StoreContext[ModelT]:
         looks = read_only is not None
         schema, hasher = self.schema, self.hasher
         database = Database(self.db_url, self.fsync, read_only=looks)
-        if looks and database.dialect.one_writer and is_direct(schema):
-            database.absent.fills = _filling.get() or _is_archive(self.folder, database)
+        if looks and schema.table.schema is None and is_direct(schema):
+            # Who cannot write can do nothing about what the table lacks; who only looks is told what will become of it.
+            database.absent.fills = fills or _filling.get() or _is_archive(self.folder, database)
         hasher.check_id = database.check_id
         database.open(schema.table, schema.name, metadata, schema.table.metadata, told=_told(schema, database))
         settings = Settings(database)

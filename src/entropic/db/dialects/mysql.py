@@ -35,6 +35,11 @@ _NUMBERS = ["INTEGER", "UNSIGNED INTEGER", "DOUBLE", "DECIMAL"]
 _JSON = {"number": _NUMBERS, "text": ["STRING"], "boolean": ["BOOLEAN"]}  # as `json_type` calls them
 
 
+def _collation(dialect: sa.Dialect) -> str:
+    """Return what compares texts to the letter."""
+    return "utf8mb4_nopad_bin" if dialect.is_mariadb else "utf8mb4_0900_bin"  # type: ignore[attr-defined]
+
+
 class _Types(MySQLTypeCompiler):
     """Types that hold what Python's do: text of any length and to the letter, 64 bits, microseconds."""
 
@@ -127,8 +132,7 @@ class MySQL(Dialect):
     def compilers(self, dialect: sa.Dialect) -> None:
         """Change what SQLAlchemy makes of types in a table that is to be created."""
         types = dialect.type_compiler_instance = _Types(dialect)
-        name = "utf8mb4_nopad_bin" if dialect.is_mariadb else "utf8mb4_0900_bin"  # type: ignore[attr-defined]
-        types.collation = f" CHARACTER SET utf8mb4 COLLATE {name}"
+        types.collation = f" CHARACTER SET utf8mb4 COLLATE {_collation(dialect)}"
 
     def check(self, engine: sa.Engine) -> None:
         """Refuse servers that are too old."""
@@ -179,6 +183,19 @@ class MySQL(Dialect):
         """Return a value as SQL has it; MySQL takes as the default of a long text only an expression."""
         found = super().literal(value, kind, dialect)
         return found if dialect.is_mariadb else f"({found})"
+
+    def constant(self, value: object, kind: ColumnType, dialect: sa.Dialect) -> sa.ColumnElement[Any]:
+        """Return a value as a column of a query: as it stands there it would be a decimal, or a text of any case."""
+        bound, told = self.stored(value, kind, dialect), self.in_column(value, kind, dialect)
+        if isinstance(bound, float):
+            told = f"({told} + 0e0)"
+        elif isinstance(bound, datetime):
+            told = f"CAST({told} AS DATETIME(6))"
+        elif isinstance(bound, date):
+            told = f"CAST({told} AS DATE)"
+        elif isinstance(bound, str):
+            told = f"(CONVERT({told} USING utf8mb4) COLLATE {_collation(dialect)})"
+        return sa.literal_column(told, kind)
 
     def table_fault(self, connection: sa.Connection, table: sa.Table) -> str | None:
         """Tables need transactions, and ids that are compared to the letter."""

@@ -141,6 +141,10 @@ class Dialect:
         """Tell whether the columns of a table hold numbers of any type, whatever type they were made with."""
         return False
 
+    def type_to_add(self, connection: sa.Connection, column: sa.Column[Any]) -> ColumnType:
+        """Return the type with which a column is added to its table."""
+        return column.type
+
     def retyping(self, column: sa.Column[Any], declared: str, dialect: sa.Dialect) -> str:
         """Return what `ALTER TABLE` does to give a column, declared so in a new table, the type of its model."""
         name = dialect.identifier_preparer.quote(column.name)
@@ -204,6 +208,19 @@ class Dialect:
     def null(self, kind: ColumnType) -> sa.ColumnElement[Any]:
         """Return the NULL of a type, for a column of a query without rows."""
         return sa.null()
+
+    def constant(self, value: object, kind: ColumnType, dialect: sa.Dialect) -> sa.ColumnElement[Any]:
+        """Return a value as a column of a query, which is read and compared as one of a table of that type."""
+        return sa.literal_column(self.in_column(value, kind, dialect), kind)
+
+    def in_column(self, value: object, kind: ColumnType, dialect: sa.Dialect) -> str:
+        """Return a value as SQL has it, for a column that is compiled with the rest: that doubles each % by itself."""
+        told = self.literal(value, kind, dialect)
+        return told.replace("%%", "%") if dialect.paramstyle in ("format", "pyformat") else told
+
+    def schema_of(self, connection: sa.Connection, table: sa.Table) -> str | None:
+        """Return the schema in which a table is found that names none."""
+        return connection.dialect.default_schema_name
 
     def steadily(self, act: Callable[[], T]) -> T:
         """Look, in a database that is read-only, and look again if what was read may be wrong."""

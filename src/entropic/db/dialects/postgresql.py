@@ -142,6 +142,18 @@ class PostgreSQL(Dialect):
         found = underlying(kind)
         return sa.cast(sa.null(), sa.String() if isinstance(found, sa.Enum) else found)  # its table would make the type
 
+    def constant(self, value: object, kind: ColumnType, dialect: sa.Dialect) -> sa.ColumnElement[Any]:
+        """Return a value as a column of a query: a number alone would be read as a decimal."""
+        found = underlying(kind)
+        made: sa.ColumnElement[Any] = sa.literal_column(self.in_column(value, kind, dialect))
+        return sa.cast(made, sa.String() if isinstance(found, sa.Enum) else found)
+
+    def schema_of(self, connection: sa.Connection, table: sa.Table) -> str | None:
+        """Return the schema on the search path in which a table is found that names none."""
+        found = "SELECT nspname FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace WHERE pg_class.oid ="
+        name = connection.dialect.identifier_preparer.format_table(table)
+        return str(connection.scalar(sa.text(f"{found} to_regclass(:name)"), {"name": name}))
+
     # ---- trouble -----------------------------------------------------------------------------------------------
     def trouble(self, error: BaseException) -> Trouble:
         """Tell what an error of the driver means."""

@@ -34,6 +34,28 @@ _BEGIN_NUMBERS = frozenset("-0123456789")
 _JSON = {"number": ["integer", "real"], "text": ["text"], "boolean": ["true", "false"]}  # as `json_type` calls them
 
 
+class _Strict(sa.types.UserDefinedType[Any]):
+    """A type of tables that are made STRICT."""
+
+    cache_ok = True
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def get_col_spec(self, **_: object) -> str:
+        """Return it as SQL has it."""
+        return self.name
+
+
+# As SQLite derives what any type of other tables means: https://www.sqlite.org/datatype3.html.
+_STRICT = [
+    (("INT",), _Strict("INTEGER")),
+    (("CHAR", "CLOB", "TEXT"), _Strict("TEXT")),
+    (("BLOB",), _Strict("BLOB")),
+    (("REAL", "FLOA", "DOUB"), _Strict("REAL")),
+]
+
+
 @functools.cache
 def _column_limit() -> int:
     """Return how many columns this SQLite, which may be made with other limits, has in a table, and in an answer."""
@@ -174,6 +196,10 @@ class SQLite(Dialect):
         self._known = found
 
     # ---- looking only --------------------------------------------------------------------------------------------
+    def schema_of(self, connection: sa.Connection, table: sa.Table) -> str | None:
+        """Return what SQLite calls the file itself."""
+        return "main"
+
     def listen(self, engine: sa.Engine) -> None:
         """Let the engine make connections that change nothing, if that is wanted."""
         if not self.read_only:
@@ -243,6 +269,13 @@ class SQLite(Dialect):
             return True
         query = sa.text('SELECT max("strict") FROM pragma_table_list WHERE name = :name')
         return not connection.scalar(query, {"name": table.name})
+
+    def type_to_add(self, connection: sa.Connection, column: sa.Column[Any]) -> ColumnType:
+        """Return the type of a column; tables that are made STRICT have but five, and one for whatever it is."""
+        if self.holds_any_type(connection, column.table):
+            return column.type
+        made = str(column.type.compile(dialect=connection.dialect)).upper()
+        return next((kind for names, kind in _STRICT if any(name in made for name in names)), _Strict("ANY"))
 
     def retyping(self, column: sa.Column[Any], declared: str, dialect: sa.Dialect) -> str:
         """Refuse what SQLite cannot do.
