@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import gc
 import json
 import sqlite3
@@ -158,6 +159,48 @@ def test_threads_that_a_runner_starts_read_for_it(open_second, first):
 
     second = open_second(run)
     second.run_or_retrieve(ONE)
+    assert [one.model for one in second.inputs(ONE)] == ["sim_results"]
+
+
+def test_a_thread_that_a_run_has_left_reads_for_the_next_one(open_second, first):
+    first.sweep([ONE, TWO])
+    with ThreadPoolExecutor(1) as pool:
+        second = open_second(lambda params: pool.submit(first.load, params_of(params)).result())
+        second.run_or_retrieve(ONE)
+        second.run_or_retrieve(TWO)
+    for one in (ONE, TWO):
+        assert [read.id for read in second.inputs(one)] == [first.retrieve(one).id]
+
+
+@pytest.mark.parametrize("who", ["the main thread", "a thread of before"])
+def test_what_a_thread_reads_that_works_for_nobodys_run_is_no_input_of_it(open_second, first, who):
+    first.sweep([ONE, TWO])
+    begun, read = threading.Event(), threading.Event()
+
+    def run(params):
+        begun.set()
+        assert read.wait(90)
+        return first.load(params_of(params))
+
+    second = open_second(run)
+    with ThreadPoolExecutor(1) as runs, ThreadPoolExecutor(1) as others:
+        others.submit(first.load, TWO).result()
+        done = runs.submit(second.run_or_retrieve, ONE)
+        assert begun.wait(90)
+        first.load(TWO) if who == "the main thread" else others.submit(first.load, TWO).result()
+        read.set()
+        done.result()
+    assert [one.id for one in second.inputs(ONE)] == [first.retrieve(ONE).id]
+
+
+def test_a_thread_of_before_to_which_a_runner_gives_its_context_reads_for_it(open_second, first):
+    first.run_or_retrieve(ONE)
+    with ThreadPoolExecutor(1) as others:
+        others.submit(first.load, ONE).result()
+        second = open_second(
+            lambda params: others.submit(contextvars.copy_context().run, first.load, params_of(params)).result()
+        )
+        second.run_or_retrieve(ONE)
     assert [one.model for one in second.inputs(ONE)] == ["sim_results"]
 
 

@@ -145,7 +145,7 @@ def execute(task: Task, runner: Runner, target: str, checkpoint_dir: str | None)
     run = Inside(task.staging.root, task.model, task.id, task.attempt)
     try:  # an interrupt as soon as it is set would leave it set, and the next call for this key seem to be a circle
         inside.set((*task.inside, run))
-        reporting.under_way.append(run)
+        reporting.begin(run)
         began, worked = time.perf_counter(), os.times()
         returned = runner(params)
         elapsed = time.perf_counter() - began

@@ -6,6 +6,7 @@ It is noted where a row is read (`protocol/reads.py`), and only while something 
 import os
 from collections.abc import Callable, Iterable
 
+from entropic.executors import threads
 from entropic.executors.reporting import under_way
 from entropic.files.task import Inside, inside
 from entropic.provenance.input import Input
@@ -18,7 +19,7 @@ def current() -> Inside | None:
     runs = inside.get()
     if runs:
         return runs[-1]
-    return under_way[0] if len(under_way) == 1 else None
+    return under_way[0] if len(under_way) == 1 and not threads.is_stranger() else None
 
 
 def note(run: Inside, inputs: Iterable[Input]) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from numbers import Real
 from typing import Any
 
+from entropic.executors import threads
 from entropic.files import reports
 from entropic.files.reports import LONGEST_TEXT, MOST_VALUES, is_plain
 from entropic.files.task import Inside, inside
@@ -91,12 +92,21 @@ def _number(value: Any) -> float | None:
     return value if isinstance(value, int | float) and is_plain(value) else None
 
 
+def begin(run: Inside) -> None:
+    """Take note that a run begins in this process."""
+    if not under_way:
+        threads.begin()
+    under_way.append(run)
+
+
 def end(run: Inside) -> None:
     """Take note that a run is over in this process."""
     try:  # sooner than `suppress`: every run comes by
         under_way.remove(run)
     except ValueError:  # an interrupt came before it was there
         pass
+    if not under_way:
+        threads.end()
     if _due and run in _due:
         del _due[run]
         reports.discard(run.staging, key_of(run.model, run.id), run.attempt)

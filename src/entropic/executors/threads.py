@@ -1,0 +1,30 @@
+"""Which threads work for the run that this process executes: those that were started while one was under way.
+
+A thread knows its run if the runner has given it its context (`contextvars.copy_context`, `asyncio.to_thread`). Others
+have an empty one. Those that were there before a run, such as the main one beside a sweep in the back, work for
+nobody's run. Those that a run has started may outlive it, in a pool, and work for the next.
+"""
+
+import threading
+import weakref
+
+_strangers: "weakref.WeakSet[threading.Thread]" = weakref.WeakSet()
+_of_runs: "weakref.WeakSet[threading.Thread]" = weakref.WeakSet()
+
+
+def begin() -> None:
+    """Take note of the threads that are there when a run begins, and none was under way."""
+    if threading.active_count() > 1:  # sooner than to look at them: every run comes by
+        _strangers.update(one for one in threading.enumerate() if one not in _of_runs)
+
+
+def end() -> None:
+    """Take note of the threads that runs have left, now that none is under way any more."""
+    if threading.active_count() > 1:
+        _of_runs.update(one for one in threading.enumerate() if one not in _strangers)
+
+
+def is_stranger() -> bool:
+    """Tell whether this thread, which has no context of a run, was there before the one that is under way."""
+    thread = threading.current_thread()
+    return thread is threading.main_thread() or thread in _strangers
