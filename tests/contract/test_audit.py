@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import warnings
@@ -11,11 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from contract.models import SimResult, content, write_params
+from contract.models import OtherResult, SimResult, content, write_params
 from entropic import Audit, ParameterError, ReadOnlyError, RunsFailedWarning, SpellingWarning, Store, StoreError
 from entropic.ask.agree import difference
 
 SETS = [{"n": n, "dt": 0.5} for n in range(6)]
+SCALE = {"by": 1.0}
 TOLD = {"made": "before", "fail": ""}
 
 
@@ -360,3 +362,50 @@ def test_a_store_with_checkpoints_is_audited_with_empty_ones(open_store):
     store.sweep(SETS[:2])
     assert len(store.audit(fraction=1.0).agreed) == 2
     assert store.check().ok
+
+
+# ---- results that were made from others ------------------------------------------------------------------------------
+@pytest.mark.parametrize("where", ["this database", "another database"])
+def test_an_audit_says_that_what_a_run_had_read_is_another_one_now(open_store, tmp_path, monkeypatch, where):
+    elsewhere = {"results_dir": tmp_path / "elsewhere", "db_url": f"sqlite:///{tmp_path / 'elsewhere.sqlite3'}"}
+
+    def run(params):
+        return params["n"] * SCALE["by"]
+
+    first = open_store(run, OtherResult, **(elsewhere if where == "another database" else {}))
+    store = open_store(lambda params: first.load({"n": params["n"], "dt": params["dt"]}) + 1)
+    first.sweep(SETS)
+    store.sweep(SETS)
+    before = {row.id: store.inputs(row) for row in store.select()}
+    assert len(store.audit(fraction=1).agreed) == len(SETS)
+    monkeypatch.setitem(SCALE, "by", 2.0)
+    made_again = first.run(SETS[1])
+    done = store.audit(fraction=1)
+    ((differs,), agreed) = done.differing, done.agreed
+    assert (differs.id, len(agreed)) == (store.retrieve(SETS[1]).id, len(SETS) - 1)
+    assert f"(other_results {made_again.id}, which it has read, was made again at " in differs.text
+    assert [one.text for one in store.audits() if not one.agreed] == [differs.text]
+    assert {id: [one[:3] for one in map(told, read)] for id, read in before.items()} == {
+        row.id: [one[:3] for one in map(told, store.inputs(row))] for row in store.select()
+    }, "what the runs of an audit read is not what the stored ones had read"
+
+
+def test_an_audit_says_that_nothing_is_known_of_what_a_run_had_read(open_store, tmp_path):
+    elsewhere = {"results_dir": tmp_path / "elsewhere", "db_url": f"sqlite:///{tmp_path / 'elsewhere.sqlite3'}"}
+    first = open_store(lambda params: params["n"], OtherResult, **elsewhere)
+    row = first.run_or_retrieve(SETS[1])
+    others = [first]
+
+    def run(params):
+        return others[0].load({"id": row.id}) if others else 7.5
+
+    store = open_store(run, on_stale="ignore")
+    store.run_or_retrieve(SETS[1])
+    del others[:], first
+    gc.collect()
+    (differs,) = store.audit(fraction=1).differing
+    assert f"(its run had read other_results {row.id}, of which nothing is known here now" in differs.text
+
+
+def told(one):
+    return one.model, one.id, one.made_at

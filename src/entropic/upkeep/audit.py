@@ -32,7 +32,7 @@ from entropic.files.staging import Staging, key_of
 from entropic.files.task import Task
 from entropic.params.model import Base, naive_utc
 from entropic.params.outcomes import NOT_RECORDED, NOTED
-from entropic.protocol import lookup, run
+from entropic.protocol import lookup, run, stale
 from entropic.protocol.claim import with_defaults
 from entropic.protocol.context import StoreContext
 from entropic.support.failure import describe, message_of
@@ -188,12 +188,27 @@ class _Auditing:
             places.remove(self._staging.inside(ending.finished.result))
         if not agreed and context.maker.is_other(Recorded.of(raw).code):
             text += " (other code than that of now made the stored one)"
+        if not agreed and Recorded.of(raw).inputs:
+            text += self._of_inputs(id)
         attempt = claim.published if claim is not None and claim.registered is None else None
         at = time.time_ns() // 1000
         told = {"attempt": attempt, "at": at, "host": platform.node(), "agreed": agreed, "told": text}
         audits.record(context.database, context.model, id=id, **told)
         found = Audited(id, agreed, text, naive_utc(at / 1e6), platform.node(), attempt)
         (self._done.agreed if agreed else self._done.differing).append(found)
+
+    def _of_inputs(self, id: str) -> str:
+        """Say, of a result that differs, how what its run had read stands now, in this database and in others."""
+        context = self._context
+        read = [one for _, one in context.origins.inputs.of([id])]
+        if reasons := stale.why(context, [id]).get(id):
+            return f" ({stale.sentence(reasons)})"
+        states = stale.states(context, id, read)
+        told = [f"{one.model} {states[one[:3]][0]}" for one in read if states[one[:3]][1] in ("unknown", "gone")]
+        if not told:
+            return ""
+        more = f" and {len(told) - 1:,} more" if len(told) > 1 else ""
+        return f" (its run had read {told[0]}{more}, of which nothing is known here now: it may be another one)"
 
     def _compared(self, made: Sidecar, raw: Any) -> tuple[bool, str]:
         """Tell whether a result agrees with the stored one, and say how."""
