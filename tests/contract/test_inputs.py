@@ -14,8 +14,19 @@ from typing import Any
 
 import pytest
 
+from contract.added_models import changing_in
 from contract.models import OtherResult
-from entropic import Base, Mapped, ParameterError, StaleError, StaleWarning, Store
+from entropic import (
+    Base,
+    Mapped,
+    ParameterError,
+    StaleError,
+    StaleWarning,
+    Store,
+    removed,
+    renamed,
+    retyped,
+)
 
 
 class ThirdResult(Base):
@@ -425,6 +436,34 @@ def test_inputs_of_another_database_are_known_while_its_store_is_open(open_secon
     del other
     again = open_second(made(1.0), version="other")
     again.accept()
+
+
+@pytest.mark.parametrize("change", ["renamed", "removed", "retyped"])
+def test_a_row_whose_model_has_changed_is_the_one_that_was_read_in_another_database_too(
+    open_store, open_second, tmp_path, change
+):
+    before = {"n": int, "step": int}
+    now: Any = {
+        "renamed": {"n": int, "dt": (int, renamed("step"))},
+        "removed": {"n": int, "step": (int, removed(2))},
+        "retyped": {"n": int, "step": (float, retyped(int))},
+    }[change]
+    where = {"results_dir": tmp_path / "elsewhere", "db_url": f"sqlite:///{tmp_path}/other.db"}
+    table = f"read_and_{change}"
+    stores: Any = [open_store(made(1.0), changing_in(table, **before), **where)]
+    second = open_second(lambda params: stores[0].load(stores[0].run_or_retrieve({"n": params["n"], "step": 2})))
+    row = second.run_or_retrieve(ONE)
+    key = stores[0].retrieve({"n": 1, "step": 2}).id
+    stores[:] = []
+    gc.collect()
+    stores.append(first := open_store(made(1.0), changing_in(table, **now), **where))
+    assert named(second, ONE) == [(table, key, "same")]
+    assert second.stale() == []
+    params = {"renamed": {"n": 1, "dt": 2}, "removed": {"n": 1}, "retyped": {"n": 1, "step": 2.0}}[change]
+    assert [one.id for one in first.dependants(params)] == [row.id]
+    first.run(params)
+    assert named(second, ONE) == [(table, key, "replaced")]
+    assert [one.n for one in second.stale()] == [1]
 
 
 # ---- where rows go, their inputs go ----------------------------------------------------------------------------------

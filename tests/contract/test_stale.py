@@ -266,6 +266,39 @@ def test_a_cell_that_is_run_again_is_seen_by_the_store_that_is_open(open_store):
     assert [row.n for row in store.stale()] == [1]
 
 
+def test_what_runs_leave_in_a_notebook_is_no_change_and_what_is_typed_anew_is(open_store):
+    cells: dict[str, Any] = {"__name__": "__main__", "write_params": write_params, "get_ipython": None, "In": [""]}
+
+    def cell(text: str) -> None:
+        import linecache
+
+        name = f"<ipython-input-2{len(cells['In'])}>"
+        linecache.cache[name] = len(text), None, text.splitlines(keepends=True), name
+        cells["In"].append(text)  # IPython does so before it runs a cell
+        exec(compile(text, name, "exec"), cells)
+
+    def stale() -> int:
+        return len(open_store(cells["run"]).stale())
+
+    cell("seen, count, table = [], 0, [1, 2]")
+    cell(
+        "def run(params):\n    global count\n    count += 1\n    seen.append(params['n'])\n"
+        "    write_params({**params, 'x': table})\n"
+    )
+    open_store(cells["run"]).sweep([ONE, TWO])
+    assert (cells["seen"], cells["count"], stale()) == ([1, 2], 2, 0)
+    cell("seen, count, table = [],  0, [1, 2]  # again")
+    assert stale() == 0
+    cells["In"].append("%%not python: seen = 7")
+    cell("table = [1, 3]")
+    assert stale() == 2
+    cell("table = [1, 2]")
+    cell("table += [3]")
+    assert stale() == 2
+    cell("seen, count, table = [], 0, [1, 2]")
+    assert stale() == 0
+
+
 def test_a_rebuilt_store_and_a_copied_one_know_of_the_code(open_store, place, tmp_path):
     store = open_store(OLD)
     store.sweep([ONE])

@@ -233,7 +233,7 @@ class _Names:
         if root not in self._names:
             return root, 0
         value, holder, name, used = self._names[root], self._names, root, 0
-        if root not in source.rebound(loaded_file(self._module)):
+        if root not in source.rebound(loaded_file(self._module), self._names):
             self._reach.looked_up.append((holder, name, value))
         where = self._module
         while isinstance(value, ModuleType) and used < len(attributes) and attributes[used] in vars(value):
@@ -270,20 +270,20 @@ class _Names:
     def _constant(self, name: str, value: Any, where: str, holder: Mapping[str, Any], depth: int) -> None:
         if not self._reach._is_new((id(holder), name), holder):
             return
-        plain = None if name in source.rebound(loaded_file(where)) else as_plain(value, mutable=False)
+        plain = None if name in source.rebound(loaded_file(where), holder) else as_plain(value, mutable=False)
         if plain is not None:
             self._reach._add(name, ("value", plain), f"{name} = {as_shown(value)}\n")
             return
         self._reach._reach(type(value), depth)
         names = _Names(self._reach, holder, {}, where, depth)
-        bound = source.bindings(loaded_file(where), name)
+        bound = source.bindings(loaded_file(where), name, holder)
         forms = [form_of(one, names.refer, names.imported) for one in bound if not isinstance(one, ast.ImportFrom)]
         if forms:
             text = "\n".join(ast.unparse(one) for one in bound)
             self._reach._add(name, tuple(forms), f"{text}\n")
         elif origin := next((one for one in bound if isinstance(one, ast.ImportFrom)), None):
             self._imported_constant(name, value, origin, where, depth)
-        else:  # of a notebook
+        else:  # whose statement is not to be had
             self._reach._add(name, ("value", as_plain(value)), f"{name} = {as_shown(value)}\n")
 
     def _imported_constant(self, name: str, value: Any, origin: ast.ImportFrom, where: str, depth: int) -> None:
