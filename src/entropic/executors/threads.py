@@ -10,18 +10,23 @@ import weakref
 
 _strangers: "weakref.WeakSet[threading.Thread]" = weakref.WeakSet()
 _of_runs: "weakref.WeakSet[threading.Thread]" = weakref.WeakSet()
+_seen: list[threading.Thread] = []  # when a run began last: every run comes by, and mostly they are the same
 
 
 def begin() -> None:
     """Take note of the threads that are there when a run begins, and none was under way."""
-    if threading.active_count() > 1:  # sooner than to look at them: every run comes by
-        _strangers.update(one for one in threading.enumerate() if one not in _of_runs)
+    global _seen
+    there = threading.enumerate()
+    if there != _seen:
+        _strangers.update(one for one in there if one not in _of_runs)
+        _seen = there
 
 
 def end() -> None:
     """Take note of the threads that runs have left, now that none is under way any more."""
-    if threading.active_count() > 1:
-        _of_runs.update(one for one in threading.enumerate() if one not in _strangers)
+    there = threading.enumerate()
+    if there != _seen:
+        _of_runs.update(one for one in there if one not in _strangers)
 
 
 def is_stranger() -> bool:
