@@ -24,12 +24,14 @@ def begin() -> None:
 
 def end() -> None:
     """Take note of the threads that runs have left, now that none is under way any more."""
-    there = threading.enumerate()
-    if there != _seen:
-        _of_runs.update(one for one in there if one not in _strangers)
+    if threading.active_count() != len(_seen):  # sooner than to look at them: who has read is known (`is_stranger`)
+        _of_runs.update(one for one in threading.enumerate() if one not in _strangers)
 
 
 def is_stranger() -> bool:
     """Tell whether this thread, which has no context of a run, was there before the one that is under way."""
     thread = threading.current_thread()
-    return thread is threading.main_thread() or thread in _strangers
+    if thread is threading.main_thread() or thread in _strangers:
+        return True
+    _of_runs.add(thread)
+    return False
