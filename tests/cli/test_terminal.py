@@ -12,8 +12,10 @@ import json
 import logging
 import os
 import re
+import sqlite3
 import subprocess
 import sys
+import time
 import unicodedata
 import warnings
 from pathlib import Path
@@ -21,8 +23,10 @@ from pathlib import Path
 import pytest
 
 import entropic
-from entropic import EntropicError, ResultLostWarning, RunFailed
+from entropic import EntropicError, ResultLostWarning, RunFailed, StaleWarning
 from entropic.cli.app import app
+from entropic.files import reports
+from entropic.files.staging import key_of
 from entropic.support import process
 from entropic.support.passwords import without_passwords
 from entropic.support.show import one_line, visible
@@ -87,6 +91,7 @@ def script(tmp_path_factory):
     folder = tmp_path_factory.mktemp("said")
     (folder / "said.py").write_text(SCRIPT.format(obeyed=STORED, folder=str(folder)))
     code = f"import said, warnings; warnings.simplefilter('ignore'); said.store.sweep({SETS!r}, on_error='continue')"
+    code += f"; said.store.freeze('some', n=1); said.store.note({SETS[0]!r}, {STORED!r}, tags=['paper'])"
     subprocess.run([sys.executable, "-c", code], cwd=folder, check=True)
     return folder / "said.py"
 
@@ -96,6 +101,7 @@ def call(script, monkeypatch):
     """Run a command; return what it prints to both, and its output and code in `call.out` and `call.code`."""
     monkeypatch.setenv("TERM", "dumb")  # no styles of our own
     monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr("entropic.cli.keep.START", str(script.parent))
     monkeypatch.setattr("entropic.cli.output._page", lambda text: sys.stdout.write(text))
     monkeypatch.chdir(script.parent)  # from where it is a module, which is imported once
 
@@ -136,6 +142,20 @@ COMMANDS = [
     (["explain", "n=9", f"name={STORED}"], "told"),
     (["explain", f"id=failed{STORED}"], "told"),
     (["check"], ""),
+    (["check", "--deep"], ""),
+    (["status", "--grid", f"name={STORED}", "--grid", "n=1,9"], "told"),
+    (["ls", "--tag", "paper"], "told"),
+    (["frozen"], "some"),
+    (["frozen", "--json"], "told"),
+    (["unfreeze", f"no{STORED}", "--yes"], "told"),
+    (["view", "out", f"{STORED}{{no}}"], "no column"),
+    (["view", "out", f"{STORED}{{n}}", "--json"], "links"),
+    (["import", f"there/{STORED}{{n}}.txt", f"name={STORED}", "--dry-run"], "told"),
+    (["rebuild", "--dry-run"], ""),
+    (["rekey", "--dry-run"], ""),
+    (["measure"], ""),
+    (["audit", "--fraction", "1"], ""),
+    (["dismiss", f"no{STORED}"], "told"),
     (["gc", "n=1", "--dry-run"], "told"),
     (["gc", "n=2"], "told"),
     (["rm", "id"], "told"),
@@ -164,6 +184,67 @@ def test_no_command_lets_a_terminal_obey_what_is_data(call, words, shown, kind, 
     assert shown in call(*words, kind=kind)
     if "json" in " ".join(words):
         json.loads(call.out)
+
+
+@pytest.fixture
+def told(store, script):
+    """Let all that is recorded beside a row hold what a terminal obeys, as the database of somebody else may; its id.
+
+    It runs again, too, and says how far it is.
+    """
+    row = store.run({"n": 0, "name": "plain"})
+    other = {"id": row.id, "model": "said"}
+    environment: dict[str, object] = dict.fromkeys(("host", "job", "cwd", "python", "platform", "user"), STORED)
+    environment |= {"argv": [STORED], "git": {"root": STORED, "commit": STORED}, "packages": {STORED: STORED}}
+    attempt, staging = "7-0123abcd", store._context.staging
+    beside = {
+        "entropic_notes": [{**other, "number": 0, "tag": "", "text": STORED}, {**other, "number": 1, "tag": STORED}],
+        "entropic_audits": [{**other, "at": 5, "host": STORED, "agreed": 0, "told": STORED}],
+        "entropic_inputs": [{**other, "number": 1, "of_database": "", "of_model": "said", "of_id": STORED,
+                             "made_at": "2026-01-02T03:04:05.000006"}],
+        "entropic_environments": [{"id": 5, "told": json.dumps(environment)}],
+        "entropic_code": [{"id": 65, "told": json.dumps([[STORED, "0", 5]])}],
+        "entropic_sources": [{"id": 5, "text": STORED}],
+    }  # fmt: skip
+    with (call := process.Call()).under_way, contextlib.closing(sqlite3.connect(script.parent / "db.sqlite3")) as base:
+        for table, rows in beside.items():
+            for one in rows:
+                places = ", ".join("?" * len(one))
+                base.execute(f"INSERT INTO {table} ({', '.join(one)}) VALUES ({places})", tuple(one.values()))
+        running = (attempt, call.name, time.time(), row.id)
+        base.execute("UPDATE entropic_ledger SET environment = 5, code = 65, inputs = 1, state = 'running', "
+                     "attempt = ?, owner = ?, since = ? WHERE id = ?", running)  # fmt: skip
+        base.commit()
+        said = {"step": 1, "total": 2, "values": {STORED: STORED}, "at": time.time(), "host": STORED, "pid": 7}
+        reports.write(staging.root, key_of("said", row.id), attempt, {**said, "job": STORED})
+        yield row.id
+        for table in beside:
+            base.execute(f"DELETE FROM {table}")
+        base.execute("DELETE FROM entropic_ledger WHERE id = ?", (row.id,))
+        base.execute("DELETE FROM said WHERE id = ?", (row.id,))
+        base.commit()
+
+
+def test_what_is_recorded_beside_a_row_is_shown_as_text(call, told, store, monkeypatch):
+    for kind in (Output, Terminal):
+        for words in (["show", told], ["show", told, "--json"], ["status"], ["status", "--json"]):
+            assert "told" in call(*words, kind=kind), words
+        for words in (["ls", "--stale"], ["explain", "n=0", "name=plain"], ["plan", "n=0", "name=plain"]):
+            assert call(*words, kind=kind), words
+        with monkeypatch.context() as patch:
+            patch.setattr("entropic.cli.watch.FROM_THE_TOP", "")  # which is ours
+            patch.setattr("time.sleep", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+            assert "step 1/2" in call("status", "--watch", kind=kind)
+    row = store.retrieve({"id": told})
+    shown = [*store.notes().values(), store.provenance(row), *store.inputs(row), *store.audits(), *store.stale()]
+    shown += [store.status(), store.explain(row), *store.status().reported.values(), store.plan([row]).cost()]
+    texts = [text for one in shown for text in (str(one), getattr(one, "_repr_html_", str)())]
+    with pytest.warns(StaleWarning) as warned:
+        store.run_or_retrieve({"n": 0, "name": "plain"})
+    texts += [str(one.message) for one in warned]
+    assert sum("told" in text for text in texts) > 8
+    for text in texts:
+        assert obeyed(text) == set(), text
 
 
 def test_what_is_left_of_a_dead_worker_is_named_and_not_obeyed(call, store):

@@ -4,6 +4,7 @@ The probe beside the project must stay as it is.
 """
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -13,15 +14,17 @@ from pathlib import Path
 
 import pytest
 
-from contract.models import SimResult
-from entropic import StoreError, UnreadableError, key
+from contract.models import SimResult, write_params
+from entropic import StoreError, UnreadableError, key, report
 from entropic.cli.reflect import open_reflected
 from entropic.executors import attempt
 from entropic.files import sidecar, workspace
+from entropic.files.reserve import Reserve
 from entropic.protocol import claim, run
 from entropic.protocol.request import Progress
 from entropic.support import process
 from entropic.upkeep.opening import only_looking
+from snapshots import snapshot
 
 ONE, TWO = {"n": 1, "dt": 1.0}, {"n": 2, "dt": 1.0}
 
@@ -76,6 +79,156 @@ def test_a_link_planted_as_the_folder_of_logs_is_not_followed(open_store, beside
     assert store.log_file(ONE) is None
     assert (beside / log.name).read_text() == "mine"
     (beside / log.name).unlink()
+
+
+FOLDERS = ("starts", "reserve", "environments", "journal", "frozen", "logs", "checkpoints", "reports")
+
+
+def in_its_place(store, name):
+    """Return where a folder of entropic's own in staging was, which is not there any more."""
+    workspace.forget(store._context.staging)
+    path = staging_of(store) / name
+    if path.is_dir():
+        shutil.rmtree(path)
+    return path
+
+
+def use_in_every_way(store):
+    """Do whatever uses a folder in staging; each may be refused."""
+    for act in (
+        lambda: store.run(TWO),
+        lambda: store.freeze("some"),
+        store.frozen,
+        store.repair,
+        lambda: store.gc(orphans=True),
+        store.rebuild,
+        lambda: store.provenance(ONE),
+        store.status,
+        store.check,
+        lambda: store.delete(ONE, remove_file=True),
+    ):
+        with contextlib.suppress(StoreError):
+            act()
+    workspace.forget(store._context.staging)
+
+
+@pytest.mark.only_on("sqlite")
+@pytest.mark.parametrize("name", FOLDERS)
+def test_no_link_in_the_place_of_a_folder_of_entropics_own_leads_out(open_store, beside, name):
+    store = open_store(say_how_far, checkpoints=True)
+    store.run(ONE)
+    in_its_place(store, name).symlink_to(beside)
+    before = snapshot(beside)
+    again = open_store(say_how_far, checkpoints=True)
+    assert again.run_or_retrieve(ONE).n == 1
+    use_in_every_way(again)
+    assert snapshot(beside) == before
+
+
+@pytest.mark.only_on("sqlite")
+@pytest.mark.parametrize("kind", ["file", "pipe", "link to nothing"])
+def test_a_store_opens_and_serves_whatever_lies_in_the_place_of_its_folders(open_store, beside, kind):
+    store = open_store(say_how_far, checkpoints=True)
+    store.run(ONE)
+    for name in FOLDERS:
+        path = in_its_place(store, name)
+        if kind == "file":
+            path.touch()
+        elif kind == "pipe":
+            os.mkfifo(path)
+        else:
+            path.symlink_to(beside / "nothing")
+    again = open_store(say_how_far, checkpoints=True)
+    assert again.run_or_retrieve(ONE).n == 1
+    with pytest.raises(StoreError, match=r"cannot write in .*checkpoints|cannot write in .*reserve"):
+        again.run(TWO)
+    use_in_every_way(again)
+
+
+@pytest.mark.only_on("sqlite")
+def test_extra_files_that_became_a_link_are_removed_as_a_link(open_store, beside):
+    store = open_store(leave_more)
+    row = store.run(ONE)
+    (extra,) = Path(row.result_file).parent.glob("*.files")
+    shutil.rmtree(extra)
+    extra.symlink_to(beside)
+    (beside / "old").chmod(0o640)
+    beside.chmod(0o750)
+    before = snapshot(beside)
+    assert store.delete(ONE, remove_file=True)
+    assert snapshot(beside) == before
+    assert not os.path.lexists(extra)
+    assert store.check().ok
+
+
+@pytest.mark.only_on("sqlite")
+def test_a_changed_result_is_kept_through_no_link_where_there_are_no_hard_ones(open_store, beside, monkeypatch):
+    store = open_store()
+    changed = Path(store.run(ONE).result_file)
+    changed.write_text("changed by hand")
+
+    planted = []
+
+    def refuse_links(source, target, **_):
+        if ".changed" in str(target) and not planted:
+            planted.append(target)
+            os.symlink(beside / "probe.txt", target)  # between the look and the copy
+        raise PermissionError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr(os, "link", refuse_links)
+    store.run(ONE)
+    (kept,) = (path for path in changed.parent.glob("*.changed*") if not path.is_symlink())
+    assert (kept.read_text(), json.loads(changed.read_text())["n"]) == ("changed by hand", 1)
+
+
+@pytest.mark.parametrize("kind", ["symbolic", "hard"])
+def test_room_that_was_taken_is_not_given_back_through_a_link(store, beside, kind):
+    store.run(ONE)
+    made = Reserve(store._context.staging, f"{process.identity()}.77")
+    os.unlink(made.path)
+    (os.symlink if kind == "symbolic" else os.link)(beside / "probe.txt", made.path)
+
+    def find_it_full():
+        raise OSError(errno.ENOSPC, "full")
+
+    with pytest.raises(OSError, match="full"):
+        made.with_room(find_it_full)
+    assert not made.become(str(staging_of(store) / "new.json"), b"text", is_ours=False)
+    made.close()
+
+
+@pytest.mark.parametrize("text", [b"[" * 100_000, b'{"entropic": Infinity}', None, b'{"entropic": 99}'])
+def test_what_a_frozen_selection_says_of_itself_may_be_anything(store, text):
+    """Or nothing, as a pipe that nobody writes into: the others are listed all the same, and none is made of it."""
+    store.run(ONE)
+    there = Path(store.freeze("good").path)
+    told = there.with_name("bad") / "frozen.json"
+    shutil.copytree(there, told.parent)
+    told.unlink()
+    if text is None:
+        os.mkfifo(told)
+    else:
+        told.write_bytes(text)
+    assert [one.name for one in store.frozen()] == ["good"]
+    assert [row.n for row in store.at("good").select()] == [1]
+    with pytest.raises(StoreError, match=r"nothing .* is frozen as 'bad'"):
+        store.at("bad")
+
+
+@pytest.mark.parametrize("kind", ["a link", "a pipe", "too deep", "a large number"])
+def test_what_a_view_says_of_its_links_may_be_anything(store, beside, tmp_path, kind):
+    store.run(ONE)
+    store.view(tmp_path / "out", "n={n}")
+    noted = tmp_path / "out" / ".entropic-view.json"
+    noted.unlink()
+    if kind == "a link":
+        noted.symlink_to(beside / "probe.txt")
+    elif kind == "a pipe":
+        os.mkfifo(noted)
+    else:
+        noted.write_text("[" * 100_000 if kind == "too deep" else '{"entropic": Infinity}')
+    with pytest.raises(StoreError, match="cannot be read"):
+        store.view(tmp_path / "out", "n={n}")
 
 
 def test_a_link_that_is_no_log_is_not_shown_as_one(store, beside):
@@ -309,6 +462,17 @@ def test_the_suffix_of_a_database_alone_is_that_of_a_sound_claim(open_store, pla
     found = open_reflected(place.url)
     assert found._context.staging.suffix == ".json"
     assert len(found.select()) == 2
+
+
+def say_how_far(params):
+    report(step=1, total=2)
+    (Path(params["checkpoint_dir"]) / "last").write_text("1")
+    write_params(params)
+
+
+def leave_more(params):
+    write_params(params)
+    Path(params["result_file"]).with_name("more.txt").write_text("more")
 
 
 def say_something(params):

@@ -9,6 +9,7 @@ import pickle
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import textwrap
 import warnings
 from datetime import date, datetime
@@ -41,6 +42,8 @@ def used(open_store, tmp_path):
     """The folder of a store with two rows, a failed run, and what a process left that died in the middle of a run."""
     store = open_store()
     store.sweep([ONE, TWO], progress=False)
+    store.note(ONE, "said of it", tags=["paper"])
+    store.freeze("some", n=1)
     with pytest.raises(Exception, match="refused"):
         open_store(refuse).run({"n": 3, "dt": 0.1})
     folder = str(store.results_dir)
@@ -88,6 +91,20 @@ def look_at_everything(store):
     assert store.repair(dry_run=True).done
     assert store.gc(older_than=0, dry_run=True).counts()["result"] == 2
     assert store.retrieve(NEW) is None
+    assert [one.name for one in store.frozen()] == ["some"]
+    assert [row.n for row in store.at("some").select()] == [1]
+    assert [note.text for note in store.notes().values()] == ["said of it"]
+    assert [row.n for row in store.select(store.tagged("paper"))] == [1]
+    assert store.provenance(first).host
+    assert (store.inputs(first), store.dependants(first), store.audits()) == ([], [], [])
+    assert len(store.stale()) <= 2
+    assert store.plan([NEW]).cost().runs == 2
+    assert not store.rebuild(dry_run=True).made
+    assert str(store.rekey(dry_run=True))
+    assert store.check(deep=True).rows == 2
+    with tempfile.TemporaryDirectory() as folder:
+        assert store.view(f"{folder}/view", "n={n}").links == 2
+        assert store.archive(f"{folder}/archive", n=1).results
 
 
 @pytest.mark.slow
@@ -126,6 +143,16 @@ def test_looking_at_a_store_that_may_be_written_changes_nothing_either(used, ope
         lambda store: store.delete(ONE),
         lambda store: store.gc(),
         lambda store: store.repair(),
+        lambda store: store.note(ONE, "a note"),
+        lambda store: store.freeze("another"),
+        lambda store: store.unfreeze("some"),
+        lambda store: store.accept(),
+        lambda store: store.dismiss(),
+        lambda store: store.rebuild(),
+        lambda store: store.rekey(),
+        lambda store: store.audit(fraction=1.0),
+        lambda store: store.import_results("{n}.json", dt=0.1),
+        lambda store: store.merge(store.at("some")),
         lambda store: store.copy_to("sqlite:///other.sqlite3"),
         lambda store: store._context.database.transact(lambda _: None),
         lambda store: store._context.ledger.measured(store._context.database.connection(), "x", 1, 1),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +15,8 @@ from databases import until
 from entropic import ParameterError
 from entropic.executors.contract import Ending
 from entropic.executors.node import Desk, Given
-from entropic.executors.scheduler import _LINE, Job
+from entropic.executors.queue import Queue
+from entropic.executors.scheduler import _LINE, Job, Scheduler
 from entropic.executors.spool import SWEEP, Forged, Heart, Name, Spool, job_of
 from entropic.executors.travel import packed
 from entropic.slurm import Slurm
@@ -44,6 +46,40 @@ class _Making:
 
     def __reduce__(self):
         return os.mkdir, (str(self._path),)
+
+
+def test_nothing_is_written_or_read_through_a_link_in_the_spool(spool, tmp_path, beside):
+    (tmp_path / "1.todo").symlink_to(beside / "probe.txt")
+    (tmp_path / f".1.todo.{threading.get_ident()}.new").symlink_to(beside / "probe.txt")
+    spool.put("1.todo", b"one")
+    assert spool.get("1.todo") == b"one"
+    (tmp_path / "2.todo").symlink_to(tmp_path / "1.todo")
+    os.mkfifo(tmp_path / "3.todo")
+    for name in ("2.todo", "3.todo"):
+        with pytest.raises(OSError, match=r"[23]\.todo"):
+            spool.get(name, "1.todo")
+
+
+def test_a_spool_whose_folder_became_a_link_is_gone(tmp_path, beside):
+    (tmp_path / "spool").mkdir()
+    spool = Spool(str(tmp_path / "spool"), b"k" * 32)
+    spool.beat(SWEEP)
+    (tmp_path / "spool").rename(tmp_path / "elsewhere")
+    (tmp_path / "spool").symlink_to(beside)
+    for act in (spool.listing, lambda: spool.put("end", b""), lambda: spool.get("old"), lambda: spool.beat(SWEEP)):
+        with pytest.raises(FileNotFoundError):
+            act()
+    spool.remove(["old"])
+    assert not spool.rename("old", "new")
+
+
+def test_what_a_job_has_printed_is_read_from_no_link(tmp_path, beside):
+    queue = Queue(Scheduler(Slurm(), ""), 1)
+    queue._folder = str(tmp_path)
+    (tmp_path / "job-7.out").write_text("x" * 100_000 + "\x1b[2J told")
+    assert queue.output("7").endswith("x\\x1b[2J told") and len(queue.output("7")) < 3_000
+    (tmp_path / "job-8.out").symlink_to(beside / "probe.txt")
+    assert queue.output("8") == ""
 
 
 def test_a_file_of_the_sweep_counts_only_under_the_name_by_which_it_was_put(spool):

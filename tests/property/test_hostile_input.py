@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 
 from contract.models import SimResult
 from entropic import EntropicError, Store, key
+from entropic.db.inputs import number
 from entropic.executors import attempt
 from entropic.files import sidecar, workspace
 from entropic.protocol import claim, run
@@ -68,6 +69,7 @@ class World:
         (self.project / "elsewhere.json").write_text("{}")
         self.store = self.open()
         self._fill()
+        self.ask("INSERT INTO entropic_meta VALUES ('longest_lease', '120.0')")
         self.rows = {table: self.ask(f"SELECT * FROM {table}") for table in ("entropic_ledger", "sim_results")}
         self.columns = [one[1] for one in self.ask("PRAGMA table_info(entropic_ledger)")]
         self.kept = self.folder / "kept"
@@ -198,6 +200,13 @@ def by_hand(store: Store[SimResult]) -> Path:
     return path
 
 
+def all_that_is_said(store: Store[SimResult], asked: dict[str, Any]) -> str:
+    """Return what is said of one key, and of all, beside its row."""
+    row = store.retrieve(PARAMS["good"])
+    told = [store.provenance(asked), store.notes(), store.audits(), store.inputs(row), store.dependants(row)]
+    return f"{told} {store.select(store.tagged('paper'))} {store.check(deep=True)}"
+
+
 # ---- what a user may do --------------------------------------------------------------------------------------------
 ACTS: dict[str, Callable[[Store[SimResult], dict[str, Any]], Any]] = {
     "status": lambda store, _: str(store.status()),
@@ -208,6 +217,9 @@ ACTS: dict[str, Callable[[Store[SimResult], dict[str, Any]], Any]] = {
     "gc files": lambda store, _: str(store.gc(orphans=True)),
     "gc rows": lambda store, _: str(store.gc(SimResult.n >= 1)),
     "explain": lambda store, asked: str(store.explain(asked)),
+    "stale": lambda store, _: str(store.stale()),
+    "cost": lambda store, _: str(store.plan(PARAMS.values()).cost()),
+    "where from": lambda store, asked: all_that_is_said(store, asked),
     "log_file": lambda store, asked: store.log_file(asked),
     "delete": lambda store, asked: store.delete(asked, remove_file=asked != PARAMS["registered"]),
     "run_or_retrieve": lambda store, asked: store.run_or_retrieve(asked),
@@ -215,7 +227,9 @@ ACTS: dict[str, Callable[[Store[SimResult], dict[str, Any]], Any]] = {
     "register": lambda store, asked: store.register(asked, by_hand(store)),
     "sweep": lambda store, _: store.sweep(PARAMS.values(), on_error="continue"),
 }
-SAFE = ("status", "failures", "plan", "select", "repair", "gc files", "gc rows", "log_file")  # of no key in particular
+SAFE = (  # of no key in particular
+    *("status", "failures", "plan", "select", "repair", "gc files", "gc rows", "log_file", "stale", "cost"),
+)
 some_acts = st.lists(st.sampled_from(list(ACTS)), max_size=2)
 rarely = st.integers(0, 9).map(lambda n: n == 0)
 ALL = list(ACTS)
@@ -259,11 +273,28 @@ def in_database(value: Any) -> Any:
 FIELDS = [
     *("model", "id", "key", "attempt", "owner", "values", "custom_data", "created_at", "execution", "suffix", "size"),
     *("mtime_ns", "folder", "slotted", "extra", "entropic", "another", "outcomes", "missing", "inputs"),
+    *("origin", "digest", "replaced"),
 ]
 COLUMNS = [
     *("model", "attempt", "state", "owner", "since", "lease_until", "waits_for", "path", "published", "size"),
     *("mtime_ns", "extra", "registered", "checksum", "failure"),
+    *("environment", "code", "cpu_seconds", "peak_memory", "inputs"),
 ]
+READS_GOOD = number("", "sim_results", key(PARAMS["good"]))
+# A row of each table beside the ledger, as entropic writes it; the keys are those of the good row.
+BESIDE: dict[str, dict[str, Any]] = {
+    "entropic_notes": {"id": "", "model": "sim_results", "number": 5, "tag": "paper", "text": "text"},
+    "entropic_digests": {"id": "", "model": "sim_results", "attempt": "x", "sha256": "0" * 64, "found": None},
+    "entropic_comparisons": {"model": "sim_results", "after": "", "compared": 1, "without": 0, "began": 1.0},
+    "entropic_audits": {"id": "", "model": "sim_results", "at": 5, "attempt": "x", "host": "h", "agreed": 1,
+                        "told": "alike"},
+    "entropic_inputs": {"id": "", "model": "sim_results", "number": READS_GOOD, "of_database": "",
+                        "of_model": "sim_results", "of_id": "", "made_at": "2026-01-02T03:04:05.000006",
+                        "stale_as": None},
+    "entropic_environments": {"id": 5, "told": "{}"},
+    "entropic_code": {"id": 5, "told": '[["f", "0", 5]]'},
+    "entropic_sources": {"id": 5, "text": "def f(): ..."},
+}  # fmt: skip
 more_values = st.dictionaries(st.sampled_from(["n", "dt", "id", "result_file", "x"]), JSON, max_size=4)
 
 
@@ -389,6 +420,37 @@ REQUIRED = [(name, None) for name in ("model", "attempt", "state")]  # the table
 
 
 @pytest.mark.slow
+@given(
+    table=st.sampled_from(list(BESIDE)),
+    which=st.integers(0, 7),
+    value=PLAIN.map(in_database) | st.binary(max_size=8) | JSON.map(json.dumps) | st.sampled_from(sorted(BESIDE)),
+    acts=some_acts,
+)
+@example("entropic_inputs", 4, "a\0b", ["where from", "stale"])
+@example("entropic_inputs", 4, "entropic_meta", ["where from", "stale"])
+@example("entropic_inputs", 6, "yesterday", ["where from", "stale"])
+@example("entropic_audits", 2, 2**62, ["where from"])
+@example("entropic_audits", 2, "yesterday", ["where from"])
+def test_any_value_in_the_tables_beside_the_ledger(world, table, which, value, acts):
+    """What is said of results, what their runs have read, where they come from: it may be wrong, and stops nothing."""
+    of_good: dict[str, Any] = {"id": key(PARAMS["good"]), "of_id": key(PARAMS["good"])}
+    fields = {name: one if isinstance(one, int) else of_good.get(name, one) for name, one in BESIDE[table].items()}
+    name = list(fields)[which % len(fields)]
+    fields[name] = value
+    with world.unharmed():
+        try:
+            world.ask("UPDATE entropic_ledger SET environment = 5, code = 5, inputs = 1 WHERE id = ?", (of_good["id"],))
+            with contextlib.suppress(sqlite3.IntegrityError):  # NULL, where that cannot be
+                places = ", ".join("?" * len(fields))
+                world.ask(f"INSERT INTO {table} ({', '.join(fields)}) VALUES ({places})", tuple(fields.values()))
+            all_that_is_said(world.store, PARAMS["good"])
+            world.use("stored", acts)
+        finally:
+            for one in BESIDE:
+                world.ask(f"DELETE FROM {one}")
+
+
+@pytest.mark.slow
 @given(path=st.sampled_from(["probe.txt", "nothing.txt"]), column=st.sampled_from(["registered", "result_file"]))
 def test_a_file_elsewhere_is_removed_only_if_it_is_what_was_registered(world, path, column):
     with world.unharmed():
@@ -415,11 +477,13 @@ def test_text_of_the_database_that_is_no_utf_8(world, text, column, acts):
 
 @pytest.mark.slow
 @given(
-    name=st.sampled_from(["uuid", "schema_version", "float_rounding"]),
+    name=st.sampled_from(["uuid", "schema_version", "float_rounding", "longest_lease"]),
     value=PLAIN.filter(lambda value: value is not None),
 )
 @example("uuid", "../../../beside/probe")
 @example("uuid", "/")
+@example("longest_lease", "for ever")
+@example("longest_lease", float("inf"))
 def test_any_setting(world, name, value):
     with world.unharmed():
         table, where = ("entropic_models", "model") if name == "float_rounding" else ("entropic_meta", "name")

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from entropic.db.flaws import sound_number
 from entropic.db.origins import diff_of, parsed
 from entropic.files import environments
 from entropic.params.model import Base
@@ -111,7 +112,7 @@ def diff(context: StoreContext[Any], number: int) -> str | None:
 
 def environments_of(context: StoreContext[Any], numbers: Iterable[int]) -> dict[int, dict[str, Any]]:
     """Return what is known of some environments, by their numbers."""
-    wanted = set(numbers)
+    wanted = {number for number in numbers if sound_number(number) is not None}
     told = context.origins.environments(wanted)
     for number in wanted - told.keys():  # a kill came before it was recorded
         told[number] = parsed(environments.read(context.staging, number))

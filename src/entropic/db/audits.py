@@ -8,6 +8,7 @@ from sqlalchemy import bindparam
 
 from entropic.db.connection import Connection
 from entropic.db.engine import Database
+from entropic.db.flaws import is_sound_audit
 from entropic.db.statement import Statement
 from entropic.db.tables import audits
 
@@ -22,10 +23,13 @@ def record(database: Database, model: str, **told: object) -> None:
 
 
 def recorded(database: Database, model: str) -> Iterator[tuple[Any, ...]]:
-    """Yield of all that was recorded: key, attempt, time in microseconds since 1970, host, whether it agreed, how."""
+    """Yield of all that was recorded: key, attempt, time in microseconds since 1970, host, whether it agreed, how.
+
+    What entropic did not write is left out.
+    """
     query = sa.select(_c.id, _c.attempt, _c.at, _c.host, _c.agreed, _c.told).where(_c.model == model)
     asked = Statement(query.order_by(_c.at, _c.id), database.sql)
-    yield from database.connection().fetch(asked.sql, asked.values({}))
+    yield from filter(is_sound_audit, database.connection().fetch(asked.sql, asked.values({})))
 
 
 def move(database: Database, connection: Connection, model: str, old: str, new: str) -> None:

@@ -9,6 +9,7 @@ from sqlalchemy import bindparam
 from entropic.db.claim import Claim
 from entropic.db.connection import Connection
 from entropic.db.engine import Database
+from entropic.db.flaws import is_sound_digest, is_sound_mark
 from entropic.db.statement import ByKeys, Statement
 from entropic.db.tables import comparisons, digests
 
@@ -60,7 +61,7 @@ class Digests:
 
     def of(self, ids: Iterable[str], within: Connection | None = None) -> dict[str, Digest]:
         """Return what is recorded of some keys, perhaps within a transaction, by id; it may be of an older attempt."""
-        return {id: Digest(*told) for id, *told in self._statements.of.fetch(ids, within)}
+        return dict(_sound(self._statements.of.fetch(ids, within)))
 
     def write(self, connection: Connection, id: str, attempt: str, sha256: str) -> None:
         """Record, in a transaction, the digest of what an attempt has made."""
@@ -79,7 +80,7 @@ class Digests:
         """Return how far a comparison has come that did not come to its end, if there is one."""
         statement = self._statements.mark
         rows = self._database.connection().fetch(statement.sql, statement.values({}))
-        return Mark(*rows[0]) if rows else None
+        return Mark(*rows[0]) if rows and is_sound_mark(*rows[0]) else None
 
     def note(self, connection: Connection, id: str, attempt: str, found: str | None) -> None:
         """Note, in a transaction, what differs from a digest; None: nothing any more."""
@@ -100,8 +101,12 @@ class Digests:
     def differing(self) -> Iterator[tuple[str, Digest]]:
         """Yield the keys whose result differed when it was last compared, with what is recorded of it."""
         statement = self._statements.differing
-        for id, *told in self._database.connection().fetch(statement.sql, statement.values({})):
-            yield id, Digest(*told)
+        yield from _sound(self._database.connection().fetch(statement.sql, statement.values({})))
+
+
+def _sound(rows: Iterable[Any]) -> Iterator[tuple[str, Digest]]:
+    """Yield what was recorded of keys, without what entropic did not write."""
+    return ((id, Digest(*told)) for id, *told in rows if is_sound_digest(*told))
 
 
 class _Statements:

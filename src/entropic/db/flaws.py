@@ -31,6 +31,35 @@ def claims_place(id: Any, path: Any, published: Any) -> bool:
     return _is_text(id) and names.is_place(id, path) and names.is_one(names.ATTEMPT, published)
 
 
+def sound_origin(environment: Any, code: Any, cpu_seconds: Any, peak_memory: Any) -> tuple[Any, Any, Any, Any]:
+    """Return what the ledger says of where a result comes from, without what entropic does not write."""
+    took = cpu_seconds if _is_number(cpu_seconds) and cpu_seconds >= 0 else None
+    return sound_number(environment), sound_number(code), took, sound_number(peak_memory)
+
+
+def sound_number(value: Any) -> int | None:
+    """Return what stands for an environment or some code, or counts bytes; None if it is no such number."""
+    return value if _is_whole(value) and value >= 0 else None
+
+
+def is_sound_audit(row: Any) -> bool:
+    """Tell whether entropic may have written what came of a run that was done again."""
+    id, attempt, at, host, agreed, told = row
+    is_time, are_texts = _is_whole(at) and _is_seconds(at / 1e6), all(map(names.is_text, (id, host, told)))
+    return is_time and are_texts and _is_flag(agreed) and _or_null(names.is_text)(attempt)
+
+
+def is_sound_digest(attempt: Any, sha256: Any, found: Any) -> bool:
+    """Tell whether entropic may have written what is recorded of the bytes of a result."""
+    return names.is_text(attempt) and names.is_one(names.SHA256, sha256) and _or_null(names.is_text)(found)
+
+
+def is_sound_mark(after: Any, compared: Any, without: Any, began: Any) -> bool:
+    """Tell whether entropic may have written how far a comparison of all results has come."""
+    counts = _is_whole(compared) and _is_whole(without) and compared >= 0 and without >= 0
+    return names.is_text(after) and counts and _is_seconds(began)
+
+
 def _is_seconds(value: Any) -> bool:
     """Tell whether something is a time in seconds since 1970 that can be said as a date."""
     return _is_number(value) and 0 <= value <= _LATEST

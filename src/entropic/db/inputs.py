@@ -98,7 +98,8 @@ class Inputs:
         """Yield the model and the key of each row of this database whose run has read a row, and when that was made."""
         asked = self._reading.values({"which": number(database, model, id)})
         for its_model, its_id, made_at, _ in self._database.connection().fetch(self._reading.sql, asked):
-            yield str(its_model), str(its_id), str(made_at)
+            if is_input(Input("", its_model, its_id, made_at)):
+                yield its_model, its_id, made_at
 
     def with_some(self) -> dict[str, int | None]:
         """Return the keys whose runs have read something, and the code of each."""
@@ -115,16 +116,31 @@ class Inputs:
             query = asked.select_from(table.outerjoin(ledger, on))
             self._facts[model] = ByKeys(self._database, query, table.c.id)
         found = self._facts[model].fetch(ids)
-        return {str(id): Fact(as_text(made_at), code, count) for id, made_at, code, count in found}
+        return {str(id): Fact(_time_of(made_at), code, count) for id, made_at, code, count in found}
 
     def _has(self, model: str, schema: str | None) -> bool:
-        """Look, by a connection of SQLAlchemy's, whether there is a table of another model."""
-        return self._database.look(lambda: sa.inspect(self._database.engine).has_table(model, schema=schema))
+        """Look, by a connection of SQLAlchemy's, whether there is a table of another model, with our columns."""
+
+        def columns() -> set[str]:
+            inspector = sa.inspect(self._database.engine)
+            if not inspector.has_table(model, schema=schema):
+                return set()
+            return {one["name"] for one in inspector.get_columns(model, schema=schema)}
+
+        return {"id", "created_at"} <= self._database.look(columns)
 
 
 def number(database: str, model: str, id: str) -> int:
     """Return what stands for a row that was read."""
     return number_of(f"{database}\0{model}\0{id}")
+
+
+def _time_of(created_at: Any) -> str:
+    """Return the time of a row as text; of one that is none, what it is: no run has read that."""
+    try:
+        return as_text(created_at)
+    except ValueError:
+        return str(created_at)
 
 
 def as_text(time: Any) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from entropic.db.engine import Database
+from entropic.db.flaws import sound_number, sound_origin
 from entropic.db.former_keys import FormerKeys
 from entropic.db.inputs import Inputs
 from entropic.db.query import fetch
@@ -95,16 +96,15 @@ class Origins:
             ledger.c.model == self._model, ledger.c.code.is_not(None), ledger.c.size.is_not(None)
         )
         asked = Statement(counted.group_by(ledger.c.code), self._database.sql)
-        return {
-            int(number): int(count) for number, count in self._database.connection().fetch(asked.sql, asked.values({}))
-        }
+        found = self._database.connection().fetch(asked.sql, asked.values({}))
+        return {number: int(count) for number, count in found if sound_number(number) is not None}
 
     def copy_to(self, other: "Origins") -> None:
         """Record in another database what the claims of this model refer to."""
         for column, table in ((ledger.c.environment, environments), (ledger.c.code, code)):
             asked = Statement(sa.select(column).where(ledger.c.model == self._model).distinct(), self._database.sql)
             for (number,) in self._database.connection().fetch(asked.sql, asked.values({})):
-                if number is None:
+                if sound_number(number) is None:
                     continue
                 if table is code:
                     other.add_code(number, self.code(number))
@@ -113,11 +113,13 @@ class Origins:
 
     def of(self, ids: Iterable[str]) -> Iterator[tuple[Any, ...]]:
         """Yield of those keys that have a claim: the key, and what `tables.ORIGIN` names."""
-        return self._of.fetch(ids)
+        for id, *told in self._of.fetch(ids):
+            yield id, *sound_origin(*told)
 
     def environments(self, numbers: Iterable[int]) -> dict[int, dict[str, Any]]:
         """Return what is recorded of some environments, by their numbers; some may be unknown."""
-        wanted, found = sorted(numbers), dict[int, dict[str, Any]]()
+        wanted = sorted(number for number in numbers if sound_number(number) is not None)
+        found = dict[int, dict[str, Any]]()
         for start in range(0, len(wanted), TOGETHER):
             some = environments.c.id.in_(wanted[start : start + TOGETHER])
             for number, text in fetch(self._database, sa.select(environments).where(some)):

@@ -7,6 +7,7 @@ from collections import Counter
 from entropic.errors import SlurmError
 from entropic.executors.scheduler import HOPELESS, Job, Scheduler
 from entropic.executors.spool import job_of
+from entropic.files.subfolder import content
 from entropic.support.show import visible
 
 log = logging.getLogger("entropic")
@@ -124,8 +125,9 @@ class Queue:
     def output(self, id: str) -> str:
         """Return a sentence with what a job has printed, which Slurm's own complaints are a part of."""
         try:
-            with open(os.path.join(self._folder, f"job-{id}.out"), errors="backslashreplace") as file:
-                text = file.read()[-MOST_OUTPUT:].strip()
+            path = os.path.join(self._folder, f"job-{id}.out")
+            text = content(path, most=4 * MOST_OUTPUT, last=True).decode(errors="backslashreplace")
+            text = text[-MOST_OUTPUT:].strip()
         except OSError:
             return ""
         return f"It printed:\n{visible(text)}" if text else ""

@@ -15,7 +15,7 @@ from typing import IO, NamedTuple
 
 from entropic.errors import ParameterError, SlurmError
 from entropic.executors.spool import JOB
-from entropic.support.show import spelled
+from entropic.support.show import one_line, spelled
 
 LOOK_SECONDS = 5.0  # between two looks at the queue, at least
 MOST_LOOK_SECONDS = 30.0  # the same, where nothing has changed for a while
@@ -201,7 +201,10 @@ class Scheduler:
             return None
         self.silent_since = None
         found = {one["id"]: one for line in said.splitlines() if (one := _LINE.fullmatch(line.strip()))}
-        jobs = {id: Job(id, one["state"], int(one["restarts"]), one["reason"].strip()) for id, one in found.items()}
+        jobs = {
+            id: Job(id, one["state"], int(one["restarts"]), one_line(one["reason"].strip()))
+            for id, one in found.items()
+        }
         self._pause = LOOK_SECONDS if jobs != self._seen else min(1.2 * self._pause, MOST_LOOK_SECONDS)
         self._next, self._seen = now + self._pause, jobs
         return jobs

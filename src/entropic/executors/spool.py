@@ -18,15 +18,17 @@ results folder may be anybody's to write in: `test_what_somebody_puts_into_the_s
 """
 
 import contextlib
+import errno
 import hashlib
 import hmac
 import os
 import re
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from entropic.files.subfolder import at, content, put
 from entropic.support.background import Background
 
 BEAT_SECONDS = 10.0  # between two signs of life
@@ -36,6 +38,7 @@ JOB = r"[0-9]{1,12}(?:_[0-9]{1,9})?"
 _TASK = rf"(?P<task>(?P<job>{JOB})-(?P<restart>[0-9]{{1,6}})-[0-9]{{1,9}})"
 _NAME = re.compile(rf"(?:(?P<number>[0-9]{{1,18}})\.)?(?:{_TASK}\.)?(?P<kind>todo|again|doing|said|alive)")
 _TASK_ALONE = re.compile(_TASK)
+_NO_FOLDER = {errno.ENOTDIR, errno.ELOOP}  # but a file, or a link, that somebody has put in its place
 _SEAL = hashlib.sha256().digest_size
 
 
@@ -65,18 +68,30 @@ class Spool:
     def __init__(self, folder: str, key: bytes) -> None:
         self.folder, self._key = folder, key
 
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[int]:
+        """Open the folder, which is no link; anew each time, since a network file system then looks what is in it."""
+        try:
+            with at(self.folder) as folder:
+                yield folder
+        except OSError as error:
+            is_link = error.errno in _NO_FOLDER and error.filename == self.folder
+            if not is_link and error.errno != errno.ESTALE:  # removed while it was open here, on a network
+                raise
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.folder) from error
+
     def listing(self) -> list[Name]:
         """Return what is there, in the order of the numbers."""
-        found = (_NAME.fullmatch(name) for name in os.listdir(self.folder))
+        with self._opened() as folder:
+            found = [_NAME.fullmatch(name) for name in os.listdir(folder)]
         names = [Name(one["kind"], int(one["number"] or 0), one["task"] or "") for one in found if one]
         return sorted(names, key=lambda one: (one.number, one.task))
 
     def put(self, name: str, data: bytes) -> None:
         """Put a sealed file there, all of it at once."""
-        new = f"{self.folder}{os.sep}.{name}.{threading.get_ident()}.new"  # two threads give signs of life
-        with open(new, "wb") as file:
-            file.write(self._seal(name, data) + data)
-        os.rename(new, f"{self.folder}{os.sep}{name}")
+        new = f".{name}.{threading.get_ident()}.new"  # two threads give signs of life
+        with self._opened() as folder:
+            put(folder, name, self._seal(name, data) + data, new)
 
     def get(self, name: str, sealed_as: str = "") -> bytes:
         """Return what a file holds.
@@ -91,8 +106,8 @@ class Spool:
         Forged
             If nobody who has the key has put it there.
         """
-        with open(f"{self.folder}{os.sep}{name}", "rb") as file:
-            text = file.read()
+        with self._opened() as folder:
+            text = content(name, folder)
         seal, data = text[:_SEAL], text[_SEAL:]
         if not hmac.compare_digest(seal, self._seal(sealed_as or name, data)):
             raise Forged(f"{name} in {self.folder} is not what this sweep has put there")
@@ -103,22 +118,24 @@ class Spool:
 
     def rename(self, name: str, to: str) -> bool:
         """Rename a file, which one of those who try can; tell whether that was this one."""
-        source, target = f"{self.folder}{os.sep}{name}", f"{self.folder}{os.sep}{to}"
         try:
-            os.rename(source, target)
+            with self._opened() as folder:
+                os.rename(name, to, src_dir_fd=folder, dst_dir_fd=folder)
         except FileNotFoundError:
-            return os.path.exists(target)  # a network folder does it, loses its answer, and is asked again
+            return self.has(to)  # a network folder does it, loses its answer, and is asked again
         return True
 
     def remove(self, names: Iterable[str]) -> None:
         """Remove files, as far as they are there."""
-        for name in names:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(f"{self.folder}{os.sep}{name}")
+        gone = list(names)
+        with contextlib.suppress(FileNotFoundError), self._opened() as folder:
+            for name in gone:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(name, dir_fd=folder)
 
     def has(self, name: str) -> bool:
         """Tell whether a file is there."""
-        return os.path.exists(f"{self.folder}{os.sep}{name}")
+        return os.path.lexists(f"{self.folder}{os.sep}{name}")
 
     def beat(self, who: str) -> None:
         """Give a sign of life.

@@ -9,19 +9,18 @@ import contextlib
 import functools
 import logging
 import os
-import stat
 import threading
 import weakref
 from collections.abc import Callable
 from typing import Any
 
 from entropic.files.staging import Staging
+from entropic.files.subfolder import content, opened, put
 from entropic.support.names import number_of
 
 log = logging.getLogger("entropic")
 FOLDER, TOLD, DIFF = "environments", ".json", ".diff"
 LARGEST = 2**22  # bytes
-_FLAGS = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | os.O_CLOEXEC
 _MOST = 100  # stores of one process that are remembered
 
 # By the staging folder and the runner, of which it is told whether it is still that one; None until a run has ended.
@@ -85,8 +84,8 @@ def _reference(runner: object) -> Callable[[], object]:
         return lambda: runner
 
 
-def _path(staging: Staging, number: int, ending: str) -> str:
-    return f"{staging.inside(FOLDER)}{os.sep}{number:016x}{ending}"
+def _name(number: int, ending: str) -> str:
+    return f"{number:016x}{ending}"
 
 
 def keep(staging: Staging, number: int, text: str) -> None:
@@ -102,16 +101,10 @@ def keep_diff(staging: Staging, text: str) -> int:
 
 
 def _write(staging: Staging, number: int, text: str, ending: str = TOLD) -> None:
-    path = _path(staging, number, ending)
-    if _read(staging, number, ending) is not None:
-        return
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(staging.inside(FOLDER))
-    beside = f"{path}.{os.getpid()}"
-    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
-    with open(os.open(beside, flags, 0o666), "w", encoding="utf-8", newline="") as file:
-        file.write(text)
-    os.replace(beside, path)
+    if _read(staging, number, ending) is None:
+        name = _name(number, ending)
+        with opened(staging.root, FOLDER, make=True) as folder:
+            put(folder, name, text.encode(), f"{name}.{os.getpid()}")
 
 
 def read(staging: Staging, number: int) -> str | None:
@@ -126,12 +119,8 @@ def read_diff(staging: Staging, number: int) -> str | None:
 
 def _read(staging: Staging, number: int, ending: str) -> str | None:
     try:
-        descriptor = os.open(_path(staging, number, ending), _FLAGS)
+        with opened(staging.root, FOLDER) as folder:
+            text = content(_name(number, ending), folder, LARGEST).decode("utf-8", "replace")
     except OSError:
         return None
-    with open(descriptor, "rb") as file:
-        seen = os.fstat(descriptor)
-        if not stat.S_ISREG(seen.st_mode) or seen.st_size > LARGEST:
-            return None
-        text = file.read().decode("utf-8", "replace")
     return text if number_of(text) == number else None

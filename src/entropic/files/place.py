@@ -13,6 +13,7 @@ import shutil
 import stat
 
 from entropic.errors import ForeignFileError, StoreError
+from entropic.files.content import bring
 from entropic.files.extent import Extent, extent
 from entropic.files.sidecar import Sidecar
 from entropic.files.staging import Staging
@@ -149,7 +150,10 @@ def keep_changed(staging: Staging, sidecar: Sidecar, where: str, published: str,
         except OSError as error:
             if error.errno not in _NO_LINKS:
                 raise
-            shutil.copy2(target, kept)
+            try:
+                bring(target, kept, link=False)  # which writes through no link that somebody puts there meanwhile
+            except FileExistsError:
+                continue
         log.warning("%s had been changed since it was stored, and is kept as %s", target, kept)
         return
 
@@ -245,10 +249,17 @@ def remove(path: str) -> None:
 
 
 def remove_tree(folder: str) -> None:
-    """Remove a folder of ours with all that is in it, as far as that is possible: folders without write bits, too."""
+    """Remove a folder of ours with all that is in it, as far as that is possible: folders without write bits, too.
+
+    Of a link that somebody has put in its place only the link goes.
+    """
     shutil.rmtree(folder, ignore_errors=True)
-    if os.path.lexists(folder):
+    if os.path.islink(folder):
+        with contextlib.suppress(OSError):
+            os.unlink(folder)
+    elif os.path.isdir(folder):
         for path, _, _ in os.walk(folder, topdown=True):
             with contextlib.suppress(OSError):
-                os.chmod(path, stat.S_IRWXU)
+                if not os.path.islink(path):  # by now
+                    os.chmod(path, stat.S_IRWXU)
         shutil.rmtree(folder, ignore_errors=True)

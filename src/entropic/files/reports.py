@@ -8,21 +8,19 @@ import contextlib
 import json
 import math
 import os
-import stat
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from entropic.files.staging import REPORTS, Staging
-from entropic.files.subfolder import opened
+from entropic.files.subfolder import content, opened, put
 from entropic.support import names
 from entropic.support.show import one_line
 
 MOST_VALUES, LONGEST_TEXT = 20, 80
 LARGEST = 16 * 1024  # bytes of a file
 _SUFFIX = ".json"
-_NO_LINK = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | getattr(os, "O_NOFOLLOW", 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,30 +65,19 @@ class Reported:
 
     def said(self) -> str:
         """Return what else it has said, in one line."""
-        return ", ".join(f"{name}={_spell(value)}" for name, value in self.values.items())
+        return ", ".join(f"{one_line(name)}={_spell(value)}" for name, value in self.values.items())
 
 
 def _spell(value: float | str) -> str:
     return one_line(value) if isinstance(value, str) else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def write(root: str, key: str, attempt: str, content: dict[str, Any]) -> None:
+def write(root: str, key: str, attempt: str, told: dict[str, Any]) -> None:
     """Write what a run says of itself, into a file that replaces the one before; raises `OSError` if it cannot be."""
-    text = json.dumps(content, separators=(",", ":")).encode()[:LARGEST]
+    text = json.dumps(told, separators=(",", ":")).encode()[:LARGEST]
     name = _name(key, attempt)
-    new = f"{name}.{os.getpid()}"
     with opened(root, REPORTS, make=True) as folder:
-        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
-        try:
-            file = os.open(new, flags, 0o666, dir_fd=folder)
-        except FileExistsError:  # of a process that was killed
-            os.unlink(new, dir_fd=folder)
-            file = os.open(new, flags, 0o666, dir_fd=folder)
-        try:
-            os.write(file, text)
-        finally:
-            os.close(file)
-        os.rename(new, name, src_dir_fd=folder, dst_dir_fd=folder)
+        put(folder, name, text, f"{name}.{os.getpid()}")
 
 
 def discard(root: str, key: str, attempt: str) -> None:
@@ -139,17 +126,9 @@ def _name(key: str, attempt: str) -> str:
 
 def _read(folder: int, key: str, attempt: str) -> Reported | None:
     try:
-        file = os.open(_name(key, attempt), _NO_LINK, dir_fd=folder)
-    except OSError:
-        return None
-    try:
-        if not stat.S_ISREG(os.fstat(file).st_mode):
-            return None
-        return _understood(json.loads(os.read(file, LARGEST)))
+        return _understood(json.loads(content(_name(key, attempt), folder, LARGEST)))
     except (OSError, ValueError, TypeError, KeyError, RecursionError, OverflowError, AttributeError):
         return None
-    finally:
-        os.close(file)
 
 
 def _understood(said: dict[str, Any]) -> Reported:

@@ -8,16 +8,18 @@ a folder of names must grow gets the rest of the file. `tests/crash/test_full_di
 import contextlib
 import errno
 import os
+import stat
 from collections.abc import Callable
 from typing import TypeVar
 
 from entropic.files.staging import Staging
+from entropic.files.subfolder import opened
 from entropic.support import process
 
 T = TypeVar("T")
 FULL = {errno.ENOSPC, errno.EDQUOT}
 SIDECAR, NAMES = 32 * 1024, 512 * 1024  # bytes; XFS wants that much before it adds a name where none fits any more
-_FOLDER = ".slot"
+_RESERVE, _FOLDER = "reserve", ".slot"
 
 
 class Reserve:
@@ -32,18 +34,15 @@ class Reserve:
     """
 
     def __init__(self, staging: Staging, worker: str) -> None:
-        folder = staging.inside("reserve")
-        self.path, self.size, self.spent = f"{folder}{os.sep}{worker}", SIDECAR, False
-        try:
-            os.mkdir(folder)
-        except FileExistsError:
+        self.path, self.size, self.spent = f"{staging.inside(_RESERVE)}{os.sep}{worker}", SIDECAR, False
+        with opened(staging.root, _RESERVE, make=True) as folder:
             _remove_those_of_the_dead(folder)
-        try:
-            _allocate(self.path, SIDECAR + NAMES)
-            os.mkdir(self.path + _FOLDER)
-        except BaseException:
-            self.close()
-            raise
+            try:
+                _allocate(worker, SIDECAR + NAMES, folder)
+                os.mkdir(worker + _FOLDER, dir_fd=folder)
+            except BaseException:
+                self.close()
+                raise
 
     def grow(self, size: int) -> None:
         """Reserve more, for an uncommonly long sidecar; raises `OSError` if there is no room for it."""
@@ -51,6 +50,19 @@ class Reserve:
             os.unlink(self.path)
         _allocate(self.path, size + NAMES)
         self.size = size
+
+    def _open(self) -> int:
+        """Open the file; raises `FileNotFoundError` if somebody has put something else in its place, a link say."""
+        gone = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.path)
+        try:
+            file = os.open(self.path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError as error:
+            raise gone from error
+        seen = os.fstat(file)
+        if stat.S_ISREG(seen.st_mode) and seen.st_nlink <= 1:
+            return file
+        os.close(file)
+        raise gone
 
     def with_room(self, make: Callable[..., T], *given: str) -> T:
         """Do something that may need a few blocks; on a full disk, give it that part of what is reserved."""
@@ -61,9 +73,13 @@ class Reserve:
                 raise
             self.spent = True
             try:
-                os.truncate(self.path, self.size)
+                file = self._open()
             except FileNotFoundError:
                 raise error from None
+            try:
+                os.ftruncate(file, self.size)
+            finally:
+                os.close(file)
             return make(*given)
 
     def make_folder(self, path: str) -> None:
@@ -91,7 +107,7 @@ class Reserve:
         """
         self.spent = True
         try:
-            file = os.open(self.path, os.O_WRONLY)
+            file = self._open()
         except FileNotFoundError:
             return False
         try:
@@ -116,8 +132,8 @@ class Reserve:
             os.rmdir(self.path + _FOLDER)
 
 
-def _allocate(path: str, size: int) -> None:
-    file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+def _allocate(path: str, size: int, folder: int | None = None) -> None:
+    file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666, dir_fd=folder)
     try:
         if hasattr(os, "posix_fallocate"):
             with contextlib.suppress(NotImplementedError):
@@ -129,8 +145,8 @@ def _allocate(path: str, size: int) -> None:
         os.close(file)
 
 
-def _remove_those_of_the_dead(folder: str) -> None:
+def _remove_those_of_the_dead(folder: int) -> None:
     for name in os.listdir(folder):
         with contextlib.suppress(OSError, ValueError):
             if process.state(name.removesuffix(_FOLDER)) == "dead":
-                (os.rmdir if name.endswith(_FOLDER) else os.unlink)(f"{folder}{os.sep}{name}")
+                (os.rmdir if name.endswith(_FOLDER) else os.unlink)(name, dir_fd=folder)

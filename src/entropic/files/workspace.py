@@ -103,7 +103,9 @@ def _new_workspace(staging: Staging) -> Workspace:
 
 def refused(staging: Staging, error: OSError) -> StoreError:
     """Return what is raised where nothing can be written."""
-    return StoreError(f"cannot write in {staging.root!r}: {error.strerror}; nothing was run")
+    told = error.filename
+    where = told if isinstance(told, str) and told.startswith(staging.root) else staging.root
+    return StoreError(f"cannot write in {where!r}: {error.strerror}; nothing was run")
 
 
 def retire() -> None:

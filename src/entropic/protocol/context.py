@@ -105,7 +105,7 @@ class StoreContext(Generic[ModelT_co]):
     def path_of(self, raw: Raw) -> str:
         """Return the absolute path of all of a raw row's result: its file, or the folder of which that is the main."""
         place = raw[PLACE]
-        if place is not None and "/" in place and names.is_place(self.rows.id_of(raw), place):
+        if isinstance(place, str) and "/" in place and names.is_place(self.rows.id_of(raw), place):
             return self.staging.path(place)
         return self.rows.file_of(raw)
 

@@ -149,8 +149,11 @@ class Maker:
         return self.on_stale == "rerun" and self.is_other(code)
 
     def is_other(self, code: int | None) -> bool:
-        """Tell whether other code has made a row; not if that is unknown, as of rows of before."""
-        if code is None or self.number is None or code == self.number:
+        """Tell whether other code has made a row; not if that is unknown, as of rows of before.
+
+        What is no number was not written by entropic, and says nothing.
+        """
+        if type(code) is not int or self.number is None or code == self.number:
             return False
         from entropic.provenance.code import are_comparable
 

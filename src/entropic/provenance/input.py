@@ -34,6 +34,7 @@ def is_input(one: Any) -> bool:
         (database == "" or names.is_one(names.UUID, database))
         and names.is_text(model)
         and names.is_text(id)
+        and "\0" not in model + id
         and names.is_time(made_at)
         and (stale_as is None or (type(stale_as) is int and 0 <= stale_as < 2**63))
     )

@@ -125,8 +125,11 @@ def _fill(context: StoreContext[Base], folder: str, raws: Sequence[Any], opening
 
 
 def _is_outside(context: StoreContext[Base], raw: Any) -> bool:
-    real, folder = os.path.realpath(context.rows.file_of(raw)), os.path.realpath(context.staging.results_dir)
-    return not real.startswith(folder + os.sep)
+    folder = os.path.realpath(context.staging.results_dir)
+    try:
+        return not os.path.realpath(context.rows.file_of(raw)).startswith(folder + os.sep)
+    except ValueError:  # it is no path: an entry of the ledger that entropic did not write
+        return False
 
 
 def _write(folder: str, name: str, text: str) -> None:

@@ -75,8 +75,9 @@ def copy(context: StoreContext[Base], target: StoreContext[Base]) -> None:
             _insert(connection, sa.insert(inputs), _values(source, read, inputs))
             former = former_keys.select().where(former_keys.c.model == context.model)
             _insert(connection, sa.insert(former_keys), _values(source, former, former_keys))
-    except sa.exc.DBAPIError as error:
-        raise StoreError(f"{target.database} refused the copy: {error.orig}. Nothing was copied") from error
+    except (sa.exc.StatementError, ValueError, TypeError) as error:  # also of a value that is none of its column's
+        why = error.orig if isinstance(error, sa.exc.StatementError) else error
+        raise StoreError(f"{target.database} refused the copy: {why}. Nothing was copied") from error
     context.origins.copy_to(target.origins)  # last: a copy that fails leaves nothing
 
 

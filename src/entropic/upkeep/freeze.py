@@ -7,18 +7,23 @@ long as these are there, so what somebody writes into one is seen in it: reading
 
 import contextlib
 import errno
-import hashlib
 import json
+import logging
 import os
 import shutil
 import sqlite3
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from entropic.errors import FrozenError, ParameterError, StoreError
+from entropic.files.content import Strange
+from entropic.files.digest import of_file
 from entropic.files.extent import Extent, extent
+from entropic.files.sidecar import BROKEN
 from entropic.files.staging import FOLDER
+from entropic.files.subfolder import at, content
 from entropic.formats.read import Loader
 from entropic.params.model import Base, utcnow
 from entropic.protocol.context import StoreContext
@@ -29,8 +34,10 @@ from entropic.upkeep.archived import SUMS, Archive
 from entropic.upkeep.frozen import Frozen
 from entropic.upkeep.unfinished import FROZEN, NAME, leads_out, listed
 
+log = logging.getLogger("entropic")
 _ABOUT = "frozen.json"
 _VERSION = 1
+_LARGEST = 2**16  # bytes of what a selection says of itself
 
 
 def checked(name: Any) -> str:
@@ -69,7 +76,10 @@ def freeze(
         raise StoreError(f"{there}; a frozen selection never changes: take another name, or unfreeze it first")
     folder = context.staging.inside(os.path.join(FROZEN, names.stem(context.model)))
     _refuse_links(context, folder)
-    os.makedirs(folder, exist_ok=True)
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"{folder} cannot be made: {error.strerror}. Nothing was frozen") from error
 
     def about(done: Archive) -> Mapping[str, str]:
         if done.left:
@@ -157,18 +167,18 @@ def _all(context: StoreContext[Base]) -> Iterator[Frozen]:
 
 
 def _read(path: str, name: str) -> Frozen | None:
-    if os.path.islink(path):
-        return None
     try:
-        with open(os.path.join(path, _ABOUT), encoding="utf-8") as file:
-            told = json.load(file)
-        if int(told["entropic"]) > _VERSION:
-            raise StoreError(f"a later version of entropic has frozen {path}; upgrade entropic to read it")
-        when = datetime.fromisoformat(told["made_at"])
-        return Frozen(name, when, int(told["results"]), int(told["size"]), path)
-    except StoreError:
-        raise
-    except (OSError, ValueError, TypeError, KeyError):
+        with at(path) as folder:
+            told = json.loads(content(_ABOUT, folder, _LARGEST))
+            is_whole = stat.S_ISREG(os.stat(archive.DATABASE, dir_fd=folder, follow_symlinks=False).st_mode)
+        are_numbers = all(type(told[one]) is int and 0 <= told[one] < 2**63 for one in ("entropic", "results", "size"))
+        if not (is_whole and are_numbers and names.is_time(told["made_at"])):
+            return None
+        if told["entropic"] > _VERSION:
+            log.warning("a later version of entropic has frozen %s; upgrade entropic to read it", path)
+            return None
+        return Frozen(name, datetime.fromisoformat(told["made_at"]), told["results"], told["size"], path)
+    except (OSError, *BROKEN):
         return None
 
 
@@ -243,9 +253,9 @@ class Unchanged:
         """Tell whether the files of a result have the content that was frozen."""
         if not self._sums:
             sums: dict[str, dict[str, str]] = {}
-            with open(os.path.join(self._path, SUMS), encoding="utf-8") as lines:
-                for line in lines:
-                    digest, _, name = line.rstrip("\n").partition("  ")
+            for line in content(os.path.join(self._path, SUMS)).decode().split("\n"):
+                digest, _, name = line.partition("  ")
+                if os.pardir not in name.split("/"):
                     sums.setdefault("/".join(name.split("/")[:2]), {})[name] = digest
             self._sums = sums  # when it is whole: results are read by several threads
         mine = self._sums.get(f"{archive.RESULTS}/{place}", {})
@@ -260,7 +270,6 @@ def newest(folder: str) -> int:
 
 def _sum(path: str) -> str:
     try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
+        return of_file(path)[0]
+    except (OSError, Strange):
         return ""

@@ -8,7 +8,9 @@ store is opened for the first time since the machine was started: what never rea
 """
 
 import contextlib
+import logging
 import os
+import stat
 import time
 import warnings
 from datetime import datetime, timedelta
@@ -21,11 +23,14 @@ from entropic.db.connection import Connection
 from entropic.db.query import fetch
 from entropic.errors import ResultLostWarning, levels_to_user
 from entropic.files.durable import files_below, is_cheap
+from entropic.files.subfolder import opened
 from entropic.params.model import Base, utcnow
 from entropic.protocol.context import StoreContext
 from entropic.support import process
 from entropic.support.show import counted
 
+log = logging.getLogger("entropic")
+_STARTS = "starts"
 # Before the latest run that is known of. A system writes what is older than half a minute, or a few of them on laptops.
 WINDOW = timedelta(minutes=10)
 KEPT_SECONDS = 60 * 86400.0  # how long it is remembered which start of the machine was looked at
@@ -39,19 +44,29 @@ def look_back(context: StoreContext[Base], is_new: bool) -> None:
     is_new
         Whether nothing ever ran in this results folder with this database.
     """
-    folder, model = context.staging.inside("starts"), context.key_of("")
-    mark = f"{folder}{os.sep}{model}.{process.start_of_machine()}"
-    if os.path.lexists(mark):
+    model = context.key_of("")
+    mark = f"{model}.{process.start_of_machine()}"
+    if _is_marked(context, mark):
         return
-    if context.read_only is not None:  # nothing is recorded, but what may be damaged is said
-        if not is_new:
-            _distrust_latest(context)
-        return
-    os.makedirs(folder, exist_ok=True)
     if not is_new:
         _distrust_latest(context)
-        _forget_old(folder, model)
-    os.close(os.open(mark, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW, 0o666))
+    if context.read_only is not None:  # nothing is recorded, but what may be damaged is said
+        return
+    try:
+        with opened(context.staging.root, _STARTS, make=True) as folder:
+            _forget_old(folder, model)
+            os.close(os.open(mark, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666, dir_fd=folder))
+    except FileExistsError:  # another process has looked at the same time; or it is a file
+        pass
+    except OSError as error:  # a link that leads elsewhere, say: then it is looked again next time
+        log.warning("%s cannot be used: %s", context.staging.inside(_STARTS), error.strerror)
+
+
+def _is_marked(context: StoreContext[Base], mark: str) -> bool:
+    """Tell whether somebody has looked since the machine was started."""
+    with contextlib.suppress(OSError), opened(context.staging.root, _STARTS) as folder:
+        return stat.S_ISREG(os.stat(mark, dir_fd=folder, follow_symlinks=False).st_mode)
+    return False
 
 
 def _distrust_latest(context: StoreContext[Base]) -> None:
@@ -115,9 +130,9 @@ def _has_hole(path: str) -> bool:
         return os.lseek(file.fileno(), 0, os.SEEK_HOLE) < size
 
 
-def _forget_old(folder: str, model: str) -> None:
+def _forget_old(folder: int, model: str) -> None:
     for name in os.listdir(folder):
-        path = f"{folder}{os.sep}{name}"
-        if name.startswith(f"{model}.") and os.lstat(path).st_mtime < time.time() - KEPT_SECONDS:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
+        with contextlib.suppress(OSError):  # another process was sooner; or it is no file
+            made = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mtime
+            if name.startswith(f"{model}.") and made < time.time() - KEPT_SECONDS:
+                os.unlink(name, dir_fd=folder)

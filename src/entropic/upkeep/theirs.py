@@ -247,7 +247,11 @@ def _where(other: StoreContext[Base], path: str, recorded: Recorded) -> tuple[st
     NotTaken
         If a link that entropic did not make leads out of that folder.
     """
-    real, folder = os.path.realpath(path), os.path.realpath(other.staging.results_dir)
+    folder = os.path.realpath(other.staging.results_dir)
+    try:
+        real = os.path.realpath(path)
+    except ValueError as error:
+        raise NotTaken(f"its result there is said to be {path!r:.80}, which is no path") from error
     if real.startswith(folder + os.sep):
         return real, False
     if recorded.is_registered or recorded.place is None:

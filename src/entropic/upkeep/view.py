@@ -18,6 +18,8 @@ from entropic.ask.select import matching
 from entropic.db.query import fetch
 from entropic.errors import ParameterError, StoreError, UnreadableError
 from entropic.files.extent import extent, is_of_others
+from entropic.files.sidecar import BROKEN
+from entropic.files.subfolder import content
 from entropic.params.fields import unknown_key
 from entropic.params.model import Base
 from entropic.params.same import same
@@ -176,8 +178,7 @@ class _Tree:
     def _read(self) -> tuple[dict[str, _Identity], list[str]]:
         """Return which links are ours, and which folders; what is noted may be anybody's."""
         try:
-            with open(os.path.join(self._path, NOTED), encoding="utf-8") as file:
-                told = json.load(file)
+            told = json.loads(content(os.path.join(self._path, NOTED)))
             if int(told["entropic"]) > _VERSION:
                 raise ValueError("a later version of entropic wrote it")
             self._before = _plain(told.get("before", {}))
@@ -185,7 +186,7 @@ class _Tree:
         except FileNotFoundError:
             self._refuse_others()
             return {}, []
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        except (OSError, *BROKEN) as error:
             raise StoreError(
                 f"{os.path.join(self._path, NOTED)}, which says which links are entropic's, cannot be read ({error}); "
                 "take another folder, or remove it and the links. Nothing was changed"
