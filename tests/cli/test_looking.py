@@ -33,6 +33,8 @@ def run(params):
 store = Store(run, Point, file_suffix=".json", db_url={url!r})
 if __name__ == "__main__":
     store.sweep([{{"n": 1}}, {{"n": 2}}], progress=False)
+    store.note({{"n": 1}}, "said of it", tags=["paper"])
+    store.freeze("some", n=1)
     try:
         store.run({{"n": 3}})
     except ValueError:
@@ -95,6 +97,13 @@ def commands(*store, one, two):
         (["export", *store, "-", "--format", "json"], 0, one),
         (["repair", *store, "--dry-run"], 1, "to make"),
         (["gc", *store, "n=1", "--dry-run"], 0, one),
+        (["frozen", *store], 0, "some"),
+        (["ls", *store, "--stale"], 0, ""),
+        (["ls", *store, "--tag", "paper"], 0, one),
+        (["show", *store, one, "--json"], 0, "said of it"),
+        (["status", *store, "--json"], 0, '"stored": 2'),
+        (["rebuild", *store, "--dry-run"], 0, ""),
+        (["rekey", *store, "--dry-run"], 0, ""),
     ]
 
 

@@ -197,7 +197,11 @@ def test_room_that_was_taken_is_not_given_back_through_a_link(store, beside, kin
     made.close()
 
 
-@pytest.mark.parametrize("text", [b"[" * 100_000, b'{"entropic": Infinity}', None, b'{"entropic": 99}'])
+@pytest.mark.parametrize(
+    "text",
+    [b"[" * 100_000, b'{"entropic": Infinity}', None, b'{"entropic": 99}'],
+    ids=["too deep", "a large number", "a pipe", "a later version"],
+)
 def test_what_a_frozen_selection_says_of_itself_may_be_anything(store, text):
     """Or nothing, as a pipe that nobody writes into: the others are listed all the same, and none is made of it."""
     store.run(ONE)
