@@ -401,6 +401,10 @@ def test_any_text_as_a_journal(world, text):
 @example("stored", {"attempt": "..", "state": "..", "size": ".."}, None, ["sweep"], True)
 @example("stored", {"registered": "[" * 3000}, None, ALL, True)
 @example("stored", {"attempt": "..", "registered": "/"}, None, ALL, True)
+@example(
+    "stored", {"code": "x", "environment": "x", "cpu_seconds": "x", "peak_memory": "x", "inputs": "x"}, None, ALL, True
+)
+@example("stored", {"registered": b""}, None, ALL, True)
 @example("dead", {"attempt": "../../../../beside/probe"}, None, ALL, True)
 @example("dead", {"owner": "host"}, None, ALL, True)
 @example("dead", {"since": "yesterday"}, None, ALL, True)
