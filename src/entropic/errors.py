@@ -36,7 +36,7 @@
     ├── FellBackWarning                                what a pool or a cluster did not run is run on this machine
     ├── ErrorBarWarning                                an outcome is known less well than `Replicates` ask for
     ├── OutcomeWarning                                 an outcome of a run has no value, or may not be written
-    ├── StaleWarning                                   stored results were made by other code than that of now
+    ├── StaleWarning                                   stored results were made by other code than the current code
     ├── SpellingWarning                              a set runs whose values are stored under another key, as 1 for 1.0
     ├── UnreadableWarning                            rows are left out of a list, since the model cannot read them
     ├── NetworkFileSystemWarning                       a SQLite database on a network file system
@@ -234,7 +234,7 @@ class FrozenError(StoreError):
 
 
 class StaleError(EntropicError):
-    """Stored results were made by other code than that of now, and this store is to refuse them; nothing ran."""
+    """Stored results were made by other code than the current code, and this store is to refuse them; nothing ran."""
 
 
 class UnguardedError(EntropicError):
@@ -284,7 +284,7 @@ class SpellingWarning(EntropicWarning):
 
 
 class StaleWarning(EntropicWarning):
-    """Stored results were made by other code than that of now; the message shows what changed."""
+    """Stored results were made by other code than the current code; the message shows what changed."""
 
 
 class UnreadableWarning(EntropicWarning):

@@ -119,4 +119,4 @@ def test_rows_get_the_keys_of_now_after_a_question(call, tmp_path):
     assert f"{key({'n': '5'})} as {key({'n': 5})}: n=5" in told
     told = json.loads(call("-m", "entropic", "rekey", "numbers_of.py:store", "--yes", "--json"))
     assert (told["ok"], told["moved"]) == (True, {key({"n": "5"}): key({"n": 5})})
-    assert call("-m", "entropic", "rekey", "numbers_of.py:store") == b"all rows have the keys of now\n"
+    assert call("-m", "entropic", "rekey", "numbers_of.py:store") == b"all rows have their current keys\n"

@@ -344,7 +344,7 @@ def test_a_new_table_may_have_it_from_the_start(open_store: OpenStore, runner: C
 
 @pytest.mark.parametrize("default", [lambda: "rk4", list, sa.func.now()])
 def test_a_default_that_is_no_value_is_refused(default: Any) -> None:
-    with pytest.raises(ModelError, match="the value that the rows of before were made with"):
+    with pytest.raises(ModelError, match="the value with which the existing rows were made"):
         added(default)
 
 

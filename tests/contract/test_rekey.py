@@ -62,7 +62,7 @@ def test_a_dry_run_shows_all_and_does_nothing(open_store: OpenStore, store: Stor
     files = {path: path.stat().st_mtime_ns for path in store.results_dir.iterdir()}
     told = str(store.rekey(dry_run=True))
     assert "3 results would get another key" in told
-    assert "when no program of before runs any more" in told
+    assert "only when no older program runs any more" in told
     for params in SETS:
         assert f"{of_numpy(params)} as {key(params)}: n={params['n']}, dt=0.5" in told
     assert str(open_store(model=SimResult, read_only=True).rekey(dry_run=True)) == told
@@ -324,7 +324,7 @@ def test_a_store_of_before_there_was_a_ledger(
         warnings.simplefilter("error")
         open_store(model=Before, typed_keys=typed)  # said once
     assert len(store.check().mismatched) == 3
-    assert "made by other rules" in str(store.check())
+    assert "its key follows older rules" in str(store.check())
     assert store.repair().done == []
     assert (done := store.rekey()).ok
     assert {params["n"] for params in done.sets.values()} == {1, 2, 3}
@@ -382,7 +382,7 @@ def test_sets_that_said_2_0_before_their_parameter_was_retyped(open_store: OpenS
     rows = [older.run_or_retrieve({"n": 1, "dt": dt}) for dt in (2.0, 3)]
     assert rows[0].id == key({"n": 1, "dt": 2.0})
     store = open_store(model=changing_in("rekeying_retyped", n=int, dt=(float, retyped(int))))
-    assert "made by other rules" in str(store.check())
+    assert "its key follows older rules" in str(store.check())
     with pytest.warns(SpellingWarning, match=r"stored under the key that it had before dt was retyped.*rekey"):
         store.run_or_retrieve({"n": 1, "dt": 2.0})
     store.delete({"n": 1, "dt": 2.0}, remove_file=True)

@@ -158,7 +158,7 @@ def test_it_is_shown_by_plan_status_explain_and_stale(open_store):
     assert store.status().stale == 2
     told = store.explain(ONE)
     assert told.hit
-    assert "made by other code than that of now: scale (held) changed" in told.reason
+    assert "made by other code than the current code: scale (held) changed" in told.reason
     assert "-scale = 1.0\n+scale = 2.0" in told.change
     assert [row.n for row in store.stale(n=2)] == [2]
     again = open_store(NEW, on_stale="rerun")
@@ -372,7 +372,7 @@ def test_a_history_of_a_project(place, tmp_path, workers):
     assert play(MODEL.replace("# so far", "# still"), "# moved\n\n" + HELPERS) == ("[10, 20] 0", "")
     told, warned = play(MODEL, HELPERS.replace("n * FACTOR", "n * FACTOR + 1"))
     assert told == "[10, 20] 0"
-    assert "StaleWarning: 2 stored results of Row were made by other code than that of now: step changed" in warned
+    assert "StaleWarning: 2 stored results of Row were made by other code than the current code: step changed" in warned
     assert "-    return n * FACTOR\n+    return n * FACTOR + 1" in warned
     told, warned = play(MODEL, HELPERS.replace("n * FACTOR", "n * FACTOR + 1"), "rerun")
     assert (told, "They run again" in warned) == ("[11, 21] 2", True)

@@ -161,7 +161,7 @@ def test_two_rows_of_one_name_are_refused_with_what_to_add(store, tmp_path):
 @pytest.mark.parametrize(
     ("pattern", "said"),
     [
-        ("n={n", "is none"),
+        ("n={n", "is invalid"),
         ("plain", "all rows have one name"),
         ("../{n}", "no part of it is empty"),
         ("/abs/{n}", "no part of it is empty"),
@@ -172,7 +172,7 @@ def test_two_rows_of_one_name_are_refused_with_what_to_add(store, tmp_path):
         ("{n:99999}", "short format"),
         ("{n:zz}", "cannot be written as"),
         ("{}", "''"),
-        (7, "is none"),
+        (7, "is invalid"),
     ],
 )
 def test_what_is_no_pattern_is_refused(store, tmp_path, pattern, said):

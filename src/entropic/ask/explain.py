@@ -123,7 +123,7 @@ def explain(context: StoreContext[Base], params: Mapping[str, object]) -> Explan
         context.maker.look()
         if context.maker.on_stale != "ignore" and context.maker.is_other(code):
             found = context.maker.change(code)
-            reason, change = f"{reason}; but it was made by other code than that of now: {found}", found.diff
+            reason, change = f"{reason}; but it was made by other code than the current code: {found}", found.diff
             state = "stale" if context.maker.on_stale == "rerun" else state
     if state == "stored" and not change and raw is not None and Recorded.of(raw).inputs is not None:
         since = [] if context.maker.on_stale == "ignore" else stale.why(context, [id]).get(id, [])

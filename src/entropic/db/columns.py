@@ -212,8 +212,8 @@ def check_columns(
         others = f" (or renamed({left[0]!r}), if it is that one under another name)" if len(left) == 1 else ""
         raise ModelError(
             f"the table {table.name!r} was made without {', '.join(map(repr, lacking))}, which {model} has now; write "
-            f"{lines}, where VALUE is what the rows of before were made with{others}, or give the changed model "
-            "another __tablename__"
+            f"{lines}, where VALUE is the value with which the existing rows were made{others}, or give the changed "
+            "model another __tablename__"
         )
     for name, column in found.items():
         if name not in table.c and not column["nullable"] and column["default"] is None:

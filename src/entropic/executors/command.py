@@ -204,7 +204,7 @@ def _split(line: str | Sequence[str]) -> list[str]:
     try:
         words = shlex.split(line) if isinstance(line, str) else [os.fspath(word) for word in line]
     except (ValueError, TypeError) as error:
-        raise ParameterError(f"command({spelled(line)}) is no line: {error}") from None
+        raise ParameterError(f"command({spelled(line)}) cannot be split into words: {error}") from None
     if not words or not words[0]:
         raise ParameterError("command() needs a program to start")
     for word in words:
@@ -284,7 +284,9 @@ def _pattern(name: str, given: Any) -> "tuple[re.Pattern[bytes], Kind | None]":
     try:
         return re.compile(pattern.encode(), flags), kind
     except (re.error, AttributeError) as error:
-        raise ParameterError(f"the expression of {name!r}, {spelled(pattern)}, is none: {error}") from None
+        raise ParameterError(
+            f"the expression of {name!r}, {spelled(pattern)}, is not a regular expression: {error}"
+        ) from None
 
 
 def _last(pattern: "re.Pattern[bytes]", text: bytes) -> str | None:

@@ -179,7 +179,7 @@ def _parsed(line: bytes, database: str) -> Entry | Deletion | Unreadable:
         if isinstance(found, Unreadable):
             return found
         if not names.is_one(names.KEY, found.key) or not names.is_one(names.ATTEMPT, found.attempt):
-            return Unreadable("entropic did not write it: its key, or its attempt, is none")
+            return Unreadable("entropic did not write it: its key or its attempt is not a valid name")
         if (field := sidecars.flaw(found, found.key, found.attempt)) is not None:
             return Unreadable(f"entropic did not write it: its {field} is {getattr(found, field)!r:.80}")
         place = names.stem(found.id) + found.suffix if place is None else place

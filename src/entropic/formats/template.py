@@ -32,7 +32,9 @@ class Template:
         try:
             parsed = environment.parse(self._text)
         except library("jinja2", "command", "a template").TemplateSyntaxError as error:
-            raise ParameterError(f"the template {self.path} is none: {error}, in line {error.lineno}") from None
+            raise ParameterError(
+                f"the template {self.path} is not valid Jinja2: {error}, in line {error.lineno}"
+            ) from None
         asked = {
             one.node.name
             for one in parsed.find_all((nodes.Test, nodes.Filter))

@@ -47,7 +47,7 @@ def added(default: object, *, type_: object = None, index: bool = False, comment
     Parameters
     ----------
     default
-        What the rows of before were made with. It is recorded with the table, and cannot be changed.
+        The value with which the existing rows were made. It is recorded with the table, and cannot be changed.
     type_
         The column's SQLAlchemy type, if it is not that of the annotation.
     index
@@ -71,7 +71,7 @@ def added(default: object, *, type_: object = None, index: bool = False, comment
 
 def added_column(default: object, *arguments: Any, **options: Any) -> MappedColumn[Any]:
     """Return the column of a parameter that was added, given what `mapped_column` takes."""
-    _check_value("added", default, "that the rows of before were made with")
+    _check_value("added", default, "with which the existing rows were made")
     return _column({ADDED: default}, default, *arguments, **options)
 
 

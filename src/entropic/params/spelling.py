@@ -67,7 +67,7 @@ class Spelling:
         if isinstance(value, bool) and isinstance(field.type, sa.Integer | sa.Numeric | sa.Float):
             raise ParameterError(
                 f"{name}={value} does not fit {self._model}.{name}: the column holds numbers, and with typed_keys=True "
-                f"{value} is none; pass {int(value)}, or make it a Mapped[bool]"
+                f"{value} is not a number; pass {int(value)}, or declare the column as Mapped[bool]"
             )
         typed = field.take(value, self._model)
         if isinstance(typed, float):

@@ -214,7 +214,7 @@ class Maker:
             most = max(codes, key=lambda one: len(codes[one]))
             others = f" (and {counted(len(codes) - 1, 'other version')} of the code)" if len(codes) > 1 else ""
             told = f"{self.change(most)}{others}"
-            said.append(f"{self._which(codes)} made by other code than that of now: {told}")
+            said.append(f"{self._which(codes)} made by other code than the current code: {told}")
         if reads:
             first, *more = reads
             others = f" (and so on, for {counted(len(more), 'other reason')})" if more else ""

@@ -51,7 +51,7 @@ def warn_of_other_spelling(context: StoreContext[Any], missing: Mapping[str, Map
         warnings.warn(
             f"{context.schema.name} {before[0]} is run though it is stored under the key that it had before "
             f"{' and '.join(retyped)} was retyped, as 1.0 and not as 1 ({counted(len(before), 'set')} in all). "
-            "rekey() of this store, or `entropic rekey`, gives such rows the keys of now",
+            "rekey() of this store, or `entropic rekey`, gives such rows their current keys",
             SpellingWarning,
             stacklevel=levels_to_user(),
         )

@@ -29,7 +29,7 @@ class Plan:
     failed
         Those that have no result, and whose last attempt failed.
     stale
-        Those with a result of other code than that of now, or whose run has read what has changed since: among the
+        Those with a result of other code than the current code, or whose run has read what has changed since: among the
         stored ones, too, or, if `on_stale="rerun"`, among the missing ones.
     """
 

@@ -234,7 +234,7 @@ def since_read(context: StoreContext[Base]) -> frozenset[str]:
 
 
 def _of_other_code(context: StoreContext[Base]) -> Any:
-    """Return the condition that other code than that of now has made a result, as `Maker.is_other` says."""
+    """Return the condition that other code than the current code has made a result, as `Maker.is_other` says."""
     context.maker.look()
     number = context.maker.number
     if number is None:  # a database alone does not say what code there is now

@@ -1,6 +1,6 @@
 """`Store.stale` and `Store.accept`: which rows are stale, and that these are right as they are.
 
-A row is stale if other code than that of now has made it, or if its run has read what has changed since.
+A row is stale if other code than the current code has made it, or if its run has read what has changed since.
 """
 
 from collections.abc import Iterator, Mapping

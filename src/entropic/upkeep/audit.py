@@ -187,7 +187,7 @@ class _Auditing:
             agreed, text = self._compared(ending.finished, raw)
             places.remove(self._staging.inside(ending.finished.result))
         if not agreed and context.maker.is_other(Recorded.of(raw).code):
-            text += " (other code than that of now made the stored one)"
+            text += " (other code than the current code made the stored one)"
         if not agreed and Recorded.of(raw).inputs:
             text += self._of_inputs(id)
         attempt = claim.published if claim is not None and claim.registered is None else None

@@ -107,8 +107,8 @@ def _pieces(pattern: str, name: str) -> Segment:
             continue
         if spec or conversion or not column.isidentifier():
             raise ParameterError(
-                f"the pattern {pattern!r:.200} has {{{column}{':' if spec else ''}{spec or ''}}}, and takes names of "
-                "columns alone, as {n}; write * for what is none"
+                f"the pattern {pattern!r:.200} has {{{column}{':' if spec else ''}{spec or ''}}}, and takes only "
+                "plain columns such as {n}; write * for text that is not a column"
             )
         found.append(Piece(column=column))
     if any(one.literal is None and other.literal is None for one, other in itertools.pairwise(found)):

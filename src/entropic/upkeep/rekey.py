@@ -42,7 +42,7 @@ _CHOOSE = "delete({'id': ...}) the one that is not wanted, and do the same again
 
 
 def rekey(context: StoreContext[Base], dry_run: bool) -> Rekeyed:
-    """Give rows whose keys other rules have made the keys of now; say which, and what was left."""
+    """Give rows whose keys other rules have made their current keys; say which, and what was left."""
     if not dry_run:
         context.must_write("rekey() has to change the keys of rows")
     with Terminable(), (call := process.Call()).under_way:
@@ -83,7 +83,7 @@ def warn_of_former(context: StoreContext[Base]) -> None:
     warnings.warn(
         f"{'' if is_all else 'at least '}{counted(count, 'row')} of {context.schema.name} {verb}: entropic 2.3.0 "
         f"hashed numbers of numpy as text. {they} again when asked for, unless rekey() of this store, or "
-        "`entropic rekey`, gives such rows the keys of now",
+        "`entropic rekey`, gives such rows their current keys",
         SpellingWarning,
         stacklevel=levels_to_user(),
     )

@@ -33,14 +33,17 @@ class Rekeyed(Taken):
 
     def __str__(self) -> str:
         if not (self.taken or self.conflicts or self.left):
-            return "all rows have the keys of now"
+            return "all rows have their current keys"
         would = "would get" if self.dry_run else "got"
         lines = [f"{counted(len(self.taken), 'result')} {would} another key"]
         lines += some("in all:", [f"{self.before[id]} as {id}: {named(self.sets[id].items())}" for id in self.taken])
         lines += some("in conflict: nothing of them was changed", self.conflicts)
         lines += some("left", self.left)
         if self.dry_run and self.taken:
-            lines.append("do this when no program of before runs any more: it would not find them, and run them again")
+            lines.append(
+                "do this only when no older program runs any more: it would not find these rows, and would run their "
+                "sets again"
+            )
         return "\n".join(lines)
 
     __repr__ = __str__

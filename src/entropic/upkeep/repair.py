@@ -219,9 +219,7 @@ def _check_values(
             "when asked for. repair() removes the row, and keeps its file"
         )
     elif verify.is_of_before(context.schema, context.hasher, context.rows.plain(raw), id):
-        text = (
-            f"{id}: its key was made by other rules, so its set runs again when asked for; rekey() gives it that of now"
-        )
+        text = f"{id}: its key follows older rules, so its set will run again; rekey() gives the row its current key"
     elif recorded is not None and not is_as_stored:
         text = f"{id}: its columns are not all as they were stored; it is served to whoever asks for what they hold"
     else:

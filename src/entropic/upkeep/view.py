@@ -77,7 +77,7 @@ _Piece = tuple[str, str | None, str]  # text, then the attribute of a row, and i
 def _parsed(context: StoreContext[Base], pattern: Any) -> list[_Piece]:
     known = ["id", "created_at", *context.schema.columns]
     example = "/".join(f"{name}={{{name}}}" for name in [*context.schema.columns][:2]) or "{id}"
-    wrong = f"the pattern {spelled(pattern)} is none: it is a path below the folder, such as {example!r}"
+    wrong = f"the pattern {spelled(pattern)} is invalid: it must be a path below the folder, such as {example!r}"
     if not isinstance(pattern, str):
         raise ParameterError(wrong)
     try:
