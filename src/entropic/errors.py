@@ -45,14 +45,27 @@
 
 import contextlib
 import sys
+import warnings
 from collections.abc import Iterator
 
 from entropic.support.failure import PACKAGE
 from entropic.support.show import visible
 
 
-def levels_to_user() -> int:
-    """Return the `stacklevel` with which a warning of the caller points to the user's line, not to one of ours."""
+def warn(text: str, category: "type[EntropicWarning]") -> None:
+    """Warn at the user's line, not at one of ours; of nobody's hearing it a run does not end.
+
+    Python shows warnings on stderr, and raises where a program has closed that.
+    """
+    try:
+        warnings.warn(text, category, stacklevel=_levels_to_user())
+    except ValueError:
+        if not getattr(sys.stderr, "closed", False):
+            raise
+
+
+def _levels_to_user() -> int:
+    """Return the `stacklevel` with which a warning of the caller points to the user's line."""
     level, frame = 1, sys._getframe(1)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
         level, frame = level + 1, frame.f_back

@@ -183,6 +183,39 @@ def test_a_sweep_needs_no_stderr(acting, monkeypatch, options, progress, make):
     assert [row.n for row in rows] == [1, 2]
 
 
+WITHOUT_STDERR = """
+import sys
+from pathlib import Path
+from entropic import Base, Mapped, Store
+
+class Unheard(Base):
+    __tablename__ = "unheard"
+    n: Mapped[int]
+
+def run(params):
+    if params["n"] == 2:
+        raise ValueError("the runner's own")
+    Path(params["result_file"]).write_text("x")
+
+store = Store(run, Unheard, file_suffix=".txt")
+sets = [{"n": n} for n in (1, 2, 3)]
+sys.stderr.close()
+assert [row.n for row in store.sweep(sets, on_error="continue")] == [1, 3]      # RunsFailedWarning
+Path(store.retrieve({"n": 1}).result_file).unlink()
+assert store.run_or_retrieve({"n": 1}).n == 1                                   # ResultLostWarning
+Path(store.retrieve({"n": 3}).result_file).write_text("changed by hand")
+assert [row.n for row in store.sweep(sets[::2])] == [1, 3]                      # and the log says what is kept
+print(len(list(Path("results").glob("*changed*"))), store.check().ok)
+"""
+
+
+def test_a_warning_that_nobody_can_hear_ends_nothing(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_STDERR], cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.stdout == "1 True\n"
+
+
 def test_a_failed_set_costs_no_new_workspace(acting, tmp_path):
     store = acting(dict.fromkeys(range(20), refuse))
     folders = set()

@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -11,7 +10,7 @@ from sqlalchemy.sql import visitors
 
 from entropic.db.build import load_many
 from entropic.db.query import bare, careful, fetch, ordered, spelled_names
-from entropic.errors import ParameterError, UnreadableError, UnreadableWarning, levels_to_user
+from entropic.errors import ParameterError, UnreadableError, UnreadableWarning, warn
 from entropic.params.fields import as_json, unknown_key
 from entropic.params.model import Base, Schema
 from entropic.params.objects import set_of_object
@@ -87,10 +86,9 @@ def _build_each(context: StoreContext[ModelT], raws: Sequence[Any]) -> list[Mode
         except UnreadableError as error:
             left_out[rows.id_of(raw)] = error
     names = ", ".join(list(left_out)[:5]) + (f" and {len(left_out) - 5} more" if len(left_out) > 5 else "")
-    warnings.warn(
+    warn(
         f"{len(left_out)} rows of {context.schema.name} are left out ({names}): {next(iter(left_out.values()))}",
         UnreadableWarning,
-        stacklevel=levels_to_user(),
     )
     return made
 

@@ -11,7 +11,6 @@ import pickle
 import sys
 import types
 import uuid
-import warnings
 import weakref
 from collections.abc import Callable, Mapping
 from operator import attrgetter
@@ -21,7 +20,7 @@ import cloudpickle
 import sqlalchemy as sa
 from sqlalchemy.orm import QueryableAttribute
 
-from entropic.errors import ParameterError, SharedGeneratorWarning, UnguardedError, levels_to_user
+from entropic.errors import ParameterError, SharedGeneratorWarning, UnguardedError, warn
 from entropic.executors import generators, main_module
 from entropic.executors.attempt import Runner
 from entropic.files.task import Task
@@ -65,12 +64,11 @@ def pickled(runner: Runner, places: set[str] | None = None, setup: Setup | None 
             "the runner, or sweep without workers"
         ) from error
     if shared:
-        warnings.warn(
+        warn(
             f"the runner {runner!r:.80} uses the random generator {', '.join(sorted(set(shared.values())))}, which "
             "begins in one and the same state in each worker, so that runs draw the same numbers there; make one "
             "inside of the runner, seeded by its params",
             SharedGeneratorWarning,
-            stacklevel=levels_to_user(),
         )
     return data
 

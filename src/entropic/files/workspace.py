@@ -2,9 +2,8 @@
 
 import atexit
 import os
-import warnings
 
-from entropic.errors import ResultLostWarning, StoreError, levels_to_user
+from entropic.errors import ResultLostWarning, StoreError, warn
 from entropic.files.place import remove_tree
 from entropic.files.reserve import Reserve
 from entropic.files.staging import Staging
@@ -61,11 +60,10 @@ def take(staging: Staging) -> Workspace:
     found.close()
     forget(staging)
     if not os.path.isdir(staging.root):
-        warnings.warn(
+        warn(
             f"{staging.root} was removed while this store was open, and is made anew; if results went with it, they "
             "run again when they are asked for. (Was a disk unmounted? Then stop here, and mount it)",
             ResultLostWarning,
-            stacklevel=levels_to_user(),
         )
     return _new_workspace(staging)
 

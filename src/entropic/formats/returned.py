@@ -4,13 +4,12 @@ import contextlib
 import importlib.util
 import os
 import shutil
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import CodeType
 from typing import Any
 
-from entropic.errors import LibraryMissingError, OutcomeWarning, ResultMissingError, SaveError, levels_to_user, reword
+from entropic.errors import LibraryMissingError, OutcomeWarning, ResultMissingError, SaveError, reword, warn
 from entropic.formats.format import Saver
 from entropic.formats.keep import Kept, keep
 from entropic.formats.save import advise, is_saved, save
@@ -95,7 +94,7 @@ class Returning:
             raise LibraryMissingError(f"{text}. Nothing was run", name=module)
         if not _names_its_file(self.runner):
             _checked.add(suffix)
-            warnings.warn(text, OutcomeWarning, stacklevel=levels_to_user())
+            warn(text, OutcomeWarning)
 
     def _save(self, returned: object, path: str) -> None:
         if self.outcomes and self.saver is None and not is_saved(path):

@@ -9,12 +9,11 @@ import contextlib
 import logging
 import threading
 import time
-import warnings
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from entropic.db.origins import Origins
-from entropic.errors import StaleError, StaleWarning, levels_to_user
+from entropic.errors import StaleError, StaleWarning, warn
 from entropic.support.show import counted
 
 if TYPE_CHECKING:
@@ -191,7 +190,7 @@ class Maker:
             "say so with store.accept()",
             "rerun": "They run again",
         }[self.on_stale]
-        warnings.warn(f"{self._found(met)}. {what}{self._diff(met)}", StaleWarning, stacklevel=levels_to_user())
+        warn(f"{self._found(met)}. {what}{self._diff(met)}", StaleWarning)
 
     def refuse(self, met: Met) -> None:
         """Refuse stale rows."""

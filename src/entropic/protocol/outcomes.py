@@ -1,10 +1,9 @@
 """The outcome columns of a finished run, on their way into its row; whatever is wrong with them loses no run."""
 
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from entropic.errors import OutcomeWarning, levels_to_user
+from entropic.errors import OutcomeWarning, warn
 from entropic.files.sidecar import Sidecar
 from entropic.params.model import Base
 from entropic.params.outcomes import NOT_RECORDED, Outcomes, noted
@@ -51,8 +50,7 @@ class Gaps:
         row, why = self._first
         reasons = "; ".join(f"{name}: {reason}" for name, reason in why.items())
         more = f". {self._count - 1:,} other runs lack something, too" if self._count > 1 else ""
-        warnings.warn(
+        warn(
             f"{type(row).__name__} {row.id} is stored, but not recorded: {reasons}{more}",
             OutcomeWarning,
-            stacklevel=levels_to_user(),
         )

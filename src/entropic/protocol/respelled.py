@@ -1,10 +1,9 @@
 """A miss whose values are all stored, written in another way: said once, since the same experiment runs again."""
 
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from entropic.errors import ParameterError, SpellingWarning, levels_to_user
+from entropic.errors import ParameterError, SpellingWarning, warn
 from entropic.params.spelling import both
 from entropic.protocol.context import StoreContext
 from entropic.protocol.former import former_key
@@ -48,21 +47,19 @@ def warn_of_other_spelling(context: StoreContext[Any], missing: Mapping[str, Map
     if not found:
         return False
     if before := [candidates[key][0] for key in stored & former]:
-        warnings.warn(
+        warn(
             f"{context.schema.name} {before[0]} is run though it is stored under the key that it had before "
             f"{' and '.join(retyped)} was retyped, as 1.0 and not as 1 ({counted(len(before), 'set')} in all). "
             "rekey() of this store, or `entropic rekey`, gives such rows their current keys",
             SpellingWarning,
-            stacklevel=levels_to_user(),
         )
         return True
     id, other = next(iter(found.items()))
     more = f", and {len(found) - 1} more sets likewise" if len(found) > 1 else ""
-    warnings.warn(
+    warn(
         f"{context.schema.name} {id} is run though its values are stored under another key: "
         f"{both(missing[id], other)}{more}. Write them in one way, or make new stores with typed_keys=True, for which "
         "these are one",
         SpellingWarning,
-        stacklevel=levels_to_user(),
     )
     return True

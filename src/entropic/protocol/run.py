@@ -10,14 +10,13 @@ publish   the row, then the file, in one transaction; then the sidecar goes
 import logging
 import os
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 
 from entropic.db.claim import RUNNING, Claim
 from entropic.db.connection import Connection
 from entropic.db.raw import Raw, Recorded
-from entropic.errors import DatabaseBusy, ResultLostWarning, levels_to_user, note
+from entropic.errors import DatabaseBusy, ResultLostWarning, note, warn
 from entropic.executors import attempt
 from entropic.files import sidecar as sidecars
 from entropic.files import workspace
@@ -106,7 +105,7 @@ def retrieve(context: StoreContext[ModelT], params: Mapping[str, object]) -> Mod
         try:
             row = context.row(raw, params)
         except Altered as altered:
-            warnings.warn(str(altered), ResultLostWarning, stacklevel=levels_to_user())
+            warn(str(altered), ResultLostWarning)
             return None
         if under_way:
             reads.note(context, [row])
@@ -329,11 +328,10 @@ def warn_of_loss(context: StoreContext[Base], lost: Sequence[tuple[Request, Susp
         f", and {counted(len(lost) - 1, 'other result')} as well; these sets run" if len(lost) > 1 else "; the set runs"
     )
     if suspect.altered:
-        warnings.warn(
+        warn(
             f"the row of {context.describe(request.params, request.id)} was changed by hand, and does not hold these "
             f"values any more{more} again",
             ResultLostWarning,
-            stacklevel=levels_to_user(),
         )
         return
     path = context.rows.file_of(suspect.raw)
@@ -343,8 +341,7 @@ def warn_of_loss(context: StoreContext[Base], lost: Sequence[tuple[Request, Susp
         what = "was not as recorded when it was looked at"  # and is by now, or its claim cannot be read
     elif is_changed(found, recorded.size):
         what += " (it is kept beside the new one, with 'changed' in its name)"
-    warnings.warn(
+    warn(
         f"the result file {path} of {context.describe(request.params, request.id)} {what}{more} again",
         ResultLostWarning,
-        stacklevel=levels_to_user(),
     )

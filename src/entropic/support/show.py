@@ -6,6 +6,7 @@ somebody else's, while a terminal obeys some characters instead of showing them.
 
 import logging
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from decimal import Decimal
@@ -45,13 +46,19 @@ def _written(found: re.Match[str]) -> str:
 
 
 def _show(record: logging.LogRecord) -> bool:
-    """Let a terminal see what is logged, too: the arguments are what is data in it."""
+    """Let a terminal see what is logged, too: the arguments are what is data in it.
+
+    Where nobody has said where to log, Python writes to stderr, and raises if a program has closed that.
+    """
+    if getattr(sys.stderr, "closed", False) and not _log.hasHandlers():
+        return False
     if isinstance(record.args, tuple):
         record.args = tuple(one if isinstance(one, _NUMBER) else visible(str(one)) for one in record.args)
     return True
 
 
-logging.getLogger("entropic").addFilter(_show)
+_log = logging.getLogger("entropic")
+_log.addFilter(_show)
 
 
 def brief(value: object, most: int = WIDEST) -> str:

@@ -5,14 +5,13 @@ processes that do the same come to the same seeds, share them as they share any 
 """
 
 import math
-import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic
 
 from entropic.ask.given import set_of
 from entropic.ask.replicates import mean_and_deviation
-from entropic.errors import ErrorBarWarning, ParameterError, levels_to_user
+from entropic.errors import ErrorBarWarning, ParameterError, warn
 from entropic.protocol.context import ModelT, StoreContext
 from entropic.support.show import counted, spelled
 from entropic.sweep.deadline import Deadline
@@ -140,10 +139,9 @@ def _warn(
     why = f"have most={replicates.most:,} runs, or one is not finite, or they have no value"
     if until is not None and until.left:
         why = f"lack runs that did not begin, or end, by {until}, or they {why}"
-    warnings.warn(
+    warn(
         f"the error of {replicates.outcome!r} is not as small as asked for in {counted(len(unmet), 'set')} of "
         f"{len(points):,} of {context.schema.name}: for example "
         f"{spelled(dict(first.params), 200)} has {counted(runs, 'run')}. They {why}",
         ErrorBarWarning,
-        stacklevel=levels_to_user(),
     )

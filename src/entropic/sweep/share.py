@@ -8,13 +8,12 @@ import logging
 import os
 import threading
 import time
-import warnings
 import weakref
 from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any, Generic
 
-from entropic.errors import FellBackWarning, levels_to_user, note, noting
+from entropic.errors import FellBackWarning, note, noting, warn
 from entropic.executors.contract import TORN, Ending, ending_on_disk, is_late
 from entropic.files import reports
 from entropic.files import sidecar as sidecars
@@ -317,7 +316,7 @@ class Share(Generic[ModelT]):
     def bring_home(self, where: str) -> None:
         """Want again, on this machine, what did not come back from an executor; say which sets, and why."""
         many, which = self.told_astray
-        warnings.warn(f"{many} and will run {where}: {which}", FellBackWarning, stacklevel=levels_to_user())
+        warn(f"{many} and will run {where}: {which}", FellBackWarning)
         astray, self.astray = self.astray, []
         self.went_astray = True
         self._claims.want_again(ending.task.id for ending in astray)

@@ -9,7 +9,6 @@ import contextlib
 import itertools
 import logging
 import time
-import warnings
 import weakref
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
@@ -24,9 +23,9 @@ from entropic.errors import (
     ResultMissingError,
     RunsFailedWarning,
     hide_ours,
-    levels_to_user,
     note,
     noting,
+    warn,
 )
 from entropic.executors.contract import Executor, ExecutorLost
 from entropic.executors.serial import Serial
@@ -265,11 +264,10 @@ def _warn(context: StoreContext[Base], planned: Planned[ModelT], failures: Mappi
     why = [f"{len(refused)} could not be recorded, for example: {refused[0]}"] if refused else []
     why += ["store.failures() says why"] if len(refused) < len(failures) else []
     shown = ", ".join(f"{kind} x {count}" if count > 1 else kind for kind, count in kinds.most_common(5))
-    warnings.warn(
+    warn(
         f"{len(failures)} of {counted(len(planned.rows), 'set')} of {context.schema.name} failed ({shown}); "
         f"{'; '.join(why)}",
         RunsFailedWarning,
-        stacklevel=levels_to_user(),
     )
 
 
@@ -288,7 +286,7 @@ def _warn_of_left(
         still = f"still {'runs' if len(begun) == 1 else 'run'} elsewhere"
         said.append(f"{len(begun):,} {still}" if unbegun else f"{len(begun):,} {of} {still} after {by}")
     said.append("the same call goes on with the rest")
-    warnings.warn("; ".join(said), NotBegunWarning, stacklevel=levels_to_user())
+    warn("; ".join(said), NotBegunWarning)
 
 
 def _were(count: int, of: str) -> str:
@@ -352,8 +350,9 @@ def drive(
                 used = stack.enter_context(contextlib.closing(local()))
             where = "in this process" if isinstance(used, Serial) else "in a process of its own on this machine"
             if lost:
-                warnings.warn(
-                    f"the rest of the sweep runs {where}: {lost}", FellBackWarning, stacklevel=levels_to_user()
+                warn(
+                    f"the rest of the sweep runs {where}: {lost}",
+                    FellBackWarning,
                 )
             if share.astray:
                 share.bring_home(where)

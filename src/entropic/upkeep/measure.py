@@ -8,7 +8,6 @@ import collections
 import contextlib
 import functools
 import time
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ import sqlalchemy as sa
 from entropic.db.connection import Connection
 from entropic.db.statement import Statement
 from entropic.db.tables import outcomes as recorded
-from entropic.errors import OutcomeWarning, ParameterError, UnreadableError, levels_to_user
+from entropic.errors import OutcomeWarning, ParameterError, UnreadableError, warn
 from entropic.params.fields import unknown_key
 from entropic.params.outcomes import NOT_RECORDED, NOTED, Outcome, Outcomes, gather, noted
 from entropic.protocol import lookup
@@ -103,11 +102,10 @@ def warn_of_changes(context: StoreContext[Any]) -> None:
             _record(context, one)
     changed = [one.name for one in context.schema.asked_of_runs if _is_changed(known, one)]
     if changed:
-        warnings.warn(
+        warn(
             f"{' and '.join(changed)} of {context.schema.name} {'is' if len(changed) == 1 else 'are'} computed by "
             "another function now than for the rows that are stored; store.measure() computes them anew, without a run",
             OutcomeWarning,
-            stacklevel=levels_to_user(),
         )
 
 

@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import os
-import warnings
 from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from entropic.db.outcomes import OutcomeColumns
 from entropic.db.rows import Rows
 from entropic.db.settings import Settings
 from entropic.db.tables import metadata
-from entropic.errors import ModelError, ParameterError, ReadOnlyError, ReadOnlyWarning, StoreError, levels_to_user
+from entropic.errors import ModelError, ParameterError, ReadOnlyError, ReadOnlyWarning, StoreError, warn
 from entropic.executors.attempt import Runner
 from entropic.executors.command import Command
 from entropic.files.checkpoints import CHECKPOINT_DIR
@@ -224,10 +223,9 @@ class Opening(Generic[ModelT]):
             if self.read_only is not None:
                 raise ReadOnlyError(f"{error}; {_ADVICE}") from error
             found = self._wired(f"{error}; {_ADVICE}", fills=True)
-            warnings.warn(
+            warn(
                 f"{error}, so this store was opened read-only; pass read_only=True if that is what you want",
                 ReadOnlyWarning,
-                stacklevel=levels_to_user(),
             )
             return found
 

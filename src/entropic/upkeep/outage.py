@@ -12,7 +12,6 @@ import logging
 import os
 import stat
 import time
-import warnings
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -21,7 +20,7 @@ import sqlalchemy as sa
 from entropic.db.claim import DISTRUSTED, RUNNING, Claim
 from entropic.db.connection import Connection
 from entropic.db.query import fetch
-from entropic.errors import ResultLostWarning, levels_to_user
+from entropic.errors import ResultLostWarning, warn
 from entropic.files.durable import files_below, is_cheap
 from entropic.files.subfolder import opened
 from entropic.params.model import Base, utcnow
@@ -86,12 +85,11 @@ def _distrust_latest(context: StoreContext[Base]) -> None:
         ):
             distrusted.append(id)
     if distrusted:
-        warnings.warn(
+        warn(
             f"this machine was restarted, and parts of {counted(len(distrusted), 'result')} of the latest runs of "
             f"{context.schema.name} never reached the disk: {', '.join(distrusted[:5])}"
             f"{', ...' if len(distrusted) > 5 else ''}. These sets run again when asked for",
             ResultLostWarning,
-            stacklevel=levels_to_user(),
         )
 
 

@@ -6,7 +6,6 @@ journal says was looked at line by line (`files/journal.py`); it names only plac
 
 import os
 import re
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -19,7 +18,7 @@ from entropic.db.connection import Connection
 from entropic.db.ledger import Ledger
 from entropic.db.statement import Statement
 from entropic.db.tables import ledger
-from entropic.errors import DatabaseBusy, ResultLostWarning, levels_to_user
+from entropic.errors import DatabaseBusy, ResultLostWarning, warn
 from entropic.files import journal
 from entropic.files.extent import Extent, extent
 from entropic.files.journal import Deletion, Entry
@@ -258,11 +257,10 @@ def look_for_lost(context: StoreContext[Base]) -> None:
         if tells
         else "they run again when they are asked for"
     )
-    warnings.warn(
+    warn(
         f"{context.database} has no rows of {context.schema.name}, and results lie in {context.staging.results_dir}, "
         f"{what}. If the database was lost, {advice}; if it is another one, see db_url",
         ResultLostWarning,
-        stacklevel=levels_to_user(),
     )
 
 

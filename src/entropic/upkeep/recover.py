@@ -7,7 +7,6 @@ well, only the workspaces of living workers.
 import functools
 import logging
 import os
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +20,7 @@ from entropic.errors import (
     ResultLostWarning,
     StoreError,
     UnreadableError,
-    levels_to_user,
+    warn,
 )
 from entropic.files import checkpoints, workspace
 from entropic.files import sidecar as sidecars
@@ -73,12 +72,11 @@ def look_at_folder(context: StoreContext[Base]) -> None:
     context.staging.is_strange = bool(raws) and not any(os.path.lexists(context.rows.file_of(raw)) for raw in raws)
     if context.staging.is_strange:
         follows = "sets that are asked for run again" if context.read_only is None else "none of them can be loaded"
-        warnings.warn(
+        warn(
             f"{context.database} holds rows of {context.schema.name}, but their results are not in "
             f"{context.staging.results_dir}, which was never used with it before: {follows}. Is results_dir "
             "right? (A relative path starts at the folder in which the program was started)",
             ResultLostWarning,
-            stacklevel=levels_to_user(),
         )
 
 
@@ -90,12 +88,11 @@ def look_at_suffix(context: StoreContext[Base]) -> None:
         return
     _, slash, main = ours[0].partition("/")
     found = slash + main or os.path.splitext(ours[0])[1]
-    warnings.warn(
+    warn(
         f"results of {context.schema.name} in {context.staging.results_dir} end with {found!r}, and this store was "
         f"opened with file_suffix={suffix!r}: stored ones are returned as they are, and new ones end with {suffix!r}. "
         "Is file_suffix right?",
         EntropicWarning,
-        stacklevel=levels_to_user(),
     )
 
 

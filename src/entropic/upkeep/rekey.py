@@ -6,7 +6,6 @@ kill may leave one, is listed, and stays. So whatever happens, each result is th
 """
 
 import os
-import warnings
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,7 +17,7 @@ from entropic.db.claim import Claim
 from entropic.db.connection import Connection
 from entropic.db.notes import Notes
 from entropic.db.raw import Raw, Recorded
-from entropic.errors import ParameterError, SpellingWarning, levels_to_user
+from entropic.errors import ParameterError, SpellingWarning, warn
 from entropic.files import logs
 from entropic.params.model import Base
 from entropic.protocol import delete, verify
@@ -80,12 +79,11 @@ def warn_of_former(context: StoreContext[Base]) -> None:
     verb, they = ("is under a key that its set no longer has", "It runs")
     if count > 1:
         verb, they = ("are under keys that their sets no longer have", "They run")
-    warnings.warn(
+    warn(
         f"{'' if is_all else 'at least '}{counted(count, 'row')} of {context.schema.name} {verb}: entropic 2.3.0 "
         f"hashed numbers of numpy as text. {they} again when asked for, unless rekey() of this store, or "
         "`entropic rekey`, gives such rows their current keys",
         SpellingWarning,
-        stacklevel=levels_to_user(),
     )
 
 

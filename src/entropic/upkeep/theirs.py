@@ -332,8 +332,8 @@ def _key(context: StoreContext[Base], other: StoreContext[Base], values: Mapping
             asked = asked_before(other.schema, other.hasher, values, there)
         if asked is None and verify.is_hash(there):
             raise NotTaken(
-                "this store makes keys in another way, and the key of the row there does not follow from its values, so "
-                "it is not known what was asked for; register() it with its params"
+                "this store makes keys in another way, and the key of the row there does not follow from its values, "
+                "so it is not known what was asked for; register() it with its params"
             )
         try:
             id = there if asked is None else context.hasher(_called_here(context, other, asked))

@@ -7,7 +7,6 @@ import os
 import sqlite3
 import sys
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from entropic.db.dialects.portable import Dialect, Query, T, Trouble
 from entropic.db.dialects.sqlite_file import LookedAt, path_in
 from entropic.db.dialects.types import ColumnType, Processor, only_utc, then, underlying
 from entropic.db.raw import Recorded
-from entropic.errors import ModelError, NetworkFileSystemWarning, ParameterError, StoreError, levels_to_user
+from entropic.errors import ModelError, NetworkFileSystemWarning, ParameterError, StoreError, warn
 
 READ_WITH_ROW = len(Recorded._fields)  # columns of the ledger that every query of rows reads as well: `db/rows.py`
 HELPER_WAITS = 5.0  # s that the process which renews leases waits for the lock, before it tries again at its next beat
@@ -89,11 +88,10 @@ class SQLite(Dialect):
         if not self.in_memory and not self.read_only:
             self.network = file_system(os.path.dirname(url.database or "") or ".")
             if self.network:
-                warnings.warn(
+                warn(
                     f"{url} is on a network file system ({self.network}), where SQLite's locks cannot be trusted: "
                     "use it from one machine only, or move the database to a local disk (the results may stay)",
                     NetworkFileSystemWarning,
-                    stacklevel=levels_to_user(),
                 )
 
     def options(self) -> dict[str, object]:
