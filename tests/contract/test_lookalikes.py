@@ -7,6 +7,8 @@ import random
 import re
 import string
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta, tzinfo
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +89,40 @@ class Solver:
     tolerance: float = field(default=1.0, repr=False)
 
 
+class Zone(tzinfo):
+    """Prints no hours, as tzrange of dateutil."""
+
+    def __init__(self, hours: int) -> None:
+        self.hours = hours
+
+    def __repr__(self) -> str:
+        return "Zone(...)"
+
+    def utcoffset(self, _: Any) -> timedelta:
+        return timedelta(hours=self.hours)
+
+    def __getinitargs__(self) -> tuple[int]:
+        return (self.hours,)
+
+
+class Day(datetime):
+    """Prints the day of a time."""
+
+    def __str__(self) -> str:
+        return f"{self:%Y-%m-%d}"
+
+
+class Angle(Decimal):
+    """Prints as many digits as people read."""
+
+    def __str__(self) -> str:
+        return f"{self:.1f}"
+
+
 PAIRS = [
+    (Zone(1), Zone(2)),
+    (Day(2020, 1, 1, 12), Day(2020, 1, 1, 13)),
+    ([Angle("1.01")], [Angle("1.04")]),
     (re.compile("a" * 300), re.compile("a" * 301)),
     (Graph(("a", "b")), Graph(("a", "c"))),
     (Estimator(np.arange(2_000.0)), Estimator(np.arange(2_000.0) + (np.arange(2_000) == 1_000))),

@@ -9,21 +9,24 @@ import ipaddress
 import math
 import types
 from collections.abc import Iterator, Mapping
-from datetime import date, time, timedelta, tzinfo
+from datetime import date, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
 from fractions import Fraction
 from pathlib import PurePath
 from typing import Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from entropic.params.keys import normalise, plain, round_decimal
 
 RELATIVE = 1e-9
-_TIMES = (date, time, timedelta, tzinfo)
+_TIMES = (date, time, timedelta, timezone, ZoneInfo)  # not every zone: tzrange of dateutil prints no hours
 _ADDRESSES = (ipaddress.IPv4Address, ipaddress.IPv6Address, ipaddress.IPv4Network, ipaddress.IPv6Network)
-_TOLD = (str, bytes, bytearray, int, float, complex, Decimal, Fraction, UUID, PurePath, range, *_TIMES, *_ADDRESSES)
+_AS_THEY_ARE = (str, int, float)  # whatever a class derived from them prints
+_TOLD = (*_AS_THEY_ARE, bytes, bytearray, complex, Decimal, Fraction, UUID, PurePath, range, *_TIMES, *_ADDRESSES)
 _BY_NAME = (type, types.FunctionType, types.BuiltinFunctionType, types.ModuleType)
+_KNOWN = ("datetime", "decimal", "fractions", "ipaddress", "pandas", "pathlib", "uuid", "zoneinfo")
 _PLAIN = (type(None), bool, int, float, complex, str, bytes)
 
 
@@ -49,7 +52,16 @@ def same(one: object, other: object) -> bool:
 
 def is_told_by_text(value: object) -> bool:
     """Tell whether two values of this type that print alike are surely the same."""
-    return value is None or isinstance(value, _TOLD)
+    if value is None or isinstance(value, _AS_THEY_ARE):
+        return True
+    kind = type(value)
+    return isinstance(value, _TOLD) and (kind.__module__.split(".")[0] in _KNOWN or not _prints_its_own(kind))
+
+
+def _prints_its_own(kind: type) -> bool:
+    """Tell whether a class derived from one of those prints something else: a day, say, of a time."""
+    known = next(base for base in kind.__mro__ if base in _TOLD)
+    return kind.__str__ is not known.__str__ or kind.__repr__ is not known.__repr__
 
 
 def _are_equal(one: object, other: object) -> bool:
