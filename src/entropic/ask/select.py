@@ -18,7 +18,7 @@ from entropic.params.same import RELATIVE
 from entropic.protocol import reads
 from entropic.protocol.context import ModelT, StoreContext
 from entropic.support.collector import paused
-from entropic.support.show import spelled
+from entropic.support.show import counted, spelled
 
 PAGE = 500  # rows that are read, and made, in one go
 _EXACT = 2**53  # up to here whole numbers are floats
@@ -86,10 +86,9 @@ def _build_each(context: StoreContext[ModelT], raws: Sequence[Any]) -> list[Mode
         except UnreadableError as error:
             left_out[rows.id_of(raw)] = error
     names = ", ".join(list(left_out)[:5]) + (f" and {len(left_out) - 5} more" if len(left_out) > 5 else "")
-    warn(
-        f"{len(left_out)} rows of {context.schema.name} are left out ({names}): {next(iter(left_out.values()))}",
-        UnreadableWarning,
-    )
+    are = "is" if len(left_out) == 1 else "are"
+    why = str(next(iter(left_out.values()))).removesuffix(". Nothing was done")
+    warn(f"{counted(len(left_out), 'row')} of {context.schema.name} {are} left out ({names}): {why}", UnreadableWarning)
     return made
 
 

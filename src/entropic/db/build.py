@@ -122,10 +122,9 @@ def unreadable(schema: Schema, database: Database, columns: Sequence[sa.Column[A
             kind = underlying(column.type)
             advice = "restore it from a backup, or delete the row by its id"
             if isinstance(kind, sa.Enum):
-                advice = (
-                    f"if a member was renamed, write its new name into the rows, as in UPDATE {schema.table_name} SET "
-                    f"{column.name} = 'NEW' WHERE {column.name} = {value!r:.80}"
-                )
+                there = database.types.get(column.name)
+                sql = database.dialect.renaming(column, (str(value), "NEW"), there, database.sql)
+                advice = f"if a member was renamed, write its new name into the rows, as in {sql}"
             name = schema.attributes[column.name]
             return UnreadableError(
                 f"the row {id!r} of {schema.name} holds {spelled(value)} in {name!r}, which the model "

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from entropic.db import members
 from entropic.db.claim import UNUSED, Claim
 from entropic.db.connection import Connection
 from entropic.db.digests import REGISTERED
@@ -164,5 +165,6 @@ def insert_row(
     except context.database.refusals as error:
         raise ParameterError(
             f"the table refuses {context.describe(request.params, request.id)}: {error}; nothing was registered"
+            f"{members.advice(context.database, context.schema.table, row)}"
         ) from error
     context.ledger.register(connection, found, request.id, recorded, file.size, file.mtime_ns, checksum)

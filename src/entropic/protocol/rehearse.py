@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 
+from entropic.db import members
 from entropic.db.connection import Connection
 from entropic.errors import ParameterError
 from entropic.params.model import Base, now_as_text
@@ -53,7 +54,7 @@ def rehearse(context: StoreContext[Base], connection: Connection, request: Reque
     except context.database.refusals as error:
         raise ParameterError(
             f"the table of {context.schema.name} refuses {without_reserved(request.params)!r:.300}: {error}; "
-            "nothing was run"
+            f"nothing was run{members.advice(context.database, context.schema.table, row)}"
         ) from error
     altered = context.rows.altered(connection, row)
     if altered is not None:

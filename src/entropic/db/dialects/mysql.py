@@ -179,6 +179,20 @@ class MySQL(Dialect):
         """Return what `ALTER TABLE` does to give a column the type of its model: all that it is is said again."""
         return f"MODIFY COLUMN {declared}"
 
+    def renaming(self, column: sa.Column[Any], names: tuple[str, str], there: object, dialect: sa.Dialect) -> str:
+        """Return the SQL that renames a member; a column of an enumeration has to take the new name first."""
+        update = super().renaming(column, names, there, dialect)
+        if not isinstance(there, sa.Enum) or names[1] in there.enums:
+            return update
+        return f"{self.widening(column, names[1], there, dialect)}; {update}"
+
+    def widening(self, column: sa.Column[Any], member: str, there: sa.Enum, dialect: sa.Dialect) -> str:
+        """Return the SQL that gives a column one more member: all that it is is said again."""
+        like = column.table.to_metadata(sa.MetaData()).c[column.name]
+        like.type = sa.Enum(*there.enums, member)
+        declared = str(sa.schema.CreateColumn(like).compile(dialect=dialect)).strip()
+        return f"ALTER TABLE {dialect.identifier_preparer.format_table(column.table)} MODIFY COLUMN {declared}"
+
     def literal(self, value: object, kind: ColumnType, dialect: Any) -> str:
         """Return a value as SQL has it; MySQL takes as the default of a long text only an expression."""
         found = super().literal(value, kind, dialect)

@@ -150,6 +150,17 @@ class Dialect:
         name = dialect.identifier_preparer.quote(column.name)
         return f"ALTER COLUMN {name} SET DATA TYPE {dialect.type_compiler_instance.process(column.type)}"
 
+    def renaming(self, column: sa.Column[Any], names: tuple[str, str], there: object, dialect: sa.Dialect) -> str:
+        """Return the SQL that gives rows which hold a member of an enumeration, the first name, its second one."""
+        quote = dialect.identifier_preparer
+        old, new = (quoted(name, dialect) for name in names)
+        name = quote.quote(column.name)
+        return f"UPDATE {quote.format_table(column.table)} SET {name} = {new} WHERE {name} = {old}"
+
+    def widening(self, column: sa.Column[Any], member: str, there: sa.Enum, dialect: sa.Dialect) -> str:
+        """Return the SQL that lets a column, of this type in the database, take one more member of an enumeration."""
+        raise NotImplementedError  # where no column has such a type
+
     def literal(self, value: object, kind: ColumnType, dialect: Any) -> str:
         """Return a value of a type, as the driver would store it, as SQL has it: for what takes no values beside it.
 
@@ -168,7 +179,7 @@ class Dialect:
         if isinstance(bound, timedelta):
             return f"'{bound.days} days {bound.seconds}.{bound.microseconds:06} seconds'"
         if isinstance(bound, str | date | time | UUID):
-            return _quoted(str(bound), dialect)
+            return quoted(str(bound), dialect)
         raise ModelError(f"added({spelled(value)}) cannot be written into a table; declare another default")
 
     def stored(self, value: object, kind: ColumnType, dialect: sa.Dialect) -> Any:
@@ -370,7 +381,8 @@ def _typed(value: object, column: sa.Column[Any]) -> sa.ColumnElement[Any]:
     return value if isinstance(value, sa.ColumnElement) else sa.literal(value, column.type)
 
 
-def _quoted(text: str, dialect: sa.Dialect) -> str:
+def quoted(text: str, dialect: sa.Dialect) -> str:
+    """Return a text as SQL has it."""
     return str(sa.literal(text, sa.String()).compile(dialect=dialect, compile_kwargs={"literal_binds": True}))
 
 

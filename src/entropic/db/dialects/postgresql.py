@@ -18,7 +18,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql.base import PGTypeCompiler
 from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 
-from entropic.db.dialects.portable import SILENCE, TOGETHER, Condition, Dialect, Trouble, too_long
+from entropic.db.dialects.portable import SILENCE, TOGETHER, Condition, Dialect, Trouble, quoted, too_long
 from entropic.db.dialects.sqlite import on_conflict
 from entropic.db.dialects.types import ColumnType, Processor, is_exact_type, is_indexed, strict_json, then, underlying
 from entropic.support.compact_json import compact, load_json
@@ -117,6 +117,17 @@ class PostgreSQL(Dialect):
                 if getattr(error.orig, "sqlstate", None) != _BUSY or monotonic() > deadline:
                     raise
             sleep(_A_MOMENT / 1000)
+
+    def renaming(self, column: sa.Column[Any], names: tuple[str, str], there: object, dialect: sa.Dialect) -> str:
+        """Return the SQL that renames a member: of the type itself, if the column is of one."""
+        if not isinstance(there, sa.Enum) or names[1] in there.enums:
+            return super().renaming(column, names, there, dialect)
+        old, new = (quoted(name, dialect) for name in names)
+        return f"ALTER TYPE {_type_name(there, dialect)} RENAME VALUE {old} TO {new}"
+
+    def widening(self, column: sa.Column[Any], member: str, there: sa.Enum, dialect: sa.Dialect) -> str:
+        """Return the SQL that adds a member to a type."""
+        return f"ALTER TYPE {_type_name(there, dialect)} ADD VALUE {quoted(member, dialect)}"
 
     def bytes_literal(self, value: bytes) -> str:
         """Return bytes as SQL has them."""
@@ -302,6 +313,10 @@ class _Connection(psycopg.Connection[Any]):
                 state = gen.send(ready)
         except StopIteration as end:
             return end.value
+
+
+def _type_name(kind: sa.Enum, dialect: sa.Dialect) -> str:
+    return dialect.identifier_preparer.quote(str(kind.name))
 
 
 def _part_as(part: sa.BinaryExpression[Any], kind: ColumnType) -> sa.BinaryExpression[Any]:
