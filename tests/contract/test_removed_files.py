@@ -27,6 +27,8 @@ CALLS = {
     "register": lambda store, params: store.register(params, __file__),
     "delete": lambda store, params: store.delete(ONE, remove_file=True),
     "check": lambda store, params: store.check(),
+    "gc": lambda store, params: store.gc(),
+    "gc dry": lambda store, params: store.gc(orphans=True, dry_run=True),
     "thread": lambda store, params: in_thread(store, params),
 }
 call = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
@@ -96,6 +98,22 @@ def test_a_database_that_was_put_back_is_gone_on_with(filled, tmp_path, runner, 
     assert filled.run_or_retrieve(TWO).n == 2
     assert open_in(tmp_path, runner).retrieve(TWO).n == 2, "it was written into the file that is gone"
     assert open_in(tmp_path, runner).check().ok
+
+
+@call
+def test_a_project_that_was_moved_away_is_not_begun_anew_in_its_old_place(tmp_path, runner, call):
+    (tmp_path / "project").mkdir()
+    store = open_in(tmp_path / "project", runner)
+    store.run_or_retrieve(ONE)
+    (tmp_path / "project").rename(tmp_path / "moved")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResultLostWarning)  # of the first set, which has gone with it
+        with pytest.raises(StoreError, match="was removed or moved while this store was open"):
+            call(store, TWO)
+    assert not (tmp_path / "project").exists(), "which would be in the way of putting it back"
+    (tmp_path / "moved").rename(tmp_path / "project")
+    call(store, TWO)
+    assert store.check().ok
 
 
 def test_a_backup_is_gone_on_with_and_what_it_lacks_runs_again(filled, tmp_path, runner):

@@ -26,7 +26,7 @@ def abandoned(store):
     """Claim a re-run as a sweep on a cluster does that is interrupted: its worker goes on."""
     context = store._context
     request = run.prepare(context, key(ONE), ONE, {})
-    workspace.prepare(context.staging)
+    workspace.prepare(context.staging, context.database.stay_current)
     task = claim.claim(context, request, Call().name, Progress(forced=True))
     context.database.transact(lambda connection: context.ledger.abandon(connection, task.id, task.attempt))
     return task

@@ -143,7 +143,7 @@ def test_a_dead_process_of_this_machine_is_noticed_within_a_second(store, clock,
 def test_what_others_have_finished_is_taken_in_although_they_have_not_recorded_it(store, clock, runner, many):
     context = store._context
     requests = plan(context, sets_of(many), True).missing.values()
-    workspace.prepare(context.staging)
+    workspace.prepare(context.staging, context.database.stay_current)
     context.maker.prepare()
     tasks = context.database.transact(lambda connection: begin_first_many(context, connection, requests, FAR))
     clock.plan(5.0, lambda: [run.execute(context, task) for task in tasks.values()])

@@ -181,12 +181,13 @@ class Connection:
         return self._raw  # the driver's own, in C
 
     def stay_current(self) -> None:
-        """Close a file that is no longer there: what went into it would be lost (`test_removed_files.py`).
+        """Leave a file that is no longer there: what went into it would be lost (`test_removed_files.py`).
 
         Asked before whatever is written, and not before a hit, which needs only what it has read.
         """
         if self._file is not None and self._dialect.file_there() != self._file:
             self.close()
+            self._connect()
 
     def begin(self) -> None:
         """Begin a transaction, where there is only one writer with the lock that makes it that.

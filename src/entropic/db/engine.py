@@ -180,6 +180,16 @@ class Database:
         """
         return self.connection().transact(work)
 
+    def stay_current(self) -> None:
+        """Leave a file that is no longer there for the one in its place, if that is the same database.
+
+        Raises
+        ------
+        StoreError
+            If it is none, or another one.
+        """
+        self.connection().stay_current()
+
     # ---- opening -----------------------------------------------------------------------------------------------
     def open(self, table: sa.Table, model: str, *metadata: sa.MetaData, told: changes.Told = _NOTHING) -> None:
         """Create the tables that do not exist yet, safe while other processes do the same, and look at one of them.

@@ -2,6 +2,7 @@
 
 import atexit
 import os
+from collections.abc import Callable
 
 from entropic.errors import ResultLostWarning, StoreError, warn
 from entropic.files.place import remove_tree
@@ -68,16 +69,19 @@ def take(staging: Staging) -> Workspace:
     return _new_workspace(staging)
 
 
-def prepare(staging: Staging) -> None:
+def prepare(staging: Staging, look: Callable[[], object]) -> None:
     """Make sure that this process has a workspace before it claims anything.
 
-    If it dies, its workspace is what shows the next one that there may be claims to look for.
+    If it dies, its workspace is what shows the next one that there may be claims to look for. `look` is called before
+    one is made, and raises where the whole store has gone: a folder made in its place would be in the way of whoever
+    puts it back.
     """
     try:
         if os.access(_free[staging.root][-1].probe, os.F_OK):
             return
     except (KeyError, IndexError):  # another thread has it
         pass
+    look()
     free(staging, take(staging))
 
 

@@ -81,7 +81,7 @@ def begin(context: StoreContext[ModelT], request: Request, progress: Progress) -
     if context.read_only is not None or importer() is not None:  # said only then: a description costs more than a look
         context.must_run(f"{context.describe(request.params, request.id)} would have to run")
     check_runner(context)
-    workspace.prepare(context.staging)
+    workspace.prepare(context.staging, context.database.stay_current)
     context.maker.prepare()
     with Terminable(), (call := process.Call()).under_way:
         row = obtain_row(context, request, call.name, progress)

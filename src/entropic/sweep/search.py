@@ -159,7 +159,7 @@ class Searching(Share[ModelT]):
         if not self._is_ready:
             if self._is_here:
                 run.check_runner(context)
-            workspace.prepare(context.staging)
+            workspace.prepare(context.staging, context.database.stay_current)
             context.maker.prepare()
             self._is_ready = True
         if not spelling.warned and spelling.may_differ(request.params):

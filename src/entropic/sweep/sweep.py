@@ -203,7 +203,7 @@ def carry_out(
                 if here:  # else it is for its workers to have the libraries
                     run.check_runner(context)
                 rehearse_together(context, missing)
-                workspace.prepare(context.staging)
+                workspace.prepare(context.staging, context.database.stay_current)
                 context.maker.prepare()
                 if options.until is not None:
                     options.until.learn_from(Costs(context, [id for id in planned.rows if id not in missing]))

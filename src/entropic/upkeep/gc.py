@@ -100,6 +100,7 @@ def gc(
     if not dry_run:
         context.must_write("gc() would have to remove something")
     query = matching(context, where, equal)
+    context.database.stay_current()  # else it would judge files by a database that is gone
     if context.staging.is_strange:
         raise StoreError(
             f"none of the results of {context.schema.name} is in {context.staging.results_dir}; open the store with "

@@ -150,7 +150,7 @@ def check(context: StoreContext[Base], deep: bool = False, workers: int = 4) -> 
         raise ParameterError(f"deep must be True or False, not {spelled(deep)}")
     check_workers(workers)
     report = Report()
-    context.database.connection().stay_current()  # else it would find all in order in a file that is gone
+    context.database.stay_current()  # else it would find all in order in a file that is gone
     checksums = context.ledger.checksums()
     with_row: dict[str, str] = {}
     lost: dict[str, Raw] = {}
