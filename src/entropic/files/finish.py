@@ -141,7 +141,13 @@ def describe(task: Task, space: Workspace, execution: str, done: Executed, lifte
         _wait_for_disk(task, [path, *([f"{stem}.files"] if extra else [])], done.elapsed)
         found = extent(path)
     if found is None:
-        raise ResultMissingError(f"the runner left a broken link as params['result_file'] ({task.path})")
+        link = task.staging.inside(f"{task.key}.{task.attempt}.{execution}{task.staging.ending}")
+        target = os.readlink(link) if os.path.islink(link) else "nothing"
+        raise ResultMissingError(
+            f"the runner left a broken link as params['result_file'] ({task.path}): it leads to {target!r}, and there "
+            "is nothing. Write the result itself, or a link to what stays, beside params['result_file'] or by its "
+            "absolute path"
+        )
     slotted = task.published is not None and (found.folder or os.path.isdir(task.staging.path(task.path)))
     if slotted:
         space.reserve.make_folder(task.staging.inside(f"{task.key}.{task.attempt}.{execution}.slot"))

@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from entropic.errors import ParameterError
-from entropic.params.keys import MISSING, plain
+from entropic.params.keys import MISSING, instead_of_array, plain
 from entropic.params.objects import names_of
 from entropic.support.show import spelled
 
@@ -75,8 +75,8 @@ def _taker(kind: object) -> Callable[[Any], object]:
 
 
 def _refuse(value: object, wanted: str, hint: str = "") -> Any:
-    if getattr(value, "shape", None) == ():  # an array of one number, which numpy's functions return now and then
-        hint = "; pass .item() of it"
+    if advice := instead_of_array(value):  # which numpy's functions return now and then
+        hint = f"; pass {advice}"
     raise TypeError(f"the column holds {wanted}, and this is {type(value).__name__}{hint}")
 
 

@@ -279,9 +279,7 @@ def text_of(value: object, round_: Callable[[float], float], where: tuple[object
         raise ParameterError(f"{named}, whose order changes from run to run; pass sorted(...) of it")
     if kind.__name__ in MISSING:
         raise ParameterError(f"{named}, the missing value of pandas; pass None, if the column takes it")
-    if getattr(value, "shape", None) == () and hasattr(kind, "__array__"):
-        units = any(hasattr(kind, name) for name in ("unit", "units"))
-        advice = "its number in one unit, which the name of the column says" if units else ".item() of it"
+    if advice := instead_of_array(value):
         raise ParameterError(f"{named}, {spelled(value)}, which is an array though it holds one number; pass {advice}")
     if any(hasattr(kind, name) for name in _OF_ARRAYS) or all(hasattr(kind, name) for name in ("shape", "dtype")):
         raise ParameterError(
@@ -307,6 +305,17 @@ def text_of(value: object, round_: Callable[[float], float], where: tuple[object
     if "<lambda>" in text or "<locals>" in text:
         raise ParameterError(f"{named} without a stable name ({text!r:.100}); pass a name for it")
     return text
+
+
+def instead_of_array(value: object) -> str:
+    """Return what to pass instead of an array of one number, such as a quantity with a unit; nothing for all else."""
+    kind = type(value)
+    if not hasattr(kind, "__array__"):
+        return ""
+    shape: object = getattr(value, "shape", None)
+    if any(hasattr(kind, name) for name in ("unit", "units")) and shape in ((), None):  # pint's has no shape
+        return "its number in one unit, which the name of the column says"
+    return ".item() of it" if shape == () else ""
 
 
 def _generators() -> list[Any]:
