@@ -60,8 +60,8 @@ def is_told_by_text(value: object) -> bool:
 
 def _prints_its_own(kind: type) -> bool:
     """Tell whether a class derived from one of those prints something else: a day, say, of a time."""
-    known = next(base for base in kind.__mro__ if base in _TOLD)
-    return kind.__str__ is not known.__str__ or kind.__repr__ is not known.__repr__
+    known: Any = next(base for base in kind.__mro__ if base in _TOLD)
+    return bool(kind.__str__ is not known.__str__ or kind.__repr__ is not known.__repr__)
 
 
 def _are_equal(one: object, other: object) -> bool:
