@@ -260,6 +260,8 @@ class Store(Generic[ModelT]):
         fallback: Literal["local", "raise"] = "local",
         order: Literal["given", "longest", "spread"] = "given",
         deadline: float | str | None = None,
+        retries: int | None = None,
+        wait: bool = True,
         **custom_data: object,
     ) -> Runs[ModelT]:
         """Return a row for each distinct set, in the order of the sets; run those that are missing.
@@ -310,6 +312,13 @@ class Store(Generic[ModelT]):
             be said of a set, the set begins while any time is left. A run that has begun is not ended. A warning says
             how many sets
             were not begun, or still run elsewhere, and the list has no rows for them.
+        retries
+            How often a set runs again whose run was ended by what a machine did (`WorkerDied`, `RunTimeout`), never for
+            what it raised. Needs `workers` or `Slurm`. None: twice for what has ended with a job of Slurm, counted over
+            all sweeps, and never else.
+        wait
+            False, for `Slurm`: finished runs are taken home, what is missing is submitted, and the call returns; the
+            list has the rows that are there, and its `submitted` says what runs and waits. The same call goes on later.
         **custom_data
             Given to the runner and stored with the row of each set that runs; a set may have `custom_data` of its own,
             which wins where names are the same.
@@ -326,13 +335,18 @@ class Store(Generic[ModelT]):
             fallback=fallback,
             order=order,
             deadline=deadline,
+            retries=retries,
+            wait=wait,
         )
         recover.collect(self._context)
         try:
             if replicates is not None:
                 several = Replicates.of(replicates)
-                return self._runs(sweep_replicates(self._context, params, several, options, custom_data))
-            return self._runs(sweep.sweep(self._context, params, options, custom_data))
+                rows = self._runs(sweep_replicates(self._context, params, several, options, custom_data))
+            else:
+                rows = self._runs(sweep.sweep(self._context, params, options, custom_data))
+            rows.submitted = options.told[-1] if options.told else None
+            return rows
         except BaseException as error:  # noqa: BLE001  (raised again)
             raise hide_ours(error)  # noqa: B904
 
@@ -351,14 +365,15 @@ class Store(Generic[ModelT]):
         fallback: Literal["local", "raise"] = "local",
         order: Literal["given", "longest", "spread"] = "given",
         deadline: float | str | None = None,
+        retries: int | None = None,
         in_flight: int | None = None,
         **custom_data: object,
     ) -> Generator[ModelT, None, None]:
         """Yield the row of each distinct set as soon as it is available, beginning with those that are stored.
 
-        The arguments are those of `sweep`, without `replicates`. All sets are checked at the call; the first run starts
-        with the first `next`. Rows are not kept, so a million of them need no more memory than their keys. Closing the
-        iterator ends the sweep as an interrupt does.
+        The arguments are those of `sweep`, without `replicates` and `wait`. All sets are checked at the call; the first
+        run starts with the first `next`. Rows are not kept, so a million of them need no more memory than their keys.
+        Closing the iterator ends the sweep as an interrupt does.
 
         Parameters
         ----------
@@ -379,6 +394,7 @@ class Store(Generic[ModelT]):
             fallback=fallback,
             order=order,
             deadline=deadline,
+            retries=retries,
         )
         recover.collect(self._context)
         return sweep.stream(self._context, params, options, custom_data, in_flight)

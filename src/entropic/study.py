@@ -27,7 +27,8 @@ from entropic.sweep.seeds import Replicates
 P = ParamSpec("P")
 R = TypeVar("R")
 _OPTIONS = frozenset(inspect.signature(Store.sweep).parameters) - {"self", "params", "custom_data"}
-_SHARED = {"order", "deadline", "fallback"}  # which a function may have as parameters: then they are these
+# Which a function may have as parameters: then they are these.
+_SHARED = {"order", "deadline", "fallback", "retries", "wait"}
 
 
 @typing.overload
@@ -161,8 +162,8 @@ class Study(Generic[P, R]):
         ----------
         **values
             Of each parameter a list (a tuple, a range, an array) of values, or one; what is left out has its default.
-            The options of `Store.sweep`, such as `workers`, are taken as well; `order`, `deadline` and `fallback`
-            are parameters where the function has such.
+            The options of `Store.sweep`, such as `workers`, are taken as well; `order`, `deadline`, `fallback`,
+            `retries` and `wait` are parameters where the function has such.
 
         Returns
         -------

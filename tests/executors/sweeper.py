@@ -4,11 +4,13 @@ It is told one JSON object: `folder` of the store, `ns` to sweep, `log` of runs,
 n, or `all`: the name of one of `acts.py` and its arguments), `ready`: a file that it makes, `go`: one that it awaits,
 `client`: the name of a pool, the address of a Dask scheduler, or what Slurm is asked for, `ignored`: signals,
 `handled`: a signal and a file.
-It says one JSON object: the `ns` of the rows in order, the texts of what it was `warned` of, the n that `failed`.
+It says one JSON object: the `ns` of the rows in order, the texts of what it was `warned` of, the n that `failed`; what
+it has `submitted`, if it did not wait.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import signal
 import sys
@@ -50,7 +52,8 @@ def main() -> None:
         rows = store.sweep(sets, **order.get("options", {}), **more)
     warned = [str(warning.message) for warning in caught if "RunsFailed" in warning.category.__name__]
     failed = sorted(failure.params["n"] for failure in store.failures(sets))
-    print(json.dumps({"ns": [row.n for row in rows], "warned": warned, "failed": failed}))
+    left = {} if rows.submitted is None else {"submitted": dataclasses.asdict(rows.submitted)}
+    print(json.dumps({"ns": [row.n for row in rows], "warned": warned, "failed": failed, **left}))
 
 
 @contextmanager

@@ -29,6 +29,7 @@ from entropic import NotBegunWarning, RunsFailedWarning, SlurmError
 from entropic.executors import jobs, scheduler
 from entropic.executors.spool import SILENT_SECONDS
 from entropic.slurm import Slurm
+from entropic.sweep.options import RETRIES
 from executors import acts
 from slurm_cluster import Cluster, present, shared
 
@@ -164,19 +165,18 @@ def test_a_set_that_loses_its_jobs_again_and_again_fails_with_slurms_reason(slur
     with pytest.warns(RunsFailedWarning):
         rows = store.sweep(sets(1, 2, 3), Slurm(mem="400M"), on_error="continue")
     assert [row.n for row in rows] == [1, 3]
-    assert Counter(acts.ns_in(log)) == {1: 1, 2: jobs.MOST_DEATHS, 3: 1}
+    assert Counter(acts.ns_in(log)) == {1: 1, 2: 1 + RETRIES, 3: 1}
     [failure] = store.failures()
     assert failure.error_type == "WorkerDied"
-    assert failure.message.count("FAILED (NonZeroExitCode)") == jobs.MOST_DEATHS, failure.message
+    assert failure.message.count("FAILED (NonZeroExitCode)") == 1 + RETRIES, failure.message
     assert "exceeded memory limit" in failure.message
     assert store.check().ok
 
 
 @pytest.mark.filterwarnings("ignore::entropic.RunsFailedWarning")
-def test_the_failure_of_a_set_whose_job_ended_has_slurms_reason(slurm, acting, log, monkeypatch, sweeping):
-    monkeypatch.setattr(jobs, "MOST_DEATHS", 1)
+def test_the_failure_of_a_set_whose_job_ended_has_slurms_reason(slurm, acting, log, sweeping):
     store = acting({1: acts.hang_in_python})
-    rows = sweeping(store, sets(0, 1), Slurm(extra=["--no-requeue"]), on_error="continue")
+    rows = sweeping(store, sets(0, 1), Slurm(extra=["--no-requeue"]), on_error="continue", retries=0)
     wait_until(lambda: 1 in acts.ns_in(log))
     job = slurm.running()
     node = slurm.node_of(job)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from contract.models import LoggingRunner, Refused, content, gone, run_python, wait_until
+from contract.models import LoggingRunner, Refused, content, gone, refuse, run_python, wait_until
 from entropic import RunFailed, RunsFailedWarning, RunTimeout, WorkerDied
 from executors import acts
 
@@ -228,6 +228,19 @@ def test_what_killed_a_worker_is_tried_again_by_the_next_sweep(acting, log):
     assert ran(log) == [1, 1]
     assert acting().failures() == []
     assert acting().check().ok
+
+
+@pytest.mark.slow
+def test_what_a_machine_did_to_a_run_is_tried_again_and_what_it_raised_is_not(acting, log, tmp_path):
+    killed = partial(acts.be_killed_once, tmp_path / "killed")
+    late = partial(acts.hang_once, tmp_path / "late")
+    store = acting({1: killed, 2: late, 3: refuse, 4: acts.segfault})
+    with pytest.warns(RunsFailedWarning, match="2 of 5 sets"):
+        rows = store.sweep(sets(*range(5)), workers=2, retries=2, timeout=5.0, on_error="continue")
+    assert [row.n for row in rows] == [0, 1, 2]
+    assert ran(log) == [0, 1, 1, 2, 2, 3, 4, 4, 4]
+    assert sorted(failure.error_type for failure in store.failures()) == ["Refused", "WorkerDied"]
+    assert store.check().ok
 
 
 @pytest.mark.slow

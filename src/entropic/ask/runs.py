@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from entropic.ask.columns import Column
     from entropic.ask.provenance import Provenance
+    from entropic.ask.standing import Submitted
 
 ModelT = TypeVar("ModelT", bound=Base)
 _Telling = Callable[[Sequence[Any]], "list[Provenance]"]
@@ -49,6 +50,8 @@ class Runs(list[ModelT], Generic[ModelT]):
         self._model: type[ModelT] | None = model or getattr(rows, "_model", None)
         self._loader: Loader | None = loader or getattr(rows, "_loader", None)
         self._tell: _Telling | None = getattr(rows, "_tell", None)
+        self.submitted: Submitted | None = None
+        """How the sweep stands whose rows these are, if it did not wait: `wait=False`."""
 
     @property
     def model(self) -> type[ModelT]:

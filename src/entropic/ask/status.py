@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from entropic.ask.failures import place
 from entropic.ask.provenance import environments_of
 from entropic.ask.select import matching
-from entropic.db.claim import RUNNING
+from entropic.db.claim import RUNNING, Claim
 from entropic.db.query import fetch
 from entropic.db.raw import Raw
 from entropic.db.tables import ledger
@@ -63,6 +63,8 @@ class Status:
         Sets that failed and have not succeeded since.
     running : dict
         Who runs each key that is running now.
+    waiting : list of str
+        Keys that are submitted to Slurm by a sweep that does not wait, and have not begun.
     reported : dict
         What of these have said, by `report`, how far they are.
     dead : list of str
@@ -93,6 +95,7 @@ class Status:
     seconds: float | None = None
     stale: int = 0
     places: list[Place] = field(default_factory=list)
+    waiting: list[str] = field(default_factory=list)
 
     def _repr_html_(self) -> str:
         rows: list[tuple[str, Any]] = [("stored", self.stored), ("bytes", self.size), ("failed", self.failed)]
@@ -100,7 +103,9 @@ class Status:
         rows += [("in the last hour", self.last_hour)]
         rows += [("a run takes", f"{self.seconds:.3g} s")] if self.seconds is not None else []
         rows += [("stale", self.stale)] if self.stale else []
-        rows += [("running", len(self.running)), ("of dead processes", len(self.dead))]
+        rows += [("running", len(self.running))]
+        rows += [("waiting in the queue", len(self.waiting))] if self.waiting else []
+        rows += [("of dead processes", len(self.dead))]
         return html_table(rows, title=self.model) + self._running_html()
 
     def _running_html(self) -> str:
@@ -140,6 +145,8 @@ def status(context: StoreContext[Base]) -> Status:
     running = [
         found for found in running if found.state == RUNNING and not context.is_finished(found.id, found.attempt)
     ]
+    waiting = _waiting(context, running)
+    running = [found for found in running if found.id not in waiting]
     made_by = _made_by_environment(context, now)
     living = {(context.key_of(found.id), found.attempt): found.id for found in running if not found.gone}
     reported = reports.read(context.staging, living, MOST_READ)
@@ -160,7 +167,19 @@ def status(context: StoreContext[Base]) -> Status:
         seconds=_seconds(context),
         stale=_stale(context),
         places=_places(made_by, owners, said),
+        waiting=waiting,
     )
+
+
+def _waiting(context: StoreContext[Base], running: list[Claim]) -> list[str]:
+    """Return which of some sets are submitted, and have not begun."""
+    of_submissions = [found for found in running if found.submission is not None]
+    if not of_submissions:
+        return []
+    from entropic.protocol.submitted import begun
+
+    has_begun = begun(context, of_submissions)
+    return [found.id for found in of_submissions if found.id not in has_begun]
 
 
 def _made_by_environment(context: StoreContext[Base], now: datetime) -> dict[tuple[str, str | None], list[int]]:

@@ -35,6 +35,8 @@ def facts(found: Status) -> list[tuple[str, Any]]:
     if found.stale:
         pairs.append(("stale", f"{found.stale:,} of other code or inputs than now (`entropic ls --stale` lists them)"))
     pairs.append(("running", f"{len(found.running):,}"))
+    if found.waiting:
+        pairs.append(("waiting", f"{len(found.waiting):,}, submitted to Slurm"))
     if found.dead:
         again = "it runs" if len(found.dead) == 1 else "they run"
         pairs.append(("dead claims", f"{len(found.dead):,}: the process is gone, and {again} again when asked for"))

@@ -2,10 +2,13 @@
 
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 import typer
 
+from entropic.ask.failures import Failure
+from entropic.ask.standing import Submitted
 from entropic.cli.choices import key_of
 from entropic.cli.command import Database, Named, Results, Table, Words, command, open_store
 from entropic.cli.errors import FINE, FOUND, UsageError, say
@@ -47,6 +50,13 @@ Until = Annotated[
     str | None,
     typer.Option("--deadline", metavar="TIME", help="Begin no run that cannot end in this time: 2h, 90min, 30s."),
 ]
+Retries = Annotated[
+    int | None,
+    typer.Option("--retries", help="How often a set runs again that was killed or took too long."),
+]
+NoWait = Annotated[
+    bool, typer.Option("--no-wait", help="With --slurm: submit what is missing and return. The same command goes on.")
+]
 OnError = Annotated[
     Literal["continue", "raise"], typer.Option("--on-error", help="With raise, no new run is started after a failure.")
 ]
@@ -71,7 +81,9 @@ def sweep(
     grid: Grid = None,
     workers: Workers = None,
     slurm: Jobs = None,
+    no_wait: NoWait = False,
     timeout: Timeout = None,
+    retries: Retries = None,
     on_error: OnError = "continue",
     order: Order = "given",
     deadline: Until = None,
@@ -90,8 +102,9 @@ def sweep(
 
     With --rerun all sets run; each stored result stays until its set has run again.
 
-    Exits with 1 if a run fails, or if sets were not begun because of --deadline. Ctrl-C, SIGTERM or SIGHUP ends the
-    sweep; finished runs are stored.
+    Exits with 1 if a run fails, or if sets were not begun because of --deadline. With --slurm and --no-wait, the command
+    takes home what is done, submits what is missing, and returns: the same command, later, goes on. Without --no-wait,
+    Ctrl-C, SIGTERM or SIGHUP ends the sweep; finished runs are stored.
     """
     store, words = Target(named, db, table, results).open(words or [])
     wanted = sets(store, words, grid)
@@ -100,7 +113,7 @@ def sweep(
         several.check(schema_of(store))
         wanted = [{**one, several.column: seed} for one in wanted for seed in seeds(several.n)]
     before = 0 if rerun else len(store.plan(wanted).stored)
-    more = {"rerun": rerun, "order": order, "deadline": deadline}
+    more = {"rerun": rerun, "order": order, "deadline": deadline, "retries": retries, "wait": not no_wait}
     return _run(store, wanted, before, as_json, workers, slurm, timeout, on_error, not no_retry, more)
 
 
@@ -109,7 +122,9 @@ def retry(
     words: Words = None,
     workers: Workers = None,
     slurm: Jobs = None,
+    no_wait: NoWait = False,
     timeout: Timeout = None,
+    retries: Retries = None,
     on_error: OnError = "continue",
     order: Order = "given",
     deadline: Until = None,
@@ -134,7 +149,8 @@ def retry(
     if not failures and not as_json:
         put("nothing failed")
         return FINE
-    wanted, more = [failure.params for failure in failures], {"order": order, "deadline": deadline}
+    wanted = [failure.params for failure in failures]
+    more = {"order": order, "deadline": deadline, "retries": retries, "wait": not no_wait}
     return _run(store, wanted, 0, as_json, workers, slurm, timeout, on_error, True, more)
 
 
@@ -215,13 +231,15 @@ def _run(
     if store._made_of[0] is refuse:
         refuse({})
     began, cluster = time.monotonic(), asked_of_slurm(slurm)
-    # A set that a deadline leaves keeps the failure of an earlier call; with --no-retry that is why it has no row.
-    old = {(one.id, one.began) for one in store.failures(wanted)} if retry_failed and more["deadline"] else set()
+    # A set that is left keeps the failure of an earlier call; with --no-retry that is why it has no row.
+    leaves = bool(more["deadline"]) or not more["wait"]
+    old = {(one.id, one.began) for one in store.failures(wanted)} if retry_failed and leaves else set()
     try:
         options: Any = {"workers": workers, "timeout": timeout, "on_error": on_error, "retry_failed": retry_failed}
         options |= {"client": cluster, **more}
         with answers_only():
-            stored = {row.id for row in store.sweep(wanted, **options)}
+            rows = store.sweep(wanted, **options)
+            stored = {row.id for row in rows}
     except Exception as error:
         if on_error == "continue" or type(error).__module__.startswith("entropic."):
             raise
@@ -230,22 +248,40 @@ def _run(
     asked = {context_of(store).hasher(one) for one in wanted}
     failed = [one for one in store.failures(wanted) if one.id not in stored] if asked - stored else []
     failed = [one for one in failed if (one.id, one.began) not in old]
+    if rows.submitted is not None:
+        return _say_submitted(rows.submitted, failed, as_json)
     seconds = time.monotonic() - began
     left = len(asked - stored) - len(failed) if more["deadline"] else 0
     if as_json:
-        names = [
-            {"id": one.id, "params": one.params, "error": without_passwords(f"{one.error_type}: {one.message}")}
-            for one in failed
-        ]
         counts = {"sets": len(asked), "stored": before, "ran": len(stored) - before, "seconds": seconds}
-        put_json({**counts, "failed": names, **({"not_begun": left} if more["deadline"] else {})})
+        put_json({**counts, "failed": _failed(failed), **({"not_begun": left} if more["deadline"] else {})})
     else:
         put(
             f"{counted(len(asked), 'set')}: {before:,} already stored, {len(stored) - before:,} run in "
             f"{duration(seconds)}, {len(failed):,} failed" + (f", {left:,} not begun" if left else "")
         )
-        for one in failed[:5]:
-            put(f"  {cell(one.id)}  {one.error_type}: {one.message}"[:200].partition("\n")[0])
-        if failed:
-            put("`entropic failed` shows the tracebacks, `entropic retry` runs what failed again")
+        _list_failed(failed)
     return FOUND if failed or asked - stored else FINE
+
+
+def _say_submitted(found: Submitted, failed: list[Failure], as_json: bool) -> int:
+    if as_json:
+        put_json({**asdict(found), "failed": _failed(failed)})
+    else:
+        put(str(found))
+        _list_failed(failed)
+    return FOUND if failed else FINE
+
+
+def _failed(failed: list[Failure]) -> list[dict[str, object]]:
+    return [
+        {"id": one.id, "params": one.params, "error": without_passwords(f"{one.error_type}: {one.message}")}
+        for one in failed
+    ]
+
+
+def _list_failed(failed: list[Failure]) -> None:
+    for one in failed[:5]:
+        put(f"  {cell(one.id)}  {one.error_type}: {one.message}"[:200].partition("\n")[0])
+    if failed:
+        put("`entropic failed` shows the tracebacks, `entropic retry` runs what failed again")

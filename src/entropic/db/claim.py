@@ -51,7 +51,7 @@ class Claim:
         """
         found = process.state(self.owner)
         if found != "elsewhere":
-            return found == "dead"
+            return found == "dead" and self.submission is None
         return not self.now <= (self.lease_until or 0.0) <= self.now + 2 * longest_lease(self.longest)
 
     @property
@@ -60,10 +60,15 @@ class Claim:
 
         For who looks and repairs: hosts may share a name, so nobody takes over by that alone.
         """
-        if self.dead or self.owner is None:
+        if self.dead or self.owner is None or self.submission is not None:
             return self.dead
         heard = max(self.since or 0.0, (self.lease_until or 0.0) - longest_lease(self.longest))
         return process.is_of_earlier_boot(self.owner, self.now - heard)
+
+    @property
+    def submission(self) -> int | None:
+        """The number of the submission whose jobs run it, without a process that waits: `protocol/submitted.py`."""
+        return process.number_of_submission(self.owner)
 
     @property
     def own_size(self) -> int | None:

@@ -44,6 +44,7 @@ class ClaimStatements:
     vanished: Statement
     release: Statement
     abandon: Statement
+    hand_over: Statement
     deleting: Statement
     discarding: Statement
     cleared: Statement
@@ -160,6 +161,7 @@ def claim_statements(database: Database, model: str, lease: float) -> ClaimState
         ),
         release=compiled(fenced(state=IDLE, **nobody)),
         abandon=compiled(fenced(owner=sa.null(), waits_for=sa.null())),
+        hand_over=compiled(fenced(owner=bindparam("owner_"), waits_for=sa.null())),
         deleting=compiled(set_(**moved, **unregistered)),
         discarding=compiled(set_(**moved)),
         cleared=compiled(fenced(state=IDLE, published=sa.null(), extra=sa.null(), size=sa.null(), mtime_ns=sa.null())),

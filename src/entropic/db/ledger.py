@@ -219,6 +219,10 @@ class Ledger:
         """Abandon a claim that somebody may still finish: from now on its owner counts as dead."""
         return self._fenced(connection, self._made.abandon, id, attempt, RUNNING)
 
+    def hand_over(self, connection: Connection, id: str, attempt: str, owner: str) -> bool:
+        """Give a claim to another owner, which runs the same attempt."""
+        return self._fenced(connection, self._made.hand_over, id, attempt, RUNNING, owner_=owner)
+
     def reclaim(self, connection: Connection, old: Claim, attempt: str, owner: str) -> None:
         """Give the claim back to an attempt from which it was taken, and which is finished."""
         values = {"key": old.id, "attempt_": attempt, "owner_": owner, "path_": old.path}

@@ -34,6 +34,8 @@ class Ending:
         Whether it is `unbegun` since it was too late to begin.
     untouched
         Whether it is `unbegun` for sure: no worker that was lost sight of can have begun it before.
+    spent
+        Whether it has failed after all the retries that it may have.
     """
 
     task: Task
@@ -45,6 +47,7 @@ class Ending:
     seconds: float | None = None
     late: bool = False
     untouched: bool = False
+    spent: bool = False
 
 
 def is_late(task: Task) -> bool:

@@ -13,8 +13,9 @@ without the scheduler, which is asked only what has become of jobs. What it does
   then for a task with more time: `test_a_set_that_had_too_little_time_is_for_a_task_that_has_nearly_all_of_its_own`.
 - A task may also die alone, while its job runs on: then it gives no sign of life for long, which counts only where
   Slurm says that the job runs: `test_a_task_that_dies_while_its_job_goes_on_takes_no_set_along`.
-- A set that loses `MOST_DEATHS` jobs has failed, with Slurm's reasons:
-  `test_a_set_that_loses_its_jobs_again_and_again_fails_with_slurms_reason`.
+- A set that loses more jobs than it may have retries, in this sweep and those before it, has failed, with Slurm's
+  reasons: `test_a_set_that_loses_its_jobs_again_and_again_fails_with_slurms_reason`. A job that somebody has cancelled
+  does not count.
 - Jobs that have ended are replaced while there are sets, but not those that somebody has cancelled: without any left,
   that is an error, as it is if jobs end before they have done anything, cannot be submitted, or the scheduler is out of
   reach for long. Nothing ever runs in this process: `test_nothing_runs_here_where_no_job_does`.
@@ -23,20 +24,18 @@ without the scheduler, which is asked only what has become of jobs. What it does
 import logging
 import os
 import pickle
-import re
 import secrets
-import shlex
-import sys
 import time
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 
 from entropic.errors import SlurmError, UnguardedError, WorkerDied
 from entropic.executors.attempt import Runner
+from entropic.executors.batch import name_of_jobs, script_of
 from entropic.executors.bundles import Bundles
 from entropic.executors.contract import Ending, ending_on_disk, is_late
-from entropic.executors.node import JOB_END, KEY, RECENT, START, Given, Packed, Said
-from entropic.executors.queue import Queue
+from entropic.executors.node import RECENT, Given, Packed, Said
+from entropic.executors.queue import Queue, printed
 from entropic.executors.scheduler import Scheduler, Slurm
 from entropic.executors.spool import (
     END,
@@ -50,34 +49,24 @@ from entropic.executors.spool import (
     Spool,
     job_of,
 )
-from entropic.executors.surroundings import Surroundings, flags
+from entropic.executors.surroundings import Surroundings
 from entropic.executors.travel import Setup, packed, pickled
 from entropic.executors.work import Report, ending
 from entropic.files import logs
 from entropic.files import sidecar as sidecars
+from entropic.files.deaths import forget_deaths, note_death
 from entropic.files.staging import Staging
 from entropic.files.task import Task
 from entropic.files.workspace import Workspace
-from entropic.support.failure import record
+from entropic.support.failure import Record, record
 from entropic.support.show import counted
 
 log = logging.getLogger("entropic")
 QUICK = 2.0  # s; what comes back sooner is handed over further ahead
 MOST_AHEAD = 1_000  # tasks claimed and not yet home: others could have run them
-MOST_DEATHS = 3  # of the jobs that run a set
 LOST_SECONDS = 900.0  # without an answer of the scheduler, and without news from any task
 UNSEEN_SECONDS = 65.0  # in which a network folder shows what another machine has written
 SHORTEST, LONGEST = 0.05, 1.0  # s between two looks at the spool
-# By the id of a job that is an element of an array, `scontrol` may show all of its elements: one has the array's id.
-SCRIPT = """#!/bin/bash
-export {key}={secret}
-export {end}="${{SLURM_JOB_END_TIME:-$(
-    id="${{SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}}${{SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}}"
-    SLURM_TIME_FORMAT=standard timeout 60 scontrol show job "$id" | grep -o 'EndTime=[^ ]*'
-)}}"
-{setup}
-exec srun --export=ALL --overlap --kill-on-bad-exit=0 --wait=0 --cpus-per-task={cpus} {command}
-"""
 
 
 class Jobs:
@@ -93,13 +82,22 @@ class Jobs:
         Seconds that a run may take, or None.
     setup
         What each process calls before its first run.
+    retries
+        How often a set runs again that a job has taken along.
     """
 
     falls_back = False
     ends = False
 
-    def __init__(self, asked: Slurm, runner: Runner, timeout: float | None, setup: Setup | None = None) -> None:
-        self._asked, self._most = asked, asked.array or 1
+    def __init__(
+        self,
+        asked: Slurm,
+        runner: Runner,
+        timeout: float | None,
+        setup: Setup | None = None,
+        retries: int = 0,
+    ) -> None:
+        self._asked, self._most, self._retries = asked, asked.array or 1, retries
         self._runner, self._refusal = b"", None
         try:
             self._runner = pickled(runner, setup=setup)
@@ -115,7 +113,7 @@ class Jobs:
         self._recent: deque[float] = deque(maxlen=RECENT)  # how long runs took
         self._bundles: dict[int, list[Task]] = {}  # what is not home of each
         self._numbers: dict[str, int] = {}  # by attempt
-        self._deaths: defaultdict[str, list[str]] = defaultdict(list)  # by attempt
+        self._died: set[str] = set()  # attempts that a job has taken along
         self._gone: set[str] = set()  # tasks of jobs that are over
         self._silent: set[str] = set()  # attempts of tasks that were given up, and may go on all the same
         self._unseen: list[tuple[Task, Report, float]] = []  # have ended, and their sidecars are not seen from here yet
@@ -158,6 +156,8 @@ class Jobs:
             endings = [*self._hear(), *self._look_at_unseen(), *self._bury()]
             yield from self._take_back(only_late=True)
             for one in endings:
+                if one.finished is not None and one.task.attempt in self._died:
+                    forget_deaths(one.task.staging, one.task.key)
                 if one.seconds is not None:
                     self._longest = max(self._longest, one.seconds)
                     self._recent.append(one.seconds)
@@ -188,20 +188,8 @@ class Jobs:
         self._spool = Spool(self._workspace.path, self._secret)
         self._spool.put(LUGGAGE, pickle.dumps(Packed(self._surroundings, self._runner, self._timeout)))
         self._heart = Heart(self._spool, SWEEP)
-        name = f"entropic-{re.sub('[^A-Za-z0-9_]', '-', model)[:40]}-{secrets.token_hex(4)}"
+        name = name_of_jobs(model, secrets.token_hex(4))
         self._queue = Queue(Scheduler(self._asked, name), self._most)
-
-    def _script(self) -> str:
-        start = START.format(path=[str(place) for place in sys.path])
-        command = [sys.executable, *flags(), "-c", start, self._spool.folder]
-        return SCRIPT.format(
-            key=KEY,
-            end=JOB_END,
-            secret=self._secret.hex(),
-            setup=self._asked.setup,
-            cpus=self._asked.cpus_per_task,
-            command=shlex.join(command),
-        )
 
     def _take_back(self, only_late: bool = False) -> Iterator[Ending]:
         """Take back what no task has taken; or only what is too late to begin, while its job may wait for long."""
@@ -285,7 +273,8 @@ class Jobs:
                 "finished is stored, and the same call goes on with the rest"
             )
         if queue.alive < wanted:
-            queue.submit(self._script(), wanted - queue.alive, self._spool.folder)
+            script = script_of(self._asked, self._spool.folder, self._secret)
+            queue.submit(script, wanted - queue.alive, self._spool.folder)
         silent = queue.scheduler.silent_since
         if silent is not None and time.monotonic() - max(silent, self._news) > LOST_SECONDS:
             raise SlurmError(
@@ -328,14 +317,17 @@ class Jobs:
             else:
                 had_begun = True
                 self._queue.works(one.task)  # it has run something, be it in vain
-                deaths = self._deaths[task.attempt]
-                deaths.append(f"{job}: {why}")
                 self._home(task)
-                if len(deaths) < MOST_DEATHS:
-                    log.info("%s was lost with its job %s, and is run again", task.id, deaths[-1])
+                self._died.add(task.attempt)
+                counts = not why.startswith("CANCELLED")  # by somebody, who may mean anything by it
+                deaths = note_death(task.staging, task.key, task.attempt, one.task, f"{job}: {why}") if counts else []
+                if len(deaths) <= self._retries:
+                    log.info("%s was lost with its job %s: %s, and is run again", task.id, job, why)
                     self._put([task], "again" if why.startswith("TIMEOUT") else "todo")
                 else:
-                    yield _lost(task, deaths, self._queue.output(job))
+                    forget_deaths(task.staging, task.key)
+                    told = lost(task.staging, task.key, deaths, printed(self._spool.folder, job))
+                    yield Ending(task, None, *told, spent=True)
 
     def _silence(self, task: str) -> str:
         """Return why a task counts as gone whose job runs on, as if nothing had happened."""
@@ -365,12 +357,12 @@ class Jobs:
             workspace.close()
 
 
-def _lost(task: Task, deaths: list[str], output: str) -> Ending:
-    """Return the failure of a set that has lost its jobs again and again."""
+def lost(staging: Staging, key: str, deaths: list[str], output: str) -> tuple[str, Record, WorkerDied]:
+    """Return the failure of a set that has lost its jobs again and again: its message, its record, its exception."""
     message = f"{counted(len(deaths), 'job')} of Slurm ended in the middle of this run: {'; '.join(deaths)}"
-    found = logs.find(task.staging, task.key)
+    found = logs.find(staging, key)
     if found is not None:
         message += f"; its output is in {found}"
     message += f". {output}" if output else ""
     failure = {**record(WorkerDied.__name__, message, "", time.time()), "job": f"Slurm {deaths[-1].partition(':')[0]}"}
-    return Ending(task, None, message, failure, WorkerDied(message, failure))
+    return message, failure, WorkerDied(message, failure)

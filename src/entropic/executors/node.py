@@ -8,6 +8,9 @@ begins here; what runs may still finish, and what fails has not failed:
 `test_all_jobs_cancelled_by_somebody_end_the_sweep`. Nor does a run begin that would not end before its job, if it took
 as long as others: another job has it (`test_a_run_that_may_not_end_in_time_is_left_to_another_job`). One that took
 most of a job's time is not the measure of all others (`test_one_long_run_leaves_the_others_their_jobs`).
+
+Where no sweep waits (`left` is in the spool), a task puts back by itself what it does not begin, since nobody else
+would soon, and ends as soon as there is nothing to take: `test_jobs_that_nobody_waits_for_go_on_by_themselves`.
 """
 
 import contextlib
@@ -25,9 +28,20 @@ from typing import Any, NamedTuple
 from entropic.errors import EntropicError
 from entropic.executors.contract import Ending
 from entropic.executors.processes import THREADS
-from entropic.executors.spool import END, LUGGAGE, SILENT_SECONDS, SWEEP, Forged, Heart, Patience, Spool, job_of
+from entropic.executors.spool import (
+    END,
+    LEFT,
+    LUGGAGE,
+    SILENT_SECONDS,
+    SWEEP,
+    Forged,
+    Heart,
+    Patience,
+    Spool,
+    job_of,
+)
 from entropic.executors.surroundings import Surroundings
-from entropic.executors.travel import unpacked
+from entropic.executors.travel import packed, unpacked
 from entropic.executors.work import Report, report_of
 from entropic.executors.workers import Workers
 from entropic.files.task import Task
@@ -101,7 +115,11 @@ class Desk:
         self._said: list[tuple[str, Report | None]] = []
         self._count, self._said_at, self._looked_at = 0, 0.0, 0.0
         self._left: deque[Task] = deque()  # of the bundle that it has
+        self._number = 0  # of that
+        self._is_alone = spool.has(LEFT)  # no sweep waits
+        self._unbegun: list[Task] = []  # where it is: what is to be put back
         self._has_company = False  # another task of this job has one, at the latest look
+        self._under_way: set[str] = set()  # attempts that were handed out, and of which nothing is known yet
         self.is_ending = False
         """Whether the job is about to be killed: nothing begins any more."""
         self.is_over = False
@@ -113,16 +131,19 @@ class Desk:
         while not self.is_ending and not self.is_over and self._has_time():
             if self._left:
                 self._has_begun = True
+                self._under_way.add(self._left[0].attempt)
                 yield self._left.popleft()
                 is_new = True
             elif is_new:
                 patience, idle_since, is_new = Patience(0.05, 1.0), time.monotonic(), False
                 yield None  # what was handed out begins before another bundle is taken
             else:
-                self.flush()
+                self._put_back()
                 if not self._is_wanted() or time.monotonic() - idle_since > IDLE_SECONDS:
                     return
                 if not self._take():
+                    if self._is_alone:
+                        return
                     if self._has_company:  # a job gives its place to others only as a whole
                         idle_since = time.monotonic()
                     patience.wait()
@@ -176,6 +197,7 @@ class Desk:
         except FileNotFoundError:  # the sweep has ended
             return False
         try:
+            self._number = one.number
             given: Given = pickle.loads(data)
             self._longest, self._elsewhere = max(self._longest, given.longest), given.recent
             self._left.extend(unpacked(given.tasks))
@@ -185,6 +207,8 @@ class Desk:
 
     def _is_wanted(self) -> bool:
         """Tell whether the sweep goes on: it has not ended, lives, and nobody has cleared up after it."""
+        if self._is_alone:
+            return not self._spool.has(END)
         try:
             return not self._spool.has(END) and self._spool.silence(SWEEP, self._name) < SILENT_SECONDS
         except FileNotFoundError:
@@ -209,7 +233,11 @@ class Desk:
             self._wait_for_own_end(DYING_SECONDS if ending.failure["type"] == "WorkerDied" else SIGNAL_SECONDS)
             if self.is_ending:
                 return  # it, or the program that it runs, was ended with its job, and is no failure
-        self._said.append((ending.task.attempt, report_of(ending)))
+        self._under_way.discard(ending.task.attempt)
+        if ending.unbegun and self._is_alone:
+            self._unbegun.append(ending.task)
+        else:
+            self._said.append((ending.task.attempt, report_of(ending)))
         if ending.unbegun:
             self._hand_back()  # others may run what waits behind a long run
         if ending.failure is not None or ending.unbegun or time.monotonic() - self._said_at > SAY_SECONDS:
@@ -228,8 +256,28 @@ class Desk:
 
     def _hand_back(self) -> None:
         """Say of what has not begun that it will not begin here."""
+        if self._is_alone:
+            self._unbegun += self._left
+            self._left.clear()
         while self._left:
             self._said.append((self._left.popleft().attempt, None))
+
+    def _put_back(self) -> None:
+        """Say what there is to say of a bundle; where no sweep waits, have done with it, too.
+
+        What is left of it goes back only once it is nobody's: so it is never in two places. If this is killed in
+        between, it is in none, and is free when the jobs are over.
+        """
+        self.flush()
+        if not self._is_alone or not self._number:
+            return
+        number, self._number = self._number, 0
+        left, self._unbegun = self._unbegun, []
+        with contextlib.suppress(FileNotFoundError):
+            self._spool.remove([f"{number}.{self._name}.doing"])
+            if left:
+                data = Given(packed(left), self._longest, [*self._here])
+                self._spool.put(f"{number}.todo", pickle.dumps(data))
 
     def flush(self, trouble: str = "") -> None:
         """Write down what there is to say."""
@@ -244,6 +292,8 @@ class Desk:
         """Say what is left."""
         self._hand_back()
         self.flush()
+        if not self._under_way:  # else whoever looks at the jobs sees what has become of that
+            self._put_back()
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 import logging
 import os
 from collections import Counter
+from collections.abc import Iterable
 
 from entropic.errors import SlurmError
 from entropic.executors.scheduler import HOPELESS, Job, Scheduler
@@ -38,6 +39,7 @@ class Queue:
         self._barren = 0
         self._said: set[str] = set()
         self._folder = ""
+        self._answers = 0
 
     @property
     def name(self) -> str:
@@ -48,6 +50,22 @@ class Queue:
     def alive(self) -> int:
         """How many jobs run, or are to run."""
         return sum(self._ended[id] < SURE for id in self._jobs)
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether it is known of each job whether it is over; of none at all, only after several looks."""
+        if any(0 < self._ended[id] < SURE for id in self._jobs):
+            return False
+        return self._answers >= (1 if self.alive else SURE)
+
+    def living(self) -> list[Job]:
+        """Return the jobs that are not known to be over."""
+        return [job for id, job in self._jobs.items() if self._ended[id] < SURE]
+
+    def know(self, ids: Iterable[str], folder: str) -> None:
+        """Know of jobs that were submitted elsewhere, and of the folder in which their output is."""
+        self._folder = folder
+        self._jobs |= {id: Job(id, "RUNNING", 0, "") for id in ids}
 
     def submit(self, script: str, count: int, folder: str) -> None:
         """Submit jobs, whose output goes to a folder.
@@ -87,6 +105,7 @@ class Queue:
         found = self.scheduler.look()
         if found is None:
             return
+        self._answers += 1
         for id, job in {**self._jobs, **found}.items():  # also one of which the answer of sbatch was lost
             if self._ended[id] >= SURE:
                 continue
@@ -111,9 +130,10 @@ class Queue:
         if job.id not in self._useful and not (job.state == "COMPLETED" and self._has_begun(job)):
             self._barren += 1
             if self._barren >= MOST_BARREN:
+                said = printed(self._folder, job.id) or "It printed nothing: do its nodes see the results folder?"
                 raise SlurmError(
                     f"{self._barren} jobs in a row ended before they had run anything, the last one, {job.id}, with "
-                    f"{job}. {self.output(job.id) or 'It printed nothing: do its nodes see the results folder?'}"
+                    f"{job}. {said}"
                 )
 
     def _has_begun(self, job: Job) -> bool:
@@ -121,16 +141,6 @@ class Queue:
             return any(name.startswith(f"{job.id}-") for name in os.listdir(self._folder))
         except OSError:
             return False
-
-    def output(self, id: str) -> str:
-        """Return a sentence with what a job has printed, which Slurm's own complaints are a part of."""
-        try:
-            path = os.path.join(self._folder, f"job-{id}.out")
-            text = content(path, most=4 * MOST_OUTPUT, last=True).decode(errors="backslashreplace")
-            text = text[-MOST_OUTPUT:].strip()
-        except OSError:
-            return ""
-        return f"It printed:\n{visible(text)}" if text else ""
 
     def gone(self, task: str) -> str:
         """Return why a task is gone, in Slurm's words; nothing if it is not known to be."""
@@ -156,3 +166,14 @@ class Queue:
         if text not in self._said:
             self._said.add(text)
             log.info("%s", text)
+
+
+def printed(folder: str, id: str) -> str:
+    """Return a sentence with what a job has printed, which Slurm's own complaints are a part of."""
+    try:
+        path = os.path.join(folder, f"job-{id}.out")
+        text = content(path, most=4 * MOST_OUTPUT, last=True).decode(errors="backslashreplace")
+        text = text[-MOST_OUTPUT:].strip()
+    except OSError:
+        return ""
+    return f"It printed:\n{visible(text)}" if text else ""

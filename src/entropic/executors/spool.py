@@ -9,12 +9,15 @@
     <count>.<task>.said         what has become of sets: a file for many, if they are short
     <task>.alive                a sign of life, renewed now and then; `sweep.alive` is that of the sweep
     end                         nothing is wanted any more
+    left                        no sweep waits for these jobs: they go on until no bundle is left
+    index                       then: which sets are in which bundle
 
 `<task>` is `<job>-<restart>-<process>`, so that a name tells which job, and which start of it, a bundle went to.
 
 It is a workspace of the sweep's process: it goes with the sweep and, should that be killed, as every workspace of a
-dead process. Whatever is unpickled out of it is sealed with a key that only the sweep and its jobs know, since the
-results folder may be anybody's to write in: `test_what_somebody_puts_into_the_spool_is_not_unpickled`.
+dead process. (That of jobs for which no sweep waits is a folder of its own: `submission`.) Whatever is unpickled out of
+it is sealed with a key that only the sweep and its jobs know, since the results folder may be anybody's to write in:
+`test_what_somebody_puts_into_the_spool_is_not_unpickled`.
 """
 
 import contextlib
@@ -33,7 +36,7 @@ from entropic.support.background import Background
 
 BEAT_SECONDS = 10.0  # between two signs of life
 SILENT_SECONDS = 120.0  # without one
-SWEEP, END, LUGGAGE = "sweep", "end", "luggage"
+SWEEP, END, LUGGAGE, LEFT, INDEX = "sweep", "end", "luggage", "left", "index"
 JOB = r"[0-9]{1,12}(?:_[0-9]{1,9})?"
 _TASK = rf"(?P<task>(?P<job>{JOB})-(?P<restart>[0-9]{{1,6}})-[0-9]{{1,9}})"
 _NAME = re.compile(rf"(?:(?P<number>[0-9]{{1,18}})\.)?(?:{_TASK}\.)?(?P<kind>todo|again|doing|said|alive)")

@@ -20,6 +20,8 @@
         logs/<key>.log                             what the last run printed in a worker process
         checkpoints/<key>.<attempt>.<execution>/   what an unfinished run goes on from; renamed to .over to be removed
         reports/<key>.<attempt>.json               how far a run says it is
+        deaths/<key>.<generation>.<task>           why a task of a job was ended in the middle of a set
+        submissions/<number>/                      the spool of jobs that no sweep waits for
 
 `<worker>` is a `process.Call`, `<execution>` that and a count, so a name tells whose it is.
 """
@@ -36,9 +38,21 @@ from entropic.errors import ReadOnlyError, StoreError
 from entropic.support import names
 from entropic.support.names import key_of, stem, whole
 
-__all__ = ["CHECKPOINTS", "FOLDER", "LOGS", "MOST_PLACES", "REPORTS", "Found", "Staging", "key_of"]
+__all__ = [
+    "CHECKPOINTS",
+    "DEATHS",
+    "FOLDER",
+    "LOGS",
+    "MOST_PLACES",
+    "REPORTS",
+    "SUBMISSIONS",
+    "Found",
+    "Staging",
+    "key_of",
+]
 FOLDER = ".entropic"
 LOGS, CHECKPOINTS, REPORTS = "logs", "checkpoints", "reports"  # folders inside of a staging folder
+DEATHS, SUBMISSIONS = "deaths", "submissions"  # the same
 _WORK = re.compile(rf"(?P<worker>{names.WORKER})\.work")
 _ATTEMPT = re.compile(
     rf"(?P<key>{names.KEY})\.(?P<attempt>{names.ATTEMPT})"

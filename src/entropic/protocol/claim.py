@@ -97,7 +97,7 @@ def tidy(context: StoreContext[Base], pending: Pending) -> None:
     """Do what is left after somebody else's transaction was finished."""
     if pending.finished is None:
         finish_delete(context, pending.claim)
-    elif pending.claim.dead:  # a living owner does it itself
+    elif pending.claim.dead or pending.claim.submission is not None:  # a living owner does it itself
         checkpoints.discard(context.staging, pending.finished.key, pending.finished.attempt)
         publish.clean(context, pending.finished)
 

@@ -11,10 +11,8 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from decimal import Decimal
 
-from entropic.db.claim import RUNNING, Claim
-from entropic.db.connection import Connection
+from entropic.db.claim import RUNNING
 from entropic.db.raw import Raw, Recorded
 from entropic.errors import DatabaseBusy, ResultLostWarning, note, warn
 from entropic.executors import attempt
@@ -22,7 +20,6 @@ from entropic.files import sidecar as sidecars
 from entropic.files import workspace
 from entropic.files.checkpoints import FolderGone
 from entropic.files.finish import Torn
-from entropic.files.packing import packed
 from entropic.files.place import is_changed
 from entropic.files.sidecar import Sidecar
 from entropic.files.task import Task
@@ -30,25 +27,25 @@ from entropic.params.fields import as_custom_data
 from entropic.params.model import Base
 from entropic.params.outcomes import NOT_RECORDED
 from entropic.protocol import lookup, precedence, publish, reads
-from entropic.protocol.claim import Busy, claim, finished_sidecar, lock
+from entropic.protocol.claim import Busy, claim
 from entropic.protocol.context import ModelT, StoreContext
+from entropic.protocol.end import end_claim
 from entropic.protocol.find import Found, served
 from entropic.protocol.lookup import Absent, Hit, Suspect
 from entropic.protocol.maker import Met
 from entropic.protocol.outcomes import Gaps
 from entropic.protocol.reads import under_way
-from entropic.protocol.request import Progress, Request, without_reserved
+from entropic.protocol.request import Progress, Request
 from entropic.protocol.respelled import warn_of_other_spelling
 from entropic.protocol.verify import Altered
 from entropic.protocol.wait import wait
 from entropic.support import process
-from entropic.support.failure import Record, describe
+from entropic.support.failure import describe
 from entropic.support.importing import importer
 from entropic.support.show import counted
 from entropic.support.signals import Terminable
 
 log = logging.getLogger("entropic")
-_SCALARS = {bool, int, float, str, Decimal}
 TORN_SECONDS = 1.0  # how long another execution may take between creating its sidecar and writing it
 
 
@@ -269,47 +266,6 @@ def end_early(
         end_claim(context, request, lambda found: found.owner == owner, failure)
     except Exception as second:  # noqa: BLE001  (the first error is the one to see)
         note(error, f"entropic: its claim could not be ended either: {second}")
-
-
-def end_claim(
-    context: StoreContext[Base], request: Request, is_mine: Callable[[Claim], bool], failure: Record | None
-) -> bool:
-    """End a claim of ours without a result: record its failure, or, if there is none, release it.
-
-    False if the attempt is finished all the same, or holds its claim no longer.
-    """
-
-    def work(connection: Connection) -> str | None:
-        found, _ = lock(context, connection, request.id)
-        if (
-            found is None
-            or not is_mine(found)
-            or found.state != RUNNING
-            or finished_sidecar(context, found) is not None
-        ):
-            return None
-        if failure is None:
-            context.ledger.release(connection, request.id, found.attempt)
-        else:
-            before = context.ledger.failure(request.id, connection).get("times", 1) if found.failed else 0
-            told = {**failure_of(context, failure, request, found.attempt), "times": int(before) + 1}
-            context.ledger.fail(connection, request.id, found.attempt, told)
-        return found.attempt
-
-    ended = context.database.transact(work)
-    if ended is not None:
-        sidecars.discard(context.staging, context.key_of(request.id), ended)  # torn, if there is one
-    return ended is not None
-
-
-def failure_of(context: StoreContext[Base], failure: Record, request: Request, attempt: str) -> Record:
-    """Return what the ledger keeps of a failure: how it went, and of which params."""
-    values, given = request.row(), without_reserved(request.params)
-    kept = {"values": packed(values), "given": list(request.params)}
-    stored = context.rows.values_of(values, given)
-    # A column may hold a value as another type than was asked, 1.0 for 1, which is another key.
-    asked = {name: one for name, one in given.items() if type(one) in _SCALARS and type(one) is not type(stored[name])}
-    return {**failure, "attempt": attempt, **kept, **({"asked": packed(asked)} if asked else {})}
 
 
 def warn_of_loss(context: StoreContext[Base], lost: Sequence[tuple[Request, Suspect]]) -> None:

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from entropic.db.claim import RUNNING, Claim
 from entropic.errors import CycleError
@@ -17,12 +17,16 @@ from entropic.protocol.claim import Act, Busy, T, settled
 from entropic.protocol.context import StoreContext
 from entropic.support import process
 
+if TYPE_CHECKING:
+    from entropic.protocol.submitted import Watch
+
 log = logging.getLogger("entropic")
 
 SHORTEST = 0.002  # s between the first two looks
 SOON, LONGEST = 0.1, 0.5  # s between two later ones: a dead owner is seen well within a second
 AWAY, FAR = 0.5, 5.0  # s on a server, where each needs a connection that others may be waiting for
 SHARE = 0.05  # of the time waited so far, that the next pause may last: who waits for long is told a little later
+WATCH_SECONDS = 5.0  # between two looks at the jobs of sets for which no process waits
 PATIENCE = 1.0  # s before the log says for whom a call waits
 
 
@@ -40,12 +44,15 @@ class Lookout:
         self._soon, self._longest = (AWAY, FAR) if context.database.is_shared else (SOON, LONGEST)
         self._since = self._due = time.monotonic()
         self._pause = SHORTEST
+        self._watch: Watch | None = None  # of submissions
+        self._watched = self._since
 
     def look(self, busy: Mapping[str, Claim]) -> list[str]:
         """Return the ids of those claims that are worth another look; none, unless it is time to see."""
         began = time.monotonic()
         if began < self._due:
             return []
+        self._look_after_submissions(busy)
         free = freed(self._context, busy)
         now = time.monotonic()
         if free:  # more may end soon
@@ -55,6 +62,22 @@ class Lookout:
             self._due = now + max(self._pause, 5 * (now - began))  # a million of them take a while
             self._pause = min(1.5 * self._pause, max(self._soon, SHARE * (now - self._since)), self._longest)
         return free
+
+    def _look_after_submissions(self, busy: Mapping[str, Claim]) -> None:
+        """See what has become of jobs for which no process waits, if some of the sets are theirs: nobody else might."""
+        now = time.monotonic()
+        if now - self._watched < WATCH_SECONDS or self._context.read_only is not None:
+            return
+        self._watched = now
+        if all(one.submission is None for one in busy.values()):
+            return
+        from entropic.protocol.submitted import Watch
+
+        self._watch = self._watch or Watch(self._context)
+        self._watch.look()
+        for trouble in self._watch.troubles:
+            log.warning("%s; its sets are free", trouble)
+        self._watch.troubles.clear()
 
     def rest(self, busy: Mapping[str, Claim], until: float) -> None:
         """Pause until it is time to look, or something else, but for no longer than a dead owner may stay unseen."""
@@ -67,7 +90,7 @@ class Lookout:
         if self._due - now >= SOON:
             self._context.database.free_connection()
         time.sleep(max(0.0, min(self._due - now, until - now, LONGEST)))
-        if self._due - now > LONGEST and any(process.state(owner) == "dead" for owner in _owners(busy.values())):
+        if self._due - now > LONGEST and any(map(_is_gone, _owners(busy.values()))):
             self._due = now
 
 
@@ -136,6 +159,10 @@ def _owners(claims: Iterable[Claim]) -> set[str | None]:
     return {found.owner for found in claims}
 
 
+def _is_gone(owner: str | None) -> bool:
+    return process.state(owner) == "dead" and process.number_of_submission(owner) is None
+
+
 class Owner(NamedTuple):
     """Who runs a set: on which host, as which process, and since when (naive UTC)."""
 
@@ -153,6 +180,8 @@ def owner_of(found: Claim) -> Owner:
 def whom(found: Claim) -> str:
     """Say who runs a claim, and since when."""
     owner = owner_of(found)
+    if found.submission is not None:
+        return f"which was submitted to Slurm at {owner.since:%Y-%m-%d %H:%M:%S} UTC"
     return f"which has been running on {owner.host} (pid {owner.pid}) since {owner.since:%Y-%m-%d %H:%M:%S} UTC"
 
 

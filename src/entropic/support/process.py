@@ -29,6 +29,7 @@ _numbers = itertools.count(1)
 _SOMETIMES = 256  # calls between two looks which of them are gone
 _identity = ""
 _FIRST_NAMESPACE = "pid:[4026531836]"  # that of the machine itself, on every Linux
+_SUBMISSION = "Slurm.00000000.0.0."  # then its number: no process has such a pid
 _HIDDEN = -1  # alive, but the system shows no more of it to other users (hidepid)
 
 
@@ -148,13 +149,24 @@ def identity() -> str:
     return _identity
 
 
+def submission(number: int) -> str:
+    """Return the owner of sets that jobs run for which no process waits."""
+    return f"{_SUBMISSION}{number}"
+
+
+def number_of_submission(who: str | None) -> int | None:
+    """Return the number of a submission, if an owner is one."""
+    return int(who.removeprefix(_SUBMISSION)) if who is not None and who.startswith(_SUBMISSION) else None
+
+
 def state(who: str | None) -> State:
     """Tell whether a call or worker is alive, dead, or of another machine, where only its lease can tell.
 
     A process of this machine is dead when it is gone (or a zombie, or its pid belongs to a later process), and
-    only then: stopped, swapped out or deep in C code it is alive. `None` stands for an abandoned claim.
+    only then: stopped, swapped out or deep in C code it is alive. `None` stands for an abandoned claim. A submission
+    is no process: what its jobs have finished is for anybody to record. (That its claims are not free: `Claim.dead`.)
     """
-    if not who:
+    if not who or who.startswith(_SUBMISSION):
         return "dead"
     _, boot, pid, start, _ = who.split(".")
     mine = identity().split(".")

@@ -277,6 +277,11 @@ class Claims(Generic[ModelT]):
             self.under_way.pop(task.id, None)
             self.left.append(task.id)
 
+    def give_away(self, task: Task) -> None:
+        """Leave a task whose claim is somebody else's by now."""
+        self.under_way.pop(task.id, None)
+        self.left.append(task.id)
+
     def leave_late(self) -> None:
         """Leave all that is not handed out, and that it is too late for by now."""
         late = {task.id: task for task in self._claimed if self.is_late(task.id)}

@@ -4,8 +4,9 @@ import concurrent.futures
 import difflib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from entropic.ask.standing import Submitted
 from entropic.errors import ParameterError
 from entropic.executors.contract import Executor
 from entropic.executors.scheduler import Slurm
@@ -15,7 +16,12 @@ from entropic.protocol.context import StoreContext
 from entropic.support.show import spelled
 from entropic.sweep.deadline import Deadline
 
+if TYPE_CHECKING:
+    from entropic.executors.submission import Wanted
+
 MOST_WORKERS = 10_000
+MOST_RETRIES = 1_000
+RETRIES = 2  # of a set that a job has taken along, unless the sweep says how many
 ORDERS = ("given", "longest", "spread")
 
 
@@ -57,8 +63,12 @@ class Options:
     fallback: str = "local"
     order: str = "given"
     deadline: float | str | None = None
+    retries: int | None = None
+    wait: bool = True
     until: Deadline | None = field(default=None, init=False)
     """The deadline, which counts from the call."""
+    told: list[Submitted] = field(default_factory=list, init=False)
+    """How a sweep stands that does not wait."""
 
     def __post_init__(self) -> None:
         workers, timeout = self.workers, self.timeout
@@ -94,12 +104,51 @@ class Options:
             )
         if self.order not in ORDERS:
             raise ParameterError(f"order must be 'given', 'longest' or 'spread', not {spelled(self.order)}")
+        self._check_retries()
+        self._check_wait()
         if self.deadline is not None:
             object.__setattr__(self, "until", Deadline(self.deadline))
+
+    def _check_retries(self) -> None:
+        retries = self.retries
+        if retries is None:
+            return
+        if type(retries) is not int or not 0 <= retries <= MOST_RETRIES:
+            raise ParameterError(f"retries must be a whole number from 0 to {MOST_RETRIES:,}, not {spelled(retries)}")
+        if self.workers is None and not self._is_slurm:
+            raise ParameterError(
+                "retries is for workers and Slurm, which can tell what a machine did from what a run raised; pools and "
+                "Dask have ways of their own"
+            )
+
+    def _check_wait(self) -> None:
+        if self.wait not in (True, False):
+            raise ParameterError(f"wait must be True or False, not {spelled(self.wait)}")
+        if self.wait:
+            return
+        if not self._is_slurm:
+            raise ParameterError(
+                "wait=False is for Slurm, whose jobs go on without the process that has submitted them; all else ends "
+                "with it"
+            )
+        if self.deadline is not None or self.rerun:
+            name = "rerun" if self.rerun else "deadline"
+            raise ParameterError(f"{name} needs a sweep that waits; leave it, or wait=False, out")
 
     @property
     def _is_slurm(self) -> bool:
         return isinstance(self.client, Slurm)
+
+    @property
+    def retries_of_jobs(self) -> int:
+        """How often a set runs again that a job of Slurm has taken along."""
+        return RETRIES if self.retries is None else self.retries
+
+    def wanted(self, context: StoreContext[Base]) -> "Wanted":
+        """Return how a sweep that does not wait is to be run."""
+        from entropic.executors.submission import Wanted
+
+        return Wanted(self.client, context.runner, self.timeout, self.worker_setup, self.retries_of_jobs)
 
     def local(self, context: StoreContext[Base]) -> Executor | None:
         """Return what runs, in a process of its own, what a client does not bring home: it may have killed the client.
@@ -124,7 +173,7 @@ class Options:
         if isinstance(self.client, Slurm):
             from entropic.executors.jobs import Jobs
 
-            return Jobs(self.client, context.runner, self.timeout, self.worker_setup)
+            return Jobs(self.client, context.runner, self.timeout, self.worker_setup, self.retries_of_jobs)
         if isinstance(self.client, concurrent.futures.Executor):
             from entropic.executors.futures import Futures
 

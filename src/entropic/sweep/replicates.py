@@ -51,6 +51,10 @@ def sweep_replicates(
 ) -> list[ModelT]:
     """Return the rows of all seeds of each set, set by set, in the order of the seeds; run those that are missing."""
     replicates.check(context.schema)
+    if replicates.outcome is not None and not options.wait:
+        raise ParameterError(
+            "how many replicates an error needs is known when the first are there: give a number of them, or wait"
+        )
     points = [_Point[ModelT](one, replicates.n) for one in _distinct(context, params, replicates.column)]
     while growing := [point for point in points if not point.is_over]:
         _run(context, growing, replicates, options, custom_data)

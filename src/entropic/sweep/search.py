@@ -127,9 +127,16 @@ class Searching(Share[ModelT]):
     """One process's part in a search."""
 
     def __init__(
-        self, context: StoreContext[ModelT], source: Source[ModelT], owner: str, bar: Bar, keep_going: bool, here: bool
+        self,
+        context: StoreContext[ModelT],
+        source: Source[ModelT],
+        owner: str,
+        bar: Bar,
+        keep_going: bool,
+        here: bool,
+        retries: int = 0,
     ) -> None:
-        super().__init__(context, source.planned.missing, {}, owner, bar, keep_going)
+        super().__init__(context, source.planned.missing, {}, owner, bar, keep_going, retries=retries)
         self._source, self._is_here, self._is_ready = source, here, False
 
     @property

@@ -9,8 +9,8 @@ import os
 import threading
 import time
 import weakref
-from collections import deque
-from collections.abc import Iterator, Mapping
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Generic
 
 from entropic.errors import FellBackWarning, note, noting, warn
@@ -21,6 +21,7 @@ from entropic.files.reports import Reported
 from entropic.files.task import Task
 from entropic.protocol import run
 from entropic.protocol.context import ModelT, StoreContext
+from entropic.protocol.end import end_claim
 from entropic.protocol.lookup import Absent, Suspect
 from entropic.protocol.outcomes import Gaps
 from entropic.protocol.request import Request
@@ -35,6 +36,7 @@ from entropic.sweep.outbox import Outbox
 from entropic.sweep.progress import MOST_READ, REPORT_SECONDS, Bar
 
 log = logging.getLogger("entropic")
+BY_A_MACHINE = ("WorkerDied", "RunTimeout")  # failures that no code of a run has raised
 
 
 class Share(Generic[ModelT]):
@@ -54,6 +56,8 @@ class Share(Generic[ModelT]):
         Whether a failed run leaves the rest to be run.
     until
         When it is to be over; None: when all is done.
+    retries
+        How often a set runs again whose run was ended by what a machine did.
     """
 
     def __init__(
@@ -65,8 +69,10 @@ class Share(Generic[ModelT]):
         bar: Bar,
         keep_going: bool = False,
         until: Deadline | None = None,
+        retries: int = 0,
     ) -> None:
         self._context, self._missing, self._owner, self._until = context, missing, owner, until
+        self._retries, self._retried = retries, Counter[str]()
         self._keep_going, self._pid = keep_going, os.getpid()
         self._claims = Claims(context, missing, known, owner, until)
         self._outbox = Outbox(context, missing)
@@ -214,6 +220,8 @@ class Share(Generic[ModelT]):
                 self._outbox.add(task, ending.finished)
                 if self._until is not None:
                     self._until.add(task.params, ending.finished.custom_data.get("elapsed_seconds"))
+            elif self._runs_again(ending):
+                self._claims.want_again([task.id])  # its claim is ours, so it is claimed anew
             elif ending.failure is not None and (self._keep_going or not (falls_back and retries_failures)):
                 self._fail(ending)
             elif falls_back:
@@ -225,12 +233,23 @@ class Share(Generic[ModelT]):
                 self._claims.want_again([task.id])  # its claim is ours, so it is claimed anew
             self.publish_if_due()
 
+    def _runs_again(self, ending: Ending) -> bool:
+        """Tell whether what a machine did to a run is to be tried once more: it was killed, lost, or took too long."""
+        id, failure = ending.task.id, ending.failure
+        if failure is None or failure.get("type") not in BY_A_MACHINE or ending.spent:
+            return False
+        if self._retried[id] >= self._retries:
+            return False
+        self._retried[id] += 1
+        log.info("%s is run again, retry %d of %d: %s", id, self._retried[id], self._retries, ending.reason)
+        return True
+
     def _fail(self, ending: Ending) -> None:
         task, failure, error = ending.task, ending.failure, ending.error
         assert failure is not None
         assert error is not None
         try:
-            recorded = run.end_claim(
+            recorded = end_claim(
                 self._context, self._missing[task.id], lambda found: found.attempt == task.attempt, failure
             )
         except Exception as second:  # noqa: BLE001  (what the run raised is the one to see)
@@ -285,6 +304,16 @@ class Share(Generic[ModelT]):
             self.failures |= failures
             if self._until is not None:
                 self._until.left += len(self._claims.left)
+
+    def leave(self, tasks: Iterable[Task]) -> None:
+        """Expect nothing any more: some tasks are somebody else's now, and so is what others run."""
+        with self._lock:
+            self.publish()
+            for task in tasks:
+                self._context.lease_keeper.stop(task.attempt)
+                self._claims.give_away(task)
+            self._claims.leave_to_others()
+            self.read_left()
 
     def leave_late(self, astray: bool) -> None:
         """Leave what no executor has, and it is too late for.

@@ -12,7 +12,7 @@ import time
 import weakref
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from entropic.errors import (
     ClientLostError,
@@ -37,6 +37,7 @@ from entropic.protocol.context import ModelT, StoreContext
 from entropic.protocol.find import accept_touched
 from entropic.protocol.lookup import ABSENT, Hit, Suspect
 from entropic.protocol.outcomes import Gaps
+from entropic.protocol.request import Request
 from entropic.protocol.respelled import warn_of_other_spelling
 from entropic.support.process import Call
 from entropic.support.show import counted, duration, spelled
@@ -50,6 +51,9 @@ from entropic.sweep.progress import Bar
 from entropic.sweep.search import Searching, Source, counts
 from entropic.sweep.share import Share
 from entropic.upkeep.recover import collect
+
+if TYPE_CHECKING:
+    from entropic.sweep.left import Leaving
 
 log = logging.getLogger("entropic")
 SPELLED_TOGETHER = 1_000  # missing sets that are looked for in other spellings
@@ -72,7 +76,7 @@ def sweep(
 ) -> list[ModelT]:
     """Return one row for each distinct set, in the order in which they were first seen; run those that are missing."""
     check_names(custom_data)
-    executor = options.executor(context)
+    executor = options.executor(context) if options.wait else None
     given: dict[str, Mapping[str, object]] | None = {} if options.order == "spread" else None
     with context.maker.collecting() as met:
         planned = plan(context, params, options.retry_failed, given=given, custom_data=custom_data, rerun=options.rerun)
@@ -185,6 +189,7 @@ def carry_out(
     began, missing = time.perf_counter(), planned.missing
     stored, missed = counts(planned, source)
     ran, failures, gaps, left = 0, {}, Gaps(), list[str]()
+    used: Executor | Leaving | None = None
     wanted = options.progress if missing or source or options.progress else False
     total = None if source else len(planned.rows) - len(planned.left_out)
     bar = Bar(wanted, context.schema.name, total, stored)
@@ -197,8 +202,9 @@ def carry_out(
             some = itertools.islice(new, SPELLED_TOGETHER)
             warn_of_other_spelling(context, {id: request.params for id, request in some})
             keep_going, here = options.on_error == "continue", options.client is None
+            until, retries = options.until, options.retries or 0
             if source is not None:
-                share: Share[ModelT] = Searching(context, source, call.name, bar, keep_going, here)
+                share: Share[ModelT] = Searching(context, source, call.name, bar, keep_going, here, retries)
             else:
                 if here:  # else it is for its workers to have the libraries
                     run.check_runner(context)
@@ -207,11 +213,9 @@ def carry_out(
                 context.maker.prepare()
                 if options.until is not None:
                     options.until.learn_from(Costs(context, [id for id in planned.rows if id not in missing]))
-                share = Share(context, missing, planned.known, call.name, bar, keep_going, options.until)
+                share = Share(context, missing, planned.known, call.name, bar, keep_going, until, retries)
             call.ends_without_us = share.goes_on
-            used = executor or Serial(share.execute)
-            local = None if options.fallback == "raise" else lambda: options.local(context) or Serial(share.execute)
-            steps = drive(share, used, local)
+            used, steps = _steps(context, share, executor, options, missing, call.name)
             try:
                 for _ in steps:
                     bar.show(0, share.under_way, len(share.failures), share.elsewhere, used.standing)
@@ -244,8 +248,40 @@ def carry_out(
     )
     gaps.warn()
     _warn(context, planned, failures)
-    if left:
+    if not options.wait:
+        from entropic.sweep.left import told
+
+        options.told.append(told(context, len(planned.rows) - len(planned.left_out), left, len(failures), used))
+        log.info("%s", options.told[-1])
+    elif left:
         _warn_of_left(context, planned, left, share.left_running, options)
+
+
+def _steps(
+    context: StoreContext[ModelT],
+    share: Share[ModelT],
+    executor: Executor | None,
+    options: Options,
+    missing: Mapping[str, Request],
+    owner: str,
+) -> "tuple[Executor | Leaving, Generator[None, None, None]]":
+    """Return what executes a sweep, and the steps in which it is carried out."""
+    if not options.wait:
+        from entropic.sweep.left import Leaving
+
+        leaving = Leaving(options.wanted(context))
+        return leaving, _leave(share, leaving.submit(context, share, missing, owner))
+    used = executor or Serial(share.execute)
+    local = None if options.fallback == "raise" else lambda: options.local(context) or Serial(share.execute)
+    return used, drive(share, used, local)
+
+
+def _leave(share: Share[ModelT], steps: Generator[None, None, None]) -> Generator[None, None, None]:
+    """Submit what is missing, and wait for nothing."""
+    yield from steps
+    yield
+    if share.stops:
+        yield from _stop(share)
 
 
 def tidy(context: StoreContext[Base]) -> None:
@@ -360,11 +396,16 @@ def drive(
         share.read_left()
         yield
     if share.stops:
-        first = next(iter(share.failures.values()))
-        with noting(first):
-            share.publish()
-        yield
-        raise Stopped(first)
+        yield from _stop(share)
+
+
+def _stop(share: Share[ModelT]) -> Generator[None, None, None]:
+    """End a sweep by its first failure."""
+    first = next(iter(share.failures.values()))
+    with noting(first):
+        share.publish()
+    yield
+    raise Stopped(first)
 
 
 def _lost(share: Share[ModelT], lost: str) -> str:

@@ -33,6 +33,7 @@ from entropic.params.model import Base
 from entropic.protocol import publish, register, run
 from entropic.protocol.claim import Busy, claim, is_busy, settled
 from entropic.protocol.context import StoreContext
+from entropic.protocol.end import end_claim
 from entropic.protocol.outcomes import bound_outcomes
 from entropic.protocol.request import Progress, Request
 from entropic.support.names import whole
@@ -97,7 +98,7 @@ def _release(context: StoreContext[Base], request: Request, task: Task, error: B
     """Let anyone claim the key again: that its file could not be brought is no failure of a run."""
     if not context.is_finished(task.id, task.attempt):
         with noting(error):
-            run.end_claim(context, request, lambda found: found.attempt == task.attempt, None)
+            end_claim(context, request, lambda found: found.attempt == task.attempt, None)
 
 
 def _made(context: StoreContext[Base], result: Result, origin: Origin, task: Task, link: bool) -> Sidecar:

@@ -1,0 +1,276 @@
+"""Sets whose claims belong to a submission: jobs run them, and no process waits. Whoever asks for one looks after it.
+
+A submission's claims are held as long as its jobs are there, however long they wait: no lease says so, but Slurm, which
+is asked by a sweep that submits, and now and then by whoever waits for such a set. What they do can be done twice, and
+by several at once:
+
+- What is finished is on the disk, and recorded as that of any owner that is gone.
+- What has failed stands in the spool, and is recorded; then it is forgotten there.
+- A set that a job has taken along is counted (`files/deaths.py`). It is free, or has failed if that was once too often.
+- When no job is left, or no set, all claims that are left are free, and the spool goes.
+
+So a set is never in two submissions. The claims, and what is recorded of the submission, are made in one transaction,
+before its jobs are submitted: `test_a_crash_at_any_moment_submits_no_set_twice`. One without jobs is over.
+"""
+
+import contextlib
+import logging
+import os
+import secrets
+import time
+from collections.abc import Iterable, Mapping, Sequence
+
+from entropic.db.claim import RUNNING, Claim
+from entropic.db.connection import Connection
+from entropic.db.submissions import Recorded, Submissions
+from entropic.errors import EntropicError, SlurmError
+from entropic.executors.jobs import lost
+from entropic.executors.submission import Lost, Member, Submission, Wanted, new_number
+from entropic.executors.work import Report
+from entropic.files.deaths import forget_deaths, keys_with_deaths, note_death
+from entropic.files.staging import key_of
+from entropic.files.task import Task
+from entropic.params.model import Base
+from entropic.protocol.claim import settled
+from entropic.protocol.context import StoreContext
+from entropic.protocol.end import end_claim
+from entropic.protocol.request import Request
+from entropic.support import process
+from entropic.support.failure import Record
+
+log = logging.getLogger("entropic")
+CREATING_SECONDS = 600.0  # in which somebody on another machine has submitted the jobs
+
+
+def submit(
+    context: StoreContext[Base], tasks: Sequence[Task], requests: Mapping[str, Request], wanted: Wanted, creator: str
+) -> list[str]:
+    """Give claimed sets to a new submission, and submit its jobs; return their ids.
+
+    If that fails, its claims are the caller's to end.
+
+    Raises
+    ------
+    SlurmError
+        With what `sbatch` says.
+    """
+    number, secret = new_number(), secrets.token_bytes(32)
+    owner, records = process.submission(number), Submissions(context.database)
+    recorded = Recorded(number, _place(context), secret, creator, time.time())
+    submission = Submission(context.staging, number, secret)
+    for task in tasks:
+        task.owner = owner
+
+    def hand_over(connection: Connection) -> None:
+        records.add(connection, recorded)
+        for id, attempt in sorted((task.id, task.attempt) for task in tasks):
+            if not context.ledger.hand_over(connection, id, attempt, owner):
+                raise EntropicError(f"the claim on {id} was taken over before its set was submitted; call again")
+
+    try:
+        submission.fill(tasks, {task.attempt: requests[task.id] for task in tasks}, wanted)
+        context.database.transact(hand_over)
+        ids = submission.submit(wanted.asked)
+        records.submitted(recorded)
+        return ids
+    except BaseException:
+        _withdraw(submission)
+        records.remove(number)
+        submission.remove()
+        raise
+
+
+def _withdraw(submission: Submission) -> None:
+    try:
+        submission.end()
+    except (EntropicError, OSError) as error:  # without their spool, its jobs end as soon as they begin
+        log.warning("jobs that may have been submitted could not be cancelled: %s", error)
+
+
+class Watch:
+    """Looks after the submissions of a model, again and again."""
+
+    def __init__(self, context: StoreContext[Base]) -> None:
+        self._context, self._records = context, Submissions(context.database)
+        self._known: dict[int, Submission] = {}
+        self.troubles: list[str] = []
+        """Why jobs cannot run their sets, as sentences."""
+
+    def look(self, surely: bool = False) -> list[Submission]:
+        """Do what is to be done; return the submissions that go on.
+
+        Parameters
+        ----------
+        surely
+            Whether to wait until Slurm has told enough to act on: a few seconds, where a job is over.
+        """
+        claims = self._claims()  # first: a claim is there as long as what is recorded of its submission
+        recorded = list(self._records.all())
+        for number in claims.keys() - {one.number for one in recorded}:
+            self._free(claims[number])
+        return [one for one in (self._look_at(record, surely) for record in recorded) if one is not None]
+
+    def _claims(self) -> dict[int, list[Claim]]:
+        found: dict[int, list[Claim]] = {}
+        for claim in self._context.ledger.pending().values():
+            if claim.model == self._context.model and claim.state == RUNNING and claim.submission is not None:
+                found.setdefault(claim.submission, []).append(claim)
+        return found
+
+    def _look_at(self, record: Recorded, surely: bool) -> Submission | None:
+        if _is_being_made(record):
+            return None
+        one = self._known.setdefault(record.number, Submission(self._context.staging, record.number, record.secret))
+        if not one.is_there:
+            if record.place == _place(self._context):  # somebody has removed it
+                self._forget(record)
+            return None
+        if one.index.model != self._context.model:
+            return None
+        try:
+            if surely:
+                one.look_surely()
+            else:
+                one.look()
+        except SlurmError as error:
+            self._give_up(record, one, str(error))
+            return None
+        except FileNotFoundError:  # somebody else has seen that it is over
+            return None
+        return one if self._see_to(record, one) else None
+
+    def _see_to(self, record: Recorded, one: Submission) -> bool:
+        """Record what is said, and bury what is gone; tell whether it goes on."""
+        for name, reports, trouble in list(one.hear()):
+            if trouble:
+                self._give_up(record, one, f"a job of this sweep could not run its sets: {trouble}")
+                return False
+            if self._take_in(one, reports) or not one.is_new(name):
+                one.heard(name)
+        if one.is_emptied and not self._claims().get(record.number):
+            self._finish(record, one)
+            return False
+        if not one.is_sure:
+            return True
+        for each in list(one.lost()):
+            self._bury(one, each)
+        if one.alive and not one.is_emptied:
+            return True
+        if one.has_said:  # that is not seen from here yet
+            return True
+        if not one.alive and one.is_barren and record.creator is None:
+            self._give_up(record, one, f"the jobs of this sweep ended at once. {one.printed_by_any()}")
+            return False
+        self._finish(record, one)
+        return False
+
+    def _finish(self, record: Recorded, one: Submission) -> None:
+        if one.alive:
+            with contextlib.suppress(SlurmError, OSError):  # they end by themselves
+                one.end(only_waiting=True)
+        self._forget(record)
+
+    def _take_in(self, one: Submission, reports: Sequence[tuple[Member, Report]]) -> bool:
+        """Record what has become of sets; tell whether all that is finished was seen from here."""
+        held, is_seen = self._held(one, [member for member, _ in reports]), True
+        died = keys_with_deaths(self._context.staging) if held else set()
+        for member, report in reports:
+            if member.id not in held:  # it is recorded
+                continue
+            if report.failure is not None:
+                self._fail(one, member, report.failure)
+            elif not report.finished:
+                self._abandon([member])
+            elif one.has_finished(member):
+                settled(self._context, member.id, lambda *_: True)
+                if member.key in died:
+                    forget_deaths(self._context.staging, member.key)
+            else:
+                is_seen = False
+        return is_seen
+
+    def _held(self, one: Submission, members: Sequence[Member]) -> set[str]:
+        """Return which of some sets are still the submission's."""
+        found = {claim.id: claim for claim in self._context.ledger.find_many([each.id for each in members])}
+        owner = process.submission(one.number)
+        return {each.id for each in members if _holds(found.get(each.id), each, owner)}
+
+    def _bury(self, one: Submission, gone: Lost) -> None:
+        """Free the sets of a task that is gone; the one that it ran has failed, if that happened once too often."""
+        held = self._held(one, gone.members)
+        left = [each for each in gone.members if each.id in held]
+        if left and not gone.why.startswith("CANCELLED"):  # by somebody, who may mean anything by it
+            first, staging = left[0], self._context.staging
+            deaths = note_death(staging, first.key, first.attempt, gone.task, f"{gone.job}: {gone.why}")
+            if len(deaths) > one.index.retries:
+                _, failure, _ = lost(staging, first.key, deaths, one.printed_by(gone.job))
+                self._fail(one, first, failure)
+                forget_deaths(staging, first.key)
+                left = left[1:]
+        self._abandon(left)
+        one.buried(gone)
+
+    def _fail(self, one: Submission, member: Member, failure: Record) -> None:
+        request: Request = one.requests()[member.attempt]
+        owner = process.submission(one.number)
+        end_claim(self._context, request, lambda found: _holds(found, member, owner), failure)
+
+    def _give_up(self, record: Recorded, one: Submission, why: str) -> None:
+        self.troubles.append(why)
+        _withdraw(one)
+        self._forget(record)
+
+    def _forget(self, record: Recorded) -> None:
+        """Free all that is left of a submission, and remove it."""
+        self._free(self._claims().get(record.number, []))
+        self._records.remove(record.number)
+        one = self._known.pop(record.number)
+        one.close()
+        one.remove()
+
+    def _free(self, claims: Iterable[Claim]) -> None:
+        self._abandon([Member(claim.id, key_of(claim.model, claim.id), claim.attempt) for claim in claims])
+
+    def _abandon(self, members: Iterable[Member]) -> None:
+        """Let anybody have some sets; what is finished of them is taken in when it is asked for."""
+        ids = sorted((each.id, each.attempt) for each in members)
+
+        def work(connection: Connection) -> None:
+            for id, attempt in ids:
+                self._context.ledger.abandon(connection, id, attempt)
+
+        if ids:
+            self._context.database.transact(work)
+
+    def close(self) -> None:
+        """Wait for no answer of Slurm any more."""
+        for one in self._known.values():
+            one.close()
+
+
+def begun(context: StoreContext[Base], claims: Iterable[Claim]) -> dict[str, str]:
+    """Return which of some sets have begun, by id, and in which job; the others of submissions wait."""
+    wanted = {claim.submission for claim in claims} - {None}
+    found: dict[str, str] = {}
+    for record in Submissions(context.database).all() if wanted else ():
+        if record.number in wanted:
+            one = Submission(context.staging, record.number, record.secret)
+            with contextlib.suppress(OSError):
+                found |= one.under_way() if one.is_there else {}
+    return found
+
+
+def _holds(found: Claim | None, member: Member, owner: str) -> bool:
+    return found is not None and (found.state, found.attempt, found.owner) == (RUNNING, member.attempt, owner)
+
+
+def _is_being_made(record: Recorded) -> bool:
+    """Tell whether the jobs of a submission may be about to be submitted."""
+    if record.creator is None:
+        return False
+    state = process.state(record.creator)
+    return state == "alive" or (state == "elsewhere" and time.time() - record.since < CREATING_SECONDS)
+
+
+def _place(context: StoreContext[Base]) -> str:
+    return key_of(context.model, os.path.realpath(context.staging.results_dir))

@@ -1,0 +1,152 @@
+"""`sweep(..., wait=False)`: whose the sets are that jobs run. Its scheduler has commands that say what they are told.
+
+What real jobs do is in `tests/executors/test_slurm_left.py`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contract.models import CountingRunner
+from entropic import ParameterError, Replicates, SlurmError
+from entropic.db.claim import RUNNING
+from entropic.db.submissions import Submissions
+from entropic.executors import scheduler
+from entropic.protocol import wait
+from entropic.slurm import Slurm
+from entropic.support import process
+
+
+def sets(*ns: int) -> list[dict[str, Any]]:
+    return [{"n": n, "dt": 0.5} for n in ns]
+
+
+@pytest.fixture
+def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What `squeue` says; `sbatch` adds a job that waits, and `scancel` removes it."""
+    said, folder = tmp_path / "queue", tmp_path / "bin"
+    said.touch()
+    folder.mkdir()
+    name = 'for one in "$@"; do case $one in --job-name=*|--name=*) name=${one#*=};; esac; done'
+    commands = {
+        "sbatch": f"id=$(($(cat {said}.id 2>/dev/null || echo 0) + 1)); echo $id | tee {said}.id; "
+        f'echo "$name $id PENDING 0 Priority" >> {said}',
+        "squeue": f'grep "^$name " {said} | cut -d" " -f2-; true',
+        "scancel": f'sed -i "/^$name /d" {said}',
+    }
+    for command, line in commands.items():
+        (folder / command).write_text(f"#!/bin/bash\n{name}\n{line}\n")
+        (folder / command).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr(scheduler, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(wait, "WATCH_SECONDS", 0.05)
+    return said
+
+
+def recorded(store: Any) -> int:
+    return len(list(Submissions(store._context.database).all()))
+
+
+def test_sets_belong_to_their_jobs_as_long_as_slurm_knows_these_and_are_free_after_that(open_store, queue):
+    runner = CountingRunner()
+    store = open_store(run=runner)
+    first = store.sweep(sets(0, 1), Slurm(), wait=False)
+    assert (list(first), str(first.submitted)) == (
+        [],
+        "0 of 2 sets stored, 2 waiting in the queue; 2 submitted now, in job 1",
+    )
+    assert len(store.status().waiting) == 2
+    assert (store.status().running, store.status().dead) == ({}, [])
+    later = open_store(run=runner)
+    assert later.check().ok, "what waits is nothing to complain of"
+    later.repair()
+    again = later.sweep(sets(1, 2), Slurm(), wait=False)
+    assert (again.submitted.waiting, again.submitted.new, again.submitted.jobs) == (2, 1, ["2"])
+    assert recorded(later) == 2
+    queue.write_text(
+        "".join(queue.read_text().splitlines(keepends=True)[1:])
+    )  # the first one is over, and nobody remembers it
+    third = later.sweep(sets(0, 1, 2), Slurm(), wait=False)
+    assert (third.submitted.waiting, third.submitted.new) == (3, 2)
+    queue.write_text("")
+    assert [row.n for row in later.sweep(sets(0, 1, 2))] == [0, 1, 2], "who waits for them runs them here"
+    assert runner.ns == [0, 1, 2]
+    assert recorded(later) == 0
+    assert not list(Path(later._context.staging.root, "submissions").iterdir())
+
+
+def test_a_submission_of_which_nothing_is_left_holds_no_set(open_store, queue):
+    """Somebody has removed its folder; or its record, as where a database was restored."""
+    store = open_store()
+    store.sweep(sets(0), Slurm(), wait=False)
+    for path in Path(store._context.staging.root, "submissions").iterdir():
+        for file in path.iterdir():
+            file.unlink()
+        path.rmdir()
+    assert [row.n for row in store.sweep(sets(0))] == [0]
+    store.sweep(sets(1), Slurm(), wait=False)
+    [one] = Submissions(store._context.database).all()
+    Submissions(store._context.database).remove(one.number)
+    assert [row.n for row in store.sweep(sets(1))] == [1]
+    assert store.check().ok
+
+
+def test_a_submission_that_somebody_is_just_making_is_left_to_them(open_store, queue):
+    store = open_store()
+    store.sweep(sets(0), Slurm(), wait=False)
+    [one] = Submissions(store._context.database).all()
+    call = process.Call()
+    records = Submissions(store._context.database)
+    records.remove(one.number)
+    store._context.database.transact(lambda connection: records.add(connection, one._replace(creator=call.name)))
+    queue.write_text("")
+    with call.under_way:
+        assert store.sweep(sets(0), Slurm(), wait=False).submitted.new == 0
+    assert store.sweep(sets(0), Slurm(), wait=False).submitted.new == 1, "it was killed before its jobs were there"
+
+
+def test_a_scheduler_that_does_not_answer_frees_no_set(open_store, queue):
+    store = open_store()
+    store.sweep(sets(0), Slurm(), wait=False)
+    squeue = queue.with_name("bin") / "squeue"
+    squeue.write_text("#!/bin/bash\necho Unable to contact slurm controller; exit 1\n")
+    rows = store.sweep(sets(0), Slurm(), wait=False)
+    assert (rows.submitted.waiting, rows.submitted.new) == (1, 0)
+
+
+def test_what_cannot_be_submitted_is_free(open_store, queue):
+    (queue.with_name("bin") / "sbatch").write_text("#!/bin/bash\necho no such account >&2; exit 1\n")
+    store = open_store()
+    with pytest.raises(SlurmError, match="no such account"):
+        store.sweep(sets(0), Slurm(), wait=False)
+    assert [claim.state for claim in store._context.ledger.all()] != [RUNNING]
+    assert recorded(store) == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"wait": False}, "wait=False is for Slurm"),
+        ({"wait": False, "workers": 2}, "wait=False is for Slurm"),
+        ({"wait": False, "client": Slurm(), "deadline": "2h"}, "deadline needs a sweep that waits"),
+        ({"wait": False, "client": Slurm(), "rerun": True}, "rerun needs a sweep that waits"),
+        ({"wait": "no", "client": Slurm()}, "wait must be True or False, not 'no'"),
+        ({"retries": 2}, "retries is for workers and Slurm"),
+        ({"retries": -1, "workers": 1}, "retries must be a whole number from 0"),
+        ({"retries": True, "workers": 1}, "retries must be a whole number from 0"),
+    ],
+)
+def test_options_that_cannot_be_met_are_refused_before_anything(store, options, why):
+    with pytest.raises(ParameterError, match=re.escape(why)):
+        store.sweep(sets(0), **options)
+
+
+def test_an_error_bar_needs_a_sweep_that_waits(store):
+    several = Replicates(2, outcome="n", error=0.1, column="n")
+    with pytest.raises(ParameterError):
+        store.sweep([{"dt": 0.5}], Slurm(), replicates=several, wait=False)
