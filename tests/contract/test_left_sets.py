@@ -159,6 +159,27 @@ def test_a_client_that_is_lost_when_all_that_could_end_in_time_is_done_is_missed
     assert timed.ns[8:] == [9, 10, 11, 12]
 
 
+@pytest.mark.filterwarnings("error::entropic.FellBackWarning")
+@pytest.mark.parametrize("fallback", ["raise", "local"])
+def test_a_client_that_is_lost_at_the_end_of_a_search_is_missed_by_nobody(open_store, timed, fallback):
+    """Its last run is on the disk, and the generator names no more, which nobody had asked it by then."""
+    calls = []
+
+    class Lost(Acting):
+        def submit(self, *args: Any, **kwargs: Any) -> Future[Any]:
+            future = super().submit(*args, **kwargs)
+            calls.append(future)
+            if len(calls) == 2:
+                raise ConnectionError("it is gone")
+            return future
+
+    coming = open_store(run=timed).stream(
+        (one for one in sets(1, 2)), Lost(lambda work: work()), in_flight=1, fallback=fallback
+    )
+    assert [row.n for row in coming] == [1, 2]
+    assert timed.ns == [1, 2]
+
+
 def test_a_client_that_is_lost_before_what_can_still_run_is_an_error_with_a_deadline_too(open_store, timed):
     class Lost(Executor):
         def submit(self, *args: Any, **kwargs: Any) -> Future[Any]:

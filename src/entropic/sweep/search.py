@@ -144,7 +144,8 @@ class Searching(Share[ModelT]):
         """Whether there are, or may be, sets that may still get a row."""
         return (super().is_open or self._source.is_open) and not self.stops
 
-    def _next(self) -> Task | None:
+    def ask_for_more(self) -> None:
+        """Ask for sets, as there is room for them: perhaps there are no more."""
         source = self._source
         source.failed(self.failures)
         while source.has_room and not self.stops:
@@ -159,6 +160,9 @@ class Searching(Share[ModelT]):
                 self.arrived.append((id, row))
             elif id in found.missing:
                 self._want(id, found.missing[id], found.known.get(id))
+
+    def _next(self) -> Task | None:
+        self.ask_for_more()
         return super()._next()
 
     def _want(self, id: str, request: Request, known: Suspect | Absent | None) -> None:

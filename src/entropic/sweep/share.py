@@ -147,6 +147,9 @@ class Share(Generic[ModelT]):
         except Exception as error:  # noqa: BLE001
             self._error = error
 
+    def ask_for_more(self) -> None:
+        """Ask for sets that are not known yet: all are, but in a search."""
+
     def _next(self) -> Task | None:
         claims, until = self._claims, self._until
         with self._lock:

@@ -376,6 +376,8 @@ def drive(
             if share.stops or not (lost or share.astray):
                 continue
             share.leave_late(astray=local is not None)
+            share.ask_for_more()  # else a search seems to go on that has come to its end
+            yield
             if not share.is_open:  # all that was begun is found on the disk, and the rest is too late
                 if lost:
                     log.info("%s; by then nothing was left to run", lost)
