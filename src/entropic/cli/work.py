@@ -102,9 +102,9 @@ def sweep(
 
     With --rerun all sets run; each stored result stays until its set has run again.
 
-    Exits with 1 if a run fails, or if sets were not begun because of --deadline. With --slurm and --no-wait, the command
-    takes home what is done, submits what is missing, and returns: the same command, later, goes on. Without --no-wait,
-    Ctrl-C, SIGTERM or SIGHUP ends the sweep; finished runs are stored.
+    Exits with 1 if a run fails, or if sets were not begun because of --deadline. Ctrl-C, SIGTERM or SIGHUP ends the
+    sweep; finished runs are stored. With --slurm and --no-wait, the command takes home what is done, submits what is
+    missing, and returns: the same command, later, goes on.
     """
     store, words = Target(named, db, table, results).open(words or [])
     wanted = sets(store, words, grid)
