@@ -40,7 +40,7 @@ USES = {
     "dask": """
 from distributed import Client
 def run(params): Path(params["result_file"]).write_text("1")
-with Client(processes=False, dashboard_address=None) as client:
+with Client(processes=False, dashboard_address=":0") as client:
     assert len(store_of(run, ".txt").sweep([{"n": 1}, {"n": 2}], client)) == 2
 """,
     "pandas": """

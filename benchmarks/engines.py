@@ -57,7 +57,7 @@ def run(params: dict[str, Any]) -> None:
 @contextlib.contextmanager
 def _dask() -> Iterator[Any]:
     distributed = importlib.import_module("distributed")
-    made = distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
+    made = distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0")
     with made as cluster, distributed.Client(cluster) as client:
         client.wait_for_workers(2)
         yield client

@@ -151,7 +151,7 @@ def dask_sweep(system: Any, order: Order) -> Spent:
     """A sweep of new, short runs on a local Dask cluster of two processes."""
     from distributed import Client, LocalCluster  # only here: it is slow to import
 
-    place = {"dashboard_address": None, "local_directory": order.folder}
+    place = {"dashboard_address": ":0", "local_directory": order.folder}
     with LocalCluster(n_workers=2, threads_per_worker=1, **place) as cluster, Client(cluster) as client:
         system.sweep_on(client, parameter_sets(WARM, first=ABSENT))
         sets = parameter_sets(order.count)

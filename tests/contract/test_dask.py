@@ -242,7 +242,7 @@ def test_a_runner_of_any_size_goes_to_the_workers_once_each(open_store, client, 
 
 def test_a_client_for_coroutines_is_refused_with_a_sentence(store, log):
     async def sweep():
-        async with distributed.Client(processes=False, asynchronous=True, dashboard_address=None) as client:
+        async with distributed.Client(processes=False, asynchronous=True, dashboard_address=":0") as client:
             store.sweep(sets(1), client)
 
     with pytest.raises(ParameterError, match="asynchronous"):

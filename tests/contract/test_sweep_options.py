@@ -148,6 +148,8 @@ def test_sweep_and_stream_take_the_same_and_only_the_client_by_position(method):
         ("fallback", "local"),
         ("order", "given"),
         ("deadline", None),
+        ("retries", None),
+        *([("wait", True)] if method == "sweep" else []),
         *([("in_flight", None)] if method == "stream" else []),  # of sets that are asked for as results come
         ("custom_data", inspect.Parameter.empty),
     ]

@@ -15,8 +15,8 @@ from databases import until
 from entropic import ParameterError
 from entropic.executors.contract import Ending
 from entropic.executors.node import Desk, Given
-from entropic.executors.queue import Queue
-from entropic.executors.scheduler import _LINE, Job, Scheduler
+from entropic.executors.queue import printed
+from entropic.executors.scheduler import _LINE, Job
 from entropic.executors.spool import SWEEP, Forged, Heart, Name, Spool, job_of
 from entropic.executors.travel import packed
 from entropic.slurm import Slurm
@@ -74,12 +74,10 @@ def test_a_spool_whose_folder_became_a_link_is_gone(tmp_path, beside):
 
 
 def test_what_a_job_has_printed_is_read_from_no_link(tmp_path, beside):
-    queue = Queue(Scheduler(Slurm(), ""), 1)
-    queue._folder = str(tmp_path)
     (tmp_path / "job-7.out").write_text("x" * 100_000 + "\x1b[2J told")
-    assert queue.output("7").endswith("x\\x1b[2J told") and len(queue.output("7")) < 3_000
+    assert printed(str(tmp_path), "7").endswith("x\\x1b[2J told") and len(printed(str(tmp_path), "7")) < 3_000
     (tmp_path / "job-8.out").symlink_to(beside / "probe.txt")
-    assert queue.output("8") == ""
+    assert printed(str(tmp_path), "8") == ""
 
 
 def test_a_file_of_the_sweep_counts_only_under_the_name_by_which_it_was_put(spool):

@@ -121,7 +121,7 @@ if __name__ == "__main__":
     options = {"workers": 2} if where == "workers" else {"client": pool}
     if where == "Dask":
         import distributed
-        options = {"client": distributed.Client(n_workers=2, threads_per_worker=1, dashboard_address=None)}
+        options = {"client": distributed.Client(n_workers=2, threads_per_worker=1, dashboard_address=":0")}
     found = swept(run, range(12), worker_setup=set_up, **options)
     print(json.dumps([found, open("set up").read().split(), os.getpid()]))
 """

@@ -101,7 +101,7 @@ ELSEWHERE = {
     "spawn": "store.sweep(sets, ProcessPoolExecutor(2, mp_context=multiprocessing.get_context('spawn')))",
     "fork": "store.sweep(sets, ProcessPoolExecutor(2, mp_context=multiprocessing.get_context('fork')))",
     "Dask in threads": "import distributed\n"
-    "store.sweep(sets, distributed.Client(processes=False, dashboard_address=None))",
+    "store.sweep(sets, distributed.Client(processes=False, dashboard_address=':0'))",
 }
 
 
@@ -198,7 +198,7 @@ if __name__ == "__main__":
         rows = store.sweep(sets, workers=2)
     elif where == "Dask":
         import distributed
-        rows = store.sweep(sets, distributed.Client(n_workers=1, dashboard_address=None))
+        rows = store.sweep(sets, distributed.Client(n_workers=1, dashboard_address=":0"))
     elif where == "loky":
         import loky
         rows = store.sweep(sets, loky.ProcessPoolExecutor(2))

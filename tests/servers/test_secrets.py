@@ -232,7 +232,7 @@ def test_workers_run_what_asks_its_store_for_other_results(open_store, make):
 def test_no_worker_of_a_cluster_has_it_in_its_memory(open_store, tmp_path):
     distributed = pytest.importorskip("distributed")
     store = open_store(run=Searching(PATTERNS))
-    options = {"dashboard_address": None, "silence_logs": logging.CRITICAL, "local_directory": tmp_path / "scratch"}
+    options = {"dashboard_address": ":0", "silence_logs": logging.CRITICAL, "local_directory": tmp_path / "scratch"}
     with (
         distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=True, **options) as cluster,
         distributed.Client(cluster) as client,

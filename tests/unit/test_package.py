@@ -5,6 +5,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 import entropic
 from entropic import errors
 from entropic.support import compact_json
@@ -43,7 +45,8 @@ def test_what_drivers_are_given_for_json_has_no_closure():
 
 
 def test_a_warning_points_into_a_package_whose_name_begins_like_ours():
-    beside = {}
-    source = "from entropic.errors import levels_to_user\ndef warn(): return levels_to_user()\n"
-    exec(compile(source, os.path.dirname(entropic.__file__) + "_extras/module.py", "exec"), beside)
-    assert beside["warn"]() == 1
+    file = os.path.dirname(entropic.__file__) + "_extras/module.py"
+    source = "from entropic.errors import ResultLostWarning, warn\nwarn('it is lost', ResultLostWarning)\n"
+    with pytest.warns(entropic.ResultLostWarning) as warned:
+        exec(compile(source, file, "exec"), {})
+    assert [(one.filename, one.lineno) for one in warned] == [(file, 2)]
