@@ -1,6 +1,7 @@
 """Sweeps on ranks of a real MPI, as the documents show them, and runs that are MPI programs themselves.
 
-Skipped where there is no mpi4py, or no `mpirun` beside this Python or in the path.
+On Linux both come with the packages of the tests. Elsewhere it is skipped if there is no mpi4py, or no `mpirun` beside
+this Python or in the path.
 """
 
 from __future__ import annotations
