@@ -100,7 +100,8 @@ class Store(Generic[ModelT]):
         Whether runners get a `params["checkpoint_dir"]`: a folder that outlives an attempt that failed, was killed or
         was interrupted. The next attempt of the same params gets it, and it is removed when the run is stored.
     checksum
-        Whether the SHA-256 of each result is recorded when it is published, for `check(deep=True)` to compare with.
+        Whether the SHA-256 of each result is recorded when it is published, for `check(deep=True)` to compare with. A
+        result with its size and another time is then a hit only if its bytes are the same; else it counts as lost.
     git_diff
         Whether each run records, with the commit, how the files that git tracks differ from it (`provenance`).
     version

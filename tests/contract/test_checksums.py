@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
-from contract.models import SimResult, write_params
-from entropic import ParameterError, PublishError, Store
+from contract.models import SimResult, content, write_params
+from entropic import ParameterError, PublishError, ReadOnlyError, ResultLostWarning, Store
+from entropic.db.engine import Database
+from entropic.protocol import compare as before_locking
 from entropic.upkeep import deep as comparing
 
 SETS = [{"n": n, "dt": 0.5} for n in range(6)]
@@ -32,6 +34,18 @@ def alter(path: str) -> None:
         file.seek(0)
         file.write(bytes([first[0] ^ 1]))
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def edit(path: str) -> bytes:
+    """Change one byte of a file, as an editor does: its size stays, its time does not. Return what it holds then."""
+    alter(path)
+    touch(path)
+    return Path(path).read_bytes()
+
+
+def touch(path: str) -> None:
+    """Give a file another time, as a copy has it."""
+    os.utime(path, (1, 1))
 
 
 @pytest.mark.parametrize("call", ["run_or_retrieve", "sweep", pytest.param("workers", marks=pytest.mark.slow)])
@@ -274,3 +288,164 @@ def test_what_is_no_option_is_refused(store, options, what):
 def test_checksum_is_true_or_false(open_store):
     with pytest.raises(ParameterError, match="checksum must be True or False"):
         open_store(checksum="sha1")
+
+
+# ---- another time: edited, or copied? -------------------------------------------------------------------------------
+LOST = "has the size that was stored, but not the bytes .it is kept beside the new one, with 'changed' in its name"
+
+
+@pytest.mark.parametrize(
+    ("ask", "checksum"),
+    [
+        (lambda store: store.sweep(SETS[:3]), True),
+        (lambda store: store.stream(SETS[:3]), True),
+        (lambda store: map(store.run_or_retrieve, SETS[:3]), False),
+    ],
+    ids=["sweep", "stream", "one by one"],
+)
+def test_a_result_that_was_edited_in_place_is_lost_and_runs_again_and_the_copied_ones_are_hits(
+    open_store, runner, ask, checksum
+):
+    store = open_store(runner, checksum=True)
+    rows = store.sweep(SETS[:3])
+    touch(rows[0].result_file)
+    edited = edit(rows[1].result_file)
+    # Whoever does not ask for checksums gets no wrong result, either, nor takes it for the same one.
+    store = open_store(runner, checksum=checksum)
+    for _ in range(2):
+        assert (len((plan := store.plan(SETS[:3])).stored), len(plan.missing)) == (2, 1)
+        assert [store.explain(one).state for one in SETS[:3]] == ["stored", "lost", "stored"]
+        (finding,) = store.check().altered
+        assert (finding.id, finding.path) == (rows[1].id, rows[1].result_file)
+    assert "has the size that was stored, but not the bytes" in store.explain(SETS[1]).reason
+    assert store.retrieve(SETS[1]).id == rows[1].id, "it looks at no file, whatever is wrong with it"
+    assert runner.ns == [0, 1, 2]
+    with pytest.warns(ResultLostWarning, match=LOST) as caught:
+        found = list(ask(store))
+    assert len(caught) == 1
+    assert sorted(content(row)["n"] for row in found) == [0, 1, 2]
+    assert runner.ns == [0, 1, 2, 1]
+    (kept,) = store.results_dir.glob("*.changed*")
+    assert kept.read_bytes() == edited
+    assert store.check(deep=True).ok
+    assert store.check(deep=True).without_checksum == 0
+    assert len(store.sweep(SETS[:3])) == 3
+    assert runner.ns == [0, 1, 2, 1]
+
+
+def test_a_folder_whose_names_changed_is_lost_and_a_copied_one_is_a_hit(open_store):
+    store = open_store(write_folder, checksum=True, file_suffix="")
+    rows = store.sweep(SETS[:2])
+    for row in rows:
+        touch(row.result_file)
+    (Path(rows[1].result_file) / "deep" / "0.0").write_text("7")
+    with pytest.warns(ResultLostWarning, match=LOST):
+        found = store.sweep(SETS[:2])
+    assert [(Path(row.result_file) / "deep" / "0.0").read_text() for row in found] == ["0", "1"]
+    (kept,) = store.results_dir.glob("*.changed*")
+    assert (kept / "deep" / "0.0").read_text() == "7"
+    assert found[0].created_at == rows[0].created_at
+
+
+def test_results_of_a_copied_project_are_read_once_without_a_lock_and_nothing_runs(open_store, runner, monkeypatch):
+    open_store(runner, checksum=True).sweep(SETS)
+    store = open_store(runner, checksum=True)
+    for file in store.results_dir.glob("*.json"):
+        touch(str(file))
+    transact, digest = Database.transact, before_locking.digest
+    read: list[str] = []
+    locked = 0
+
+    def counted(database: Any, *args: Any) -> Any:
+        nonlocal locked
+        locked += 1
+        try:
+            return transact(database, *args)
+        finally:
+            locked -= 1
+
+    def noted(path: str) -> str:
+        assert not locked
+        read.append(path)
+        return digest(path)
+
+    monkeypatch.setattr(Database, "transact", counted)
+    monkeypatch.setattr(before_locking, "digest", noted)
+    assert len(store.plan(SETS).stored) == len(SETS)
+    assert len(store.sweep(SETS)) == len(SETS)
+    assert sorted(read) == sorted(map(str, store.results_dir.glob("*.json")))
+    read.clear()
+    store = open_store(runner, checksum=True)
+    assert [store.run_or_retrieve(one).n for one in SETS] == list(range(len(SETS)))
+    assert (read, len(runner.calls)) == ([], len(SETS)), "their times are recorded anew"
+
+
+@pytest.mark.parametrize("then", ["edited", "replaced"])
+def test_what_becomes_of_a_result_between_its_reading_and_the_lock_is_seen(open_store, runner, monkeypatch, then):
+    store = open_store(runner, checksum=True)
+    path = store.run_or_retrieve(SETS[0]).result_file
+    if then == "edited":
+        touch(path)
+    else:
+        edit(path)
+    digest, calls = before_locking.digest, []
+
+    def before(path: str) -> str:
+        found = digest(path)
+        calls.append(path)
+        if len(calls) == 1 and then == "edited":
+            alter(path)
+            os.utime(path, (2, 2))
+        elif len(calls) == 1:
+            open_store(runner).run(SETS[0])  # of which no digest is recorded
+        return found
+
+    monkeypatch.setattr(before_locking, "digest", before)
+    if then == "edited":
+        with pytest.warns(ResultLostWarning, match=LOST):
+            row = store.run_or_retrieve(SETS[0])
+        assert len(calls) == 2
+    else:
+        row = store.run_or_retrieve(SETS[0])
+    assert content(row)["n"] == 0
+    assert len(runner.calls) == 2
+
+
+def test_who_may_only_look_is_given_no_edited_result_and_records_nothing(open_store, place):
+    store = open_store(write_params, checksum=True)
+    rows = store.sweep(SETS[:2])
+    touch(rows[0].result_file)
+    edit(rows[1].result_file)
+    before = place.content()
+    looking = open_store(write_params, read_only=True)
+    assert looking.run_or_retrieve(SETS[0]).id == rows[0].id
+    with pytest.raises(ReadOnlyError, match="would have to run"):
+        looking.run_or_retrieve(SETS[1])
+    with pytest.raises(ReadOnlyError, match="would have to run"):
+        looking.sweep(SETS[:2])
+    assert looking.explain(SETS[1]).state == "lost"
+    assert place.content() == before
+
+
+def test_a_result_that_cannot_be_read_is_no_other_one(open_store, runner, monkeypatch):
+    store = open_store(runner, checksum=True)
+    touch(store.run_or_retrieve(SETS[0]).result_file)
+    with monkeypatch.context() as patched:
+
+        def refused(path: str) -> str:
+            raise PermissionError(13, "Permission denied", path)
+
+        patched.setattr(before_locking, "digest", refused)
+        assert store.run_or_retrieve(SETS[0]).n == 0
+    edit(store.retrieve(SETS[0]).result_file)
+    with pytest.warns(ResultLostWarning, match=LOST):  # its time was not recorded
+        store.run_or_retrieve(SETS[0])
+    assert runner.ns == [0, 0]
+
+
+def test_what_was_edited_is_not_audited(open_store):
+    store = open_store(write_params, checksum=True)
+    rows = store.sweep(SETS[:2])
+    edit(rows[1].result_file)
+    audited = store.audit(fraction=1.0)
+    assert [one.split(":")[0] for one in audited.skipped] == [rows[1].id]

@@ -12,7 +12,7 @@ from entropic.db.raw import Raw, Recorded
 from entropic.errors import KeyCollisionError
 from entropic.params.keys import RESERVED
 from entropic.params.model import Base
-from entropic.protocol import lookup, stale
+from entropic.protocol import compare, lookup, stale
 from entropic.protocol.context import StoreContext
 from entropic.protocol.lookup import Hit, Suspect
 from entropic.protocol.verify import Altered
@@ -154,7 +154,7 @@ def _state(context: StoreContext[Base], raw: Raw | None, claim: Claim | None) ->
     if isinstance(look, Hit):
         again = f"; it is being run again by {_who(runs)}" if runs is not None and alive else ""
         return "stored", f"its row is stored, and its file is as recorded{again}"
-    if raw is not None and lookup.only_mtime_differs(context, raw):
+    if raw is not None and compare.is_as_stored(context, raw):
         return (
             "stored",
             "its row is stored, and its file has the recorded size, but another time (it may be a copy)",
@@ -180,4 +180,6 @@ def _loss(context: StoreContext[Base], raw: Raw) -> str:
     found = context.extent_of(raw)
     if found is None:
         return f"its result file {os.path.basename(path)} is gone"
+    if found.size == recorded:
+        return f"its result file {os.path.basename(path)} {compare.DIFFERENCE}"
     return f"its result file {os.path.basename(path)} {lookup.difference(found.size, recorded)}"

@@ -14,6 +14,7 @@ from entropic.db.statement import ByKeys, Statement
 from entropic.db.tables import comparisons, digests
 
 REGISTERED = "registered"  # in the place of an attempt, which such a file has not
+MOST_SEEN = 100_000  # results whose comparison is kept in memory
 _c, _m = digests.c, comparisons.c
 
 
@@ -29,6 +30,18 @@ class Digest(NamedTuple):
         if claim is None:
             return False
         return self.attempt == (claim.published if claim.registered is None else REGISTERED)
+
+
+class Seen(NamedTuple):
+    """What this process has found when it read a result: of which attempt, of which size and time, and if it is it.
+
+    `is_same` is None if it could not be read.
+    """
+
+    attempt: str
+    size: int
+    mtime_ns: int
+    is_same: bool | None
 
 
 class Mark(NamedTuple):
@@ -52,6 +65,7 @@ class Digests:
     def __init__(self, database: Database, model: str) -> None:
         self._database, self._model = database, model
         self._made: _Statements | None = None
+        self._seen: dict[str, Seen] = {}
 
     @property
     def _statements(self) -> "_Statements":
@@ -74,6 +88,17 @@ class Digests:
         """Forget, in a transaction, what was recorded of a key."""
         statement = self._statements.remove
         connection.execute(statement.sql, statement.values({"key": id}))
+
+    # ---- comparing one by one ----------------------------------------------------------------------------------
+    def seen(self, id: str) -> Seen | None:
+        """Return what was found when the result of a key was read last, if that is known here."""
+        return self._seen.get(id)
+
+    def remember(self, id: str, seen: Seen) -> None:
+        """Keep in memory what was found when the result of a key was read."""
+        if len(self._seen) >= MOST_SEEN:
+            self._seen.clear()  # whoever needs it reads again
+        self._seen[id] = seen
 
     # ---- comparing all -----------------------------------------------------------------------------------------
     def mark(self) -> Mark | None:

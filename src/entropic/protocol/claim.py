@@ -6,10 +6,11 @@ Here, too, the claim of an owner that is dead is taken over. Whether it is dead,
 import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from entropic.db.claim import DELETING, FAILED, RUNNING, Claim
 from entropic.db.connection import Connection
+from entropic.db.digests import Digest
 from entropic.db.raw import Raw, Recorded, told
 from entropic.errors import ForeignFileError, ResultMissingError, RunFailed, UnreadableError
 from entropic.files import checkpoints
@@ -18,7 +19,7 @@ from entropic.files.sidecar import Sidecar, Unreadable
 from entropic.files.staging import key_of
 from entropic.files.task import Task, inside
 from entropic.params.model import Base
-from entropic.protocol import publish
+from entropic.protocol import compare, publish
 from entropic.protocol.clear import finish_delete
 from entropic.protocol.context import StoreContext
 from entropic.protocol.rehearse import rehearsal, rehearse
@@ -27,6 +28,11 @@ from entropic.protocol.verify import Altered
 from entropic.support.names import whole
 
 T = TypeVar("T")
+# Of a suspect, under the lock: its row can be served, or its result is lost, or its bytes have yet to be compared.
+STANDS: Literal["stands"] = "stands"
+LOST: Literal["lost"] = "lost"
+UNKNOWN: Literal["unknown"] = "unknown"
+Judgement = Literal["stands", "lost", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +155,8 @@ def decide(
             is_lost = is_lost or is_unchanged or context.maker.refuses(Recorded.of(raw).code)
         if known.suspect is not None and known.suspect.unwanted:
             is_lost = is_lost or told(raw) == told(known.suspect.raw)
-        if not is_lost and (known.suspect is None or not _is_suspect(context, connection, known.suspect.raw, raw)):
-            return None
+        if not is_lost and (known.suspect is None or not _is_lost(context, connection, known.suspect.raw, raw, found)):
+            return None  # to be read again, and compared, if that is what it lacks
     if found is not None and is_busy(found, owner):
         return Busy(found)
     if found is not None and found.state == FAILED and found.attempt == known.waited and not known.forced:
@@ -184,7 +190,7 @@ def confirm(context: StoreContext[Base], suspects: Mapping[str, Raw]) -> dict[st
     Parameters
     ----------
     suspects
-        The raw rows, by key.
+        The raw rows, by key. Those that have a digest were compared with it.
 
     Returns
     -------
@@ -193,31 +199,59 @@ def confirm(context: StoreContext[Base], suspects: Mapping[str, Raw]) -> dict[st
     """
 
     def work(connection: Connection) -> dict[str, Raw]:
-        standing = {}
+        locked: dict[str, tuple[Claim | None, Raw]] = {}
         for id in sorted(suspects):  # in the order of the keys: who locks several in another order meets a deadlock
             try:
                 found, _ = lock(context, connection, id)
                 raw = context.rows.read_within(connection, id) if undone(context, found) is None else None
             except UnreadableError:  # the fault of this one alone, as whoever claims it is told
                 continue
-            if raw is not None and not _is_suspect(context, connection, suspects[id], raw):
-                standing[id] = raw
-        return standing
+            if raw is not None:
+                locked[id] = found, raw
+        told = context.digests.of(locked, connection)
+        return {
+            id: raw
+            for id, (found, raw) in locked.items()
+            if _judge(context, connection, suspects[id], raw, found, told.get(id)) == STANDS
+        }
 
     return context.database.transact(work)
 
 
-def _is_suspect(context: StoreContext[Base], connection: Connection, suspect: Raw, raw: Raw) -> bool:
-    """Tell whether the row is still the one whose file was not as recorded."""
+def _is_lost(context: StoreContext[Base], connection: Connection, suspect: Raw, raw: Raw, claim: Claim | None) -> bool:
+    """Tell whether the row is still the one whose file was not as recorded, and that is known to be lost."""
+    id = context.rows.id_of(raw)
+    told = context.digests.of([id], connection).get(id)
+    return _judge(context, connection, suspect, raw, claim, told) == LOST
+
+
+def _judge(
+    context: StoreContext[Base],
+    connection: Connection,
+    suspect: Raw,
+    raw: Raw,
+    claim: Claim | None,
+    told: Digest | None,
+) -> Judgement:
+    """Judge a row, under the lock: is it still the one whose file was not as recorded?
+
+    Nothing is read here but what was found before of the bytes: see `compare`.
+    """
     recorded = Recorded.of(raw)
     if Recorded.of(suspect)[3:] != recorded[3:]:  # whatever runs
-        return False
+        return STANDS
     found = context.extent_of(raw)
     if found is None or (recorded.size is not None and found.size != recorded.size):
-        return True
+        return LOST
+    if claim is not None and told is not None and told.is_of(claim) and compare.is_comparable(recorded, found):
+        seen = compare.known(context, claim, found)
+        if seen is None:
+            return UNKNOWN
+        if seen.is_same is not True:  # what cannot be read stands, and its time is not recorded
+            return STANDS if seen.is_same is None else LOST
     if recorded.is_ours:
         context.ledger.measured(connection, context.rows.id_of(raw), found.size, found.mtime_ns)  # a copied project
-    return False
+    return STANDS
 
 
 def begin(
@@ -301,8 +335,14 @@ def _task(
         inside.get(),
         True if context.checkpoints else None,
         context.maker.number,
-        context.checksum,
+        context.checksum or (old is not None and _is_altered(context, old)),
     )
+
+
+def _is_altered(context: StoreContext[Base], old: Claim) -> bool:
+    """Tell whether the result that is replaced holds other bytes than were recorded: then it is kept, by its digest."""
+    seen = context.digests.seen(old.id)
+    return seen is not None and seen.is_same is False and seen.attempt == old.published
 
 
 def with_defaults(context: StoreContext[Any], request: Request) -> dict[str, object]:

@@ -15,7 +15,7 @@ from entropic.db.raw import BRIEF_TAIL, Raw, Recorded
 from entropic.errors import KeyCollisionError
 from entropic.params.keys import Params
 from entropic.params.model import Base
-from entropic.protocol import lookup, stale, verify
+from entropic.protocol import compare, lookup, stale, verify
 from entropic.protocol.claim import confirm
 from entropic.protocol.context import ModelT, StoreContext
 from entropic.protocol.lookup import ABSENT, Absent, Hit, Look, Suspect
@@ -188,13 +188,14 @@ def accept_touched(
 ) -> dict[str, Hit]:
     """Return those of some suspects whose files only bear another time than recorded, as the hits that they are.
 
-    That time is recorded anew, under the lock, unless nothing may be changed; a few at a time, in the order of their
-    keys, for in a copied project it may be all.
+    Where a digest is recorded, the bytes are compared with it first. Then that time is recorded anew, under the lock,
+    unless nothing may be changed; a few at a time, in the order of their keys, for in a copied project it may be all.
     """
     touched = {id: one.raw for id, one in suspects.items() if lookup.only_mtime_differs(context, one.raw)}
-    if touched and changes and context.read_only is None:
-        ids, standing = sorted(touched), dict[str, Raw]()
-        for start in range(0, len(ids), CONFIRMED_TOGETHER):
-            standing |= confirm(context, {id: touched[id] for id in ids[start : start + CONFIRMED_TOGETHER]})
-        touched = standing
-    return {id: Hit(raw, context.rows.file_of(raw)) for id, raw in touched.items()}
+    ids, standing = sorted(touched), dict[str, Raw]()
+    for start in range(0, len(ids), CONFIRMED_TOGETHER):
+        some = {id: touched[id] for id in ids[start : start + CONFIRMED_TOGETHER]}
+        for id in compare.differing(context, some):
+            del some[id]
+        standing |= confirm(context, some) if some and changes and context.read_only is None else some
+    return {id: Hit(raw, context.rows.file_of(raw)) for id, raw in standing.items()}

@@ -26,12 +26,12 @@ from entropic.files.task import Task
 from entropic.params.fields import as_custom_data
 from entropic.params.model import Base
 from entropic.params.outcomes import NOT_RECORDED
-from entropic.protocol import lookup, precedence, publish, reads
+from entropic.protocol import compare, lookup, precedence, publish, reads
 from entropic.protocol.claim import Busy, claim
 from entropic.protocol.context import ModelT, StoreContext
 from entropic.protocol.end import end_claim
-from entropic.protocol.find import Found, served
-from entropic.protocol.lookup import Absent, Hit, Suspect
+from entropic.protocol.find import Found, find_slowly
+from entropic.protocol.lookup import Absent, Suspect
 from entropic.protocol.maker import Met
 from entropic.protocol.outcomes import Gaps
 from entropic.protocol.reads import under_way
@@ -46,6 +46,7 @@ from entropic.support.show import counted
 from entropic.support.signals import Terminable
 
 log = logging.getLogger("entropic")
+KEPT = "it is kept beside the new one, with 'changed' in its name"
 TORN_SECONDS = 1.0  # how long another execution may take between creating its sidecar and writing it
 
 
@@ -146,8 +147,7 @@ def obtain_row(context: StoreContext[ModelT], request: Request, owner: str, prog
                 if raw is not None:
                     return without_gaps(context.row(raw, request.params))
             if not progress.forced:
-                look = lookup.read(context, request.id)
-                found = served(context, look, request.params) if isinstance(look, Hit) else look
+                found = find_slowly(context, request.id, request.params)
                 if not isinstance(found, Suspect | Absent):
                     return found
                 progress.suspect = found if isinstance(found, Suspect) else None
@@ -293,10 +293,12 @@ def warn_of_loss(context: StoreContext[Base], lost: Sequence[tuple[Request, Susp
     path = context.rows.file_of(suspect.raw)
     recorded, found = Recorded.of(suspect.raw), context.extent_of(suspect.raw)
     what = "is gone" if found is None else lookup.difference(found.size, recorded.size)
-    if found is not None and recorded.size == found.size:
+    if found is not None and compare.is_known_to_differ(context, request.id, found):
+        what = f"{compare.DIFFERENCE} ({KEPT})"
+    elif found is not None and recorded.size == found.size:
         what = "was not as recorded when it was looked at"  # and is by now, or its claim cannot be read
     elif is_changed(found, recorded.size):
-        what += " (it is kept beside the new one, with 'changed' in its name)"
+        what += f" ({KEPT})"
     warn(
         f"the result file {path} of {context.describe(request.params, request.id)} {what}{more} again",
         ResultLostWarning,

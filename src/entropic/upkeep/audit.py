@@ -32,7 +32,7 @@ from entropic.files.staging import Staging, key_of
 from entropic.files.task import Task
 from entropic.params.model import Base, naive_utc
 from entropic.params.outcomes import NOT_RECORDED, NOTED
-from entropic.protocol import lookup, run, stale
+from entropic.protocol import compare, lookup, run, stale
 from entropic.protocol.claim import with_defaults
 from entropic.protocol.context import StoreContext
 from entropic.support.failure import describe, message_of
@@ -140,7 +140,7 @@ class _Auditing:
             raw = self._context.rows.read(id)
             look = lookup.ABSENT if raw is None else lookup.classify(self._context, raw)
             is_there = isinstance(look, lookup.Hit) or (
-                isinstance(look, lookup.Suspect) and lookup.only_mtime_differs(self._context, look.raw)
+                isinstance(look, lookup.Suspect) and compare.is_as_stored(self._context, look.raw)
             )
             if raw is None or not is_there:
                 self._done.skipped.append(f"{id}: its result is gone, or not as recorded; check() says more")

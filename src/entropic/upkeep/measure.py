@@ -21,7 +21,7 @@ from entropic.db.tables import outcomes as recorded
 from entropic.errors import OutcomeWarning, ParameterError, UnreadableError, warn
 from entropic.params.fields import unknown_key
 from entropic.params.outcomes import NOT_RECORDED, NOTED, Outcome, Outcomes, gather, noted
-from entropic.protocol import lookup
+from entropic.protocol import compare, lookup
 from entropic.protocol.context import StoreContext
 from entropic.support.show import counted
 
@@ -220,7 +220,7 @@ def _rows(context: StoreContext[Any], wanted: list[Outcome], found: Measured) ->
                 found.skipped += bool(empty)
                 continue
             look = lookup.classify(context, raw)
-            if isinstance(look, lookup.Suspect) and not lookup.only_mtime_differs(context, raw):
+            if isinstance(look, lookup.Suspect) and not compare.is_as_stored(context, raw):
                 found.failed[id] = f"its result {context.rows.file_of(raw)} is gone, or not as recorded"
             elif not isinstance(look, lookup.Absent):  # else a run that is finished lacks just its publication
                 yield raw, lacking

@@ -12,6 +12,7 @@ from entropic.errors import ParameterError, UnreadableError
 from entropic.files import checkpoints
 from entropic.params.model import Base, naive_utc
 from entropic.protocol import lookup, verify
+from entropic.protocol.compare import DIFFERENCE, differing, is_comparable
 from entropic.protocol.context import StoreContext
 from entropic.protocol.delete import delete
 from entropic.protocol.lookup import Suspect, difference
@@ -58,7 +59,8 @@ class Report:
     unreadable
         What a later version of entropic recorded, or what entropic did not write; all of it is left alone.
     altered
-        With `deep=True`: rows whose result does not hold the bytes that were stored, or cannot be read.
+        Rows whose result does not hold the bytes that were stored, by its checksum: of files with another time than
+        recorded, and with `deep=True` of all; then those too that cannot be read.
     rows
         How many rows there are.
     compared, without_checksum
@@ -154,16 +156,23 @@ def check(context: StoreContext[Base], deep: bool = False, workers: int = 4) -> 
     checksums = context.ledger.checksums()
     with_row: dict[str, str] = {}
     lost: dict[str, Raw] = {}
+    touched: dict[str, Raw] = {}
     for raw in context.rows.all():
         report.rows += 1
         id, path = context.rows.id_of(raw), context.rows.file_of(raw)
         with_row[id] = path
-        if not _is_as_recorded(context, raw):
+        recorded, found = Recorded.of(raw), context.extent_of(raw)
+        if found is None or recorded.size not in (None, found.size):
             lost[id] = raw
+        elif not deep and is_comparable(recorded, found):
+            touched[id] = raw
         _check_values(context, report, raw, id, path, checksums.get(id))
     for id, look in lookup.look_again(context, lost).items():
         if isinstance(look, Suspect):
             _check_file(context, report, look.raw, id, context.rows.file_of(look.raw))
+    for id in sorted(differing(context, touched)):
+        text = f"{id}: {with_row[id]} {DIFFERENCE}; it runs again when asked for"
+        report.altered.append(Finding(id, with_row[id], text))
     for claim in context.ledger.all():
         _check_claim(context, report, claim, with_row)
     for flawed, what in context.ledger.flawed():
@@ -181,16 +190,11 @@ def check(context: StoreContext[Base], deep: bool = False, workers: int = 4) -> 
         kind = report.leftovers if left.unreadable is None else report.unreadable
         kind.append(Finding(id, context.staging.inside(left.found.name), str(left)))
     if deep:
-        found = compare(context, workers)
-        report.compared, report.without_checksum = found.compared, found.without
-        report.resumed = None if found.began is None else naive_utc(found.began)
-        report.altered = [Finding(*told) for told in found.altered]
+        done = compare(context, workers)
+        report.compared, report.without_checksum = done.compared, done.without
+        report.resumed = None if done.began is None else naive_utc(done.began)
+        report.altered = [Finding(*told) for told in done.altered]
     return report
-
-
-def _is_as_recorded(context: StoreContext[Base], raw: Raw) -> bool:
-    size, found = Recorded.of(raw).size, context.extent_of(raw)
-    return found is not None and size in (None, found.size)
 
 
 def _check_file(context: StoreContext[Base], report: Report, raw: Raw, id: str, path: str) -> None:
