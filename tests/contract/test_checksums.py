@@ -333,7 +333,7 @@ def test_a_result_that_was_edited_in_place_is_lost_and_runs_again_and_the_copied
     assert runner.ns == [0, 1, 2, 1]
 
 
-def test_a_folder_whose_names_changed_is_lost_and_a_copied_one_is_a_hit(open_store):
+def test_a_folder_that_was_edited_and_touched_is_lost_and_a_copied_one_is_a_hit(open_store):
     store = open_store(write_folder, checksum=True, file_suffix="")
     rows = store.sweep(SETS[:2])
     for row in rows:
