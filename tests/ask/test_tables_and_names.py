@@ -104,6 +104,8 @@ def test_lines_of_comments_between_rows_of_numbers_are_left_out(tmp_path):
     found = table(tmp_path, "# by me\nt,colour\n1,#ff0000\n# step 2, again\n2,#00ff00\n#\n", ".csv.gz")
     assert found.to_dict("list") == {"t": [1, 2], "colour": ["#ff0000", "#00ff00"]}
     assert found.t.dtype == "int64"
+    found = table(tmp_path, "t,x\n,5\n# step 2\n2,\n")  # where values are missing
+    assert np.array_equal(found.to_numpy(), [[np.nan, 5], [2, np.nan]], equal_nan=True)
     found = table(tmp_path, "site,pos\n#1,5\n#2,6\n")  # which are no comments
     assert found.to_dict("list") == {"site": ["#1", "#2"], "pos": [5, 6]}
     found = table(tmp_path, 'n,text\n1,"a\n# b"\n2,c\n')

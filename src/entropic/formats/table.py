@@ -59,7 +59,7 @@ def _without_comments(pandas: Any, path: str, frame: Any, options: dict[str, Any
     first = frame.index.to_series() if has_labels else frame.iloc[:, 0]
     if first.empty or pandas.api.types.is_numeric_dtype(first.dtype):
         return frame
-    texts = first.astype(str)
+    texts = first.dropna().astype(str)
     signs = texts.str.startswith("#")
     if not signs.any() or not _are_numbers(list(texts[~signs])):
         return frame
@@ -73,7 +73,7 @@ def _without_comments(pandas: Any, path: str, frame: Any, options: dict[str, Any
 
 def _are_labels(pandas: Any, index: Any) -> bool:
     """Tell whether what stands before the first named column labels rows: text, or their numbers from 0 or 1."""
-    if not pandas.api.types.is_numeric_dtype(index.dtype) or index.empty:
+    if isinstance(index, pandas.RangeIndex) or not pandas.api.types.is_numeric_dtype(index.dtype) or index.empty:
         return True
     return index[0] in (0, 1) and index.tolist() == list(range(int(index[0]), int(index[0]) + len(index)))
 
