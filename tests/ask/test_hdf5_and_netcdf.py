@@ -203,10 +203,11 @@ def test_arrays_of_zarr_without_names_of_dimensions_keep_their_attributes(tmp_pa
         group = zarr.open_group(path, mode="w", zarr_format=version)
         group.attrs["by"] = "me"
         group.create_array("deep/u", data=np.arange(3)).attrs["units"] = "m"
+        group.create_array("end", data=np.array(2.5))
 
     write(str(tmp_path / "a.zarr"), None)
     found = read(str(tmp_path / "a.zarr"))
-    assert found["deep/u"].tolist() == [0, 1, 2]
+    assert (found["deep/u"].tolist(), found["end"]) == ([0, 1, 2], 2.5)
     assert found.attrs == {"/": {"by": "me"}, "deep/u": {"units": "m"}}
     data = make(Held, write, ".zarr").sweep({"n": n} for n in (1, 2)).to_xarray()
     assert data["deep/u"].attrs["units"] == "m"
@@ -217,3 +218,23 @@ def test_images_of_several_sizes_with_the_same_names_of_dimensions_are_arrays(tm
     for size in (4, 2):
         group.create_array(str(size), data=np.ones((size, size)), dimension_names=["y", "x"])
     assert {name: one.shape for name, one in read(str(tmp_path / "a.zarr")).items()} == {"4": (4, 4), "2": (2, 2)}
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_arrays_of_zarr_that_make_no_tree_are_read_by_their_path(tmp_path, version):
+    path = str(tmp_path / "a.zarr")
+    for group, x in ((None, [0, 1]), ("deep", [5, 6])):  # a tree of xarray has one `x` along each way down
+        data = xr.Dataset({"u": ("x", [1.0, 2.0])}, {"x": x})
+        data.to_zarr(path, group=group, mode="a", zarr_format=version, consolidated=False)
+    found = read(path)
+    assert {name: found[name].tolist() for name in found} == {
+        "u": [1.0, 2.0],
+        "x": [0, 1],
+        "deep/u": [1.0, 2.0],
+        "deep/x": [5, 6],
+    }
+
+
+def test_a_number_that_zarr_alone_has_written_is_no_data_set(tmp_path):
+    zarr.open_group(str(tmp_path / "a.zarr"), mode="w", zarr_format=2).create_array("deep/n", data=np.array(1.5))
+    assert read(str(tmp_path / "a.zarr"))["deep/n"] == 1.5

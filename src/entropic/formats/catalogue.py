@@ -70,8 +70,8 @@ FORMATS = (
         libraries=("zarr",),
         extra="zarr",
         read=zarr_folder.read_zarr,
-        returns="an xarray `Dataset` if the dimensions have names, a `DataTree` if there are groups; else a dict of "
-        "arrays by path, with `attrs`, or the only array",
+        returns="an xarray `Dataset` if the dimensions have names, a `DataTree` if there are groups that make one; "
+        "else a dict of arrays by path, with `attrs`, or the only array",
         save=zarr_folder.save_zarr,
         takes="an xarray `Dataset`, `DataArray` or `DataTree`",
     ),

@@ -30,7 +30,7 @@ _UNPICKLES = re.compile(r"pickle|joblib|\bdill\b|\bmarshal\b", re.IGNORECASE)
 def read_zarr(path: str, only: object) -> object:
     """Return a `Dataset` where all arrays have named dimensions, with groups a `DataTree`; else arrays by their path.
 
-    An array that is no part of a group is returned itself.
+    So are arrays of groups that make no tree. An array that is no part of a group is returned itself.
     """
     zarr = import_module("zarr")
     with _looked_at(path) as folder:
@@ -63,7 +63,10 @@ def _read(zarr: Any, folder: Any, only: Any) -> object:
     groups = dict(_groups(found, ""))
     if _is_labelled(groups):
         datasets = {path: _dataset(folder, path, arrays) for path, (_, arrays) in groups.items()}
-        return datasets[""] if len(datasets) == 1 else import_module("xarray").DataTree.from_dict(datasets)
+        if len(datasets) == 1:
+            return datasets[""]
+        with contextlib.suppress(ValueError):  # a group has another coordinate than the one around it
+            return import_module("xarray").DataTree.from_dict(datasets)
     made = Arrays()
     for path, (group, arrays) in groups.items():
         _take_attributes(made, path or "/", group)
@@ -125,8 +128,10 @@ def _arrays(group: Any, prefix: str) -> Iterator[tuple[str, Any]]:
 
 def _dims(array: Any) -> tuple[str, ...] | None:
     """Return the names of the dimensions of an array; None if any has none, as in what Zarr alone writes."""
-    names = array.attrs.get(_DIMS) if array.metadata.zarr_format == 2 else array.metadata.dimension_names
-    names = tuple(names or ())
+    is_second = array.metadata.zarr_format == 2
+    if is_second and _DIMS not in array.attrs:  # which xarray names of each array, also of one without dimensions
+        return None
+    names = tuple((array.attrs[_DIMS] if is_second else array.metadata.dimension_names) or ())
     return names if len(names) == array.ndim and None not in names else None
 
 
