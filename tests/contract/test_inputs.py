@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import contextvars
 import gc
@@ -179,6 +180,45 @@ def test_a_thread_that_a_run_has_left_reads_for_the_next_one(open_second, first)
         second = open_second(lambda params: pool.submit(first.load, params_of(params)).result())
         second.run_or_retrieve(ONE)
         second.run_or_retrieve(TWO)
+    for one in (ONE, TWO):
+        assert [read.id for read in second.inputs(one)] == [first.retrieve(one).id]
+
+
+def test_a_task_that_a_run_has_left_in_a_loop_reads_for_the_next_one(open_second, first):
+    first.sweep([ONE, TWO])
+    loop = asyncio.new_event_loop()
+    asked: Any = asyncio.Queue()
+    tasks = []
+
+    async def answer() -> None:
+        while True:
+            params, answered = await asked.get()
+            answered.set_result(first.load(params))
+
+    async def ask(params: dict[str, Any]) -> Any:
+        if not tasks:  # with the context of the first run
+            tasks.append(loop.create_task(answer()))
+        answered = loop.create_future()
+        await asked.put((params, answered))
+        return await answered
+
+    def run(params: dict[str, Any]) -> Any:
+        if not threads:
+            threads.append(threading.Thread(target=loop.run_forever))
+            threads[0].start()
+        return asyncio.run_coroutine_threadsafe(ask(params_of(params)), loop).result()
+
+    async def stop() -> None:
+        tasks[0].cancel()
+        loop.call_soon(loop.stop)
+
+    threads: list[threading.Thread] = []
+    second = open_second(run)
+    second.run_or_retrieve(ONE)
+    second.run_or_retrieve(TWO)
+    asyncio.run_coroutine_threadsafe(stop(), loop)
+    threads[0].join()
+    loop.close()
     for one in (ONE, TWO):
         assert [read.id for read in second.inputs(one)] == [first.retrieve(one).id]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import json
 import os
 import threading
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from contract.models import OtherResult, SimResult, run_python, wait_until
-from entropic import Reported, key, report
+from entropic import Reported, ResultMissingError, key, report
 from entropic.executors import reporting
 from entropic.files import reports
 from entropic.sweep import progress
@@ -84,6 +85,15 @@ def test_a_thread_of_the_runner_may_report_too(look):
         thread.join()
 
     assert look(act).fraction == 0.75
+
+
+def test_what_goes_on_with_the_context_of_a_run_that_is_over_says_nothing(open_store):
+    contexts = []
+    store = open_store(lambda params: contexts.append(contextvars.copy_context()))
+    with pytest.raises(ResultMissingError):
+        store.run(ONE)
+    contexts[0].run(report, 1, 2)
+    assert not files(store)
 
 
 def test_where_several_runs_are_under_way_a_thread_in_none_of_them_says_nothing(open_store):

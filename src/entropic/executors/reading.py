@@ -17,7 +17,7 @@ _noted: dict[Inside, dict[tuple[str, str, str], Input]] = {}
 def current() -> Inside | None:
     """Return the run that this thread is in; of a thread that a runner has started, the only one of this process."""
     runs = inside.get()
-    if runs:
+    if runs and runs[-1] in under_way:  # else it is what a run has left that is over, such as a task of asyncio
         return runs[-1]
     return under_way[0] if len(under_way) == 1 and not threads.is_stranger() else None
 

@@ -44,7 +44,7 @@ def report(step: float | None = None, total: float | None = None, **values: obje
         What else is worth a look: numbers, or short texts (`loss=0.12`). What is neither is shown as its text.
     """
     runs = inside.get()
-    if runs:
+    if runs and runs[-1] in under_way:  # a run that is over may have left a thread with its context
         run = runs[-1]
         listener = _listener.get()
         if listener is not None and listener[0] == len(runs):
