@@ -297,6 +297,20 @@ def test_what_runs_leave_in_a_notebook_is_no_change_and_what_is_typed_anew_is(op
     assert stale() == 2
     cell("seen, count, table = [], 0, [1, 2]")
     assert stale() == 0
+    cell("names = {}\nnames[table[0]] = table.index(1)\nseen.clear()")
+    assert stale() == 0, "nothing was changed in it"
+    for change in ("table[0] = 5", "del table[0]", "table.append(3)", "for n in (7, 8):\n    table.insert(0, n)"):
+        cell(change)
+        assert stale() == 2, change
+        cell("seen, count, table = [], 0, [1, 2]")
+        assert stale() == 0, change
+    cell("table[0] = 5")
+    open_store(cells["run"]).sweep([ONE, TWO], rerun=True)
+    cell("table[0] = 5")
+    assert stale() == 0, "a cell that is run again"
+    cell("seen, count, table = [], 0, [1, 4]")
+    cell("table[0] = 5")
+    assert stale() == 2, "what it was bound to counts, too"
 
 
 def test_a_rebuilt_store_and_a_copied_one_know_of_the_code(open_store, place, tmp_path):

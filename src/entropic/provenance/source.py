@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from types import CodeType, FunctionType
 from typing import Any, NamedTuple
 
+from entropic.provenance import notebook
 from entropic.support import process
 
 _Tree = ast.Module
@@ -69,7 +70,7 @@ def of_module(file: str) -> Piece | None:
 def bindings(module_file: str | None, name: str, names: Mapping[str, Any]) -> list[ast.stmt]:
     """Return the statements of a module that bind a name, in functions and classes not looked into.
 
-    Of a notebook those of the cell that was run last, and of what was added to it since.
+    Of a notebook those of the cell that was run last, and of what was changed in its value since.
 
     Parameters
     ----------
@@ -79,27 +80,16 @@ def bindings(module_file: str | None, name: str, names: Mapping[str, Any]) -> li
     tree = _parsed(_text(module_file, {})) if isinstance(module_file, str) else None
     if tree is not None and (found := _names_bound(tree).get(name)):
         return list(found)
-    since: list[ast.stmt] = []
-    for text in reversed(_cells(names)):
-        if name in text and (cell := _parsed(text)) is not None:
-            since[:0] = (bound := _names_bound(cell).get(name, []))
-            if any(not isinstance(one, ast.AugAssign) for one in bound):
-                break
-    return since
+    texts = (text for text in reversed(notebook.cells(names)) if name in text)
+    return notebook.bindings((cell for text in texts if (cell := _parsed(text)) is not None), name)
 
 
 def rebound(module_file: str | None, names: Mapping[str, Any]) -> frozenset[str]:
     """Return the names that functions of a module, or of a notebook, bind anew: what they hold is no code."""
     tree = _parsed(_text(module_file, {})) if isinstance(module_file, str) else None
     found = frozenset() if tree is None else _declared(tree)
-    cells = (_parsed(text) for text in _cells(names) if "global" in text)
+    cells = (_parsed(text) for text in notebook.cells(names) if "global" in text)
     return found.union(*(_declared(cell) for cell in cells if cell is not None))
-
-
-def _cells(names: Mapping[str, Any]) -> list[str]:
-    """Return the cells of a notebook that were run so far, as IPython keeps them."""
-    typed = names.get("In") if "get_ipython" in names else None
-    return [text for text in typed if isinstance(text, str)] if isinstance(typed, list) else []
 
 
 @functools.lru_cache(maxsize=256)
