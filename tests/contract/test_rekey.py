@@ -245,6 +245,15 @@ def test_what_has_read_a_row_in_another_database_follows_it(
     assert [(one.id, one.now) for one in reader.inputs(row)] == [(key(SETS[0]), "same")]
 
 
+@pytest.mark.only_on("sqlite")
+def test_a_row_that_gets_another_key_costs_no_look_at_all_that_got_one_before(store: Store[Any]) -> None:
+    known, connection = store._context.origins.former_keys, store._context.database.connection()
+    for statement in (known._of, known._change):
+        asked = statement.values({"whose": "a", "key": "b", "now_": "c"})
+        ((*_, plan),) = connection.fetch(f"EXPLAIN QUERY PLAN {statement.sql}", asked)
+        assert plan.startswith("SEARCH"), plan
+
+
 def test_what_has_read_a_row_follows_it_into_a_store_that_makes_keys_in_another_way(
     open_store: OpenStore, runner: CountingRunner, tmp_path: Path
 ) -> None:

@@ -156,7 +156,7 @@ former_keys = sa.Table(
     metadata,
     sa.Column("id", sa.String, primary_key=True, comment="that it had"),
     sa.Column("model", _NAME, primary_key=True, comment="name of the user's table"),
-    sa.Column("now", sa.String, nullable=False, comment="the key that it has"),
+    sa.Column("now", sa.String, nullable=False, index=True, comment="the key that it has"),
     sqlite_with_rowid=False,
 )
 
