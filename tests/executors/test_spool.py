@@ -48,6 +48,12 @@ class _Making:
         return os.mkdir, (str(self._path),)
 
 
+def next_descriptor() -> int:
+    """Return the number that the next file gets."""
+    os.close(number := os.open(os.devnull, os.O_RDONLY))
+    return number
+
+
 def test_nothing_is_written_or_read_through_a_link_in_the_spool(spool, tmp_path, beside):
     (tmp_path / "1.todo").symlink_to(beside / "probe.txt")
     (tmp_path / f".1.todo.{threading.get_ident()}.new").symlink_to(beside / "probe.txt")
@@ -55,9 +61,12 @@ def test_nothing_is_written_or_read_through_a_link_in_the_spool(spool, tmp_path,
     assert spool.get("1.todo") == b"one"
     (tmp_path / "2.todo").symlink_to(tmp_path / "1.todo")
     os.mkfifo(tmp_path / "3.todo")
-    for name in ("2.todo", "3.todo"):
-        with pytest.raises(OSError, match=r"[23]\.todo"):
+    (tmp_path / "4.todo").mkdir()
+    before = next_descriptor()
+    for name in ("2.todo", "3.todo", "4.todo"):
+        with pytest.raises(OSError, match=r"[234]\.todo"):
             spool.get(name, "1.todo")
+    assert next_descriptor() == before, "none stays open"
 
 
 def test_a_spool_whose_folder_became_a_link_is_gone(tmp_path, beside):

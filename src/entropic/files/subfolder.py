@@ -75,10 +75,11 @@ def content(name: str, folder: int | None = None, most: int = -1, last: bool = F
         Whether these are the last ones.
     """
     file = os.open(name, _READ | _NO_WAIT, dir_fd=folder)
+    seen = os.fstat(file)
+    if not stat.S_ISREG(seen.st_mode):
+        os.close(file)  # which `open` would not do, if it is a folder
+        raise OSError(f"{name} is no file")
     with open(file, "rb") as reading:
-        seen = os.fstat(file)
-        if not stat.S_ISREG(seen.st_mode):
-            raise OSError(f"{name} is no file")
         if last and most >= 0:
             reading.seek(max(0, seen.st_size - most))
         return reading.read(most)
