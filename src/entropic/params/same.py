@@ -9,7 +9,7 @@ import ipaddress
 import math
 import types
 from collections.abc import Iterator, Mapping
-from datetime import date, time, timedelta, timezone
+from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
 from fractions import Fraction
@@ -21,7 +21,7 @@ from zoneinfo import ZoneInfo
 from entropic.params.keys import normalise, plain, round_decimal
 
 RELATIVE = 1e-9
-_TIMES = (date, time, timedelta, timezone, ZoneInfo)  # not every zone: tzrange of dateutil prints no hours
+_TIMES = (date, datetime, time, timedelta, timezone, ZoneInfo)  # not every zone: tzrange of dateutil prints no hours
 _ADDRESSES = (ipaddress.IPv4Address, ipaddress.IPv6Address, ipaddress.IPv4Network, ipaddress.IPv6Network)
 _AS_THEY_ARE = (str, int, float)  # whatever a class derived from them prints
 _TOLD = (*_AS_THEY_ARE, bytes, bytearray, complex, Decimal, Fraction, UUID, PurePath, range, *_TIMES, *_ADDRESSES)
@@ -55,7 +55,7 @@ def is_told_by_text(value: object) -> bool:
     if value is None or isinstance(value, _AS_THEY_ARE):
         return True
     kind = type(value)
-    return isinstance(value, _TOLD) and (kind.__module__.split(".")[0] in _KNOWN or not _prints_its_own(kind))
+    return isinstance(value, _TOLD) and (str(kind.__module__).split(".")[0] in _KNOWN or not _prints_its_own(kind))
 
 
 def _prints_its_own(kind: type) -> bool:
