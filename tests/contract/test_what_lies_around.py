@@ -113,7 +113,6 @@ LEFT = [
     ".directory",
     ".zattrs.swp",
     ".goutputstream-X1Y2Z3",
-    "__MACOSX",
 ]
 
 

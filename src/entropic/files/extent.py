@@ -9,15 +9,16 @@ from dataclasses import dataclass
 
 # What others leave in a folder that somebody looks at: Finder, Explorer, KDE, Jupyter, LibreOffice, macOS on disks of
 # others, Synology; what editors and file managers have open (vim, GNOME); and NFS, FUSE and Samba in the place of files
-# that are removed while they are open.
+# that are removed while they are open. Not __MACOSX, which whoever unpacks an archive has written: a run, mostly.
 _NOT_OURS = re.compile(
     r"\.DS_Store|\._.*|\.AppleDouble|\.Spotlight-V100|\.Trashes|\.fseventsd|(?:eh)?thumbs\.db|desktop\.ini|\.directory"
-    r"|\.nfs[0-9a-f]{8,}|\.fuse_hidden[0-9a-f]+|\.smbdelete.*|\.~lock\..*#|\..*\.sw[op]|\.goutputstream-\w+|\.apdisk|__MACOSX|\.Trash-\d+|\.ipynb_checkpoints|@eadir",
+    r"|\.nfs[0-9a-f]{8,}|\.fuse_hidden[0-9a-f]+|\.smbdelete.*|\.~lock\..*#|\..*\.sw[op]|\.goutputstream-\w+|\.apdisk|\.Trash-\d+"
+    r"|\.ipynb_checkpoints|@eadir",
     re.IGNORECASE,
 )
 # What the system says of a path that leads to nothing: also of one that is too long, and of links in a circle.
 NOT_THERE = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP))
-_BEGINNINGS = frozenset("._tTeEdD@")  # theirs; most names of chunks begin with a digit
+_BEGINNINGS = frozenset(".tTeEdD@")  # theirs; most names of chunks begin with a digit
 
 
 @dataclass(slots=True)  # which is made sooner than a named tuple
