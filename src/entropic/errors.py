@@ -49,7 +49,7 @@ import warnings
 from collections.abc import Iterator
 
 from entropic.support.failure import PACKAGE
-from entropic.support.show import visible
+from entropic.support.show import stderr_is_closed, visible
 
 
 def warn(text: str, category: "type[EntropicWarning]") -> None:
@@ -60,7 +60,7 @@ def warn(text: str, category: "type[EntropicWarning]") -> None:
     try:
         warnings.warn(text, category, stacklevel=_levels_to_user())
     except ValueError:
-        if not getattr(sys.stderr, "closed", False):
+        if not stderr_is_closed():
             raise
 
 

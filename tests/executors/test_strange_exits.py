@@ -184,6 +184,8 @@ def test_a_sweep_needs_no_stderr(acting, monkeypatch, options, progress, make):
 
 
 WITHOUT_STDERR = """
+import io
+import logging
 import sys
 from pathlib import Path
 from entropic import Base, Mapped, Store
@@ -205,6 +207,11 @@ Path(store.retrieve({"n": 1}).result_file).unlink()
 assert store.run_or_retrieve({"n": 1}).n == 1                                   # ResultLostWarning
 Path(store.retrieve({"n": 3}).result_file).write_text("changed by hand")
 assert [row.n for row in store.sweep(sets[::2])] == [1, 3]                      # and the log says what is kept
+heard = io.StringIO()
+logging.basicConfig(handlers=[logging.StreamHandler(sys.stderr), logging.StreamHandler(heard)])
+Path(store.retrieve({"n": 3}).result_file).write_text("changed by hand again")
+assert [row.n for row in store.sweep(sets[::2])] == [1, 3]                      # also where the log goes to stderr
+assert "is kept as" in heard.getvalue()                                         # and elsewhere
 print(len(list(Path("results").glob("*changed*"))), store.check().ok)
 """
 
@@ -213,7 +220,7 @@ def test_a_warning_that_nobody_can_hear_ends_nothing(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_STDERR], cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False
     )
-    assert done.stdout == "1 True\n"
+    assert done.stdout == "2 True\n"
 
 
 def test_a_failed_set_costs_no_new_workspace(acting, tmp_path):

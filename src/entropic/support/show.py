@@ -4,6 +4,7 @@ Whatever is shown goes through `visible`: a parameter, an id, a file's name or a
 somebody else's, while a terminal obeys some characters instead of showing them.
 """
 
+import contextlib
 import logging
 import re
 import sys
@@ -46,15 +47,32 @@ def _written(found: re.Match[str]) -> str:
 
 
 def _show(record: logging.LogRecord) -> bool:
-    """Let a terminal see what is logged, too: the arguments are what is data in it.
-
-    Where nobody has said where to log, Python writes to stderr, and raises if a program has closed that.
-    """
-    if getattr(sys.stderr, "closed", False) and not _log.hasHandlers():
-        return False
+    """Let a terminal see what is logged, too: the arguments are what is data in it."""
     if isinstance(record.args, tuple):
         record.args = tuple(one if isinstance(one, _NUMBER) else visible(str(one)) for one in record.args)
+    if stderr_is_closed():
+        _hand_to_each(record)
+        return False
     return True
+
+
+def stderr_is_closed() -> bool:
+    """Tell whether a program has closed stderr, on which Python shows warnings, log lines, and why one was not shown."""
+    try:
+        return bool(getattr(sys.stderr, "closed", False))
+    except ValueError:  # of one whose buffer was detached
+        return True
+
+
+def _hand_to_each(record: logging.LogRecord) -> None:
+    """Give a log line to the handlers one by one: of those that write to a closed stderr Python raises."""
+    logger: logging.Logger | None = _log
+    while logger is not None:
+        for handler in logger.handlers:
+            if record.levelno >= handler.level:
+                with contextlib.suppress(ValueError):
+                    handler.handle(record)
+        logger = logger.parent if logger.propagate else None
 
 
 _log = logging.getLogger("entropic")
