@@ -74,7 +74,7 @@ def call(folder, lines, uid=0, before=(), modules=()):
     """Run commands in a folder; return of each how it ended, what it said, and what was imported."""
     command = [*before, sys.executable, "-c", CALL]
     given = json.dumps([uid, list(modules), lines])
-    done = subprocess.run(command, cwd=folder, input=given, capture_output=True, text=True, timeout=110)
+    done = subprocess.run(command, cwd=folder, input=given, capture_output=True, text=True, timeout=20 * len(lines))
     ends = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(ends) == len(lines), done.stderr
     return ends
