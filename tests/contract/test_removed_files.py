@@ -29,6 +29,7 @@ CALLS = {
     "check": lambda store, params: store.check(),
     "gc": lambda store, params: store.gc(),
     "gc dry": lambda store, params: store.gc(orphans=True, dry_run=True),
+    "freeze": lambda store, params: store.freeze("some"),
     "thread": lambda store, params: in_thread(store, params),
 }
 call = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)

@@ -72,6 +72,7 @@ def freeze(
     """
     checked(name)
     context.must_write(f"{name!r} was to be frozen")
+    context.database.stay_current()  # else a folder would be made in the place of a project that was moved away
     if (there := find(context, name)) is not None:
         raise StoreError(f"{there}; a frozen selection never changes: take another name, or unfreeze it first")
     folder = context.staging.inside(os.path.join(FROZEN, names.stem(context.model)))
