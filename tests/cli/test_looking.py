@@ -151,6 +151,7 @@ def test_a_user_who_may_only_select_looks_at_everything(project, place):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.only_on("sqlite")
 def test_another_users_store_and_a_read_only_mount_are_looked_at(project):
     with open_to_all(project) as folder:

@@ -57,7 +57,7 @@ def _show(record: logging.LogRecord) -> bool:
 
 
 def stderr_is_closed() -> bool:
-    """Tell whether a program has closed stderr, on which Python shows warnings, log lines, and why one was not shown."""
+    """Tell whether a program has closed stderr: then Python raises where it shows warnings, or failures to log."""
     try:
         return bool(getattr(sys.stderr, "closed", False))
     except ValueError:  # of one whose buffer was detached

@@ -123,11 +123,11 @@ class PostgreSQL(Dialect):
         if not isinstance(there, sa.Enum) or names[1] in there.enums:
             return super().renaming(column, names, there, dialect)
         old, new = (quoted(name, dialect) for name in names)
-        return f"ALTER TYPE {dialect.identifier_preparer.format_type(there)} RENAME VALUE {old} TO {new}"
+        return f"ALTER TYPE {_type_name(there, dialect)} RENAME VALUE {old} TO {new}"
 
     def widening(self, column: sa.Column[Any], member: str, there: sa.Enum, dialect: sa.Dialect) -> str:
         """Return the SQL that adds a member to a type."""
-        return f"ALTER TYPE {dialect.identifier_preparer.format_type(there)} ADD VALUE {quoted(member, dialect)}"
+        return f"ALTER TYPE {_type_name(there, dialect)} ADD VALUE {quoted(member, dialect)}"
 
     def bytes_literal(self, value: bytes) -> str:
         """Return bytes as SQL has them."""
@@ -313,6 +313,12 @@ class _Connection(psycopg.Connection[Any]):
                 state = gen.send(ready)
         except StopIteration as end:
             return end.value
+
+
+def _type_name(kind: sa.Enum, dialect: sa.Dialect) -> str:
+    """Return the name of a type, with that of its schema, if it is not looked in by itself."""
+    preparer: Any = dialect.identifier_preparer
+    return str(preparer.format_type(kind))
 
 
 def _part_as(part: sa.BinaryExpression[Any], kind: ColumnType) -> sa.BinaryExpression[Any]:
