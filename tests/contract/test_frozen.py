@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import shutil
@@ -231,6 +232,17 @@ def test_what_was_not_written_by_entropic_is_no_selection(store, told):
     path = store.freeze("paper-v1", n=1).path
     (Path(path) / "frozen.json").write_text(told)
     assert store.frozen() == []
+
+
+def test_what_a_later_version_has_frozen_is_told_from_what_is_not_there_and_hides_no_other(store):
+    store.freeze("paper-v2", n=2)
+    about = Path(store.freeze("paper-v1", n=1).path) / "frozen.json"
+    about.write_text(json.dumps({**json.loads(about.read_text()), "entropic": 99}))
+    assert [one.name for one in store.frozen()] == ["paper-v2"]
+    for look in (store.at, store.unfreeze):
+        with pytest.raises(StoreError, match=r"paper-v1 cannot be read: a later version .*; upgrade"):
+            look("paper-v1")
+    assert values(store.at("paper-v2")) == {2: 2}
 
 
 def test_a_frozen_store_travels_to_other_processes(store):

@@ -8,7 +8,6 @@ long as these are there, so what somebody writes into one is seen in it: reading
 import contextlib
 import errno
 import json
-import logging
 import os
 import shutil
 import sqlite3
@@ -34,7 +33,6 @@ from entropic.upkeep.archived import SUMS, Archive
 from entropic.upkeep.frozen import Frozen
 from entropic.upkeep.unfinished import FROZEN, NAME, leads_out, listed
 
-log = logging.getLogger("entropic")
 _ABOUT = "frozen.json"
 _VERSION = 1
 _LARGEST = 2**16  # bytes of what a selection says of itself
@@ -130,6 +128,11 @@ def must_find(context: StoreContext[Base], name: str) -> Frozen:
     """
     found = find(context, checked(name))
     if found is None:
+        if (path := next((path for path, one in _folders(context) if one == name), None)) is not None:
+            raise StoreError(
+                f"{path} cannot be read: a later version of entropic has frozen it, or somebody has changed it; "
+                "upgrade entropic, or move that folder away. Nothing was changed"
+            )
         others = ", ".join(one.name for one in frozen(context)) or "none"
         raise StoreError(f"nothing of {context.schema.name} is frozen as {name!r}; there is: {others}")
     return found
@@ -157,14 +160,19 @@ def of_another_model(found: Frozen, model: str) -> str:
 
 
 def _all(context: StoreContext[Base]) -> Iterator[Frozen]:
+    return (found for path, name in _folders(context) if (found := _read(path, name)) is not None)
+
+
+def _folders(context: StoreContext[Base]) -> Iterator[tuple[str, str]]:
+    """Return what looks like selections of a model: the path and the name of each."""
     base, table = os.path.join(context.staging.results_dir, FOLDER), names.stem(context.model)
     for uuid in listed(base):
         folder = os.path.join(base, uuid, FROZEN, table)
         if not names.is_one(names.UUID, uuid) or leads_out(base, folder):
             continue
         for name in listed(folder):
-            if NAME.fullmatch(name) and (found := _read(os.path.join(folder, name), name)) is not None:
-                yield found
+            if NAME.fullmatch(name):
+                yield os.path.join(folder, name), name
 
 
 def _read(path: str, name: str) -> Frozen | None:
@@ -176,7 +184,6 @@ def _read(path: str, name: str) -> Frozen | None:
         if not (is_whole and are_numbers and names.is_time(told["made_at"])):
             return None
         if told["entropic"] > _VERSION:
-            log.warning("a later version of entropic has frozen %s; upgrade entropic to read it", path)
             return None
         return Frozen(name, datetime.fromisoformat(told["made_at"]), told["results"], told["size"], path)
     except (OSError, *BROKEN):
