@@ -5,19 +5,28 @@ What real jobs do is in `tests/executors/test_slurm_left.py`.
 
 from __future__ import annotations
 
+import dataclasses
+import errno
 import os
+import pickle
 import re
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from contract.models import CountingRunner
-from entropic import ParameterError, Replicates, SlurmError
-from entropic.db.claim import RUNNING
+from entropic import ParameterError, Replicates, RunsFailedWarning, SlurmError
+from entropic.db.claim import IDLE, RUNNING
 from entropic.db.submissions import Submissions
 from entropic.executors import scheduler
-from entropic.protocol import wait
+from entropic.executors.node import Said
+from entropic.executors.spool import SILENT_SECONDS, Spool
+from entropic.executors.submission import Submission
+from entropic.executors.work import Report
+from entropic.files.place import remove_tree
+from entropic.protocol import submitted, wait
 from entropic.slurm import Slurm
 from entropic.support import process
 
@@ -52,6 +61,10 @@ def recorded(store: Any) -> int:
     return len(list(Submissions(store._context.database).all()))
 
 
+def spools(store: Any) -> list[Path]:
+    return list(Path(store._context.staging.root, "submissions").iterdir())
+
+
 def test_sets_belong_to_their_jobs_as_long_as_slurm_knows_these_and_are_free_after_that(open_store, queue):
     runner = CountingRunner()
     store = open_store(run=runner)
@@ -77,18 +90,16 @@ def test_sets_belong_to_their_jobs_as_long_as_slurm_knows_these_and_are_free_aft
     assert [row.n for row in later.sweep(sets(0, 1, 2))] == [0, 1, 2], "who waits for them runs them here"
     assert runner.ns == [0, 1, 2]
     assert recorded(later) == 0
-    assert not list(Path(later._context.staging.root, "submissions").iterdir())
+    assert not spools(later)
 
 
 def test_a_submission_of_which_nothing_is_left_holds_no_set(open_store, queue):
     """Somebody has removed its folder; or its record, as where a database was restored."""
     store = open_store()
     store.sweep(sets(0), Slurm(), wait=False)
-    for path in Path(store._context.staging.root, "submissions").iterdir():
-        for file in path.iterdir():
-            file.unlink()
-        path.rmdir()
+    remove_tree(str(spools(store)[0]))
     assert [row.n for row in store.sweep(sets(0))] == [0]
+    assert queue.read_text() == "", "its job, which would find nothing, is cancelled"
     store.sweep(sets(1), Slurm(), wait=False)
     [one] = Submissions(store._context.database).all()
     Submissions(store._context.database).remove(one.number)
@@ -105,8 +116,14 @@ def test_a_submission_that_somebody_is_just_making_is_left_to_them(open_store, q
     records.remove(one.number)
     store._context.database.transact(lambda connection: records.add(connection, one._replace(creator=call.name)))
     queue.write_text("")
+    stray, new = (Path(store._context.staging.root, "submissions", name) for name in ("5", "6"))
+    stray.mkdir()
+    new.mkdir()
+    long_ago = time.time() - 2 * submitted.OLD_SECONDS
+    os.utime(stray, (long_ago, long_ago))
     with call.under_way:
         assert store.sweep(sets(0), Slurm(), wait=False).submitted.new == 0
+    assert (stray.exists(), new.exists()) == (False, True), "one was killed before it was recorded, one may be working"
     assert store.sweep(sets(0), Slurm(), wait=False).submitted.new == 1, "it was killed before its jobs were there"
 
 
@@ -117,6 +134,64 @@ def test_a_scheduler_that_does_not_answer_frees_no_set(open_store, queue):
     squeue.write_text("#!/bin/bash\necho Unable to contact slurm controller; exit 1\n")
     rows = store.sweep(sets(0), Slurm(), wait=False)
     assert (rows.submitted.waiting, rows.submitted.new) == (1, 0)
+
+
+def test_what_cannot_be_seen_from_here_frees_no_set(open_store, queue, monkeypatch):
+    """The spool is another user's; or Slurm is another one, or does not show the job, which is at work."""
+    store = open_store()
+    store.sweep(sets(0), Slurm(), wait=False)
+    queue.write_text("")
+    with monkeypatch.context() as unseen:
+        unseen.setattr(Spool, "get", refuse_to_read)
+        assert store.sweep(sets(0), Slurm(), wait=False).submitted.new == 0
+    [spool] = spools(store)
+    spool.joinpath("1.todo").rename(spool / "1.7-0-0.doing")
+    sign = spool / "7-0-0.alive"
+    sign.touch()
+    rows = store.sweep(sets(0), Slurm(), wait=False)
+    assert (rows.submitted.running, rows.submitted.new) == (1, 0)
+    silent = sign.stat().st_mtime - 2 * SILENT_SECONDS
+    os.utime(sign, (silent, silent))
+    assert store.sweep(sets(0), Slurm(), wait=False).submitted.new == 1
+    [claim] = store._context.ledger.all()
+    assert dataclasses.replace(claim, state=IDLE, published=claim.attempt).placed_elsewhere, "anybody may have done it"
+
+
+def refuse_to_read(*_: Any) -> bytes:
+    raise PermissionError(errno.EACCES, "Permission denied")
+
+
+def test_a_submission_that_somebody_else_ends_meanwhile_is_no_error(open_store, queue, monkeypatch):
+    store, look = open_store(), Submission.look_surely
+    store.sweep(sets(0), Slurm(), wait=False)
+    queue.write_text("")
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(Submission, "look_surely", lambda one: (look(one), remove_tree(one.folder)))
+        store.sweep(sets(0), Slurm(), wait=False)
+    assert store.sweep(sets(0), Slurm(), wait=False).submitted.new == 1
+
+
+def test_what_a_machine_did_to_a_run_alone_is_tried_again_as_often_as_retries_says(open_store, queue):
+    store = open_store()
+
+    def call() -> Any:
+        return store.sweep(sets(0), Slurm(), wait=False, retries=1, on_error="continue")
+
+    def die(job: int) -> None:
+        [one] = Submissions(store._context.database).all()
+        [spool], [claim] = spools(store), store._context.ledger.all()
+        spool.joinpath("1.todo").unlink()
+        report = Report(reason="it died", failure={"type": "WorkerDied", "message": "it died", "traceback": ""})
+        Spool(str(spool), one.secret).put(f"0.{job}-0-0.said", pickle.dumps(Said([(claim.attempt, report)])))
+        queue.write_text("")
+
+    call()
+    die(1)
+    assert (call().submitted.new, store.failures()) == (1, [])
+    die(2)
+    with pytest.warns(RunsFailedWarning):
+        assert call().submitted.failed == 1
+    assert [one.error_type for one in store.failures()] == ["WorkerDied"]
 
 
 def test_what_cannot_be_submitted_is_free(open_store, queue):

@@ -77,8 +77,13 @@ class Claim:
 
     @property
     def placed_elsewhere(self) -> bool:
-        """Whether another host, as far as is recorded, has published what is at its place."""
-        return self.state == IDLE and self.published is not None and process.state(self.owner) == "elsewhere"
+        """Whether another host, as far as is recorded, has published what is at its place.
+
+        That of a submission anybody may have.
+        """
+        if self.state != IDLE or self.published is None:
+            return False
+        return self.submission is not None or process.state(self.owner) == "elsewhere"
 
 
 def longest_lease(recorded: str | None) -> float:

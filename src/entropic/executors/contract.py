@@ -12,6 +12,7 @@ from entropic.support.failure import Record
 
 TICK = 0.1  # s between two looks at what else there is to do
 TORN = "another execution of it did not finish"
+BY_A_MACHINE = ("WorkerDied", "RunTimeout")  # failures that no code of a run has raised
 
 
 @dataclass(slots=True)  # not frozen, as `Task`: every run of a sweep has one

@@ -5,6 +5,8 @@ any job do (`spool`, `node`), and end when none is left. Several processes may l
 they see can be done twice.
 """
 
+import contextlib
+import errno
 import os
 import pickle
 import secrets
@@ -12,6 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from entropic.errors import SlurmError
 from entropic.executors.attempt import Runner
 from entropic.executors.batch import name_of_jobs, script_of
 from entropic.executors.node import Given, Packed, Said
@@ -43,6 +46,7 @@ REQUESTS = "requests"
 MOST_BUNDLES = 5_000  # files in the spool: beyond that several sets are in one
 UNSEEN_SECONDS = 65.0  # in which a network folder shows what another machine has written
 ANSWER_SECONDS = 60.0  # that a look at the queue may take
+_GONE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, None}  # or something else has its name
 
 
 class Wanted(NamedTuple):
@@ -53,6 +57,7 @@ class Wanted(NamedTuple):
     timeout: float | None
     setup: Setup | None
     retries: int
+    retries_alone: int
 
 
 class Member(NamedTuple):
@@ -76,6 +81,8 @@ class Index(NamedTuple):
         How many there are.
     retries
         How often a set runs again that a job has taken along.
+    retries_alone
+        The same, of one whose run alone was killed, or took too long.
     bundles
         Its sets, by the number of their bundle, in the order in which they run.
     """
@@ -84,6 +91,7 @@ class Index(NamedTuple):
     jobs: str
     most: int
     retries: int
+    retries_alone: int
     bundles: dict[int, list[Member]]
 
 
@@ -150,9 +158,9 @@ class Submission:
         members = {
             number: [Member(task.id, task.key, task.attempt) for task in bundle] for number, bundle in bundles.items()
         }
-        most, jobs = min(asked.array or 1, -(-len(bundles) // asked.tasks)), f"{self.number:x}"
-        model = tasks[0].model
-        index = Index(model, name_of_jobs(model, jobs), most, wanted.retries, members)
+        most, model = min(asked.array or 1, -(-len(bundles) // asked.tasks)), tasks[0].model
+        name = _name_of_jobs(model, self.number)
+        index = Index(model, name, most, wanted.retries, wanted.retries_alone, members)
         self._spool.put(REQUESTS, dumped(requests))
         for number, bundle in bundles.items():
             self._spool.put(f"{number}.todo", pickle.dumps(Given(packed(bundle), 0.0, [])))
@@ -181,6 +189,11 @@ class Submission:
         self._spool.put(END, b"")
         Scheduler(Slurm(), self.index.jobs).cancel(only_waiting)
 
+    def cancel(self, model: str) -> None:
+        """Cancel the jobs of a submission whose spool has gone, where there is a Slurm: they would only hold nodes."""
+        with contextlib.suppress(SlurmError):
+            Scheduler(Slurm(), _name_of_jobs(model, self.number)).cancel()
+
     def remove(self) -> None:
         """Remove its spool."""
         remove_tree(self.folder)
@@ -188,10 +201,17 @@ class Submission:
     # ---- looking -----------------------------------------------------------------------------------------------
     @property
     def is_there(self) -> bool:
-        """Whether its spool is in this results folder, as it was put there."""
+        """Whether its spool is in this results folder, as it was put there.
+
+        Raises `OSError` where that cannot be told: the folder of another user, or one on a network that is away.
+        """
         try:
             return bool(self.index.jobs)
-        except (OSError, Forged):
+        except Forged:
+            return False
+        except OSError as error:
+            if error.errno not in _GONE:
+                raise
             return False
 
     @property
@@ -317,21 +337,37 @@ class Submission:
             if one.kind != "doing" or self._queue is None:
                 continue
             why = self._queue.gone(one.task) or self._silence(one.task)
-            if why:
+            if why and not (why.startswith("ENDED") and self._gives_signs(one.task)):
                 left = [member for member in self.index.bundles.get(one.number, []) if not self.has_finished(member)]
                 job = job_of(one.task)[0]
                 yield Lost(f"{one.number}.{one.task}.doing", one.task, job, self._told(job, why), left)
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether a task has something and gives signs of life, whether Slurm, as seen from here, knows it or not.
+
+        A Slurm that does not know a job may be another one than that of the job, or show no jobs of other users.
+        """
+        return any(one.kind == "doing" and self._gives_signs(one.task) for one in self._names)
 
     def _silence(self, task: str) -> str:
         """Return why a task counts as gone whose job runs on, as if nothing had happened."""
         if self._queue is None or not self._queue.runs(task):
             return ""
-        self._spool.beat(SWEEP)  # the time by the folder's clock
+        silence = self._seconds_without(task)
+        return f"no sign of life for {silence:.0f} s" if silence is not None and silence > SILENT_SECONDS else ""
+
+    def _gives_signs(self, task: str) -> bool:
+        silence = self._seconds_without(task)
+        return silence is not None and silence <= SILENT_SECONDS
+
+    def _seconds_without(self, task: str) -> float | None:
+        """Return for how long a task has given no sign of life, by the folder's clock; None if it never has."""
+        self._spool.beat(SWEEP)
         try:
-            silence = self._spool.silence(task, SWEEP)
+            return self._spool.silence(task, SWEEP)
         except FileNotFoundError:
-            return ""
-        return f"no sign of life for {silence:.0f} s" if silence > SILENT_SECONDS else ""
+            return None
 
     def _told(self, job: str, why: str) -> str:
         """Return why a job is over: where Slurm does not remember it, as it was printed."""
@@ -350,6 +386,7 @@ class Submission:
     def buried(self, lost: Lost) -> None:
         """Forget a task that is gone: its sets are somebody else's now."""
         self._spool.remove([lost.name])
+        self._names = self._spool.listing()
 
     def printed_by_any(self) -> str:
         """Return a sentence with what one of its jobs has printed."""
@@ -382,6 +419,10 @@ class Submission:
 def path_of(staging: Staging, number: int) -> str:
     """Return the absolute path of the spool of a submission."""
     return os.path.join(staging.root, SUBMISSIONS, str(number))
+
+
+def _name_of_jobs(model: str, number: int) -> str:
+    return name_of_jobs(model, f"{number:x}")
 
 
 def new_number() -> int:

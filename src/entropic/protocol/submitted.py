@@ -24,11 +24,13 @@ from entropic.db.claim import RUNNING, Claim
 from entropic.db.connection import Connection
 from entropic.db.submissions import Recorded, Submissions
 from entropic.errors import EntropicError, SlurmError
+from entropic.executors.contract import BY_A_MACHINE
 from entropic.executors.jobs import lost
-from entropic.executors.submission import Lost, Member, Submission, Wanted, new_number
+from entropic.executors.submission import Lost, Member, Submission, Wanted, new_number, path_of
 from entropic.executors.work import Report
 from entropic.files.deaths import forget_deaths, keys_with_deaths, note_death
-from entropic.files.staging import key_of
+from entropic.files.place import remove_tree
+from entropic.files.staging import SUBMISSIONS, key_of
 from entropic.files.task import Task
 from entropic.params.model import Base
 from entropic.protocol.claim import settled
@@ -40,6 +42,7 @@ from entropic.support.failure import Record
 
 log = logging.getLogger("entropic")
 CREATING_SECONDS = 600.0  # in which somebody on another machine has submitted the jobs
+OLD_SECONDS = 86_400.0  # in which whoever fills a spool has recorded it
 
 
 def submit(
@@ -56,7 +59,6 @@ def submit(
     """
     number, secret = new_number(), secrets.token_bytes(32)
     owner, records = process.submission(number), Submissions(context.database)
-    recorded = Recorded(number, _place(context), secret, creator, time.time())
     submission = Submission(context.staging, number, secret)
     for task in tasks:
         task.owner = owner
@@ -69,12 +71,16 @@ def submit(
 
     try:
         submission.fill(tasks, {task.attempt: requests[task.id] for task in tasks}, wanted)
+        recorded = Recorded(number, _place(context), secret, creator, time.time())  # from here on it takes no long time
         context.database.transact(hand_over)
-        ids = submission.submit(wanted.asked)
-        records.submitted(recorded)
+        try:
+            ids = submission.submit(wanted.asked)
+            records.submitted(recorded)
+        except BaseException:
+            _withdraw(submission)
+            raise
         return ids
     except BaseException:
-        _withdraw(submission)
         records.remove(number)
         submission.remove()
         raise
@@ -104,8 +110,11 @@ class Watch:
         surely
             Whether to wait until Slurm has told enough to act on: a few seconds, where a job is over.
         """
+        spools = _old_spools(self._context) if surely else set()
         claims = self._claims()  # first: a claim is there as long as what is recorded of its submission
         recorded = list(self._records.all())
+        for number in spools - {one.number for one in recorded}:  # whoever made it was killed before that was recorded
+            remove_tree(path_of(self._context.staging, number))
         for number in claims.keys() - {one.number for one in recorded}:
             self._free(claims[number])
         return [one for one in (self._look_at(record, surely) for record in recorded) if one is not None]
@@ -121,23 +130,32 @@ class Watch:
         if _is_being_made(record):
             return None
         one = self._known.setdefault(record.number, Submission(self._context.staging, record.number, record.secret))
-        if not one.is_there:
+        try:
+            is_there = one.is_there
+        except OSError as error:  # another user's, say: then it is for them to look
+            log.info("the jobs of %s cannot be looked at: %s", one.folder, error.strerror)
+            return None
+        if not is_there:
             if record.place == _place(self._context):  # somebody has removed it
+                one.cancel(self._context.model)
                 self._forget(record)
             return None
         if one.index.model != self._context.model:
             return None
         try:
-            if surely:
-                one.look_surely()
-            else:
-                one.look()
-        except SlurmError as error:
-            self._give_up(record, one, str(error))
-            return None
-        except FileNotFoundError:  # somebody else has seen that it is over
-            return None
-        return one if self._see_to(record, one) else None
+            try:
+                if surely:
+                    one.look_surely()
+                else:
+                    one.look()
+            except SlurmError as error:
+                self._give_up(record, one, str(error))
+                return None
+            return one if self._see_to(record, one) else None
+        except FileNotFoundError:
+            if os.path.isdir(one.folder):
+                raise
+            return None  # somebody else has seen that it is over
 
     def _see_to(self, record: Recorded, one: Submission) -> bool:
         """Record what is said, and bury what is gone; tell whether it goes on."""
@@ -145,7 +163,7 @@ class Watch:
             if trouble:
                 self._give_up(record, one, f"a job of this sweep could not run its sets: {trouble}")
                 return False
-            if self._take_in(one, reports) or not one.is_new(name):
+            if self._take_in(one, reports, name.split(".")[1]) or not one.is_new(name):
                 one.heard(name)
         if one.is_emptied and not self._claims().get(record.number):
             self._finish(record, one)
@@ -154,9 +172,9 @@ class Watch:
             return True
         for each in list(one.lost()):
             self._bury(one, each)
-        if one.alive and not one.is_emptied:
+        if one.alive:  # although its spool may seem empty: a name that is just changed may be missing in a listing
             return True
-        if one.has_said:  # that is not seen from here yet
+        if one.has_said or one.is_at_work:  # that is not seen from here yet; or its Slurm is not
             return True
         if not one.alive and one.is_barren and record.creator is None:
             self._give_up(record, one, f"the jobs of this sweep ended at once. {one.printed_by_any()}")
@@ -170,15 +188,18 @@ class Watch:
                 one.end(only_waiting=True)
         self._forget(record)
 
-    def _take_in(self, one: Submission, reports: Sequence[tuple[Member, Report]]) -> bool:
-        """Record what has become of sets; tell whether all that is finished was seen from here."""
+    def _take_in(self, one: Submission, reports: Sequence[tuple[Member, Report]], task: str) -> bool:
+        """Record what has become of sets, as a task says; tell whether all that is finished was seen from here."""
         held, is_seen = self._held(one, [member for member, _ in reports]), True
         died = keys_with_deaths(self._context.staging) if held else set()
         for member, report in reports:
             if member.id not in held:  # it is recorded
                 continue
             if report.failure is not None:
-                self._fail(one, member, report.failure)
+                if self._runs_again(one, member, report.failure, task):
+                    self._abandon([member])
+                else:
+                    self._fail(one, member, report.failure)
             elif not report.finished:
                 self._abandon([member])
             elif one.has_finished(member):
@@ -188,6 +209,17 @@ class Watch:
             else:
                 is_seen = False
         return is_seen
+
+    def _runs_again(self, one: Submission, member: Member, failure: Record, task: str) -> bool:
+        """Tell whether what a machine did to a run is to be tried once more: it was killed alone, or took too long."""
+        most = one.index.retries_alone
+        if failure.get("type") not in BY_A_MACHINE or not most:
+            return False
+        staging, why = self._context.staging, f"{failure.get('type')}: {failure.get('message')}"
+        if len(note_death(staging, member.key, member.attempt, task, why)) <= most:
+            return True
+        forget_deaths(staging, member.key)
+        return False
 
     def _held(self, one: Submission, members: Sequence[Member]) -> set[str]:
         """Return which of some sets are still the submission's."""
@@ -270,6 +302,16 @@ def _is_being_made(record: Recorded) -> bool:
         return False
     state = process.state(record.creator)
     return state == "alive" or (state == "elsewhere" and time.time() - record.since < CREATING_SECONDS)
+
+
+def _old_spools(context: StoreContext[Base]) -> set[int]:
+    """Return the numbers of the spools in this results folder that are not being made just now."""
+    found: set[int] = set()
+    with contextlib.suppress(OSError), os.scandir(os.path.join(context.staging.root, SUBMISSIONS)) as entries:
+        for entry in entries:
+            if entry.name.isdigit() and time.time() - entry.stat(follow_symlinks=False).st_mtime > OLD_SECONDS:
+                found.add(int(entry.name))
+    return found
 
 
 def _place(context: StoreContext[Base]) -> str:

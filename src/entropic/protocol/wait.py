@@ -55,6 +55,8 @@ class Lookout:
         self._look_after_submissions(busy)
         free = freed(self._context, busy)
         now = time.monotonic()
+        if len(free) == len(busy):
+            self.close()
         if free:  # more may end soon
             self._since = self._due = now
             self._pause = SHORTEST
@@ -78,6 +80,12 @@ class Lookout:
         for trouble in self._watch.troubles:
             log.warning("%s; its sets are free", trouble)
         self._watch.troubles.clear()
+
+    def close(self) -> None:
+        """Wait for no answer of Slurm any more."""
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
 
     def rest(self, busy: Mapping[str, Claim], until: float) -> None:
         """Pause until it is time to look, or something else, but for no longer than a dead owner may stay unseen."""
@@ -126,7 +134,9 @@ def wait_for_any(
 
     Who waits for the same ones again gives the same `lookout`.
     """
-    lookout = lookout or Lookout(context)
+    if lookout is None:
+        with contextlib.closing(Lookout(context)) as lookout:
+            return wait_for_any(context, busy, seconds, lookout)
     with _announced(context, list(busy)):
         _refuse_own(busy.values())
         deadline = time.monotonic() + seconds

@@ -371,6 +371,7 @@ class Claims(Generic[ModelT]):
         self._context.database.transact(work)
 
     def close(self) -> None:
-        """Renew no leases any more."""
+        """Renew no leases any more, and look at no jobs."""
+        self._lookout.close()
         for task in [*self.under_way.values(), *self._claimed]:
             self._context.lease_keeper.stop(task.attempt)

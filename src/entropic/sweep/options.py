@@ -148,7 +148,8 @@ class Options:
         """Return how a sweep that does not wait is to be run."""
         from entropic.executors.submission import Wanted
 
-        return Wanted(self.client, context.runner, self.timeout, self.worker_setup, self.retries_of_jobs)
+        retries = self.retries_of_jobs, self.retries or 0
+        return Wanted(self.client, context.runner, self.timeout, self.worker_setup, *retries)
 
     def local(self, context: StoreContext[Base]) -> Executor | None:
         """Return what runs, in a process of its own, what a client does not bring home: it may have killed the client.

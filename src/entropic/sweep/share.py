@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Generic
 
 from entropic.errors import FellBackWarning, note, noting, warn
-from entropic.executors.contract import TORN, Ending, ending_on_disk, is_late
+from entropic.executors.contract import BY_A_MACHINE, TORN, Ending, ending_on_disk, is_late
 from entropic.files import reports
 from entropic.files import sidecar as sidecars
 from entropic.files.reports import Reported
@@ -36,7 +36,6 @@ from entropic.sweep.outbox import Outbox
 from entropic.sweep.progress import MOST_READ, REPORT_SECONDS, Bar
 
 log = logging.getLogger("entropic")
-BY_A_MACHINE = ("WorkerDied", "RunTimeout")  # failures that no code of a run has raised
 
 
 class Share(Generic[ModelT]):
