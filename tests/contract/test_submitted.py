@@ -150,6 +150,9 @@ def test_what_cannot_be_seen_from_here_frees_no_set(open_store, queue, monkeypat
     sign.touch()
     rows = store.sweep(sets(0), Slurm(), wait=False)
     assert (rows.submitted.running, rows.submitted.new) == (1, 0)
+    with monkeypatch.context() as without_slurm:
+        without_slurm.setenv("PATH", str(spool.parent))
+        assert store.repair().done == []
     silent = sign.stat().st_mtime - 2 * SILENT_SECONDS
     os.utime(sign, (silent, silent))
     assert store.sweep(sets(0), Slurm(), wait=False).submitted.new == 1
@@ -159,6 +162,19 @@ def test_what_cannot_be_seen_from_here_frees_no_set(open_store, queue, monkeypat
 
 def refuse_to_read(*_: Any) -> bytes:
     raise PermissionError(errno.EACCES, "Permission denied")
+
+
+def test_repair_frees_what_no_task_is_at_where_there_is_no_slurm(open_store, queue, monkeypatch, tmp_path):
+    """As on a laptop to which a project has come; a job that begins later finds nothing."""
+    store = open_store()
+    store.sweep(sets(0, 1), Slurm(), wait=False)
+    assert store.repair().done == [], "here Slurm says that the job waits"
+    with monkeypatch.context() as without_slurm:
+        without_slurm.setenv("PATH", str(tmp_path / "nowhere"))
+        said, *_ = store.repair().done
+        assert said.startswith("freed 2 sets submitted to Slurm")
+        assert (recorded(store), spools(store)) == (0, [])
+        assert [row.n for row in store.sweep(sets(0, 1))] == [0, 1]
 
 
 def test_a_submission_that_somebody_else_ends_meanwhile_is_no_error(open_store, queue, monkeypatch):

@@ -40,9 +40,9 @@ class Sweeper:
                 },
             )
 
-    def said(self) -> dict[str, Any]:
+    def said(self, seconds: float = PATIENCE) -> dict[str, Any]:
         """Wait for its good end; return what it said of its sweep."""
-        assert self.status() == 0, self.err()
+        assert self.status(seconds) == 0, self.err()
         return json.loads(self._out.read_text())
 
     def status(self, seconds: float = PATIENCE) -> int:

@@ -35,6 +35,7 @@ from slurm_cluster import Cluster, present, shared
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("slurm"), pytest.mark.timeout(600)]
 LOOK = 0.3  # s between two looks at the queue
+JOBS_SECONDS = 240.0  # in which jobs end that Slurm looks at each 30 s, and others take over, one after the other
 TELL_END = (  # as this job has found it, and as Slurm says
     'echo "$ENTROPIC_JOB_END $(SLURM_TIME_FORMAT=standard squeue --noheader --format=%e --jobs={id})" >> {told}'
 )
@@ -148,9 +149,9 @@ def test_a_job_that_ends_takes_no_set_along(slurm, start, open_store, tmp_path, 
     slurm.requeue(requeued)
     slurm.lose_node(nodes[lost])
     slurm.start_node(nodes[lost])
-    wait_until(lambda: all(map(gone, pids)))
+    wait_until(lambda: all(map(gone, pids)), JOBS_SECONDS)
     gate.touch()
-    assert first.said()["ns"] == second.said()["ns"] == list(ns)
+    assert first.said(JOBS_SECONDS)["ns"] == second.said(JOBS_SECONDS)["ns"] == list(ns)
     assert Counter(n for n, _ in noted(note, "end")) == Counter(ns), "each ends once"
     assert {n: count for n, count in Counter(n for n, _ in noted(note, "begin")).items() if count > 1}.keys() >= {
         n for n, _ in noted(note, "begin")[:4]

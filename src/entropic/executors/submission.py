@@ -227,6 +227,10 @@ class Submission:
         with importing("a worker"):
             return pickle.loads(self._spool.get(REQUESTS))
 
+    def look_inside(self) -> None:
+        """List the spool."""
+        self._names = self._spool.listing()
+
     def look(self) -> None:
         """List the spool, and have a look at the queue, if it is time to.
 

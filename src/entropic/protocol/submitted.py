@@ -17,6 +17,7 @@ import contextlib
 import logging
 import os
 import secrets
+import shutil
 import time
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -39,6 +40,7 @@ from entropic.protocol.end import end_claim
 from entropic.protocol.request import Request
 from entropic.support import process
 from entropic.support.failure import Record
+from entropic.support.show import counted
 
 log = logging.getLogger("entropic")
 CREATING_SECONDS = 600.0  # in which somebody on another machine has submitted the jobs
@@ -93,6 +95,15 @@ def _withdraw(submission: Submission) -> None:
         log.warning("jobs that may have been submitted could not be cancelled: %s", error)
 
 
+def look_after(context: StoreContext[Base]) -> list[str]:
+    """See what has become of submissions, for a user who asks for a repair; return what was done, as sentences."""
+    with contextlib.closing(Watch(context)) as watch:
+        if shutil.which("squeue") is None:
+            return watch.withdraw()
+        watch.look(surely=True)
+        return [f"{trouble}; its sets are free" for trouble in watch.troubles]
+
+
 class Watch:
     """Looks after the submissions of a model, again and again."""
 
@@ -118,6 +129,27 @@ class Watch:
         for number in claims.keys() - {one.number for one in recorded}:
             self._free(claims[number])
         return [one for one in (self._look_at(record, surely) for record in recorded) if one is not None]
+
+    def withdraw(self) -> list[str]:
+        """Free what no task is at, for a user who asks for it where there is no Slurm; return that as sentences.
+
+        Nothing runs twice for that: jobs that wait find no spool, and end as soon as they begin.
+        """
+        done = []
+        for record in self._records.all():
+            one = self._known.setdefault(record.number, Submission(self._context.staging, record.number, record.secret))
+            with contextlib.suppress(OSError):  # another user's, or somebody else has seen that it is over
+                if _is_being_made(record) or not one.is_there or one.index.model != self._context.model:
+                    continue
+                one.look_inside()
+                if not one.is_at_work:
+                    count = len(self._claims().get(record.number, []))
+                    self._forget(record)
+                    done.append(
+                        f"freed {counted(count, 'set')} submitted to Slurm, which cannot be asked from here; jobs that "
+                        "wait will find nothing to do"
+                    )
+        return done
 
     def _claims(self) -> dict[int, list[Claim]]:
         found: dict[int, list[Claim]] = {}
