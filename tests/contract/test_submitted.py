@@ -10,6 +10,8 @@ import errno
 import os
 import pickle
 import re
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,17 @@ from entropic.files.place import remove_tree
 from entropic.protocol import submitted, wait
 from entropic.slurm import Slurm
 from entropic.support import process
+from entropic.support.failure import record
+
+MODEL = """
+from entropic import Base, Mapped, Store
+
+class Left(Base):
+    __tablename__ = "left_by_a_command"
+    x: Mapped[int]
+
+store = Store(print, Left, "results", ".txt", "sqlite:///db.sqlite3")
+"""
 
 
 def sets(*ns: int) -> list[dict[str, Any]]:
@@ -187,27 +200,39 @@ def test_a_submission_that_somebody_else_ends_meanwhile_is_no_error(open_store, 
     assert store.sweep(sets(0), Slurm(), wait=False).submitted.new == 1
 
 
-def test_what_a_machine_did_to_a_run_alone_is_tried_again_as_often_as_retries_says(open_store, queue):
+@pytest.mark.parametrize(
+    ("how", "calls", "said"),
+    [("WorkerDied", 2, "it went wrong"), ("NODE_FAIL", 2, "2 jobs of Slurm ended in"), ("Refused", 1, "it went wrong")],
+)
+def test_what_a_machine_did_is_tried_again_as_often_as_retries_says(open_store, queue, how, calls, said):
+    """To a run alone, or with its job; what a run raises is not tried again by itself."""
     store = open_store()
 
     def call() -> Any:
         return store.sweep(sets(0), Slurm(), wait=False, retries=1, on_error="continue")
 
-    def die(job: int) -> None:
+    def go_wrong(job: int) -> None:
         [one] = Submissions(store._context.database).all()
         [spool], [claim] = spools(store), store._context.ledger.all()
-        spool.joinpath("1.todo").unlink()
-        report = Report(reason="it died", failure={"type": "WorkerDied", "message": "it died", "traceback": ""})
-        Spool(str(spool), one.secret).put(f"0.{job}-0-0.said", pickle.dumps(Said([(claim.attempt, report)])))
-        queue.write_text("")
+        if how == "NODE_FAIL":
+            spool.joinpath("1.todo").rename(spool / f"1.{job}-0-0.doing")
+            queue.write_text(queue.read_text().replace("PENDING 0 Priority", "NODE_FAIL 0 None"))
+        else:
+            spool.joinpath("1.todo").unlink()
+            report = Report(reason="it ended", failure=record(how, "it went wrong", "", time.time()))
+            Spool(str(spool), one.secret).put(f"0.{job}-0-0.said", pickle.dumps(Said([(claim.attempt, report)])))
+            queue.write_text("")
 
-    call()
-    die(1)
-    assert (call().submitted.new, store.failures()) == (1, [])
-    die(2)
+    for job in range(1, calls + 1):
+        assert (call().submitted.new, store.failures()) == (1, [])
+        go_wrong(job)
     with pytest.warns(RunsFailedWarning):
-        assert call().submitted.failed == 1
-    assert [one.error_type for one in store.failures()] == ["WorkerDied"]
+        last = call().submitted
+    assert (last.failed, last.new, last.is_over) == (1, 0, True)
+    [failure] = store.failures()
+    assert failure.message.startswith(said)
+    assert failure.message.count("NODE_FAIL") == (calls if how == "NODE_FAIL" else 0)
+    assert call().submitted.new == 1, "the call after the one that has said it tries again"
 
 
 def test_what_cannot_be_submitted_is_free(open_store, queue):
@@ -235,6 +260,13 @@ def test_what_cannot_be_submitted_is_free(open_store, queue):
 def test_options_that_cannot_be_met_are_refused_before_anything(store, options, why):
     with pytest.raises(ParameterError, match=re.escape(why)):
         store.sweep(sets(0), **options)
+
+
+def test_a_command_submits_and_returns(queue, tmp_path):
+    (tmp_path / "model.py").write_text(MODEL)
+    sweep = ["sweep", "model.py:store", "--grid", "x=1,2,3", "--slurm", "time=5", "--no-wait"]
+    done = subprocess.run([sys.executable, "-m", "entropic", *sweep], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout.strip() == "0 of 3 sets stored, 3 waiting in the queue; 3 submitted now, in job 1", done.stderr
 
 
 def test_an_error_bar_needs_a_sweep_that_waits(store):

@@ -1,4 +1,7 @@
-"""Sweeps that submit jobs of a real Slurm and do not wait: the same line, later, goes on, and nothing runs twice."""
+"""Sweeps that submit jobs of a real Slurm and do not wait: the same line, later, goes on, and nothing runs twice.
+
+What is `long` here is tried with a scheduler that says what it is told in `tests/contract/test_submitted.py`.
+"""
 
 from __future__ import annotations
 
@@ -103,6 +106,7 @@ def test_a_crash_at_any_moment_submits_no_set_twice(slurm, start, open_store, lo
     assert open_store().check().ok
 
 
+@pytest.mark.long
 def test_what_failed_is_said_by_the_next_call_and_submitted_by_the_one_after(slurm, acting, log):
     store = acting({1: refuse})
     asked = {"client": Slurm(), "wait": False, "on_error": "continue"}
@@ -122,6 +126,7 @@ def test_what_failed_is_said_by_the_next_call_and_submitted_by_the_one_after(slu
     assert Counter(acts.ns_in(log)) == {0: 1, 1: 2}
 
 
+@pytest.mark.long
 def test_a_set_is_submitted_a_bounded_number_of_times_and_its_failure_has_slurms_reasons(slurm, acting, log):
     """Counted over submissions; a set that waits behind it is not lost."""
     store = acting({1: acts.hang_in_python})
@@ -207,6 +212,7 @@ def test_sbatch_that_refuses_leaves_no_claim_behind(slurm, acting, tmp_path):
     assert len(store.sweep(sets(1))) == 1
 
 
+@pytest.mark.long
 def test_a_command_submits_and_the_same_command_goes_on(slurm, tmp_path):
     (tmp_path / "model.py").write_text(MODEL)
     sweep = ["sweep", "model.py:store", "--grid", "x=1,2,3", "--slurm", "time=5 mem=400M", "--no-wait"]
