@@ -32,6 +32,7 @@ from entropic.protocol import submitted, wait
 from entropic.slurm import Slurm
 from entropic.support import process
 from entropic.support.failure import record
+from entropic.sweep.share import Share
 
 MODEL = """
 from entropic import Base, Mapped, Store
@@ -242,6 +243,20 @@ def test_what_cannot_be_submitted_is_free(open_store, queue):
         store.sweep(sets(0), Slurm(), wait=False)
     assert [claim.state for claim in store._context.ledger.all()] != [RUNNING]
     assert recorded(store) == 0
+
+
+def test_an_interrupt_after_jobs_were_submitted_frees_no_set(open_store, queue, monkeypatch):
+    store = open_store()
+    with monkeypatch.context() as interrupting:
+        interrupting.setattr(Share, "leave", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            store.sweep(sets(0), Slurm(), wait=False)
+    rows = store.sweep(sets(0), Slurm(), wait=False)
+    assert (rows.submitted.waiting, rows.submitted.new) == (1, 0)
+
+
+def interrupt(*_: Any) -> None:
+    raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,8 @@ def submit(
     except BaseException:
         records.remove(number)
         submission.remove()
+        for task in tasks:  # only now: until then an interrupt would free sets whose jobs may be there
+            task.owner = creator
         raise
 
 

@@ -360,7 +360,8 @@ class Claims(Generic[ModelT]):
 
     def _end(self, tasks: Iterable[Task]) -> None:
         """End the claims on some tasks, in the order of their keys; what may run is only abandoned."""
-        claims, ledger = sorted((task.id, task.attempt) for task in tasks), self._context.ledger
+        ours = (task for task in tasks if task.owner == self._owner)  # else jobs run it, for which nobody waits
+        claims, ledger = sorted((task.id, task.attempt) for task in ours), self._context.ledger
         if not claims:
             return
 
