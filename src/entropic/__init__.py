@@ -63,7 +63,7 @@ with _paused():  # what is made here lives as long as the process; collections a
     from entropic.params.grid import expand_grid
     from entropic.params.keys import key
     from entropic.params.model import Base
-    from entropic.params.outcomes import outcome
+    from entropic.params.outcome_columns import outcome
     from entropic.protocol.wait import Owner
     from entropic.store import Store
     from entropic.study import Study, study
@@ -73,20 +73,20 @@ with _paused():  # what is made here lives as long as the process; collections a
     from entropic.sweep.plan import Plan
     from entropic.sweep.sampling import sample
     from entropic.sweep.seeds import Replicates, seeds
-    from entropic.upkeep.archived import Archive
-    from entropic.upkeep.audited import Audit, Audited
-    from entropic.upkeep.disposal import Disposal, Removal
-    from entropic.upkeep.frozen import Frozen
-    from entropic.upkeep.imported import Imported
-    from entropic.upkeep.joblib_cache import JoblibCache
+    from entropic.upkeep.imports.joblib_cache import JoblibCache
+    from entropic.upkeep.imports.psweep_frame import PsweepFrame
+    from entropic.upkeep.imports.signac_workspace import SignacWorkspace
     from entropic.upkeep.measure import Measured
-    from entropic.upkeep.merged import Conflict, Merge
     from entropic.upkeep.note import Note
-    from entropic.upkeep.psweep_frame import PsweepFrame
-    from entropic.upkeep.rekeyed import Rekeyed
     from entropic.upkeep.repair import Finding, Repair, Report
-    from entropic.upkeep.signac_workspace import SignacWorkspace
-    from entropic.upkeep.viewed import View
+    from entropic.upkeep.reports.archived import Archive
+    from entropic.upkeep.reports.audited import Audit, Audited
+    from entropic.upkeep.reports.disposal import Disposal, Removal
+    from entropic.upkeep.reports.frozen import Frozen
+    from entropic.upkeep.reports.imported import Imported
+    from entropic.upkeep.reports.merged import Conflict, Merge
+    from entropic.upkeep.reports.rekeyed import Rekeyed
+    from entropic.upkeep.reports.viewed import View
 
 __version__ = "3.0.0.dev0"
 

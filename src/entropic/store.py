@@ -18,7 +18,7 @@ from entropic.executors.attempt import Runner
 from entropic.formats.format import Saver
 from entropic.formats.read import Loader, read
 from entropic.params.objects import Object
-from entropic.protocol import delete, find, reads, register, run
+from entropic.protocol import delete, find, note_inputs, register, run
 from entropic.protocol.context import ModelT, StoreContext
 from entropic.support.show import html_table
 from entropic.sweep import plan, sweep
@@ -28,21 +28,21 @@ from entropic.sweep.replicates import sweep_replicates
 from entropic.sweep.sampling import NOTHING
 from entropic.sweep.seeds import Replicates
 from entropic.upkeep import accept, audit, copy, dismiss, gc, measure, merge, note, rebuild, recover, rekey, repair
-from entropic.upkeep.archived import Archive
-from entropic.upkeep.audited import Audit, Audited
-from entropic.upkeep.disposal import Disposal
-from entropic.upkeep.frozen import Frozen
 from entropic.upkeep.gc import Limits
-from entropic.upkeep.imported import Imported
+from entropic.upkeep.imports.source import Source
 from entropic.upkeep.measure import Measured
-from entropic.upkeep.merged import Merge
 from entropic.upkeep.note import Note
-from entropic.upkeep.opening import Opening, copying
+from entropic.upkeep.open_store import Opening, copying
 from entropic.upkeep.rebuild import Rebuild
-from entropic.upkeep.rekeyed import Rekeyed
 from entropic.upkeep.repair import Repair, Report
-from entropic.upkeep.source import Source
-from entropic.upkeep.viewed import View
+from entropic.upkeep.reports.archived import Archive
+from entropic.upkeep.reports.audited import Audit, Audited
+from entropic.upkeep.reports.disposal import Disposal
+from entropic.upkeep.reports.frozen import Frozen
+from entropic.upkeep.reports.imported import Imported
+from entropic.upkeep.reports.merged import Merge
+from entropic.upkeep.reports.rekeyed import Rekeyed
+from entropic.upkeep.reports.viewed import View
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -917,9 +917,11 @@ class Store(Generic[ModelT]):
         """
         if twice := [name for name in more if name in given]:
             raise ParameterError(f"{twice[0]!r} is given twice")
-        from entropic.upkeep import intake  # here, since few need it, and it would slow down every `import entropic`
+        from entropic.upkeep.imports import import_results
 
-        return intake.import_results(self._context, source, {**given, **more}, files, on_error, dry_run, self._loader)
+        return import_results.import_results(
+            self._context, source, {**given, **more}, files, on_error, dry_run, self._loader
+        )
 
     def note(
         self,
@@ -1211,8 +1213,8 @@ class Store(Generic[ModelT]):
     def _runs(self, rows: Iterable[ModelT]) -> Runs[ModelT]:
         made = Runs(rows, self._context.schema.model, self._loader)
         made._tell = functools.partial(_provenance_of, weakref.ref(self))
-        if reads.under_way:
-            reads.note(self._context, made)
+        if note_inputs.under_way:
+            note_inputs.note(self._context, made)
         return made
 
     def __repr__(self) -> str:

@@ -101,7 +101,7 @@ def call(script, monkeypatch):
     """Run a command; return what it prints to both, and its output and code in `call.out` and `call.code`."""
     monkeypatch.setenv("TERM", "dumb")  # no styles of our own
     monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setattr("entropic.cli.keep.START", str(script.parent))
+    monkeypatch.setattr("entropic.cli.freeze.START", str(script.parent))
     monkeypatch.setattr("entropic.cli.output._page", lambda text: sys.stdout.write(text))
     monkeypatch.chdir(script.parent)  # from where it is a module, which is imported once
 

@@ -23,7 +23,7 @@ from entropic.files.reserve import Reserve
 from entropic.protocol import claim, run
 from entropic.protocol.request import Progress
 from entropic.support import process
-from entropic.upkeep.opening import only_looking
+from entropic.upkeep.open_store import only_looking
 from snapshots import snapshot
 
 ONE, TWO = {"n": 1, "dt": 1.0}, {"n": 2, "dt": 1.0}

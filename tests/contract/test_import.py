@@ -242,7 +242,7 @@ def test_a_lost_result_is_taken_in_again(tree):
 
 
 def test_an_interrupt_leaves_what_the_same_call_goes_on_from(tree, monkeypatch):
-    from entropic.upkeep import elsewhere
+    from entropic.upkeep.imports import foreign_result as elsewhere
 
     tree(*(f"runs/n={n}_dt=0.5/out.json" for n in range(5)))
     store, bring, calls = open_it(), elsewhere.bring, []
@@ -263,7 +263,7 @@ def test_an_interrupt_leaves_what_the_same_call_goes_on_from(tree, monkeypatch):
 
 
 def test_a_file_that_changes_while_it_is_brought_is_left(tree, monkeypatch):
-    from entropic.upkeep import elsewhere
+    from entropic.upkeep.imports import foreign_result as elsewhere
 
     tree("runs/n=1_dt=0.5/out.json")
     store, bring = open_it(), elsewhere.bring

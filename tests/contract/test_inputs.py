@@ -321,7 +321,7 @@ def test_a_failed_run_leaves_nothing_to_the_next(open_second, first):
 def test_outside_of_runs_nothing_is_noted(open_second, first, monkeypatch):
     second = open_second()
     second.sweep([ONE, TWO])
-    monkeypatch.setattr("entropic.protocol.reads.note", lambda *_: pytest.fail("noted"))
+    monkeypatch.setattr("entropic.protocol.note_inputs.note", lambda *_: pytest.fail("noted"))
     for store in (first, second):
         store.run_or_retrieve(ONE)
         store.sweep([ONE, TWO])

@@ -378,7 +378,7 @@ def test_a_pipe_in_a_folder_is_not_opened_and_leaves_nothing_claimed(open_store,
 
 
 def test_a_result_that_is_replaced_while_it_is_brought_is_left(store, theirs, monkeypatch):
-    from entropic.upkeep import elsewhere
+    from entropic.upkeep.imports import foreign_result as elsewhere
 
     other = theirs()
     other.run_or_retrieve(ONE)

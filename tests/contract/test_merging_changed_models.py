@@ -13,7 +13,7 @@ from contract.added_models import changing_in
 from contract.models import CountingRunner, content
 from entropic import ModelError, Store, added, removed, renamed
 from entropic.cli.reflect import open_reflected
-from entropic.upkeep.opening import filling, only_looking
+from entropic.upkeep.open_store import filling, only_looking
 
 OpenStore = Callable[..., Store[Any]]
 

@@ -15,10 +15,10 @@ from databases import until
 from entropic import ParameterError
 from entropic.executors.contract import Ending
 from entropic.executors.node import Desk, Given
+from entropic.executors.pickling import packed
 from entropic.executors.queue import printed
 from entropic.executors.scheduler import _LINE, Job
 from entropic.executors.spool import SWEEP, Forged, Heart, Name, Spool, job_of
-from entropic.executors.travel import packed
 from entropic.slurm import Slurm
 
 

@@ -5,7 +5,7 @@ import pytest
 from contract.models import LooseResult, SimResult, TypedResult, write_params
 from entropic import ParameterError, Store
 from entropic.store import context_of
-from entropic.upkeep.pattern import Pattern, value_of, ways
+from entropic.upkeep.imports.pattern import Pattern, value_of, ways
 
 
 def is_whole(column, text):

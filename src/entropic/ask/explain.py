@@ -12,7 +12,7 @@ from entropic.db.raw import Raw, Recorded
 from entropic.errors import KeyCollisionError
 from entropic.params.keys import RESERVED
 from entropic.params.model import Base
-from entropic.protocol import compare, lookup, stale
+from entropic.protocol import compare, lookup, stale_rows
 from entropic.protocol.context import StoreContext
 from entropic.protocol.lookup import Hit, Suspect
 from entropic.protocol.verify import Altered
@@ -126,9 +126,9 @@ def explain(context: StoreContext[Base], params: Mapping[str, object]) -> Explan
             reason, change = f"{reason}; but it was made by other code than the current code: {found}", found.diff
             state = "stale" if context.maker.on_stale == "rerun" else state
     if state == "stored" and not change and raw is not None and Recorded.of(raw).inputs is not None:
-        since = [] if context.maker.on_stale == "ignore" else stale.why(context, [id]).get(id, [])
+        since = [] if context.maker.on_stale == "ignore" else stale_rows.why(context, [id]).get(id, [])
         if since:
-            reason = f"{reason}; but it was made from what has changed since: {stale.sentence(since)}"
+            reason = f"{reason}; but it was made from what has changed since: {stale_rows.sentence(since)}"
             state = "stale" if context.maker.on_stale == "rerun" else state
     return Explanation(
         **known,

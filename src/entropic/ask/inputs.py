@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from entropic.params.model import Base
-from entropic.protocol import opened, stale
+from entropic.protocol import opened, stale_rows
 from entropic.protocol.context import StoreContext
 from entropic.support.show import one_line
 
@@ -65,7 +65,7 @@ class Dependant:
 def inputs(context: StoreContext[Any], row: Base) -> list[Input]:
     """Return what the run of a row has read, in the order of models and keys."""
     mine = [one for _, one in context.origins.inputs.of([row.id])]
-    states = stale.states(context, row.id, mine)
+    states = stale_rows.states(context, row.id, mine)
     found = []
     for one in mine:
         id, now = states[one[:3]]

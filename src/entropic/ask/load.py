@@ -12,9 +12,9 @@ from entropic.files.patience import turns_up
 from entropic.formats.format import Names
 from entropic.formats.read import Loader, read
 from entropic.params.model import Base
-from entropic.protocol import reads, run
+from entropic.protocol import note_inputs, run
 from entropic.protocol.context import StoreContext
-from entropic.protocol.reads import under_way
+from entropic.protocol.note_inputs import under_way
 from entropic.support.show import spelled
 
 
@@ -35,7 +35,7 @@ def load(context: StoreContext[Base], what: Any, loader: Loader | None) -> Any:
             f"load takes a row of {schema.name}, or params, not {type(what).__name__}: {spelled(what)}"
         )
     if under_way:
-        reads.note(context, [what])
+        note_inputs.note(context, [what])
     if os.path.isabs(what.result_file):
         return load_row(what, loader)
     raw = context.rows.read(what.id)  # a row that the user has read from the database, where paths are short

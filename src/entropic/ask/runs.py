@@ -7,7 +7,7 @@ from entropic.ask.load import load_row
 from entropic.errors import ParameterError
 from entropic.formats.read import Loader
 from entropic.params.model import Base, Schema, loaded
-from entropic.protocol.reads import note_given, under_way
+from entropic.protocol.note_inputs import note_given, under_way
 from entropic.support.show import aligned, html_table, visible
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from entropic.params.fields import as_json, unknown_key
 from entropic.params.model import Base, Schema
 from entropic.params.objects import set_of_object
 from entropic.params.same import RELATIVE
-from entropic.protocol import reads
+from entropic.protocol import note_inputs
 from entropic.protocol.context import ModelT, StoreContext
 from entropic.support.collector import paused
 from entropic.support.show import counted, spelled
@@ -57,7 +57,7 @@ def iterate(
     """Yield the rows that meet all conditions, of which only a page is in memory at a time."""
     query = matching(context, where, equals)
     pages = _by_key(context, query) if order_by is None else _in_order(context, query, _order(context, order_by))
-    return itertools.chain.from_iterable(reads.noted(context, build(context, page)) for page in pages)
+    return itertools.chain.from_iterable(note_inputs.noted(context, build(context, page)) for page in pages)
 
 
 def build(context: StoreContext[ModelT], raws: Sequence[Any]) -> list[ModelT]:

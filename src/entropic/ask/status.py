@@ -17,7 +17,7 @@ from entropic.db.tables import ledger
 from entropic.files import reports
 from entropic.files.reports import Reported
 from entropic.params.model import Base, utcnow
-from entropic.protocol import stale
+from entropic.protocol import stale_rows as stale
 from entropic.protocol.context import StoreContext
 from entropic.protocol.wait import Owner, owner_of
 from entropic.support.show import html_table

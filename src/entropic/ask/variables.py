@@ -10,8 +10,8 @@ from entropic.ask.common_type import NoCommonTypeError, in_unit_of_xarray
 from entropic.errors import LoadError
 from entropic.formats import image
 from entropic.formats.arrays import RESULT, Arrays
-from entropic.formats.fit import is_from
 from entropic.formats.libraries import library
+from entropic.formats.lossless import is_from
 from entropic.formats.suffixes import FormatError, find
 
 UNDECLARED = (".json", ".txt", ".md", ".log", ".csv", ".tsv", ".csv.gz", ".tsv.gz")  # a number may be whole by chance

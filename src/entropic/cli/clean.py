@@ -17,7 +17,7 @@ from entropic.files.extent import extent_elsewhere
 from entropic.params.model import Base, utcnow
 from entropic.store import Store, context_of
 from entropic.support.show import counted
-from entropic.upkeep.disposal import Disposal, amount
+from entropic.upkeep.reports.disposal import Disposal, amount
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
 

@@ -15,7 +15,7 @@ from entropic.params.model import Base
 from entropic.store import Store
 from entropic.support.importing import importing
 from entropic.support.signals import Terminable
-from entropic.upkeep.opening import only_looking
+from entropic.upkeep.open_store import only_looking
 
 app = typer.Typer(
     no_args_is_help=True,

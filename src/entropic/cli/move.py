@@ -18,10 +18,10 @@ from entropic.cli.target import START, checked
 from entropic.cli.values import one_and_filters, params
 from entropic.params.model import Base
 from entropic.store import Store, context_of
-from entropic.upkeep.joblib_cache import JoblibCache
-from entropic.upkeep.opening import filling, only_looking
-from entropic.upkeep.psweep_frame import PsweepFrame
-from entropic.upkeep.signac_workspace import SignacWorkspace
+from entropic.upkeep.imports.joblib_cache import JoblibCache
+from entropic.upkeep.imports.psweep_frame import PsweepFrame
+from entropic.upkeep.imports.signac_workspace import SignacWorkspace
+from entropic.upkeep.open_store import filling, only_looking
 
 Source = Annotated[str, typer.Option("--from", metavar="URL", help="The database of the other store.")]
 TheirResults = Annotated[

@@ -24,7 +24,7 @@ from entropic.params.keys import RESERVED, TYPED
 from entropic.params.model import Base
 from entropic.store import Store, context_of
 from entropic.support import names
-from entropic.upkeep.opening import looks_only
+from entropic.upkeep.open_store import looks_only
 
 SAMPLE = 100  # claims, among which one may tell the suffix
 _numbers = itertools.count(1)

@@ -15,7 +15,7 @@ from entropic.cli.output import cell, on_terminal
 from entropic.params.model import Base, utcnow
 from entropic.store import Store
 from entropic.support.show import aligned, counted, duration, visible
-from entropic.upkeep.disposal import amount
+from entropic.upkeep.reports.disposal import amount
 
 LONGEST = 200  # letters of a line
 ENOUGH = 10  # rows that have come, for a rate to tell anything

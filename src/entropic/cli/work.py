@@ -26,7 +26,7 @@ from entropic.support.failure import message_of
 from entropic.support.passwords import without_passwords
 from entropic.support.show import counted, duration
 from entropic.sweep.seeds import Replicates, seeds
-from entropic.upkeep.audited import Audited
+from entropic.upkeep.reports.audited import Audited
 
 Grid = Annotated[
     list[str] | None,

@@ -15,7 +15,7 @@ from entropic.db.raw import Raw
 from entropic.db.state import maker
 from entropic.errors import StoreError, UnreadableError
 from entropic.params.model import CustomData, Schema
-from entropic.params.outcomes import restore
+from entropic.params.outcome_columns import restore
 from entropic.support.compact_json import load_json
 from entropic.support.show import spelled
 

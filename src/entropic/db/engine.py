@@ -11,7 +11,8 @@ from typing import Any, cast
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool, StaticPool
 
-from entropic.db import changes, layout
+from entropic.db import layout
+from entropic.db import recorded_changes as changes
 from entropic.db.absent import Absent
 from entropic.db.columns import check_columns
 from entropic.db.connection import Connection, T
@@ -81,7 +82,7 @@ class Database:
 
     def _kind_of_connection(self) -> type[Connection]:
         if self.dialect.read_only:
-            from entropic.db.looking import LookingConnection, LookingServerConnection
+            from entropic.db.read_only import LookingConnection, LookingServerConnection
 
             return LookingConnection if self.dialect.one_writer else LookingServerConnection
         if self.dialect.one_writer:

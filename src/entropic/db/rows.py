@@ -24,7 +24,7 @@ from entropic.db.statement import ByKeys, Statement, fixed
 from entropic.db.tables import LATER, ledger
 from entropic.params.changed import is_added
 from entropic.params.model import Base, Schema
-from entropic.params.outcomes import restore
+from entropic.params.outcome_columns import restore
 
 _c = ledger.c
 _RUNNING = sa.case((_c.state == fixed(RUNNING), _c.attempt))

@@ -13,18 +13,18 @@ from types import MappingProxyType
 from typing import Any
 
 from entropic.errors import ParameterError, ResultMissingError, note
-from entropic.executors import reading, reporting
+from entropic.executors import inputs_of_runs, reporting
 from entropic.files import environments, workspace
 from entropic.files import sidecar as sidecars
 from entropic.files.checkpoints import CHECKPOINT_DIR, Checkpoints, FolderGone
 from entropic.files.finish import Executed, Torn, describe, discard, finish, lift
-from entropic.files.kept import keep_unsaved
 from entropic.files.packing import packed
 from entropic.files.sidecar import Origin, Sidecar
 from entropic.files.task import Inside, Task, inside
+from entropic.files.unsaved import keep_unsaved
 from entropic.files.workspace import Workspace
 from entropic.params.fields import as_custom_data
-from entropic.params.outcomes import NOT_RECORDED, Outcomes
+from entropic.params.outcome_columns import NOT_RECORDED, Outcomes
 from entropic.provenance.input import Input
 from entropic.support import process
 from entropic.support.compact_json import compact
@@ -154,7 +154,7 @@ def execute(task: Task, runner: Runner, target: str, checkpoint_dir: str | None)
             process.end_fork(has_returned=elapsed >= 0)
         inside.set(around)
         reporting.end(run)
-        read = reading.taken(run)
+        read = inputs_of_runs.taken(run)
     left = params.get("custom_data")
     custom_data = task.custom_data if left is given and not given and not task.custom_data else kept(task, left)
     if environment is None:

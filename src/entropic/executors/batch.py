@@ -6,7 +6,7 @@ import sys
 
 from entropic.executors.node import JOB_END, KEY, START
 from entropic.executors.scheduler import Slurm
-from entropic.executors.surroundings import flags
+from entropic.executors.script_setup import flags
 
 # By the id of a job that is an element of an array, `scontrol` may show all of its elements: one has the array's id.
 SCRIPT = """#!/bin/bash

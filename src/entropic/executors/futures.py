@@ -9,8 +9,8 @@ from entropic.errors import ParameterError, UnguardedError
 from entropic.executors.attempt import Runner
 from entropic.executors.bundles import Bundles
 from entropic.executors.contract import TICK, Ending, ExecutorLost, is_late
-from entropic.executors.luggage import Luggage
-from entropic.executors.travel import Setup, packed, pickled
+from entropic.executors.pickling import Setup, packed, pickled
+from entropic.executors.runner_parcel import Luggage
 from entropic.executors.work import Reports, work_many, work_packed
 from entropic.files.task import Task
 from entropic.support import process

@@ -35,8 +35,10 @@ from entropic.executors.batch import name_of_jobs, script_of
 from entropic.executors.bundles import Bundles
 from entropic.executors.contract import Ending, ending_on_disk, is_late
 from entropic.executors.node import RECENT, Given, Packed, Said
+from entropic.executors.pickling import Setup, packed, pickled
 from entropic.executors.queue import Queue, printed
 from entropic.executors.scheduler import Scheduler, Slurm
+from entropic.executors.script_setup import Surroundings
 from entropic.executors.spool import (
     END,
     LUGGAGE,
@@ -49,8 +51,6 @@ from entropic.executors.spool import (
     Spool,
     job_of,
 )
-from entropic.executors.surroundings import Surroundings
-from entropic.executors.travel import Setup, packed, pickled
 from entropic.executors.work import Report, ending
 from entropic.files import logs
 from entropic.files import sidecar as sidecars

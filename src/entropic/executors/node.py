@@ -27,7 +27,9 @@ from typing import Any, NamedTuple
 
 from entropic.errors import EntropicError
 from entropic.executors.contract import Ending
+from entropic.executors.pickling import packed, unpacked
 from entropic.executors.processes import THREADS
+from entropic.executors.script_setup import Surroundings
 from entropic.executors.spool import (
     END,
     LEFT,
@@ -40,8 +42,6 @@ from entropic.executors.spool import (
     Spool,
     job_of,
 )
-from entropic.executors.surroundings import Surroundings
-from entropic.executors.travel import packed, unpacked
 from entropic.executors.work import Report, report_of
 from entropic.executors.workers import Workers
 from entropic.files.task import Task

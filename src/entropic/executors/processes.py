@@ -15,8 +15,8 @@ from multiprocessing.connection import Pipe
 
 from entropic.executors import guardian
 from entropic.executors.guardian import end_session
-from entropic.executors.surroundings import flags
-from entropic.executors.travel import packed
+from entropic.executors.pickling import packed
+from entropic.executors.script_setup import flags
 from entropic.files.task import Task
 from entropic.support import process
 

@@ -18,8 +18,10 @@ from entropic.errors import SlurmError
 from entropic.executors.attempt import Runner
 from entropic.executors.batch import name_of_jobs, script_of
 from entropic.executors.node import Given, Packed, Said
+from entropic.executors.pickling import Setup, dumped, packed, pickled
 from entropic.executors.queue import Queue, printed
 from entropic.executors.scheduler import Job, Scheduler, Slurm
+from entropic.executors.script_setup import Surroundings
 from entropic.executors.spool import (
     END,
     INDEX,
@@ -33,8 +35,6 @@ from entropic.executors.spool import (
     Spool,
     job_of,
 )
-from entropic.executors.surroundings import Surroundings
-from entropic.executors.travel import Setup, dumped, packed, pickled
 from entropic.executors.work import Report
 from entropic.files import sidecar as sidecars
 from entropic.files.place import remove_tree

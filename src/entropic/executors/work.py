@@ -12,8 +12,8 @@ from entropic.errors import RunFailed, note
 from entropic.executors import attempt, generators
 from entropic.executors.attempt import Runner
 from entropic.executors.contract import TORN, Ending, ending_on_disk, is_late
-from entropic.executors.luggage import Parcel, runner_of
-from entropic.executors.travel import unpacked
+from entropic.executors.pickling import unpacked
+from entropic.executors.runner_parcel import Parcel, runner_of
 from entropic.files import sidecar as sidecars
 from entropic.files.checkpoints import FolderGone
 from entropic.files.finish import Torn

@@ -16,8 +16,8 @@ import threading
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 
-from entropic.executors.surroundings import Surroundings
-from entropic.executors.travel import stand_in, unpacked, unpickled
+from entropic.executors.pickling import stand_in, unpacked, unpickled
+from entropic.executors.script_setup import Surroundings
 from entropic.executors.work import work
 from entropic.files import logs
 from entropic.files.task import Task

@@ -18,9 +18,9 @@ from entropic.errors import RunFailed, RunTimeout, UnguardedError, WorkerDied
 from entropic.executors.attempt import Runner
 from entropic.executors.bundles import Bundles
 from entropic.executors.contract import TICK, Ending, ending_on_disk
+from entropic.executors.pickling import Setup, pickled
 from entropic.executors.processes import Guardian, Worker, open_standard_files
-from entropic.executors.surroundings import Surroundings
-from entropic.executors.travel import Setup, pickled
+from entropic.executors.script_setup import Surroundings
 from entropic.executors.work import BUNDLE_SECONDS, Report, ending
 from entropic.files import logs
 from entropic.files.task import Task

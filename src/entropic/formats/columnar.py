@@ -10,7 +10,7 @@ from typing import Any
 
 from entropic.errors import LoadError
 from entropic.formats.bounds import check_links
-from entropic.formats.fit import as_table, is_from
+from entropic.formats.lossless import as_table, is_from
 from entropic.formats.table import as_frame, check_written
 
 _END = b"\xff\xff\xff\xff\0\0\0\0"  # of a stream; without it nobody knows whether that is all

@@ -8,7 +8,7 @@ from typing import Any
 
 from entropic.errors import LoadError
 from entropic.formats.arrays import Arrays, native
-from entropic.formats.fit import Unfit, as_arrays, is_frame
+from entropic.formats.lossless import Unfit, as_arrays, is_frame
 
 _TEXT = ("COMMENT", "HISTORY", "")
 

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from entropic.formats.arrays import Arrays
 from entropic.formats.bounds import is_inside, refuse
-from entropic.formats.fit import Unfit, as_arrays
+from entropic.formats.lossless import Unfit, as_arrays
 
 # The library is for one thread, and crashes if two files are read or written at once. A fork waits for it, and a child
 # has a new one: `tests/ask/test_load.py`. It is reentrant, since a signal handler may load something in the middle of a

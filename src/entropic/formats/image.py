@@ -11,7 +11,7 @@ from typing import Any
 from entropic.errors import LoadError
 from entropic.formats.arrays import RESULT, Arrays
 from entropic.formats.bounds import OWN_LOADER
-from entropic.formats.fit import Unfit, is_from
+from entropic.formats.lossless import Unfit, is_from
 
 # Pillow knows a picture by what it holds, not by its name, and has other programs draw some kinds (PostScript).
 _KINDS = ("PNG", "JPEG", "TIFF", "GIF", "BMP", "WEBP")

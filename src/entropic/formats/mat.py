@@ -13,8 +13,8 @@ from typing import Any
 
 from entropic.formats.arrays import native
 from entropic.formats.bounds import refuse
-from entropic.formats.fit import Unfit, as_array
 from entropic.formats.hdf5 import Hdf5Bounds, check_whole, one_at_a_time, read_hdf5
+from entropic.formats.lossless import Unfit, as_array
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _NUMBERS = {

@@ -4,8 +4,8 @@ import os
 from importlib import import_module
 from typing import Any
 
-from entropic.formats.fit import as_labelled
 from entropic.formats.hdf5 import Hdf5Bounds, check_whole, one_at_a_time
+from entropic.formats.lossless import as_labelled
 
 _CLASSIC = (b"CDF\x01", b"CDF\x02", b"CDF\x05")  # how the formats of NetCDF begin that stand on nothing
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from entropic.errors import LoadError
 from entropic.formats.bounds import OWN_LOADER
-from entropic.formats.fit import Unfit, as_array, as_arrays
+from entropic.formats.lossless import Unfit, as_array, as_arrays
 
 _BFLOAT16, _FLOAT8_E5M2 = "<V2", "<f1"  # how ml_dtypes has numpy write them; numpy's own void types begin with |
 _UNNAMED = re.compile(rb"\A\x93NUMPY.{2,6}\{'descr': '<(V|f1')", re.DOTALL)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any
 
-from entropic.formats.fit import Unfit, a_value, is_array, is_labelled
+from entropic.formats.lossless import Unfit, a_value, is_array, is_labelled
 from entropic.params.keys import plain
 
 

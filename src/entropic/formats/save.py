@@ -8,9 +8,9 @@ from collections.abc import Callable, Container
 from typing import Any
 
 from entropic.errors import LibraryMissingError, SaveError
-from entropic.formats.fit import Unfit, a_value, as_arrays, is_array, is_frame, is_from, is_labelled
 from entropic.formats.format import Format, Saver
 from entropic.formats.libraries import missing
+from entropic.formats.lossless import Unfit, a_value, as_arrays, is_array, is_frame, is_from, is_labelled
 from entropic.formats.plain import as_json
 from entropic.formats.suffixes import FormatError, find
 

@@ -14,8 +14,8 @@ from typing import IO, Any, NoReturn
 
 from entropic.errors import LoadError
 from entropic.formats.bounds import OWN_LOADER
-from entropic.formats.fit import Unfit, as_table, is_from
 from entropic.formats.format import Reader
+from entropic.formats.lossless import Unfit, as_table, is_from
 
 _OTHERS = (";", "\t", ",", r"\s+")  # what separates numbers in files of any name
 

@@ -5,7 +5,7 @@ from importlib import import_module
 from typing import Any
 
 from entropic.formats.arrays import Arrays, native
-from entropic.formats.fit import Unfit, as_arrays
+from entropic.formats.lossless import Unfit, as_arrays
 
 _KNOWN = {
     "BOOL": "bool",

@@ -7,7 +7,7 @@ from typing import Any
 
 from entropic.errors import LoadError
 from entropic.formats.arrays import Arrays, native
-from entropic.formats.fit import Unfit, as_arrays
+from entropic.formats.lossless import Unfit, as_arrays
 
 
 def read_wav(path: str, _: Any) -> Arrays:

@@ -19,7 +19,7 @@ from typing import Any
 from entropic.errors import LoadError
 from entropic.formats.arrays import Arrays
 from entropic.formats.bounds import is_inside, refuse, refuse_link
-from entropic.formats.fit import as_labelled
+from entropic.formats.lossless import as_labelled
 
 _METADATA = ("zarr.json", ".zarray", ".zgroup")
 _CONSOLIDATED = ".zmetadata"

@@ -11,7 +11,7 @@ from entropic.db.digests import Digests
 from entropic.db.engine import Database
 from entropic.db.ledger import Ledger
 from entropic.db.origins import Origins
-from entropic.db.outcomes import OutcomeColumns
+from entropic.db.outcome_columns import OutcomeColumns
 from entropic.db.raw import PLACE, Raw, Recorded
 from entropic.db.rows import Rows
 from entropic.errors import KeyCollisionError, ReadOnlyError, UnguardedError

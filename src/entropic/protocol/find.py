@@ -15,7 +15,8 @@ from entropic.db.raw import BRIEF_TAIL, Raw, Recorded
 from entropic.errors import KeyCollisionError
 from entropic.params.keys import Params
 from entropic.params.model import Base
-from entropic.protocol import compare, lookup, stale, verify
+from entropic.protocol import compare, lookup, verify
+from entropic.protocol import stale_rows as stale
 from entropic.protocol.claim import confirm
 from entropic.protocol.context import ModelT, StoreContext
 from entropic.protocol.lookup import ABSENT, Absent, Hit, Look, Suspect

@@ -27,7 +27,7 @@ from entropic.files.sidecar import NO_ORIGIN, Sidecar
 from entropic.files.task import Task
 from entropic.params.model import Base
 from entropic.protocol.context import StoreContext
-from entropic.protocol.outcomes import outcome_values
+from entropic.protocol.outcome_columns import outcome_values
 from entropic.protocol.precedence import reclaim
 from entropic.support.failure import record as record_of
 from entropic.support.names import whole

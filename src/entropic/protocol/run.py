@@ -25,16 +25,16 @@ from entropic.files.sidecar import Sidecar
 from entropic.files.task import Task
 from entropic.params.fields import as_custom_data
 from entropic.params.model import Base
-from entropic.params.outcomes import NOT_RECORDED
-from entropic.protocol import compare, lookup, precedence, publish, reads
+from entropic.params.outcome_columns import NOT_RECORDED
+from entropic.protocol import compare, lookup, note_inputs, precedence, publish
 from entropic.protocol.claim import Busy, claim
 from entropic.protocol.context import ModelT, StoreContext
 from entropic.protocol.end import end_claim
 from entropic.protocol.find import Found, find_slowly
 from entropic.protocol.lookup import Absent, Suspect
 from entropic.protocol.maker import Met
-from entropic.protocol.outcomes import Gaps
-from entropic.protocol.reads import under_way
+from entropic.protocol.note_inputs import under_way
+from entropic.protocol.outcome_columns import Gaps
 from entropic.protocol.request import Progress, Request
 from entropic.protocol.respelled import warn_of_other_spelling
 from entropic.protocol.verify import Altered
@@ -65,7 +65,7 @@ def run_or_retrieve(
     if type(found) is Suspect:
         return begin(context, prepare(context, id, params, custom_data), Progress(suspect=found))
     if under_way:
-        reads.note(context, [found])
+        note_inputs.note(context, [found])
     return found
 
 
@@ -84,7 +84,7 @@ def begin(context: StoreContext[ModelT], request: Request, progress: Progress) -
     with Terminable(), (call := process.Call()).under_way:
         row = obtain_row(context, request, call.name, progress)
     if under_way:
-        reads.note(context, [row])
+        note_inputs.note(context, [row])
     return row
 
 
@@ -106,7 +106,7 @@ def retrieve(context: StoreContext[ModelT], params: Mapping[str, object]) -> Mod
             warn(str(altered), ResultLostWarning)
             return None
         if under_way:
-            reads.note(context, [row])
+            note_inputs.note(context, [row])
         return row
     if context.rows.binding.bind_plain(params) is None:  # else they fit, which is seen sooner so
         context.schema.fit(params, complete=False)

@@ -13,7 +13,7 @@ from entropic.params.model import Base
 from entropic.protocol.context import StoreContext
 from entropic.support.show import brief, counted, duration, html_table, named, visible
 from entropic.sweep.forecast import FEWEST, Estimate, Forecast
-from entropic.upkeep.disposal import amount
+from entropic.upkeep.reports.disposal import amount
 
 SAMPLE = 500  # stored runs that are learned from
 MOST_ASKED = 5_000  # sets that are looked at one by one for what is said of all of them

@@ -16,7 +16,7 @@ from decimal import Decimal
 from enum import Enum
 from typing import Any, NamedTuple
 
-from entropic.sweep.fit import Fit, dot, quadratic
+from entropic.sweep.least_squares import Fit, dot, quadratic
 
 Params = Mapping[str, object]
 

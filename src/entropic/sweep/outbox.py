@@ -11,7 +11,7 @@ from entropic.files.task import Task
 from entropic.protocol import lookup, run
 from entropic.protocol.context import ModelT, StoreContext
 from entropic.protocol.lookup import Hit
-from entropic.protocol.outcomes import Gaps
+from entropic.protocol.outcome_columns import Gaps
 from entropic.protocol.publish_many import Published, publish_many
 from entropic.protocol.request import Request
 

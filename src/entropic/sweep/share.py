@@ -23,7 +23,7 @@ from entropic.protocol import run
 from entropic.protocol.context import ModelT, StoreContext
 from entropic.protocol.end import end_claim
 from entropic.protocol.lookup import Absent, Suspect
-from entropic.protocol.outcomes import Gaps
+from entropic.protocol.outcome_columns import Gaps
 from entropic.protocol.request import Request
 from entropic.support import process
 from entropic.support.background import Background

@@ -31,12 +31,12 @@ from entropic.executors.contract import Executor, ExecutorLost
 from entropic.executors.serial import Serial
 from entropic.files import workspace
 from entropic.params.model import Base
-from entropic.protocol import lookup, reads, run
+from entropic.protocol import lookup, note_inputs, run
 from entropic.protocol.claim import settled
 from entropic.protocol.context import ModelT, StoreContext
 from entropic.protocol.find import accept_touched
 from entropic.protocol.lookup import ABSENT, Hit, Suspect
-from entropic.protocol.outcomes import Gaps
+from entropic.protocol.outcome_columns import Gaps
 from entropic.protocol.request import Request
 from entropic.protocol.respelled import warn_of_other_spelling
 from entropic.support.process import Call
@@ -127,7 +127,7 @@ def stream(
                 for id, row in coming:
                     if source is not None:
                         source.came(id, row)
-                    yield from reads.noted(context, [row])
+                    yield from note_inputs.noted(context, [row])
             return
         except Stopped as stopped:
             first = hide_ours(stopped.first)
@@ -175,7 +175,7 @@ def _stored(context: StoreContext[ModelT], planned: Planned[ModelT]) -> Iterator
                     f"the result of {context.schema.name} {id} was removed while the sweep was running; call again to "
                     "run it"
                 )
-            yield from reads.noted(context, [context.rows.build(look.raw, look.path)])
+            yield from note_inputs.noted(context, [context.rows.build(look.raw, look.path)])
 
 
 def carry_out(

@@ -18,7 +18,7 @@ from entropic.db.tables import ledger
 from entropic.errors import ParameterError, UnreadableError
 from entropic.files.extent import extent_elsewhere
 from entropic.params.model import Base
-from entropic.protocol import stale
+from entropic.protocol import stale_rows
 from entropic.protocol.context import StoreContext
 from entropic.provenance.code import MOST_RULES
 from entropic.ui.columns import Column, category, clause_of, columns_of, named, place, shown, values_back
@@ -228,7 +228,7 @@ def since_read(context: StoreContext[Base]) -> frozenset[str]:
     """Return the keys of the rows whose runs have read what has changed since; every open page asks again and again."""
     until, found = _since.get(context.database, (0.0, frozenset[str]()))
     if time.monotonic() > until:
-        found = frozenset(stale.why(context, context.origins.inputs.with_some()))
+        found = frozenset(stale_rows.why(context, context.origins.inputs.with_some()))
         _since[context.database] = time.monotonic() + KEPT_SECONDS, found
     return found
 

@@ -24,9 +24,9 @@ from entropic.protocol.context import StoreContext
 from entropic.support.show import visible
 from entropic.ui import limits, plots, record, result
 from entropic.ui.columns import columns_of
+from entropic.ui.python_snippet import lines_of
 from entropic.ui.query import Given, Query, counts
 from entropic.ui.scalars import columns_of_results
-from entropic.ui.script import lines_of
 
 STATIC = Path(__file__).parent / "static"
 PAGES = {

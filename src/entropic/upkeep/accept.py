@@ -14,7 +14,7 @@ from entropic.db.connection import Connection
 from entropic.db.statement import Statement
 from entropic.db.tables import ledger
 from entropic.errors import StoreError
-from entropic.protocol import stale as why_stale
+from entropic.protocol import stale_rows as why_stale
 from entropic.protocol.context import ModelT, StoreContext
 from entropic.provenance.input import Input
 

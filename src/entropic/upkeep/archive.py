@@ -27,7 +27,7 @@ from entropic.params.model import Base, utcnow
 from entropic.protocol.context import StoreContext
 from entropic.support.show import counted
 from entropic.upkeep import described, merge
-from entropic.upkeep.archived import SUMS, Archive
+from entropic.upkeep.reports.archived import SUMS, Archive
 
 DATABASE, RESULTS = "db.sqlite3", "results"
 Opening = Callable[[str, str], StoreContext[Base]]

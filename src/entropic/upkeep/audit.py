@@ -31,15 +31,15 @@ from entropic.files.sidecar import Sidecar
 from entropic.files.staging import Staging, key_of
 from entropic.files.task import Task
 from entropic.params.model import Base, naive_utc
-from entropic.params.outcomes import NOT_RECORDED, NOTED
-from entropic.protocol import compare, lookup, run, stale
+from entropic.params.outcome_columns import NOT_RECORDED, NOTED
+from entropic.protocol import compare, lookup, run, stale_rows
 from entropic.protocol.claim import with_defaults
 from entropic.protocol.context import StoreContext
 from entropic.support.failure import describe, message_of
 from entropic.support.process import Call
 from entropic.support.show import spelled
 from entropic.support.signals import Terminable
-from entropic.upkeep.audited import Audit, Audited
+from entropic.upkeep.reports.audited import Audit, Audited
 
 _ATTEMPT = "1-00000000"  # of each of the runs: there is but one of a key
 _OURS = ("elapsed_seconds", NOT_RECORDED, NOTED)  # in custom data
@@ -201,9 +201,9 @@ class _Auditing:
         """Say, of a result that differs, how what its run had read stands now, in this database and in others."""
         context = self._context
         read = [one for _, one in context.origins.inputs.of([id])]
-        if reasons := stale.why(context, [id]).get(id):
-            return f" ({stale.sentence(reasons)})"
-        states = stale.states(context, id, read)
+        if reasons := stale_rows.why(context, [id]).get(id):
+            return f" ({stale_rows.sentence(reasons)})"
+        states = stale_rows.states(context, id, read)
         told = [f"{one.model} {states[one[:3]][0]}" for one in read if states[one[:3]][1] in ("unknown", "gone")]
         if not told:
             return ""

@@ -29,8 +29,8 @@ from entropic.protocol.context import StoreContext
 from entropic.support import names, process
 from entropic.support.show import spelled
 from entropic.upkeep import archive
-from entropic.upkeep.archived import SUMS, Archive
-from entropic.upkeep.frozen import Frozen
+from entropic.upkeep.reports.archived import SUMS, Archive
+from entropic.upkeep.reports.frozen import Frozen
 from entropic.upkeep.unfinished import FROZEN, NAME, leads_out, listed
 
 _ABOUT = "frozen.json"

@@ -18,11 +18,12 @@ from entropic.provenance.input import Input
 from entropic.support import process
 from entropic.support.show import spelled
 from entropic.support.signals import Terminable
-from entropic.upkeep import note, theirs
-from entropic.upkeep.elsewhere import NotTaken
-from entropic.upkeep.merged import Conflict, Merge
-from entropic.upkeep.taking import FILES, Files, Taking
-from entropic.upkeep.theirs import Origins, Theirs, origin_of
+from entropic.upkeep import note
+from entropic.upkeep.imports import foreign_rows
+from entropic.upkeep.imports.foreign_result import NotTaken
+from entropic.upkeep.imports.foreign_rows import Origins, Theirs, origin_of
+from entropic.upkeep.imports.take_in import FILES, Files, Taking
+from entropic.upkeep.reports.merged import Conflict, Merge
 
 _TOGETHER = 200  # rows that are looked at in one query
 
@@ -33,7 +34,7 @@ def merge(context: StoreContext[Base], other: StoreContext[Base], files: Files, 
         raise ParameterError(f"files must be one of {', '.join(map(repr, FILES))}, not {spelled(files)}")
     if not dry_run:
         context.must_write("merge() has to add rows")
-    theirs.refuse_unlike(context, other)
+    foreign_rows.refuse_unlike(context, other)
     done = _merge(context, other, other.rows.all(), files, dry_run=dry_run)
     done.running, done.unrecorded, done.failed = _no_results(other)
     return done
@@ -112,7 +113,7 @@ class _Merging(Taking[Theirs]):
         for id, raw in zip(ids, raws, strict=True):
             try:
                 told = self._checksums.get(id), origin_of(origins.get(id)), digests.get(id), tuple(read.get(id, ()))
-                found[id] = theirs.read(self._context, other, raw, claims.get(id), *told)
+                found[id] = foreign_rows.read(self._context, other, raw, claims.get(id), *told)
             except NotTaken as why:
                 self.done.left.append(f"{id}: {why}")
         rows, keys = self._context.rows, {one.id for one in found.values()}

@@ -28,12 +28,12 @@ from entropic.provenance.input import Input
 from entropic.support import process
 from entropic.support.show import counted
 from entropic.support.signals import Terminable
-from entropic.upkeep import theirs
-from entropic.upkeep.elsewhere import NotTaken
-from entropic.upkeep.merged import Conflict
-from entropic.upkeep.rekeyed import Rekeyed
-from entropic.upkeep.taking import Taking
-from entropic.upkeep.theirs import Theirs, origin_of
+from entropic.upkeep.imports import foreign_rows
+from entropic.upkeep.imports.foreign_result import NotTaken
+from entropic.upkeep.imports.foreign_rows import Theirs, origin_of
+from entropic.upkeep.imports.take_in import Taking
+from entropic.upkeep.reports.merged import Conflict
+from entropic.upkeep.reports.rekeyed import Rekeyed
 
 _TOGETHER = 200  # rows that are looked at in one query
 _LOOKED_AT = 50  # keys that the rules of now have not made, when a store is first opened
@@ -145,7 +145,7 @@ class _Moving(Taking[Theirs]):
             id = context.rows.id_of(raw)
             try:
                 told = self._checksums.get(id), origin_of(origins.get(id)), digests.get(id), tuple(read.get(id, ()))
-                found = theirs.read(context, context, raw, claims.get(id), *told)
+                found = foreign_rows.read(context, context, raw, claims.get(id), *told)
                 stays = found.stays or Recorded.of(raw).is_registered
                 yield replace(found, id=new[id], params=dict(asked[id]), stays=stays)
             except (NotTaken, ParameterError) as why:

@@ -27,7 +27,7 @@ from entropic.protocol.context import StoreContext
 from entropic.support.compact_json import compact
 from entropic.support.names import LONGEST, whole
 from entropic.support.show import spelled
-from entropic.upkeep.viewed import View
+from entropic.upkeep.reports.viewed import View
 
 NOTED = ".entropic-view.json"
 _VERSION = 1

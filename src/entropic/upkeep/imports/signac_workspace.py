@@ -10,7 +10,7 @@ from entropic.errors import ParameterError
 from entropic.params.model import Base
 from entropic.protocol.context import StoreContext
 from entropic.support.show import spelled
-from entropic.upkeep.source import Absent, Found, Unfit, renamed
+from entropic.upkeep.imports.source import Absent, Found, Unfit, renamed
 
 _STATE_POINT, _DOCUMENT = "signac_statepoint.json", "signac_job_document.json"
 _LARGEST = 2**26  # bytes of one of these

@@ -34,10 +34,10 @@ from entropic.protocol import publish, register, run
 from entropic.protocol.claim import Busy, claim, is_busy, settled
 from entropic.protocol.context import StoreContext
 from entropic.protocol.end import end_claim
-from entropic.protocol.outcomes import bound_outcomes
+from entropic.protocol.outcome_columns import bound_outcomes
 from entropic.protocol.request import Progress, Request
 from entropic.support.names import whole
-from entropic.upkeep.elsewhere import NotTaken, Result
+from entropic.upkeep.imports.foreign_result import NotTaken, Result
 
 
 def request_for(context: StoreContext[Base], result: Result) -> Request:

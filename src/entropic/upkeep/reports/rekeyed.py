@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from entropic.support.show import counted, named
-from entropic.upkeep.merged import Taken, some
+from entropic.upkeep.reports.merged import Taken, some
 
 
 @dataclass(repr=False)

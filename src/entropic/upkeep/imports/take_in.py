@@ -18,9 +18,9 @@ from entropic.protocol.request import Progress
 from entropic.protocol.verify import Altered
 from entropic.protocol.wait import whom
 from entropic.support.show import spelled
-from entropic.upkeep import adopt, theirs
-from entropic.upkeep.elsewhere import NotTaken, Result
-from entropic.upkeep.merged import Conflict, Taken
+from entropic.upkeep.imports import adopt, foreign_rows
+from entropic.upkeep.imports.foreign_result import NotTaken, Result
+from entropic.upkeep.reports.merged import Conflict, Taken
 
 Files = Literal["link", "copy", "leave"]
 FILES = ("link", "copy", "leave")
@@ -147,7 +147,7 @@ class Taking(Generic[R]):
         claim = self._context.ledger.find(result.id)
         if claim is None or claim.published is None or claim.path is None or self._stays(result):
             return
-        if theirs.suffix_of(result.id, claim.path) != result.suffix:
+        if foreign_rows.suffix_of(result.id, claim.path) != result.suffix:
             raise NotTaken("its result here is gone, and had another suffix; delete() its row, and do the same again")
 
     def _differs_in_content(self, result: R, here: Raw) -> str:
@@ -161,7 +161,7 @@ class Taking(Generic[R]):
             raise NotTaken("it is just being replaced; do the same again")
         if found.size != other.size or found.folder != other.folder:
             return f"{mine} has {found.size:,} bytes, and {yours} has {other.size:,}"
-        made = theirs.text_of(context.rows.plain(here)["created_at"])
+        made = foreign_rows.text_of(context.rows.plain(here)["created_at"])
         if made == result.created_at and found.mtime_ns == other.mtime_ns:
             return ""  # one run, whose file was brought, or copied with its time
         try:
@@ -175,7 +175,7 @@ class Taking(Generic[R]):
     def _differs_in_outcomes(self, result: Result, here: Raw) -> str:
         values = self._context.rows.plain(here)
         for name, value in result.outcomes.values.items():
-            mine = theirs.plain(values[name])
+            mine = foreign_rows.plain(values[name])
             if mine is not None and value is not None and not same(mine, value):
                 return f"its results are the same, and its {name!r} is {spelled(mine)} here and {spelled(value)} there"
         return ""

@@ -22,7 +22,7 @@ from entropic.formats.libraries import library
 from entropic.params.model import Base
 from entropic.protocol.context import StoreContext
 from entropic.support.show import spelled
-from entropic.upkeep.source import Absent, Found, Unfit, renamed, utc
+from entropic.upkeep.imports.source import Absent, Found, Unfit, renamed, utc
 
 _OUTPUT, _METADATA = "output.pkl", "metadata.json"
 _Load = Callable[[str], object]

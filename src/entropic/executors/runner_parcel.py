@@ -11,7 +11,7 @@ import pickle
 from typing import NamedTuple
 
 from entropic.executors.attempt import Runner
-from entropic.executors.travel import unpickled
+from entropic.executors.pickling import unpickled
 from entropic.files.staging import Staging
 from entropic.files.workspace import Workspace
 

@@ -9,8 +9,8 @@ from entropic.errors import ParameterError
 from entropic.files.extent import is_of_others
 from entropic.params.model import Base
 from entropic.protocol.context import StoreContext
-from entropic.upkeep.pattern import Pattern, Segment, Texts, value_of, ways
-from entropic.upkeep.source import Absent, Found, Unfit
+from entropic.upkeep.imports.pattern import Pattern, Segment, Texts, value_of, ways
+from entropic.upkeep.imports.source import Absent, Found, Unfit
 
 
 @dataclass(frozen=True, slots=True)

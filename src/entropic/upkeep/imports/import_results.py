@@ -24,19 +24,19 @@ from entropic.formats.save import save
 from entropic.formats.suffixes import FormatError, find
 from entropic.params.keys import RESERVED
 from entropic.params.model import Base
-from entropic.params.outcomes import Outcome, Outcomes, gather
+from entropic.params.outcome_columns import Outcome, Outcomes, gather
 from entropic.protocol import register
 from entropic.protocol.context import StoreContext
 from entropic.support import process
 from entropic.support.show import one_line, spelled
 from entropic.support.signals import Terminable
-from entropic.upkeep import adopt, theirs
-from entropic.upkeep.elsewhere import NotTaken, Result
-from entropic.upkeep.imported import Imported
-from entropic.upkeep.merged import Conflict
-from entropic.upkeep.source import Absent, Found, Source, Unfit, utc
-from entropic.upkeep.taking import FILES, Files, Taking
-from entropic.upkeep.trees import Tree
+from entropic.upkeep.imports import adopt, foreign_rows
+from entropic.upkeep.imports.files_by_pattern import Tree
+from entropic.upkeep.imports.foreign_result import NotTaken, Result
+from entropic.upkeep.imports.source import Absent, Found, Source, Unfit, utc
+from entropic.upkeep.imports.take_in import FILES, Files, Taking
+from entropic.upkeep.reports.imported import Imported
+from entropic.upkeep.reports.merged import Conflict
 
 IMPORTED = "imported"
 """The field of `custom_data` that says where a result was imported from."""
@@ -218,7 +218,12 @@ def _result(
         raise NotTaken("it leads to nothing that is a file or a folder")
     made = found.created_at or utc(extent_.mtime_ns / 1e9)
     outcomes = _outcomes(context, found, "the file")
-    about: dict[str, Any] = {"path": path, "file": file, "suffix": theirs.checked_suffix(suffix), "found": extent_}
+    about: dict[str, Any] = {
+        "path": path,
+        "file": file,
+        "suffix": foreign_rows.checked_suffix(suffix),
+        "found": extent_,
+    }
     return Foreign(**here, **about, created_at=_text(made), outcomes=outcomes)
 
 
@@ -228,7 +233,9 @@ def _text(made: Any) -> str:
 
 def _outcomes(context: StoreContext[Base], found: Found, where: str) -> Outcomes:
     """Return what is known of the outcomes; of those that are computed from results nothing is noted (`measure`)."""
-    values = {name: theirs.plain(found.outcomes[name]) for name in context.schema.outcomes if name in found.outcomes}
+    values = {
+        name: foreign_rows.plain(found.outcomes[name]) for name in context.schema.outcomes if name in found.outcomes
+    }
     why = f"it was imported, and nothing beside {where} says it"
     asked = [one.name for one in context.schema.asked_of_runs if one.measure is None]
     return Outcomes(
@@ -317,7 +324,7 @@ class _Importing(Taking[Foreign]):
                 return "" if is_same else f"{mine} was changed since it was registered; register() it again"
             return super()._differs_in_content(result, here)
         said = (values["custom_data"] or {}).get(IMPORTED)
-        if said == result.custom_data[IMPORTED] and theirs.text_of(values["created_at"]) == result.created_at:
+        if said == result.custom_data[IMPORTED] and foreign_rows.text_of(values["created_at"]) == result.created_at:
             return ""  # it was taken in before
         with tempfile.TemporaryDirectory(prefix="entropic-import-") as folder:
             path = os.path.join(folder, f"result{result.suffix}")

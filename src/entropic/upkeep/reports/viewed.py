@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from entropic.support.show import counted
-from entropic.upkeep.merged import some
+from entropic.upkeep.reports.merged import some
 
 
 @dataclass(repr=False)

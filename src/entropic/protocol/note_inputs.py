@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from entropic.db.inputs import as_text
-from entropic.executors import reading
+from entropic.executors import inputs_of_runs
 from entropic.executors.reporting import under_way
-from entropic.protocol import opened, stale
+from entropic.protocol import opened, stale_rows
 from entropic.protocol.context import ModelT, StoreContext
 from entropic.provenance.input import Input
 
@@ -19,23 +19,23 @@ __all__ = ["note", "note_given", "noted", "under_way"]
 
 def note(context: StoreContext[Any], rows: Iterable[Any]) -> None:
     """Note that the run around this, if there is one, has read rows of a store."""
-    run = reading.current()
+    run = inputs_of_runs.current()
     if run is None:
         return
     made = {row.__dict__["id"]: row.__dict__.get("created_at") for row in rows if "id" in row.__dict__}
     made = {id: time for id, time in made.items() if time is not None}
-    known = reading.known(run, context.database_uuid)
+    known = inputs_of_runs.known(run, context.database_uuid)
     made = {id: time for id, time in made.items() if not known(context.model, id)}
     if not made:
         return
-    reasons: dict[str, list[stale.Reason]] = {}
+    reasons: dict[str, list[stale_rows.Reason]] = {}
     try:
-        reasons = stale.why(context, made, by_code=True)
+        reasons = stale_rows.why(context, made, by_code=True)
     except context.database.troubles:  # what was read was read
         pass
     database, model = context.database_uuid, context.model
-    signs = {id: stale.sign_of(found) for id, found in reasons.items()}
-    reading.note(run, [Input(database, model, id, as_text(time), signs.get(id)) for id, time in made.items()])
+    signs = {id: stale_rows.sign_of(found) for id, found in reasons.items()}
+    inputs_of_runs.note(run, [Input(database, model, id, as_text(time), signs.get(id)) for id, time in made.items()])
 
 
 def note_given(rows: Sequence[Any]) -> None:

@@ -16,7 +16,7 @@ from entropic.db.digests import Digests
 from entropic.db.engine import Database
 from entropic.db.ledger import Ledger
 from entropic.db.origins import Origins
-from entropic.db.outcomes import OutcomeColumns
+from entropic.db.outcome_columns import OutcomeColumns
 from entropic.db.rows import Rows
 from entropic.db.settings import Settings
 from entropic.db.tables import metadata
@@ -47,8 +47,8 @@ from entropic.provenance.watch import Watched
 from entropic.support.compact_json import compact
 from entropic.support.show import spelled
 from entropic.upkeep import outage, rebuild, recover, rekey
-from entropic.upkeep.archived import SUMS
 from entropic.upkeep.measure import warn_of_changes
+from entropic.upkeep.reports.archived import SUMS
 
 _ASKED = "it was opened with read_only=True; open it without that to run or change anything"
 _NO_RUNNER = "it has no runner; give one to run or change anything"

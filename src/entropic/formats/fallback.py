@@ -12,8 +12,8 @@ import shutil
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from entropic.formats.fit import a_value, is_from
 from entropic.formats.format import Saver
+from entropic.formats.lossless import a_value, is_from
 from entropic.formats.plain import as_json
 from entropic.formats.save import HOLDERS
 from entropic.formats.suffixes import find_own

@@ -1,6 +1,6 @@
 """What the runs that this process executes have read of stores, until it is written into their sidecars.
 
-It is noted where a row is read (`protocol/reads.py`), and only while something runs here.
+It is noted where a row is read (`protocol/note_inputs.py`), and only while something runs here.
 """
 
 import os

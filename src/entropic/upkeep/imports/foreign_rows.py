@@ -26,7 +26,7 @@ from entropic.files.extent import extent, extent_elsewhere
 from entropic.files.paths import ROOM_IN_NAME
 from entropic.files.sidecar import NO_ORIGIN, Origin
 from entropic.params.model import Base, Schema
-from entropic.params.outcomes import NOT_RECORDED, NOTED, Outcomes, noted
+from entropic.params.outcome_columns import NOT_RECORDED, NOTED, Outcomes, noted
 from entropic.params.same import same
 from entropic.protocol import verify
 from entropic.protocol.context import StoreContext
@@ -35,7 +35,7 @@ from entropic.provenance.input import Input
 from entropic.support import names
 from entropic.support.names import number_of, whole
 from entropic.support.show import spelled
-from entropic.upkeep.elsewhere import REPLACED, NotTaken, Result
+from entropic.upkeep.imports.foreign_result import REPLACED, NotTaken, Result
 
 # Columns of one of these hold values of one kind; in this order, since an Enum is a kind of String.
 _KINDS: dict[str, Any] = {

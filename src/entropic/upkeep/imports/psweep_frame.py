@@ -16,7 +16,7 @@ from entropic.params.keys import plain
 from entropic.params.model import Base
 from entropic.protocol.context import StoreContext
 from entropic.support.show import spelled
-from entropic.upkeep.source import Absent, Found, Unfit, renamed
+from entropic.upkeep.imports.source import Absent, Found, Unfit, renamed
 
 _DATABASE = "database.pk"
 _TOLD = {"_pset_id": "pset", "_run_id": "run", "_exec_host": "host"}
