@@ -576,20 +576,16 @@ def test_what_cannot_end_before_the_deadline_does_not_begin(acting, log, options
 @pytest.mark.xdist_group("cluster")
 @pytest.mark.timeout(900)
 @pytest.mark.filterwarnings("ignore::UserWarning:distributed")
-def test_the_executor_of_a_dask_client_goes_by_order_and_deadline(acting, log, tmp_path, cluster):
+def test_the_executor_of_a_dask_client_takes_an_order_and_goes_by_a_deadline(acting, log, cluster):
     """It is an executor as those of the standard library, whose futures Dask runs."""
-    gate = tmp_path / "gate"
-    store = acting({10: partial(acts.wait_for, gate), 9: partial(acts.wait_for, gate)})
+    store = acting({})
     for n in range(1, 9):  # which say that they have taken so many hours
         (made := log.with_name(f"made-{n}.json")).write_text("{}")
         store.register({"n": n, "dt": 0.5}, made, elapsed_seconds=3600.0 * n)
     with pytest.importorskip("distributed").Client(cluster) as client:
         client.wait_for_workers(2, timeout=200)
-        opening = threading.Thread(target=lambda: (wait_until(lambda: len(ran(log)) == 2), gate.touch()))
-        opening.start()
         with pytest.warns(NotBegunWarning, match="2 of 6 sets"):
             rows = store.sweep(sets(1, 50, 9, 60, 10, 0), client.get_executor(), deadline="12h", order="longest")
-        opening.join()
     assert [row.n for row in rows] == [1, 9, 10, 0]
-    assert ran(log)[-1] == 0 or sorted(ran(log)) == [0, 9, 10]
+    assert sorted(ran(log)) == [0, 9, 10]  # Dask says on which worker, so it is no matter of ours which begins last
     assert store.status().running == {}
