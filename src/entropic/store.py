@@ -917,6 +917,7 @@ class Store(Generic[ModelT]):
         """
         if twice := [name for name in more if name in given]:
             raise ParameterError(f"{twice[0]!r} is given twice")
+        # Here, since few need it, and it would slow down every `import entropic`.
         from entropic.upkeep.imports import import_results
 
         return import_results.import_results(

@@ -215,7 +215,7 @@ def test_what_a_frozen_selection_says_of_itself_may_be_anything(store, text):
         told.write_bytes(text)
     assert [one.name for one in store.frozen()] == ["good"]
     assert [row.n for row in store.at("good").select()] == [1]
-    with pytest.raises(StoreError, match=r"nothing .* is frozen as 'bad'"):
+    with pytest.raises(StoreError, match=r"bad cannot be read"):
         store.at("bad")
 
 

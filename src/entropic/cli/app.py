@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 import entropic
+from entropic.cli import ask, clean, export, freeze, look, move, page, work  # noqa: F401  (each adds its commands)
 from entropic.cli.command import app
 from entropic.cli.errors import prepare_output
 
