@@ -290,12 +290,12 @@ def repair(context: StoreContext[Base], dry_run: bool) -> Repair:
     """Repair what can be repaired without a run: record, finish, remove, release."""
     if not dry_run:
         context.must_write("repair() would have to change something")
-    from entropic.protocol.submitted import look_after
-
     before = check(context)
     if dry_run:
         coming = [*before.leftovers, *before.dead_claims, *_of_other_keys(context, before)]
         return Repair([finding.text for finding in coming], before, dry_run=True)
+    from entropic.protocol.submitted import look_after  # here: who only looks needs nothing of Slurm
+
     done = [_remove_row(context, finding) for finding in _of_other_keys(context, before)]
     done += [*collect(context), *look_after(context), *release_dead(context, even_without_row=True)]
     done += collect(context)  # a torn sidecar can go once its claim has moved on
