@@ -19,6 +19,7 @@ from entropic import StoreError, UnreadableError, key, report
 from entropic.cli.reflect import open_reflected
 from entropic.executors import attempt
 from entropic.files import sidecar, workspace
+from entropic.files.deaths import note_death
 from entropic.files.reserve import Reserve
 from entropic.protocol import claim, run
 from entropic.protocol.request import Progress
@@ -482,3 +483,13 @@ def leave_more(params):
 def say_something(params):
     os.write(1, b"hello\n")
     Path(params["result_file"]).write_text("{}")
+
+
+def test_whatever_has_the_name_of_a_death_is_no_more_than_a_death_without_a_reason(store, beside):
+    staging, key, task = store._context.staging, store._context.key_of("0" * 16), "7-0-0"
+    assert note_death(staging, key, "1-00000000", task, "NODE_FAIL") == ["NODE_FAIL"]
+    known = next(Path(staging.inside("deaths")).iterdir())
+    os.mkfifo(str(known).replace(task, "8-0-0"))  # which nobody ever writes into
+    Path(str(known).replace(task, "9-0-0")).symlink_to(beside / "probe.txt")
+    told = note_death(staging, key, "1-00000000", task, "NODE_FAIL")
+    assert sorted(told) == ["NODE_FAIL", "its reason cannot be read", "its reason cannot be read"]

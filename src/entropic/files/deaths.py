@@ -11,12 +11,11 @@ import re
 import time
 
 from entropic.files.staging import DEATHS, Staging
-from entropic.files.subfolder import opened
+from entropic.files.subfolder import content, opened
 from entropic.support import names
 
 LARGEST = 64 * 1024  # bytes of a file
 MOST_TEXT = 4_000  # characters of a reason
-_NO_LINK = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 _TASK = r"[0-9_-]{1,48}"
 
 
@@ -73,11 +72,7 @@ def _is_of(name: str, key: str, attempt: str) -> bool:
 def _read(folder: int, name: str) -> tuple[float, str]:
     """Return when a death was noted, and why; one that cannot be understood counts all the same."""
     try:
-        file = os.open(name, _NO_LINK, dir_fd=folder)
-        try:
-            said = json.loads(os.read(file, LARGEST))
-        finally:
-            os.close(file)
+        said = json.loads(content(name, folder, LARGEST))
         return float(said["at"]), str(said["why"])
     except (OSError, ValueError, TypeError, KeyError, RecursionError, OverflowError):
         return 0.0, "its reason cannot be read"
