@@ -14,7 +14,17 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import column_property, relationship
 
-from entropic import Base, CycleError, Mapped, ModelError, ParameterError, PublishError, RegisterError, Store
+from entropic import (
+    Base,
+    CycleError,
+    Mapped,
+    ModelError,
+    ParameterError,
+    PublishError,
+    RegisterError,
+    Store,
+    StoreError,
+)
 from entropic import mapped_column as column
 
 
@@ -297,3 +307,24 @@ def test_a_time_of_another_zone_is_kept_or_refused_and_never_read_as_another_tim
     else:
         with pytest.raises(ParameterError, match="in UTC"):
             store.run({"moment": there})
+
+
+def test_a_model_whose_schema_this_database_lacks_is_not_the_concern_of_another_model(open_store, place):
+    class Apart(Base):
+        __abstract__ = True
+        metadata = sa.MetaData()
+
+    class Elsewhere(Apart):
+        __tablename__ = "elsewhere"
+        __table_args__ = {"schema": "lab"}  # noqa: RUF012
+        colour: Mapped[Colour] = column(sa.Enum(Colour, name="colour_elsewhere", schema="lab"))
+
+    class Here(Apart):
+        __tablename__ = "here"
+        colour: Mapped[Colour] = column(sa.Enum(Colour, name="colour_here"))
+
+    store = open_store(model=Here)
+    assert store.run_or_retrieve({"colour": Colour.RED}).colour is Colour.RED
+    assert store.check().ok, str(store.check())
+    with pytest.raises(StoreError, match="lab"):
+        open_store(model=Elsewhere)

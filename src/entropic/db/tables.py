@@ -211,9 +211,15 @@ def create_tables(
     """Create the tables that do not exist yet, while other processes that would do the same wait.
 
     Where all exist nothing is locked: a store can be opened, and its hits served, beside a long writer. The tables of
-    other models of the program are made too, unless this database cannot hold them: that is not this store's concern.
+    other models of the program are made too, unless this database cannot hold them, or lacks their schema: that is not
+    this store's concern.
     """
     inspector = sa.inspect(connection)
+    absent = {
+        name
+        for name in {table.schema for tables in metadata for table in tables.tables.values() if table is not needed}
+        if name is not None and not inspector.has_schema(name)
+    }
     # Asked for once only: of a table that MariaDB lacks SQLAlchemy learns by an error, which keeps all callers' frames,
     # and with them the store, until Python's collector comes.
     never = _never_made[connection.dialect.name, connection.dialect.server_version_info]
@@ -221,7 +227,8 @@ def create_tables(
         table
         for tables in metadata
         for table in tables.tables.values()
-        if (table is needed or table not in never) and not inspector.has_table(table.name, schema=table.schema)
+        if table is needed or (table not in never and table.schema not in absent)
+        if not inspector.has_table(table.name, schema=table.schema)
     ]
     for table in lacking:
         if table is not needed and not can_be_made(table, connection, dialect):
@@ -233,7 +240,12 @@ def create_tables(
     with dialect.exclusively(connection), warnings.catch_warnings():
         warnings.simplefilter("ignore", sa.exc.SAWarning)  # of columns that this database makes in its own way
         for tables in metadata:
-            tables.create_all(connection, [table for table in lacking if table.metadata is tables])
+            wanted = [table for table in lacking if table.metadata is tables]
+            if absent.isdisjoint(table.schema for table in tables.tables.values()):
+                tables.create_all(connection, wanted)
+            else:  # one by one: else the types of columns of those others would be made, too
+                for table in sa.schema.sort_tables(wanted):
+                    table.create(connection, checkfirst=True)
 
 
 def check_width(table: sa.Table, model: str, dialect: Dialect) -> None:
