@@ -29,6 +29,7 @@ from databases import until
 from entropic import CycleError, DatabaseBusy
 from entropic.db import connection as connections
 from entropic.db import server
+from entropic.db.claim import RUNNING
 from entropic.db.engine import Database
 from entropic.files import task, workspace
 from entropic.support import forks, process
@@ -187,6 +188,10 @@ def play(made, act, x, runs, at, forced):
     except KeyboardInterrupt as error:  # which is kept, as a notebook does, with all frames that it holds
         raised = error
     faults = disorder(made)
+    if at[0] == at[-1]:  # what is finished, and lacks just its publication, a sweep publishes on the way out
+        held = [one for one in made._context.ledger.pending().values() if one.state == RUNNING]
+        held = [one for one in held if runs > 1 or not made._context.is_finished(one.id, one.attempt)]
+        faults += [f"another machine would wait for {one.id}" for one in held]
     if raised is None and len(points.passed) >= at[0]:
         faults.append("the interrupt did not come out")
     ran, done = len(executions(folder)) - earlier, sum(is_done(made, one) for one in wanted)

@@ -101,6 +101,10 @@ class Ledger:
         rows = self.database.connection().fetch(self._made.pending.sql, self._made.pending.values({}))
         return {(claim.model, claim.id, claim.attempt): claim for claim in _sound_ones(rows)}
 
+    def pending_of(self, owner: str) -> list[Claim]:
+        """Return the claims of this model that a call holds."""
+        return [one for one in self.pending().values() if one.owner == owner and one.model == self.model]
+
     def _sound(self, row: Any) -> Claim:
         claim = Claim(*row)
         found = flaw(claim)

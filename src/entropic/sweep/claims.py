@@ -352,13 +352,19 @@ class Claims(Generic[ModelT]):
         self._chunk = 1
 
     def end_all(self, ended: bool) -> None:
-        """Let others have all that is claimed; what still goes on elsewhere, unless it has `ended`, may be finished."""
-        if not ended:
-            self._may_run.update(task.attempt for task in self.under_way.values())
-        self._end(self.under_way.values())
-        self._release_claimed()
+        """Let others have all that is claimed; what still goes on elsewhere, unless it has `ended`, may be finished.
 
-    def _end(self, tasks: Iterable[Task]) -> None:
+        The ledger says what that is: an interrupt may have come between a claim and the note that was to be made of it.
+        What is finished all the same, and could not be published here, is left to whoever asks for it next.
+        """
+        unbegun = {task.attempt for task in self._claimed}
+        held = (one for one in self._context.ledger.pending_of(self._owner) if one.state == RUNNING)
+        ours = [one for one in held if not self._context.is_finished(one.id, one.attempt)]
+        if not ended:
+            self._may_run.update(one.attempt for one in ours if one.attempt not in unbegun)
+        self._end(ours)
+
+    def _end(self, tasks: Iterable[Task | Claim]) -> None:
         """End the claims on some tasks, in the order of their keys; what may run is only abandoned."""
         ours = (task for task in tasks if task.owner == self._owner)  # else jobs run it, for which nobody waits
         claims, ledger = sorted((task.id, task.attempt) for task in ours), self._context.ledger

@@ -40,7 +40,7 @@ class Outbox(Generic[ModelT]):
 
     def __init__(self, context: StoreContext[ModelT], missing: Mapping[str, Request]) -> None:
         self._context, self._missing = context, missing
-        self._finished: list[tuple[Task, Sidecar]] = []
+        self._finished: dict[str, tuple[Task, Sidecar]] = {}  # by attempt
         self._published_at = time.monotonic()
         self.gaps = Gaps()
 
@@ -51,20 +51,20 @@ class Outbox(Generic[ModelT]):
         return bool(self._finished) and (waited > PUBLISH_SECONDS or len(self._finished) >= MOST_TOGETHER)
 
     def add(self, task: Task, finished: Sidecar) -> None:
-        """Take in a finished run."""
-        self._finished.append((task, finished))
+        """Take in a finished run; one that is here already is the same."""
+        self._finished[task.attempt] = task, finished
 
     def publish(self) -> Delivery[ModelT]:
-        """Publish what is finished, and read its rows."""
-        finished, self._finished = self._finished, []
+        """Publish what is finished, and read its rows. What an error or an interrupt keeps from that stays here."""
+        finished, done = list(self._finished.values()), Published()
         if not finished:
             return Delivery([], [], {})
-        done = Published()
         try:
             publish_many(self._context, finished, done)
             for sidecar in done.superseded.values():
                 run.superseded(self._context, sidecar)
             rows, wanted = self._read_published([task.id for task, _ in finished if task.id not in done.refused], done)
+            self._finished.clear()
             return Delivery(rows, wanted, done.refused)  # what is refused is kept, and recorded once that is possible
         finally:
             self._published_at = time.monotonic()

@@ -209,17 +209,19 @@ class Share(Generic[ModelT]):
         with self._lock:
             self.reraise()
             task = ending.task
-            self._claims.under_way.pop(task.id, None)
             if ending.unbegun:
                 may_run = not (ends or ending.untouched)
                 finished = sidecars.read(task.staging, task.key, task.attempt) if may_run else None
                 if finished is None:
+                    self._claims.under_way.pop(task.id, None)
                     self._claims.take_back(task, ending.late, may_run)
                     return
                 ending = Ending(task, finished)
+            if ending.finished is not None:
+                self._outbox.add(task, ending.finished)  # while it is under way, so that an interrupt finds it
+            self._claims.under_way.pop(task.id, None)
             self._context.lease_keeper.stop(task.attempt)
             if ending.finished is not None:
-                self._outbox.add(task, ending.finished)
                 if self._until is not None:
                     self._until.add(task.params, ending.finished.custom_data.get("elapsed_seconds"))
             elif self._runs_again(ending):
@@ -397,7 +399,7 @@ class Share(Generic[ModelT]):
                     finished = sidecars.read(task.staging, task.key, task.attempt)
                     if finished is not None:
                         self._outbox.add(task, finished)
-                        del under_way[task.id]
+                        under_way.pop(task.id, None)
                 known = set(self.failures)
                 self.publish()
                 for id in self.failures.keys() - known:
