@@ -62,19 +62,18 @@ def chosen(config: pytest.Config) -> list[str]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Make one test of each kind of whatever asks for a database; the next hook takes away what does not apply."""
+    """Make a test of each chosen kind of whatever asks for a database; the next hook takes away what does not fit."""
     if "database_kind" in metafunc.fixturenames:
-        metafunc.parametrize("database_kind", KINDS, indirect=True, scope="session")
+        metafunc.parametrize("database_kind", chosen(metafunc.config), indirect=True, scope="session")
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
-    """Leave out the kinds that were not chosen, or that a test is not for; mark the slow ones; begin with the long."""
+    """Leave out the kinds that a test is not for; mark the slow ones; begin with the long."""
     kept, left_out = [], []
     for item in items:
         kind = kind_of(item)
-        kinds = [set(chosen(config)), *(set(mark.args) for mark in item.iter_markers("only_on"))]
-        fits = kind is None or kind in set.intersection(*kinds)
+        fits = kind is None or all(kind in mark.args for mark in item.iter_markers("only_on"))
         (kept if fits else left_out).append(item)
         if kind not in (None, "sqlite"):
             item.add_marker(pytest.mark.slow)
