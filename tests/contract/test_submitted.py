@@ -59,7 +59,8 @@ def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     commands = {
         "sbatch": f"id=$(($(cat {said}.id 2>/dev/null || echo 0) + 1)); echo $id | tee {said}.id; "
         f'echo "$name $id PENDING 0 Priority" >> {said}',
-        "squeue": f'grep "^$name " {said} | cut -d" " -f2-; true',
+        "squeue": f'echo "$name" >> {said}.asked; for one in ${{name//,/ }}; do grep "^$one " {said}; done | '
+        "while read one id state restarts reason; do echo $id $state $restarts $one $reason; done",
         "scancel": f'sed -i "/^$name /d" {said}',
     }
     for command, line in commands.items():
@@ -105,6 +106,20 @@ def test_sets_belong_to_their_jobs_as_long_as_slurm_knows_these_and_are_free_aft
     assert runner.ns == [0, 1, 2]
     assert recorded(later) == 0
     assert not spools(later)
+
+
+def test_the_queue_is_asked_once_for_all_submissions(open_store, queue):
+    """By the line that has submitted them; and by who waits for some of their sets, each time."""
+    store, asked = open_store(), queue.with_name("queue.asked")
+    for n in range(4):
+        store.sweep(sets(n), Slurm(), wait=False)
+    asked.unlink()
+    assert store.sweep(sets(*range(4)), Slurm(), wait=False).submitted.waiting == 4
+    assert [line.count(",") for line in asked.read_text().splitlines()] == [3]
+    asked.unlink()
+    queue.write_text("")
+    assert [row.n for row in store.sweep(sets(*range(4)))] == [0, 1, 2, 3]
+    assert {line.count(",") for line in asked.read_text().splitlines()} == {3}
 
 
 def test_a_submission_of_which_nothing_is_left_holds_no_set(open_store, queue):
@@ -192,11 +207,11 @@ def test_repair_frees_what_no_task_is_at_where_there_is_no_slurm(open_store, que
 
 
 def test_a_submission_that_somebody_else_ends_meanwhile_is_no_error(open_store, queue, monkeypatch):
-    store, look = open_store(), Submission.look_surely
+    store, look = open_store(), Submission.look
     store.sweep(sets(0), Slurm(), wait=False)
     queue.write_text("")
     with monkeypatch.context() as meanwhile:
-        meanwhile.setattr(Submission, "look_surely", lambda one: (look(one), remove_tree(one.folder)))
+        meanwhile.setattr(Submission, "look", lambda one: (look(one), remove_tree(one.folder)))
         store.sweep(sets(0), Slurm(), wait=False)
     assert store.sweep(sets(0), Slurm(), wait=False).submitted.new == 1
 

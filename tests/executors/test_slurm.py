@@ -316,8 +316,8 @@ def test_the_scheduler_is_asked_every_few_seconds_at_most(slurm, acting, log, tm
             wrapper.parent.mkdir(exist_ok=True)
             wrapper.write_text(f'#!/bin/bash\necho "$(date +%s.%N) {name}" >> {calls}\nexec {real} "$@"\n')
             wrapper.chmod(0o755)
-    looks, begin = [], scheduler.Scheduler._begin  # by our own clock: a wrapper may take long to start
-    monkeypatch.setattr(scheduler.Scheduler, "_begin", lambda self: (looks.append(time.monotonic()), begin(self))[1])
+    looks, begin = [], scheduler.Inquiry._begin  # by our own clock: a wrapper may take long to start
+    monkeypatch.setattr(scheduler.Inquiry, "_begin", lambda self: (looks.append(time.monotonic()), begin(self))[1])
     store = acting({1: partial(acts.wait_for, gate)})
     with slurm.full():
         monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")

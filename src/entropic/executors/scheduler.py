@@ -1,7 +1,8 @@
 """Slurm itself: what jobs ask of it, and its commands, which are called here only.
 
 No look at the queue comes sooner than `LOOK_SECONDS` after the one before, however many jobs there are, and each is one
-`squeue`: `test_the_scheduler_is_asked_every_few_seconds_at_most`.
+`squeue`: `test_the_scheduler_is_asked_every_few_seconds_at_most`. Who looks at many submissions asks for all of them at
+once: `test_the_queue_is_asked_once_for_all_submissions`.
 """
 
 import os
@@ -21,8 +22,11 @@ LOOK_SECONDS = 5.0  # between two looks at the queue, at least
 MOST_LOOK_SECONDS = 30.0  # the same, where nothing has changed for a while
 ANSWER_SECONDS = 120.0  # that a command may take
 MOST_JOBS = 10_000
-_COLUMNS = "JobArrayID:40,State:30,RestartCnt:20,Reason:120"
-_LINE = re.compile(rf"(?P<id>{JOB}) +(?P<state>[A-Z_]+) +(?P<restarts>[0-9]+) +(?P<reason>.*)")
+MOST_NAMES = 1_000  # in one question: a word of a command line may have 128 kB
+_COLUMNS = "JobArrayID:40,State:30,RestartCnt:20,Name:100,Reason:120"
+_LINE = re.compile(
+    rf"(?P<id>{JOB}) +(?P<state>[A-Z_]+) +(?P<restarts>[0-9]+) +(?P<name>[A-Za-z0-9_-]+) +(?P<reason>.*)"
+)
 _GOES_ON = {
     *("PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "RESIZING", "STAGE_OUT"),
     *("REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD"),
@@ -137,6 +141,115 @@ class Job(NamedTuple):
         return f"{self.state} ({self.reason})" if self.reason not in ("", "None") else self.state
 
 
+class Inquiry:
+    """Asks, now and then, what has become of jobs: one `squeue` for the jobs of all names that anybody looks for."""
+
+    def __init__(self) -> None:
+        self._looking: tuple[subprocess.Popen[str], IO[str], float, list[str]] | None = None
+        self._pause, self._next = LOOK_SECONDS, 0.0
+        self._asked: dict[str, float] = {}  # when it was asked for each name
+        self._told: dict[str, dict[str, Job]] = {}  # what nobody has seen yet
+        self._seen: dict[str, dict[str, Job]] = {}
+        self.silent_since: float | None = None
+        """When the scheduler last answered, by the monotonic clock; None if it answers."""
+        self.trouble = ""
+        """What `squeue` says in place of an answer."""
+
+    def add(self, name: str) -> None:
+        """Ask for the jobs of a name, too."""
+        self._asked.setdefault(name, float("-inf"))
+
+    def drop(self, name: str) -> None:
+        """Ask for them no more; without any name left, wait for no answer."""
+        for known in (self._asked, self._told, self._seen):
+            known.pop(name, None)
+        if not self._asked:
+            self._stop()
+
+    def postpone(self) -> None:
+        """Ask anew, in a while: an answer that is on its way knows nothing of jobs that are submitted now."""
+        self._stop()
+        self._pause = LOOK_SECONDS
+        self._next = time.monotonic() + LOOK_SECONDS
+
+    def look(self, name: str) -> dict[str, Job] | None:
+        """Return all jobs of a name that Slurm remembers, by id; None if there is no new answer yet."""
+        self.add(name)
+        self._go_on()
+        return self._told.pop(name, None)
+
+    def _go_on(self) -> None:
+        now = time.monotonic()
+        if self._looking is None:
+            if now >= self._next:
+                self._begin()
+            return
+        process, out, began, names = self._looking
+        if process.poll() is None:
+            if now - began < ANSWER_SECONDS:
+                return
+            process.kill()
+            process.wait()
+        self._looking = None
+        with out:
+            out.seek(0)
+            said = out.read()
+        if process.returncode != 0:
+            self._fail(said.strip() or f"it ended with {process.returncode}")
+            return
+        self.silent_since = None
+        told = _sorted(said, [name for name in names if name in self._asked])
+        is_new = any(self._seen.get(name) != jobs for name, jobs in told.items())
+        self._told |= told
+        self._seen |= told
+        self._pause = LOOK_SECONDS if is_new else min(1.2 * self._pause, MOST_LOOK_SECONDS)
+        self._next = now + self._pause
+
+    def _begin(self) -> None:
+        """Ask, without waiting for the answer: a scheduler that is away keeps its askers waiting."""
+        names = sorted(self._asked, key=self._asked.__getitem__)[:MOST_NAMES]
+        only = f"--name={','.join(names)}"
+        command = ["squeue", "--noheader", "--array", "--states=all", only, f"--Format={_COLUMNS}"]
+        now = time.monotonic()
+        self._asked.update(dict.fromkeys(names, now))
+        self._next = now + LOOK_SECONDS
+        out = tempfile.TemporaryFile("w+")  # noqa: SIM115  (read and closed when the answer is there)
+        try:
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, text=True, env=_outside()
+            )
+        except OSError as error:
+            out.close()
+            self._fail(f"{error.strerror}: squeue")
+            return
+        self._looking = process, out, time.monotonic(), names
+
+    def _fail(self, why: str) -> None:
+        self.trouble = why
+        self.silent_since = self.silent_since or time.monotonic()
+        self._pause = min(1.2 * self._pause, MOST_LOOK_SECONDS)
+        self._next = time.monotonic() + self._pause
+
+    def _stop(self) -> None:
+        if self._looking is not None:
+            process, out, *_ = self._looking
+            process.kill()
+            process.wait()
+            out.close()
+            self._looking = None
+
+
+def _sorted(said: str, names: Sequence[str]) -> dict[str, dict[str, Job]]:
+    """Return what `squeue` says, by the names of the jobs; also of names of which it says nothing."""
+    found: dict[str, dict[str, Job]] = {name: {} for name in names}
+    for line in said.splitlines():
+        one = _LINE.fullmatch(line.strip())
+        if one is not None and one["name"] in found:
+            job = Job(one["id"], one["state"], int(one["restarts"]), one_line(one["reason"].strip()))
+            found[one["name"]][job.id] = job
+    return found
+
+
 class Scheduler:
     """Submits the jobs of one sweep, and looks at them: all bear one name, which no other job has.
 
@@ -146,17 +259,23 @@ class Scheduler:
         What the jobs ask for.
     name
         Theirs.
+    inquiry
+        Which asks for the jobs of others, too; None for one of its own.
     """
 
-    def __init__(self, asked: Slurm, name: str) -> None:
+    def __init__(self, asked: Slurm, name: str, inquiry: Inquiry | None = None) -> None:
         self._asked, self.name = asked, name
-        self._looking: tuple[subprocess.Popen[str], IO[str], float] | None = None
-        self._pause, self._next = LOOK_SECONDS, 0.0
-        self._seen: dict[str, Job] = {}
-        self.silent_since: float | None = None
+        self._inquiry = inquiry or Inquiry()
+
+    @property
+    def silent_since(self) -> float | None:
         """When the scheduler last answered, by the monotonic clock; None if it answers."""
-        self.trouble = ""
+        return self._inquiry.silent_since
+
+    @property
+    def trouble(self) -> str:
         """What `squeue` says in place of an answer."""
+        return self._inquiry.trouble
 
     def submit(self, script: str, count: int, output: str) -> list[str]:
         """Submit a job, or an array of so many, and return their ids.
@@ -171,64 +290,16 @@ class Scheduler:
         command.append(f"--output={output}{os.sep}{'job-%A_%a' if many else 'job-%j'}.out")
         if many:
             command.append(f"--array=0-{count - 1}")
-        self.close()  # an answer that is on its way knows nothing of these
+        self._inquiry.postpone()
         said = _call(command, script)
         if not re.fullmatch(r"[0-9]+", id := said.partition(";")[0].strip()):
             raise SlurmError(f"sbatch answers {said.strip()!r}, which is no id of a job")
-        self._next = time.monotonic() + LOOK_SECONDS
-        self._pause = LOOK_SECONDS
+        self._inquiry.postpone()
         return [f"{id}_{number}" for number in range(count)] if many else [id]
 
     def look(self) -> dict[str, Job] | None:
         """Return all jobs that Slurm remembers, by id, each few seconds; None if there is no new answer yet."""
-        now = time.monotonic()
-        if self._looking is None:
-            if now >= self._next:
-                self._begin()
-            return None
-        process, out, began = self._looking
-        if process.poll() is None:
-            if now - began < ANSWER_SECONDS:
-                return None
-            process.kill()
-            process.wait()
-        self._looking = None
-        with out:
-            out.seek(0)
-            said = out.read()
-        if process.returncode != 0:
-            self._fail(said.strip() or f"it ended with {process.returncode}")
-            return None
-        self.silent_since = None
-        found = {one["id"]: one for line in said.splitlines() if (one := _LINE.fullmatch(line.strip()))}
-        jobs = {
-            id: Job(id, one["state"], int(one["restarts"]), one_line(one["reason"].strip()))
-            for id, one in found.items()
-        }
-        self._pause = LOOK_SECONDS if jobs != self._seen else min(1.2 * self._pause, MOST_LOOK_SECONDS)
-        self._next, self._seen = now + self._pause, jobs
-        return jobs
-
-    def _begin(self) -> None:
-        """Ask, without waiting for the answer: a scheduler that is away keeps its askers waiting."""
-        command = ["squeue", "--noheader", "--array", "--states=all", f"--name={self.name}", f"--Format={_COLUMNS}"]
-        self._next = time.monotonic() + LOOK_SECONDS
-        out = tempfile.TemporaryFile("w+")  # noqa: SIM115  (read and closed when the answer is there)
-        try:
-            process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, text=True, env=_outside()
-            )
-        except OSError as error:
-            out.close()
-            self._fail(f"{error.strerror}: squeue")
-            return
-        self._looking = process, out, time.monotonic()
-
-    def _fail(self, why: str) -> None:
-        self.trouble = why
-        self.silent_since = self.silent_since or time.monotonic()
-        self._pause = min(1.2 * self._pause, MOST_LOOK_SECONDS)
-        self._next = time.monotonic() + self._pause
+        return self._inquiry.look(self.name)
 
     def cancel(self, only_waiting: bool = False) -> None:
         """Cancel the jobs: all of them, or those that have not begun.
@@ -242,12 +313,7 @@ class Scheduler:
 
     def close(self) -> None:
         """Wait for no answer any more."""
-        if self._looking is not None:
-            process, out, _ = self._looking
-            process.kill()
-            process.wait()
-            out.close()
-            self._looking = None
+        self._inquiry.drop(self.name)
 
 
 def _call(command: list[str], given: str = "") -> str:

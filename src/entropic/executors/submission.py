@@ -10,7 +10,6 @@ import errno
 import os
 import pickle
 import secrets
-import time
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -20,7 +19,7 @@ from entropic.executors.batch import name_of_jobs, script_of
 from entropic.executors.node import Given, Packed, Said
 from entropic.executors.pickling import Setup, dumped, packed, pickled
 from entropic.executors.queue import Queue, printed
-from entropic.executors.scheduler import Job, Scheduler, Slurm
+from entropic.executors.scheduler import Inquiry, Job, Scheduler, Slurm
 from entropic.executors.script_setup import Surroundings
 from entropic.executors.spool import (
     END,
@@ -31,7 +30,6 @@ from entropic.executors.spool import (
     SWEEP,
     Forged,
     Name,
-    Patience,
     Spool,
     job_of,
 )
@@ -45,7 +43,6 @@ from entropic.support.importing import importing
 REQUESTS = "requests"
 MOST_BUNDLES = 5_000  # files in the spool: beyond that several sets are in one
 UNSEEN_SECONDS = 65.0  # in which a network folder shows what another machine has written
-ANSWER_SECONDS = 60.0  # that a look at the queue may take
 _GONE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, None}  # or something else has its name
 
 
@@ -124,10 +121,13 @@ class Submission:
         Its own.
     secret
         With which everything in the spool is sealed.
+    inquiry
+        By which the queue is asked for the jobs of others, too; None for one of its own.
     """
 
-    def __init__(self, staging: Staging, number: int, secret: bytes) -> None:
+    def __init__(self, staging: Staging, number: int, secret: bytes, inquiry: Inquiry | None = None) -> None:
         self.staging, self.number, self._secret = staging, number, secret
+        self._inquiry = inquiry
         self.folder = path_of(staging, number)
         self._spool = Spool(self.folder, secret)
         self._index: Index | None = None
@@ -241,27 +241,13 @@ class Submission:
         """
         self._names = self._spool.listing()
         if self._queue is None:
-            self._queue = Queue(Scheduler(Slurm(), self.index.jobs), self.index.most)
+            self._queue = Queue(Scheduler(Slurm(), self.index.jobs, self._inquiry), self.index.most)
             self._queue.know({job_of(one.task)[0] for one in self._names if one.task}, self.folder)
         for one in self._names:
             if one.task:
                 self._queue.works(one.task)
         self._queue.look()
         self._names = self._spool.listing()  # what was said before a job was over
-
-    def look_surely(self) -> None:
-        """Look until it is known how all jobs stand, or that nobody says it.
-
-        Raises
-        ------
-        SlurmError
-            As `look`.
-        """
-        deadline, patience = time.monotonic() + ANSWER_SECONDS, Patience(0.02, 0.5)
-        self.look()
-        while not self.is_sure and time.monotonic() < deadline and not self.is_unanswered:
-            patience.wait()
-            self.look()
 
     @property
     def is_sure(self) -> bool:

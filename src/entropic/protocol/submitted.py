@@ -19,7 +19,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from entropic.db.claim import RUNNING, Claim
 from entropic.db.connection import Connection
@@ -27,6 +27,8 @@ from entropic.db.submissions import Recorded, Submissions
 from entropic.errors import EntropicError, SlurmError
 from entropic.executors.contract import BY_A_MACHINE
 from entropic.executors.jobs import lost
+from entropic.executors.scheduler import Inquiry
+from entropic.executors.spool import Patience
 from entropic.executors.submission import Lost, Member, Submission, Wanted, new_number, path_of
 from entropic.executors.work import Report
 from entropic.files.deaths import forget_deaths, keys_with_deaths, note_death
@@ -44,6 +46,7 @@ from entropic.support.show import counted
 
 log = logging.getLogger("entropic")
 CREATING_SECONDS = 600.0  # in which somebody on another machine has submitted the jobs
+ANSWER_SECONDS = 60.0  # that looks at the queue may take
 OLD_SECONDS = 86_400.0  # in which whoever fills a spool has recorded it
 
 
@@ -112,6 +115,7 @@ class Watch:
     def __init__(self, context: StoreContext[Base]) -> None:
         self._context, self._records = context, Submissions(context.database)
         self._known: dict[int, Submission] = {}
+        self._inquiry = Inquiry()
         self.troubles: list[str] = []
         """Why jobs cannot run their sets, as sentences."""
 
@@ -130,7 +134,13 @@ class Watch:
             remove_tree(path_of(self._context.staging, number))
         for number in claims.keys() - {one.number for one in recorded}:
             self._free(claims[number])
-        return [one for one in (self._look_at(record, surely) for record in recorded) if one is not None]
+        for number in self._known.keys() - {one.number for one in recorded}:  # somebody else has seen that it is over
+            self._known.pop(number).close()
+        open = [(record, one) for record in recorded if (one := self._open(record)) is not None]
+        for _, one in open:
+            self._inquiry.add(one.index.jobs)  # before the first is looked at: one question is for all
+        seen = self._look_at([one for _, one in open], surely)
+        return [one for record, one in open if one.number in seen and self._acts(record, one, seen[one.number])]
 
     def withdraw(self) -> list[str]:
         """Free what no task is at, for a user who asks for it where there is no Slurm; return that as sentences.
@@ -139,7 +149,7 @@ class Watch:
         """
         done = []
         for record in self._records.all():
-            one = self._known.setdefault(record.number, Submission(self._context.staging, record.number, record.secret))
+            one = self._known_as(record)
             with contextlib.suppress(OSError):  # another user's, or somebody else has seen that it is over
                 if _is_being_made(record) or not one.is_there or one.index.model != self._context.model:
                     continue
@@ -160,10 +170,15 @@ class Watch:
                 found.setdefault(claim.submission, []).append(claim)
         return found
 
-    def _look_at(self, record: Recorded, surely: bool) -> Submission | None:
+    def _known_as(self, record: Recorded) -> Submission:
+        made = Submission(self._context.staging, record.number, record.secret, self._inquiry)
+        return self._known.setdefault(record.number, made)
+
+    def _open(self, record: Recorded) -> Submission | None:
+        """Return a submission of this model whose jobs are to be looked at; end one whose spool has gone."""
         if _is_being_made(record):
             return None
-        one = self._known.setdefault(record.number, Submission(self._context.staging, record.number, record.secret))
+        one = self._known_as(record)
         try:
             is_there = one.is_there
         except OSError as error:  # another user's, say: then it is for them to look
@@ -174,22 +189,31 @@ class Watch:
                 one.cancel(self._context.model)
                 self._forget(record)
             return None
-        if one.index.model != self._context.model:
-            return None
-        try:
-            try:
-                if surely:
-                    one.look_surely()
-                else:
-                    one.look()
-            except SlurmError as error:
-                self._give_up(record, one, str(error))
-                return None
-            return one if self._see_to(record, one) else None
-        except FileNotFoundError:
-            if os.path.isdir(one.folder):
-                raise
-            return None  # somebody else has seen that it is over
+        return one if one.index.model == self._context.model else None
+
+    def _look_at(self, several: Sequence[Submission], surely: bool) -> dict[int, str]:
+        """Look at some; return why jobs can run nothing, or "", by number, of those that nobody else has ended."""
+        found: dict[int, str] = {}
+        waiting, deadline, patience = list(several), time.monotonic() + ANSWER_SECONDS, Patience(0.02, 0.5)
+        while waiting:
+            for one in waiting:
+                with _ended_by_others(one):
+                    found.pop(one.number, None)
+                    found[one.number] = _hopeless(one)
+            waiting = [one for one in waiting if found.get(one.number) == "" and not (one.is_sure or one.is_unanswered)]
+            if not surely or time.monotonic() > deadline:
+                break
+            if waiting:
+                patience.wait()
+        return found
+
+    def _acts(self, record: Recorded, one: Submission, hopeless: str) -> bool:
+        """Do what is to be done after a look at a submission; tell whether it goes on."""
+        with _ended_by_others(one):
+            if not hopeless:
+                return self._see_to(record, one)
+            self._give_up(record, one, hopeless)
+        return False
 
     def _see_to(self, record: Recorded, one: Submission) -> bool:
         """Record what is said, and bury what is gone; tell whether it goes on."""
@@ -324,6 +348,25 @@ def begun(context: StoreContext[Base], claims: Iterable[Claim]) -> dict[str, str
             with contextlib.suppress(OSError):
                 found |= one.under_way() if one.is_there else {}
     return found
+
+
+def _hopeless(one: Submission) -> str:
+    """Look at a submission; return why none of its jobs can run anything, or nothing."""
+    try:
+        one.look()
+    except SlurmError as error:
+        return str(error)
+    return ""
+
+
+@contextlib.contextmanager
+def _ended_by_others(one: Submission) -> Iterator[None]:
+    """Leave it at that where somebody else has seen that a submission is over, and its spool has gone."""
+    try:
+        yield
+    except FileNotFoundError:
+        if os.path.isdir(one.folder):
+            raise
 
 
 def _holds(found: Claim | None, member: Member, owner: str) -> bool:
