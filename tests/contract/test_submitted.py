@@ -303,3 +303,90 @@ def test_an_error_bar_needs_a_sweep_that_waits(store):
     several = Replicates(2, outcome="n", error=0.1, column="n")
     with pytest.raises(ParameterError):
         store.sweep([{"dt": 0.5}], Slurm(), replicates=several, wait=False)
+
+
+# ---- what holds sets of which nothing comes ------------------------------------------------------------------------
+def test_what_waits_in_the_queue_is_shown_with_its_jobs_and_what_they_ask_for(open_store, queue):
+    store = open_store()
+    store.sweep(sets(0, 1), Slurm(time="2:00:00", mem="4G"), wait=False)
+    [one] = store.status().submissions
+    assert queue.read_text().startswith(f"{one.jobs} "), "as squeue --name takes it"
+    assert (one.running, sorted(one.waiting), one.place) == ({}, sorted(store.status().waiting), "here")
+    assert one.asked == "time=2:00:00 mem=4G"
+    [spool] = spools(store)
+    spool.joinpath("1.todo").rename(spool / "1.7-0-0.doing")
+    [one] = store.status().submissions
+    assert list(one.running.values()) == ["7"]
+
+
+def test_a_check_says_of_which_submissions_no_job_is_left_and_a_dry_run_what_would_be_freed(open_store, queue):
+    store = open_store()
+    store.sweep(sets(0, 1), Slurm(), wait=False)
+    assert (store.check().ok, store.repair(dry_run=True).done) == (True, [])
+    queue.write_text("")
+    report = store.check()
+    assert not report.ok
+    assert [one.text.partition(", of which")[2] for one in report.dead_claims] == [
+        " no job is left in the queue; it runs again when asked for"
+    ] * 2
+    assert store.repair(dry_run=True).done == [one.text for one in report.dead_claims]
+    assert recorded(store) == 1, "nothing was changed"
+    assert len(store.repair().done) == 2
+    assert store.check().ok
+    assert (recorded(store), spools(store)) == (0, [])
+
+
+def test_a_check_where_no_slurm_can_be_asked_says_what_nobody_can_tell_and_finds_no_disorder(
+    open_store, queue, monkeypatch, tmp_path
+):
+    store = open_store()
+    store.sweep(sets(0), Slurm(), wait=False)
+    monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
+    report = store.check()
+    assert report.ok
+    [one] = report.unseen
+    assert "Slurm says nothing of its jobs" in str(report)
+    [said] = store.repair(dry_run=True).done
+    assert said.startswith(f"{one.id}: submitted to Slurm as ")
+    assert recorded(store) == 1
+    assert store.repair().left.unseen == []
+    assert recorded(store) == 0
+
+
+def test_a_folder_that_was_deleted_holds_no_set_where_there_is_no_slurm(open_store, queue, monkeypatch, tmp_path):
+    store = open_store()
+    store.sweep(sets(0), Slurm(), wait=False)
+    remove_tree(str(spools(store)[0]))
+    monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
+    [one] = store.check().dead_claims
+    assert "whose folder was removed from this results folder" in one.text
+    assert store.status().submissions[0].place == "removed"
+    store.repair()
+    assert (store.check().ok, recorded(store)) == (True, 0)
+    assert [row.n for row in store.sweep(sets(0))] == [0]
+
+
+@pytest.mark.parametrize("slurm", ["knows its job", "knows no job", "is not there"])
+def test_a_submission_of_another_results_folder_is_freed_by_a_repair_where_no_job_of_it_is_left(
+    open_store, queue, monkeypatch, tmp_path, slurm
+):
+    """As where the folder was deleted, and the script goes on with a new one."""
+    store = open_store()
+    store.sweep(sets(0), Slurm(), wait=False)
+    remove_tree(str(tmp_path / "results"))
+    other = open_store(results_dir=tmp_path / "others")
+    if slurm == "knows no job":
+        queue.write_text("")
+    if slurm == "is not there":
+        monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
+    is_copied = slurm == "is not there" and not other._context.database.is_shared
+    is_free = slurm == "knows no job" or is_copied
+    assert len(other.repair(dry_run=True).done) == is_free
+    assert bool(other.repair().done) == is_free
+    assert recorded(other) == (not is_free)
+    if is_free:
+        assert [row.n for row in other.sweep(sets(0))] == [0]
+    elif slurm == "knows its job":
+        assert other.check().ok
+    else:
+        assert len(other.check().unseen) == 1

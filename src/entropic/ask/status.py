@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -21,6 +21,9 @@ from entropic.protocol import stale_rows as stale
 from entropic.protocol.context import StoreContext
 from entropic.protocol.wait import Owner, owner_of
 from entropic.support.show import html_table
+
+if TYPE_CHECKING:
+    from entropic.protocol.holders import Holder
 
 MOST_SHOWN = 50  # runs, in a notebook
 MOST_READ = 1_000  # reports
@@ -67,6 +70,10 @@ class Status:
         Keys that are submitted to Slurm by a sweep that does not wait, and have not begun.
     reported : dict
         What of these have said, by `report`, how far they are.
+    submissions : list of Holder
+        Which submissions to Slurm hold sets: `jobs` is the name of its jobs, as `squeue --name` takes it, `since` when
+        it was submitted, `running` and `waiting` its sets, `asked` the time and memory that its jobs ask for, and
+        `place` where its folder is seen. `check()` asks Slurm, too.
     dead : list of str
         Keys claimed by a process that is gone; they run again when they are asked for.
     first, last : datetime or None
@@ -96,6 +103,7 @@ class Status:
     stale: int = 0
     places: list[Place] = field(default_factory=list)
     waiting: list[str] = field(default_factory=list)
+    submissions: "list[Holder]" = field(default_factory=list)
 
     def _repr_html_(self) -> str:
         rows: list[tuple[str, Any]] = [("stored", self.stored), ("bytes", self.size), ("failed", self.failed)]
@@ -145,8 +153,10 @@ def status(context: StoreContext[Base]) -> Status:
     running = [
         found for found in running if found.state == RUNNING and not context.is_finished(found.id, found.attempt)
     ]
-    waiting = _waiting(context, running)
-    running = [found for found in running if found.id not in waiting]
+    submissions = _submissions(context, running)
+    waiting = [id for one in submissions for id in one.waiting]
+    waits = set(waiting)
+    running = [found for found in running if found.id not in waits]
     made_by = _made_by_environment(context, now)
     living = {(context.key_of(found.id), found.attempt): found.id for found in running if not found.gone}
     reported = reports.read(context.staging, living, MOST_READ)
@@ -168,18 +178,17 @@ def status(context: StoreContext[Base]) -> Status:
         stale=_stale(context),
         places=_places(made_by, owners, said),
         waiting=waiting,
+        submissions=submissions,
     )
 
 
-def _waiting(context: StoreContext[Base], running: list[Claim]) -> list[str]:
-    """Return which of some sets are submitted, and have not begun."""
-    of_submissions = [found for found in running if found.submission is not None]
-    if not of_submissions:
+def _submissions(context: StoreContext[Base], running: list[Claim]) -> "list[Holder]":
+    """Return which submissions hold some sets."""
+    if all(found.submission is None for found in running):
         return []
-    from entropic.protocol.submitted import begun
+    from entropic.protocol.holders import survey
 
-    has_begun = begun(context, of_submissions)
-    return [found.id for found in of_submissions if found.id not in has_begun]
+    return survey(context, ask=False)
 
 
 def _made_by_environment(context: StoreContext[Base], now: datetime) -> dict[tuple[str, str | None], list[int]]:

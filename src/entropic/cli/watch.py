@@ -18,6 +18,7 @@ from entropic.support.show import aligned, counted, duration, visible
 from entropic.upkeep.reports.disposal import amount
 
 LONGEST = 200  # letters of a line
+MOST_HOLDERS = 5  # submissions, in a line each
 ENOUGH = 10  # rows that have come, for a rate to tell anything
 REMEMBERED = 300.0  # s of looks, over which the rate is taken
 FROM_THE_TOP = "\x1b[H\x1b[J"  # what a terminal obeys: from its first line on, all anew
@@ -37,10 +38,24 @@ def facts(found: Status) -> list[tuple[str, Any]]:
     pairs.append(("running", f"{len(found.running):,}"))
     if found.waiting:
         pairs.append(("waiting", f"{len(found.waiting):,}, submitted to Slurm"))
+    pairs += [("held by", one) for one in _holders(found)]
     if found.dead:
         again = "it runs" if len(found.dead) == 1 else "they run"
         pairs.append(("dead claims", f"{len(found.dead):,}: the process is gone, and {again} again when asked for"))
     return pairs
+
+
+def _holders(found: Status) -> list[str]:
+    """Return, in a line each, which submissions hold sets."""
+    lines = []
+    for one in found.submissions[:MOST_HOLDERS]:
+        asked = f", asks for {one.asked}" if one.asked else ""
+        where = {"removed": ", its folder was removed", "elsewhere": ", with another results folder"}.get(one.place, "")
+        sets = f"{len(one.running):,} running, {len(one.waiting):,} waiting"
+        lines.append(f"jobs {one.jobs} since {cell(one.since)} UTC: {sets}{asked}{where}")
+    if (more := len(found.submissions) - MOST_HOLDERS) > 0:
+        lines.append(f"and {more:,} more submissions")
+    return lines
 
 
 def left_of(

@@ -106,6 +106,12 @@ class Slurm:
         """How many tasks a job has."""
         return self.nodes * self.tasks_per_node
 
+    @property
+    def limits(self) -> str:
+        """For how much time and memory a job asks: "time=2:00:00 mem=4G"; empty, if for what the site gives."""
+        asked = {"time": self.time, "mem": self.mem}
+        return " ".join(f"{name}={value}" for name, value in asked.items() if value is not None)
+
     def options(self) -> list[str]:
         """Return what `sbatch` is asked for."""
         asked = {
@@ -165,6 +171,10 @@ class Inquiry:
             known.pop(name, None)
         if not self._asked:
             self._stop()
+
+    def close(self) -> None:
+        """Wait for no answer any more."""
+        self._stop()
 
     def postpone(self) -> None:
         """Ask anew, in a while: an answer that is on its way knows nothing of jobs that are submitted now."""

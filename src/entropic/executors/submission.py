@@ -82,6 +82,8 @@ class Index(NamedTuple):
         The same, of one whose run alone was killed, or took too long.
     bundles
         Its sets, by the number of their bundle, in the order in which they run.
+    asked
+        For how much time and memory its jobs ask, as options; "" if for what the site gives.
     """
 
     model: str
@@ -90,6 +92,7 @@ class Index(NamedTuple):
     retries: int
     retries_alone: int
     bundles: dict[int, list[Member]]
+    asked: str = ""
 
 
 class Lost(NamedTuple):
@@ -159,8 +162,8 @@ class Submission:
             number: [Member(task.id, task.key, task.attempt) for task in bundle] for number, bundle in bundles.items()
         }
         most, model = min(asked.array or 1, -(-len(bundles) // asked.tasks)), tasks[0].model
-        name = _name_of_jobs(model, self.number)
-        index = Index(model, name, most, wanted.retries, wanted.retries_alone, members)
+        name = self.name_of_jobs(model)
+        index = Index(model, name, most, wanted.retries, wanted.retries_alone, members, asked.limits)
         self._spool.put(REQUESTS, dumped(requests))
         for number, bundle in bundles.items():
             self._spool.put(f"{number}.todo", pickle.dumps(Given(packed(bundle), 0.0, [])))
@@ -192,7 +195,11 @@ class Submission:
     def cancel(self, model: str) -> None:
         """Cancel the jobs of a submission whose spool has gone, where there is a Slurm: they would only hold nodes."""
         with contextlib.suppress(SlurmError):
-            Scheduler(Slurm(), _name_of_jobs(model, self.number)).cancel()
+            Scheduler(Slurm(), self.name_of_jobs(model)).cancel()
+
+    def name_of_jobs(self, model: str) -> str:
+        """Return the name of its jobs, of which its spool need not be there."""
+        return name_of_jobs(model, f"{self.number:x}")
 
     def remove(self) -> None:
         """Remove its spool."""
@@ -409,10 +416,6 @@ class Submission:
 def path_of(staging: Staging, number: int) -> str:
     """Return the absolute path of the spool of a submission."""
     return os.path.join(staging.root, SUBMISSIONS, str(number))
-
-
-def _name_of_jobs(model: str, number: int) -> str:
-    return name_of_jobs(model, f"{number:x}")
 
 
 def new_number() -> int:

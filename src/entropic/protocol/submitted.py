@@ -17,7 +17,6 @@ import contextlib
 import logging
 import os
 import secrets
-import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -42,7 +41,6 @@ from entropic.protocol.end import end_claim
 from entropic.protocol.request import Request
 from entropic.support import process
 from entropic.support.failure import Record
-from entropic.support.show import counted
 
 log = logging.getLogger("entropic")
 CREATING_SECONDS = 600.0  # in which somebody on another machine has submitted the jobs
@@ -76,7 +74,9 @@ def submit(
 
     try:
         submission.fill(tasks, {task.attempt: requests[task.id] for task in tasks}, wanted)
-        recorded = Recorded(number, _place(context), secret, creator, time.time())  # from here on it takes no long time
+        recorded = Recorded(
+            number, place_of(context), secret, creator, time.time()
+        )  # from here on it takes no long time
         context.database.transact(hand_over)
         try:
             ids = submission.submit(wanted.asked)
@@ -98,15 +98,6 @@ def _withdraw(submission: Submission) -> None:
         submission.end()
     except (EntropicError, OSError) as error:  # without their spool, its jobs end as soon as they begin
         log.warning("jobs that may have been submitted could not be cancelled: %s", error)
-
-
-def look_after(context: StoreContext[Base]) -> list[str]:
-    """See what has become of submissions, for a user who asks for a repair; return what was done, as sentences."""
-    with contextlib.closing(Watch(context)) as watch:
-        if shutil.which("squeue") is None:
-            return watch.withdraw()
-        watch.look(surely=True)
-        return [f"{trouble}; its sets are free" for trouble in watch.troubles]
 
 
 class Watch:
@@ -142,26 +133,24 @@ class Watch:
         seen = self._look_at([one for _, one in open], surely)
         return [one for record, one in open if one.number in seen and self._acts(record, one, seen[one.number])]
 
-    def withdraw(self) -> list[str]:
-        """Free what no task is at, for a user who asks for it where there is no Slurm; return that as sentences.
+    def look_around(self) -> None:
+        """Do what is to be done where there is no Slurm: end what is only recorded, or whose spool was removed."""
+        claims, recorded = self._claims(), list(self._records.all())
+        for number in claims.keys() - {one.number for one in recorded}:
+            self._free(claims[number])
+        for record in recorded:
+            one = self._open(record)
+            if one is not None and not claims.get(record.number):
+                self._forget(record)
 
-        Nothing runs twice for that: jobs that wait find no spool, and end as soon as they begin.
-        """
-        done = []
-        for record in self._records.all():
-            one = self._known_as(record)
-            with contextlib.suppress(OSError):  # another user's, or somebody else has seen that it is over
-                if _is_being_made(record) or not one.is_there or one.index.model != self._context.model:
-                    continue
-                one.look_inside()
-                if not one.is_at_work:
-                    count = len(self._claims().get(record.number, []))
-                    self._forget(record)
-                    done.append(
-                        f"freed {counted(count, 'set')} submitted to Slurm, which cannot be asked from here; jobs that "
-                        "wait will find nothing to do"
-                    )
-        return done
+    def end(self, number: int) -> bool:
+        """Free the sets of a submission of which no job is left, or can run one; tell whether it was there."""
+        record = next((one for one in self._records.all() if one.number == number), None)
+        if record is None or is_being_made(record):
+            return False
+        self._known_as(record)
+        self._forget(record)
+        return True
 
     def _claims(self) -> dict[int, list[Claim]]:
         found: dict[int, list[Claim]] = {}
@@ -176,7 +165,7 @@ class Watch:
 
     def _open(self, record: Recorded) -> Submission | None:
         """Return a submission of this model whose jobs are to be looked at; end one whose spool has gone."""
-        if _is_being_made(record):
+        if is_being_made(record):
             return None
         one = self._known_as(record)
         try:
@@ -185,7 +174,7 @@ class Watch:
             log.info("the jobs of %s cannot be looked at: %s", one.folder, error.strerror)
             return None
         if not is_there:
-            if record.place == _place(self._context):  # somebody has removed it
+            if record.place == place_of(self._context):  # somebody has removed it
                 one.cancel(self._context.model)
                 self._forget(record)
             return None
@@ -373,7 +362,7 @@ def _holds(found: Claim | None, member: Member, owner: str) -> bool:
     return found is not None and (found.state, found.attempt, found.owner) == (RUNNING, member.attempt, owner)
 
 
-def _is_being_made(record: Recorded) -> bool:
+def is_being_made(record: Recorded) -> bool:
     """Tell whether the jobs of a submission may be about to be submitted."""
     if record.creator is None:
         return False
@@ -391,5 +380,6 @@ def _old_spools(context: StoreContext[Base]) -> set[int]:
     return found
 
 
-def _place(context: StoreContext[Base]) -> str:
+def place_of(context: StoreContext[Base]) -> str:
+    """Return which model, and which results folder, a submission of a store is of."""
     return key_of(context.model, os.path.realpath(context.staging.results_dir))

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from entropic.db.claim import RUNNING, Claim
 from entropic.db.raw import Raw, Recorded
@@ -21,6 +22,9 @@ from entropic.support.show import counted, html_table, one_line, spelled
 from entropic.upkeep import unfinished, unneeded
 from entropic.upkeep.deep import check_workers, compare
 from entropic.upkeep.recover import collect, release_dead, survey
+
+if TYPE_CHECKING:
+    from entropic.protocol.holders import Holder
 
 _SHOWN = 10
 _COUNTS = ("rows", "compared", "without_checksum", "resumed")
@@ -51,7 +55,11 @@ class Report:
     orphans
         Result files of this store that have no row.
     dead_claims
-        Keys whose claim belongs to a process that is gone and that finished nothing.
+        Keys whose claim belongs to a process that is gone and that finished nothing, or to a submission to Slurm of
+        which no job is left.
+    unseen
+        Keys that were submitted to Slurm, where nobody can tell from here if jobs of the submission are left. That
+        alone is no disorder: `ok` does not count them.
     leftovers
         What dead attempts left behind, finished or not.
     mismatched
@@ -77,6 +85,7 @@ class Report:
     mismatched: list[Finding] = field(default_factory=list)
     unreadable: list[Finding] = field(default_factory=list)
     altered: list[Finding] = field(default_factory=list)
+    unseen: list[Finding] = field(default_factory=list)
     rows: int = 0
     compared: int | None = None
     without_checksum: int | None = None
@@ -85,7 +94,7 @@ class Report:
     @property
     def ok(self) -> bool:
         """Whether everything is in order."""
-        return not any(self.kinds().values())
+        return not any(found for name, found in self.kinds().items() if name != "unseen")
 
     def kinds(self) -> dict[str, list[Finding]]:
         """Return the lists by their names."""
@@ -103,9 +112,7 @@ class Report:
         return title
 
     def __str__(self) -> str:
-        if self.ok:
-            return f"{self._title()}, all in order"
-        lines = [self._title()]
+        lines = [self._title() + (", all in order" if self.ok else "")]
         for name, found in self.kinds().items():
             if found:
                 lines.append(f"{name.replace('_', ' ')}: {len(found)}")
@@ -146,8 +153,16 @@ class Repair:
         return html_table([(sentence,) for sentence in self.done], title=self._title()) + self.left._repr_html_()
 
 
-def check(context: StoreContext[Base], deep: bool = False, workers: int = 4) -> Report:
-    """Compare rows, claims and files; change nothing."""
+def check(
+    context: StoreContext[Base], deep: bool = False, workers: int = 4, held: "list[Holder] | None" = None
+) -> Report:
+    """Compare rows, claims and files; change nothing.
+
+    Parameters
+    ----------
+    held
+        Which submissions hold sets, if that was looked at.
+    """
     if deep not in (True, False):
         raise ParameterError(f"deep must be True or False, not {spelled(deep)}")
     check_workers(workers)
@@ -175,6 +190,7 @@ def check(context: StoreContext[Base], deep: bool = False, workers: int = 4) -> 
         report.altered.append(Finding(id, with_row[id], text))
     for claim in context.ledger.all():
         _check_claim(context, report, claim, with_row)
+    _check_submissions(report, _submissions(context) if held is None else held)
     for flawed, what in context.ledger.flawed():
         text = f"{flawed.id!s:.80}: its entry in the ledger was not written by entropic: {what}; it is left alone"
         report.unreadable.append(Finding(str(flawed.id), "", text))
@@ -254,6 +270,22 @@ def _check_claim(context: StoreContext[Base], report: Report, claim: Claim, with
         report.orphans.append(Finding(claim.id, path, f"{claim.id}: {path} is a result of this store without a row"))
 
 
+def _submissions(context: StoreContext[Base]) -> "list[Holder]":
+    """Return which submissions hold sets, as Slurm says, if there are any."""
+    if all(claim.submission is None for claim in context.ledger.pending().values()):
+        return []
+    from entropic.protocol.holders import survey  # here: nobody else needs anything of Slurm
+
+    return survey(context, ask=True)
+
+
+def _check_submissions(report: Report, held: "list[Holder]") -> None:
+    for one in held:
+        if one.is_gone or one.is_unseen:
+            kind = report.dead_claims if one.is_gone else report.unseen
+            kind += [Finding(id, "", one.told(id)) for id in one.keys]
+
+
 def _check_extra_files(context: StoreContext[Base], report: Report) -> None:
     for path, claim in stray_extras(context):
         text = f"{claim.id}: {path} holds extra files of a result that was replaced"
@@ -290,15 +322,32 @@ def repair(context: StoreContext[Base], dry_run: bool) -> Repair:
     """Repair what can be repaired without a run: record, finish, remove, release."""
     if not dry_run:
         context.must_write("repair() would have to change something")
-    before = check(context)
+    held = _submissions(context)
+    before = check(context, held=held)
     if dry_run:
         coming = [*before.leftovers, *before.dead_claims, *_of_other_keys(context, before)]
-        return Repair([finding.text for finding in coming], before, dry_run=True)
-    from entropic.protocol.submitted import look_after  # here: who only looks needs nothing of Slurm
-
+        return Repair([*(finding.text for finding in coming), *_freed(context, held)], before, dry_run=True)
     done = [_remove_row(context, finding) for finding in _of_other_keys(context, before)]
-    done += [*collect(context), *look_after(context), *release_dead(context, even_without_row=True)]
+    done += collect(context)
+    from entropic.protocol.holders import look_after  # here: who only looks needs nothing of Slurm
+
+    sentences, held = look_after(context, held)
+    done += sentences
+    done += release_dead(context, even_without_row=True)
     done += collect(context)  # a torn sidecar can go once its claim has moved on
     done += unneeded.remove_checkpoints(context)
     unneeded.remove_reports(context)
-    return Repair(done, check(context))
+    return Repair(done, check(context, held=held))
+
+
+def _freed(context: StoreContext[Base], held: "list[Holder]") -> list[str]:
+    """Return what a repair would free although nobody can tell from here if jobs are left, as sentences."""
+    if not held:
+        return []
+    from entropic.protocol.holders import would_free
+
+    return [
+        f"{id}: submitted to Slurm as {one.jobs}, which cannot be asked from here; jobs that wait find nothing to do"
+        for one in would_free(context, held)
+        for id in one.keys
+    ]

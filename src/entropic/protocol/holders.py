@@ -1,0 +1,231 @@
+"""Which submissions hold sets, and whether jobs of them are left, as far as that is seen from here.
+
+Looking changes nothing. What a user asks to be repaired is free only where no job is left: as Slurm says, or, where
+there is none, since jobs that still wait would find nothing to do.
+"""
+
+import contextlib
+import shutil
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import Literal, NamedTuple
+
+from entropic.db.claim import RUNNING, Claim
+from entropic.db.submissions import Recorded, Submissions
+from entropic.executors.scheduler import Inquiry
+from entropic.executors.spool import Patience
+from entropic.executors.submission import Submission
+from entropic.params.model import Base, naive_utc
+from entropic.protocol.context import StoreContext
+from entropic.protocol.submitted import Watch, is_being_made, place_of
+from entropic.support.show import counted
+
+ANSWER_SECONDS = 60.0  # that a question to Slurm may take
+Place = Literal["here", "making", "removed", "elsewhere", "hidden", "unrecorded"]
+
+
+class Holder(NamedTuple):
+    """A submission to Slurm, to which sets belong that have no result yet.
+
+    Attributes
+    ----------
+    jobs : str
+        The name of its jobs: `squeue --name` shows them, and `scancel --name` ends them.
+    since : datetime
+        When it was submitted, naive UTC.
+    running : dict
+        In which job each of its sets runs that has begun, by key.
+    waiting : list of str
+        The keys of the others.
+    asked : str
+        For how much time and memory its jobs have asked; empty, if for as much as the site gives.
+    place : str
+        Where its folder is: `"here"`, in this results folder; `"removed"` from it; `"elsewhere"`, as it was submitted
+        with another results folder; `"hidden"`, as it is another user's; `"making"`: it is being submitted just now;
+        `"unrecorded"`: the database does not know of it any more.
+    is_at_work : bool
+        Whether tasks of it give signs of life in its folder.
+    jobs_left : int or None
+        How many jobs Slurm knows of it; None if that was not asked, or not answered.
+    """
+
+    jobs: str
+    since: datetime
+    running: dict[str, str]
+    waiting: list[str]
+    asked: str
+    place: Place
+    is_at_work: bool = False
+    jobs_left: int | None = None
+    number: int = 0
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether no job is left that may run its sets."""
+        if self.place in ("removed", "unrecorded"):
+            return True
+        return self.place in ("here", "elsewhere") and self.jobs_left == 0 and not self.is_at_work
+
+    @property
+    def is_unseen(self) -> bool:
+        """Whether nobody can tell from here if jobs are left."""
+        if self.place == "making" or self.is_gone or self.is_at_work:
+            return False
+        return self.jobs_left is None or (self.jobs_left == 0 and self.place == "hidden")
+
+    @property
+    def keys(self) -> list[str]:
+        """Of its sets."""
+        return [*self.running, *self.waiting]
+
+    def told(self, id: str) -> str:
+        """Say of one of its sets why nothing may come of it."""
+        owner = f"{id}: submitted to Slurm as {self.jobs} at {self.since:%Y-%m-%d %H:%M:%S} UTC"
+        again = "it runs again when asked for"
+        if self.place == "removed":
+            return f"{owner}, whose folder was removed from this results folder; {again}"
+        if self.place == "unrecorded":
+            return f"{owner}, of which the database knows no more; {again}"
+        if self.is_gone:
+            free = again if self.place == "here" else "repair() frees it, and then it runs again when asked for"
+            return f"{owner}, of which no job is left in the queue; {free}"
+        why = {
+            "elsewhere": "with another results folder than this one",
+            "hidden": "whose folder cannot be read by this user",
+        }.get(self.place, "which gives no sign of life here")
+        do = "look where `squeue` is, as the user who has submitted it; until then, whoever asks for the set waits"
+        return f"{owner}, {why}, and Slurm says nothing of its jobs: {do}"
+
+
+def survey(context: StoreContext[Base], ask: bool) -> list[Holder]:
+    """Return which submissions hold sets of this model.
+
+    Parameters
+    ----------
+    ask
+        Whether to ask Slurm, once, for their jobs: that may take some seconds.
+    """
+    claims = _claims(context)  # first: a claim is there as long as what is recorded of its submission
+    if not claims:
+        return []
+    records = {one.number: one for one in Submissions(context.database).all()}
+    found = [_seen(context, number, some, records.get(number)) for number, some in claims.items()]
+    return _asked(found) if ask else found
+
+
+def _claims(context: StoreContext[Base]) -> dict[int, list[Claim]]:
+    held = [
+        one
+        for one in context.ledger.pending().values()
+        if one.model == context.model and one.state == RUNNING and one.submission is not None
+    ]
+    finished, found = context.finished(held) if held else set(), dict[int, list[Claim]]()
+    for one in held:
+        if one.id not in finished and one.submission is not None:
+            found.setdefault(one.submission, []).append(one)
+    return found
+
+
+def _seen(context: StoreContext[Base], number: int, claims: Sequence[Claim], record: Recorded | None) -> Holder:
+    """Return what is seen of a submission without Slurm."""
+    one = Submission(context.staging, number, b"" if record is None else record.secret)
+    running, at_work, asked = dict[str, str](), False, ""
+    place: Place = "unrecorded"
+    if record is not None:
+        place = _where(context, record, one)
+        with contextlib.suppress(OSError):  # somebody sees just now that it is over
+            if place == "here":
+                one.look_inside()
+                running, at_work, asked = one.under_way(), one.is_at_work, one.index.asked
+    ids = [claim.id for claim in claims]
+    running = {id: running[id] for id in ids if id in running}
+    since = naive_utc(min(claim.since or 0.0 for claim in claims))
+    waiting = [id for id in ids if id not in running]
+    return Holder(one.name_of_jobs(context.model), since, running, waiting, asked, place, at_work, None, number)
+
+
+def _where(context: StoreContext[Base], record: Recorded, one: Submission) -> Place:
+    if is_being_made(record):
+        return "making"
+    try:
+        if one.is_there:
+            return "here"
+    except OSError:
+        return "hidden"
+    return "removed" if record.place == place_of(context) else "elsewhere"
+
+
+def _asked(found: Sequence[Holder]) -> list[Holder]:
+    """Ask Slurm for the jobs of some submissions, if there is one, and it answers."""
+    open = {one.jobs for one in found if one.place in ("here", "elsewhere", "hidden")}
+    left = dict(_answers(open)) if open and shutil.which("squeue") is not None else {}
+    return [one._replace(jobs_left=left.get(one.jobs)) for one in found]
+
+
+def _answers(names: Iterable[str]) -> Iterator[tuple[str, int]]:
+    """Yield how many jobs of each name go on."""
+    inquiry, wanted = Inquiry(), set(names)
+    deadline, patience = time.monotonic() + ANSWER_SECONDS, Patience(0.02, 0.5)
+    for name in wanted:
+        inquiry.add(name)
+    try:
+        while wanted and inquiry.silent_since is None and time.monotonic() < deadline:
+            for name in list(wanted):
+                if (jobs := inquiry.look(name)) is not None:
+                    wanted.remove(name)
+                    yield name, sum(job.goes_on for job in jobs.values())
+            if wanted:
+                patience.wait()
+    finally:
+        inquiry.close()
+
+
+def would_free(context: StoreContext[Base], held: Iterable[Holder]) -> list[Holder]:
+    """Return which of some submissions `repair` would free although nobody can tell from here if jobs are left."""
+    return [one for one in held if one.is_unseen and _is_alone(context, one)]
+
+
+def _is_alone(context: StoreContext[Base], one: Holder) -> bool:
+    """Tell whether no job can run a set that is free here, on a machine without Slurm.
+
+    Jobs of a folder that is here find nothing. A file of SQLite that is used without Slurm, and with another results
+    folder than that of the jobs, was copied here: the jobs belong to the other one. On a server, they may be anywhere.
+    """
+    if shutil.which("squeue") is not None:
+        return False
+    return one.place == "here" or (one.place == "elsewhere" and not context.database.is_shared)
+
+
+def look_after(context: StoreContext[Base], held: Iterable[Holder]) -> tuple[list[str], list[Holder]]:
+    """See what has become of submissions, for a user who asks for a repair.
+
+    Parameters
+    ----------
+    held
+        What `survey` has just told of them, with Slurm's answers.
+
+    Returns
+    -------
+    done
+        What was done, as sentences.
+    left
+        Those that still hold sets.
+    """
+    done: list[str] = []
+    with contextlib.closing(Watch(context)) as watch:
+        if shutil.which("squeue") is not None:
+            watch.look(surely=True)
+            done += [f"{trouble}; its sets are free" for trouble in watch.troubles]
+        else:
+            watch.look_around()
+        for one in held:
+            why = ""
+            if one.is_gone and one.place == "elsewhere":
+                why = "of which no job is left"
+            elif would_free(context, [one]):
+                why = "which cannot be asked from here; jobs that wait will find nothing to do"
+            if why and watch.end(one.number):
+                done.append(f"freed {counted(len(one.keys), 'set')} submitted to Slurm as {one.jobs}, {why}")
+    known = {one.number: one.jobs_left for one in held}
+    return done, [one._replace(jobs_left=known.get(one.number)) for one in survey(context, ask=False)]
