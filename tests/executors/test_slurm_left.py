@@ -228,3 +228,23 @@ def test_a_command_submits_and_the_same_command_goes_on(slurm, tmp_path):
         assert "submitted to Slurm" in call("status", "model.py:store")
     until(lambda: not slurm.jobs(), "the job ends by itself")
     assert call(*sweep).strip() == "3 of 3 sets stored"
+
+
+def test_a_set_that_is_out_of_memory_again_and_again_is_stopped_and_a_retry_starts_it_again(slurm, acting, log):
+    """By the same line, three times; the other set of the line is done meanwhile."""
+    store = acting({1: partial(acts.eat, 1_000)})
+    asked = {"client": Slurm(mem="400M"), "wait": False, "on_error": "continue"}
+    for death in range(1, 4):
+        assert store.sweep(sets(1), **asked).submitted.new == 1
+        until(lambda: not slurm.jobs(), "the job is over")
+        assert acts.ns_in(log).count(1) == death
+    with pytest.warns(RunsFailedWarning):
+        stopped = store.sweep(sets(1), **asked).submitted
+    assert (stopped.failed, stopped.new, stopped.is_over) == (1, 0, True)
+    [failure] = store.failures()
+    assert failure.message.startswith("3 jobs of Slurm ended in the middle of this run:")
+    assert "exceeded memory limit" in failure.message
+    assert store.sweep(sets(1), **asked, retry_failed=False).submitted.new == 0
+    assert store.sweep(sets(1), **asked).submitted.new == 1, "and its deaths are counted anew"
+    until(lambda: not slurm.jobs(), "the job is over")
+    assert store.sweep(sets(1), **asked).submitted.new == 1

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _KINDS = {"started_at": "datetime", "ended_at": "datetime", "elapsed_seconds": "float", "cpu_seconds": "float"}
 _KINDS |= {"peak_memory": "integer", "git_dirty": "boolean", "argv": "json", "packages": "json"}
-_TEXTS = ("entropic", "python", "implementation", "platform", "host", "job", "cwd")
+_TEXTS = ("entropic", "python", "implementation", "platform", "host", "job", "job_asked", "cwd")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -39,6 +39,8 @@ class Provenance:
         Versions, and the machine.
     job : str
         The job of a scheduler that it ran in, such as `"Slurm 1234_5"`.
+    job_asked : str
+        For how much time and memory that job had asked, as `"time=2:00:00 mem=4G"`, if entropic has submitted it.
     argv, cwd : list of str, str
         The command line, without passwords, and the working directory of the process that ran it.
     git_root, git_commit, git_dirty, git_diff : str, str, bool, str
@@ -60,6 +62,7 @@ class Provenance:
     platform: str | None = None
     host: str | None = None
     job: str | None = None
+    job_asked: str | None = None
     argv: list[str] | None = None
     cwd: str | None = None
     git_root: str | None = None

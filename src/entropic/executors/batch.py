@@ -7,10 +7,11 @@ import sys
 from entropic.executors.node import JOB_END, KEY, START
 from entropic.executors.scheduler import Slurm
 from entropic.executors.script_setup import flags
+from entropic.support.job import ASKED
 
 # By the id of a job that is an element of an array, `scontrol` may show all of its elements: one has the array's id.
 SCRIPT = """#!/bin/bash
-export {key}={secret}
+export {key}={secret} {asked_of_job}={limits}
 export {end}="${{SLURM_JOB_END_TIME:-$(
     id="${{SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}}${{SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}}"
     SLURM_TIME_FORMAT=standard timeout 60 scontrol show job "$id" | grep -o 'EndTime=[^ ]*'
@@ -37,6 +38,8 @@ def script_of(asked: Slurm, folder: str, secret: bytes) -> str:
     command = [sys.executable, *flags(), "-c", start, folder]
     return SCRIPT.format(
         key=KEY,
+        asked_of_job=ASKED,
+        limits=shlex.quote(asked.limits),
         end=JOB_END,
         secret=secret.hex(),
         setup=asked.setup,

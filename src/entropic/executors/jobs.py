@@ -27,7 +27,7 @@ import pickle
 import secrets
 import time
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
 from entropic.errors import SlurmError, UnguardedError, WorkerDied
 from entropic.executors.attempt import Runner
@@ -36,7 +36,7 @@ from entropic.executors.bundles import Bundles
 from entropic.executors.contract import Ending, ending_on_disk, is_late
 from entropic.executors.node import RECENT, Given, Packed, Said
 from entropic.executors.pickling import Setup, packed, pickled
-from entropic.executors.queue import Queue, printed
+from entropic.executors.queue import Queue, printed, why_it_ended
 from entropic.executors.scheduler import Scheduler, Slurm
 from entropic.executors.script_setup import Surroundings
 from entropic.executors.spool import (
@@ -104,6 +104,9 @@ class Jobs:
         except UnguardedError as error:  # nothing is wrong where all is stored
             self._refusal = error
         self._surroundings, self._timeout = Surroundings.here(), timeout
+        self.learned: Callable[[Sequence[Task]], Slurm] | None = None
+        """Tells for what jobs ask that run some sets, where that is learned."""
+        self._had: dict[str, str] = {}  # for what each job has asked
         self._pid, self._secret = os.getpid(), secrets.token_bytes(32)
         self._workspace: Workspace | None = None
         self._heart: Heart | None = None
@@ -273,8 +276,13 @@ class Jobs:
                 "finished is stored, and the same call goes on with the rest"
             )
         if queue.alive < wanted:
-            script = script_of(self._asked, self._spool.folder, self._secret)
-            queue.submit(script, wanted - queue.alive, self._spool.folder)
+            asked = self._asked
+            if self.learned is not None:
+                asked = self.learned([task for bundle in self._bundles.values() for task in bundle])
+            queue.scheduler.asked = asked
+            script = script_of(asked, self._spool.folder, self._secret)
+            ids = queue.submit(script, wanted - queue.alive, self._spool.folder)
+            self._had.update(dict.fromkeys(ids, asked.limits))
         silent = queue.scheduler.silent_since
         if silent is not None and time.monotonic() - max(silent, self._news) > LOST_SECONDS:
             raise SlurmError(
@@ -304,7 +312,7 @@ class Jobs:
     def _bury_bundle(self, one: Name, why: str) -> Iterator[Ending]:
         """Say what has become of a bundle: its task ran the first one that it has not finished."""
         job, _ = job_of(one.task)
-        had_begun = False
+        why, had_begun = why_it_ended(self._spool.folder, job, why), False
         unseen = {task.attempt for task, *_ in self._unseen}
         for task in list(self._bundles[one.number]):
             if task.attempt in unseen:
@@ -320,7 +328,7 @@ class Jobs:
                 self._home(task)
                 self._died.add(task.attempt)
                 counts = not why.startswith("CANCELLED")  # by somebody, who may mean anything by it
-                deaths = note_death(task.staging, task.key, task.attempt, one.task, f"{job}: {why}") if counts else []
+                deaths = self._note_death(task, one.task, f"{job}: {why}") if counts else []
                 if len(deaths) <= self._retries:
                     log.info("%s was lost with its job %s: %s, and is run again", task.id, job, why)
                     self._put([task], "again" if why.startswith("TIMEOUT") else "todo")
@@ -328,6 +336,9 @@ class Jobs:
                     forget_deaths(task.staging, task.key)
                     told = lost(task.staging, task.key, deaths, printed(self._spool.folder, job))
                     yield Ending(task, None, *told, spent=True)
+
+    def _note_death(self, task: Task, of: str, why: str) -> list[str]:
+        return note_death(task.staging, task.key, task.attempt, of, why, self._had.get(job_of(of)[0], ""))
 
     def _silence(self, task: str) -> str:
         """Return why a task counts as gone whose job runs on, as if nothing had happened."""

@@ -15,6 +15,14 @@ log = logging.getLogger("entropic")
 MOST_BARREN = 3  # jobs in a row that end before they have done anything
 SURE = 2  # looks in a row that find a job over: the folder may show late what its tasks have said
 MOST_OUTPUT = 2_000  # characters of what a job has printed
+_OF_MEMORY = ("oom-kill", "oom_kill", "exceeded memory limit")
+_PRINTED = {
+    "DUE TO TIME LIMIT": "TIMEOUT",
+    "DUE TO NODE FAILURE": "NODE_FAIL",
+    "DUE TO PREEMPTION": "PREEMPTED",
+    **dict.fromkeys(_OF_MEMORY, "OUT_OF_MEMORY"),
+    "CANCELLED AT": "CANCELLED",
+}
 
 
 class Queue:
@@ -67,8 +75,8 @@ class Queue:
         self._folder = folder
         self._jobs |= {id: Job(id, "RUNNING", 0, "") for id in ids}
 
-    def submit(self, script: str, count: int, folder: str) -> None:
-        """Submit jobs, whose output goes to a folder.
+    def submit(self, script: str, count: int, folder: str) -> list[str]:
+        """Submit jobs, whose output goes to a folder; return their ids, or none if that has to wait.
 
         Raises
         ------
@@ -81,10 +89,11 @@ class Queue:
             if not self.alive:
                 raise
             self._say_once(f"no more jobs for now: {error}")
-            return
+            return []
         self._folder = folder
         self._jobs |= {id: Job(id, "PENDING", 0, "") for id in ids}
         log.info("submitted %s to Slurm: %s", self.name, ", ".join(ids))
+        return ids
 
     def works(self, task: str) -> None:
         """Note that the job of a task has done something."""
@@ -166,6 +175,17 @@ class Queue:
         if text not in self._said:
             self._said.add(text)
             log.info("%s", text)
+
+
+def why_it_ended(folder: str, id: str, why: str) -> str:
+    """Return why a job is over, in Slurm's words: also in those that it has printed into the output of the job."""
+    text = printed(folder, id)
+    if why.startswith("ENDED"):  # Slurm does not remember it
+        found = next((reason for said, reason in _PRINTED.items() if said in text), None)
+        return why if found is None else f"{found}, as the job has printed"
+    if why.startswith("FAILED") and any(said in text for said in _OF_MEMORY):
+        return f"{why}, OUT_OF_MEMORY as the job has printed"
+    return why
 
 
 def printed(folder: str, id: str) -> str:

@@ -22,6 +22,7 @@ LOOK_SECONDS = 5.0  # between two looks at the queue, at least
 MOST_LOOK_SECONDS = 30.0  # the same, where nothing has changed for a while
 ANSWER_SECONDS = 120.0  # that a command may take
 MOST_JOBS = 10_000
+LEARN = "learn"  # as time, or as mem: as much as stored runs tell
 MOST_NAMES = 1_000  # in one question: a word of a command line may have 128 kB
 _COLUMNS = "JobArrayID:40,State:30,RestartCnt:20,Name:100,Reason:120"
 _LINE = re.compile(
@@ -54,7 +55,8 @@ class Slurm:
     nodes, tasks_per_node, cpus_per_task
         What one job asks for.
     mem, time, partition
-        The same, as Slurm spells it: `"4G"` for each node, `"2:00:00"`; None leaves it to the site.
+        The same, as Slurm spells it: `"4G"` for each node, `"2:00:00"`; None leaves it to the site. `"learn"` for `mem`
+        or `time` asks for what stored runs tell that the sets will take, with room to spare.
     array
         How many such jobs there may be at once: then they are an array, each element of which begins as soon as there
         is room for it. None is one.
@@ -274,7 +276,7 @@ class Scheduler:
     """
 
     def __init__(self, asked: Slurm, name: str, inquiry: Inquiry | None = None) -> None:
-        self._asked, self.name = asked, name
+        self.asked, self.name = asked, name
         self._inquiry = inquiry or Inquiry()
 
     @property
@@ -295,13 +297,13 @@ class Scheduler:
         SlurmError
             With what `sbatch` says.
         """
-        command = ["sbatch", "--parsable", *self._asked.options(), f"--job-name={self.name}", "--open-mode=append"]
-        many = self._asked.array is not None
+        command = ["sbatch", "--parsable", *self.asked.options(), f"--job-name={self.name}", "--open-mode=append"]
+        many = self.asked.array is not None
         command.append(f"--output={output}{os.sep}{'job-%A_%a' if many else 'job-%j'}.out")
         if many:
             command.append(f"--array=0-{count - 1}")
         self._inquiry.postpone()
-        said = _call(command, script)
+        said = call(command, script)
         if not re.fullmatch(r"[0-9]+", id := said.partition(";")[0].strip()):
             raise SlurmError(f"sbatch answers {said.strip()!r}, which is no id of a job")
         self._inquiry.postpone()
@@ -319,14 +321,21 @@ class Scheduler:
         SlurmError
             With what `scancel` says.
         """
-        _call(["scancel", f"--name={self.name}", *(["--state=PENDING"] if only_waiting else [])])
+        call(["scancel", f"--name={self.name}", *(["--state=PENDING"] if only_waiting else [])])
 
     def close(self) -> None:
         """Wait for no answer any more."""
         self._inquiry.drop(self.name)
 
 
-def _call(command: list[str], given: str = "") -> str:
+def call(command: list[str], given: str = "") -> str:
+    """Call a command of Slurm, and return what it says.
+
+    Raises
+    ------
+    SlurmError
+        With what it says if it fails.
+    """
     try:
         done = subprocess.run(
             command, input=given, capture_output=True, text=True, timeout=ANSWER_SECONDS, env=_outside()

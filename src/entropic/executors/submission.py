@@ -18,7 +18,7 @@ from entropic.executors.attempt import Runner
 from entropic.executors.batch import name_of_jobs, script_of
 from entropic.executors.node import Given, Packed, Said
 from entropic.executors.pickling import Setup, dumped, packed, pickled
-from entropic.executors.queue import Queue, printed
+from entropic.executors.queue import Queue, printed, why_it_ended
 from entropic.executors.scheduler import Inquiry, Job, Scheduler, Slurm
 from entropic.executors.script_setup import Surroundings
 from entropic.executors.spool import (
@@ -337,7 +337,7 @@ class Submission:
             if why and not (why.startswith("ENDED") and self._gives_signs(one.task)):
                 left = [member for member in self.index.bundles.get(one.number, []) if not self.has_finished(member)]
                 job = job_of(one.task)[0]
-                yield Lost(f"{one.number}.{one.task}.doing", one.task, job, self._told(job, why), left)
+                yield Lost(f"{one.number}.{one.task}.doing", one.task, job, why_it_ended(self.folder, job, why), left)
 
     @property
     def is_at_work(self) -> bool:
@@ -365,20 +365,6 @@ class Submission:
             return self._spool.silence(task, SWEEP)
         except FileNotFoundError:
             return None
-
-    def _told(self, job: str, why: str) -> str:
-        """Return why a job is over: where Slurm does not remember it, as it was printed."""
-        text = printed(self.folder, job)
-        reasons = {
-            "DUE TO TIME LIMIT": "TIMEOUT",
-            "DUE TO NODE FAILURE": "NODE_FAIL",
-            "DUE TO PREEMPTION": "PREEMPTED",
-            "oom-kill": "OUT_OF_MEMORY",
-            "exceeded memory limit": "OUT_OF_MEMORY",
-            "CANCELLED AT": "CANCELLED",
-        }
-        found = next((reason for said, reason in reasons.items() if said in text), None)
-        return why if found is None or not why.startswith("ENDED") else f"{found}, as the job has printed"
 
     def buried(self, lost: Lost) -> None:
         """Forget a task that is gone: its sets are somebody else's now."""

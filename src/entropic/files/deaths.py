@@ -9,6 +9,8 @@ import json
 import os
 import re
 import time
+from collections.abc import Iterable
+from typing import NamedTuple
 
 from entropic.files.staging import DEATHS, Staging
 from entropic.files.subfolder import content, opened
@@ -19,15 +21,25 @@ MOST_TEXT = 4_000  # characters of a reason
 _TASK = r"[0-9_-]{1,48}"
 
 
-def note_death(staging: Staging, key: str, attempt: str, task: str, why: str) -> list[str]:
+class Death(NamedTuple):
+    """One of them: when it was noted, why the job ended, and for how much time and memory that had asked."""
+
+    at: float
+    why: str
+    had: str
+
+
+def note_death(staging: Staging, key: str, attempt: str, task: str, why: str, had: str = "") -> list[str]:
     """Note that a task of a job was ended in the middle of a set; return why all those were that have been so far.
 
     Parameters
     ----------
     task
         Its name, which no other one has.
+    had
+        For how much time and memory its job had asked: "time=2:00:00 mem=4G".
     """
-    text = json.dumps({"at": time.time(), "why": why[:MOST_TEXT]}).encode()
+    text = json.dumps({"at": time.time(), "why": why[:MOST_TEXT], "had": had[:MOST_TEXT]}).encode()
     with opened(staging.root, DEATHS, make=True) as folder:
         with contextlib.suppress(FileExistsError):
             flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
@@ -37,7 +49,16 @@ def note_death(staging: Staging, key: str, attempt: str, task: str, why: str) ->
             finally:
                 os.close(file)
         found = [_read(folder, name) for name in os.listdir(folder) if _is_of(name, key, attempt)]
-    return [reason for _, reason in sorted(found)]
+    return [one.why for one in sorted(found)]
+
+
+def deaths_of(staging: Staging, attempts: Iterable[tuple[str, str]]) -> list[Death]:
+    """Return the deaths that are noted of some sets, given by their keys and attempts."""
+    wanted = {(key, _generation(attempt)) for key, attempt in attempts}
+    with contextlib.suppress(OSError), opened(staging.root, DEATHS) as folder:
+        names = (name for name in os.listdir(folder) if tuple(name.split(".")[:2]) in wanted)
+        return sorted(_read(folder, name) for name in names)
+    return []
 
 
 def keys_with_deaths(staging: Staging) -> set[str]:
@@ -69,10 +90,10 @@ def _is_of(name: str, key: str, attempt: str) -> bool:
     return of is not None and (of["key"], of["generation"]) == (key, _generation(attempt))
 
 
-def _read(folder: int, name: str) -> tuple[float, str]:
-    """Return when a death was noted, and why; one that cannot be understood counts all the same."""
+def _read(folder: int, name: str) -> Death:
+    """Return a death; one that cannot be understood counts all the same."""
     try:
         said = json.loads(content(name, folder, LARGEST))
-        return float(said["at"]), str(said["why"])
-    except (OSError, ValueError, TypeError, KeyError, RecursionError, OverflowError):
-        return 0.0, "its reason cannot be read"
+        return Death(float(said["at"]), str(said["why"]), str(said.get("had", "")))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
+        return Death(0.0, "its reason cannot be read", "")

@@ -280,7 +280,9 @@ class Watch:
         left = [each for each in gone.members if each.id in held]
         if left and not gone.why.startswith("CANCELLED"):  # by somebody, who may mean anything by it
             first, staging = left[0], self._context.staging
-            deaths = note_death(staging, first.key, first.attempt, gone.task, f"{gone.job}: {gone.why}")
+            deaths = note_death(
+                staging, first.key, first.attempt, gone.task, f"{gone.job}: {gone.why}", one.index.asked
+            )
             if len(deaths) > one.index.retries:
                 _, failure, _ = lost(staging, first.key, deaths, one.printed_by(gone.job))
                 self._fail(one, first, failure)

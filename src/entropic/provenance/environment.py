@@ -16,7 +16,7 @@ from typing import Any
 
 from entropic.provenance import git
 from entropic.provenance.project import is_own, module_of, top, unwrapped
-from entropic.support.job import job
+from entropic.support.job import asked, job
 from entropic.support.passwords import without_passwords
 
 MOST_WORDS, MOST_WORD = 200, 1_000  # of the command line
@@ -48,6 +48,7 @@ def describe(runner: Any, keep_diff: Callable[[str], int] | None = None) -> str:
         "git": git.checkout(_folder_of(runner)).told(keep_diff),
         "packages": versions(runner),
         **({} if (here := job()) is None else {"job": here}),  # else it is the same environment as of before
+        **({} if (limits := asked()) is None else {"job_asked": limits}),
     }
     return json.dumps(found, sort_keys=True, separators=(",", ":"))
 

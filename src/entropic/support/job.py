@@ -13,6 +13,8 @@ _KINDS = {
     "OAR": ("OAR_JOB_ID", ""),
 }
 _ID = re.compile(r"[\w.\[\]:-]{1,64}", re.ASCII)
+ASKED = "ENTROPIC_JOB_ASKED"  # for how much time and memory a job asks that entropic has submitted
+_LIMITS = re.compile(r"[\w=.:,+ -]{1,200}", re.ASCII)
 _NO_ELEMENT = ("", "0", "undefined")
 
 
@@ -29,3 +31,9 @@ def job() -> str | None:
         if _ID.fullmatch(found):
             return f"{kind} {found}"
     return None
+
+
+def asked() -> str | None:
+    """Return for how much time and memory the job of this process has asked: "time=2:00:00 mem=4G"; None: unknown."""
+    found = os.environ.get(ASKED, "")
+    return found if _LIMITS.fullmatch(found) else None

@@ -12,6 +12,7 @@ from entropic.params.model import Base
 from entropic.protocol import submitted
 from entropic.protocol.context import ModelT, StoreContext
 from entropic.protocol.request import Request
+from entropic.sweep.learned import Learned
 from entropic.sweep.share import Share
 
 
@@ -22,13 +23,15 @@ class Leaving:
     ----------
     wanted
         How what is missing is to be run.
+    learned
+        Tells for what its jobs ask, where that is learned.
     """
 
     ends = True
     standing = ""
 
-    def __init__(self, wanted: Wanted) -> None:
-        self._wanted = wanted
+    def __init__(self, wanted: Wanted, learned: Learned | None = None) -> None:
+        self._wanted, self._learned = wanted, learned
         self.new, self.jobs = 0, list[str]()
         """How many sets were submitted, and in which jobs."""
 
@@ -64,7 +67,10 @@ class Leaving:
                 share.take(Ending(task, None, unbegun=True), falls_back=False)
             return
         if tasks:
-            self.jobs = submitted.submit(context, tasks, missing, self._wanted, creator)
+            wanted = self._wanted
+            if self._learned is not None:
+                wanted = wanted._replace(asked=self._learned.of(tasks))
+            self.jobs = submitted.submit(context, tasks, missing, wanted, creator)
             self.new = len(tasks)
         share.leave(tasks)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from entropic.ask.standing import Submitted
 from entropic.errors import ParameterError
 from entropic.executors.contract import Executor
-from entropic.executors.scheduler import Slurm
+from entropic.executors.scheduler import LEARN, Slurm
 from entropic.params.fields import is_duration
 from entropic.params.model import Base
 from entropic.protocol.context import StoreContext
@@ -138,6 +138,11 @@ class Options:
     @property
     def _is_slurm(self) -> bool:
         return isinstance(self.client, Slurm)
+
+    @property
+    def learns(self) -> bool:
+        """Whether what jobs of Slurm ask for is to be learned from stored runs."""
+        return isinstance(self.client, Slurm) and LEARN in (self.client.time, self.client.mem)
 
     @property
     def retries_of_jobs(self) -> int:

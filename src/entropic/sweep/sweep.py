@@ -53,6 +53,7 @@ from entropic.sweep.share import Share
 from entropic.upkeep.recover import collect
 
 if TYPE_CHECKING:
+    from entropic.sweep.learned import Learned
     from entropic.sweep.left import Leaving
 
 log = logging.getLogger("entropic")
@@ -201,6 +202,7 @@ def carry_out(
             new = (one for one in missing.items() if not options.rerun or one[0] not in planned.known)
             some = itertools.islice(new, SPELLED_TOGETHER)
             warn_of_other_spelling(context, {id: request.params for id, request in some})
+            learned = _learned(context, planned, options, executor)  # before anything is claimed
             keep_going, here = options.on_error == "continue", options.client is None
             until, retries = options.until, options.retries or 0
             if source is not None:
@@ -215,7 +217,7 @@ def carry_out(
                     options.until.learn_from(Costs(context, [id for id in planned.rows if id not in missing]))
                 share = Share(context, missing, planned.known, call.name, bar, keep_going, until, retries)
             call.ends_without_us = share.goes_on
-            used, steps = _steps(context, share, executor, options, missing, call.name)
+            used, steps = _steps(context, share, executor, options, missing, call.name, learned)
             try:
                 for _ in steps:
                     bar.show(0, share.under_way, len(share.failures), share.elsewhere, used.standing)
@@ -264,16 +266,28 @@ def _steps(
     options: Options,
     missing: Mapping[str, Request],
     owner: str,
+    learned: "Learned | None",
 ) -> "tuple[Executor | Leaving, Generator[None, None, None]]":
     """Return what executes a sweep, and the steps in which it is carried out."""
     if not options.wait:
         from entropic.sweep.left import Leaving
 
-        leaving = Leaving(options.wanted(context))
+        leaving = Leaving(options.wanted(context), learned)
         return leaving, _leave(share, leaving.submit(context, share, missing, owner))
     used = executor or Serial(share.execute)
     local = None if options.fallback == "raise" else lambda: options.local(context) or Serial(share.execute)
     return used, drive(share, used, local)
+
+
+def _learned(
+    context: StoreContext[Base], planned: Planned[ModelT], options: Options, executor: Executor | None
+) -> "Learned | None":
+    """Return what tells for how much jobs ask, if that is to be learned; raise if stored runs do not tell it."""
+    if not options.learns:
+        return None
+    from entropic.sweep.learned import learn
+
+    return learn(context, planned, options.client, executor)
 
 
 def _leave(share: Share[ModelT], steps: Generator[None, None, None]) -> Generator[None, None, None]:
