@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -187,11 +188,23 @@ def note_and_sleep(path: Path | str, seconds: float, params: Params) -> None:
     append(path, f"end {params['n']} {os.environ['SLURM_JOB_ID']}")
 
 
+def claim_to_take(seconds: float, params: Params) -> None:
+    """Say that it has taken so long, whatever it did."""
+    params["custom_data"]["elapsed_seconds"] = float(seconds)
+
+
 def eat(megabytes: int, params: Params) -> None:
     """Hold more and more memory, and then wait for what comes of that."""
     held = [bytes([1]) * 2**20 for _ in range(megabytes)]
     hang_in_python(params)
     held.clear()
+
+
+def eat_where_there_is_little(megabytes: int, params: Params) -> None:
+    """Hold more than there is, in a job that has asked for less than so much memory."""
+    [had] = re.findall(r"mem=(\d+)M", os.environ["ENTROPIC_JOB_ASKED"])
+    if int(had) < megabytes:
+        eat(2 * megabytes, params)
 
 
 # ---- die ---------------------------------------------------------------------------------------------------------

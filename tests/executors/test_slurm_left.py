@@ -230,6 +230,7 @@ def test_a_command_submits_and_the_same_command_goes_on(slurm, tmp_path):
     assert call(*sweep).strip() == "3 of 3 sets stored"
 
 
+@pytest.mark.long
 def test_a_set_that_is_out_of_memory_again_and_again_is_stopped_and_a_retry_starts_it_again(slurm, acting, log):
     """By the same line, three times; the other set of the line is done meanwhile."""
     store = acting({1: partial(acts.eat, 1_000)})
@@ -243,8 +244,35 @@ def test_a_set_that_is_out_of_memory_again_and_again_is_stopped_and_a_retry_star
     assert (stopped.failed, stopped.new, stopped.is_over) == (1, 0, True)
     [failure] = store.failures()
     assert failure.message.startswith("3 jobs of Slurm ended in the middle of this run:")
-    assert "exceeded memory limit" in failure.message
+    assert failure.message.count("OUT_OF_MEMORY") == 3
     assert store.sweep(sets(1), **asked, retry_failed=False).submitted.new == 0
     assert store.sweep(sets(1), **asked).submitted.new == 1, "and its deaths are counted anew"
     until(lambda: not slurm.jobs(), "the job is over")
     assert store.sweep(sets(1), **asked).submitted.new == 1
+
+
+@pytest.mark.parametrize(("partition", "limit"), [(None, "6:00"), ("short", "1:00")])
+def test_jobs_ask_for_what_stored_runs_tell_within_what_the_partition_allows(slurm, acting, place, partition, limit):
+    """Three minutes, a tenth more, and two for the start."""
+    store = acting({n: partial(acts.claim_to_take, 180) for n in range(17)})
+    store.sweep(sets(*range(16)))
+    place.execute(f"UPDATE entropic_ledger SET peak_memory = {300 * 2**20}")
+    asked = Slurm(time="learn", mem="learn", partition=partition)
+    with slurm.full():
+        assert store.sweep(sets(16), asked, wait=False).submitted.new == 1
+        assert slurm.run("squeue", "--noheader", "--format=%l %m").split()[0] == limit
+        [memory] = slurm.run("squeue", "--noheader", "--format=%m").split()
+        assert 500 <= int(memory.rstrip("M")) <= 700
+        [one] = store.status().submissions
+    until(lambda: not slurm.jobs(), "the job ends by itself")
+    [row] = store.sweep(sets(16), asked, wait=False)
+    assert store.provenance(row).job_asked == one.asked == f"time=0:0{limit} mem={memory}"
+
+
+def test_a_set_that_was_killed_for_its_memory_has_twice_as_much_in_the_next_job_of_the_sweep(slurm, acting, log, place):
+    store = acting({16: partial(acts.eat_where_there_is_little, 700)})
+    store.sweep(sets(*range(16)))
+    place.execute(f"UPDATE entropic_ledger SET peak_memory = {200 * 2**20}")
+    [row] = store.sweep(sets(16), Slurm(mem="learn"))
+    assert acts.ns_in(log).count(16) == 2
+    assert store.provenance(row).job_asked == "mem=1000M", "in place of the 500M that are learned"

@@ -17,7 +17,7 @@ from entropic.executors.contract import Ending
 from entropic.executors.node import Desk, Given
 from entropic.executors.pickling import packed
 from entropic.executors.queue import printed
-from entropic.executors.scheduler import _LINE, Job
+from entropic.executors.scheduler import Job, _sorted
 from entropic.executors.spool import SWEEP, Forged, Heart, Name, Spool, job_of
 from entropic.slurm import Slurm
 
@@ -132,14 +132,13 @@ def test_silence_is_measured_by_the_clock_of_the_folder(spool, tmp_path):
 @pytest.mark.parametrize(
     ("line", "job"),
     [
-        ("12_3       RUNNING       2     None", Job("12_3", "RUNNING", 2, "None")),
-        ("7  PENDING  0  ReqNodeNotAvail, May be reserved", Job("7", "PENDING", 0, "ReqNodeNotAvail, May be reserved")),
-        ("7  OUT_OF_MEMORY  0  OutOfMemory", Job("7", "OUT_OF_MEMORY", 0, "OutOfMemory")),
+        ("12_3       RUNNING       2     entropic-rows-1f   None", Job("12_3", "RUNNING", 2, "None")),
+        ("7  PENDING  0  entropic-rows-1f  ReqNodeNotAvail, May be reserved", Job("7", "PENDING", 0, "ReqNodeNotAvail, May be reserved")),
+        ("7  OUT_OF_MEMORY  0  entropic-rows-1f  OutOfMemory", Job("7", "OUT_OF_MEMORY", 0, "OutOfMemory")),
     ],
 )
 def test_what_the_queue_says_of_a_job_is_read(line, job):
-    found = _LINE.fullmatch(line)
-    assert Job(found["id"], found["state"], int(found["restarts"]), found["reason"]) == job
+    assert _sorted(line, ["entropic-rows-1f", "another"]) == {"entropic-rows-1f": {job.id: job}, "another": {}}
     assert (job.goes_on, job.waits) == {"RUNNING": (True, False), "PENDING": (True, True)}.get(
         job.state, (False, False)
     )

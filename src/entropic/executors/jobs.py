@@ -34,7 +34,7 @@ from entropic.executors.attempt import Runner
 from entropic.executors.batch import name_of_jobs, script_of
 from entropic.executors.bundles import Bundles
 from entropic.executors.contract import Ending, ending_on_disk, is_late
-from entropic.executors.node import RECENT, Given, Packed, Said
+from entropic.executors.node import RECENT, Given, Packed, heard
 from entropic.executors.pickling import Setup, packed, pickled
 from entropic.executors.queue import Queue, printed, why_it_ended
 from entropic.executors.scheduler import Scheduler, Slurm
@@ -44,7 +44,6 @@ from entropic.executors.spool import (
     LUGGAGE,
     SILENT_SECONDS,
     SWEEP,
-    Forged,
     Heart,
     Name,
     Patience,
@@ -221,22 +220,14 @@ class Jobs:
     def _hear(self) -> Iterator[Ending]:
         """Read what the tasks say."""
         self._names = self._spool.listing()
-        for one in self._names:
-            if one.kind != "said":
-                continue
-            name = f"{one.number}.{one.task}.said"
-            try:
-                said: Said = pickle.loads(self._spool.get(name))
-            except Forged as error:
-                log.warning("%s; it is left out", error)
-                said = Said([])
+        for name, of, said in heard(self._spool, self._names):
             self._spool.remove([name])
-            self._queue.works(one.task)
-            if said.trouble and one.task not in self._gone:
-                raise SlurmError(f"job {job_of(one.task)[0]} cannot run the sets of this sweep: {said.trouble}")
+            self._queue.works(of)
+            if said.trouble and of not in self._gone:
+                raise SlurmError(f"job {job_of(of)[0]} cannot run the sets of this sweep: {said.trouble}")
             for attempt, report in said.reports:
                 task = self._task(attempt)
-                if task is None or (report is None and not self._has(one.task, attempt)):
+                if task is None or (report is None and not self._has(of, attempt)):
                     continue  # it is home already, or given to somebody else
                 if report is None:
                     yield self._unbegun(task)

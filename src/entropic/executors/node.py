@@ -15,13 +15,14 @@ would soon, and ends as soon as there is nothing to take: `test_jobs_that_nobody
 
 import contextlib
 import itertools
+import logging
 import os
 import pickle
 import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -38,6 +39,7 @@ from entropic.executors.spool import (
     SWEEP,
     Forged,
     Heart,
+    Name,
     Patience,
     Spool,
     job_of,
@@ -46,6 +48,7 @@ from entropic.executors.work import Report, report_of
 from entropic.executors.workers import Workers
 from entropic.files.task import Task
 
+log = logging.getLogger("entropic")
 START = "import sys; sys.path[:] = {path!r}; from entropic.executors.node import main; main()"
 KEY = "ENTROPIC_SPOOL_KEY"
 JOB_END = "ENTROPIC_JOB_END"
@@ -91,6 +94,25 @@ class Said(NamedTuple):
 
     reports: list[tuple[str, Report | None]]
     trouble: str = ""
+
+
+def heard(spool: Spool, names: Iterable[Name]) -> Iterator[tuple[str, str, Said]]:
+    """Yield what tasks have said that is in the spool: the name of the file, the task, and what it says.
+
+    What no task has said says nothing.
+    """
+    for one in names:
+        if one.kind != "said":
+            continue
+        name = f"{one.number}.{one.task}.said"
+        try:
+            said: Said = pickle.loads(spool.get(name))
+        except FileNotFoundError:  # somebody else looks, too
+            continue
+        except Forged as error:
+            log.warning("%s; it is left out", error)
+            said = Said([])
+        yield name, one.task, said
 
 
 class Desk:

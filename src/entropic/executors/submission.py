@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from entropic.errors import SlurmError
 from entropic.executors.attempt import Runner
 from entropic.executors.batch import name_of_jobs, script_of
-from entropic.executors.node import Given, Packed, Said
+from entropic.executors.node import Given, Packed, heard
 from entropic.executors.pickling import Setup, dumped, packed, pickled
 from entropic.executors.queue import Queue, printed, why_it_ended
 from entropic.executors.scheduler import Inquiry, Job, Scheduler, Slurm
@@ -297,16 +297,7 @@ class Submission:
         One stays until it is `heard`.
         """
         known = {one.attempt: one for bundle in self.index.bundles.values() for one in bundle}
-        for one in self._names:
-            if one.kind != "said":
-                continue
-            name = f"{one.number}.{one.task}.said"
-            try:
-                said: Said = pickle.loads(self._spool.get(name))
-            except FileNotFoundError:  # somebody else looks, too
-                continue
-            except Forged:
-                said = Said([])
+        for name, _, said in heard(self._spool, self._names):
             found = [(known[attempt], report) for attempt, report in said.reports if report and attempt in known]
             yield name, found, said.trouble
 
