@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import json
 import os
 import pickle
 import re
@@ -295,8 +296,22 @@ def test_options_that_cannot_be_met_are_refused_before_anything(store, options, 
 def test_a_command_submits_and_returns(queue, tmp_path):
     (tmp_path / "model.py").write_text(MODEL)
     sweep = ["sweep", "model.py:store", "--grid", "x=1,2,3", "--slurm", "time=5", "--no-wait"]
-    done = subprocess.run([sys.executable, "-m", "entropic", *sweep], cwd=tmp_path, capture_output=True, text=True)
-    assert done.stdout.strip() == "0 of 3 sets stored, 3 waiting in the queue; 3 submitted now, in job 1", done.stderr
+    assert call(tmp_path, *sweep).strip() == "0 of 3 sets stored, 3 waiting in the queue; 3 submitted now, in job 1"
+    name, *_ = queue.read_text().split()
+    shown = call(tmp_path, "status", "model.py:store")
+    assert f"jobs {name} since " in shown
+    assert "0 running, 3 waiting, asks for time=5" in shown
+    [one] = json.loads(call(tmp_path, "status", "model.py:store", "--json"))["submissions"]
+    assert (one["jobs"], len(one["waiting"]), one["place"]) == (name, 3, "here")
+    queue.write_text("")
+    assert "no job is left in the queue" in call(tmp_path, "repair", "model.py:store", "--dry-run", status=1)
+    assert "no job is left in the queue" in call(tmp_path, "check", "model.py:store", status=1)
+
+
+def call(folder: Path, *words: str, status: int = 0) -> str:
+    done = subprocess.run([sys.executable, "-m", "entropic", *words], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == status, done.stderr
+    return done.stdout
 
 
 def test_an_error_bar_needs_a_sweep_that_waits(store):
@@ -313,6 +328,9 @@ def test_what_waits_in_the_queue_is_shown_with_its_jobs_and_what_they_ask_for(op
     assert queue.read_text().startswith(f"{one.jobs} "), "as squeue --name takes it"
     assert (one.running, sorted(one.waiting), one.place) == ({}, sorted(store.status().waiting), "here")
     assert one.asked == "time=2:00:00 mem=4G"
+    reader = open_store(read_only=True)
+    assert reader.status().submissions == [one]
+    assert reader.check().ok
     [spool] = spools(store)
     spool.joinpath("1.todo").rename(spool / "1.7-0-0.doing")
     [one] = store.status().submissions

@@ -133,7 +133,10 @@ def test_silence_is_measured_by_the_clock_of_the_folder(spool, tmp_path):
     ("line", "job"),
     [
         ("12_3       RUNNING       2     entropic-rows-1f   None", Job("12_3", "RUNNING", 2, "None")),
-        ("7  PENDING  0  entropic-rows-1f  ReqNodeNotAvail, May be reserved", Job("7", "PENDING", 0, "ReqNodeNotAvail, May be reserved")),
+        (
+            "7  PENDING  0  entropic-rows-1f  ReqNodeNotAvail, May be reserved",
+            Job("7", "PENDING", 0, "ReqNodeNotAvail, May be reserved"),
+        ),
         ("7  OUT_OF_MEMORY  0  entropic-rows-1f  OutOfMemory", Job("7", "OUT_OF_MEMORY", 0, "OutOfMemory")),
     ],
 )

@@ -50,6 +50,7 @@ def status(
         record = {name: getattr(found, name) for name in found.__slots__}
         record |= {"first": utc(found.first), "last": utc(found.last)}
         record |= {"places": [one._asdict() for one in found.places]}
+        record |= {"submissions": [one._asdict() | {"since": utc(one.since)} for one in found.submissions]}
         reported = {key: said.record() | {"at": utc(said.at)} for key, said in found.reported.items()}
         put_json({**record, "running": running, "reported": reported, "results_dir": store.results_dir})
         return FINE

@@ -1,6 +1,6 @@
 """Which submissions hold sets, and whether jobs of them are left, as far as that is seen from here.
 
-Looking changes nothing. What a user asks to be repaired is free only where no job is left: as Slurm says, or, where
+Looking changes nothing of them. What a user asks to be repaired is free only where no job is left: as Slurm says, or, where
 there is none, since jobs that still wait would find nothing to do.
 """
 
@@ -45,7 +45,7 @@ class Holder(NamedTuple):
         with another results folder; `"hidden"`, as it is another user's; `"making"`: it is being submitted just now;
         `"unrecorded"`: the database does not know of it any more.
     is_at_work : bool
-        Whether tasks of it give signs of life in its folder.
+        Whether tasks of it give signs of life in its folder; `status` does not see to that.
     jobs_left : int or None
         How many jobs Slurm knows of it; None if that was not asked, or not answered.
     """
@@ -110,7 +110,7 @@ def survey(context: StoreContext[Base], ask: bool) -> list[Holder]:
     if not claims:
         return []
     records = {one.number: one for one in Submissions(context.database).all()}
-    found = [_seen(context, number, some, records.get(number)) for number, some in claims.items()]
+    found = [_seen(context, number, some, records.get(number), ask) for number, some in claims.items()]
     return _asked(found) if ask else found
 
 
@@ -127,8 +127,16 @@ def _claims(context: StoreContext[Base]) -> dict[int, list[Claim]]:
     return found
 
 
-def _seen(context: StoreContext[Base], number: int, claims: Sequence[Claim], record: Recorded | None) -> Holder:
-    """Return what is seen of a submission without Slurm."""
+def _seen(
+    context: StoreContext[Base], number: int, claims: Sequence[Claim], record: Recorded | None, closely: bool
+) -> Holder:
+    """Return what is seen of a submission without Slurm.
+
+    Parameters
+    ----------
+    closely
+        Whether to see if it is at work, which takes a sign of life of one's own to compare with.
+    """
     one = Submission(context.staging, number, b"" if record is None else record.secret)
     running, at_work, asked = dict[str, str](), False, ""
     place: Place = "unrecorded"
@@ -136,8 +144,10 @@ def _seen(context: StoreContext[Base], number: int, claims: Sequence[Claim], rec
         place = _where(context, record, one)
         with contextlib.suppress(OSError):  # somebody sees just now that it is over
             if place == "here":
-                one.look_inside()
-                running, at_work, asked = one.under_way(), one.is_at_work, one.index.asked
+                running, asked = one.under_way(), one.index.asked
+                if closely and context.read_only is None:
+                    one.look_inside()
+                    at_work = one.is_at_work
     ids = [claim.id for claim in claims]
     running = {id: running[id] for id in ids if id in running}
     since = naive_utc(min(claim.since or 0.0 for claim in claims))
