@@ -228,21 +228,9 @@ def test_what_a_machine_did_is_tried_again_as_often_as_retries_says(open_store, 
     def call() -> Any:
         return store.sweep(sets(0), Slurm(), wait=False, retries=1, on_error="continue")
 
-    def go_wrong(job: int) -> None:
-        [one] = Submissions(store._context.database).all()
-        [spool], [claim] = spools(store), store._context.ledger.all()
-        if how == "NODE_FAIL":
-            spool.joinpath("1.todo").rename(spool / f"1.{job}-0-0.doing")
-            queue.write_text(queue.read_text().replace("PENDING 0 Priority", "NODE_FAIL 0 None"))
-        else:
-            spool.joinpath("1.todo").unlink()
-            report = Report(reason="it ended", failure=record(how, "it went wrong", "", time.time()))
-            Spool(str(spool), one.secret).put(f"0.{job}-0-0.said", pickle.dumps(Said([(claim.attempt, report)])))
-            queue.write_text("")
-
     for job in range(1, calls + 1):
         assert (call().submitted.new, store.failures()) == (1, [])
-        go_wrong(job)
+        go_wrong(store, queue, job, how)
     with pytest.warns(RunsFailedWarning):
         last = call().submitted
     assert (last.failed, last.new, last.is_over) == (1, 0, True)
@@ -250,6 +238,34 @@ def test_what_a_machine_did_is_tried_again_as_often_as_retries_says(open_store, 
     assert failure.message.startswith(said)
     assert failure.message.count("NODE_FAIL") == (calls if how == "NODE_FAIL" else 0)
     assert call().submitted.new == 1, "the call after the one that has said it tries again"
+
+
+def test_deaths_are_counted_anew_after_a_set_has_failed_by_what_it_raised(open_store, queue):
+    store = open_store()
+    asked = {"client": Slurm(), "wait": False, "retries": 1, "on_error": "continue"}
+    for job, how in enumerate(["NODE_FAIL", "Refused"], start=1):
+        assert store.sweep(sets(0), **asked).submitted.new == 1
+        go_wrong(store, queue, job, how)
+    with pytest.warns(RunsFailedWarning):
+        assert store.sweep(sets(0), **asked).submitted.failed == 1
+    assert store.sweep(sets(0), **asked).submitted.new == 1
+    go_wrong(store, queue, 3, "NODE_FAIL")
+    again = store.sweep(sets(0), **asked).submitted
+    assert (again.failed, again.new) == (0, 1), "that was the first death since"
+
+
+def go_wrong(store: Any, queue: Path, job: int, how: str) -> None:
+    """Let the only set be lost with its job, or end with a failure of that kind."""
+    [one] = Submissions(store._context.database).all()
+    [spool], [claim] = spools(store), store._context.ledger.all()
+    if how == "NODE_FAIL":
+        spool.joinpath("1.todo").rename(spool / f"1.{job}-0-0.doing")
+        queue.write_text(queue.read_text().replace("PENDING 0 Priority", "NODE_FAIL 0 None"))
+    else:
+        spool.joinpath("1.todo").unlink()
+        report = Report(reason="it ended", failure=record(how, "it went wrong", "", time.time()))
+        Spool(str(spool), one.secret).put(f"0.{job}-0-0.said", pickle.dumps(Said([(claim.attempt, report)])))
+        queue.write_text("")
 
 
 def test_what_cannot_be_submitted_is_free(open_store, queue):

@@ -33,7 +33,7 @@ from entropic.errors import SlurmError, UnguardedError, WorkerDied
 from entropic.executors.attempt import Runner
 from entropic.executors.batch import name_of_jobs, script_of
 from entropic.executors.bundles import Bundles
-from entropic.executors.contract import Ending, ending_on_disk, is_late
+from entropic.executors.contract import BY_A_MACHINE, Ending, ending_on_disk, is_late
 from entropic.executors.node import RECENT, Given, Packed, heard
 from entropic.executors.pickling import Setup, packed, pickled
 from entropic.executors.queue import Queue, printed, why_it_ended
@@ -53,7 +53,7 @@ from entropic.executors.spool import (
 from entropic.executors.work import Report, ending
 from entropic.files import logs
 from entropic.files import sidecar as sidecars
-from entropic.files.deaths import forget_deaths, note_death
+from entropic.files.deaths import forget_deaths, keys_with_deaths, note_death
 from entropic.files.staging import Staging
 from entropic.files.task import Task
 from entropic.files.workspace import Workspace
@@ -115,7 +115,7 @@ class Jobs:
         self._recent: deque[float] = deque(maxlen=RECENT)  # how long runs took
         self._bundles: dict[int, list[Task]] = {}  # what is not home of each
         self._numbers: dict[str, int] = {}  # by attempt
-        self._died: set[str] = set()  # attempts that a job has taken along
+        self._with_deaths: set[str] = set()  # keys that jobs have taken along, in this sweep or before it
         self._gone: set[str] = set()  # tasks of jobs that are over
         self._silent: set[str] = set()  # attempts of tasks that were given up, and may go on all the same
         self._unseen: list[tuple[Task, Report, float]] = []  # have ended, and their sidecars are not seen from here yet
@@ -158,8 +158,7 @@ class Jobs:
             endings = [*self._hear(), *self._look_at_unseen(), *self._bury()]
             yield from self._take_back(only_late=True)
             for one in endings:
-                if one.finished is not None and one.task.attempt in self._died:
-                    forget_deaths(one.task.staging, one.task.key)
+                self._forget_deaths(one)
                 if one.seconds is not None:
                     self._longest = max(self._longest, one.seconds)
                     self._recent.append(one.seconds)
@@ -175,6 +174,14 @@ class Jobs:
                 yield None
                 patience.wait()
 
+    def _forget_deaths(self, ending: Ending) -> None:
+        """Count no more those of a set that is stored, or has failed by what it raised; of earlier sweeps, too."""
+        task, failure = ending.task, ending.failure
+        is_over = ending.finished is not None or (failure is not None and failure.get("type") not in BY_A_MACHINE)
+        if is_over and task.key in self._with_deaths:
+            self._with_deaths.discard(task.key)
+            forget_deaths(task.staging, task.key)
+
     # ---- handing out -------------------------------------------------------------------------------------------
     def _put(self, bundle: list[Task], kind: str = "todo") -> None:
         if self._workspace is None:
@@ -185,7 +192,7 @@ class Jobs:
         self._spool.put(f"{self._number}.{kind}", pickle.dumps(Given(packed(bundle), self._longest, [*self._recent])))
 
     def _open(self, staging: Staging, model: str) -> None:
-        self._workspace = Workspace(staging)
+        self._workspace, self._with_deaths = Workspace(staging), keys_with_deaths(staging)
         os.chmod(self._workspace.path, 0o700)
         self._spool = Spool(self._workspace.path, self._secret)
         self._spool.put(LUGGAGE, pickle.dumps(Packed(self._surroundings, self._runner, self._timeout)))
@@ -317,7 +324,7 @@ class Jobs:
                 had_begun = True
                 self._queue.works(one.task)  # it has run something, be it in vain
                 self._home(task)
-                self._died.add(task.attempt)
+                self._with_deaths.add(task.key)
                 counts = not why.startswith("CANCELLED")  # by somebody, who may mean anything by it
                 deaths = self._note_death(task, one.task, f"{job}: {why}") if counts else []
                 if len(deaths) <= self._retries:

@@ -1,7 +1,7 @@
 """Which submissions hold sets, and whether jobs of them are left, as far as that is seen from here.
 
-Looking changes nothing of them. What a user asks to be repaired is free only where no job is left: as Slurm says, or, where
-there is none, since jobs that still wait would find nothing to do.
+Looking changes nothing of them. What a user asks to be repaired is free only where no job is left: as Slurm says, or,
+where there is none, since jobs that still wait would find nothing to do.
 """
 
 import contextlib

@@ -263,10 +263,7 @@ class Watch:
         if failure.get("type") not in BY_A_MACHINE or not most:
             return False
         staging, why = self._context.staging, f"{failure.get('type')}: {failure.get('message')}"
-        if len(note_death(staging, member.key, member.attempt, task, why)) <= most:
-            return True
-        forget_deaths(staging, member.key)
-        return False
+        return len(note_death(staging, member.key, member.attempt, task, why)) <= most
 
     def _held(self, one: Submission, members: Sequence[Member]) -> set[str]:
         """Return which of some sets are still the submission's."""
@@ -286,7 +283,6 @@ class Watch:
             if len(deaths) > one.index.retries:
                 _, failure, _ = lost(staging, first.key, deaths, one.printed_by(gone.job))
                 self._fail(one, first, failure)
-                forget_deaths(staging, first.key)
                 left = left[1:]
         self._abandon(left)
         one.buried(gone)
@@ -295,6 +291,7 @@ class Watch:
         request: Request = one.requests()[member.attempt]
         owner = process.submission(one.number)
         end_claim(self._context, request, lambda found: _holds(found, member, owner), failure)
+        forget_deaths(self._context.staging, member.key)  # a retry counts anew
 
     def _give_up(self, record: Recorded, one: Submission, why: str) -> None:
         self.troubles.append(why)
