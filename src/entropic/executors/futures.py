@@ -1,6 +1,7 @@
 """The executor that hands tasks to any `concurrent.futures.Executor`: pools, MPI, batch systems."""
 
 import concurrent.futures as cf
+import logging
 import os
 import time
 from collections.abc import Generator, Iterable
@@ -15,6 +16,7 @@ from entropic.executors.work import Reports, work_many, work_packed
 from entropic.files.task import Task
 from entropic.support import process
 
+log = logging.getLogger("entropic")
 QUICK = 0.5  # s; what comes back sooner is handed over further ahead
 MOST_AHEAD = 1_000  # tasks claimed and not yet home: others could have run them
 
@@ -96,7 +98,7 @@ class Futures:
                     yield from bundles.endings(bundle, _reports(future))
         finally:
             for future in under_way:
-                future.cancel()
+                _cancel(future)
 
     def _begin(self) -> Generator[None, None, None]:
         """Wait until a process of a pool has begun, where it imports the script again before it does.
@@ -159,6 +161,13 @@ def _check_can_go_on(executor: cf.Executor) -> None:
             "its processes are to be renewed while sets wait (CPython gh-115634); make it without that, or with "
             "max_tasks_per_child=1, or use workers=N"
         )
+
+
+def _cancel(future: "cf.Future[Reports]") -> None:
+    try:
+        future.cancel()
+    except Exception as error:  # noqa: BLE001  (parsl's cannot be; what ends the sweep is not to be hidden by that)
+        log.debug("could not cancel what was pending: %s", error)
 
 
 def _failed(error: Exception) -> "cf.Future[Reports]":
