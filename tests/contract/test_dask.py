@@ -6,13 +6,16 @@ import asyncio
 import json
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from contract.models import LoggingRunner, content
+from contract.models import PATIENCE, LoggingRunner, content, wait_until
 from entropic import ClientLostError, FellBackWarning, ParameterError, expand_grid
+from entropic.executors import dask
+from entropic.sweep.progress import Bar
 
 distributed = pytest.importorskip("distributed")
 pytestmark = [
@@ -248,6 +251,24 @@ def test_a_client_for_coroutines_is_refused_with_a_sentence(store, log):
     with pytest.raises(ParameterError, match="asynchronous"):
         asyncio.run(sweep())
     assert log.lines() == []
+
+
+def test_a_cluster_without_workers_is_waited_for_and_that_is_said_once(store, log, caplog, monkeypatch):
+    shown: list[str] = []
+    monkeypatch.setattr(Bar, "show", lambda self, new, running, failed, elsewhere, standing="": shown.append(standing))
+    monkeypatch.setattr(dask, "NOBODY_SECONDS", 0.0)
+    with (
+        distributed.LocalCluster(n_workers=0, threads_per_worker=1, dashboard_address=":0") as cluster,
+        distributed.Client(cluster) as client,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        rows = pool.submit(store.sweep, sets(1, 2), client)
+        wait_until(lambda: "no workers" in shown)
+        wait_until(lambda: "the Dask cluster has had no workers" in caplog.text)
+        cluster.scale(1)
+        assert [row.n for row in rows.result(PATIENCE)] == [1, 2]
+    assert caplog.text.count("the Dask cluster has had no workers") == 1
+    assert sorted(n for _, n in log.lines()) == [1, 2]
 
 
 def test_a_full_grid_comes_home_in_order_and_in_order_on_disk(store, client, log):

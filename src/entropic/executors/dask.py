@@ -18,6 +18,7 @@ log = logging.getLogger("entropic")
 TASKS_PER_THREAD = 4  # handed over ahead, so that no worker waits for us
 WAVE_SECONDS = 0.5  # waves that come back sooner grow, since each costs a trip to the scheduler
 COUNT_SECONDS = 1.0  # between two looks at how many threads there are
+NOBODY_SECONDS = 30.0  # without a worker, before that is said: a cluster that adapts begins with none
 MOST_AHEAD = 2_000  # tasks claimed and not yet home: others could have run them
 
 
@@ -41,7 +42,6 @@ class Dask:
 
     falls_back = True
     ends = False
-    standing = ""
 
     def __init__(self, client: Any, runner: Runner, setup: Setup | None = None) -> None:
         if getattr(client, "asynchronous", False) is True:
@@ -53,6 +53,13 @@ class Dask:
         self._client = client
         self._runner, self._setup = runner, setup
         self._luggage: Luggage | None = None
+        self._nobody_since: float | None = None  # when the last worker went
+        self._told = False
+
+    @property
+    def standing(self) -> str:
+        """Whether there is nobody to work."""
+        return "" if self._nobody_since is None else "no workers"
 
     def run(self, tasks: Iterable[Task | None]) -> Generator[Ending | None, None, None]:
         """Keep the workers busy, and yield what comes back."""
@@ -70,7 +77,7 @@ class Dask:
             handed = time.monotonic()
             while True:
                 if time.monotonic() - counted > COUNT_SECONDS:  # a cluster may grow, and begin with nothing
-                    threads, counted = max(1, sum(self._client.nthreads().values())), time.monotonic()
+                    threads, counted = max(1, self._count()), time.monotonic()
                     room = max(room, TASKS_PER_THREAD * threads)
                 count = sum(map(len, under_way.values()))
                 if count <= room // 2:
@@ -101,6 +108,23 @@ class Dask:
             raise ExecutorLost(f"the Dask client failed: {type(error).__qualname__}: {error}") from error
         finally:
             self._cancel(list(under_way))
+
+    def _count(self) -> int:
+        """Return how many threads there are; say it once if there have been none for a while: none may ever come."""
+        threads = sum(self._client.nthreads().values())
+        if threads:
+            self._nobody_since, self._told = None, False
+            return threads
+        if self._nobody_since is None:
+            self._nobody_since = time.monotonic()
+        if not self._told and time.monotonic() - self._nobody_since >= NOBODY_SECONDS:
+            self._told = True
+            log.warning(
+                "the Dask cluster has had no workers for %.0f s, and the sweep waits for some; if none come, look at "
+                "its queue and its logs",
+                NOBODY_SECONDS,
+            )
+        return threads
 
     def _next_batch(self, coming: Any) -> list[object]:
         """Return what has come back, after a moment's wait; nothing if nothing has."""
