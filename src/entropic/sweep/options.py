@@ -188,7 +188,6 @@ class Options:
             from entropic.executors.dask import Dask
 
             return Dask(self.client, context.runner, self.worker_setup)
-        raise ParameterError(
-            "client must be a dask.distributed Client, a concurrent.futures.Executor or an entropic.slurm.Slurm, not "
-            f"{type(self.client).__name__}"
-        )
+        from entropic.executors.instead import refusal
+
+        raise ParameterError(refusal(self.client))

@@ -1,0 +1,201 @@
+"""Engines that are not ours: those that are no executors are refused with the lines to write, others get on with us.
+
+`benchmarks/engines.py` tries whole sweeps on each engine, also on those that are no packages of these tests.
+"""
+
+from __future__ import annotations
+
+import ast
+import multiprocessing
+import textwrap
+import types
+from collections.abc import Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
+from multiprocessing.pool import ThreadPool
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from entropic import ParameterError
+from entropic.executors import instead
+from executors import acts
+
+CLUSTERS = Path(__file__).parents[2] / "docs" / "clusters.md"
+
+
+def sets(*ns: int) -> list[dict[str, Any]]:
+    return [{"n": n, "dt": 0.5} for n in ns]
+
+
+# ---- what is no executor -----------------------------------------------------------------------------------------
+@contextmanager
+def pool_of_processes(folder: Path) -> Iterator[Any]:
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        yield pool
+
+
+@contextmanager
+def pool_of_threads(folder: Path) -> Iterator[Any]:
+    with ThreadPool(1) as pool:
+        yield pool
+
+
+@contextmanager
+def mpire(folder: Path) -> Iterator[Any]:
+    with pytest.importorskip("mpire").WorkerPool(1) as pool:
+        yield pool
+
+
+@contextmanager
+def joblib(folder: Path) -> Iterator[Any]:
+    yield pytest.importorskip("joblib").Parallel(2)
+
+
+@contextmanager
+def submitit(folder: Path) -> Iterator[Any]:
+    yield pytest.importorskip("submitit").LocalExecutor(folder)
+
+
+@contextmanager
+def submitit_by_itself(folder: Path) -> Iterator[Any]:
+    yield pytest.importorskip("submitit").AutoExecutor(folder, cluster="local")
+
+
+@contextmanager
+def cluster_of_dask(folder: Path) -> Iterator[Any]:
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=":0") as cluster:
+        yield cluster
+
+
+@contextmanager
+def parsl(folder: Path) -> Iterator[Any]:
+    yield made("parsl.dataflow.dflow", "DataFlowKernel")
+
+
+@contextmanager
+def parsl_executor(folder: Path) -> Iterator[Any]:
+    base = type(made("parsl.executors.base", "ParslExecutor"))
+    yield type("Mine", (base,), {})()
+
+
+@contextmanager
+def ray(folder: Path) -> Iterator[Any]:
+    yield types.ModuleType("ray")
+
+
+@contextmanager
+def pool_of_ray(folder: Path) -> Iterator[Any]:
+    yield made("ray.util.multiprocessing.pool", "Pool")
+
+
+@contextmanager
+def ranks(folder: Path) -> Iterator[Any]:
+    yield made("mpi4py.MPI", "Intracomm")
+
+
+@contextmanager
+def number(folder: Path) -> Iterator[Any]:
+    yield 8
+
+
+def made(module: str, name: str) -> Any:
+    """Return an instance of a class of this name: its library is too heavy for the tests, or starts something."""
+    return type(name, (), {"__module__": module})()
+
+
+REFUSED = {
+    pool_of_processes: ("not multiprocessing's Pool: it never says that a process has died", instead.WORKERS),
+    pool_of_threads: ("not multiprocessing's ThreadPool: it is no Executor", instead.THREADS),
+    mpire: ("not mpire's WorkerPool: it is no Executor", instead.WORKERS),
+    joblib: ("not joblib's Parallel: it is no Executor", instead.WORKERS),
+    submitit: ("not submitit's LocalExecutor: what it calls an executor is none of Python's", instead.SLURM),
+    submitit_by_itself: ("not submitit's AutoExecutor: what it calls", instead.SLURM),
+    cluster_of_dask: ("not distributed's LocalCluster: it is the cluster, not its client", instead.DASK),
+    parsl: ("not parsl's DataFlowKernel: it is no Executor", instead.PARSL),
+    parsl_executor: ("not Mine: it is no Executor", instead.PARSL),
+    ray: ("not the module ray: it is no Executor", instead.RAY),
+    pool_of_ray: ("not ray's Pool: it is no Executor", instead.RAY),
+    ranks: ("not mpi4py's Intracomm: it is no Executor", instead.MPI),
+    number: ("client must be an executor, not 8; for a number of processes", instead.WORKERS),
+}
+
+
+@pytest.mark.parametrize("what", [pytest.param(one, id=one.__name__) for one in REFUSED])
+@pytest.mark.filterwarnings("ignore::UserWarning:distributed")
+def test_what_is_no_executor_is_refused_at_once_with_the_lines_to_write(acting, log, tmp_path, what):
+    why, lines = REFUSED[what]
+    store = acting()
+    with what(tmp_path) as client:
+        for call in (store.sweep, store.stream):
+            with pytest.raises(ParameterError) as refused:
+                call(sets(1, 2), client)
+            assert why in str(refused.value)
+            assert str(refused.value).endswith(textwrap.indent(lines.strip("\n"), "    "))
+    assert acts.ns_in(log) == []
+
+
+def test_an_executor_of_a_class_from_elsewhere_is_refused_without_lines(acting):
+    with pytest.raises(ParameterError, match=r"entropic\.slurm\.Slurm, not Fraction$|not fractions's Fraction$"):
+        acting().sweep(sets(1), __import__("fractions").Fraction(1))
+
+
+@pytest.mark.parametrize("kind", [ThreadPoolExecutor, ProcessPoolExecutor])
+def test_the_class_of_an_executor_is_no_executor(acting, kind):
+    with pytest.raises(ParameterError, match=rf"not its class.*with {kind.__name__}\(\.\.\.\) as pool"):
+        acting().sweep(sets(1), kind)
+
+
+@pytest.mark.parametrize("lines", [pytest.param(lines, id=name.__name__) for name, (_, lines) in REFUSED.items()])
+def test_the_lines_to_write_are_python(lines):
+    ast.parse(lines)
+
+
+@pytest.mark.parametrize("lines", [instead.RAY, instead.PARSL])
+def test_the_documents_have_the_same_lines(lines):
+    assert lines.strip() in CLUSTERS.read_text()
+
+
+# ---- executors with ways of their own ----------------------------------------------------------------------------
+class CannotBeCancelled(Future[Any]):
+    """A future as those of parsl."""
+
+    def cancel(self) -> bool:
+        raise NotImplementedError("Cancel not implemented")
+
+
+class Slow(Executor):
+    """An executor that begins the first calls, and never the others."""
+
+    def __init__(self, begins: int) -> None:
+        self.begins = begins
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future = CannotBeCancelled()
+        if self.begins:
+            self.begins -= 1
+            future.set_result(fn(*args, **kwargs))
+        return future
+
+
+def test_a_stream_can_be_closed_where_calls_cannot_be_cancelled(acting, log):
+    store = acting()
+    stream = store.stream(sets(1, 2, 3), Slow(1))
+    first = next(stream).n
+    stream.close()
+    assert acts.ns_in(log) == [first]
+
+
+def test_what_ended_a_sweep_comes_out_where_calls_cannot_be_cancelled(acting, log):
+    class Interrupted(Slow):
+        def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+            if self.begins:
+                self.begins -= 1
+                return CannotBeCancelled()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        acting().sweep(sets(*range(8)), Interrupted(1))
+    assert acts.ns_in(log) == []
