@@ -1,11 +1,14 @@
 """What holds of a sweep on an engine that is not ours, tried on the engine itself: `python benchmarks/engines.py loky`.
 
-It needs the engine beside entropic; `mpi4py` also an MPI, whose `mpirun` is in the path. Each line is a case, and what
-came of it. The table in docs/clusters.md is made of them.
+Each line is a case, and what came of it; the table in docs/clusters.md is made of them. Without a name all engines are
+tried. What is not installed is skipped, with the reason: an engine, the `mpirun` of `mpi4py`, a Slurm for those that
+submit to one.
 """
 
 import contextlib
 import importlib
+import importlib.metadata
+import importlib.util
 import json
 import os
 import shutil
@@ -22,9 +25,9 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from entropic import Base, Mapped, Store
+from entropic import Base, FellBackWarning, Mapped, Store
 
-SECONDS = 150.0  # that a case may take
+SECONDS = 300.0  # that a case may take
 FOLDER = "ENGINES_FOLDER"
 
 
@@ -79,6 +82,32 @@ def _loky() -> Iterator[Any]:
 
 
 @contextlib.contextmanager
+def _dask_jobqueue() -> Iterator[Any]:
+    distributed = importlib.import_module("distributed")
+    made = importlib.import_module("dask_jobqueue").SLURMCluster(
+        cores=1,
+        memory="300MB",
+        walltime="00:10:00",
+        interface="lo",
+        local_directory=os.environ[FOLDER],
+        log_directory=os.environ[FOLDER],
+        job_directives_skip=["--mem"],
+        scheduler_options={"dashboard_address": ":0"},
+    )
+    with made as cluster, distributed.Client(cluster) as client:
+        cluster.adapt(maximum_jobs=2)
+        yield client
+
+
+def _executorlib(kind: str, **options: Any) -> Callable[[], Any]:
+    def make() -> Any:
+        made = getattr(importlib.import_module("executorlib"), kind)
+        return made(**{name: one() if callable(one) else one for name, one in options.items()})
+
+    return make
+
+
+@contextlib.contextmanager
 def _parsl() -> Iterator[Any]:
     parsl = importlib.import_module("parsl")
     executors = importlib.import_module("parsl.executors")
@@ -93,20 +122,79 @@ def _parsl() -> Iterator[Any]:
         yield pool
 
 
+@contextlib.contextmanager
+def _ray() -> Iterator[Any]:
+    """By the lines that docs/clusters.md has, and the error of `client=ray`."""
+    ray = importlib.import_module("ray")
+    instead = importlib.import_module("entropic.executors.instead")
+    lines, _, _ = instead.RAY.partition("rows = ")
+    made: dict[str, Any] = {"__name__": "__main__"}
+    exec(lines, made)
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    try:
+        yield made["RayExecutor"]()
+    finally:
+        ray.shutdown()
+
+
 ENGINES: dict[str, Callable[[], Any]] = {
     "threads": lambda: ThreadPoolExecutor(2),
     "processes": lambda: ProcessPoolExecutor(2, get_context("spawn")),
+    "processes by fork": lambda: ProcessPoolExecutor(2, get_context("fork")),
+    "processes by forkserver": lambda: ProcessPoolExecutor(2, get_context("forkserver")),
+    "processes, each for one task": lambda: ProcessPoolExecutor(2, get_context("spawn"), max_tasks_per_child=1),
     "loky": _loky,
-    "executorlib": lambda: importlib.import_module("executorlib").SingleNodeExecutor(max_workers=2),
+    "executorlib": _executorlib("SingleNodeExecutor", max_workers=2),
+    "executorlib, blocks": _executorlib("SingleNodeExecutor", max_workers=2, block_allocation=True),
+    "executorlib by srun": _executorlib("SlurmJobExecutor", max_workers=2, block_allocation=True),
+    "executorlib by sbatch": _executorlib(  # whose script always names a partition
+        "SlurmClusterExecutor",
+        cache_directory=lambda: os.environ[FOLDER] + "/cache",
+        resource_dict={"partition": "main"},
+    ),
     "dask": _dask,
     "dask executor": _dask_executor,
+    "dask-jobqueue": _dask_jobqueue,
     "parsl": _parsl,
+    "ray": _ray,
     "mpi4py": lambda: importlib.import_module("mpi4py.futures").MPIPoolExecutor(),
 }
+# What each needs: packages, whose versions are told, and programs.
+NEEDS: dict[str, tuple[list[str], list[str]]] = {
+    "loky": (["loky"], []),
+    "executorlib": (["executorlib"], []),
+    "executorlib, blocks": (["executorlib"], []),
+    "executorlib by srun": (["executorlib"], ["srun"]),
+    "executorlib by sbatch": (["executorlib", "pysqa", "h5py"], ["sbatch"]),
+    "dask": (["distributed"], []),
+    "dask executor": (["distributed"], []),
+    "dask-jobqueue": (["dask-jobqueue", "distributed"], ["sbatch"]),
+    "parsl": (["parsl"], []),
+    "ray": (["ray"], []),
+    "mpi4py": (["mpi4py"], ["mpirun"]),
+}
+
+
+def versions(engine: str) -> dict[str, str]:
+    """Return the versions of the packages of an engine; raise `LookupError` with the reason why it cannot be tried."""
+    packages, programs = NEEDS.get(engine, ([], []))
+    found = {}
+    for name in packages:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            raise LookupError(f"{name} is not installed") from None
+    for name in programs:
+        if shutil.which(name) is None:
+            raise LookupError(f"there is no {name}")
+    if {"srun", "sbatch"} & set(programs) and subprocess.run(["sinfo"], capture_output=True, check=False).returncode:
+        raise LookupError("no Slurm answers")
+    return found
+
 
 # ---- cases -------------------------------------------------------------------------------------------------------
 CASES: dict[str, tuple[list[str], dict[str, Any]]] = {
-    "order": (["write"] * 12, {}),
+    "order": (["write"] * 20, {}),
     "raise": (["write", "raise", *["write"] * 6], {"on_error": "continue"}),
     "pool in a run": (["pool", "write"], {"on_error": "continue"}),
     "a worker dies": (["write", "die", *["write"] * 6], {"on_error": "continue"}),
@@ -121,18 +209,24 @@ CASES: dict[str, tuple[list[str], dict[str, Any]]] = {
 def carry_out(engine: str, case: str) -> None:
     """Sweep the sets of a case, and say what came of it: in a process of its own."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    warnings.simplefilter("ignore")
     does, options = CASES[case]
     store, sets = _store(), _sets(case)
     said: dict[str, Any] = {}
-    with ENGINES[engine]() as client:
+    with ENGINES[engine]() as client, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
         began = time.monotonic()
         try:
             rows = store.sweep(sets, client, **options)
             said["in order"] = [row.n for row in rows] == [n for n in range(len(does)) if n in {row.n for row in rows}]
+            if case == "order":
+                again = time.monotonic()
+                store.sweep(sets, client)
+                said["seconds of all hits"] = round(time.monotonic() - again, 1)
         except BaseException as error:  # noqa: BLE001
-            said["raised"] = type(error).__name__
+            said["raised"] = f"{type(error).__name__}: {str(error)[:300]}"
         said["seconds"] = round(time.monotonic() - began, 1)
+        fell_back = [str(one.message)[:300] for one in caught if issubclass(one.category, FellBackWarning)]
+        said |= {"fell back": fell_back} if fell_back else {}
     print("said", json.dumps(said), flush=True)
 
 
@@ -187,14 +281,22 @@ def _lines(folder: Path) -> list[str]:
 
 
 def main() -> None:
-    """Try all cases, or those that are named."""
-    engine, *cases = sys.argv[1:]
+    """Try all cases of all engines, or those that are named."""
+    engine, cases = [*sys.argv[1:], ""][0], sys.argv[2:]
     if FOLDER in os.environ:
         carry_out(engine, cases[0])
         return
-    for case in cases or CASES:
-        print(json.dumps({"engine": engine, **try_out(engine, case)}), flush=True)
-        os.environ.pop(FOLDER)
+    # Programs of an engine are beside this Python, whether its environment is active or not.
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    for name in [engine] if engine else ENGINES:
+        try:
+            what = {"engine": name, **versions(name)}
+        except LookupError as missing:
+            print(json.dumps({"engine": name, "skipped": str(missing)}), flush=True)
+            continue
+        for case in cases or CASES:
+            print(json.dumps({**what, **try_out(name, case)}), flush=True)
+            os.environ.pop(FOLDER)
 
 
 if __name__ == "__main__":
