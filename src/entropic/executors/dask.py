@@ -111,7 +111,7 @@ class Dask:
 
     def _count(self) -> int:
         """Return how many threads there are; say it once if there have been none for a while: none may ever come."""
-        threads = sum(self._client.nthreads().values())
+        threads: int = sum(self._client.nthreads().values())
         if threads:
             self._nobody_since, self._told = None, False
             return threads
