@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import ast
 import multiprocessing
+import os
+import subprocess
+import sys
 import textwrap
 import types
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
+from fractions import Fraction
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
@@ -137,9 +141,9 @@ def test_what_is_no_executor_is_refused_at_once_with_the_lines_to_write(acting, 
     assert acts.ns_in(log) == []
 
 
-def test_an_executor_of_a_class_from_elsewhere_is_refused_without_lines(acting):
-    with pytest.raises(ParameterError, match=r"entropic\.slurm\.Slurm, not Fraction$|not fractions's Fraction$"):
-        acting().sweep(sets(1), __import__("fractions").Fraction(1))
+def test_what_is_of_no_engine_is_refused_without_lines(acting):
+    with pytest.raises(ParameterError, match=r"or an entropic\.slurm\.Slurm, not Fraction$"):
+        acting().sweep(sets(1), Fraction(1))
 
 
 @pytest.mark.parametrize("kind", [ThreadPoolExecutor, ProcessPoolExecutor])
@@ -199,3 +203,63 @@ def test_what_ended_a_sweep_comes_out_where_calls_cannot_be_cancelled(acting, lo
     with pytest.raises(KeyboardInterrupt):
         acting().sweep(sets(*range(8)), Interrupted(1))
     assert acts.ns_in(log) == []
+
+
+# ---- engines that call the store themselves ----------------------------------------------------------------------
+STUDY = """
+import os
+from entropic import Base, Mapped, Store
+
+class Wave(Base):
+    __tablename__ = "waves"
+    n: Mapped[int]
+
+def run(params):
+    with open("log", "a") as log:
+        log.write(f"{os.getpid()} {params['n']}\\n")
+    with open(params["result_file"], "w") as file:
+        file.write(str(params["n"]))
+
+store = Store(run, Wave, "waves", ".txt", "sqlite:///db.sqlite3")
+sets = [{"n": n} for n in range(8)]
+"""
+CALLS = {
+    "joblib": """
+from joblib import Parallel, delayed
+rows = Parallel(n_jobs=2)(delayed(store.run_or_retrieve)(one) for one in sets)
+""",
+    "mpire": """
+from mpire import WorkerPool
+with WorkerPool(2) as pool:
+    rows = pool.map(store.run_or_retrieve, [(one,) for one in sets])
+""",
+    "submitit": """
+import submitit
+executor = submitit.LocalExecutor("submitted")
+executor.update_parameters(timeout_min=10)
+rows = executor.submit(store.sweep, sets, workers=2).result()
+""",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", CALLS)
+def test_an_engine_may_call_a_store_of_a_module_itself(tmp_path, engine):
+    pytest.importorskip(engine)
+    (tmp_path / "study.py").write_text(STUDY)
+    lines = f"from study import Wave, sets, store\n{CALLS[engine]}"
+    told = "print([row.n for row in rows], {type(row) is Wave for row in rows})"
+    (tmp_path / "script.py").write_text(lines + told)
+    path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "script.py"],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": path},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout == "[0, 1, 2, 3, 4, 5, 6, 7] {True}\n"
+    assert sorted(acts.ns_in(tmp_path / "log")) == list(range(8))
