@@ -32,7 +32,8 @@ def of_function(function: FunctionType) -> Piece | None:
     tree = _parsed(text)
     if tree is None or (_may_have_changed(code.co_filename) and not _is_compiled_from(code, text)):
         return None
-    found = [one for one in _functions(tree) if _begin(one) == code.co_firstlineno and _name(one) == code.co_name]
+    functions = _lambdas(tree) if code.co_name == "<lambda>" else _functions(tree).get(code.co_name, [])
+    found = [one for one in functions if _begin(one) == code.co_firstlineno]
     if len(found) > 1:
         found = [one for one in found if _spans(one, code)]
     return _piece(found[0], text) if len(found) == 1 else None
@@ -94,7 +95,7 @@ def rebound(module_file: str | None, names: Mapping[str, Any]) -> frozenset[str]
 
 @functools.lru_cache(maxsize=256)
 def _declared(tree: _Tree) -> frozenset[str]:
-    return frozenset(name for one in ast.walk(tree) if isinstance(one, ast.Global) for name in one.names)
+    return frozenset(name for one in _statements(tree) if isinstance(one, ast.Global) for name in one.names)
 
 
 def _is_written(function: FunctionType, cls: type) -> bool:
@@ -146,18 +147,39 @@ def _parsed(text: str) -> _Tree | None:
 
 
 @functools.lru_cache(maxsize=256)
-def _functions(tree: _Tree) -> list[Any]:
-    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
-    return [one for one in ast.walk(tree) if isinstance(one, kinds)]
+def _statements(tree: _Tree) -> list[ast.stmt]:
+    """Return all statements of a file, without a look into their expressions, which are most of the tree."""
+    found: list[ast.stmt] = []
+    todo: list[Any] = [tree]
+    while todo:
+        one = todo.pop()
+        if isinstance(one, ast.stmt):
+            found.append(one)
+        for inside in _BODIES:  # of `try` and `match` also what has statements and is none itself
+            todo += getattr(one, inside, ())
+    return found
+
+
+_BODIES = ("body", "orelse", "finalbody", "handlers", "cases")
+
+
+@functools.lru_cache(maxsize=256)
+def _functions(tree: _Tree) -> dict[str, list[Any]]:
+    found: dict[str, list[Any]] = {}
+    for one in _statements(tree):
+        if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef):
+            found.setdefault(one.name, []).append(one)
+    return found
+
+
+@functools.lru_cache(maxsize=256)
+def _lambdas(tree: _Tree) -> list[ast.Lambda]:
+    return [one for one in ast.walk(tree) if isinstance(one, ast.Lambda)]
 
 
 def _begin(node: Any) -> int:
     first: int = min([node.lineno, *(one.lineno for one in getattr(node, "decorator_list", []))])
     return first
-
-
-def _name(node: Any) -> str:
-    return str(getattr(node, "name", "<lambda>"))
 
 
 def _spans(node: Any, code: CodeType) -> bool:
