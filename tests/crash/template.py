@@ -29,8 +29,7 @@ def main():
     # Faults, traces and stops change what runners reach, so rows of one child are of other code than those of the next.
     warnings.filterwarnings("ignore", category=importlib.import_module("entropic").StaleWarning)
 
-    gc.freeze()  # what is here stays: children need not copy it just to count references
-
+    keep()
     unreaped, pending = set(), b""
     while True:
         ready, _, _ = select.select([0, reads], [], [])
@@ -53,6 +52,7 @@ def serve(request, unreaped):
         return
     if "here" in request:  # in this process, for what all children shall inherit
         call(request["here"], request["args"])
+        keep()
         say({"pid": os.getpid()})
         return
     pid = os.fork()
@@ -62,6 +62,12 @@ def serve(request, unreaped):
         unreaped.add(pid)
     children.add(pid)
     say({"pid": pid})
+
+
+def keep():
+    """Let what is here stay as it is: children need not copy it just to count references."""
+    gc.collect()
+    gc.freeze()
 
 
 def reap(unreaped):
