@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import sqlite3
@@ -14,6 +13,7 @@ import pytest
 
 from contract.models import run_python, wait_until
 from entropic.protocol import lease_process
+from entropic.protocol.lease_parent import message
 
 pytestmark = [
     pytest.mark.only_on("sqlite"),
@@ -154,10 +154,10 @@ def test_a_forked_child_has_a_lease_process_of_its_own(tmp_path):
 def renewing():
     """The program, to be told everything by the test."""
     command = [sys.executable, "-I", "-S", lease_process.__file__]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, text=True) as popen:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, bufsize=0) as popen:
 
         def say(**what):
-            print(json.dumps(what), file=popen.stdin, flush=True)
+            popen.stdin.write(message(what))
 
         say(parent=os.getpid())
         yield say

@@ -7,6 +7,7 @@ somebody kill it, another one is started, which is told of all attempts, and ren
 import itertools
 import json
 import logging
+import marshal
 import os
 import subprocess
 import sys
@@ -14,6 +15,8 @@ import threading
 from collections import deque
 from collections.abc import Mapping
 from typing import Any
+
+from entropic.protocol.lease_process import LENGTH
 
 log = logging.getLogger("entropic")
 _PROGRAM = os.path.join(os.path.dirname(__file__), "lease_process.py")
@@ -29,6 +32,12 @@ class Book:
         """What the statement takes, and the owner, by attempt."""
         self.told: Mapping[str, object] | None = None
         """How to renew: what `Database.told` says, the statement, and how often."""
+
+
+def message(what: Mapping[str, object]) -> bytes:
+    """Return what is written to the process: plain values only, of whatever subclass they are here."""
+    plain = marshal.dumps(json.loads(json.dumps(what)))
+    return len(plain).to_bytes(LENGTH, "big") + plain
 
 
 class LeaseProcess:
@@ -114,10 +123,10 @@ class LeaseProcess:
         """Tell the process something; False if it is gone."""
         if self._popen is None:
             return False
-        text = json.dumps(what).encode() + b"\n"
+        data = message(what)
         try:
-            while text:
-                text = text[self._popen.stdin.write(text) :]
+            while data:
+                data = data[self._popen.stdin.write(data) :]
         except (OSError, ValueError):  # ValueError: its end was interrupted, after the pipe was closed
             return False
         except BaseException:  # half told, it would take what comes next for the rest
