@@ -185,6 +185,7 @@ def settle(case):
 @pytest.fixture(scope="session")
 def template(tmp_path_factory):
     server = Server(tmp_path_factory.mktemp("children"))
+    server.warm("work:read_code")
     yield server
     server.close()
 

@@ -104,7 +104,11 @@ def warm(folder):
     for shape in ("several", "file"):
         behave(folder, shape=shape)
         _stores[folder, shape == "several"] = store(folder)
-    code_of(runner)  # what takes longest of the first run of a process: to parse these files
+
+
+def read_code():
+    """Read what the runner reaches, as the first run of each process does; children inherit the files, parsed."""
+    code_of(runner)
 
 
 def opened(folder, **options):

@@ -14,14 +14,16 @@ from typing import Any
 
 from contract.models import LoggingRunner, SimResult, write_params
 from entropic import Store
+from entropic.provenance.code import code_of
 
 
 def prepare() -> None:
-    """Import what children need, the drivers too, so that they inherit it."""
+    """Import what children need, the drivers too, and read what their runner reaches, so that they inherit it."""
     import databases
 
     for server in databases.SERVERS.values():
         server.driver()
+    code_of(LoggingRunner(Path("log")))
 
 
 def sets(ns: Iterable[int]) -> list[dict[str, Any]]:
