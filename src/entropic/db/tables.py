@@ -220,6 +220,7 @@ def create_tables(
         for name in {table.schema for tables in metadata for table in tables.tables.values() if table is not needed}
         if name is not None and not inspector.has_schema(name)
     }
+    there = frozenset(inspector.get_table_names())  # all at once; each of the others is asked for, as views are tables
     # Asked for once only: of a table that MariaDB lacks SQLAlchemy learns by an error, which keeps all callers' frames,
     # and with them the store, until Python's collector comes.
     never = _never_made[connection.dialect.name, connection.dialect.server_version_info]
@@ -228,10 +229,12 @@ def create_tables(
         for tables in metadata
         for table in tables.tables.values()
         if table is needed or (table not in never and table.schema not in absent)
+        if not (table.schema is None and table.name in there)
         if not inspector.has_table(table.name, schema=table.schema)
     ]
     for table in lacking:
-        if table is not needed and not can_be_made(table, connection, dialect):
+        is_ours = table.metadata is ledger.metadata  # which each database can hold
+        if table is not needed and not is_ours and not can_be_made(table, connection, dialect):
             never.add(table)
     lacking = [table for table in lacking if table is needed or table not in never]
     if not lacking:
