@@ -8,6 +8,7 @@ the extra `lint`. Each environment gets the package and what the package asks fo
 missed here. The sdist must hold what its own tests need.
 """
 
+import os
 import re
 import subprocess
 import sys
@@ -224,7 +225,7 @@ def main() -> None:
         (wheel,), (sdist,) = built.glob("*.whl"), built.glob("*.tar.gz")
         look_inside(wheel, sdist)
         for package, extra in [(sdist, ""), *((wheel, extra) for extra in ["", *sorted(USES)])]:
-            use(Path(folder, "use", package.suffix + extra), package, extra)
+            use(Path(folder), package, extra)
             print(f"{package.name}{f'[{extra}]' if extra else ''} works", flush=True)
 
 
@@ -245,22 +246,29 @@ def look_inside(wheel: Path, sdist: Path) -> None:
 
 
 def use(folder: Path, package: Path, extra: str) -> None:
-    """Install a package, with an extra, where nothing else is, and do with it what it is for."""
-    folder.mkdir(parents=True)
-    python = folder / "venv" / "bin" / "python"
-    subprocess.run([*UV, "venv", "--python", sys.executable, folder / "venv"], check=True)
+    """Install a package, with an extra, where nothing else is, and do with it what it is for.
+
+    All environments are made at the same place, one after the other, and what Python compiles is kept beside it: each
+    file of a library is compiled once, and not once for each extra.
+    """
+    venv, at_work = folder / "venv", folder / f"use{package.suffix}{extra}"
+    at_work.mkdir()
+    python = venv / "bin" / "python"
+    subprocess.run([*UV, "venv", "--clear", "--python", sys.executable, venv], check=True)
     wanted = f"entropic[{extra}] @ {package.as_uri()}" if extra else str(package)
     subprocess.run([*UV, "pip", "install", "--python", python, wanted], check=True)
-    script = folder / "use.py"
+    script = at_work / "use.py"
     if extra:
         script.write_text(START + USES[extra])
     else:
         first = re.search(r"```python\n(from entropic import Base.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
         assert first is not None
         script.write_text(first[1])
+    env = {**os.environ, "PYTHONPYCACHEPREFIX": str(folder / "compiled")}
     for _ in range(2):  # the second time from what is stored
-        subprocess.run([python, script], cwd=folder, check=True, stdout=subprocess.DEVNULL)
-    subprocess.run([python.with_name("entropic"), "--version"], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([python, script], cwd=at_work, env=env, check=True, stdout=subprocess.DEVNULL)
+    command = [python.with_name("entropic"), "--version"]
+    subprocess.run(command, cwd=at_work, env=env, check=True, stdout=subprocess.DEVNULL)
 
 
 if __name__ == "__main__":
