@@ -103,8 +103,8 @@ class Jobs:
         except UnguardedError as error:  # nothing is wrong where all is stored
             self._refusal = error
         self._surroundings, self._timeout = Surroundings.here(), timeout
-        self.learned: Callable[[Sequence[Task]], Slurm] | None = None
-        """Tells for what jobs ask that run some sets, where that is learned."""
+        self.learned: Callable[[Sequence[Task], Slurm], Slurm] | None = None
+        """Tells for what jobs ask that run some sets, where that is learned, given what else they ask for."""
         self._had: dict[str, str] = {}  # for what each job has asked
         self._pid, self._secret = os.getpid(), secrets.token_bytes(32)
         self._workspace: Workspace | None = None
@@ -276,7 +276,7 @@ class Jobs:
         if queue.alive < wanted:
             asked = self._asked
             if self.learned is not None:
-                asked = self.learned([task for bundle in self._bundles.values() for task in bundle])
+                asked = self.learned([task for bundle in self._bundles.values() for task in bundle], asked)
             queue.scheduler.asked = asked
             script = script_of(asked, self._spool.folder, self._secret)
             ids = queue.submit(script, wanted - queue.alive, self._spool.folder)

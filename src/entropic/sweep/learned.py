@@ -71,8 +71,14 @@ class Learned:
         self._all: Sequence[Params] | None = sets
         self._needs(sets)
 
-    def of(self, tasks: Sequence[Task]) -> Slurm:
-        """Return what jobs ask for that run some sets: at first, with all that are to be run after them."""
+    def of(self, tasks: Sequence[Task], asked: Slurm) -> Slurm:
+        """Return what jobs ask for that run some sets: at first, with all that are to be run after them.
+
+        Parameters
+        ----------
+        asked
+            What they ask for beside what is learned.
+        """
         sets, self._all = self._all or [task.params for task in tasks], None
         needed = self._needs(sets)
         died = deaths_of(self._staging, [(task.key, task.attempt) for task in tasks])
@@ -84,7 +90,7 @@ class Learned:
         if needed.bytes is not None:
             wanted = _grown(needed.bytes, _had(died, "mem", parse_memory))
             found["mem"] = memory_of(min(wanted, largest))
-        return dataclasses.replace(self._asked, **found)
+        return dataclasses.replace(asked, **found)
 
     def _needs(self, sets: Sequence[Params]) -> _Needed:
         cost, seconds, memory = self._costs.of(sets, MOST_ASKED), None, None

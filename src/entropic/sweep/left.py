@@ -69,7 +69,7 @@ class Leaving:
         if tasks:
             wanted = self._wanted
             if self._learned is not None:
-                wanted = wanted._replace(asked=self._learned.of(tasks))
+                wanted = wanted._replace(asked=self._learned.of(tasks, wanted.asked))
             self.jobs = submitted.submit(context, tasks, missing, wanted, creator)
             self.new = len(tasks)
         share.leave(tasks)
