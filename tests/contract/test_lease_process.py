@@ -163,6 +163,14 @@ def renewing():
         yield say
 
 
+def test_before_there_is_anything_to_renew_it_has_imported_next_to_nothing():
+    command = [sys.executable, "-I", "-S", "-X", "importtime", lease_process.__file__]
+    done = subprocess.run(command, input=message({"parent": os.getpid()}), capture_output=True, check=True)
+    imported = {line.rpartition(b"|")[2].strip() for line in done.stderr.splitlines()}
+    assert b"select" in imported
+    assert not imported & {b"json", b"re", b"typing", b"threading", b"importlib"}
+
+
 def test_a_database_that_does_not_answer_delays_no_other(renewing, tmp_path):
     path, common = tmp_path / "beats", {"path": sys.path, "before": [], "after": [], "every": 0.05, "attempts": {}}
     with (

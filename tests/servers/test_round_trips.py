@@ -38,6 +38,13 @@ def test_the_first_hit_of_a_connection_is_one_round_trip_too(through, proxy):
     assert (count.round_trips, count.connections) == (1, 0)
 
 
+def test_a_store_that_is_there_is_opened_without_a_round_trip_for_each_table(through, proxy):
+    through()
+    with proxy.counting() as count:
+        through()
+    assert count.round_trips < 40, count  # 15 of our own tables
+
+
 def test_a_miss_of_a_key_that_nobody_has_claimed_is_at_most_six_round_trips(through, proxy, runner):
     store = through()
     store.run_or_retrieve(ONE)

@@ -305,6 +305,35 @@ def test_other_names_of_other_code_do_not_collide(project):
     assert len({one.number for one in (first, second, shadow, other)}) == 4
 
 
+WHERE = [
+    "if True:\n    {}",
+    "if not True:\n    pass\nelse:\n    {}",
+    "try:\n    {}\nfinally:\n    pass",
+    "try:\n    1 / 0\nexcept ZeroDivisionError:\n    {}",
+    "try:\n    pass\nexcept ValueError:\n    pass\nelse:\n    {}",
+    "try:\n    pass\nfinally:\n    {}",
+    "for _ in range(1):\n    {}",
+    "for _ in ():\n    pass\nelse:\n    {}",
+    "while True:\n    {}\n    break",
+    "with open(__file__):\n    {}",
+    "match 1:\n    case 1:\n        {}",
+]
+
+
+@pytest.mark.parametrize("where", WHERE)
+def test_functions_are_found_wherever_they_stand_and_so_is_that_one_binds_a_name_anew(project, where):
+    text = where.format("def run(params): return params['n'] + count")
+    text += "\n" + where.format("def forget(): global count; count = 5") + "\ncount = 0\n"
+    run = project.load({"model.py": text})
+    first = code_of(run)
+    assert [part.text for part in first.parts if part.name == "run"] == [
+        "def run(params): return params['n'] + count\n"
+    ]
+    run.__globals__["forget"]()
+    assert run({"n": 1}) == 6
+    assert code_of(run).number == first.number
+
+
 @pytest.mark.parametrize("odd", [print, len, dict, object(), None, 3], ids=lambda odd: type(odd).__name__)
 def test_of_what_is_built_in_nothing_is_known(odd):
     assert code_of(odd).parts == ()
