@@ -17,7 +17,8 @@ from entropic.files.extent import extent_elsewhere
 from entropic.params.model import Base, utcnow
 from entropic.store import Store, context_of
 from entropic.support.show import counted
-from entropic.upkeep.reports.disposal import Disposal, amount
+from entropic.support.sizes import amount
+from entropic.upkeep.reports.disposal import Disposal
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
 

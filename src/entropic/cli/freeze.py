@@ -15,7 +15,7 @@ from entropic.cli.look import Json, Where, Yes
 from entropic.cli.output import put, put_json, put_table, utc
 from entropic.cli.target import START
 from entropic.cli.values import one_and_filters
-from entropic.upkeep.reports.disposal import amount
+from entropic.support.sizes import amount
 from entropic.upkeep.reports.frozen import Frozen
 
 Hard = Annotated[bool, typer.Option("--hard", help="Make hard links, to files on the same disk.")]

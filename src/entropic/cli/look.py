@@ -30,7 +30,7 @@ from entropic.params.model import Base
 from entropic.store import Store
 from entropic.support.passwords import without_passwords
 from entropic.support.show import counted
-from entropic.upkeep.reports.disposal import amount
+from entropic.support.sizes import amount
 
 if TYPE_CHECKING:
     pass

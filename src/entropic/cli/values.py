@@ -16,6 +16,7 @@ from entropic.executors.scheduler import Slurm
 from entropic.params.model import Base, Schema
 from entropic.store import Store, context_of
 from entropic.support.durations import parse_duration
+from entropic.support.sizes import parse_size
 
 _CONDITION = re.compile(r"\s*(?P<name>[A-Za-z_][\w.]*)\s*(?P<op><=|>=|!=|==|=|<|>)\s*(?P<text>.*)", re.DOTALL)
 _PAIR = re.compile(r"(?P<name>[A-Za-z_][\w.]*)=(?P<text>.*)", re.DOTALL)
@@ -161,10 +162,6 @@ def slurm(text: str | None) -> Slurm | None:
 
 
 # ---- amounts -----------------------------------------------------------------------------------------------------
-_BYTES = {"": 1, "b": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
-_BINARY = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
-
-
 def seconds(text: str) -> float:
     """Return how long `30d`, `12h`, `1h 30min` or `45s` is."""
     try:
@@ -175,7 +172,7 @@ def seconds(text: str) -> float:
 
 def size(text: str) -> int:
     """Return how many bytes `10GB`, `500MB` or `1GiB` is."""
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", text.lower())
-    if match is None or (match[3] and not match[2]):
-        raise UsageError(f"{text!r} is not a size; write it as 10GB, 500MB or 1GiB")
-    return int(Decimal(match[1]) * (_BINARY if match[3] else _BYTES)[match[2]])
+    try:
+        return parse_size(text)
+    except ValueError:
+        raise UsageError(f"{text!r} is not a size; write it as 10GB, 500MB or 1GiB") from None

@@ -15,7 +15,7 @@ from entropic.cli.output import cell, on_terminal
 from entropic.params.model import Base, utcnow
 from entropic.store import Store
 from entropic.support.show import aligned, counted, duration, visible
-from entropic.upkeep.reports.disposal import amount
+from entropic.support.sizes import amount
 
 LONGEST = 200  # letters of a line
 MOST_HOLDERS = 5  # submissions, in a line each

@@ -12,8 +12,8 @@ from entropic.params.keys import RESERVED, Params
 from entropic.params.model import Base
 from entropic.protocol.context import StoreContext
 from entropic.support.show import brief, counted, duration, html_table, named, visible
+from entropic.support.sizes import amount
 from entropic.sweep.forecast import FEWEST, Estimate, Forecast
-from entropic.upkeep.reports.disposal import amount
 
 SAMPLE = 500  # stored runs that are learned from
 MOST_ASKED = 5_000  # sets that are looked at one by one for what is said of all of them

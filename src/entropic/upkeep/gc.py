@@ -29,10 +29,11 @@ from entropic.protocol.delete import Verdict, delete_when_free
 from entropic.protocol.wait import act_when_free
 from entropic.support.names import whole
 from entropic.support.show import spelled
+from entropic.support.sizes import amount
 from entropic.upkeep import unfinished, unneeded
 from entropic.upkeep.recover import Left, collect, survey
 from entropic.upkeep.repair import stray_extras
-from entropic.upkeep.reports.disposal import Disposal, Kind, Removal, amount
+from entropic.upkeep.reports.disposal import Disposal, Kind, Removal
 
 EPOCH = datetime(1970, 1, 1)
 _c = ledger.c

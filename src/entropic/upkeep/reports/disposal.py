@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from entropic.support.show import one_line
+from entropic.support.sizes import amount
 
 _SHOWN = 10
 Kind = Literal["result", "orphan", "leftover"]
@@ -77,11 +78,3 @@ class Disposal:
 def _some(found: Sequence[Removal]) -> list[str]:
     more = [f"  ... and {len(found) - _SHOWN:,} more"] if len(found) > _SHOWN else []
     return [*(f"  {one}" for one in found[:_SHOWN]), *more]
-
-
-def amount(size: int) -> str:
-    """Return a number of bytes as a person would say it."""
-    for factor, unit in ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
-        if size >= factor:
-            return f"{size / factor:.3g} {unit}" if size < 999.5 * factor else f"{size / factor:,.0f} {unit}"
-    return f"{size} bytes"

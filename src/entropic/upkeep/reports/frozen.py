@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from entropic.support.show import counted
-from entropic.upkeep.reports.disposal import amount
+from entropic.support.sizes import amount
 
 
 @dataclass(frozen=True, slots=True)
