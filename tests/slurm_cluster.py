@@ -23,6 +23,7 @@ import psutil
 from databases import Missing, Servers, _lives, _spawn, free_port, jobs_of, until
 
 NODES = ("n1", "n2")
+GPUS = ("/dev/full", "/dev/null", "/dev/random", "/dev/zero")  # on each: what counts as one must be a device
 CONF = """
 ClusterName=tests
 SlurmctldHost={host}(127.0.0.1)
@@ -44,6 +45,7 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 DefMemPerCPU=400
 ReturnToService=2
+GresTypes=gpu
 # The nodes have more processors than this machine: without this they count as broken.
 SlurmdParameters=config_overrides
 KillWait=1
@@ -89,7 +91,8 @@ class Cluster:
         host = socket.gethostname()
         ports = [free_port() for _ in range(1 + len(NODES))]
         nodes = [
-            f"NodeName={name} NodeAddr=127.0.0.1 NodeHostname={host} Port={port} CPUs=8 RealMemory=8000"
+            f"NodeName={name} NodeAddr=127.0.0.1 NodeHostname={host} Port={port} CPUs=8 RealMemory=8000 "
+            + f"Gres=gpu:{len(GPUS)}"
             for name, port in zip(NODES, ports[1:], strict=True)
         ]
         self.conf.write_text(
@@ -102,6 +105,8 @@ class Cluster:
                 nodes="\n".join(nodes),
             )
         )
+        devices = f"NodeName=n[1-2] Name=gpu File={','.join(GPUS)} Flags=nvidia_gpu_env\n"
+        (self.folder / "gres.conf").write_text(devices)
         munge = self.folder / "munge"
         self._daemon(
             "munged", "--foreground", "--force", f"--socket={munge}/socket", f"--pid-file={munge}/pid",

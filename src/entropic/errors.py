@@ -21,6 +21,7 @@
     ├── CommandError                                   the program of a run is missing, or has not ended well
     ├── RunFailed                                      a run failed elsewhere
     │   ├── RunTimeout            (TimeoutError)       a run took longer than `timeout`
+    │   ├── RunOutOfMemory        (MemoryError)        a run used more than `memory`
     │   └── WorkerDied                                 the process of a run ended: a crash, a kill, os._exit
     ├── ClientLostError                                a pool or a cluster did not bring home some sets of a sweep
     ├── SlurmError                                     jobs cannot be submitted, were cancelled, or are out of reach
@@ -218,6 +219,10 @@ class RunFailed(EntropicError):
 
 class RunTimeout(RunFailed, TimeoutError):
     """A run took longer than the sweep's `timeout`; its process was killed."""
+
+
+class RunOutOfMemory(RunFailed, MemoryError):
+    """A run used more than the sweep's `memory`, with all that it had started; its process was killed."""
 
 
 class WorkerDied(RunFailed):

@@ -263,6 +263,9 @@ class Store(Generic[ModelT]):
         deadline: float | str | None = None,
         retries: int | None = None,
         wait: bool = True,
+        cores: int | None = None,
+        memory: int | str | None = None,
+        gpus: int | None = None,
         **custom_data: object,
     ) -> Runs[ModelT]:
         """Return a row for each distinct set, in the order of the sets; run those that are missing.
@@ -320,6 +323,16 @@ class Store(Generic[ModelT]):
         wait
             False, for `Slurm`: finished runs are taken home, what is missing is submitted, and the call returns; the
             list has the rows that are there, and its `submitted` says what runs and waits. The same call goes on later.
+        cores
+            How many each run gets for itself: each worker is pinned to its own (on Linux), and BLAS and OpenMP begin as
+            many threads, unless the environment says another number. `workers=-1` is then as many as there is room for.
+            This, `memory` and `gpus` need `workers` or `Slurm`.
+        memory
+            What each run may use, with all that it has started: `"4GB"`, `"500MB"`, or a number of bytes. A run that
+            uses more is ended, and has failed as `RunOutOfMemory`, which `retries` does not try again.
+        gpus
+            How many each run has for itself, of those that `CUDA_VISIBLE_DEVICES` shows, or of all: the same variable
+            shows them to the run.
         **custom_data
             Given to the runner and stored with the row of each set that runs; a set may have `custom_data` of its own,
             which wins where names are the same.
@@ -338,6 +351,9 @@ class Store(Generic[ModelT]):
             deadline=deadline,
             retries=retries,
             wait=wait,
+            cores=cores,
+            memory=memory,
+            gpus=gpus,
         )
         recover.collect(self._context)
         try:
@@ -367,6 +383,9 @@ class Store(Generic[ModelT]):
         order: Literal["given", "longest", "spread"] = "given",
         deadline: float | str | None = None,
         retries: int | None = None,
+        cores: int | None = None,
+        memory: int | str | None = None,
+        gpus: int | None = None,
         in_flight: int | None = None,
         **custom_data: object,
     ) -> Generator[ModelT, None, None]:
@@ -396,6 +415,9 @@ class Store(Generic[ModelT]):
             order=order,
             deadline=deadline,
             retries=retries,
+            cores=cores,
+            memory=memory,
+            gpus=gpus,
         )
         recover.collect(self._context)
         return sweep.stream(self._context, params, options, custom_data, in_flight)

@@ -28,7 +28,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 _OPTIONS = frozenset(inspect.signature(Store.sweep).parameters) - {"self", "params", "custom_data"}
 # Which a function may have as parameters: then they are these.
-_SHARED = {"order", "deadline", "fallback", "retries", "wait"}
+_SHARED = {"order", "deadline", "fallback", "retries", "wait", "cores", "memory", "gpus"}
 
 
 @typing.overload
@@ -163,7 +163,7 @@ class Study(Generic[P, R]):
         **values
             Of each parameter a list (a tuple, a range, an array) of values, or one; what is left out has its default.
             The options of `Store.sweep`, such as `workers`, are taken as well; `order`, `deadline`, `fallback`,
-            `retries` and `wait` are parameters where the function has such.
+            `retries`, `wait`, `cores`, `memory` and `gpus` are parameters where the function has such.
 
         Returns
         -------

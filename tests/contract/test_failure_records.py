@@ -35,6 +35,7 @@ from entropic import (
     Failure,
     ParameterError,
     RunFailed,
+    RunOutOfMemory,
     RunsFailedWarning,
     RunTimeout,
     WorkerDied,
@@ -501,8 +502,12 @@ def test_the_new_errors_and_the_warning_have_their_places_in_the_tree():
     assert issubclass(WorkerDied, EntropicError)
     assert issubclass(RunTimeout, EntropicError)
     assert issubclass(RunTimeout, TimeoutError)
+    assert issubclass(RunOutOfMemory, RunFailed)
+    assert issubclass(RunOutOfMemory, MemoryError)
     assert issubclass(RunsFailedWarning, EntropicWarning)
-    assert {"Failure", "Plan", "WorkerDied", "RunTimeout", "RunsFailedWarning"} <= set(entropic.__all__)
+    assert {"Failure", "Plan", "WorkerDied", "RunTimeout", "RunOutOfMemory", "RunsFailedWarning"} <= set(
+        entropic.__all__
+    )
 
 
 @pytest.mark.each

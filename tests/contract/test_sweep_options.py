@@ -10,6 +10,7 @@ import pytest
 
 from contract.models import LoggingRunner
 from entropic import EntropicError, ParameterError, Store
+from entropic.executors.resources import Resources
 from entropic.slurm import Slurm
 from executors.acts import Untransportable
 
@@ -76,6 +77,79 @@ def test_a_number_of_workers_that_is_none_is_refused(refused, workers):
 @pytest.mark.parametrize("timeout", [0, 0.0, -1, -0.5, float("inf"), float("nan"), "3", [1]])
 def test_a_timeout_that_is_no_positive_number_is_refused(refused, timeout):
     assert "timeout" in refused(workers=1, timeout=timeout)
+
+
+@pytest.mark.parametrize("count", [0, -1, True, 1.0, 2.5, "2", float("inf"), 10_001, [1]])
+@pytest.mark.parametrize("name", ["cores", "gpus"])
+def test_a_number_of_cores_or_gpus_that_is_none_is_refused(refused, name, count):
+    assert f"{name} must be a whole number from 1" in refused(workers=1, **{name: count})
+
+
+@pytest.mark.parametrize("memory", [0, -1, True, 1e9, "", "4 gigs", "GB", "-4GB", "0GB", "1,5GB", "4iB", b"4GB", [1]])
+def test_a_memory_that_is_no_size_is_refused_with_some_that_are(refused, memory):
+    message = refused(workers=1, memory=memory)
+    assert "memory must be a size such as '4GB'" in message
+    assert message.endswith(repr(memory))
+
+
+RESOURCES = [{"cores": 1}, {"memory": "4GB"}, {"gpus": 1}]
+
+
+@pytest.mark.parametrize("asked", RESOURCES, ids=str)
+def test_resources_are_refused_where_no_process_is_made_for_a_run(refused, pool, asked):
+    [name] = asked
+    assert refused(**asked).startswith(f"{name} is for workers and Slurm")
+    message = refused(client=pool, **asked)
+    assert message.startswith(f"{name} is for workers and Slurm")
+    assert "ThreadPoolExecutor" in message
+
+
+class LikeDask:
+    """What a client of Dask has."""
+
+    map = status = nthreads = cancel = None
+
+
+def test_resources_are_refused_with_dask_with_the_lines_to_write(refused):
+    message = refused(client=LikeDask(), cores=1, memory="4GB")
+    assert message.startswith("cores and memory are for workers and Slurm")
+    assert "dask.annotate(resources={'GPU': 1})" in message
+
+
+@pytest.mark.parametrize(
+    ("slurm", "asked", "said"),
+    [
+        ({"cpus_per_task": 4}, {"cores": 2}, "cpus_per_task=4"),
+        ({"mem": "4G"}, {"memory": "4GB"}, "leave mem of Slurm out"),
+        ({"extra": ["--mem-per-cpu=1G"]}, {"memory": "4GB"}, "leave '--mem-per-cpu=1G' of Slurm out"),
+        ({"extra": ["--gres=gpu:a100:2"]}, {"gpus": 1}, "leave '--gres=gpu:a100:2' of Slurm out"),
+        ({"extra": ["--gpus-per-node=1"]}, {"gpus": 1}, "leave '--gpus-per-node=1' of Slurm out"),
+    ],
+)
+def test_resources_that_contradict_those_of_slurm_are_refused(refused, slurm, asked, said):
+    assert said in refused(client=Slurm(**slurm), **asked)
+
+
+def test_a_job_asks_for_what_its_runs_get():
+    resources = Resources.of(4, "1GiB", 2)
+    asked = resources.in_jobs(
+        Slurm(nodes=2, tasks_per_node=3, cpus_per_task=4, extra=["--gres=tmpdir:1", "--account=a"])
+    )
+    assert asked.options() == [
+        *("--nodes=2", "--ntasks-per-node=3", "--cpus-per-task=4", f"--mem={3 * (1024 + 256)}M"),
+        *("--gres=tmpdir:1", "--account=a", "--gpus-per-task=2"),
+    ]
+    assert Resources.of(None, None, None).in_jobs(Slurm()) == Slurm(extra=[])
+
+
+def test_custom_data_may_have_a_name_that_only_rhymes_with_an_option(store):
+    [row] = store.sweep(SETS[:1], score=3)
+    assert row.custom_data["score"] == 3
+
+
+@pytest.mark.parametrize("name", ["core", "gpu", "memry", "worker"])
+def test_what_looks_like_a_mistyped_option_is_refused(refused, name):
+    assert f"there is no option {name!r}" in refused(**{name: 3})
 
 
 @pytest.mark.parametrize("on_error", ["ignore", "Raise", "CONTINUE", "", None, True, False, 1])
@@ -150,6 +224,9 @@ def test_sweep_and_stream_take_the_same_and_only_the_client_by_position(method):
         ("deadline", None),
         ("retries", None),
         *([("wait", True)] if method == "sweep" else []),
+        ("cores", None),
+        ("memory", None),
+        ("gpus", None),
         *([("in_flight", None)] if method == "stream" else []),  # of sets that are asked for as results come
         ("custom_data", inspect.Parameter.empty),
     ]

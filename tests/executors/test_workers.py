@@ -244,6 +244,13 @@ def test_what_a_machine_did_to_a_run_is_tried_again_and_what_it_raised_is_not(ac
 
 
 @pytest.mark.slow
+def test_a_run_that_was_tried_again_leaves_nothing_of_its_first_try(acting, tmp_path):
+    store = acting({1: partial(acts.be_killed_once, tmp_path / "killed")})
+    assert [row.n for row in store.sweep(sets(0, 1), workers=1, retries=1)] == [0, 1]
+    assert store.check().ok
+
+
+@pytest.mark.slow
 def test_a_sweep_in_which_every_second_run_kills_its_worker_gets_the_others(acting, log):
     store = acting(dict.fromkeys(range(0, 20, 2), acts.be_killed))
     with pytest.warns(RunsFailedWarning, match="10 of 20"):

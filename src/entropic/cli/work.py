@@ -54,6 +54,14 @@ Retries = Annotated[
     int | None,
     typer.Option("--retries", help="How often a set runs again that was killed or took too long."),
 ]
+Cores = Annotated[
+    int | None,
+    typer.Option("--cores", help="How many cores each run gets. Needs --workers or --slurm."),
+]
+Memory = Annotated[
+    str | None, typer.Option("--memory", metavar="SIZE", help="What a run may use before it is ended: 4GB, 500MB.")
+]
+Gpus = Annotated[int | None, typer.Option("--gpus", help="How many GPUs each run gets.")]
 NoWait = Annotated[
     bool, typer.Option("--no-wait", help="With --slurm: submit what is missing and return. The same command goes on.")
 ]
@@ -84,6 +92,9 @@ def sweep(
     no_wait: NoWait = False,
     timeout: Timeout = None,
     retries: Retries = None,
+    cores: Cores = None,
+    memory: Memory = None,
+    gpus: Gpus = None,
     on_error: OnError = "continue",
     order: Order = "given",
     deadline: Until = None,
@@ -114,6 +125,7 @@ def sweep(
         wanted = [{**one, several.column: seed} for one in wanted for seed in seeds(several.n)]
     before = 0 if rerun else len(store.plan(wanted).stored)
     more = {"rerun": rerun, "order": order, "deadline": deadline, "retries": retries, "wait": not no_wait}
+    more |= {"cores": cores, "memory": memory, "gpus": gpus}
     return _run(store, wanted, before, as_json, workers, slurm, timeout, on_error, not no_retry, more)
 
 
@@ -125,6 +137,9 @@ def retry(
     no_wait: NoWait = False,
     timeout: Timeout = None,
     retries: Retries = None,
+    cores: Cores = None,
+    memory: Memory = None,
+    gpus: Gpus = None,
     on_error: OnError = "continue",
     order: Order = "given",
     deadline: Until = None,
@@ -151,6 +166,7 @@ def retry(
         return FINE
     wanted = [failure.params for failure in failures]
     more = {"order": order, "deadline": deadline, "retries": retries, "wait": not no_wait}
+    more |= {"cores": cores, "memory": memory, "gpus": gpus}
     return _run(store, wanted, 0, as_json, workers, slurm, timeout, on_error, True, more)
 
 

@@ -37,6 +37,7 @@ from entropic.executors.contract import BY_A_MACHINE, Ending, ending_on_disk, is
 from entropic.executors.node import RECENT, Given, Packed, heard
 from entropic.executors.pickling import Setup, packed, pickled
 from entropic.executors.queue import Queue, printed, why_it_ended
+from entropic.executors.resources import AS_FOUND, Resources
 from entropic.executors.scheduler import Scheduler, Slurm
 from entropic.executors.script_setup import Surroundings
 from entropic.executors.spool import (
@@ -83,6 +84,8 @@ class Jobs:
         What each process calls before its first run.
     retries
         How often a set runs again that a job has taken along.
+    resources
+        What each run gets; `asked` asks for it.
     """
 
     falls_back = False
@@ -95,6 +98,7 @@ class Jobs:
         timeout: float | None,
         setup: Setup | None = None,
         retries: int = 0,
+        resources: Resources = AS_FOUND,
     ) -> None:
         self._asked, self._most, self._retries = asked, asked.array or 1, retries
         self._runner, self._refusal = b"", None
@@ -102,7 +106,7 @@ class Jobs:
             self._runner = pickled(runner, setup=setup)
         except UnguardedError as error:  # nothing is wrong where all is stored
             self._refusal = error
-        self._surroundings, self._timeout = Surroundings.here(), timeout
+        self._surroundings, self._timeout, self._resources = Surroundings.here(), timeout, resources
         self.learned: Callable[[Sequence[Task], Slurm], Slurm] | None = None
         """Tells for what jobs ask that run some sets, where that is learned, given what else they ask for."""
         self._had: dict[str, str] = {}  # for what each job has asked
@@ -195,7 +199,8 @@ class Jobs:
         self._workspace, self._with_deaths = Workspace(staging), keys_with_deaths(staging)
         os.chmod(self._workspace.path, 0o700)
         self._spool = Spool(self._workspace.path, self._secret)
-        self._spool.put(LUGGAGE, pickle.dumps(Packed(self._surroundings, self._runner, self._timeout)))
+        luggage = Packed(self._surroundings, self._runner, self._timeout, self._resources)
+        self._spool.put(LUGGAGE, pickle.dumps(luggage))
         self._heart = Heart(self._spool, SWEEP)
         name = name_of_jobs(model, secrets.token_hex(4))
         self._queue = Queue(Scheduler(self._asked, name), self._most)

@@ -30,6 +30,7 @@ from entropic.errors import EntropicError
 from entropic.executors.contract import Ending
 from entropic.executors.pickling import packed, unpacked
 from entropic.executors.processes import THREADS
+from entropic.executors.resources import AS_FOUND, Resources
 from entropic.executors.script_setup import Surroundings
 from entropic.executors.spool import (
     END,
@@ -74,11 +75,14 @@ class Packed(NamedTuple):
         As it travels.
     timeout
         Seconds that a run may take, or None.
+    resources
+        What each run gets.
     """
 
     surroundings: Surroundings
     runner: bytes
     timeout: float | None
+    resources: Resources = AS_FOUND
 
 
 class Given(NamedTuple):
@@ -333,8 +337,9 @@ def main() -> None:
     packed.surroundings.settle()
     for variable in THREADS:
         os.environ.setdefault(variable, os.environ.get("SLURM_CPUS_PER_TASK", "1"))
-    workers = Workers(1, packed.runner, packed.timeout)
+    workers = None
     try:
+        workers = Workers(1, packed.runner, packed.timeout, resources=packed.resources.in_task())
         with contextlib.closing(workers.run(desk.tasks())) as endings:
             for ending in endings:
                 if ending is not None:
@@ -347,7 +352,8 @@ def main() -> None:
         raise
     finally:
         heart.close()
-        workers.close()
+        if workers is not None:
+            workers.close()
         desk.close()
 
 

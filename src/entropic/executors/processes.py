@@ -16,11 +16,13 @@ from multiprocessing.connection import Pipe
 from entropic.executors import guardian
 from entropic.executors.guardian import end_session
 from entropic.executors.pickling import packed
+from entropic.executors.resources import ANYWHERE, Place
 from entropic.executors.script_setup import flags
 from entropic.files.task import Task
 from entropic.support import process
 
 START = "import sys; sys.path[:] = {path!r}; from entropic.executors.worker import main; main()"
+PIN = "import os; os.sched_setaffinity(0, {cores!r}); "  # before anything counts its cores, or starts a thread
 THREADS = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -41,18 +43,29 @@ def open_standard_files() -> None:
 
 
 class Guardian:
-    """The process of `guardian.py`, which ends the sessions of the workers when this process is gone."""
+    """The process of `guardian.py`, which ends the sessions of the workers when this process is gone.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    memory
+        The bytes that each worker may use; None for as many as there are.
+    """
+
+    def __init__(self, memory: int | None = None) -> None:
+        self._memory, self._said = memory, b""
+        self._used: dict[int, int] = {}
         self._start([])
         _guardians.add(self)
 
     def _start(self, workers: "list[Worker]") -> None:
-        command = [sys.executable, "-I", "-S", guardian.__file__, str(os.getpid())]
+        command = [sys.executable, "-I", "-S", guardian.__file__, str(os.getpid()), str(self._memory or 0)]
+        answers = subprocess.DEVNULL if self._memory is None else subprocess.PIPE
         # In a session of its own: what ends the group of this process must not end the one who clears up after it.
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, bufsize=0, start_new_session=True
+            command, stdin=subprocess.PIPE, stdout=answers, bufsize=0, start_new_session=True
         )
+        if self._process.stdout is not None:
+            os.set_blocking(self._process.stdout.fileno(), False)
         _living.add(self._process)
         for worker in workers:
             self._say(f"+{worker.pid}\n")
@@ -69,6 +82,15 @@ class Guardian:
             self.close()
             self._start(workers)
 
+    def used(self, pid: int) -> int | None:
+        """Return how many bytes a worker used that the guardian has ended for it; None of any other."""
+        if self._process.stdout is not None:
+            while more := self._process.stdout.read(4096):
+                self._said += more
+            *lines, self._said = self._said.split(b"\n")
+            self._used.update((int(one), int(size)) for one, size in map(bytes.split, lines))
+        return self._used.pop(pid, None)
+
     def close(self) -> None:
         """Let it end: what it knows of has ended."""
         self.forget()
@@ -82,6 +104,8 @@ class Guardian:
         with contextlib.suppress(OSError):
             assert self._process.stdin is not None
             self._process.stdin.close()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
         self._process.returncode = 0  # nor is it a child's to wait for
         _living.discard(self._process)
 
@@ -99,17 +123,29 @@ if hasattr(os, "register_at_fork"):
 
 
 class Worker:
-    """The process of `worker.py`, the pipe to it, and the tasks that it has: it runs the first of them."""
+    """The process of `worker.py`, the pipe to it, and the tasks that it has: it runs the first of them.
 
-    def __init__(self, told: list[bytes], count: int) -> None:
+    Parameters
+    ----------
+    told
+        What it needs before the first task.
+    count
+        How many workers share this machine.
+    number, place
+        Which of them it is, and what it has for itself.
+    """
+
+    def __init__(self, told: list[bytes], count: int, number: int = 0, place: Place = ANYWHERE) -> None:
         self._permits = self._permit = -1
         self.pipe, theirs = Pipe()
         # A byte for each task that may begin. To take one out is the one step by which the worker begins a task, or
         # this process takes it back, whatever the worker is stuck in.
         self._permits, self._permit = os.pipe()
         os.set_blocking(self._permits, False)
-        threads = str(max(1, process.cores() // count))
-        start = START.format(path=[str(place) for place in sys.path])
+        threads = str(place.cores or max(1, process.cores() // count))
+        start = START.format(path=[str(entry) for entry in sys.path])
+        if place.pinned:
+            start = PIN.format(cores=place.pinned) + start
         # The kernel ends a child with the thread that started it, so only the main thread may ask for that.
         by_kernel = threading.current_thread() is threading.main_thread()
         handles = [theirs.fileno(), self._permits]
@@ -121,10 +157,11 @@ class Worker:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,  # only what goes wrong before it is ready is told, on stderr
                 start_new_session=True,  # Ctrl-C is for this process, and what the run has started ends with it
-                env={**dict.fromkeys(THREADS, threads), **os.environ},
+                env={**dict.fromkeys(THREADS, threads), **os.environ, **dict(place.variables)},
             )
         _living.add(self._process)
-        self.pid = self._process.pid
+        self.pid, self.number = self._process.pid, number
+        self.has_run = False  # so that it may hold what other runs have left
         self.tasks: deque[Task] = deque()
         self.at_work = False  # whether it has not said that it is done with its bundle
         self.began: float | None = None  # by the monotonic clock; None while it is not ready

@@ -63,7 +63,7 @@ class Slurm:
     setup
         Lines of bash that each job runs first: `"module load gcc"`.
     extra
-        Further options of `sbatch`: `["--account=physics", "--gres=gpu:1"]`.
+        Further options of `sbatch`: `["--account=physics", "--constraint=a100"]`.
 
     Raises
     ------

@@ -19,6 +19,7 @@ from entropic.executors.batch import name_of_jobs, script_of
 from entropic.executors.node import Given, Packed, heard
 from entropic.executors.pickling import Setup, dumped, packed, pickled
 from entropic.executors.queue import Queue, printed, why_it_ended
+from entropic.executors.resources import AS_FOUND, Resources
 from entropic.executors.scheduler import Inquiry, Job, Scheduler, Slurm
 from entropic.executors.script_setup import Surroundings
 from entropic.executors.spool import (
@@ -55,6 +56,7 @@ class Wanted(NamedTuple):
     setup: Setup | None
     retries: int
     retries_alone: int
+    resources: Resources = AS_FOUND
 
 
 class Member(NamedTuple):
@@ -155,7 +157,8 @@ class Submission:
         data = pickled(wanted.runner, setup=wanted.setup)
         os.makedirs(self.folder, mode=0o700)
         self._spool.put(LEFT, b"")
-        self._spool.put(LUGGAGE, pickle.dumps(Packed(Surroundings.here(), data, wanted.timeout)))
+        luggage = Packed(Surroundings.here(), data, wanted.timeout, wanted.resources)
+        self._spool.put(LUGGAGE, pickle.dumps(luggage))
         size = -(-len(tasks) // MOST_BUNDLES)
         bundles = {1 + at // size: list(tasks[at : at + size]) for at in range(0, len(tasks), size)}
         members = {

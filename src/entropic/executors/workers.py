@@ -14,12 +14,14 @@ import time
 from collections.abc import Generator, Iterable, Iterator
 from multiprocessing.connection import wait
 
-from entropic.errors import RunFailed, RunTimeout, UnguardedError, WorkerDied
+from entropic.errors import RunFailed, RunOutOfMemory, RunTimeout, UnguardedError, WorkerDied
 from entropic.executors.attempt import Runner
 from entropic.executors.bundles import Bundles
 from entropic.executors.contract import TICK, Ending, ending_on_disk
+from entropic.executors.cores import Reserved
 from entropic.executors.pickling import Setup, pickled
 from entropic.executors.processes import Guardian, Worker, open_standard_files
+from entropic.executors.resources import AS_FOUND, Place, Resources
 from entropic.executors.script_setup import Surroundings
 from entropic.executors.work import BUNDLE_SECONDS, Report, ending
 from entropic.files import logs
@@ -44,14 +46,25 @@ class Workers:
         Seconds that a run may take, or None.
     setup
         What each worker calls before its first run.
+    resources
+        What each run gets.
     """
 
     falls_back = False
     ends = True
     standing = ""
 
-    def __init__(self, count: int, runner: Runner | bytes, timeout: float | None, setup: Setup | None = None) -> None:
-        self._count = process.cores() if count == -1 else count
+    def __init__(
+        self,
+        count: int,
+        runner: Runner | bytes,
+        timeout: float | None,
+        setup: Setup | None = None,
+        resources: Resources = AS_FOUND,
+    ) -> None:
+        self._count = process.cores() if count == -1 and resources is AS_FOUND else count
+        self._resources, self._reserved = resources, Reserved()
+        self._places: list[Place] = []
         places: set[str] = set()
         self._runner, self._refusal = b"", None
         try:
@@ -70,6 +83,8 @@ class Workers:
         """Give each worker a bundle at a time, and yield what has become of each task."""
         if self._refusal is not None:
             raise self._refusal
+        if self._resources is not AS_FOUND:
+            self._take_places()
         bundles = Bundles(tasks)
         while True:
             free = self._count - sum(worker.at_work for worker in self._workers)
@@ -95,12 +110,35 @@ class Workers:
         for worker in self._workers:
             if not worker.at_work:
                 return worker
+        return self._begin()
+
+    def _begin(self) -> Worker:
+        """Return a new worker, in the first place that is free."""
         if self._guardian is None:
             open_standard_files()
-            self._guardian = Guardian()
-        self._workers.append(Worker([self._passwords, self._surroundings, self._runner], self._count))
+            self._guardian = Guardian(self._resources.memory)
+        number = min({*range(self._count)} - {worker.number for worker in self._workers})
+        places = [self._places[number]] if self._places else []
+        told = [self._passwords, self._surroundings, self._runner]
+        self._workers.append(Worker(told, self._count, number, *places))
         self._guardian.tell("+", self._workers[-1].pid, self._workers)
         return self._workers[-1]
+
+    def _take_places(self) -> None:
+        """Find out what each worker gets: only here, since nothing is wrong where all is stored.
+
+        Raises
+        ------
+        ParameterError
+            If there is too little of it.
+        """
+        asked = self._resources
+        if self._count == -1:
+            self._count = asked.count()
+        asked.check(self._count)
+        if asked.cores is not None and not self._reserved.cores:
+            self._reserved.take(self._count * asked.cores)
+        self._places = asked.places(self._count, self._reserved.cores)
 
     def _wait_for(self, busy: list[Worker]) -> Iterator[Ending]:
         """Wait for a moment, and return what has become of the tasks that have ended."""
@@ -134,7 +172,7 @@ class Workers:
         if isinstance(message, str):
             raise RunFailed(message)
         report, back = message
-        self._never_began = 0
+        self._never_began, worker.has_run = 0, True
         yield ending(worker.tasks.popleft(), Report(*report))
         yield from _unbegun([worker.tasks.pop() for _ in range(back)][::-1])
         worker.begin()
@@ -143,13 +181,28 @@ class Workers:
         """Say what killed a worker, and a run with it."""
         unbegun = worker.recall()
         worker.gone(time.monotonic() + 1.0)  # it may be on its way out: its own exit code is the one to tell
+        used = None if self._guardian is None else self._guardian.used(worker.pid)
         code = self._remove(worker)
+        if used is not None:
+            return self._exceeded(worker, unbegun, code, used)
         if worker.began is None or not worker.tasks:
             self._never_began += 1
             if self._never_began > 3:
                 raise WorkerDied(f"worker processes end before they can start: the last one {_cause(code)}")
         message = f"the worker process (pid {worker.pid}) of this run {_cause(code)}"
         return _rest(worker, unbegun, code, WorkerDied, message)
+
+    def _exceeded(self, worker: Worker, unbegun: list[Task], code: int, used: int) -> Iterator[Ending]:
+        """Say what has become of the run of a worker that was ended for its memory.
+
+        What is left of earlier runs in their process is no fault of this one, so it begins again in a new process:
+        `test_a_run_is_not_blamed_for_what_others_have_left_in_its_process`.
+        """
+        if worker.began is None:
+            raise RunOutOfMemory(self._resources.exceeded_by_worker(used))
+        if worker.has_run and worker.tasks and ending_on_disk(worker.tasks[-1], "").finished is None:
+            self._begin().take([worker.tasks.pop()])
+        return _rest(worker, unbegun, code, RunOutOfMemory, self._resources.exceeded(used))
 
     def _end(self, worker: Worker) -> Iterator[Ending]:
         """End a run that takes too long, and its process with it."""
@@ -181,6 +234,7 @@ class Workers:
         if self._guardian is not None:
             self._guardian.close()
             self._guardian = None
+        self._reserved.close()
 
 
 def _cause(code: int) -> str:

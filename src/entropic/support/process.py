@@ -140,6 +140,18 @@ def cores() -> int:
     return max(1, count)
 
 
+def memory() -> int:
+    """Return how many bytes of memory this machine has, or its container may use."""
+    found = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            with open(path) as file:
+                found = min(found, int(file.read()))
+        except (OSError, ValueError):  # there is no such limit
+            continue
+    return found
+
+
 def identity() -> str:
     """Return `host.boot.pid.start` of this process."""
     global _identity

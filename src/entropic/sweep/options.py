@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from entropic.ask.standing import Submitted
 from entropic.errors import ParameterError
 from entropic.executors.contract import Executor
+from entropic.executors.resources import AS_FOUND, Resources
 from entropic.executors.scheduler import LEARN, Slurm
 from entropic.params.fields import is_duration
 from entropic.params.model import Base
@@ -35,11 +36,16 @@ def check_names(custom_data: Iterable[str]) -> None:
     """
     options = [*(one.name for one in fields(Options) if one.init), "replicates"]
     for name in custom_data:
-        if close := difflib.get_close_matches(name, options, 1, 0.75):
+        alike = [one for one in options if one[0] == name[:1]]  # 'score' is no mistyped 'cores'
+        if close := difflib.get_close_matches(name, alike, 1, 0.75):
             raise ParameterError(
                 f"there is no option {name!r} of a sweep; {close[0]!r} is one. As custom data, {name!r} can be given "
                 "with each set: {..., 'custom_data': {...}}"
             )
+
+
+def _is_dask(client: Any) -> bool:
+    return all(hasattr(client, name) for name in ("map", "status", "nthreads", "cancel"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +71,11 @@ class Options:
     deadline: float | str | None = None
     retries: int | None = None
     wait: bool = True
+    cores: int | None = None
+    memory: int | str | None = None
+    gpus: int | None = None
+    resources: Resources = field(default=AS_FOUND, init=False)
+    """The last three, which each run gets."""
     until: Deadline | None = field(default=None, init=False)
     """The deadline, which counts from the call."""
     told: list[Submitted] = field(default_factory=list, init=False)
@@ -106,6 +117,7 @@ class Options:
             raise ParameterError(f"order must be 'given', 'longest' or 'spread', not {spelled(self.order)}")
         self._check_retries()
         self._check_wait()
+        self._check_resources()
         if self.deadline is not None:
             object.__setattr__(self, "until", Deadline(self.deadline))
 
@@ -135,6 +147,33 @@ class Options:
             name = "rerun" if self.rerun else "deadline"
             raise ParameterError(f"{name} needs a sweep that waits; leave it, or wait=False, out")
 
+    def _check_resources(self) -> None:
+        resources = Resources.of(self.cores, self.memory, self.gpus)
+        if resources is AS_FOUND:
+            return
+        names = " and ".join(resources.names)
+        is_are = "is" if len(resources.names) == 1 else "are"
+        if self._is_slurm:
+            resources.in_jobs(self.client)
+        elif _is_dask(self.client):
+            raise ParameterError(
+                f"{names} {is_are} for workers and Slurm; with Dask, its workers are made so that each run has enough: "
+                "LocalCluster(n_workers=4, threads_per_worker=1, memory_limit='4GB'), and for what a worker has of its "
+                "own, such as a GPU, resources={'GPU': 1} there and `with dask.annotate(resources={'GPU': 1}):` around "
+                "the sweep"
+            )
+        elif self.client is not None:
+            raise ParameterError(
+                f"{names} {is_are} for workers and Slurm, whose processes are made for their runs; those of a "
+                f"{type(self.client).__name__} have what it gives them"
+            )
+        elif self.workers is None:
+            raise ParameterError(
+                f"{names} {is_are} for workers and Slurm, whose processes are made for their runs; pass workers=1 or "
+                "more as well"
+            )
+        object.__setattr__(self, "resources", resources)
+
     @property
     def _is_slurm(self) -> bool:
         return isinstance(self.client, Slurm)
@@ -154,7 +193,8 @@ class Options:
         from entropic.executors.submission import Wanted
 
         retries = self.retries_of_jobs, self.retries or 0
-        return Wanted(self.client, context.runner, self.timeout, self.worker_setup, *retries)
+        asked = self.resources.in_jobs(self.client)
+        return Wanted(asked, context.runner, self.timeout, self.worker_setup, *retries, self.resources)
 
     def local(self, context: StoreContext[Base]) -> Executor | None:
         """Return what runs, in a process of its own, what a client does not bring home: it may have killed the client.
@@ -173,18 +213,19 @@ class Options:
         if self.workers is not None:
             from entropic.executors.workers import Workers
 
-            return Workers(self.workers, context.runner, self.timeout, self.worker_setup)
+            return Workers(self.workers, context.runner, self.timeout, self.worker_setup, self.resources)
         if self.client is None:
             return None
         if isinstance(self.client, Slurm):
             from entropic.executors.jobs import Jobs
 
-            return Jobs(self.client, context.runner, self.timeout, self.worker_setup, self.retries_of_jobs)
+            asked, retries = self.resources.in_jobs(self.client), self.retries_of_jobs
+            return Jobs(asked, context.runner, self.timeout, self.worker_setup, retries, self.resources)
         if isinstance(self.client, concurrent.futures.Executor):
             from entropic.executors.futures import Futures
 
             return Futures(self.client, context.runner, self.worker_setup)
-        if all(hasattr(self.client, name) for name in ("map", "status", "nthreads", "cancel")):
+        if _is_dask(self.client):
             from entropic.executors.dask import Dask
 
             return Dask(self.client, context.runner, self.worker_setup)

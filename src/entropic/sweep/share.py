@@ -96,6 +96,11 @@ class Share(Generic[ModelT]):
         return self._outbox.gaps
 
     @property
+    def has_retried(self) -> bool:
+        """Whether a run that was ended has run again."""
+        return bool(self._retried)
+
+    @property
     def is_open(self) -> bool:
         """Whether there are sets that may still get a row."""
         return (self._claims.is_open or bool(self.astray)) and not self.stops

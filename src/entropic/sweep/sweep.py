@@ -240,7 +240,8 @@ def carry_out(
                 finally:
                     share.close()
             ran, failures, gaps, left = share.ran, share.failures, share.gaps, share.left
-            if share.went_astray or failures:
+            # One whose runs have limited memory may have ended some of them, and begun these anew.
+            if share.went_astray or failures or share.has_retried or options.resources.memory is not None:
                 tidy(context)
     elapsed, (stored, missed) = time.perf_counter() - began, counts(planned, source)
     log.info(
