@@ -120,6 +120,12 @@ def test_order_deadline_and_fallback_are_parameters_where_a_function_has_them(pl
     rows = solve.sweep(order=[2, 1], fallback="mean", deadline="1h")
     assert [(row.order, row.fallback) for row in rows] == [(2, "mean"), (1, "mean")]
 
+    @study(**{**place_of, "name": "solve_on_cores"})
+    def fill(memory: int, cores: int = 1) -> int:
+        return memory * cores
+
+    assert [(row.memory, row.cores) for row in fill.sweep(memory=[2, 1], cores=3)] == [(2, 3), (1, 3)]
+
     @study(**{**place_of, "name": "solve_in_order"})
     def walk(n: int) -> int:
         return n

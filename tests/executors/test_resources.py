@@ -436,6 +436,24 @@ def test_a_family_is_known_by_sessions_and_by_parents():
         other.wait()
 
 
+# ---- Dask --------------------------------------------------------------------------------------------------------
+@pytest.mark.slow
+def test_dask_counts_what_its_workers_have_as_the_documents_show(acting, tmp_path):
+    distributed = pytest.importorskip("distributed")
+    import dask
+
+    times = tmp_path / "times"
+    store = acting(dict.fromkeys(range(4), partial(acts.last, times, 0.2)))
+    options: dict[str, Any] = {"dashboard_address": ":0", "local_directory": tmp_path / "scratch"}
+    with (
+        distributed.LocalCluster(n_workers=1, threads_per_worker=4, resources={"GPU": 1}, **options) as cluster,
+        distributed.Client(cluster) as client,
+        dask.annotate(resources={"GPU": 1}),
+    ):
+        assert len(store.sweep(sets(*range(4)), client, fallback="raise")) == 4
+    assert acts.most_at_once(acts.lines(times)) == 1
+
+
 # ---- runs that are parallel themselves ---------------------------------------------------------------------------
 PROGRAM = """
 import json, os, sys
