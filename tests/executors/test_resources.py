@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from contract.models import gone, run_python, wait_until
-from entropic import ParameterError, RunFailed, RunOutOfMemory, RunsFailedWarning, RunTimeout, WorkerDied
+from entropic import ParameterError, RunFailed, RunOutOfMemory, RunsFailedWarning, WorkerDied, command
 from entropic.executors import gpus
 from entropic.executors.cores import Reserved
 from entropic.executors.guardian import Families, _held, _share
@@ -461,7 +461,9 @@ from mpi4py import MPI
 here = [os.getpid(), os.getsid(0), sorted(os.sched_getaffinity(0)), os.environ.get("OMP_NUM_THREADS")]
 open(f"{sys.argv[1]}-{MPI.COMM_WORLD.rank}", "w").write(json.dumps(here))
 ranks = MPI.COMM_WORLD.gather(here)
-if len(sys.argv) > 3:
+if len(sys.argv) > 3:  # both have begun
+    held = bytearray(int(sys.argv[3]) if MPI.COMM_WORLD.rank else 0)
+    held[::4096] = b"x" * len(held[::4096])
     __import__("time").sleep(600)
 if ranks is not None:
     open(sys.argv[2], "w").write(json.dumps(ranks))
@@ -482,8 +484,6 @@ def mpirun(tmp_path: Path) -> str:
 @two_cores
 @pytest.mark.slow
 def test_the_ranks_of_a_run_share_its_cores_and_no_other(open_store, mpirun, tmp_path):
-    from entropic import command
-
     store = open_store(run=command(f"{mpirun} {tmp_path}/rank{{n}} {{result_file}}"))
     rows = store.sweep(sets(0, 1), workers=2, cores=1)
     cores = [{tuple(rank[2]) for rank in json.loads(Path(row.result_file).read_text())} for row in rows]
@@ -492,12 +492,10 @@ def test_the_ranks_of_a_run_share_its_cores_and_no_other(open_store, mpirun, tmp
 
 @on_linux
 @pytest.mark.slow
-def test_the_ranks_of_a_run_that_takes_too_long_are_ended_with_it(open_store, mpirun, tmp_path):
-    from entropic import command
-
-    store = open_store(run=command(f"{mpirun} {tmp_path}/rank {{result_file}} forever"))
-    with pytest.raises(RunTimeout):
-        store.sweep(sets(0), workers=1, timeout=20)
+def test_the_memory_of_the_ranks_of_a_run_counts_and_they_are_ended_with_it(open_store, mpirun, tmp_path):
+    store = open_store(run=command(f"{mpirun} {tmp_path}/rank {{result_file}} {800 * MIB}"))
+    with pytest.raises(RunOutOfMemory):
+        store.sweep(sets(0), workers=1, memory="600MiB")
     ranks = [json.loads(path.read_text()) for path in tmp_path.glob("rank-*")]
     assert len(ranks) == 2
     for pid, *_ in ranks:

@@ -183,7 +183,9 @@ class Workers:
         worker.gone(time.monotonic() + 1.0)  # it may be on its way out: its own exit code is the one to tell
         used = None if self._guardian is None else self._guardian.used(worker.pid)
         code = self._remove(worker)
-        if used is not None:
+        if used is not None:  # (one that has nothing to do may hold what is left of earlier runs)
+            if not worker.tasks and not worker.has_run:
+                raise RunOutOfMemory(self._resources.exceeded_by_worker(used))
             return self._exceeded(worker, unbegun, code, used)
         if worker.began is None or not worker.tasks:
             self._never_began += 1
@@ -198,8 +200,6 @@ class Workers:
         What is left of earlier runs in their process is no fault of this one, so it begins again in a new process:
         `test_a_run_is_not_blamed_for_what_others_have_left_in_its_process`.
         """
-        if worker.began is None:
-            raise RunOutOfMemory(self._resources.exceeded_by_worker(used))
         if worker.has_run and worker.tasks and ending_on_disk(worker.tasks[-1], "").finished is None:
             self._begin().take([worker.tasks.pop()])
         return _rest(worker, unbegun, code, RunOutOfMemory, self._resources.exceeded(used))
