@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,7 @@ from entropic import RunsFailedWarning, command
 from entropic.executors import scheduler
 from entropic.slurm import Slurm
 from executors import acts
-from executors.test_resources import MIB, sets, take_memory
+from executors.test_resources import MIB, PROGRAM, sets, take_memory
 from slurm_cluster import Cluster, present, shared
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("slurm"), pytest.mark.timeout(600)]
@@ -74,3 +75,15 @@ def test_a_run_may_start_a_step_with_as_many_tasks_as_it_has_cores(slurm, open_s
     ranks = command("srun --overlap --mem=0 --ntasks=3 --cpus-per-task=1 sh -c 'echo rank $SLURM_PROCID'")
     [row] = open_store(run=ranks, file_suffix=".txt").sweep(sets(0), Slurm(), cores=3)
     assert sorted(Path(row.result_file).read_text().split("\n")) == ["", "rank 0", "rank 1", "rank 2"]
+
+
+def test_mpirun_starts_the_ranks_of_a_run_in_a_job(slurm, open_store, tmp_path):
+    pytest.importorskip("mpi4py")
+    mpirun = Path(sys.executable).parent / "mpirun"
+    if not mpirun.exists():
+        pytest.skip("there is no mpirun beside this Python")
+    (tmp_path / "solve.py").write_text(PROGRAM)
+    line = f"{mpirun} -n 2 {sys.executable} {tmp_path / 'solve.py'} {tmp_path}/rank {{result_file}}"
+    [row] = open_store(run=command(line)).sweep(sets(0), Slurm(), cores=2)
+    ranks = json.loads(Path(row.result_file).read_text())
+    assert len({pid for pid, *_ in ranks}) == 2
