@@ -22,6 +22,7 @@ from contract.models import SimResult, gone, wait_until, write_params
 from entropic import Base, Mapped, ParameterError, Store
 from entropic.db import origins
 from entropic.executors import attempt
+from entropic.provenance import git as provenance_git
 
 ONE, TWO = {"n": 1, "dt": 0.5}, {"n": 2, "dt": 0.5}
 
@@ -315,6 +316,28 @@ def test_what_differs_from_the_commit_is_kept_once_by_its_content(tmp_path):
             base.execute("DELETE FROM entropic_sources")
         base.close()
     assert diffs(store) == diffs(mine) == set(texts), "they outlive the database"
+
+
+def test_git_that_two_threads_ask_at_once_is_left_by_nobody(tmp_path, monkeypatch):
+    git(tmp_path, "init")
+    both, asked, ask = threading.Barrier(2, timeout=60), [], provenance_git._ask
+
+    def ask_together(*words: str) -> Any:
+        both.wait()
+        asked.append(ask(*words))
+        return asked[-1]
+
+    monkeypatch.setattr(provenance_git, "_ask", ask_together)
+    found: list[provenance_git.Checkout] = []
+    threads = [threading.Thread(target=lambda: found.append(provenance_git.checkout(str(tmp_path)))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found[0] is found[1]
+    assert found[0].told() is not None
+    assert len(asked) == 2
+    assert all(one.returncode is not None for one in asked)  # else Python warns of them when they are collected
 
 
 @pytest.mark.slow

@@ -49,6 +49,12 @@ class Checkout:
             found["diff"] = None if text is None else keep(text)
         return found
 
+    def drop(self) -> None:
+        """Have no answer from git, and leave nothing of it behind."""
+        asked, self._asked = self._asked, None
+        if asked is not None:
+            _end(asked)
+
     def _is_dirty(self) -> bool | None:
         asked, self._asked = self._asked, None
         if asked is None:
@@ -78,16 +84,20 @@ def _answer(asked: "subprocess.Popen[bytes]", seconds: float) -> bytes | None:
     try:
         text, _ = asked.communicate(timeout=seconds)
     except (subprocess.TimeoutExpired, OSError, ValueError):
-        asked.kill()
-        with contextlib.suppress(OSError, ValueError, subprocess.TimeoutExpired):
-            asked.wait(seconds)
-        _forget(asked)
+        _end(asked)
         return None
     except BaseException:  # Ctrl-C
         asked.kill()
         _forget(asked)
         raise
     return text if asked.returncode == 0 else None
+
+
+def _end(asked: "subprocess.Popen[bytes]") -> None:
+    asked.kill()
+    with contextlib.suppress(OSError, ValueError, subprocess.TimeoutExpired):
+        asked.wait(SECONDS)
+    _forget(asked)
 
 
 def _forget(asked: "subprocess.Popen[bytes]") -> None:
@@ -143,5 +153,8 @@ def checkout(folder: str) -> Checkout:
     """Return the checkout of a folder, looked at once per process."""
     found = _checkouts.get(folder)
     if found is None:
-        found = _checkouts[folder] = Checkout(folder)
+        made = Checkout(folder)
+        found = _checkouts.setdefault(folder, made)
+        if found is not made:  # another thread was first
+            made.drop()
     return found
