@@ -277,6 +277,16 @@ def test_what_cannot_be_submitted_is_free(open_store, queue):
     assert recorded(store) == 0
 
 
+def test_an_interrupt_while_jobs_are_submitted_frees_their_sets(open_store, queue, monkeypatch):
+    store = open_store()
+    with monkeypatch.context() as interrupting:
+        interrupting.setattr(Submission, "submit", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            store.sweep(sets(0, 1), Slurm(), wait=False)
+    assert [claim.state for claim in store._context.ledger.all()] == ["idle", "idle"]
+    assert recorded(store) == 0
+
+
 def test_an_interrupt_after_jobs_were_submitted_frees_no_set(open_store, queue, monkeypatch):
     store = open_store()
     with monkeypatch.context() as interrupting:

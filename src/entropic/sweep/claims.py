@@ -354,15 +354,14 @@ class Claims(Generic[ModelT]):
     def end_all(self, ended: bool) -> None:
         """Let others have all that is claimed; what still goes on elsewhere, unless it has `ended`, may be finished.
 
-        The ledger says what that is: an interrupt may have come between a claim and the note that was to be made of it.
-        What is finished all the same, and could not be published here, is left to whoever asks for it next.
+        The ledger says what that is, too: an interrupt may have come between a claim and the note that was to be made
+        of it. What is finished all the same, and could not be published here, is left to whoever asks for it next.
         """
-        unbegun = {task.attempt for task in self._claimed}
-        held = (one for one in self._context.ledger.pending_of(self._owner) if one.state == RUNNING)
-        ours = [one for one in held if not self._context.is_finished(one.id, one.attempt)]
+        ours: dict[str, Task | Claim] = {task.attempt: task for task in (*self.under_way.values(), *self._claimed)}
+        ours |= {one.attempt: one for one in self._context.ledger.pending_of(self._owner) if one.state == RUNNING}
         if not ended:
-            self._may_run.update(one.attempt for one in ours if one.attempt not in unbegun)
-        self._end(ours)
+            self._may_run.update(ours.keys() - {task.attempt for task in self._claimed})
+        self._end(one for one in ours.values() if not self._context.is_finished(one.id, one.attempt))
 
     def _end(self, tasks: Iterable[Task | Claim]) -> None:
         """End the claims on some tasks, in the order of their keys; what may run is only abandoned."""
