@@ -5,6 +5,7 @@ What real jobs do is in `tests/executors/test_slurm_left.py`.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import json
@@ -121,6 +122,49 @@ def test_the_queue_is_asked_once_for_all_submissions(open_store, queue):
     queue.write_text("")
     assert [row.n for row in store.sweep(sets(*range(4)))] == [0, 1, 2, 3]
     assert {line.count(",") for line in asked.read_text().splitlines()} == {3}
+
+
+def test_an_answer_is_handed_out_before_the_queue_is_asked_again(queue, monkeypatch):
+    """A question that is asked in between may be for fewer names, and is one too many."""
+    monkeypatch.setattr(scheduler, "LOOK_SECONDS", 0.0)  # so that another one is always due
+    inquiry = scheduler.Inquiry()
+    inquiry.add("b")
+    with contextlib.closing(inquiry):
+        while inquiry.look("a") is None:
+            time.sleep(0.01)
+        assert inquiry.look("b") == {}
+        assert inquiry._looking is None, "nobody has asked anew"
+
+
+def test_who_looks_no_more_leaves_no_question_behind(open_store, queue, monkeypatch):
+    """Also after an interrupt when the first of several was looked at; what is over is forgotten."""
+    (queue.with_name("bin") / "squeue").write_text("#!/bin/bash\nexec sleep 600\n")
+    store, look = open_store(), Submission.look
+    for n in range(2):
+        submitted_alone(store, n, monkeypatch)
+    watch = submitted.Watch(store._context)
+    try:
+        with monkeypatch.context() as interrupting:
+            interrupting.setattr(Submission, "look", lambda one: (look(one), interrupt()))
+            with pytest.raises(KeyboardInterrupt):
+                watch.look()
+        [over] = [one for one in watch._known.values() if one._queue is None]
+        Submissions(store._context.database).remove(over.number)
+        watch.look()
+        assert set(watch._inquiry._asked) == {one.index.jobs for one in watch._known.values()}
+        assert watch._inquiry._looking is not None
+        watch._inquiry.add("of a submission that was never looked at")
+        watch.close()
+        assert watch._inquiry._looking is None
+    finally:
+        watch._inquiry.close()
+
+
+def submitted_alone(store: Any, n: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Submit a set while nobody looks after the others."""
+    with monkeypatch.context() as alone:
+        alone.setattr(submitted.Watch, "look", lambda *_, **__: [])
+        store.sweep(sets(n), Slurm(), wait=False)
 
 
 def test_a_submission_of_which_nothing_is_left_holds_no_set(open_store, queue):

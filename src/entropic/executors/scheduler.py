@@ -186,6 +186,8 @@ class Inquiry:
 
     def look(self, name: str) -> dict[str, Job] | None:
         """Return all jobs of a name that Slurm remembers, by id; None if there is no new answer yet."""
+        if name in self._told:  # before anything is asked anew, which may be for fewer names
+            return self._told.pop(name)
         self.add(name)
         self._go_on()
         return self._told.pop(name, None)

@@ -126,7 +126,7 @@ class Watch:
         for number in claims.keys() - {one.number for one in recorded}:
             self._free(claims[number])
         for number in self._known.keys() - {one.number for one in recorded}:  # somebody else has seen that it is over
-            self._known.pop(number).close()
+            self._leave(number)
         open = [(record, one) for record in recorded if (one := self._open(record)) is not None]
         for _, one in open:
             self._inquiry.add(one.index.jobs)  # before the first is looked at: one question is for all
@@ -302,9 +302,14 @@ class Watch:
         """Free all that is left of a submission, and remove it."""
         self._free(self._claims().get(record.number, []))
         self._records.remove(record.number)
-        one = self._known.pop(record.number)
+        self._leave(record.number).remove()
+
+    def _leave(self, number: int) -> Submission:
+        """Ask for its jobs no more, whether they were looked at yet or not."""
+        one = self._known.pop(number)
         one.close()
-        one.remove()
+        self._inquiry.drop(one.name_of_jobs(self._context.model))
+        return one
 
     def _free(self, claims: Iterable[Claim]) -> None:
         self._abandon([Member(claim.id, key_of(claim.model, claim.id), claim.attempt) for claim in claims])
@@ -324,6 +329,7 @@ class Watch:
         """Wait for no answer of Slurm any more."""
         for one in self._known.values():
             one.close()
+        self._inquiry.close()
 
 
 def begun(context: StoreContext[Base], claims: Iterable[Claim]) -> dict[str, str]:
