@@ -30,11 +30,12 @@ from entropic.executors.spool import SILENT_SECONDS, Spool
 from entropic.executors.submission import Submission
 from entropic.executors.work import Report
 from entropic.files.place import remove_tree
-from entropic.protocol import submitted, wait
+from entropic.protocol import holders, submitted, wait
 from entropic.slurm import Slurm
 from entropic.support import process
 from entropic.support.failure import record
 from entropic.sweep.share import Share
+from entropic.upkeep import repair
 
 MODEL = """
 from entropic import Base, Mapped, Store
@@ -64,6 +65,7 @@ def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "squeue": f'echo "$name" >> {said}.asked; for one in ${{name//,/ }}; do grep "^$one " {said}; done | '
         "while read one id state restarts reason; do echo $id $state $restarts $one $reason; done",
         "scancel": f'sed -i "/^$name /d" {said}',
+        "scontrol": f'echo "ClusterName             = $(cat {said}.cluster 2>/dev/null || echo one)"',
     }
     for command, line in commands.items():
         (folder / command).write_text(f"#!/bin/bash\n{name}\n{line}\n")
@@ -470,7 +472,7 @@ def test_a_submission_of_another_results_folder_is_freed_by_a_repair_where_no_jo
     is_copied = slurm == "is not there" and not other._context.database.is_shared
     is_free = slurm == "knows no job" or is_copied
     assert len(other.repair(dry_run=True).done) == is_free
-    assert bool(other.repair().done) == is_free
+    assert len(other.repair().done) == is_free, "which is said once"
     assert recorded(other) == (not is_free)
     if is_free:
         assert [row.n for row in other.sweep(sets(0))] == [0]
@@ -478,3 +480,139 @@ def test_a_submission_of_another_results_folder_is_freed_by_a_repair_where_no_jo
         assert other.check().ok
     else:
         assert len(other.check().unseen) == 1
+
+
+@pytest.mark.parametrize(
+    "why", ["the folder is there", "of before", "another cluster", "another user", "a second look"]
+)
+def test_a_submission_of_another_results_folder_keeps_its_sets_where_jobs_of_it_may_be_left(
+    open_store, queue, monkeypatch, tmp_path, why
+):
+    """Slurm, as it is seen from here, knows no job; only the last time, it knows it again."""
+    store = open_store()
+    store.sweep(sets(0), Slurm(), wait=False)
+    [spool], said = spools(store), queue.read_text()
+    begin(spool)
+    queue.write_text("")
+    other = open_store(results_dir=tmp_path / "others")
+    if why != "the folder is there":
+        remove_tree(str(tmp_path / "results"))
+    if why == "of before":
+        forget_origins(other)
+    if why == "another cluster":
+        queue.with_name("queue.cluster").write_text("two")
+    if why == "another user":
+        monkeypatch.setattr(os, "getuid", lambda: -1)
+    if why == "a second look":
+        appear(queue, said, asked=3)
+    done = other.repair()
+    assert (done.done, recorded(other)) == ([], 1)
+    assert [claim.state for claim in other._context.ledger.all()] == [RUNNING]
+    if why == "the folder is there":
+        assert spool.joinpath("1.7-0-0.doing").exists()
+    if why != "a second look":
+        [one] = done.left.unseen
+        assert "with another results folder than this one" in one.text
+        assert (str(tmp_path / "results") in one.text) == (why != "of before")
+        assert [left.text for left in other.check().unseen] == [one.text]
+
+
+def begin(spool: Path) -> None:
+    """Let a task take the only set, and give a sign of life."""
+    spool.joinpath("1.todo").rename(spool / "1.7-0-0.doing")
+    spool.joinpath("7-0-0.alive").touch()
+
+
+def forget_origins(store: Any) -> None:
+    """Leave of what is recorded of submissions what was recorded of the first ones."""
+    context = store._context
+    name = f"submitted.{next(iter(Submissions(context.database).all())).number}"
+    connection = context.database.connection()
+    marker = context.database.sql.paramstyle
+    text = {"qmark": "?", "format": "%s", "pyformat": "%s"}[marker]
+    assert connection.change(f"DELETE FROM entropic_meta WHERE name = {text}", (name,))
+    [one] = Submissions(context.database).all()
+    assert (one.by, one.folder) == ("", "")
+
+
+def appear(queue: Path, said: str, asked: int) -> None:
+    """Let Slurm know a job from the time on when it is asked so often."""
+    queue.with_name("queue.asked").unlink(missing_ok=True)
+    name, id, state, restarts, reason = said.split()
+    squeue = queue.with_name("bin") / "squeue"
+    count = f"echo >> {queue}.asked; [ $(wc -l < {queue}.asked) -ge {asked} ]"
+    squeue.write_text(f"#!/bin/bash\nif {count}; then echo {id} {state} {restarts} {name} {reason}; fi\n")
+
+
+def test_a_job_that_begins_during_the_check_of_a_repair_keeps_its_sets(open_store, queue, monkeypatch, tmp_path):
+    """The check reads all rows and files, which may take long."""
+    store, check = open_store(), repair.check
+    store.sweep(sets(0), Slurm(), wait=False)
+    [spool] = spools(store)
+    monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(repair, "check", lambda *a, **k: (begin(spool), meanwhile.undo(), check(*a, **k))[2])
+        done = store.repair()
+    assert (done.done, spools(store), recorded(store)) == ([], [spool], 1)
+    assert done.left.unseen == []
+
+
+def test_nothing_is_freed_that_is_at_work_when_it_comes_to_that(open_store, queue):
+    store = open_store()
+    store.sweep(sets(0), Slurm(), wait=False)
+    [one], [spool] = Submissions(store._context.database).all(), spools(store)
+    begin(spool)
+    with contextlib.closing(submitted.Watch(store._context)) as watch:
+        assert not watch.end(one.number)
+        spool.joinpath("1.7-0-0.doing").rename(spool / "1.todo")
+        assert watch.end(one.number)
+    assert spools(store) == []
+
+
+@pytest.mark.parametrize("slurm", ["knows no job", "is not there"])
+def test_of_a_submission_that_is_at_work_nobody_says_that_it_gives_no_sign_of_life(
+    open_store, queue, monkeypatch, tmp_path, slurm
+):
+    """Neither after a repair, nor in a read-only store, which does not look for signs of life, and says so."""
+    store = open_store()
+    store.sweep(sets(0), Slurm(), wait=False)
+    begin(spools(store)[0])
+    queue.write_text("")
+    if slurm == "is not there":
+        monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
+    for report in (store.check(), store.repair().left, store.check()):
+        assert (report.ok, report.unseen) == (True, []), report
+    reader = open_store(read_only=True)
+    assert reader.check().ok
+    [one] = reader.check().unseen
+    assert "whose signs of life cannot be seen from here" in one.text
+
+
+@pytest.mark.parametrize(("owner", "moment"), [(Submissions, "all"), (holders, "_where"), (scheduler.Inquiry, "look")])
+def test_a_submission_that_ends_in_the_middle_of_a_check_is_no_disorder(open_store, queue, monkeypatch, owner, moment):
+    store, real = open_store(), getattr(owner, moment)
+    store.sweep(sets(0), Slurm(), wait=False)
+    queue.write_text("")
+    with monkeypatch.context() as meanwhile:
+
+        def ending(*arguments: Any) -> Any:
+            meanwhile.undo()
+            assert len(open_store().sweep(sets(0))) == 1
+            return real(*arguments)
+
+        meanwhile.setattr(owner, moment, ending)
+        report = store.check()
+    assert (report.ok, report.unseen) == (True, []), report
+
+
+@pytest.mark.parametrize("folder", ["results", "with a space, 100 % of it", "Größe", f"{'d' * 100}/{'e' * 200}"])
+def test_it_is_recorded_by_whom_and_with_which_results_folder_sets_were_submitted(open_store, queue, tmp_path, folder):
+    """A path that is too long for the table is left out: then nothing of it is freed by guess."""
+    store = open_store(results_dir=tmp_path / folder)
+    store.sweep(sets(0), Slurm(), wait=False)
+    [one] = Submissions(store._context.database).all()
+    assert one.folder == ("" if "/" in folder else os.path.realpath(tmp_path / folder))
+    assert (one.by, one.creator) == (f"{os.getuid()}@one", None)
+    Submissions(store._context.database).remove(one.number)
+    meta = store._context.database.connection().fetch("SELECT name FROM entropic_meta", ())
+    assert not [name for (name,) in meta if str(one.number) in name]

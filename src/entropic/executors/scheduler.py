@@ -6,6 +6,7 @@ once: `test_the_queue_is_asked_once_for_all_submissions`.
 """
 
 import os
+import platform
 import re
 import subprocess
 import tempfile
@@ -351,6 +352,19 @@ def call(command: list[str], given: str = "") -> str:
     if done.returncode != 0:
         raise SlurmError(f"{command[0]} failed: {done.stderr.strip() or done.stdout.strip()}")
     return done.stdout
+
+
+def submitter() -> str:
+    """Return who submits jobs here: the user, and the cluster; the machine, where Slurm does not name its cluster.
+
+    Only who is the same learns from Slurm's silence that a job is over: another cluster's Slurm does not know it, and
+    one that keeps jobs private shows none of other users.
+    """
+    try:
+        found = re.search(r"^ClusterName\s*=\s*(\S+)\s*$", call(["scontrol", "show", "config"]), re.MULTILINE)
+    except SlurmError:
+        found = None
+    return f"{os.getuid()}@{found[1] if found else f'host {platform.node()}'}"
 
 
 def _outside() -> dict[str, str]:

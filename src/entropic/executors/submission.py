@@ -334,6 +334,11 @@ class Submission:
                 yield Lost(f"{one.number}.{one.task}.doing", one.task, job, why_it_ended(self.folder, job, why), left)
 
     @property
+    def has_begun(self) -> bool:
+        """Whether a task has something, be it at work or gone."""
+        return any(one.kind == "doing" for one in self._names)
+
+    @property
     def is_at_work(self) -> bool:
         """Whether a task has something and gives signs of life, whether Slurm, as seen from here, knows it or not.
 

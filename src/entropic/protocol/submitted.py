@@ -26,7 +26,7 @@ from entropic.db.submissions import Recorded, Submissions
 from entropic.errors import EntropicError, SlurmError
 from entropic.executors.contract import BY_A_MACHINE
 from entropic.executors.jobs import lost
-from entropic.executors.scheduler import Inquiry
+from entropic.executors.scheduler import Inquiry, submitter
 from entropic.executors.spool import Patience
 from entropic.executors.submission import Lost, Member, Submission, Wanted, new_number, path_of
 from entropic.executors.work import Report
@@ -60,7 +60,7 @@ def submit(
     SlurmError
         With what `sbatch` says.
     """
-    number, secret = new_number(), secrets.token_bytes(32)
+    number, secret, by = new_number(), secrets.token_bytes(32), submitter()
     owner, records = process.submission(number), Submissions(context.database)
     submission = Submission(context.staging, number, secret)
     for task in tasks:
@@ -74,9 +74,9 @@ def submit(
 
     try:
         submission.fill(tasks, {task.attempt: requests[task.id] for task in tasks}, wanted)
-        recorded = Recorded(
-            number, place_of(context), secret, creator, time.time()
-        )  # from here on it takes no long time
+        folder = os.path.realpath(context.staging.results_dir)
+        # From here on it takes no long time.
+        recorded = Recorded(number, place_of(context), secret, creator, time.time(), by, folder)
         context.database.transact(hand_over)
         try:
             ids = submission.submit(wanted.asked)
@@ -144,11 +144,15 @@ class Watch:
                 self._forget(record)
 
     def end(self, number: int) -> bool:
-        """Free the sets of a submission of which no job is left, or can run one; tell whether it was there."""
+        """Free the sets of a submission of which no job is left, or can run one; tell whether that was done.
+
+        It is not where a job is at work after all, or may be: whoever asks for this has looked some time ago.
+        """
         record = next((one for one in self._records.all() if one.number == number), None)
         if record is None or is_being_made(record):
             return False
-        self._known_as(record)
+        if is_at_work(self._context, record, self._known_as(record)) is not False:
+            return False
         self._forget(record)
         return True
 
@@ -373,6 +377,29 @@ def is_being_made(record: Recorded) -> bool:
         return False
     state = process.state(record.creator)
     return state == "alive" or (state == "elsewhere" and time.time() - record.since < CREATING_SECONDS)
+
+
+def is_at_work(context: StoreContext[Base], record: Recorded, one: Submission) -> bool | None:
+    """Tell whether tasks of a submission give signs of life in its folder; None if that cannot be told from here.
+
+    Of one that was submitted with another results folder only this can be told: that its folder is not there.
+    """
+    try:
+        if one.is_there:
+            one.look_inside()
+            if context.read_only is not None and one.has_begun:  # a sign of life of one's own would be written there
+                return None
+            return one.is_at_work
+        if record.place == place_of(context):
+            return False
+        if not record.folder:
+            return None
+        os.lstat(os.path.join(record.folder, os.path.relpath(one.folder, context.staging.results_dir)))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return None
+    return None
 
 
 def _old_spools(context: StoreContext[Base]) -> set[int]:

@@ -7,7 +7,7 @@ well, only the workspaces of living workers.
 import functools
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -132,11 +132,12 @@ def _say(path: str, text: str) -> None:
     log.warning("recovery: %s (%s)", text, os.path.dirname(path))
 
 
-def release_dead(context: StoreContext[Base], even_without_row: bool = False) -> list[str]:
+def release_dead(context: StoreContext[Base], even_without_row: bool = False, said: Collection[str] = ()) -> list[str]:
     """Release the claims of dead owners that left nothing finished; return what was done, as sentences.
 
     By itself this happens only to re-runs, whose row is still served: a first run's claim does no harm until its key
-    is asked for, and a worker of a cluster may still finish it. `even_without_row`, if the user asks for a repair.
+    is asked for, and a worker of a cluster may still finish it. `even_without_row`, if the user asks for a repair; of
+    the keys in `said` it was told that they are free.
     """
     done = []
     for claim in context.ledger.pending().values():
@@ -144,7 +145,8 @@ def release_dead(context: StoreContext[Base], even_without_row: bool = False) ->
             continue
         if not (claim.gone if even_without_row else claim.dead):
             continue
-        if context.database.transact(partial(_release, context, claim, even_without_row)):
+        is_free = context.database.transact(partial(_release, context, claim, even_without_row))
+        if is_free and claim.id not in said:
             done.append(f"released the claim on {claim.id}, whose owner is gone")
     return done
 

@@ -331,9 +331,9 @@ def repair(context: StoreContext[Base], dry_run: bool) -> Repair:
     done += collect(context)
     from entropic.protocol.holders import look_after  # here: who only looks needs nothing of Slurm
 
-    sentences, held = look_after(context, held)
+    sentences, freed, held = look_after(context, held)
     done += sentences
-    done += release_dead(context, even_without_row=True)
+    done += release_dead(context, even_without_row=True, said=freed)
     done += collect(context)  # a torn sidecar can go once its claim has moved on
     done += unneeded.remove_checkpoints(context)
     unneeded.remove_reports(context)
