@@ -203,6 +203,10 @@ def test_jobs_that_can_run_nothing_are_said_by_the_next_call_and_hold_no_set(slu
     assert not submissions(tmp_path)
 
 
+def test_who_submits_is_the_user_on_the_cluster_as_slurm_names_it(slurm):
+    assert scheduler.submitter() == f"{os.getuid()}@tests"
+
+
 def test_sbatch_that_refuses_leaves_no_claim_behind(slurm, acting, tmp_path):
     store = acting()
     with pytest.raises(SlurmError, match="sbatch failed"):
