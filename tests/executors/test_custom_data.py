@@ -89,7 +89,9 @@ def test_custom_data_make_no_other_set(open_store):
 
 
 @METHODS
-@pytest.mark.parametrize("name", ["worker", "n_workers", "max_workers", "timeouts", "on_errors", "clients", "progres"])
+@pytest.mark.parametrize(
+    "name", ["worker", "n_workers", "max_workers", "timeouts", "on_errors", "clients", "progres", "n_cores"]
+)
 def test_a_mistyped_option_is_no_custom_data(open_store, method, name):
     with pytest.raises(ParameterError, match=f"no option '{name}'"):
         getattr(open_store(run=keep), method)([one(1)], **{name: 2})

@@ -123,7 +123,7 @@ REFUSED = {
     ray: ("not the module ray: it is no Executor", instead.RAY),
     pool_of_ray: ("not ray's Pool: it is no Executor", instead.RAY),
     ranks: ("not mpi4py's Intracomm: it is no Executor", instead.MPI),
-    number: ("client must be an executor, not 8; for a number of processes", instead.WORKERS),
+    number: ("client must be an executor, not the int 8; for a number of processes", instead.WORKERS),
 }
 
 

@@ -65,7 +65,7 @@ def refusal(client: object) -> str:
         name = client.__name__
         return f"client must be an executor, not its class: give {name}(...), or better {_block(name)}"
     if type(client) is int:
-        return f"client must be an executor, not {client}; for a number of processes:{_lines(WORKERS)}"
+        return f"client must be an executor, not the int {client}; for a number of processes:{_lines(WORKERS)}"
     given = (
         "client must be a dask.distributed Client, a concurrent.futures.Executor or an entropic.slurm.Slurm, not "
         f"{_called(client)}"

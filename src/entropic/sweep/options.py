@@ -36,7 +36,8 @@ def check_names(custom_data: Iterable[str]) -> None:
     """
     options = [*(one.name for one in fields(Options) if one.init), "replicates"]
     for name in custom_data:
-        alike = [one for one in options if one[0] == name[:1]]  # 'score' is no mistyped 'cores'
+        # 'score' is no mistyped 'cores', but 'n_cores' is one.
+        alike = [one for one in options if one[0] == name[:1] or one in name.split("_")]
         if close := difflib.get_close_matches(name, alike, 1, 0.75):
             raise ParameterError(
                 f"there is no option {name!r} of a sweep; {close[0]!r} is one. As custom data, {name!r} can be given "
