@@ -9,6 +9,7 @@ import os
 import re
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,6 +21,8 @@ from entropic.executors.limits import parse_memory, parse_time
 from entropic.executors.spool import SILENT_SECONDS
 from entropic.slurm import Slurm
 from entropic.support.job import ASKED
+from entropic.sweep import learned
+from entropic.sweep.learned import Learned
 
 MINUTES = 10  # that a run of n = 1 takes; one of n = 2 takes twice as long
 MEGABYTES = 1_000  # that it holds
@@ -78,6 +81,22 @@ def asked(said: Path) -> list[tuple[float | None, float | None]]:
         options = dict(re.findall(r"--(time|mem)=(\S+)", line))
         found.append((parse_time(options.get("time", "")), parse_memory(options.get("mem", ""))))
     return found
+
+
+def wait_in_the_queue(said: Path) -> None:
+    """Let all jobs wait, as `squeue` says from now on."""
+    lines = f"""n=0
+while read -r line; do
+  n=$((n+1)); name=${{line#*--job-name=}}
+  echo "$n PENDING 0 ${{name%% *}} Priority"
+done < {said}.sbatch
+"""
+    said.with_name("bin").joinpath("squeue").write_text(f"#!/bin/bash\n{lines}")
+
+
+def task(**params: Any) -> Any:
+    """Return what is looked at of a task."""
+    return SimpleNamespace(params=params, key="0123456789abcdef", attempt=f"1-{params}")
 
 
 def test_a_job_asks_for_what_holds_its_runs_as_stored_rows_tell(known, slurm):
@@ -140,7 +159,7 @@ def test_a_set_of_which_nothing_can_be_said_is_an_error(open_store, slurm):
         store.sweep([{"n": 2, "dt": 99.0}], Slurm(time="learn"), wait=False)
 
 
-@pytest.mark.parametrize("client", [{"partition": "short"}, {"extra": ["--partition=short"]}])
+@pytest.mark.parametrize("client", [{"partition": "short"}, {"extra": ["--part=short"]}])
 def test_no_job_asks_for_more_than_its_partition_allows(known, slurm, client):
     store = known()
     store.sweep(
@@ -203,3 +222,102 @@ def test_a_waiting_sweep_learns_too(known, slurm):
         store.sweep(sets(4), LEARNS)
     assert all(seconds > 60 * MINUTES * 4 for seconds, _ in asked(slurm))
     assert not list(Submissions(store._context.database).all())
+
+
+def test_jobs_that_replace_others_ask_for_their_share_of_all_that_is_left(known, slurm):
+    """And not only of what was handed out by then, which is less."""
+    store = known()
+    with pytest.raises(Exception, match="jobs in a row ended"):
+        store.sweep([{"n": 4, "dt": 100.5 + i} for i in range(40)], Slurm(time="learn"))
+    first, *others = [seconds for seconds, _ in asked(slurm)]
+    assert first > 40 * 4 * 60 * MINUTES
+    assert others
+    assert set(others) == {first}
+
+
+def test_a_submission_asks_for_its_own_sets_and_not_for_those_that_others_have(known, slurm):
+    store, long = known(), [{"n": 4, "dt": 100.5 + i} for i in range(50)]
+    store.sweep(long, LEARNS, wait=False)
+    wait_in_the_queue(slurm)
+    assert store.sweep([*long, {"n": 1, "dt": 300.5}], LEARNS, wait=False).submitted.new == 1
+    [(of_all, most), (seconds, memory)] = asked(slurm)
+    assert of_all > 50 * 4 * 60 * MINUTES
+    assert 60 * MINUTES < seconds < 4 * 60 * MINUTES
+    assert memory < most / 2
+
+
+def test_a_set_that_others_have_need_not_be_known(open_store, slurm):
+    store, unlike = open_store(), {"n": 2, "dt": 99.0}
+    store.sweep([{"n": 1, "dt": float(i)} for i in range(16)])
+    store.sweep([unlike], Slurm(time="2:00:00"), wait=False)
+    wait_in_the_queue(slurm)
+    assert store.sweep([unlike, {"n": 1, "dt": 99.5}], Slurm(time="learn"), wait=False).submitted.new == 1
+    assert store.sweep([unlike], Slurm(time="learn"), wait=False).submitted.new == 0
+
+
+@pytest.mark.parametrize("wait", [True, False])
+def test_each_of_very_many_sets_is_looked_at_before_anything_is_submitted(open_store, slurm, monkeypatch, wait):
+    monkeypatch.setattr(learned, "MOST_ASKED", 2)
+    store, many = open_store(), [{"n": 1, "dt": 100.5 + i} for i in range(40)]
+    store.sweep([{"n": 1, "dt": float(i)} for i in range(16)])
+    with pytest.raises(ParameterError, match="of 1 set nothing can be said, as n is the same in all of the 16"):
+        store.sweep([*many, {"n": 2, "dt": 99.5}], Slurm(time="learn"), wait=wait)
+    assert not slurm.with_name("sinfo.sbatch").exists()
+    assert len(store.sweep(many)) == 40, "no claim is left behind"
+
+
+def test_memory_is_for_the_largest_of_very_many_sets_and_time_for_all_with_the_longest_last(known, slurm, monkeypatch):
+    store, many = known(), [{"n": 1, "dt": 100.5 + i} for i in range(40)]
+    largest = {"n": 4, "dt": 99.5}
+    store.sweep([*many, largest], LEARNS, wait=False)
+    monkeypatch.setattr(learned, "MOST_ASKED", 2)
+    wait_in_the_queue(slurm)
+    store.sweep([{**one, "dt": one["dt"] + 0.25} for one in (*many, largest)], LEARNS, wait=False)
+    [(seconds, memory), (about, of_some)] = asked(slurm)
+    assert of_some == pytest.approx(memory, rel=0.01)
+    assert about == pytest.approx(seconds, rel=0.1)
+
+
+def test_a_search_learns_when_it_asks_for_something(known, slurm):
+    store = known()
+    with pytest.raises(Exception, match="jobs in a row ended"):
+        list(store.stream(iter(sets(4)), LEARNS, in_flight=2))
+    assert all(seconds > 60 * MINUTES * 4 for seconds, _ in asked(slurm))
+    assert asked(slurm)
+
+
+def test_a_search_is_refused_only_when_it_asks_for_what_is_not_stored(known, slurm):
+    store, stored = known(3), {"n": 1, "dt": 0.0}
+    assert len(list(store.stream(iter([stored]), LEARNS, in_flight=2))) == 1
+    found = store.stream(iter([stored, *sets(4)]), LEARNS, in_flight=1)
+    assert next(found).dt == 0
+    with pytest.raises(ParameterError, match="there are 3"):
+        next(found)
+    assert not slurm.with_name("sinfo.sbatch").exists()
+    assert sorted(one.state for one in store._context.ledger.all()) == ["idle"] * 4, "it is released"
+    assert len(store.sweep(sets(4))) == 1
+
+
+def test_once_jobs_run_a_set_of_which_nothing_can_be_said_changes_nothing(open_store, slurm):
+    store = open_store(run=take_long)
+    store.sweep([{"n": 1, "dt": float(i)} for i in range(16)])
+    found = Learned(store._context, Slurm(time="learn"))
+    before = found.of([task(n=1, dt=99.5)], Slurm(time="learn"))
+    assert found.of([task(n=1, dt=99.5), task(n=2, dt=99.5)], Slurm(time="learn")) == before
+    assert found.of([task(n=2, dt=98.5)], Slurm(time="learn")) == before
+
+
+def test_nothing_needs_the_least(known, slurm):
+    assert Learned(known()._context, LEARNS).of([], LEARNS).time == "0:05:00"
+
+
+@pytest.mark.parametrize("factor", [1e10, 1e160, 1e300])
+def test_where_nothing_has_an_end_a_job_asks_for_a_year_at_most(open_store, slurm, factor):
+    def take_ages(params: dict[str, Any]) -> None:
+        Path(params["result_file"]).write_text("done")
+        params["custom_data"]["elapsed_seconds"] = factor * params["n"]
+
+    store = open_store(run=take_ages)
+    store.sweep([{"n": 1 + i % 4, "dt": float(i)} for i in range(16)])
+    store.sweep(sets(1, 2), Slurm(time="learn"), wait=False)
+    assert asked(slurm) == [(365 * 86400, None)]

@@ -29,7 +29,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
-from entropic.errors import SlurmError, UnguardedError, WorkerDied
+from entropic.errors import ParameterError, SlurmError, UnguardedError, WorkerDied
 from entropic.executors.attempt import Runner
 from entropic.executors.batch import name_of_jobs, script_of
 from entropic.executors.bundles import Bundles
@@ -137,7 +137,7 @@ class Jobs:
             raise self._refusal
         try:
             yield from self._run(tasks)
-        except SlurmError:
+        except (ParameterError, SlurmError):  # the first one, of what stored runs do not tell
             yield from self._take_back()  # others may have them at once
             raise
 

@@ -6,10 +6,11 @@ import re
 
 from entropic.executors.scheduler import Slurm, call
 
+MOST_SECONDS, MOST_BYTES = 365 * 86400.0, 2.0**50  # of a job, and of a node, where no partition has an end
 _UNITS = {"": 2**20, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _MEMORY = re.compile(r"(?P<size>\d+(?:\.\d+)?)(?P<unit>[KMGT]?)B?\+?", re.IGNORECASE | re.ASCII)
 _TIME = re.compile(r"(?:(?P<days>\d{1,6})-)?(?P<rest>\d{1,9}(?::\d{1,9}){0,2})", re.ASCII)
-_PARTITION = re.compile(r"(?:-p ?|--partition[= ])(?P<name>\S+)")
+_PARTITION = re.compile(r"(?:-p ?|--part[a-z]*[= ])(?P<name>\S+)")
 
 
 def parse_time(text: str) -> float | None:
@@ -52,7 +53,7 @@ def bounds(asked: Slurm) -> tuple[float, float]:
     SlurmError
         With what `sinfo` says.
     """
-    said = call(["sinfo", "--noheader", "--exact", "--format=%P|%l|%m"])
+    said = call(["sinfo", "--noheader", "--exact", "--all", "--format=%P|%l|%m"])
     wanted = _partitions(asked)
     seconds, memory = list[float](), list[float]()
     for line in said.splitlines():
@@ -62,7 +63,7 @@ def bounds(asked: Slurm) -> tuple[float, float]:
             longest, largest = parse_time(limit), parse_memory(size)
             seconds.append(math.inf if longest is None else 60 * (longest // 60))  # as `time_of` says it
             memory.append(math.inf if largest is None else largest)
-    return max(seconds, default=math.inf), max(memory, default=math.inf)
+    return min(max(seconds, default=math.inf), MOST_SECONDS), min(max(memory, default=math.inf), MOST_BYTES)
 
 
 def _partitions(asked: Slurm) -> set[str]:

@@ -106,6 +106,11 @@ class Claims(Generic[ModelT]):
         return bool(self._todo)
 
     @property
+    def waiting(self) -> list[str]:
+        """What is claimed, or still to be, and not handed out."""
+        return [*(task.id for task in self._claimed), *self._todo]
+
+    @property
     def elsewhere(self) -> int:
         """How many sets others run."""
         return len(self._busy)

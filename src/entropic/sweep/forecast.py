@@ -327,7 +327,7 @@ class Forecast:
         for features, weight in weights.items():
             for i, feature in enumerate(features):
                 means[i] += weight / total * feature
-        own = max(squares / (total * total), 1 / ALIKE)
+        own = max(squares / total / total, 1 / ALIKE)  # whose square may be 0, or infinite
         return self._ranged(total, means, own, unseen / total), unsaid
 
     def _features(self, one: Params) -> tuple[float, ...] | None:

@@ -19,6 +19,7 @@ from entropic.files import reports
 from entropic.files import sidecar as sidecars
 from entropic.files.reports import Reported
 from entropic.files.task import Task
+from entropic.params.keys import Params
 from entropic.protocol import run
 from entropic.protocol.context import ModelT, StoreContext
 from entropic.protocol.end import end_claim
@@ -129,6 +130,11 @@ class Share(Generic[ModelT]):
     def left_running(self) -> set[str]:
         """What of it others run."""
         return self._claims.left_running
+
+    def not_handed_out(self) -> list[Params]:
+        """Return the sets that are still to be handed out, as far as is known."""
+        with self._lock:
+            return [self._missing[id].params for id in self._claims.waiting]
 
     def goes_on(self, attempt: str) -> bool:
         """Tell whether an attempt of ours ends, or is released, even if nothing more happens in this thread."""

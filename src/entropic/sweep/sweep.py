@@ -270,6 +270,8 @@ def _steps(
     learned: "Learned | None",
 ) -> "tuple[Executor | Leaving, Generator[None, None, None]]":
     """Return what executes a sweep, and the steps in which it is carried out."""
+    if learned is not None:
+        learned.rest = share.not_handed_out
     if not options.wait:
         from entropic.sweep.left import Leaving
 
