@@ -18,7 +18,9 @@ without the scheduler, which is asked only what has become of jobs. What it does
   does not count.
 - Jobs that have ended are replaced while there are sets, but not those that somebody has cancelled: without any left,
   that is an error, as it is if jobs end before they have done anything, cannot be submitted, or the scheduler is out of
-  reach for long. Nothing ever runs in this process: `test_nothing_runs_here_where_no_job_does`.
+  reach for long. Where only more jobs than there are cannot be submitted, that is tried again after each look:
+  `test_the_queue_is_looked_at_while_more_jobs_are_refused`.
+  Nothing ever runs in this process: `test_nothing_runs_here_where_no_job_does`.
 """
 
 import logging
@@ -278,7 +280,7 @@ class Jobs:
                 f"all jobs of this sweep were cancelled ({queue.cancelled}) before its sets were done; what is "
                 "finished is stored, and the same call goes on with the rest"
             )
-        if queue.alive < wanted:
+        if queue.alive < wanted and queue.may_submit:
             asked = self._asked
             if self.learned is not None:
                 asked = self.learned([task for bundle in self._bundles.values() for task in bundle], asked)

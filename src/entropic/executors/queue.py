@@ -47,7 +47,7 @@ class Queue:
         self._barren = 0
         self._said: set[str] = set()
         self._folder = ""
-        self._answers = 0
+        self._answers, self._refused = 0, -1  # and after how many of them jobs were refused
 
     @property
     def name(self) -> str:
@@ -58,6 +58,11 @@ class Queue:
     def alive(self) -> int:
         """How many jobs run, or are to run."""
         return sum(self._ended[id] < SURE for id in self._jobs)
+
+    @property
+    def may_submit(self) -> bool:
+        """Whether to ask for more jobs now: where that was refused, not before the next look, which it puts off."""
+        return not self.alive or self._answers != self._refused
 
     @property
     def is_sure(self) -> bool:
@@ -88,6 +93,7 @@ class Queue:
         except SlurmError as error:
             if not self.alive:
                 raise
+            self._refused = self._answers
             self._say_once(f"no more jobs for now: {error}")
             return []
         self._folder = folder
