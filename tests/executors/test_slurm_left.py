@@ -273,13 +273,6 @@ def test_jobs_ask_for_what_stored_runs_tell_within_what_the_partition_allows(slu
     assert store.provenance(row).job_asked == one.asked == f"time=0:0{limit} mem={memory}"
 
 
-def test_what_jobs_have_finished_is_learned_from_by_the_call_that_takes_it_home(slurm, acting):
-    store = acting()
-    store.sweep(sets(*range(8)), Slurm(), wait=False)
-    until(lambda: not slurm.jobs(), "the job ends by itself")
-    assert store.sweep(sets(*range(9)), Slurm(time="learn"), wait=False).submitted.new == 1
-
-
 def test_a_set_that_was_killed_for_its_memory_has_twice_as_much_in_the_next_job_of_the_sweep(slurm, acting, log, place):
     store = acting({16: partial(acts.eat_where_there_is_little, 700)})
     store.sweep(sets(*range(16)))

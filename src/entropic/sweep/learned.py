@@ -170,8 +170,8 @@ class Learned:
 def learn(context: StoreContext[Base], planned: Planned[ModelT], asked: Slurm, executor: Executor | None) -> Learned:
     """Return what tells for how much the jobs of a sweep ask, and tell its executor.
 
-    A sweep that waits for all its sets has them judged here, before anything is claimed. One that does not wait may
-    take home first what it learns from, and leave sets to jobs that have them; a search has no sets yet.
+    A sweep that waits for all its sets has them judged here, before anything is claimed. One that does not wait
+    leaves to others what they have; a search has no sets yet.
 
     Raises
     ------
