@@ -17,7 +17,7 @@ import pytest
 
 from contract.models import gone, run_python, wait_until
 from entropic import ParameterError, RunFailed, RunOutOfMemory, RunsFailedWarning, WorkerDied, command
-from entropic.executors import gpus
+from entropic.executors import gpus, guardian
 from entropic.executors.cores import Reserved
 from entropic.executors.guardian import Families, _held, _share
 from entropic.executors.resources import Resources
@@ -434,6 +434,24 @@ def test_a_family_is_known_by_sessions_and_by_parents():
             if not gone(pid):
                 os.kill(pid, 9)
         other.wait()
+
+
+@on_linux
+def test_a_worker_is_killed_where_the_system_hides_the_processes_of_others(monkeypatch):
+    worker = subprocess.Popen(["sleep", "600"], start_new_session=True)
+
+    def refuse(path: str, *mode: str) -> Any:
+        if str(worker.pid) not in path:
+            raise PermissionError(path)
+        return open(path, *mode)
+
+    monkeypatch.setattr(guardian, "open", refuse, raising=False)
+    try:
+        guardian.end_session(worker.pid)
+        assert worker.wait(10) == -9
+    finally:
+        worker.kill()
+        worker.wait()
 
 
 # ---- Dask --------------------------------------------------------------------------------------------------------

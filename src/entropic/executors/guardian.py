@@ -195,11 +195,14 @@ def _is_zombie(pid: int) -> bool:
 
 
 def _stat(pid: int) -> list[bytes]:
-    """Return what the kernel says of a process after its name: its state, its parent; nothing if it is gone."""
+    """Return what the kernel says of a process after its name: its state, its parent; nothing if it is gone.
+
+    Nor of another user's, where the system hides those (hidepid).
+    """
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             return file.read().rpartition(b")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
+    except OSError:
         return []
 
 
