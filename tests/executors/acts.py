@@ -10,11 +10,12 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from contract.models import PATIENCE, refuse, wait_until
-from entropic import report
+from contract.models import PATIENCE, ActingRunner, SimResult, refuse, wait_until
+from entropic import Store, report
 
 Params = dict[str, Any]
 FOREVER = 600  # seconds; every test that waits so long has failed by then
@@ -145,6 +146,29 @@ def hang_with_a_group(path: Path | str, params: Params) -> None:
     start_program(path, process_group=0)
     append(path, "all")
     hang_in_python(params)
+
+
+def hang_with_an_orphan(path: Path | str, params: Params) -> None:
+    """Wait beside a program whose parent has ended; write down both."""
+    subprocess.run(["sh", "-c", f"sleep {FOREVER} & echo $! >> '{path}'"], check=True)
+    append(path, str(os.getpid()))
+    append(path, "has begun")
+    hang_in_python(params)
+
+
+def sweep_inside(path: Path | str, params: Params) -> None:
+    """Sweep in two workers of its own, whose runs wait beside orphans."""
+    folder = Path(f"{path} of the sweep inside")
+    runner = ActingRunner(folder / "log", dict.fromkeys(range(2), partial(hang_with_an_orphan, path)))
+    folder.mkdir()
+    store = Store(runner, SimResult, folder / "results", ".json", f"sqlite:///{folder / 'db.sqlite3'}")
+    threading.Thread(target=_wait_for_two_and_say_so, args=[path], daemon=True).start()
+    store.sweep([{"n": n, "dt": 0.5} for n in range(2)], workers=2)
+
+
+def _wait_for_two_and_say_so(path: Path | str) -> None:
+    wait_until(lambda: lines(path).count("has begun") == 2)
+    append(path, "all")
 
 
 def hang_in_c_with_a_child(path: Path | str, params: Params) -> None:

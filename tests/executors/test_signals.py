@@ -36,7 +36,7 @@ def started(path: Path, process: subprocess.Popen[Any]) -> list[int]:
     """Wait until a run has written down all that it has started; return the pids."""
     wait_until(lambda: "all" in acts.lines(path) or process.poll() is not None, 60)
     assert process.poll() is None
-    pids = [int(line) for line in acts.lines(path) if line != "all"]
+    pids = [int(line) for line in acts.lines(path) if line.isdigit()]
     assert pids
     assert not any(map(gone, pids))
     return pids
@@ -76,6 +76,19 @@ def test_what_a_run_has_started_is_gone_before_anyone_hears_that_its_worker_died
     wait_until(lambda: 2 in acts.ns_in(log))
     assert all(map(gone, pids))
     assert sweeper.said()["failed"] == [1]
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGKILL", "SIGKILL of the worker"])
+def test_nothing_is_left_of_a_sweep_inside_a_run_whose_worker_is_killed(start, log, tmp_path, name):
+    sweeper = start([1], acts={"1": ["sweep_inside", str(tmp_path / "pids")]}, options={"workers": 1})
+    pids = started(tmp_path / "pids", sweeper.process)
+    assert len(pids) == 4
+    (worker,) = sweeper.workers()
+    all_of_it = {one.pid for one in psutil.Process(worker).children(recursive=True)}
+    assert len(all_of_it) >= 3, "two workers, and their guardian"
+    os.kill(worker if "worker" in name else sweeper.process.pid, getattr(signal, name.split()[0]))
+    sweeper.status()
+    wait_until(lambda: all(map(gone, [worker, *pids, *all_of_it])))
 
 
 def guardians(pid: int) -> list[psutil.Process]:

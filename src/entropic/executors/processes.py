@@ -14,7 +14,7 @@ from collections import deque
 from multiprocessing.connection import Pipe
 
 from entropic.executors import guardian
-from entropic.executors.guardian import end_session
+from entropic.executors.guardian import Families, end_sessions
 from entropic.executors.pickling import packed
 from entropic.executors.resources import ANYWHERE, Place
 from entropic.executors.script_setup import flags
@@ -204,10 +204,10 @@ class Worker:
         """Tell whether the process is gone."""
         return self._process.poll() is not None
 
-    def dismiss(self) -> None:
+    def dismiss(self, families: Families) -> None:
         """Let it end: kill it, if it is busy."""
         if self.at_work or not self._is_ready:
-            self.kill()
+            self.kill(families)
         else:
             self._close()  # the end of its loop
 
@@ -233,10 +233,10 @@ class Worker:
         except subprocess.TimeoutExpired:
             self.kill()
 
-    def kill(self) -> int:
-        """End it and what it has started, and return its exit code."""
+    def kill(self, families: Families | None = None) -> int:
+        """End it and what it has started, and return its exit code; of many at once, what is whose is found once."""
         code = self._process.poll()
-        end_session(self.pid)  # what it has started goes with it
+        end_sessions([self.pid], families)  # what it has started goes with it
         self._close()
         ended = self._process.wait()
         _living.discard(self._process)

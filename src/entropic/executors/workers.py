@@ -19,6 +19,7 @@ from entropic.executors.attempt import Runner
 from entropic.executors.bundles import Bundles
 from entropic.executors.contract import TICK, Ending, ending_on_disk
 from entropic.executors.cores import Reserved
+from entropic.executors.guardian import Families
 from entropic.executors.pickling import Setup, pickled
 from entropic.executors.processes import Guardian, Worker, open_standard_files
 from entropic.executors.resources import AS_FOUND, Place, Resources
@@ -225,8 +226,9 @@ class Workers:
         """End every worker: at once if it is in the middle of a run, else as soon as it has heard of it."""
         if os.getpid() != self._pid:
             return  # a child that was forked meanwhile: they are not its own
+        families = Families(worker.pid for worker in self._workers)
         for worker in self._workers:
-            worker.dismiss()
+            worker.dismiss(families)
         deadline = time.monotonic() + GRACE
         while self._workers:  # kept until they are gone, in case that this is interrupted
             self._workers[-1].gone(deadline)
