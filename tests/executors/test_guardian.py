@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -182,3 +183,32 @@ def test_sessions_are_told_apart_by_reading_of_each_only_its_leader(begin, monke
     members = {pid for session in led for pid in there.sessions[session]} - {*led}
     assert len(members) >= 5
     assert not members & {*read}
+
+
+# ---- what counts -------------------------------------------------------------------------------------------------
+MAPS_A_FILE = """if True:
+    import mmap, os, sys
+    file = open(sys.argv[1], "rb")
+    held = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    sum(held[::4096])
+    print(os.getpid(), flush=True)
+    __import__("time").sleep(600)
+"""
+
+
+@pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="there is no shared memory to write to")
+@pytest.mark.parametrize("kernel", ["new", "before 5.4"])
+def test_shared_memory_counts_by_shares_for_one_process_as_for_several(begin, monkeypatch, kernel):
+    size, real = 30 * 2**20, guardian._sizes
+    if kernel != "new":
+        hidden = ("Pss_Anon", "Pss_Shmem")
+        monkeypatch.setattr(guardian, "_sizes", lambda path: {k: v for k, v in real(path).items() if k not in hidden})
+    with tempfile.NamedTemporaryFile(dir="/dev/shm") as file:
+        file.write(bytes(size))
+        file.flush()
+        command = [sys.executable, "-S", "-c", MAPS_A_FILE, file.name]
+        pids = [begin(command, 1)[1][0] for _ in range(3)]
+        limit, there = Limit(size // 2, Families()), Moment()
+        for some in (pids[:1], pids):
+            assert sum(map(there.held, some)) > len(some) * size
+            assert limit._used(some, there) < (len(some) + 1) * size // 2

@@ -222,7 +222,7 @@ class Limit:
     def _used(self, pids: list[int], there: Moment) -> int:
         held = sum(map(there.held, pids))
         # What several processes share counts once; to find out takes long, so only where it matters.
-        return held if held <= self._most or len(pids) == 1 else sum(map(there.share, pids))
+        return held if held <= self._most else sum(map(there.share, pids))
 
 
 # ---- the memory of processes ---------------------------------------------------------------------------------------
@@ -235,7 +235,10 @@ def _held(pid: int) -> int:
 def _share(pid: int) -> int:
     sizes = _sizes(f"/proc/{pid}/smaps_rollup")
     names = ("Pss_Anon", "Pss_Shmem", "SwapPss")
-    return sum(sizes[name] for name in names) if sizes.keys() >= set(names) else _held(pid)
+    if sizes.keys() >= set(names):
+        return sum(sizes[name] for name in names)
+    held = _held(pid)
+    return min(held, sizes["Pss"] + sizes.get("SwapPss", 0)) if "Pss" in sizes else held  # before Linux 5.4
 
 
 def _sizes(path: str) -> dict[str, int]:
