@@ -109,7 +109,7 @@ class Resources:
             room.append(len(visible_gpus()[1]) // self.gpus)
         if not min(room):
             self.check(1)
-            raise ParameterError(f"this machine has {amount(process.memory())} of memory, less than {self._memory}")
+            raise ParameterError(f"this process may use {amount(process.memory())} of memory, less than {self._memory}")
         return min(room)
 
     def places(self, count: int, cores: list[int]) -> list[Place]:

@@ -20,6 +20,8 @@ import weakref
 from collections.abc import Callable
 from typing import Literal, NoReturn
 
+from entropic.support import cgroups
+
 State = Literal["alive", "dead", "elsewhere"]
 
 # The calls of this process, by name. Weak: what an interrupt has kept from its end is gone with its last reference.
@@ -130,26 +132,24 @@ def peak_memory() -> int | None:
 def cores() -> int:
     """Return how many cores this process may use: its affinity, and the quota of its container."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        with open("/sys/fs/cgroup/cpu.max") as file:
-            quota, period = file.read().split()
-        if quota != "max":
-            count = min(count, math.ceil(int(quota) / int(period)))
-    except (OSError, ValueError):
-        pass
-    return max(1, count)
+    quota = cgroups.cores()
+    return max(1, count if quota == math.inf else min(count, math.ceil(quota)))
 
 
 def memory() -> int:
-    """Return how many bytes of memory this machine has, or its container may use."""
+    """Return how many bytes this process may use: of this machine's, what its container or its job leaves to it."""
     found = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
-            with open(path) as file:
-                found = min(found, int(file.read()))
-        except (OSError, ValueError):  # there is no such limit
-            continue
-    return found
+    most = [found, cgroups.memory()]
+    for name, count in (("SLURM_MEM_PER_NODE", 1), ("SLURM_MEM_PER_CPU", _number("SLURM_CPUS_ON_NODE") or cores())):
+        if megabytes := _number(name):  # 0 stands for all
+            most.append(megabytes * count * 2**20)
+    return int(min(most))
+
+
+def _number(name: str) -> int:
+    """Return a number of the environment, 0 if there is none."""
+    text = os.environ.get(name, "")
+    return int(text) if text.isdecimal() else 0
 
 
 def identity() -> str:
