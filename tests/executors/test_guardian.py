@@ -22,7 +22,7 @@ SLEEP = ["sleep", "600"]
 # Whose child makes itself a session. Each of the two writes its pid.
 MAKES_A_SESSION = ["sh", "-c", "sh -c 'echo $$; setsid sh -c \"echo \\$\\$; exec sleep 600\" & wait' & wait"]
 # The same, which in its session has a child whose parent has ended.
-IN_IT = "echo $$; (sh -c \"echo \\$\\$; exec sleep 600\" &); sleep 600; :"
+IN_IT = 'echo $$; (sh -c "echo \\$\\$; exec sleep 600" &); sleep 600; :'
 LEAVES_AN_ORPHAN = ["sh", "-c", f"setsid sh -c '{IN_IT}' & wait"]
 # The child makes itself a session when it is told.
 MAKES_A_SESSION_LATE = """if True:

@@ -9,6 +9,10 @@ import os
 import socket
 import weakref
 
+from entropic.support import process
+
+NAME = "\0entropic.core."  # and the number of a core
+
 log = logging.getLogger("entropic")
 
 
@@ -21,9 +25,9 @@ class Reserved:
         """Which they are; none where the system does not pin."""
 
     def take(self, wanted: int) -> None:
-        """Take so many cores of those that this process may use; there are as many."""
-        if not hasattr(os, "sched_getaffinity"):
-            return
+        """Take so many cores of those that this process may use; there are as many. With a quota of them, none."""
+        if not hasattr(os, "sched_getaffinity") or process.cores() < len(os.sched_getaffinity(0)):
+            return  # a container that has a quota sees all cores, and every other one on the machine would take the same
         _all.add(self)
         taken = list[int]()
         for core in sorted(os.sched_getaffinity(0)):
@@ -41,7 +45,7 @@ class Reserved:
         try:
             one = socket.socket(socket.AF_UNIX)
             self._sockets.append(one)
-            one.bind(f"\0entropic.core.{core}")
+            one.bind(f"{NAME}{core}")
         except OSError:
             return False
         return True
