@@ -182,6 +182,46 @@ def test_two_sweeps_on_a_machine_are_pinned_to_different_cores(caplog, alone):
             one.close()
 
 
+FORKS = """if True:
+    import os
+    from entropic.executors import cores
+    cores.NAME = f"\\0entropic.test.{os.getpid()}.core."
+    first, again = cores.Reserved(), cores.Reserved()
+    first.take(1)
+    (hold, release), (hear, say) = os.pipe(), os.pipe()
+    if os.fork() == 0:
+        os.close(release)
+        os.write(say, b"1")
+        os.read(hold, 1)
+        os._exit(0)
+    os.read(hear, 1)
+    first.close()
+    again.take(1)
+    print(again.cores == first.cores, len(again.cores))
+    os.close(release)
+    os.wait()
+"""
+
+
+@pins
+@two_cores
+def test_a_forked_child_that_outlives_a_sweep_does_not_keep_its_cores():
+    assert run_python(FORKS).split() == ["True", "1"]
+
+
+@pins
+def test_a_core_that_is_taken_costs_no_open_file(alone):
+    first, second = Reserved(), Reserved()
+    try:
+        first.take(1)
+        before = len(os.listdir("/proc/self/fd"))
+        second.take(1)
+        assert len(os.listdir("/proc/self/fd")) <= before + 1
+    finally:
+        first.close()
+        second.close()
+
+
 def test_where_a_quota_leaves_fewer_cores_than_are_seen_no_worker_is_pinned(alone, monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     monkeypatch.setattr(process, "cores", lambda: 2)

@@ -27,7 +27,7 @@ class Reserved:
     def take(self, wanted: int) -> None:
         """Take so many cores of those that this process may use; there are as many. With a quota of them, none."""
         if not hasattr(os, "sched_getaffinity") or process.cores() < len(os.sched_getaffinity(0)):
-            return  # a container that has a quota sees all cores, and every other one on the machine would take the same
+            return  # a container with a quota sees all cores, and others beside it would take the same ones
         _all.add(self)
         taken = list[int]()
         for core in sorted(os.sched_getaffinity(0)):
@@ -44,10 +44,14 @@ class Reserved:
     def _reserve(self, core: int) -> bool:
         try:
             one = socket.socket(socket.AF_UNIX)
-            self._sockets.append(one)
-            one.bind(f"{NAME}{core}")
         except OSError:
             return False
+        try:
+            one.bind(f"{NAME}{core}")
+        except OSError:
+            one.close()
+            return False
+        self._sockets.append(one)
         return True
 
     def close(self) -> None:
