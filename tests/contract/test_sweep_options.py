@@ -124,6 +124,9 @@ def test_resources_are_refused_with_dask_with_the_lines_to_write(refused):
         ({"extra": ["--mem-per-cpu=1G"]}, {"memory": "4GB"}, "leave '--mem-per-cpu=1G' of Slurm out"),
         ({"extra": ["--gres=gpu:a100:2"]}, {"gpus": 1}, "leave '--gres=gpu:a100:2' of Slurm out"),
         ({"extra": ["--gpus-per-node=1"]}, {"gpus": 1}, "leave '--gpus-per-node=1' of Slurm out"),
+        ({"extra": ["--cpus-per-task=8"]}, {"cores": 2}, "leave '--cpus-per-task=8' of Slurm out"),
+        ({"extra": ["-c8"]}, {"cores": 2}, "leave '-c8' of Slurm out"),
+        ({"extra": ["--cpus-per-gpu=4"]}, {"cores": 2, "gpus": 1}, "leave '--cpus-per-gpu=4' of Slurm out"),
     ],
 )
 def test_resources_that_contradict_those_of_slurm_are_refused(refused, slurm, asked, said):
@@ -140,6 +143,12 @@ def test_a_job_asks_for_what_its_runs_get():
         *("--gres=tmpdir:1", "--account=a", "--gpus-per-task=2"),
     ]
     assert Resources.of(None, None, None).in_jobs(Slurm()) == Slurm(extra=[])
+
+
+def test_options_of_slurm_that_say_nothing_of_an_amount_are_none_of_ours():
+    extra = ["--mem-bind=local", "--gpu-freq=high", "-C", "--constraint=a100"]
+    asked = Resources.of(2, "1GiB", 1).in_jobs(Slurm(extra=extra))
+    assert asked.extra == [*extra, "--gpus-per-task=1"]
 
 
 def test_custom_data_may_have_a_name_that_only_rhymes_with_an_option(store):

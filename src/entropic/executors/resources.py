@@ -19,8 +19,9 @@ from entropic.support.sizes import amount, parse_size
 
 MOST = 10_000  # cores or GPUs of a run
 OWN = 256 * 2**20  # bytes that a task of a job needs beside its run
-_OF_MEMORY = re.compile("--mem.*")
-_OF_GPUS = re.compile("--gpu.*|-G.*|--(gres|tres).*gpu.*")
+_OF_CORES = re.compile("-c.*|--cpus-per-(task|gpu).*")
+_OF_MEMORY = re.compile("--mem(-per-.*)?(=.*)?")
+_OF_GPUS = re.compile("--gpu(?!-freq).*|-G.*|--(gres|tres).*gpu.*")
 
 
 class Place(NamedTuple):
@@ -172,6 +173,11 @@ class Resources:
                 raise ParameterError(
                     f"cores={self.cores} and cpus_per_task={asked.cpus_per_task} of Slurm contradict each other: both "
                     "are the cores of a run; leave one out"
+                )
+            if given := _given(asked, _OF_CORES):
+                raise ParameterError(
+                    f"cores={self.cores} is what each run gets, so it says what a task gets, too; leave {given} of "
+                    "Slurm out"
                 )
             asked = replace(asked, cpus_per_task=self.cores)
         if self.memory is not None:
