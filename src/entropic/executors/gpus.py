@@ -6,7 +6,6 @@ import subprocess
 from entropic.errors import ParameterError
 
 VISIBLE = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
-NONE = ("", "NoDevFiles")
 ASK_SECONDS = 60.0  # that nvidia-smi may take: it wakes the GPUs
 
 
