@@ -101,6 +101,12 @@ def ranks(folder: Path) -> Iterator[Any]:
 
 
 @contextmanager
+def pool_of_threads_of_multiprocess(folder: Path) -> Iterator[Any]:
+    pool = type("Pool", (), {"__module__": "multiprocess.pool"})
+    yield type("ThreadPool", (pool,), {"__module__": "multiprocess.pool"})()
+
+
+@contextmanager
 def number(folder: Path) -> Iterator[Any]:
     yield 8
 
@@ -113,6 +119,7 @@ def made(module: str, name: str) -> Any:
 REFUSED = {
     pool_of_processes: ("not multiprocessing's Pool: it never says that a process has died", instead.WORKERS),
     pool_of_threads: ("not multiprocessing's ThreadPool: it is no Executor", instead.THREADS),
+    pool_of_threads_of_multiprocess: ("not multiprocess's ThreadPool: it is no Executor", instead.THREADS),
     mpire: ("not mpire's WorkerPool: it is no Executor", instead.WORKERS),
     joblib: ("not joblib's Parallel: it is no Executor", instead.WORKERS),
     submitit: ("not submitit's LocalExecutor: what it calls an executor is none of Python's", instead.SLURM),
@@ -133,9 +140,9 @@ def test_what_is_no_executor_is_refused_at_once_with_the_lines_to_write(acting, 
     why, lines = REFUSED[what]
     store = acting()
     with what(tmp_path) as client:
-        for call in (store.sweep, store.stream):
+        for call, more in [(store.sweep, {}), (store.stream, {}), (store.sweep, {"cores": 1, "memory": "4GB"})]:
             with pytest.raises(ParameterError) as refused:
-                call(sets(1, 2), client)
+                call(sets(1, 2), client, **more)
             assert why in str(refused.value)
             assert str(refused.value).endswith(textwrap.indent(lines.strip("\n"), "    "))
     assert acts.ns_in(log) == []

@@ -47,6 +47,7 @@ with MPIPoolExecutor() as pool:
 # Which classes these are, by the beginnings of their full names, and why they cannot be used. The first one counts.
 KINDS = [
     ("multiprocessing.pool.ThreadPool", "it is no Executor", THREADS),
+    ("multiprocess.pool.ThreadPool", "it is no Executor", THREADS),
     ("multiprocessing.pool.Pool", "it never says that a process has died, so a sweep would wait for ever", WORKERS),
     ("multiprocess.pool.Pool", "it never says that a process has died, so a sweep would wait for ever", WORKERS),
     ("mpire.", "it is no Executor", WORKERS),

@@ -164,6 +164,8 @@ class Options:
                 "the sweep"
             )
         elif self.client is not None:
+            if not isinstance(self.client, concurrent.futures.Executor):
+                raise self._no_client()
             raise ParameterError(
                 f"{names} {is_are} for workers and Slurm, whose processes are made for their runs; those of a "
                 f"{type(self.client).__name__} have what it gives them"
@@ -230,6 +232,9 @@ class Options:
             from entropic.executors.dask import Dask
 
             return Dask(self.client, context.runner, self.worker_setup)
+        raise self._no_client()
+
+    def _no_client(self) -> ParameterError:
         from entropic.executors.instead import refusal
 
-        raise ParameterError(refusal(self.client))
+        return ParameterError(refusal(self.client))
