@@ -17,7 +17,7 @@ import pytest
 from entropic import ParameterError
 from entropic.db.submissions import Submissions
 from entropic.executors import scheduler
-from entropic.executors.limits import parse_memory, parse_time
+from entropic.executors.limits import bounds, parse_memory, parse_time
 from entropic.executors.spool import SILENT_SECONDS
 from entropic.slurm import Slurm
 from entropic.support.job import ASKED
@@ -58,6 +58,12 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setattr(scheduler, "LOOK_SECONDS", 0.05)
     return said
+
+
+def test_a_partition_is_found_whatever_the_user_has_sinfo_list(slurm, monkeypatch):
+    (slurm.with_name("bin") / "sinfo").write_text(f'#!/bin/bash\n[ -n "$SINFO_PARTITION" ] || cat {slurm}\n')
+    monkeypatch.setenv("SINFO_PARTITION", "main")
+    assert bounds(Slurm(partition="short")) == (1800, 8000 * 2**20)
 
 
 @pytest.fixture

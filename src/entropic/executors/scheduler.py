@@ -368,7 +368,7 @@ def submitter() -> str:
 
 
 def _outside() -> dict[str, str]:
-    """Return the environment without what it says of a job that this process is in, and of which jobs are listed."""
-    dropped = ("SLURM_", "SQUEUE_", "SCANCEL_")
+    """Return the environment without what it says of a job that this process is in, and of what is listed."""
+    dropped = ("SLURM_", "SQUEUE_", "SCANCEL_", "SINFO_")
     kept = ("SLURM_CONF", "SLURM_JWT")  # where Slurm is, and who asks
     return {name: value for name, value in os.environ.items() if name in kept or not name.startswith(dropped)}
