@@ -98,7 +98,9 @@ def test_a_job_of_the_script_that_gives_way_with_a_grace_time_is_put_back_into_t
     Path("gate").touch()
     slurm.hurry(job)
     until(lambda: job not in slurm.jobs(), "it has ended")
-    assert Path(f"said-{job}-0").read_text() == str(list(range(6)))
+    said = Path(f"said-{job}-0")
+    assert said.exists(), slurm.run("scontrol", "show", "job", job) + Path(f"out-{job}").read_text()
+    assert said.read_text() == str(list(range(6)))
     assert Counter(n for n, *_ in noted("end")) == dict.fromkeys(range(6), 1), "each has one completed run"
     assert open_store().check().ok
 
