@@ -130,10 +130,9 @@ def test_what_runs_raise_comes_home_and_a_crash_takes_nothing_along(slurm, actin
     assert store.check().ok
 
 
-@pytest.mark.parametrize("many", [40, pytest.param(200, marks=pytest.mark.long)])
-def test_a_job_that_ends_takes_no_set_along(slurm, start, open_store, tmp_path, log, many):
+def test_a_job_that_ends_takes_no_set_along(slurm, start, open_store, tmp_path, log):
     """One job ends by its time, one is requeued, one loses its node, one is cancelled; another process joins in."""
-    note, gate, ns = tmp_path / "note", tmp_path / "gate", range(many)
+    note, gate, ns = tmp_path / "note", tmp_path / "gate", range(200)
     held = {str(n): ["end_or_last", str(note), str(gate)] for n in ns}
     first = start(ns, client={"array": 4, "cpus_per_task": 3, "look": LOOK}, acts=held)
     wait_until(lambda: len(noted(note, "begin")) == 4)
