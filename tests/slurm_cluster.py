@@ -22,6 +22,7 @@ import psutil
 
 from databases import Missing, Servers, _lives, _spawn, free_port, jobs_of, until
 
+LOOK = 0.3  # s between two looks at the queue, in tests that wait for jobs
 NODES = ("n1", "n2")
 GPUS = ("/dev/full", "/dev/null", "/dev/random", "/dev/zero")  # on each: what counts as one must be a device
 CONF = """

@@ -15,8 +15,10 @@ import psutil
 import pytest
 
 from contract.models import PATIENCE, ActingRunner, gone
-from databases import Place
+from databases import Place, Servers
+from entropic.executors import scheduler
 from executors import acts
+from slurm_cluster import LOOK, Cluster, present, shared
 
 HERE = Path(__file__).parent
 
@@ -109,3 +111,13 @@ def start(tmp_path: Path) -> Iterator[Any]:
     yield do
     for sweeper in started:
         sweeper.end()
+
+
+@pytest.fixture
+def slurm(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    """The cluster, with no jobs on it."""
+    cluster = present(lambda: shared(servers))
+    monkeypatch.setenv("SLURM_CONF", str(cluster.conf))
+    monkeypatch.setattr(scheduler, "LOOK_SECONDS", LOOK)
+    yield cluster
+    cluster.clear()

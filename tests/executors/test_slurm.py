@@ -24,31 +24,20 @@ import psutil
 import pytest
 
 from contract.models import ActingRunner, Refused, content, gone, refuse, wait_until
-from databases import Servers, until
+from databases import until
 from entropic import NotBegunWarning, RunsFailedWarning, SlurmError
 from entropic.executors import jobs, scheduler
 from entropic.executors.spool import SILENT_SECONDS
 from entropic.slurm import Slurm
 from entropic.sweep.options import RETRIES
 from executors import acts
-from slurm_cluster import Cluster, present, shared
+from slurm_cluster import LOOK
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("slurm"), pytest.mark.timeout(600)]
-LOOK = 0.3  # s between two looks at the queue
 JOBS_SECONDS = 240.0  # in which jobs end that Slurm looks at each 30 s, and others take over, one after the other
 TELL_END = (  # as this job has found it, and as Slurm says
     'echo "$ENTROPIC_JOB_END $(SLURM_TIME_FORMAT=standard squeue --noheader --format=%e --jobs={id})" >> {told}'
 )
-
-
-@pytest.fixture
-def slurm(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
-    """The cluster, with no jobs on it."""
-    cluster = present(lambda: shared(servers))
-    monkeypatch.setenv("SLURM_CONF", str(cluster.conf))
-    monkeypatch.setattr(scheduler, "LOOK_SECONDS", LOOK)
-    yield cluster
-    cluster.clear()
 
 
 def sets(*ns: int) -> list[dict[str, Any]]:

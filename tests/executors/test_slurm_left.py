@@ -19,28 +19,23 @@ from typing import Any
 import pytest
 
 from contract.models import refuse, wait_until
-from databases import Servers, until
+from databases import until
 from entropic import RunsFailedWarning, SlurmError
 from entropic.executors import scheduler, submission
 from entropic.protocol import wait
 from entropic.slurm import Slurm
 from executors import acts
 from executors.test_slurm import MODEL
-from slurm_cluster import Cluster, present, shared
+from slurm_cluster import LOOK, Cluster
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("slurm"), pytest.mark.timeout(600)]
-LOOK = 0.3  # s between two looks at the queue
 
 
 @pytest.fixture
-def slurm(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
-    """The cluster, with no jobs on it."""
-    cluster = present(lambda: shared(servers))
-    monkeypatch.setenv("SLURM_CONF", str(cluster.conf))
-    monkeypatch.setattr(scheduler, "LOOK_SECONDS", LOOK)
+def slurm(slurm: Cluster, monkeypatch: pytest.MonkeyPatch) -> Cluster:
+    """The cluster, whose submissions are looked at as often as its queue."""
     monkeypatch.setattr(wait, "WATCH_SECONDS", LOOK)
-    yield cluster
-    cluster.clear()
+    return slurm
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,26 +12,12 @@ from typing import Any
 import pytest
 
 from contract.models import wait_until
-from databases import Servers
 from entropic import RunsFailedWarning, command
-from entropic.executors import scheduler
 from entropic.slurm import Slurm
 from executors import acts
 from executors.test_resources import MIB, PROGRAM, sets, take_memory
-from slurm_cluster import Cluster, present, shared
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("slurm"), pytest.mark.timeout(600)]
-LOOK = 0.3  # s between two looks at the queue
-
-
-@pytest.fixture
-def slurm(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
-    """The cluster, with no jobs on it."""
-    cluster = present(lambda: shared(servers))
-    monkeypatch.setenv("SLURM_CONF", str(cluster.conf))
-    monkeypatch.setattr(scheduler, "LOOK_SECONDS", LOOK)
-    yield cluster
-    cluster.clear()
 
 
 def note_environment(path: Path, company: int, params: dict[str, Any]) -> None:
