@@ -173,15 +173,20 @@ class Inquiry:
         for known in (self._asked, self._told, self._seen):
             known.pop(name, None)
         if not self._asked:
-            self._stop()
+            self.close()
 
     def close(self) -> None:
         """Wait for no answer any more."""
-        self._stop()
+        if self._looking is not None:
+            process, out, *_ = self._looking
+            process.kill()
+            process.wait()
+            out.close()
+            self._looking = None
 
     def postpone(self) -> None:
         """Ask anew, in a while: an answer that is on its way knows nothing of jobs that are submitted now."""
-        self._stop()
+        self.close()
         self._pause = LOOK_SECONDS
         self._next = time.monotonic() + LOOK_SECONDS
 
@@ -244,14 +249,6 @@ class Inquiry:
         self.silent_since = self.silent_since or time.monotonic()
         self._pause = min(1.2 * self._pause, MOST_LOOK_SECONDS)
         self._next = time.monotonic() + self._pause
-
-    def _stop(self) -> None:
-        if self._looking is not None:
-            process, out, *_ = self._looking
-            process.kill()
-            process.wait()
-            out.close()
-            self._looking = None
 
 
 def _sorted(said: str, names: Sequence[str]) -> dict[str, dict[str, Job]]:

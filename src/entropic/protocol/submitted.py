@@ -185,7 +185,7 @@ class Watch:
         return one if one.index.model == self._context.model else None
 
     def _look_at(self, several: Sequence[Submission], surely: bool) -> dict[int, str]:
-        """Look at some; return why jobs can run nothing, or "", by number, of those that nobody else has ended."""
+        """Look at some; return why jobs can run nothing, or "", by number, of those that no other process has ended."""
         found: dict[int, str] = {}
         waiting, deadline, patience = list(several), time.monotonic() + ANSWER_SECONDS, Patience(0.02, 0.5)
         while waiting:

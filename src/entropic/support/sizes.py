@@ -14,7 +14,7 @@ def parse_size(text: str) -> int:
     Raises
     ------
     ValueError
-        If it is no size.
+        If the text is not a size.
     """
     match = _SIZE.fullmatch(text.lower())
     if match is None or (match[3] and not match[2]):

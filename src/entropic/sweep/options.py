@@ -184,7 +184,7 @@ class Options:
     @property
     def learns(self) -> bool:
         """Whether what jobs of Slurm ask for is to be learned from stored runs."""
-        return isinstance(self.client, Slurm) and LEARN in (self.client.time, self.client.mem)
+        return self._is_slurm and LEARN in (self.client.time, self.client.mem)
 
     @property
     def retries_of_jobs(self) -> int:

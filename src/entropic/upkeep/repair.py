@@ -274,7 +274,7 @@ def _submissions(context: StoreContext[Base]) -> "list[Holder]":
     """Return which submissions hold sets, as Slurm says, if there are any."""
     if all(claim.submission is None for claim in context.ledger.pending().values()):
         return []
-    from entropic.protocol.holders import survey  # here: nobody else needs anything of Slurm
+    from entropic.protocol.holders import survey  # here: nothing else in this module needs Slurm
 
     return survey(context, ask=True)
 
