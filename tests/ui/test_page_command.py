@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
+import time
 from http.cookiejar import CookieJar
 from pathlib import Path
 from urllib.request import HTTPCookieProcessor, build_opener
 
 import pytest
 
+from contract.models import SimResult
+from databases import until
+from entropic import Store
+from entropic.store import context_of
+from entropic.ui.serve import Server
 from ui.pages import files
 
 SCRIPT = """
@@ -93,3 +101,25 @@ def test_what_cannot_be_served_is_said_in_a_sentence(project, words, reason):
     _, said = command.communicate(timeout=90)
     assert (command.returncode, said.count("\n")) == (2, 1)
     assert reason in said
+
+
+def test_ctrl_c_waits_for_the_server_to_end(tmp_path, monkeypatch):
+    store = Store(lambda params: None, SimResult, tmp_path / "results", ".txt", f"sqlite:///{tmp_path / 'db.sqlite3'}")
+    server, ready, said = Server(context_of(store), 0), threading.Event(), []
+
+    def serve(sockets: list[socket.socket]) -> None:
+        ready.wait()
+        time.sleep(0.2)  # by now the command waits; if not, the test still holds
+        os.kill(os.getpid(), signal.SIGINT)
+        until(lambda: server._server.should_exit, "the server is told to end")
+        time.sleep(0.2)  # in which a command that does not wait would be gone
+        said.append(sockets[0].fileno() != -1)
+
+    monkeypatch.setattr(server._server, "run", serve)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            server.run(ready.set)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert said == [True], "the command had left before the server had ended"

@@ -77,7 +77,8 @@ class Server:
             timeout_graceful_shutdown=2, log_config=None, h11_max_incomplete_event_size=32_768,
         )  # fmt: skip
         self._server = uvicorn.Server(config)
-        self._thread: threading.Thread | None = None
+        self._ended = threading.Event()
+        self._ended.set()
 
     def run(self, ready: Callable[[], object] = lambda: None) -> None:
         """Serve until Ctrl-C, which ends it as it ends any command.
@@ -87,25 +88,29 @@ class Server:
         self.start()
         try:
             ready()
-            assert self._thread is not None
-            while self._thread.is_alive():
-                self._thread.join(0.5)
+            # (Not by `Thread.join`: if Ctrl-C comes during it, Python 3.10 to 3.12 take the thread for one that has
+            # ended, and `stop` would leave while it is at work: test_ctrl_c_waits_for_the_server_to_end.)
+            while not self._ended.wait(0.5):
+                pass
         finally:
             self.stop()
 
     def start(self) -> None:
         """Serve in a thread of its own, and return."""
-        self._thread = threading.Thread(target=self._serve, name="entropic-ui", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._serve, name="entropic-ui", daemon=True)
+        self._ended.clear()
+        thread.start()
 
     def _serve(self) -> None:
-        self._server.run(sockets=[self._socket])
+        try:
+            self._server.run(sockets=[self._socket])
+        finally:
+            self._ended.set()
 
     def stop(self) -> None:
         """End the server, and wait for it."""
         self._server.should_exit = True
-        if self._thread is not None:
-            self._thread.join(10)
+        self._ended.wait(10)
         self._socket.close()
 
 
