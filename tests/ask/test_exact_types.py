@@ -60,6 +60,7 @@ def test_times_in_different_units_get_one_that_holds_them_all(make, suffix, orde
         assert [str(a)[:22] for a in one] == [str(b.astype("M8[ms]"))[:22] for b in other]
 
 
+@pytest.mark.slow
 def test_times_that_no_unit_holds_are_refused_in_whichever_order_they_come(make):
     for k, several in enumerate(itertools.permutations([FAR, FINE, NEAR])):
         written = list(several)
@@ -132,6 +133,7 @@ def test_times_of_one_calendar_stay_in_it_and_those_far_from_today_join_the_othe
     assert not isinstance(found[1, 1], cftime.datetime)
 
 
+@pytest.mark.slow
 def test_a_lazy_array_is_not_laid_along_the_coordinates_of_another_run(make):
     def write(path: str, params: dict[str, Any]) -> None:
         calendar = ("standard", "noleap")[params["n"] == 2]

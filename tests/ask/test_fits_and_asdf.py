@@ -34,6 +34,7 @@ def test_images_of_every_type_come_back_native_and_unchanged(path, dtype):
     assert found.tobytes() == array.tobytes()
 
 
+@pytest.mark.slow
 def test_columns_come_back_by_their_table_with_units_and_along_their_rows(path):
     columns = [
         fits.Column("energy", "D", unit="keV", array=[1.5, np.nan]),
@@ -62,6 +63,7 @@ def test_columns_come_back_by_their_table_with_units_and_along_their_rows(path):
     assert type(loaded["EVENTS/name"]) is np.ndarray
 
 
+@pytest.mark.slow
 def test_columns_of_different_lengths_are_arrays_of_arrays(path):
     rows = np.empty(2, object)
     rows[:] = [np.int32([1, 2]), np.int32([3])]

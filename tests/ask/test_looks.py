@@ -82,6 +82,7 @@ def test_long_values_are_cut_to_one_line(store):
     assert len(row._repr_html_()) < 3_000
 
 
+@pytest.mark.slow
 def test_runs_are_an_aligned_table_that_is_cut(store):
     runs = store.sweep({"n": n, "dt": n / 3} for n in range(105))
     title, header, *lines, more = repr(runs).splitlines()
@@ -105,6 +106,7 @@ def test_few_and_no_runs(store):
     Checker(Runs()._repr_html_())
 
 
+@pytest.mark.slow
 def test_a_plan_and_reports_show_counts_and_not_every_set(store):
     store.sweep({"n": n} for n in range(50))
     plan = store.plan({"n": n} for n in range(1_000))

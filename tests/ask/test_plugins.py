@@ -138,6 +138,7 @@ assert "of_words" in sys.modules
 """
 
 
+@pytest.mark.slow
 def test_a_package_is_imported_when_its_format_is_read_and_not_before(installed, tmp_path):
     folder = installed("of_words", GOOD, "words = of_words:FORMAT")
     code = f"import sys; sys.path.insert(0, {str(folder)!r})\n" + UNTOUCHED

@@ -274,6 +274,7 @@ def dataset(params: dict[str, Any], scale: float = 1.0) -> xr.Dataset:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".nc", ".zarr"])
 def test_netcdf_and_zarr_keep_their_dimensions_coordinates_and_units(make, suffix):
     def write(path, params):
@@ -455,6 +456,7 @@ def test_what_is_no_array_is_refused_unless_others_are_chosen(make, value):
     assert (runs.to_xarray(variables="e").e == 1).all()
 
 
+@pytest.mark.slow
 def test_the_array_goes_through_a_netcdf_file(make, tmp_path):
     store = make(Sim, lambda path, params: dataset(params).to_netcdf(path), ".nc")
     runs = store.sweep([*GRID, {"a": 9, "b": 0.5, "kind": Kind.COLD, "flag": False}])
@@ -466,6 +468,7 @@ def test_the_array_goes_through_a_netcdf_file(make, tmp_path):
 
 
 # ---- lazily ------------------------------------------------------------------------------------------------------
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [slice(None), slice(1, None)])
 def test_lazy_arrays_have_the_same_values(make, rows):
     store = make(Sim, lambda path, params: dataset(params).to_netcdf(path), ".nc")

@@ -74,6 +74,7 @@ def run_script(path, text):
     subprocess.run([sys.executable, path.name], cwd=path.parent, capture_output=True, check=True, timeout=100)
 
 
+@pytest.mark.slow
 def test_a_sweep_is_planned_run_looked_at_and_cleaned(entropic, tmp_path):
     sets = ["model.py:store", "--grid", "x=0.1:0.5:5", "--grid", "n=1,3"]
     assert len(json.loads(entropic("plan", *sets, "--json", code=1))["missing"]) == 10
@@ -280,6 +281,7 @@ def test_conditions_on_custom_data_are_by_type_and_value(entropic, tmp_path, pla
     assert sorted(row["n"] for row in found) == wanted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("condition", ["tag=[1,2]", "tag<[1,2]", "tag<true", "tag>null", "tag!={}"])
 def test_what_is_not_compared_is_refused_in_a_sentence(entropic, condition):
     entropic("ls", "model.py", "--where", f"custom_data.{condition}", code=2)
@@ -359,6 +361,7 @@ def test_a_database_alone_says_where_only_the_script_can_make_a_key(entropic, ty
     entropic("explain", *words, f"id={row['id']}")
 
 
+@pytest.mark.slow
 def test_the_project_says_which_store_and_files_are_meant_from_there(entropic, tmp_path):
     (tmp_path / "pyproject.toml").write_text('[tool.entropic]\nstore = "model.py:store"\n')
     (tmp_path / "deep").mkdir()
@@ -424,6 +427,7 @@ def test_every_command_and_option_is_in_the_documentation():
                     assert re.search(rf"{option}\b", text), (name, option)
 
 
+@pytest.mark.slow
 def test_the_import_of_the_library_loads_nothing_of_the_command_line():
     code = "import entropic, sys; print({'typer', 'rich', 'entropic.cli'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -615,6 +619,7 @@ def test_a_result_that_is_gone_is_a_sentence(entropic, tmp_path):
     assert f"\nentropic: the result file {row['result_file']}" in entropic.stderr
 
 
+@pytest.mark.slow
 def test_a_database_that_is_locked_is_a_sentence(entropic, tmp_path):
     (tmp_path / "model.py").write_text(SCRIPT.replace("points.sqlite3", "points.sqlite3?timeout=0"))
     entropic("sweep", "model.py", "x=0.5", "n=1")

@@ -225,6 +225,7 @@ def told(store, script):
         base.commit()
 
 
+@pytest.mark.slow
 def test_what_is_recorded_beside_a_row_is_shown_as_text(call, told, store, monkeypatch):
     for kind in (Output, Terminal):
         for words in (["show", told], ["show", told, "--json"], ["status"], ["status", "--json"]):

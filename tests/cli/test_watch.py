@@ -30,6 +30,7 @@ def store(tmp_path, place):
     return Store(run, SimResult, tmp_path / "watched", ".json", place[1])
 
 
+@pytest.mark.slow
 def test_it_looks_again_and_again_until_ctrl_c(commands, store, place, tmp_path):
     store.sweep(SETS[:2])
     out = tmp_path / "out"
@@ -48,6 +49,7 @@ def test_it_looks_again_and_again_until_ctrl_c(commands, store, place, tmp_path)
     assert "host " in text
 
 
+@pytest.mark.slow
 def test_it_is_for_people(commands, store, place, tmp_path):
     store.sweep(SETS[:1])
     err = tmp_path / "e"

@@ -51,6 +51,7 @@ def unpacked(path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["", ".zip"])
 def test_an_archive_opens_read_only_as_a_store_and_everything_hits(store, out, tmp_path, suffix):
     rows = store.sweep(SETS)
@@ -73,6 +74,7 @@ def test_an_archive_opens_read_only_as_a_store_and_everything_hits(store, out, t
     assert contents(moved) == before
 
 
+@pytest.mark.slow
 def test_all_is_read_without_entropic(store, out):
     rows = store.sweep(SETS)
     store.archive(out)
@@ -110,6 +112,7 @@ def test_the_checksums_are_those_of_all_files_and_sha256sum_agrees(store, out):
         subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=out, check=True)
 
 
+@pytest.mark.slow
 def test_the_metadata_are_a_research_object(store, out):
     rocrate = pytest.importorskip("rocrate.rocrate")
     rows = store.sweep(SETS)
@@ -166,6 +169,7 @@ def write_folder(params: dict[str, Any]) -> None:
         (folder / "latest").symlink_to("deep")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["", ".zip"])
 def test_results_that_are_folders_come_with_their_extra_files(open_store, out, suffix):
     store = open_store(write_folder, file_suffix=".zarr")
@@ -189,6 +193,7 @@ def test_a_zip_cannot_hold_a_link_and_leaves_nothing(open_store, out):
     assert store.archive(out).ok
 
 
+@pytest.mark.slow
 def test_a_part_of_the_rows_is_archived_by_conditions_and_what_lies_outside_is_in_it_and_said(store, out, tmp_path):
     store.sweep(SETS)
     (tmp_path / "outside.json").write_text('{"n": 4}')
@@ -211,6 +216,7 @@ def test_a_result_that_is_gone_or_was_changed_is_left_and_said(store, out):
     assert not done.ok
 
 
+@pytest.mark.slow
 def test_nothing_is_replaced_and_an_archive_that_fails_leaves_nothing(store, out, monkeypatch):
     from entropic.upkeep import described
 
@@ -228,6 +234,7 @@ def test_nothing_is_replaced_and_an_archive_that_fails_leaves_nothing(store, out
     assert os.listdir(out.parent) == ["paper"]
 
 
+@pytest.mark.slow
 def test_a_store_that_is_only_looked_at_is_archived_and_its_archive_merged(store, open_store, out, tmp_path):
     rows = store.sweep(SETS)
     assert open_store(read_only=True).archive(out).ok
@@ -239,6 +246,7 @@ def test_a_store_that_is_only_looked_at_is_archived_and_its_archive_merged(store
     assert mine.check().ok
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [TypedResult, LooseResult, OtherResult])
 def test_values_of_all_kinds_are_archived(open_store, out, model):
     given = {

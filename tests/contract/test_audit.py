@@ -344,6 +344,7 @@ def test_tables_and_labelled_arrays_agree_and_differ_in_values_and_coordinates()
     assert difference(array, array.assign_coords(t=[0.0, 0.6]), 1e-9) is not None
 
 
+@pytest.mark.slow
 def test_sets_behind_one_that_fails_are_audited_too(open_store, monkeypatch, tmp_path):
     store = open_store(write_told)
     store.sweep([{"n": n, "dt": 0.5} for n in range(12)])
@@ -365,6 +366,7 @@ def test_a_store_with_checkpoints_is_audited_with_empty_ones(open_store):
 
 
 # ---- results that were made from others ------------------------------------------------------------------------------
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["this database", "another database"])
 def test_an_audit_says_that_what_a_run_had_read_is_another_one_now(open_store, tmp_path, monkeypatch, where):
     elsewhere = {"results_dir": tmp_path / "elsewhere", "db_url": f"sqlite:///{tmp_path / 'elsewhere.sqlite3'}"}
@@ -390,6 +392,7 @@ def test_an_audit_says_that_what_a_run_had_read_is_another_one_now(open_store, t
     }, "what the runs of an audit read is not what the stored ones had read"
 
 
+@pytest.mark.slow
 def test_an_audit_says_that_nothing_is_known_of_what_a_run_had_read(open_store, tmp_path):
     elsewhere = {"results_dir": tmp_path / "elsewhere", "db_url": f"sqlite:///{tmp_path / 'elsewhere.sqlite3'}"}
     first = open_store(lambda params: params["n"], OtherResult, **elsewhere)

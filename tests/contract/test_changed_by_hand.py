@@ -21,6 +21,7 @@ def changed(store, runner, place):
     return store, ids[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", ["run_or_retrieve", "sweep", "stream", "workers"])
 def test_its_set_runs_again_with_a_warning_and_nothing_else_does(changed, runner, call):
     store, id = changed

@@ -282,6 +282,7 @@ def test_it_runs_on_a_cluster(open_store: OpenStore, cluster: Any) -> None:
     assert Path(row.result_file).read_text() == "3\n"
 
 
+@pytest.mark.slow
 def test_much_output_and_what_it_leaves_running_hold_nobody_up(open_store: OpenStore) -> None:
     store = open_store(command(shell("sleep 600 & echo $!; seq 2000000 | tail -c 6000000")), file_suffix=".txt")
     text = store.load(store.run_or_retrieve(PARAMS))

@@ -160,6 +160,7 @@ def test_with_rerun_the_list_has_no_old_row_of_what_was_not_begun(timed):
     assert store.retrieve(sets(40)[0]) is not None
 
 
+@pytest.mark.slow
 def test_what_waits_for_a_worker_does_not_begin_after_the_deadline(open_store, place):
     ends = time.monotonic() + 0.6
 

@@ -157,6 +157,7 @@ def test_a_stored_set_whose_later_run_failed_is_a_hit_and_says_that_it_failed(fu
     assert found.failure.error_type == "Refused"
 
 
+@pytest.mark.slow
 def test_what_runs_elsewhere_has_an_owner(store, place, tmp_path):
     with running_elsewhere(tmp_path, place.url) as process:
         found = store.explain(ASKED)
@@ -169,6 +170,7 @@ def test_what_runs_elsewhere_has_an_owner(store, place, tmp_path):
     assert "gone" in found.reason
 
 
+@pytest.mark.slow
 def test_a_stored_set_that_runs_again_elsewhere_is_a_hit_that_says_so(full, place, tmp_path):
     with running_elsewhere(tmp_path, place.url) as process:
         found = full.explain(ASKED)

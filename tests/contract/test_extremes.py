@@ -37,6 +37,7 @@ def nested(depth: int, kind: type) -> Any:
 
 
 # ---- values ------------------------------------------------------------------------------------------------------
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [list, dict])
 @pytest.mark.parametrize("depth", [250, 480, 900, 5_000, 100_000])
 def test_what_is_nested_too_deeply_is_refused_wherever_it_is_given(open_store, store, runner, tmp_path, depth, kind):
@@ -62,6 +63,7 @@ def test_what_is_nested_too_deeply_is_refused_wherever_it_is_given(open_store, s
     assert store.check().ok
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [list, dict])
 def test_what_is_nested_two_hundred_deep_is_stored_and_found_again(open_store, kind):
     store = open_store(model=LooseResult)
@@ -104,6 +106,7 @@ def test_a_time_that_no_float_holds_is_refused(open_store, store, number):
         store.gc(older_than=number, dry_run=True)
 
 
+@pytest.mark.slow
 def test_a_lease_of_centuries_and_a_limit_of_time_beyond_all_clocks_work(open_store):
     store = open_store(lease=1e300)
     assert store.run(ONE).n == 1

@@ -159,6 +159,7 @@ def test_a_runner_that_writes_nothing_has_failed(open_store):
     assert [failure.error_type for failure in store.failures()] == ["ResultMissingError"]
 
 
+@pytest.mark.slow
 def test_a_runner_that_writes_nothing_in_a_worker_has_failed(open_store):
     store = open_store(run=lambda params: None)
     with pytest.raises(FileNotFoundError):
@@ -218,6 +219,7 @@ def test_a_later_failure_takes_the_place_of_the_earlier_one(open_store, log):
     assert attempts == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_a_failure_is_still_there_when_the_store_is_opened_again(refusing, open_store, place, tmp_path):
     store = refusing(1)
     fail_one(store)

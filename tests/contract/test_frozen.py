@@ -56,6 +56,7 @@ def values(store: Any) -> dict[int, Any]:
     return {row.n: store.load(row) for row in store.select()}
 
 
+@pytest.mark.slow
 def test_what_is_frozen_outlives_re_runs_deletes_gc_and_the_database(store, factor, tmp_path, place):
     before = {row.id: (row.created_at, row.params) for row in store.select(SimResult.n < 3)}
     frozen = store.freeze("paper-v1", SimResult.n < 3)
@@ -76,6 +77,7 @@ def test_what_is_frozen_outlives_re_runs_deletes_gc_and_the_database(store, fact
     assert values(store.at("paper-v1")) == {1: 1, 2: 2}
 
 
+@pytest.mark.slow
 def test_it_is_read_as_any_store_and_cannot_be_changed(store):
     store.freeze("paper-v1")
     at = store.at("paper-v1")
@@ -91,6 +93,7 @@ def test_it_is_read_as_any_store_and_cannot_be_changed(store):
         at.delete(ONE)
 
 
+@pytest.mark.slow
 def test_its_files_share_their_data_with_the_results(store):
     frozen = store.freeze("paper-v1", n=1)
     row, mine = store.at("paper-v1").retrieve(ONE), store.retrieve(ONE)
@@ -98,6 +101,7 @@ def test_its_files_share_their_data_with_the_results(store):
     assert os.path.samefile(row.result_file, mine.result_file)
 
 
+@pytest.mark.slow
 def test_a_frozen_result_that_was_changed_is_an_error_that_says_so(store):
     store.freeze("paper-v1")
     Path(store.retrieve(ONE).result_file).write_text("777")
@@ -116,6 +120,7 @@ def test_a_frozen_result_that_was_changed_is_an_error_that_says_so(store):
         at.load(TWO)
 
 
+@pytest.mark.slow
 def test_a_result_with_another_time_is_compared_by_its_content(store):
     store.freeze("paper-v1")
     at = store.at("paper-v1")
@@ -127,6 +132,7 @@ def test_a_result_with_another_time_is_compared_by_its_content(store):
         at.load(ONE)
 
 
+@pytest.mark.slow
 def test_a_project_that_was_copied_has_what_was_frozen(store, tmp_path, open_store):
     store.freeze("paper-v1")
     shutil.copytree(tmp_path / "results", tmp_path / "copied", copy_function=shutil.copyfile)
@@ -134,6 +140,7 @@ def test_a_project_that_was_copied_has_what_was_frozen(store, tmp_path, open_sto
     assert values(copied.at("paper-v1")) == {1: 1, 2: 2, 3: 3}
 
 
+@pytest.mark.slow
 def test_a_store_in_another_database_has_what_was_frozen(store, tmp_path):
     store.freeze("paper-v1", n=1)
     other = store.copy_to(f"sqlite:///{tmp_path}/another.db")
@@ -175,6 +182,7 @@ def test_a_registered_file_is_copied_since_its_owner_may_write_into_it(store, tm
     assert store.at("paper-v1").load({"n": 9, "dt": 0.5}) == 7
 
 
+@pytest.mark.slow
 def test_a_name_is_used_once_until_it_is_unfrozen(store):
     store.freeze("paper-v1", n=1)
     with pytest.raises(StoreError, match="frozen selection never changes"):
@@ -197,6 +205,7 @@ def test_what_is_no_name_is_refused(store, name):
         store.at(name)
 
 
+@pytest.mark.slow
 def test_all_is_frozen_or_nothing(store):
     with pytest.raises(StoreError, match="no row of SimResult meets"):
         store.freeze("paper-v1", n=77)
@@ -207,6 +216,7 @@ def test_all_is_frozen_or_nothing(store):
     store.freeze("paper-v1", SimResult.n != 2)
 
 
+@pytest.mark.slow
 def test_nothing_is_frozen_in_a_store_that_only_looks_but_what_is_can_be_read(store, open_store):
     store.freeze("paper-v1", n=1)
     looking = open_store(None)
@@ -234,6 +244,7 @@ def test_what_was_not_written_by_entropic_is_no_selection(store, told):
     assert store.frozen() == []
 
 
+@pytest.mark.slow
 def test_what_a_later_version_has_frozen_is_told_from_what_is_not_there_and_hides_no_other(store):
     store.freeze("paper-v2", n=2)
     about = Path(store.freeze("paper-v1", n=1).path) / "frozen.json"
@@ -245,6 +256,7 @@ def test_what_a_later_version_has_frozen_is_told_from_what_is_not_there_and_hide
     assert values(store.at("paper-v2")) == {2: 2}
 
 
+@pytest.mark.slow
 def test_a_frozen_store_travels_to_other_processes(store):
 
     store.freeze("paper-v1", n=1)
@@ -253,6 +265,7 @@ def test_a_frozen_store_travels_to_other_processes(store):
     assert values(pickle.loads(pickle.dumps(store.at("paper-v1")))) == {1: 1}
 
 
+@pytest.mark.slow
 def test_the_folder_can_be_read_without_the_store(store, tmp_path):
     path = store.freeze("paper-v1", n=1).path
     names = {"README.md", "SHA256SUMS", "db.sqlite3", "frozen.json", "results", "rows.csv", "schema.json"}
@@ -261,6 +274,7 @@ def test_the_folder_can_be_read_without_the_store(store, tmp_path):
     assert values(kept) == {1: 1}
 
 
+@pytest.mark.slow
 def test_a_file_in_a_frozen_folder_that_was_changed_in_place_is_an_error(open_store):
     def write(params):
         np.save(params["result_file"], np.arange(3))
@@ -294,6 +308,7 @@ def opened(place, tmp_path):
     return open_it
 
 
+@pytest.mark.slow
 def test_what_was_frozen_before_a_parameter_came_belongs_to_its_default(opened):
     first = opened(kind_of())
     old = first.run_or_retrieve({"n": 1})
@@ -327,6 +342,7 @@ def test_what_was_frozen_before_a_parameter_came_belongs_to_its_default(opened):
     assert [row.n for row in first.at("paper-v1").select()] == [1]
 
 
+@pytest.mark.slow
 def test_what_was_frozen_before_a_parameter_was_renamed_removed_or_retyped_is_read_under_its_key(opened):
     first = opened(kind_of(step=int, solver=str))
     old = first.run_or_retrieve({"n": 1, "step": 2, "solver": "rk4"})
@@ -336,6 +352,7 @@ def test_what_was_frozen_before_a_parameter_was_renamed_removed_or_retyped_is_re
     assert (row.id, repr(row.dt)) == (old.id, "2.0")
 
 
+@pytest.mark.slow
 def test_an_archive_is_read_by_a_model_that_has_gained_parameters(opened, tmp_path):
     first = opened(kind_of())
     first.run_or_retrieve({"n": 1})
@@ -345,6 +362,7 @@ def test_an_archive_is_read_by_a_model_that_has_gained_parameters(opened, tmp_pa
     assert [row.solver for row in found.select()] == ["rk4"]
 
 
+@pytest.mark.slow
 def test_what_was_frozen_with_columns_that_are_no_more_says_how_it_is_opened(opened, tmp_path):
     first = opened(kind_of(depth=int))
     first.run_or_retrieve({"n": 1, "depth": 2})

@@ -64,6 +64,7 @@ def test_a_link_planted_as_a_log_is_not_written_through(open_store, beside, kind
     assert store.log_file(ONE) == log
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("act", ["sweep", "delete", "gc"])
 def test_a_link_planted_as_the_folder_of_logs_is_not_followed(open_store, beside, act):
     store = open_store(say_something)

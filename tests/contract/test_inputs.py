@@ -149,6 +149,7 @@ def test_what_only_tells_of_a_store_does_not_count(open_second, first):
     assert second.inputs(second.run_or_retrieve(ONE)) == []
 
 
+@pytest.mark.slow
 def test_what_runs_within_a_run_has_inputs_of_its_own(open_second, open_store, first):
     second = open_second()
     outer = open_store(lambda params: second.load(second.run_or_retrieve(params_of(params))), ThirdResult)
@@ -342,6 +343,7 @@ def test_a_finished_run_that_another_call_records_has_its_inputs(open_second, fi
 
 
 # ---- what becomes of the rows ----------------------------------------------------------------------------------------
+@pytest.mark.slow
 def test_a_replaced_input_makes_its_dependants_stale(open_second, first):
     second = open_second()
     second.sweep([ONE, TWO])
@@ -361,6 +363,7 @@ def test_a_replaced_input_makes_its_dependants_stale(open_second, first):
     assert len(said) == 1
 
 
+@pytest.mark.slow
 def test_stale_dependants_run_again_once_if_asked(open_second, first):
     open_second().sweep([ONE, TWO])
     first.run(ONE)
@@ -376,6 +379,7 @@ def test_stale_dependants_run_again_once_if_asked(open_second, first):
     assert second.check().ok
 
 
+@pytest.mark.slow
 def test_stale_dependants_are_refused_or_served_if_asked(open_second, first):
     open_second().sweep([ONE, TWO])
     first.run(ONE)
@@ -386,6 +390,7 @@ def test_stale_dependants_are_refused_or_served_if_asked(open_second, first):
     assert open_second(on_stale="ignore").run_or_retrieve(ONE).n == 1
 
 
+@pytest.mark.slow
 def test_an_input_of_other_code_makes_its_dependants_stale(open_store, open_second, first):
     open_second().sweep([ONE, TWO])
     changed = open_store(made(2.0))
@@ -410,6 +415,7 @@ def test_who_reads_a_stale_row_is_not_stale_for_it_again_and_again(open_store, o
         second.run_or_retrieve(ONE)
 
 
+@pytest.mark.slow
 def test_a_chain_is_stale_up_to_its_end_and_mended_from_its_beginning(open_store):
     links: list[Any] = []
 
@@ -464,6 +470,7 @@ def test_a_run_that_reads_nothing_any_more_has_no_inputs(open_second, first):
         second.inputs(ONE)
 
 
+@pytest.mark.slow
 def test_inputs_of_another_database_are_known_while_its_store_is_open(open_second, open_store, tmp_path):
     other: Any = open_store(made(1.0), db_url=f"sqlite:///{tmp_path}/other.db", results_dir=tmp_path / "elsewhere")
     second = open_second(reading(other))
@@ -478,6 +485,7 @@ def test_inputs_of_another_database_are_known_while_its_store_is_open(open_secon
     again.accept()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["renamed", "removed", "retyped"])
 def test_a_row_whose_model_has_changed_is_the_one_that_was_read_in_another_database_too(
     open_store, open_second, tmp_path, change
@@ -507,6 +515,7 @@ def test_a_row_whose_model_has_changed_is_the_one_that_was_read_in_another_datab
 
 
 # ---- where rows go, their inputs go ----------------------------------------------------------------------------------
+@pytest.mark.slow
 def test_copies_archives_merges_and_rebuilt_stores_know_them(open_second, first, place, tmp_path):
     second = open_second()
     second.sweep([ONE, TWO])
@@ -584,6 +593,7 @@ def test_a_database_that_cannot_be_read_hides_nothing_else(open_store, open_seco
     del other
 
 
+@pytest.mark.slow
 def test_what_tells_of_other_code_is_not_forgotten_with_another_store_of_the_same_kind(open_store, open_second):
     def made(factor):
         return lambda params: {"x": params["n"] * factor}

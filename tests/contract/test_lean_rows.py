@@ -103,6 +103,7 @@ def test_it_lives_on_in_a_session_and_is_loaded_again(row, engine, store):
     assert store.retrieve({"id": id}) is None
 
 
+@pytest.mark.slow
 def test_a_session_forgets_it_when_it_is_gone(store, engine):
     with Session(engine) as session:
         (row,) = store.select()

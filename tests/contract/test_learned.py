@@ -118,6 +118,7 @@ def test_a_job_asks_for_what_holds_its_runs_as_stored_rows_tell(known, slurm):
     )
 
 
+@pytest.mark.slow
 def test_tasks_share_the_time_and_add_up_their_memory(known, slurm):
     store = known()
     store.sweep(sets(*[1] * 1, 2, 3, 4), Slurm(time="learn", mem="learn", tasks_per_node=4), wait=False)
@@ -176,6 +177,7 @@ def test_no_job_asks_for_more_than_its_partition_allows(known, slurm, client):
     assert len(slurm.with_name("sinfo.asked").read_text().splitlines()) == 1, "which is asked once"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("printed", "grows"), [("DUE TO TIME LIMIT", 0), ("exceeded memory limit", 1)])
 def test_a_set_that_had_too_little_gets_twice_as_much_the_next_time(known, slurm, printed, grows):
     """And no more of what was enough; twice as much again after that, until it has failed."""
@@ -195,6 +197,7 @@ def test_a_set_that_had_too_little_gets_twice_as_much_the_next_time(known, slurm
     assert {one[1 - grows] for one in (first, second, third)} == {first[1 - grows]}
 
 
+@pytest.mark.slow
 def test_a_row_says_for_what_its_job_had_asked(open_store, monkeypatch):
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.setenv(ASKED, "time=0:12:00 mem=900M")
@@ -221,6 +224,7 @@ def test_memory_is_read_as_slurm_means_it(text, size):
     assert parse_memory("all") is None
 
 
+@pytest.mark.slow
 def test_a_waiting_sweep_learns_too(known, slurm):
     """Its only job ends at once; it is what the job has asked for that counts here."""
     store = known()
@@ -230,6 +234,7 @@ def test_a_waiting_sweep_learns_too(known, slurm):
     assert not list(Submissions(store._context.database).all())
 
 
+@pytest.mark.slow
 def test_jobs_that_replace_others_ask_for_their_share_of_all_that_is_left(known, slurm):
     """And not only of what was handed out by then, which is less."""
     store = known()
@@ -284,6 +289,7 @@ def test_memory_is_for_the_largest_of_very_many_sets_and_time_for_all_with_the_l
     assert about == pytest.approx(seconds, rel=0.1)
 
 
+@pytest.mark.slow
 def test_a_search_learns_when_it_asks_for_something(known, slurm):
     store = known()
     with pytest.raises(Exception, match="jobs in a row ended"):

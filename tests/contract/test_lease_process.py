@@ -171,6 +171,7 @@ def test_before_there_is_anything_to_renew_it_has_imported_next_to_nothing():
     assert not imported & {b"json", b"re", b"typing", b"threading", b"importlib"}
 
 
+@pytest.mark.slow
 def test_a_database_that_does_not_answer_delays_no_other(renewing, tmp_path):
     path, common = tmp_path / "beats", {"path": sys.path, "before": [], "after": [], "every": 0.05, "attempts": {}}
     with (

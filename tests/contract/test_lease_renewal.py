@@ -63,6 +63,7 @@ wait_until(lambda: not threads())
     )
 
 
+@pytest.mark.slow
 def test_leases_of_several_stores_are_renewed_though_the_database_of_one_is_locked(open_store, tmp_path):
     """The first store has the longer lease, and somebody writes in its database all the time."""
     begun, go, moved = threading.Event(), threading.Event(), []

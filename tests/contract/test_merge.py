@@ -201,6 +201,7 @@ def test_outcomes_and_why_others_have_none_come_along(open_store, theirs, files)
     assert store.check().ok
 
 
+@pytest.mark.slow
 def test_values_of_all_kinds_come_along(open_store, theirs):
     given = {
         "count": 2**40,
@@ -323,6 +324,7 @@ def test_two_sets_with_one_key_are_a_conflict(open_store, theirs):
 
 
 # ---- what is not taken ---------------------------------------------------------------------------------------------
+@pytest.mark.slow
 def test_failures_and_what_runs_there_are_not_taken_and_counted(store, theirs):
     other = theirs(refuse)
     with pytest.raises(Refused):

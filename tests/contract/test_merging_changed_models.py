@@ -39,6 +39,7 @@ def theirs(tmp_path: Path) -> OpenStore:
     return open_it
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("files", "typed"), [("link", False), ("leave", True)], ids=["", "typed_keys"])
 def test_rows_of_before_a_parameter_are_taken_in_with_its_default(
     open_store: OpenStore, theirs: OpenStore, runner: CountingRunner, files: str, typed: bool
@@ -76,6 +77,7 @@ def test_a_table_of_any_database_that_lacks_the_parameter_is_read_as_if_it_had_i
     assert mine.check().ok
 
 
+@pytest.mark.slow
 def test_rows_of_a_model_with_the_parameter_go_where_the_table_has_just_gained_it(
     open_store: OpenStore, theirs: OpenStore, runner: CountingRunner
 ) -> None:

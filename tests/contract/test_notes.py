@@ -63,6 +63,7 @@ def test_tags_work_wherever_conditions_are_taken(store, tmp_path):
     assert Path(rows[0].result_file).exists()
 
 
+@pytest.mark.slow
 def test_notes_go_along_with_copies_and_merges_and_others_are_conflicts(store, tmp_path):
     rows = store.sweep(SETS)
     store.note(rows[0], "mine", tags=["paper"])

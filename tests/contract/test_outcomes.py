@@ -86,6 +86,7 @@ def test_a_runner_that_writes_its_own_file_fills_the_columns_all_the_same(open_s
     assert (row.accuracy, store.load(row)) == (0.5, "my own")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["serial", "workers", "stream"])
 def test_a_sweep_brings_outcomes_home(open_store: OpenStore, how: str) -> None:
     store, sets = open_store(train, Training), expand_grid({"rate": [0.5, 0.25]})
@@ -211,6 +212,7 @@ def test_what_is_none_was_meant_so(open_store: OpenStore) -> None:
 
 
 # ---- computed from the result ------------------------------------------------------------------------------------
+@pytest.mark.slow
 def test_a_column_is_computed_from_the_loaded_result(open_store: OpenStore) -> None:
     store = open_store(returning({"curve": [1.0, 5.0, 2.0]}), Peaked)
     assert store.run_or_retrieve({"n": 1}).peak == 5.0
@@ -284,6 +286,7 @@ def test_an_index_that_an_outcome_lacks_is_made_at_the_next_opening(open_store: 
     assert indexes() == made
 
 
+@pytest.mark.slow
 def test_a_finished_run_whose_process_was_killed_keeps_its_outcomes(
     tmp_path: Path, place: Any, open_store: OpenStore
 ) -> None:

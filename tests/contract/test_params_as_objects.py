@@ -193,6 +193,7 @@ def test_a_dict_is_not_even_copied() -> None:
     assert set_of_object(AS_DICT) is AS_DICT
 
 
+@pytest.mark.slow
 def test_no_library_is_imported_for_it() -> None:
     script = "import sys, entropic; entropic.key({'n': 1}); print({'attr', 'attrs', 'pydantic'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

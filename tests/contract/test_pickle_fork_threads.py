@@ -59,6 +59,7 @@ def test_a_store_pickled_with_relative_paths_stays_where_it_was_opened(tmp_path,
     assert list((tmp_path / "second").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_store_pickled_here_works_in_another_process(logged, tmp_path):
     (tmp_path / "store.pickle").write_bytes(pickle.dumps(logged))
     code = "import pickle, sys; print(pickle.load(open(sys.argv[1], 'rb')).run_or_retrieve({'n': 1, 'dt': 0.5}).id)"
@@ -97,6 +98,7 @@ assert store.check().ok, store.check()
 """
 
 
+@pytest.mark.slow
 def test_a_store_survives_fork_on_both_sides(place, tmp_path):
     run_python(FORK, tmp_path, place.url)
     assert sorted(n for _, n in lines(tmp_path)) == [0, 1, 2, 3, 4, 10, 20, 30, 100]

@@ -410,6 +410,7 @@ def owner(store, place, tmp_path):
         yield process
 
 
+@pytest.mark.slow
 def test_what_another_process_runs_is_running_and_has_an_owner(store, owner):
     plan = store.plan(sets(1, 2, 3))
     assert lists(plan) == ([], sets(1, 3), sets(2), [])
@@ -421,6 +422,7 @@ def test_what_another_process_runs_is_running_and_has_an_owner(store, owner):
     assert re.search(r"\b1\W+running|running\W+1\b", str(plan))
 
 
+@pytest.mark.slow
 def test_what_has_ended_well_elsewhere_is_stored(store, owner):
     assert store.plan(sets(2)).running == sets(2)
     owner.stdin.close()
@@ -429,6 +431,7 @@ def test_what_has_ended_well_elsewhere_is_stored(store, owner):
     assert (lists(plan), list(plan.owners)) == ((sets(2), [], [], []), [])
 
 
+@pytest.mark.slow
 def test_what_was_claimed_by_a_process_that_died_is_missing(store, owner):
     assert store.plan(sets(2)).running == sets(2)
     owner.kill()
@@ -437,6 +440,7 @@ def test_what_was_claimed_by_a_process_that_died_is_missing(store, owner):
     assert (lists(plan), list(plan.owners)) == (([], sets(1, 2), [], []), [])
 
 
+@pytest.mark.slow
 def test_a_stored_set_that_is_run_again_elsewhere_is_in_one_list(store, place, tmp_path):
     store.run(sets(2)[0])
     with running_elsewhere(tmp_path, place.url):

@@ -145,6 +145,7 @@ def test_a_registered_file_is_the_users_and_is_trusted(open_store, restart, tmp_
     assert opened(open_store, runner)[1] == []
 
 
+@pytest.mark.slow
 def test_a_distrusted_result_can_be_deleted_and_collected(open_store, restart):
     runner = Holes()
     for remove in (lambda store: store.delete(ONE, remove_file=True), lambda store: store.gc(n=1)):
@@ -168,6 +169,7 @@ def test_results_that_are_gone_after_a_restart_are_lost_as_ever(open_store, rest
         store.run_or_retrieve(ONE)
 
 
+@pytest.mark.slow
 def test_a_store_that_only_looks_says_what_may_be_damaged_and_records_nothing(open_store, restart):
     runner = Holes()
     open_store(runner).sweep([ONE, TWO])

@@ -142,12 +142,14 @@ def shown_on_a_terminal(folder: Path, url: str, options: dict[str, Any]) -> str:
     return shown.decode()
 
 
+@pytest.mark.slow
 @needs_tqdm
 @HERE_AND_THERE
 def test_a_terminal_shows_a_bar_unasked(place, tmp_path, options):
     assert "7/7" in shown_on_a_terminal(tmp_path, place.url, options)
 
 
+@pytest.mark.slow
 @HERE_AND_THERE
 def test_a_terminal_shows_none_where_it_is_forbidden(place, tmp_path, options):
     assert shown_on_a_terminal(tmp_path, place.url, {"progress": False, **options}) == ""

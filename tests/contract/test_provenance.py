@@ -144,6 +144,7 @@ def test_a_rerun_tells_of_itself(open_store, place):
     assert store.provenance(ONE).peak_memory != 1
 
 
+@pytest.mark.slow
 def test_the_programs_that_a_run_starts_count(open_store):
     def run(params):
         subprocess.run(

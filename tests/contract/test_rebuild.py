@@ -210,6 +210,7 @@ def test_a_key_that_failed_in_the_new_database_gets_its_row(lose, project, runne
     assert store.check().ok
 
 
+@pytest.mark.slow
 def test_a_run_that_a_helper_recorded_is_in_the_journal(lose, project, tmp_path):
     """A process is killed between its sidecar and its row."""
     url = lose()

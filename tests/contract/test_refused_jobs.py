@@ -40,6 +40,7 @@ def refusing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_queue_is_looked_at_while_more_jobs_are_refused(open_store, refusing):
     """Else nobody sees that the last job ends. More are asked for once for each look, and not at each step."""
     store = open_store()

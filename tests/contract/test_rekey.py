@@ -254,6 +254,7 @@ def test_a_row_that_gets_another_key_costs_no_look_at_all_that_got_one_before(st
         assert plan.startswith("SEARCH"), plan
 
 
+@pytest.mark.slow
 def test_what_has_read_a_row_follows_it_into_a_store_that_makes_keys_in_another_way(
     open_store: OpenStore, runner: CountingRunner, tmp_path: Path
 ) -> None:

@@ -160,6 +160,7 @@ def test_a_fork_makes_no_empty_database_in_the_place_of_one_that_was_removed(fil
 RUNS = {name: CALLS[name] for name in ("run_or_retrieve", "run", "sweep", "stream", "workers")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", RUNS.values(), ids=RUNS)
 def test_results_that_were_removed_under_a_store_are_told_before_the_next_run_which_then_succeeds(
     store, tmp_path, runner, call

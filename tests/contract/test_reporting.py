@@ -157,6 +157,7 @@ DIES = """if True:
 """
 
 
+@pytest.mark.slow
 def test_what_is_left_of_a_process_that_was_killed_goes_once_its_claim_has_moved_on(open_store, place, tmp_path):
     with pytest.raises(AssertionError):  # it does not end well
         run_python(DIES, tmp_path, place.url)

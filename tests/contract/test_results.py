@@ -16,6 +16,7 @@ ASK = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.slow
 @ASK
 def test_a_row_whose_file_is_gone_is_run_again_with_a_warning(store, runner, ask):
     row = store.run(ONE)

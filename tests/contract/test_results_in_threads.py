@@ -67,6 +67,7 @@ def test_what_is_computed_by_threads_that_read_results_is_written_too(tmp_path):
     assert netcdf.read_netcdf(str(tmp_path / "copy.nc"), None).u.values[-1] == 3 * 1999
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("suffix", "runner", "module"), [(".nc", of_xarray, "netCDF4"), (".h5", of_numpy, "h5py")])
 def test_threads_that_run_and_threads_that_measure_do_so_side_by_side(open_store, suffix, runner, module):
     pytest.importorskip(module)

@@ -110,6 +110,7 @@ def test_what_was_added_may_be_retyped(open_store: OpenStore, runner: CountingRu
     assert store.check().ok
 
 
+@pytest.mark.slow
 def test_what_was_retyped_may_be_renamed_and_removed(open_store: OpenStore, runner: CountingRunner) -> None:
     old = open_store(model=first()).run_or_retrieve({"n": 1, "dt": 2})
     half = open_store(model=model()).run_or_retrieve({"n": 1, "dt": 0.5})

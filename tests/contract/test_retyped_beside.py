@@ -116,6 +116,7 @@ def test_a_session_that_has_prepared_its_statements_before_goes_on(
     assert len(runner.calls) == 1
 
 
+@pytest.mark.slow
 def test_rows_are_rebuilt_and_copied_as_they_were(
     open_store: OpenStore, runner: CountingRunner, make_place: Any, tmp_path: Path
 ) -> None:

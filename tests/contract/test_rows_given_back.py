@@ -49,6 +49,7 @@ def test_a_row_is_taken_by_everything_that_looks_and_by_delete(store, runner):
     assert store.check().ok
 
 
+@pytest.mark.slow
 def test_the_log_of_a_row_is_found(open_store):
     def speak(params):
         print("hello")

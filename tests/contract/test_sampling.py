@@ -141,6 +141,7 @@ def test_what_every_set_needs_is_asked_for_and_options_are_checked() -> None:
         sample(Bowl, SPACE, x=(0, 1), n=2)
 
 
+@pytest.mark.slow
 def test_a_sample_is_swept_and_extended(open_store: OpenStore) -> None:
     runner = Counted(bowl)
     store = open_store(runner, Bowl)
@@ -269,6 +270,7 @@ def test_scipy_minimises(open_store: OpenStore, tmp_path: Path) -> None:
     assert scipy.minimize_scalar(number, bounds=number.bounds[0], options={"xatol": 1e-2}).x == pytest.approx(0.3)
 
 
+@pytest.mark.slow
 def test_salib_analyses_a_matrix_that_is_swept_as_a_whole(open_store: OpenStore) -> None:
     sampling, analysis = pytest.importorskip("SALib.sample.sobol"), pytest.importorskip("SALib.analyze.sobol")
     runner = Counted(flat)

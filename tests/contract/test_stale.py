@@ -266,6 +266,7 @@ def test_a_cell_that_is_run_again_is_seen_by_the_store_that_is_open(open_store):
     assert [row.n for row in store.stale()] == [1]
 
 
+@pytest.mark.slow
 def test_what_runs_leave_in_a_notebook_is_no_change_and_what_is_typed_anew_is(open_store):
     cells: dict[str, Any] = {"__name__": "__main__", "write_params": write_params, "get_ipython": None, "In": [""]}
 
@@ -313,6 +314,7 @@ def test_what_runs_leave_in_a_notebook_is_no_change_and_what_is_typed_anew_is(op
     assert stale() == 2, "what it was bound to counts, too"
 
 
+@pytest.mark.slow
 def test_a_rebuilt_store_and_a_copied_one_know_of_the_code(open_store, place, tmp_path):
     store = open_store(OLD)
     store.sweep([ONE])

@@ -221,6 +221,7 @@ def test_a_stream_that_is_closed_early_keeps_what_was_finished_and_claims_nothin
     assert store.check().ok
 
 
+@pytest.mark.slow
 @HERE_AND_THERE
 def test_a_stream_that_is_closed_before_it_is_read_claims_nothing(acting, claimed, options):
     store = acting()

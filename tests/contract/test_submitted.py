@@ -84,6 +84,7 @@ def spools(store: Any) -> list[Path]:
     return list(Path(store._context.staging.root, "submissions").iterdir())
 
 
+@pytest.mark.slow
 def test_sets_belong_to_their_jobs_as_long_as_slurm_knows_these_and_are_free_after_that(open_store, queue):
     runner = CountingRunner()
     store = open_store(run=runner)
@@ -112,6 +113,7 @@ def test_sets_belong_to_their_jobs_as_long_as_slurm_knows_these_and_are_free_aft
     assert not spools(later)
 
 
+@pytest.mark.slow
 def test_the_queue_is_asked_once_for_all_submissions(open_store, queue):
     """By the line that has submitted them; and by who waits for some of their sets, each time."""
     store, asked = open_store(), queue.with_name("queue.asked")
@@ -212,6 +214,7 @@ def test_a_scheduler_that_does_not_answer_frees_no_set(open_store, queue):
     assert (rows.submitted.waiting, rows.submitted.new) == (1, 0)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_seen_from_here_frees_no_set(open_store, queue, monkeypatch):
     """The spool is another user's; or Slurm is another one, or does not show the job, which is at work."""
     store = open_store()
@@ -263,6 +266,7 @@ def test_a_submission_that_somebody_else_ends_meanwhile_is_no_error(open_store, 
     assert store.sweep(sets(0), Slurm(), wait=False).submitted.new == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "calls", "said"),
     [("WorkerDied", 2, "it went wrong"), ("NODE_FAIL", 2, "2 jobs of Slurm ended in"), ("Refused", 1, "it went wrong")],
@@ -286,6 +290,7 @@ def test_what_a_machine_did_is_tried_again_as_often_as_retries_says(open_store, 
     assert call().submitted.new == 1, "the call after the one that has said it tries again"
 
 
+@pytest.mark.slow
 def test_deaths_are_counted_anew_after_a_set_has_failed_by_what_it_raised(open_store, queue):
     store = open_store()
     asked = {"client": Slurm(), "wait": False, "retries": 1, "on_error": "continue"}
@@ -365,6 +370,7 @@ def test_options_that_cannot_be_met_are_refused_before_anything(store, options, 
         store.sweep(sets(0), **options)
 
 
+@pytest.mark.slow
 def test_a_command_submits_and_returns(queue, tmp_path):
     (tmp_path / "model.py").write_text(MODEL)
     sweep = ["sweep", "model.py:store", "--grid", "x=1,2,3", "--slurm", "time=5", "--no-wait"]
@@ -409,6 +415,7 @@ def test_what_waits_in_the_queue_is_shown_with_its_jobs_and_what_they_ask_for(op
     assert list(one.running.values()) == ["7"]
 
 
+@pytest.mark.slow
 def test_a_check_says_of_which_submissions_no_job_is_left_and_a_dry_run_what_would_be_freed(open_store, queue):
     store = open_store()
     store.sweep(sets(0, 1), Slurm(), wait=False)
@@ -588,6 +595,7 @@ def test_of_a_submission_that_is_at_work_nobody_says_that_it_gives_no_sign_of_li
     assert "whose signs of life cannot be seen from here" in one.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("owner", "moment"), [(Submissions, "all"), (holders, "_where"), (scheduler.Inquiry, "look")])
 def test_a_submission_that_ends_in_the_middle_of_a_check_is_no_disorder(open_store, queue, monkeypatch, owner, moment):
     store, real = open_store(), getattr(owner, moment)

@@ -85,6 +85,7 @@ def test_an_empty_sweep_is_an_empty_list(store, runner):
     assert runner.calls == []
 
 
+@pytest.mark.slow
 def test_a_sweep_of_a_thousand_sets_comes_back_whole(store, runner):
     rows = store.sweep({"n": n, "dt": 0.5} for n in range(1000))
     assert [row.n for row in rows] == list(range(1000))

@@ -95,6 +95,7 @@ def test_a_memory_that_is_no_size_is_refused_with_some_that_are(refused, memory)
 RESOURCES = [{"cores": 1}, {"memory": "4GB"}, {"gpus": 1}]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("asked", RESOURCES, ids=str)
 def test_resources_are_refused_where_no_process_is_made_for_a_run(refused, pool, asked):
     [name] = asked

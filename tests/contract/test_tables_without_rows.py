@@ -140,6 +140,7 @@ def full(open_store: Any, few_together: None) -> Store[Broad]:
 
 
 # ---- equal in everything -------------------------------------------------------------------------------------------
+@pytest.mark.slow
 @pytest.mark.parametrize("custom_data", [False, True])
 def test_each_table_is_the_one_that_rows_would_make(full, custom_data):
     alike(full, more={"custom_data": custom_data})
@@ -173,6 +174,7 @@ def test_conditions_order_and_limit_are_those_of_select(full, where, given):
     alike(full, *where, **given, more={"custom_data": True})
 
 
+@pytest.mark.slow
 def test_results_and_provenance_become_columns_as_in_the_table_of_rows(full):
     alike(full, order_by="n", more={"results": ["energy", "n"], "provenance": True})
     alike(full, order_by="n", more={"results": ["energy", "n"], "custom_data": True})

@@ -112,6 +112,7 @@ def test_a_sweep_looks_no_more_often_for_many_sets_of_others_than_for_one(store,
     assert store.check().ok
 
 
+@pytest.mark.slow
 @pytest.mark.only_on("sqlite")
 @pytest.mark.parametrize("many", [1, 60])
 def test_a_sweep_inside_of_a_run_asks_no_more_for_many_sets_of_others(store, open_store, clock, counts, many):

@@ -46,6 +46,7 @@ def link_twice(params) -> None:
     write_checkpoints(params, link)
 
 
+@pytest.mark.slow
 @run
 @pytest.mark.parametrize("runner", [link_relatively, link_absolutely, link_twice])
 def test_what_a_result_links_to_beside_it_is_the_result(open_store, run, runner):
@@ -58,6 +59,7 @@ def test_what_a_result_links_to_beside_it_is_the_result(open_store, run, runner)
     assert store.check().ok
 
 
+@pytest.mark.slow
 @run
 def test_a_folder_that_a_result_links_to_is_the_result(open_store, run):
     def runner(params):
@@ -73,6 +75,7 @@ def test_a_folder_that_a_result_links_to_is_the_result(open_store, run):
     assert store.check().ok
 
 
+@pytest.mark.slow
 @run
 def test_a_relative_link_to_what_lies_elsewhere_leads_there_from_the_results_too(open_store, tmp_path, run):
     (tmp_path / "elsewhere.json").write_text('"there"')
@@ -148,6 +151,7 @@ def changed(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.changed*"))
 
 
+@pytest.mark.slow
 @run
 def test_what_somebody_appended_to_a_result_is_kept_beside_the_new_one_and_said(store, runner, tmp_path, run):
     path = Path(store.run_or_retrieve(ONE).result_file)
@@ -165,6 +169,7 @@ def test_what_somebody_appended_to_a_result_is_kept_beside_the_new_one_and_said(
     assert kept.exists()
 
 
+@pytest.mark.slow
 @run
 def test_what_somebody_added_to_a_folder_is_kept_beside_the_new_one(open_store, tmp_path, run):
     def runner(params):

@@ -140,6 +140,7 @@ def test_every_step_of_the_protocol_is_either_passed_or_known_to_need_others():
     assert not set().union(*REACHED.values()) & ELSEWHERE
 
 
+@pytest.mark.slow
 def test_a_step_that_is_not_reached_kills_nobody(server, histories):
     case = histories("first", FILE)
     fault = {"step": "unpublish", "when": "before", "do": "kill"}

@@ -38,6 +38,7 @@ def wish(server, case, operation="run_or_retrieve"):
     return said["done"][0][0]
 
 
+@pytest.mark.slow
 def test_a_result_that_the_disk_cannot_hold_is_a_failure_and_the_earlier_result_stays(server, case):
     earlier = wish(server, case)
     error = server.start("trouble:fill", folder=case, call="run", before=MIB, size=2 * MIB).said()
@@ -61,6 +62,7 @@ def test_a_run_whose_sidecar_the_disk_could_not_hold_does_not_begin(server, case
     assert wish(server, case, "run")["content"] != earlier["content"]
 
 
+@pytest.mark.slow
 def test_a_result_that_the_database_has_no_room_for_is_kept_and_recorded_by_the_next_call(server, case):
     error = server.start("trouble:fill", folder=case, call="run_or_retrieve", within=3000).said()
     assert error["type"] == "PublishError"
@@ -69,6 +71,7 @@ def test_a_result_that_the_database_has_no_room_for_is_kept_and_recorded_by_the_
     assert [row["content"]] == [one["content"] for one in executions(case)]
 
 
+@pytest.mark.slow
 def test_a_rerun_that_the_database_has_no_room_for_replaces_the_earlier_result_at_the_next_call(server, case):
     wish(server, case)
     assert server.start("trouble:fill", folder=case, call="run", within=3000).said()["type"] == "PublishError"
@@ -76,6 +79,7 @@ def test_a_rerun_that_the_database_has_no_room_for_replaces_the_earlier_result_a
     assert len(executions(case)) == 2
 
 
+@pytest.mark.slow
 def test_no_run_begins_when_the_database_has_no_room_for_its_claim(server, case):
     error = server.start("trouble:fill", folder=case, call="run_or_retrieve", before=3000).said()
     assert error["kind"] in ("ours", "sqlite")
@@ -83,6 +87,7 @@ def test_no_run_begins_when_the_database_has_no_room_for_its_claim(server, case)
     assert wish(server, case)["content"] == executions(case)[-1]["content"]
 
 
+@pytest.mark.slow
 def test_a_sweep_that_the_database_has_no_room_for_loses_no_finished_run(server, case):
     error = server.start("trouble:fill", folder=case, call="sweep", within=3000, sets=3).said()
     assert error["kind"] in ("ours", "sqlite")
@@ -94,11 +99,13 @@ def test_a_sweep_that_the_database_has_no_room_for_loses_no_finished_run(server,
     assert len(executions(case)) == 3
 
 
+@pytest.mark.slow
 def test_a_sweep_on_a_full_disk_says_that_what_ran_is_kept(server, case):
     error = server.start("trouble:fill", folder=case, call="sweep", within=3000, sets=3).said()
     assert "without running it again" in " ".join([error["text"], *error["notes"]])
 
 
+@pytest.mark.slow
 def test_a_runner_that_meets_the_full_disk_in_a_sweep_has_its_own_error_come_out(server, case):
     names = {"folder": case, "call": "sweep", "within": 3000, "during": 4, "size": 5000, "sets": 12}
     error = server.start("trouble:fill", **names).said()
@@ -217,6 +224,7 @@ def tree(folder):
     return {os.path.join(path, name) for path, _, names in os.walk(folder) for name in names}
 
 
+@pytest.mark.slow
 def test_a_store_that_cannot_be_written_runs_nothing_and_changes_nothing(server, open_case):
     earlier, before = wish(server, open_case), tree(open_case)
     allow(open_case, open_case, os.path.join(open_case, "results"), staging(open_case))
@@ -231,6 +239,7 @@ def test_a_store_that_cannot_be_written_runs_nothing_and_changes_nothing(server,
     assert wish(server, open_case) == earlier
 
 
+@pytest.mark.slow
 def test_nothing_runs_where_no_workspace_can_be_made(server, open_case):
     earlier = wish(server, open_case)
     allow(open_case, staging(open_case))
@@ -242,6 +251,7 @@ def test_nothing_runs_where_no_workspace_can_be_made(server, open_case):
     assert wish(server, open_case) == earlier
 
 
+@pytest.mark.slow
 def test_a_result_that_cannot_come_to_its_place_is_kept_and_placed_by_the_next_call(server, open_case):
     allow(open_case, os.path.join(open_case, "results"))
     open(os.path.join(open_case, "executions"), "w").close()
@@ -298,6 +308,7 @@ def test_a_database_that_is_locked_while_the_runner_runs_costs_no_second_run(ser
     assert [row["content"]] == [one["content"] for one in executions(case)]
 
 
+@pytest.mark.slow
 def test_a_hit_needs_no_lock(server, case, locked):
     row = wish(server, case)
     child = start(server, case)
@@ -309,6 +320,7 @@ def test_a_hit_needs_no_lock(server, case, locked):
 
 
 # ---- results without write permission, as git-annex, DVC and Nix leave them ---------------------------------------
+@pytest.mark.slow
 @pytest.mark.parametrize("fsync", [False, True])
 @pytest.mark.parametrize("call", ["run_or_retrieve", "run", "sweep"])
 def test_a_folder_without_write_permission_is_stored_as_it_is_and_runs_once(server, open_case, call, fsync):
@@ -321,6 +333,7 @@ def test_a_folder_without_write_permission_is_stored_as_it_is_and_runs_once(serv
     assert len(executions(open_case)) == {"run_or_retrieve": 1, "run": 2, "sweep": 3}[call]
 
 
+@pytest.mark.slow
 def test_a_folder_without_write_permission_is_deleted_whole(server, open_case):
     allow(open_case)
     said = server.start("trouble:keep_closed", folder=open_case, call="run_or_retrieve").said()
@@ -343,6 +356,7 @@ def refused(server, case):
     return str(path)
 
 
+@pytest.mark.slow
 def test_a_set_that_cannot_be_recorded_is_that_sets_failure_and_the_others_run(server, case, refused):
     said = server.start("trouble:sweep_beside", folder=case, on_error="continue").said()
     assert said["error"] is None, said["error"]["traceback"]
@@ -356,6 +370,7 @@ def test_a_set_that_cannot_be_recorded_is_that_sets_failure_and_the_others_run(s
     assert len(executions(case)) == 3, "nothing ran twice"
 
 
+@pytest.mark.slow
 def test_a_set_that_cannot_be_recorded_ends_a_sweep_that_ends_at_failures_with_its_error(server, case, refused):
     said = server.start("trouble:sweep_beside", folder=case, on_error="raise").said()
     assert said["error"]["type"] == "ForeignFileError"
@@ -363,6 +378,7 @@ def test_a_set_that_cannot_be_recorded_ends_a_sweep_that_ends_at_failures_with_i
     assert Path(refused).read_text() == "somebody's"
 
 
+@pytest.mark.slow
 def test_repair_and_gc_report_no_removal_that_did_not_happen(server, open_case):
     allow(open_case)
     fault = {"step": "execute", "when": "after", "do": "kill"}

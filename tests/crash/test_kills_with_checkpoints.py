@@ -35,6 +35,7 @@ def done(case):
     return [one["step"] for one in executions(case)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("fault", "when"), list(matrix()))
 def test_after_a_kill_at_any_step_the_next_process_goes_on_from_the_last_checkpoint(server, case, fault, when):
     server.start("training:train", folder=case, operation="run_or_retrieve", raises=2).said()
@@ -61,6 +62,7 @@ def test_a_run_that_is_killed_again_and_again_ends_with_no_step_done_twice(serve
     assert server.start("training:look", folder=case).said() == {"left": [], "check": ""}
 
 
+@pytest.mark.slow
 def test_a_forced_run_that_is_killed_has_begun_anew_and_so_does_the_next_one(server, case):
     server.start("training:train", folder=case, operation="run_or_retrieve", raises=3).said()
     assert server.start("training:train", folder=case, operation="run", raises=0, dies=2).status() == -9

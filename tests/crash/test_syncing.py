@@ -91,6 +91,7 @@ def test_a_deleted_file_stays_away(server, case):
     assert os.path.join(case, "results") in said["synced"], "before the claim says that it is gone"
 
 
+@pytest.mark.slow
 def test_a_file_that_may_only_be_written_is_synced_too():
     """Root may read everything, so somebody else does it, in a process of its own."""
     if os.geteuid() != 0:

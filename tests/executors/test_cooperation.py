@@ -151,6 +151,7 @@ def test_what_a_killed_process_had_not_finished_is_done_by_the_other(begin, open
     check(open_store)
 
 
+@pytest.mark.slow
 def test_a_sweep_waits_for_what_another_process_runs_and_takes_its_row(start, open_store, logs, tmp_path):
     gate = tmp_path / "gate"
     owner = start([1], log=str(logs["a"]), acts={"1": ["wait_for", str(gate)]}, options={"workers": 1})

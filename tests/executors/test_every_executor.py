@@ -201,6 +201,7 @@ def test_the_order_is_kept_where_the_first_set_ends_last(acting, log, options):
     assert ran(log) == [1, 3]
 
 
+@pytest.mark.slow
 @may_fall_back
 @only["pools"]
 def test_the_pool_that_was_lent_still_works_after_a_sweep(acting, options):
@@ -211,6 +212,7 @@ def test_the_pool_that_was_lent_still_works_after_a_sweep(acting, options):
     assert options["client"].submit(abs, -4).result() == 4
 
 
+@pytest.mark.slow
 @may_fall_back
 # ---- failures ----------------------------------------------------------------------------------------------------
 def test_a_failing_set_raises_its_own_exception_and_keeps_what_had_finished(acting, log, name, options):
@@ -382,6 +384,7 @@ if "client" in options:
 '''
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", [PARAMS[one] for one in (SERIAL, WORKERS, THREADS, PROCESSES, DASK)])
 def test_a_script_without_a_guard_works_with_its_own_runner_and_model(request, tmp_path, log, where):
     address = request.getfixturevalue("cluster").scheduler_address if where == DASK else "none"

@@ -203,6 +203,7 @@ FORKS = """if True:
 """
 
 
+@pytest.mark.slow
 @pins
 @two_cores
 def test_a_forked_child_that_outlives_a_sweep_does_not_keep_its_cores():

@@ -216,6 +216,7 @@ print(len(list(Path("results").glob("*changed*"))), store.check().ok)
 """
 
 
+@pytest.mark.slow
 def test_a_warning_that_nobody_can_hear_ends_nothing(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_STDERR], cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False

@@ -174,6 +174,7 @@ def test_a_sweep_in_which_all_is_there_starts_no_process(tmp_path, log):
 
 
 # ---- deaths ------------------------------------------------------------------------------------------------------
+@pytest.mark.slow
 @DEATHS
 def test_a_worker_that_dies_fails_its_own_run_only(acting, log, act, told):
     store = acting({5: act})
@@ -505,6 +506,7 @@ def test_a_failing_run_beside_another_leaves_nothing_half_way(acting, log):
     assert ran(log).count(3) == 1
 
 
+@pytest.mark.slow
 def test_params_that_no_worker_can_load_end_the_sweep_with_a_sentence(acting, monkeypatch):
     module = types.ModuleType("only_here")
     exec("class Whole(int): pass", vars(module))

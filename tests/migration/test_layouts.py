@@ -126,6 +126,7 @@ def test_an_upgrade_that_is_killed_before_any_statement_is_finished_by_the_next_
     assert number > 3
 
 
+@pytest.mark.slow
 def test_two_processes_that_upgrade_at_once_both_open(project):
     reading, writing = os.pipe()
 

@@ -131,6 +131,7 @@ def test_parquet_reads_back_equal_everywhere(rows):
     assert frame["maybe"].dtype == "Int64"  # and not floats, beside None
 
 
+@pytest.mark.slow
 @SETTINGS
 @given(ROWS)
 def test_json_in_an_export_is_what_was_stored(rows):

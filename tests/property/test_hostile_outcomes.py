@@ -41,6 +41,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, Pa
     workspace.retire()
 
 
+@pytest.mark.slow
 @given(
     outcomes=st.dictionaries(st.sampled_from(COLUMNS) | st.text(max_size=5), JSON | PACKED, max_size=4) | JSON,
     missing=st.dictionaries(st.sampled_from(COLUMNS), JSON, max_size=2) | JSON,

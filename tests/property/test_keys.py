@@ -142,6 +142,7 @@ close = st.dictionaries(st.sampled_from(["a", "b", "n"]), alike | st.lists(alike
 
 
 # In the longer run 10^5 sets, four at a time and each compared with the other three; two processes share them.
+@pytest.mark.slow
 @pytest.mark.parametrize("half", [1, 2])
 @given(st.lists(close, min_size=4, max_size=4))
 @settings(max_examples=12_500 if settings().max_examples > 100 else 100)
@@ -150,6 +151,7 @@ def test_two_ids_are_equal_exactly_if_the_canonical_forms_are(half, asked):
         assert (key(first) == key(second)) is same(first, second)
 
 
+@pytest.mark.slow
 @given(params, params)
 def test_unrelated_params_have_the_same_id_only_if_they_are_the_same(first, second):
     assert (key(first) == key(second)) is same(first, second)
@@ -174,6 +176,7 @@ def test_a_float_and_its_neighbour_have_one_id_exactly_if_they_round_to_the_same
         assert (ids[0] == ids[1]) is same({"x": [value]}, {"x": [other]}, digits)
 
 
+@pytest.mark.slow
 @given(params)
 def test_an_id_is_the_hash_of_the_canonical_form_as_compact_ascii_json(asked):
     text = json.dumps(document(canonical(asked)), sort_keys=True, separators=(",", ":"))
@@ -196,16 +199,19 @@ def test_the_order_of_keys_and_the_kind_of_sequence_do_not_matter(asked, data):
     assert key(reorder(asked, data)) == key(asked)
 
 
+@pytest.mark.slow
 @given(params, st.fixed_dictionaries({}, optional={name: st.none() | st.integers() for name in RESERVED - {"id"}}))
 def test_reserved_keys_do_not_matter(asked, noise):
     assert key(asked | noise) == key(asked)
 
 
+@pytest.mark.slow
 @given(params, st.text(min_size=1))
 def test_an_explicit_id_is_the_id_whatever_else_is_asked(asked, explicit):
     assert key(asked | {"id": explicit}) == explicit
 
 
+@pytest.mark.slow
 @given(params)
 def test_making_an_id_leaves_the_params_as_they_were(asked):
     before = pickle.dumps(asked)
@@ -213,6 +219,7 @@ def test_making_an_id_leaves_the_params_as_they_were(asked):
     assert pickle.dumps(asked) == before
 
 
+@pytest.mark.slow
 @given(params, names, leaves, leaves)
 def test_changing_one_value_changes_the_id_exactly_if_it_changes_the_canonical_form(asked, name, first, second):
     one, two = asked | {name: first}, asked | {name: second}

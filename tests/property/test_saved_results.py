@@ -74,6 +74,7 @@ def flat(value: dict[str, Any], path: str = "") -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 @given(ARRAYS)
 def test_an_array_is_loaded_equal(array: Any) -> None:
     assert_equal(saved(array, ".npy"), array)
@@ -82,6 +83,7 @@ def test_an_array_is_loaded_equal(array: Any) -> None:
 TITLED = np.zeros(1, [(("of a title", "name"), "?"), ("other", "<f4")])
 
 
+@pytest.mark.slow
 @example({"titled": TITLED})
 @example({"nested": np.zeros(1, [("inner", TITLED.dtype), ("u", "<u2", 3)])})
 @given(st.dictionaries(NAMES, NESTED, max_size=3))
@@ -101,6 +103,7 @@ UPPER = st.from_regex(r"[A-Z][A-Z0-9_]{0,7}", fullmatch=True)
 IDENTIFIERS = st.from_regex(r"[A-Za-z][A-Za-z0-9_]{0,5}", fullmatch=True)
 
 
+@pytest.mark.slow
 @given(st.dictionaries(NAMES | UPPER, ARRAYS | SCALARS, max_size=3))
 @example({"u": np.array(0, ">i2"), "v": np.zeros((0, 3)), "w": np.arange(6).reshape(2, 3).T})
 @example({"__metadata__": np.zeros(1)})
@@ -113,6 +116,7 @@ def test_tensors_are_loaded_equal(value: dict[str, Any]) -> None:
         assert_equal(found[name], array, any_order=True)
 
 
+@pytest.mark.slow
 @given(
     st.dictionaries(
         IDENTIFIERS | NAMES,
@@ -143,6 +147,7 @@ def assert_equal_structs(found: Any, wanted: Any) -> None:
         assert_equal(found, wanted, of_text=True, any_order=True)
 
 
+@pytest.mark.slow
 @settings(max_examples=min(settings().max_examples, 100))  # astropy takes its time
 @given(ARRAYS | st.dictionaries(UPPER | NAMES, ARRAYS, max_size=3))
 @example(np.arange(6, dtype="<u2").reshape(2, 3))
@@ -158,6 +163,7 @@ def test_images_are_loaded_equal(value: Any) -> None:
         assert_equal(found[name], array, any_order=True)
 
 
+@pytest.mark.slow
 @given(ARRAYS, st.integers(-1, 2**32))
 @example(np.int16([[1, 2]]), 44_100)
 @example(np.uint8([1, 2, 3]), 8000)
@@ -191,6 +197,7 @@ COLUMNS = st.one_of(
 )
 
 
+@pytest.mark.slow
 @given(st.dictionaries(NAMES, COLUMNS, min_size=1, max_size=3))
 @pytest.mark.parametrize("suffix", [".parquet", ".feather", ".orc", ".csv", ".tsv"])
 def test_a_frame_is_loaded_equal(suffix: str, columns: dict[str, Any]) -> None:

@@ -8,12 +8,14 @@ from peek import executions
 from scenes import in_order
 
 
+@pytest.mark.slow
 def test_a_run_that_asks_for_itself_is_an_error(server, case):
     said = server.start("racers:need", folder=case, first=1, needs={1: [1]}).said()
     assert said["error"]["type"] == "CycleError"
     in_order(server, case)
 
 
+@pytest.mark.slow
 def test_a_circle_within_one_process_is_an_error(server, case):
     said = server.start("racers:need", folder=case, first=1, needs={1: [2], 2: [3], 3: [1]}).said()
     assert said["error"]["type"] == "CycleError"

@@ -30,6 +30,7 @@ def test_deletes_and_runs_at_the_same_time_leave_every_row_with_its_file(server,
     in_order(server, case)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", [1, 2], ids=["result", "folder in it"])
 def test_a_folder_that_is_deleted_while_somebody_looks_at_it_is_a_miss(server, case, folder):
     server.start("racers:ask", folder=case, shape="folder").said()
@@ -44,6 +45,7 @@ def test_a_folder_that_is_deleted_while_somebody_looks_at_it_is_a_miss(server, c
     in_order(server, case)
 
 
+@pytest.mark.slow
 def test_two_that_finish_one_delete_do_not_mind_each_other(server, case):
     server.start("racers:ask", folder=case, shape="folder").said()
     # Stopped where it has met a folder, and not a file, which the other removes just then.

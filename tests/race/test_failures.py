@@ -34,6 +34,7 @@ def test_those_who_wait_for_a_run_that_fails_raise_its_failure_and_do_not_run_it
     in_order(server, case)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["Ctrl-C", "SystemExit"])
 def test_somebody_who_waits_for_a_run_that_is_interrupted_runs_it_at_once(server, case, how):
     owner = begin(server, case, **({"exits": True} if how == "SystemExit" else {}))
@@ -53,6 +54,7 @@ def test_somebody_who_waits_for_a_run_that_is_interrupted_runs_it_at_once(server
     in_order(server, case)
 
 
+@pytest.mark.slow
 def test_a_failing_rerun_leaves_the_earlier_result_to_those_who_wait(server, case):
     earlier = server.start("racers:ask", folder=case).said()["row"]
     owner = begin(server, case, operation="run", raises="no")
@@ -64,6 +66,7 @@ def test_a_failing_rerun_leaves_the_earlier_result_to_those_who_wait(server, cas
     in_order(server, case)
 
 
+@pytest.mark.slow
 def test_an_owner_that_is_killed_while_its_failure_is_recorded_keeps_nobody_waiting(server, case):
     fault = {"step": "commit_failure", "when": "after", "do": "kill"}
     owner = server.start("racers:ask", folder=case, raises="no", fault=fault)

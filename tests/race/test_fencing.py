@@ -50,6 +50,7 @@ def test_an_owner_that_wakes_up_after_it_was_replaced_returns_the_newer_result(s
     in_order(server, case)
 
 
+@pytest.mark.slow
 def test_somebody_who_waits_for_an_owner_far_away_takes_over_when_its_lease_ends(server, case):
     owner = begin(server, case, elsewhere="0badcafe", options={"lease": 600.0})
     waiter = begin_to_wait(server, case)

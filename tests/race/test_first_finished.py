@@ -58,6 +58,7 @@ def test_an_owner_that_finishes_first_after_it_was_replaced_is_stored_and_both_g
     in_order(server, case)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", ["file", "folder+extra"])
 def test_a_forced_run_that_took_over_is_answered_by_a_run_of_its_own(server, case, shape):
     owner, taker = taken_over(server, case, owner={"shape": shape}, taker={"operation": "run", "shape": shape})
@@ -72,6 +73,7 @@ def test_a_forced_run_that_took_over_is_answered_by_a_run_of_its_own(server, cas
     in_order(server, case)
 
 
+@pytest.mark.slow
 def test_a_rerun_that_finishes_first_replaces_the_earlier_row(server, case):
     earlier = stored(server, case)
     owner, taker = taken_over(server, case, owner={"operation": "run"}, taker={"operation": "run"})
@@ -83,6 +85,7 @@ def test_a_rerun_that_finishes_first_replaces_the_earlier_row(server, case):
     in_order(server, case)
 
 
+@pytest.mark.slow
 def test_an_owner_that_finishes_first_is_stored_although_the_other_fails(server, case):
     owner, taker = taken_over(server, case, taker={"raises": "no"})
     let_go_on(case, "taker")
@@ -136,6 +139,7 @@ def test_an_owner_that_dies_on_the_way_is_stored_by_who_opens_the_store_next(ser
     in_order(server, case)
 
 
+@pytest.mark.slow
 def test_the_set_that_a_sweep_lost_is_stored_with_all_others(server, case):
     sets = list(range(8))
 

@@ -16,6 +16,7 @@ def check(server, case):
     return ran
 
 
+@pytest.mark.slow
 def test_forks_of_a_process_with_an_open_store_run_each_set_once(server, case):
     child = server.start("racers:forks", folder=case, count=6, sets=SETS)
     said = child.said()

@@ -51,6 +51,7 @@ print(forked_status, len(kept), *again)
 """
 
 
+@pytest.mark.slow
 def test_a_forked_child_leaves_the_copy_of_a_database_alone_that_its_parent_reads(tmp_path):
     assert run_python(BEGIN + COPYING, tmp_path).split() == ["0", "1", "1"]
 

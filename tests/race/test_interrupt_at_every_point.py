@@ -16,6 +16,7 @@ def plays():
             yield pytest.param(case, part, parts, marks=marks, id=f"{case}-{part}")
 
 
+@pytest.mark.slow
 @pytest.mark.only_on("sqlite")
 @pytest.mark.parametrize(("case", "part", "parts"), list(plays()))
 def test_after_an_interrupt_at_any_point_all_is_as_if_the_call_had_ended(server, new_case, case, part, parts):

@@ -41,6 +41,7 @@ def test_sweeps_that_overlap_run_each_set_once(server, case):
     in_order(server, case)
 
 
+@pytest.mark.slow
 def test_what_is_claimed_behind_a_long_run_is_given_back_to_others(server, case):
     sets = list(range(40))
     # Quick runs let the process claim more and more at once, until it meets a long one.
@@ -59,6 +60,7 @@ def test_what_is_claimed_behind_a_long_run_is_given_back_to_others(server, case)
     in_order(server, case)
 
 
+@pytest.mark.slow
 def test_a_sweep_that_is_interrupted_ends_soon_and_keeps_what_was_finished(server, case):
     sets = list(range(100))
     child = start(server, case, sets, only=30, marker=f"{case}/long", until=f"{case}/never")
@@ -100,6 +102,7 @@ def test_a_sweep_of_which_one_process_is_killed_is_finished_by_the_others(server
     in_order(server, case)
 
 
+@pytest.mark.slow
 def test_a_sweep_that_fails_leaves_the_rest_to_others(server, case):
     sets = list(range(20))
     child = start(server, case, sets, only=5, raises="no")

@@ -69,6 +69,7 @@ def seen(row: Any) -> dict[str, Any]:
     return {name: getattr(row, name) for name in names}
 
 
+@pytest.mark.slow
 def test_a_copy_has_everything_and_runs_nothing(open_store, runner, place, target, tmp_path):
     store = filled(open_store, tmp_path)
     rows, failures = [seen(store.retrieve(one)) for one in (ONE, TWO, FOUR)], store.failures()

@@ -115,6 +115,7 @@ def test_a_row_tells_what_became_of_its_file(tmp_path):
         assert "gone" in asker.api("result", id=store.retrieve({"n": 1}).id)["why"]
 
 
+@pytest.mark.slow
 def test_what_other_code_has_made_is_counted_listed_and_marked(tmp_path):
     def opened(version, **options):
         where = tmp_path / "r", ".json", f"sqlite:///{tmp_path / 'n.sqlite3'}"
@@ -355,6 +356,7 @@ def test_control_characters_and_passwords_of_data_are_never_sent(tmp_path):
             assert hidden not in body.replace(b"\\\\u202e", b"").replace(b"\\\\x1b", b"")
 
 
+@pytest.mark.slow
 def test_a_statement_that_takes_too_long_is_ended(page, study, monkeypatch):
     monkeypatch.setattr("entropic.ui.limits.begin", lambda: setattr(limits._of_thread, "until", -math.inf))
     from entropic.ui import limits
@@ -366,6 +368,7 @@ def test_a_statement_that_takes_too_long_is_ended(page, study, monkeypatch):
         assert "longer than" in why
 
 
+@pytest.mark.slow
 def test_no_transaction_stays_open_between_two_requests(tmp_path):
     store = Store(lambda params: 1, Number, tmp_path / "r", ".json", f"sqlite:///{tmp_path / 'n.sqlite3'}")
     store.run_or_retrieve({"n": 1})
@@ -377,6 +380,7 @@ def test_no_transaction_stays_open_between_two_requests(tmp_path):
         assert blocked == 0
 
 
+@pytest.mark.slow
 def test_what_was_said_of_a_run_is_told(tmp_path):
     store = Store(lambda params: {"n": params["n"]}, Noted, tmp_path / "results", ".json", f"sqlite:///{tmp_path}/db")
     said, other = store.sweep([{"n": 1}, {"n": 2}])

@@ -47,6 +47,7 @@ def store(open_store):
     return made
 
 
+@pytest.mark.slow
 def test_rows_plots_and_neighbours_are_the_same_on_every_database(store):
     for asker in serving(store):
 
@@ -103,6 +104,7 @@ SLOW = {
 }
 
 
+@pytest.mark.slow
 def test_a_statement_without_an_end_is_ended(store, database_kind):
     context = context_of(looking(store))
     limits.limit(context.database, 1.0)

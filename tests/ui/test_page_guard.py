@@ -220,6 +220,7 @@ def test_a_log_that_became_a_link_is_not_read(lines, tmp_path):
         assert asker.api("run", id=row.id)["log"] is None
 
 
+@pytest.mark.slow
 def test_looking_changes_no_file(lines, tmp_path):
     row = lines.run_or_retrieve({"n": 1})
     context_of(lines).database.connection().close()

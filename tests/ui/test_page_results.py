@@ -361,6 +361,7 @@ def test_rows_are_not_sorted_or_filtered_by_what_is_in_their_files(measured, giv
     assert "result.whole" in why
 
 
+@pytest.mark.slow
 def test_the_lines_of_python_read_them_too(measured, monkeypatch):
     pytest.importorskip("matplotlib")
     store, _, page = measured(".json")
