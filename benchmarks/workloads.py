@@ -120,7 +120,7 @@ def new_sweep(system: Storing, order: Order) -> Spent:
 def eight_at_once(system: Storing, order: Order) -> Spent:
     """New runs in eight processes at the same time, in one store: each process gets sets of its own."""
     context = get_context("spawn")
-    go, share = context.Barrier(PROCESSES + 1), order.count // PROCESSES
+    go, share = context.Barrier(PROCESSES + 1), max(1, order.count // PROCESSES)
     crowd = [context.Process(target=take_part, args=(order, number * share, share, go)) for number in range(PROCESSES)]
     for process in crowd:
         process.start()
