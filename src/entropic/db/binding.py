@@ -1,8 +1,9 @@
 """Values of the user's columns on their way to the driver, and what is refused because it would not come back."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, time
 from decimal import Decimal
+from operator import itemgetter
 from typing import Any
 
 import sqlalchemy as sa
@@ -60,7 +61,10 @@ class Binding:
         self.is_plain = all(is_plain(field.column, database) for field in schema.fields.values())
         usual = [(key, *field.usual) for key, field in schema.fields.items()]
         usual = [(key, kind, database.dialect.usual.get(kind, check)) for key, kind, check in usual]
-        self._plain = usual if self.is_plain else None
+        self._is_plain = self.is_plain and bool(usual)
+        self._kinds = [kind for _, kind, _ in usual]
+        self._checks = [check for _, _, check in usual]
+        self._pick = all_of([key for key, _, _ in usual])
         self.doubtful = {
             column.name: surely_fits(found[column.name])
             for column in (field.column for field in schema.fields.values())
@@ -78,19 +82,18 @@ class Binding:
 
     def bind_plain(self, params: Mapping[str, object]) -> tuple[object, ...] | None:
         """Return what `bind` would return of a set of plain values for all of the user's columns; else None."""
-        plain = self._plain
-        if plain is None or len(params) != len(plain):
+        if not self._is_plain or len(params) != len(self._kinds):
             return None
-        bound = []
         try:
-            for key, usual, check in plain:
-                value = params[key]
-                if type(value) is not usual or not check(value):
-                    return None
-                bound.append(value)
+            values = self._pick(params)
         except KeyError:
             return None
-        return tuple(bound)
+        if list(map(type, values)) != self._kinds:
+            return None
+        for check, value in zip(self._checks, values):  # noqa: B905  (as many)
+            if not check(value):
+                return None
+        return values
 
     def bind(
         self, values: Mapping[str, object], name: str, given: Mapping[str, object] = _NOTHING
@@ -216,6 +219,13 @@ class Binding:
     def bound(self, key: str, value: object) -> object:
         """Return a value of one of the user's columns as the driver stores it."""
         return self._bound(self._columns[key], value, key)
+
+
+def all_of(keys: Sequence[Any]) -> Callable[[Any], tuple[Any, ...]]:
+    """Return what picks the values of some keys, or places, as a tuple, of one alone, too."""
+    if len(keys) > 1:
+        return itemgetter(*keys)
+    return lambda given: tuple([given[key] for key in keys])
 
 
 def _itself(value: object) -> object:

@@ -43,6 +43,8 @@ def number_of(text: str) -> int:
 
 def stem(id: str) -> str:
     """Return what the names of the results of an id begin with: nothing that is hidden, or leads anywhere."""
+    if len(id) == 16 and not id.strip("0123456789abcdef"):  # most, sooner than by the pattern
+        return id
     return id if _VERBATIM.fullmatch(id) else f"{_readable(id)}={hashlib.sha256(id.encode()).hexdigest()[:16]}"
 
 
@@ -67,7 +69,7 @@ def is_suffix(suffix: object) -> bool:
 
 def whole(place: str) -> str:
     """Return the name of all that lies at a place, or is named by a suffix: of the folder, if it has a main file."""
-    return place.partition("/")[0]
+    return place if "/" not in place else place.partition("/")[0]  # most, in a third of the time
 
 
 def is_place(id: str, place: object) -> bool:
