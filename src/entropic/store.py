@@ -18,7 +18,7 @@ from entropic.executors.attempt import Runner
 from entropic.formats.format import Saver
 from entropic.formats.read import Loader, read
 from entropic.params.objects import Object
-from entropic.protocol import delete, find, note_inputs, register, run
+from entropic.protocol import delete, find, note_inputs, plain_run, register, run
 from entropic.protocol.context import ModelT, StoreContext
 from entropic.support.show import html_table
 from entropic.sweep import plan, sweep
@@ -164,7 +164,7 @@ class Store(Generic[ModelT]):
         }
         opening = Opening.of(runner, result_cls, results_dir, file_suffix, db_url, **options)
         self._context: StoreContext[ModelT] = opening.open()
-        self._find = find.finder(self._context)
+        self._find, self._run_plain = find.finder(self._context), plain_run.plain_runner(self._context)
         self._loader = loader
         self._made_of = (opening.runner.runner, result_cls, opening.folder, opening.suffix)
         self._options = options | {"read_only": opening.read_only, "watch": opening.watched}
@@ -201,12 +201,12 @@ class Store(Generic[ModelT]):
         given: Any = params
         try:
             try:
-                return run.run_or_retrieve(self._context, given, custom_data, self._find)
+                return run.run_or_retrieve(self._context, given, custom_data, self._find, self._run_plain)
             except ParameterError:
                 given = set_of(self._context, params)  # looked at only now: a hit has no time for it
                 if given is params:
                     raise
-            return run.run_or_retrieve(self._context, given, custom_data, self._find)
+            return run.run_or_retrieve(self._context, given, custom_data, self._find, self._run_plain)
         except BaseException as error:  # noqa: BLE001  (raised again)
             raise hide_ours(error)  # noqa: B904
 

@@ -384,7 +384,7 @@ def test_rows_are_rebuilt_from_what_was_recorded_before_the_parameter_came(
 def test_a_run_that_an_older_program_finished_is_recorded_with_the_default(
     open_store: OpenStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from entropic.protocol import publish
+    from entropic.protocol import plain_run, publish
 
     older = open_store(write_params, before())
 
@@ -392,6 +392,7 @@ def test_a_run_that_an_older_program_finished_is_recorded_with_the_default(
         raise OSError("gone")
 
     with monkeypatch.context() as patch:
+        patch.setattr(plain_run, "is_used", False)  # which publishes by itself
         patch.setattr(publish, "publish_locked", fail)
         with pytest.raises(PublishError, match="gone"):
             older.run_or_retrieve(OLD)

@@ -28,6 +28,30 @@ def matrix():
                 yield pytest.param(*combination, step, when, marks=marks, id=f"{'-'.join(combination)}-{when} {step}")
 
 
+@pytest.mark.only_on("sqlite")
+def test_a_process_goes_on_after_an_interrupt_before_any_call_of_a_plain_run(server, histories):
+    def endure(nth):
+        case = histories("first", FILE)
+        fault = {"step": "any call", "when": "before", "nth": nth, "do": "interrupt"}
+        names = {"folder": case, "operation": "run_or_retrieve", "shape": FILE}
+        return case, server.start("work:endure", **names, fault=fault, trace=f"{case}/trace").said()
+
+    case, said = endure(10**6)
+    assert not said["interrupted"]
+    assert "before publish 1" not in trace_of(case), "most runs are `plain_run`'s, and so was this"
+    assert said["calls"] > 12, "it makes calls, and they are counted"
+    for nth in range(1, said["calls"] + 1):
+        case, said = endure(nth)
+        assert said["interrupted"], "it came out, as Ctrl-C should"
+        trace = trace_of(case)
+        written = sum(line.startswith("after write ") for line in trace[: trace.index("struck")])
+        wish = {"folder": case, "operations": ["run_or_retrieve"], "shape": FILE, "fresh": True}
+        followed = server.start("work:follow", **wish).said()
+        assert not followed["check"], followed["check"]
+        assert said["done"] == followed["done"][0], "the process itself got what any other gets"
+        assert len(executions(case)) - said["executed"] == 1 - written, "a finished run does not run again"
+
+
 @pytest.mark.each("step", "when")
 @pytest.mark.parametrize(("operation", "history", "shape", "step", "when"), list(matrix()))
 def test_a_process_goes_on_after_an_interrupt(server, histories, operation, history, shape, step, when):

@@ -24,7 +24,12 @@ def checksum(values: Iterable[object]) -> int:
         value if (kind := type(value)) in _LITERAL or (kind is float and not value.is_integer()) else canonical(value)  # type: ignore[attr-defined]
         for value in values
     ]
-    return zlib.crc32(repr(same).encode("utf-8", "backslashreplace"))
+    return checksum_of_canonical(same)
+
+
+def checksum_of_canonical(values: Iterable[object]) -> int:
+    """Return the same of values that are their canonical form: whole numbers that are no floats, other floats, text."""
+    return zlib.crc32(repr(list(values)).encode("utf-8", "backslashreplace"))
 
 
 def canonical(value: object) -> object:

@@ -197,6 +197,16 @@ class Ledger:
         ]
         return connection.execute_many(sql, values) == len(values)
 
+    @property
+    def first_claim(self) -> Publication:
+        """The statement of `claim_first`, and what takes its values."""
+        return self._made.first.sql, self._made.first_values
+
+    @property
+    def publication_of_short(self) -> Publication:
+        """The statement that publishes a short run where there is one writer, and what takes its values."""
+        return self._publication(True)
+
     def _publication(self, is_short: bool) -> Publication:
         """Return the statement that publishes, made when it is first needed, and what takes its values."""
         found = self._publications.get(is_short)

@@ -101,18 +101,25 @@ class Rows(Generic[ModelT_co]):
         self._added = self._added_columns(columns)
         self._json = {i for i, column in enumerate(columns) if isinstance(underlying(column.type), sa.JSON)}
         self._has_json = not self._json.isdisjoint(self._own)
-        self._own_names = [names[i] for i in self._own]
+        self.own_names = [names[i] for i in self._own]
+        """Those of the user's columns, as far as runs fill them, in the order of their checksum."""
         made = [column for column in columns if not _is_given(schema, column)]
         self.has_defaults = any(schema.attributes.get(column.name) in schema.fields for column in made)
         indexes = any(index.unique for index in table.indexes)
         self.is_constrained = indexes or any(not isinstance(c, sa.PrimaryKeyConstraint) for c in table.constraints)
-        self._kinds = self._kept_kinds(names)
+        self.names = names
+        """Those of the columns of a raw row."""
+        self.kinds = self._kept_kinds(names)
+        """By column, the Python types of values that the table gives back as they were written; None: not of all."""
+        self._kinds = None if self.kinds is None else list(self.kinds.values())
         self._floats = [i for i, kind in enumerate(self._kinds or ()) if kind is float]
         self._in_order = itemgetter(*names)
         self._doubtful = {name: names.index(name) for name in self.binding.doubtful}
+        is_tried = self.is_constrained or bool(self._doubtful)
+        self.is_kept = self.kinds is not None and self.binding.keeps_json and self.is_direct and not is_tried
+        """Whether every row of plain values is taken, and comes back, as it is written."""
 
-    def _kept_kinds(self, names: list[str]) -> list[object] | None:
-        """Return the Python types of values that the table gives back as they were written; None: not of all."""
+    def _kept_kinds(self, names: list[str]) -> dict[str, type] | None:
         is_lean = self.binding.is_plain and not self.has_defaults and not self._schema.outcomes
         if not is_lean or not self._database.dialect.one_writer:
             return None  # (what a server gives back is asked of it)
@@ -123,7 +130,7 @@ class Rows(Generic[ModelT_co]):
             if not isinstance(found[field.column.name], _STORED_AS.get(kind, ())):
                 return None
             kinds[field.column.name] = kind
-        return [kinds[name] for name in names]
+        return kinds
 
     # ---- reading -----------------------------------------------------------------------------------------------
     def read_within(self, connection: Connection, id: str) -> Raw | None:
@@ -243,6 +250,11 @@ class Rows(Generic[ModelT_co]):
             sql, in_order = statements[0]
             connection.execute_many(sql, [in_order(*values.values()) for values in several])
 
+    def upsert_of(self, columns: tuple[str, ...]) -> "_Taking":
+        """Return the one statement that inserts or overwrites a row, and what takes the values of these columns."""
+        (only,) = self._upsert(columns)
+        return only
+
     def _upsert(self, columns: tuple[str, ...]) -> "list[_Taking]":
         found = self._upserts.get(columns)
         if found is None:
@@ -284,8 +296,8 @@ class Rows(Generic[ModelT_co]):
     def own_checksum(self, bound: Mapping[str, object]) -> int:
         """Return the checksum that a row will have, from what `bind` returned."""
         if not self._has_json and not self._added:
-            return checksum(map(bound.get, self._own_names))
-        named = zip(self._own, map(bound.get, self._own_names), strict=True)
+            return checksum(map(bound.get, self.own_names))
+        named = zip(self._own, map(bound.get, self.own_names), strict=True)
         values = [value if i not in self._json else sorted_json(value) for i, value in named]
         return checksum(values + self._beyond(bound))
 

@@ -20,6 +20,7 @@ from entropic.files.checkpoints import CHECKPOINT_DIR, Checkpoints, FolderGone
 from entropic.files.finish import Executed, Torn, describe, discard, finish, lift
 from entropic.files.packing import packed
 from entropic.files.sidecar import Origin, Sidecar
+from entropic.files.staging import Staging
 from entropic.files.task import Inside, Task, inside
 from entropic.files.unsaved import keep_unsaved
 from entropic.files.workspace import Workspace
@@ -60,37 +61,61 @@ def run(task: Task, runner: Runner) -> Sidecar:
             kept = resume(task, execution)
         done = execute(task, runner, f"{space.path}{os.sep}{task.path}", None if kept is None else kept.path)
         returned = True
-        done = make_room(task, space, done)
-        lifted = lift(task, space, execution)
-        finished = finish(task, describe(task, space, execution, done, lifted), space)
-        finished.seconds = done.elapsed
+        finished = conclude(task, space, execution, done)
     except BaseException as error:
-        if returned and isinstance(error, OSError) and not isinstance(error, ResultMissingError):
-            note(error, RETURNED)
-        keep_unsaved(task, space.path, error)
-        left = _left_in(space)
-        if left is None:
-            note(error, f"entropic: somebody removed {space.path}, where the run was to write; call again")
-            workspace.forget(task.staging)
-        if left or left is None or space.reserve.spent or not isinstance(error, Exception):
-            space.close()
-        else:  # to make another takes longer than many a run
-            workspace.free(task.staging, space)
-        # An interrupt may come when all is done: a finished attempt keeps its result.
-        if sidecars.read(task.staging, task.key, task.attempt) is None:
-            discard(task, execution)
-        if kept is not None:
-            if isinstance(error, Exception) and not isinstance(error, Torn) and kept.is_gone():
-                raise FolderGone(error) from error
-            kept.remove_if_empty()
-        elif isinstance(error, KeyError) and error.args == (CHECKPOINT_DIR,):
-            note(error, "entropic: a store that is opened with checkpoints=True gives its runner a checkpoint_dir")
+        give_up(task, space, execution, kept, returned, error)
         raise
+    leave(task.staging, space)
+    return finished
+
+
+def conclude(task: Task, space: Workspace, execution: str, done: Executed) -> Sidecar:
+    """Lift, describe and finish what a run has left, and say of its sidecar how long it took."""
+    done = make_room(task, space, done)
+    lifted = lift(task, space, execution)
+    finished = finish(task, describe(task, space, execution, done, lifted), space)
+    finished.seconds = done.elapsed
+    return finished
+
+
+def leave(staging: Staging, space: Workspace) -> None:
+    """Leave the workspace of a run that is finished to the next one."""
     if space.reserve.spent:
         space.close()  # the next run reserves anew, or does not begin
     else:
+        workspace.free(staging, space)
+
+
+def give_up(
+    task: Task, space: Workspace, execution: str, kept: Checkpoints | None, returned: bool, error: BaseException
+) -> None:
+    """Remove what an execution has left that ended by an error, and note on that what its reader needs to know.
+
+    Raises
+    ------
+    FolderGone
+        In place of the error, if the folder of its checkpoints was gone.
+    """
+    if returned and isinstance(error, OSError) and not isinstance(error, ResultMissingError):
+        note(error, RETURNED)
+    keep_unsaved(task, space.path, error)
+    left = _left_in(space)
+    if left is None:
+        note(error, f"entropic: somebody removed {space.path}, where the run was to write; call again")
+        workspace.forget(task.staging)
+    if left or left is None or space.reserve.spent or not isinstance(error, Exception):
+        space.close()
+    else:  # to make another takes longer than many a run
         workspace.free(task.staging, space)
-    return finished
+    # An interrupt may come when all is done: a finished attempt keeps its result.
+    if sidecars.read(task.staging, task.key, task.attempt) is None:
+        discard(task, execution)
+    if kept is not None:
+        if isinstance(error, Exception) and not isinstance(error, Torn) and kept.is_gone():
+            raise FolderGone(error) from error
+        kept.remove_if_empty()
+    elif isinstance(error, KeyError) and error.args == (CHECKPOINT_DIR,):
+        note(error, "entropic: a store that is opened with checkpoints=True gives its runner a checkpoint_dir")
 
 
 def _left_in(space: Workspace) -> list[str] | None:
@@ -139,12 +164,51 @@ def execute(task: Task, runner: Runner, target: str, checkpoint_dir: str | None)
     params.update(id=task.id, result_file=target, custom_data=given)
     if checkpoint_dir is not None:
         params[CHECKPOINT_DIR] = checkpoint_dir
-    around, forks, elapsed = inside.get(), _forks, -1.0
-    read: tuple[Input, ...] = ()  # (calling the alias, `tuple[Input, ...]()`, costs 5,000 instructions a run)
     environment = environments.begin(task.staging, runner)
     run = Inside(task.staging.root, task.model, task.id, task.attempt)
+    called = call(runner, params, run, task.inside)
+    return look_at(task, runner, environment, params, given, called)
+
+
+def look_at(
+    task: Task,
+    runner: Runner,
+    environment: int | None,
+    params: dict[str, object],
+    given: dict[str, object],
+    called: "Called",
+) -> Executed:
+    """Return what is known of a run that has returned.
+
+    Parameters
+    ----------
+    environment
+        What `environments.begin` said before it.
+    params, given
+        What the runner got, and what of that was the custom data.
+    """
+    returned, elapsed, worked, read = called
+    left = params.get("custom_data")
+    custom_data = task.custom_data if left is given and not given and not task.custom_data else kept(task, left)
+    if environment is None:
+        environment = environments.current(task.staging, runner)
+    if elapsed < MEASURABLE:  # clocks are too coarse for what is over at once
+        origin = origin_of_short(environment, task.code)
+    else:
+        origin = Origin(environment, task.code, *_used(worked))
+    return Executed(elapsed, returned if isinstance(returned, Outcomes) else None, custom_data, origin, read)
+
+
+# What a runner returned, its seconds, what the process had used before it, and what it has read.
+Called = tuple[object, float, os.times_result, tuple[Input, ...]]
+
+
+def call(runner: Runner, params: dict[str, object], run: Inside, outer: tuple[Inside, ...]) -> Called:
+    """Call the runner, inside of the runs around it."""
+    around, forks, elapsed = inside.get(), _forks, -1.0
+    read: tuple[Input, ...] = ()  # (calling the alias, `tuple[Input, ...]()`, costs 5,000 instructions a run)
     try:  # an interrupt as soon as it is set would leave it set, and the next call for this key seem to be a circle
-        inside.set((*task.inside, run))
+        inside.set((*outer, run))
         reporting.begin(run)
         began, worked = time.perf_counter(), os.times()
         returned = runner(params)
@@ -155,19 +219,12 @@ def execute(task: Task, runner: Runner, target: str, checkpoint_dir: str | None)
         inside.set(around)
         reporting.end(run)
         read = inputs_of_runs.taken(run)
-    left = params.get("custom_data")
-    custom_data = task.custom_data if left is given and not given and not task.custom_data else kept(task, left)
-    if environment is None:
-        environment = environments.current(task.staging, runner)
-    if elapsed < MEASURABLE:  # clocks are too coarse for what is over at once
-        origin = _origin_of_short(environment, task.code)
-    else:
-        origin = Origin(environment, task.code, *_used(worked))
-    return Executed(elapsed, returned if isinstance(returned, Outcomes) else None, custom_data, origin, read)
+    return returned, elapsed, worked, read
 
 
 @functools.lru_cache(16)
-def _origin_of_short(environment: int | None, code: int | None) -> Origin:
+def origin_of_short(environment: int | None, code: int | None) -> Origin:
+    """Return what made the result of a run that was over at once, of which it is not told what it used."""
     return Origin(environment, code)
 
 

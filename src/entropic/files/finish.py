@@ -203,23 +203,38 @@ def finish(task: Task, sidecar: Sidecar, space: Workspace) -> Sidecar:
     """Create and write the sidecar; where another execution was first, return its."""
     created = False
     try:
+        text = sidecar.text = sidecars.encode(sidecar)
         descriptor = sidecars.create(task.staging, task.key, task.attempt)
         created = True
-        sidecars.write(descriptor, sidecar, task.fsync)
-    except FileExistsError:
-        return _first(task, sidecar)
+        sidecars.write(descriptor, text, task.fsync)
     except OSError as error:
-        if error.errno not in FULL:
-            raise
-        path = task.staging.inside(sidecars.name(task.key, task.attempt))
-        try:
-            # If it was created it is torn so far, and nobody else writes to it.
-            if not space.reserve.become(path, sidecars.encode(sidecar), is_ours=created):
-                raise
-        except FileExistsError:
-            return _first(task, sidecar)
+        finished = finish_otherwise(task, sidecar, space, error, created)
+        if finished is not sidecar:
+            return finished
     if task.fsync:
         sync_names(task.staging.root)
+    return sidecar
+
+
+def finish_otherwise(task: Task, sidecar: Sidecar, space: Workspace, error: OSError, created: bool) -> Sidecar:
+    """Return the sidecar of who was first, if it cannot be created; or write it into the blocks that are reserved.
+
+    Raises
+    ------
+    OSError
+        The error itself, if neither is what it takes.
+    """
+    if isinstance(error, FileExistsError):
+        return _first(task, sidecar)
+    if error.errno not in FULL:
+        raise error
+    path = task.staging.inside(sidecars.name(task.key, task.attempt))
+    try:
+        # If it was created it is torn so far, and nobody else writes to it.
+        if not space.reserve.become(path, sidecars.encode(sidecar), is_ours=created):
+            raise error
+    except FileExistsError:
+        return _first(task, sidecar)
     return sidecar
 
 

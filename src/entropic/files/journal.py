@@ -68,13 +68,14 @@ class Journal:
         text = run.text or sidecars.encode(run)
         if place != run.id + run.suffix and place != names.stem(run.id) + run.suffix:  # the first is most
             text = b'%b,"place":%b}\n' % (text[:-2], quoted(place).encode())
-        self._append(text)
+        self.note(text)
 
     def add_deletion(self, model: str, id: str, at: str) -> None:
         """Note that a row was deleted, and its file perhaps not."""
-        self._append(f'{{"entropic":1,"model":{quoted(model)},"id":{quoted(id)},"deleted":"{at}"}}\n'.encode())
+        self.note(f'{{"entropic":1,"model":{quoted(model)},"id":{quoted(id)},"deleted":"{at}"}}\n'.encode())
 
-    def _append(self, text: bytes) -> None:
+    def note(self, text: bytes) -> None:
+        """Note a line: of a run whose result lies at its first place, its sidecar as it is."""
         try:
             if self._file < 0 or not os.access(self._path, os.F_OK):  # somebody has removed it
                 self._open()

@@ -68,7 +68,7 @@ def place(staging: Staging, sidecar: Sidecar, where: str, first: bool) -> bool:
         if sidecar.folder:
             _place_folder(source, target)
         elif first and not sidecar.slotted:
-            _link(source, target)
+            link(source, target)
             unlink_t(source)
         else:
             os.replace(source, target)
@@ -88,7 +88,16 @@ def _foreign(target: str) -> ForeignFileError:
     )
 
 
-def _link(source: str, target: str) -> None:
+def link(source: str, target: str) -> None:
+    """Give a result its place, beside the name under which it was written; one that was given it before keeps it.
+
+    Raises
+    ------
+    FileExistsError
+        If another file is there.
+    FileNotFoundError
+        If the result is gone.
+    """
     try:
         os.link(source, target)
     except FileExistsError:

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 from entropic.files.extent import Extent
 from entropic.files.packing import PACKED, packed, unpacked
 from entropic.files.staging import Staging
+from entropic.files.task import Task
 from entropic.params.keys import RESERVED
 from entropic.provenance.input import Input, is_input
 from entropic.support import names
@@ -43,6 +44,7 @@ class Origin(NamedTuple):
 
 NO_ORIGIN = Origin()
 _NO_LINK = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)  # nor a pipe that is waited for
+_NEW = os.O_CREAT | os.O_EXCL | os.O_WRONLY
 LARGEST = 2**31  # bytes: no database takes such a row
 
 
@@ -133,6 +135,18 @@ class Sidecar:
 
 
 _BOOL = {True: "true", False: "false"}
+_NOT_FINITE = {"inf": "Infinity", "-inf": "-Infinity", "nan": "NaN"}
+_MOST_TEMPLATES = 256  # sets of ever-changing columns: remembering them would only cost memory
+_templates: dict[tuple[str, ...], str] = {}  # of the JSON of values, by their names
+
+
+def _float_text(value: float) -> str:
+    text = repr(value)
+    return _NOT_FINITE.get(text, text)
+
+
+_WRITERS: dict[type, Callable[[Any], str]] = {int: repr, float: _float_text, str: _quoted}
+"""What writes values of most types as `compact` does."""
 
 
 def name(key: str, attempt: str) -> str:
@@ -148,13 +162,12 @@ def create(staging: Staging, key: str, attempt: str) -> int:
     FileExistsError
         If another execution of the attempt was first.
     """
-    return os.open(staging.inside(name(key, attempt)), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    return os.open(staging.inside(f"{key}.{attempt}.json"), _NEW, 0o666)
 
 
-def write(descriptor: int, sidecar: Sidecar, fsync: bool) -> None:
+def write(descriptor: int, text: bytes, fsync: bool) -> None:
     """Fill a sidecar in one write and close it."""
     try:
-        text = sidecar.text = encode(sidecar)
         if os.write(descriptor, text) != len(text):
             raise OSError(28, "No space left on device")  # a short write: the disk, or a limit, is full
         if fsync:
@@ -185,7 +198,34 @@ def encode(sidecar: Sidecar) -> bytes:
     return text.encode() if sidecar.outcomes is None else _with_outcomes(text, sidecar)
 
 
+def plain_encoder(model: str, suffix: str) -> Callable[..., bytes]:
+    """Return the function that encodes, as `encode` does, the sidecars of runs of which there is little to say.
+
+    They are of one store; their result is one file, the first of its key; their custom data are given as text.
+    """
+    begin = f'{{"entropic":{_PLAIN},"model":{_quoted(model)},"id":"'
+    middle = f'","suffix":{_quoted(suffix)},"size":'
+
+    def encode_plain(
+        task: Task, custom_text: str, created_at: str, execution: str, size: int, mtime_ns: int, origin: Origin
+    ) -> bytes:
+        return (
+            f'{begin}{task.id}","key":"{task.key}","attempt":"{task.attempt}","owner":"{task.owner}",'
+            f'"values":{_values_text(task.values)},"custom_data":{custom_text},"created_at":"{created_at}","execution":"{execution}{middle}{size},'
+            f'"mtime_ns":{mtime_ns},"folder":false,"slotted":false,"extra":false{_origin_text(origin)}}}\n'
+        ).encode()
+
+    return encode_plain
+
+
 def _values_text(values: dict[str, Any]) -> str:
+    try:  # most, in half of the time
+        return _templates[tuple(values)] % tuple([_WRITERS[type(value)](value) for value in values.values()])
+    except KeyError:
+        pass
+    names = tuple(values)
+    if len(_templates) < _MOST_TEMPLATES and not any("%" in name for name in names):
+        _templates[names] = "{" + ",".join([f"{_quoted(name)}:%s" for name in names]) + "}"
     try:
         return compact(values)
     except TypeError:  # what JSON has no type for
@@ -392,7 +432,7 @@ def exists(staging: Staging, key: str, attempt: str) -> bool:
 def discard(staging: Staging, key: str, attempt: str) -> None:
     """Remove the sidecar of an attempt that is over."""
     try:
-        os.unlink(staging.inside(name(key, attempt)))
+        os.unlink(staging.inside(f"{key}.{attempt}.json"))
     except FileNotFoundError:
         pass
 

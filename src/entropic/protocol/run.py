@@ -5,6 +5,8 @@ claim     lock, look, decide: run it, wait for who runs it, or read again
 execute   the runner writes a file of its own, in a workspace
 finish    the sidecar is created, once: from here on nobody needs to run it again
 publish   the row, then the file, in one transaction; then the sidecar goes
+
+Most short runs pass these steps in `plain_run`, and come here when they meet what that does not know.
 """
 
 import logging
@@ -55,12 +57,20 @@ def run_or_retrieve(
     params: Mapping[str, object],
     custom_data: Mapping[str, object],
     find: Callable[[Mapping[str, object]], Found[ModelT]],
+    run_plain: Callable[[str, Mapping[str, object]], ModelT | None] | None = None,
 ) -> ModelT:
-    """Return the row of these params, run by whoever came first; `find` is what `find.finder` made."""
+    """Return the row of these params, run by whoever came first.
+
+    `find` is what `find.finder` made, and `run_plain` what `plain_run.plain_runner` made.
+    """
     id, found = find(params)
     if type(found) is Absent:
         if not context.schema.spelling.warned and context.schema.spelling.may_differ(params):
             context.schema.spelling.warned = warn_of_other_spelling(context, {id: params})
+        if run_plain is not None and not custom_data:
+            row = run_plain(id, params)
+            if row is not None:
+                return row
         return begin(context, prepare(context, id, params, custom_data), Progress(is_new=True))
     if type(found) is Suspect:
         return begin(context, prepare(context, id, params, custom_data), Progress(suspect=found))
@@ -184,6 +194,13 @@ def carry_out(context: StoreContext[Base], task: Task, request: Request, progres
         raw = publish.publish(context, finished, task, progress.forced)
     finally:
         context.lease_keeper.stop(task.attempt)
+    return settle(context, finished, raw, request, progress)
+
+
+def settle(
+    context: StoreContext[Base], finished: Sidecar, raw: Raw | None, request: Request, progress: Progress
+) -> Raw | None:
+    """Clear up after a finished attempt, given the raw row that its publication returned; return that."""
     if raw is None:
         superseded(context, finished)
         # A newer row is the answer. One of an older attempt, which was first, is none for who wants a run in any case.
