@@ -30,7 +30,7 @@ from figures import Record, name
 from systems import open_system
 from workloads import ABSENT
 
-RATIOS = {"hit": 1.78, "cached sweep": 1.67, "miss": 4.27}  # a new run tells where it comes from, and how far it is
+RATIOS = {"hit": 1.78, "cached sweep": 1.67, "miss": 4.18}  # a new run tells where it comes from, and how far it is
 MARGIN = 0.1
 STORED = 200
 FEW, MANY = 400, 1_200

@@ -35,7 +35,8 @@ class Spelling:
                 self._defaults[name] = default.arg
             elif default is None and field.column.server_default is None and field.column.nullable:
                 self._empty.add(name)
-        self._is_strict = not self._defaults and not self._empty
+        self.is_strict = not self._defaults and not self._empty
+        """Whether only numbers can be written in several ways, since no parameter may be left out."""
         self._unnatural = {
             name: {kind for kind, natural in _NATURAL.items() if not isinstance(field.type, natural)}
             for name, field in fields.items()
@@ -76,7 +77,7 @@ class Spelling:
 
     def may_differ(self, params: Mapping[str, object]) -> bool:
         """Tell whether a set could be written in another way."""
-        if not self._is_strict:
+        if not self.is_strict:
             return True
         unnatural = self._unnatural
         for name, value in params.items():
@@ -105,7 +106,7 @@ class Spelling:
 
     def _left_out(self, full: Mapping[str, object], given: Mapping[str, object]) -> Iterator[dict[str, object]]:
         """Yield a set with one column more, or less, of those that say no more than if they were left out."""
-        if self._is_strict:
+        if self.is_strict:
             return
         silent = [name for name, value in full.items() if self._is_default(name, value)]
         yield dict(full)

@@ -36,6 +36,7 @@ from entropic.protocol import note_inputs, publish, run
 from entropic.protocol.context import ModelT, StoreContext
 from entropic.protocol.note_inputs import under_way
 from entropic.protocol.request import Progress, Request
+from entropic.protocol.respelled import warn_of_other_spelling
 from entropic.support import process
 from entropic.support.importing import importer
 from entropic.support.names import key_of
@@ -92,15 +93,19 @@ def _made(context: StoreContext[ModelT]) -> Callable[[str, Params], ModelT | Non
     upsert, upsert_values = rows.upsert_of(names)
     encode, staged, placed = sidecars.plain_encoder(model, suffix), staging.inside(""), staging.path("")
     mine, maker, lease_keeper, journal = database.mine, context.maker, context.lease_keeper, context.journal
-    check_runner, origins = getattr(runner, "check", None), context.origins
+    check_runner, origins, spelling = getattr(runner, "check", None), context.origins, context.schema.spelling
     refused: tuple[type[Exception], ...] = (Fenced, *database.troubles)
 
     def run_plain(id: str, params: Params) -> ModelT | None:
         values = binding.bind_plain(params)
         if values is None or importer() is not None or log.isEnabledFor(logging.DEBUG):
             return None
-        if 0.0 in floats_of(values):  # SQLite knows no -0.0, so the row would have to be read
+        numbers = floats_of(values)
+        if 0.0 in numbers:  # SQLite knows no -0.0, so the row would have to be read
             return None
+        is_natural = spelling.is_strict and not any(map(float.is_integer, numbers))  # see `Spelling.may_differ`
+        if not is_natural and not spelling.warned:
+            spelling.warned = warn_of_other_spelling(context, {id: params})
         if check_runner is not None:
             check_runner(suffix)
         workspace.prepare(staging, database.stay_current)
@@ -116,7 +121,7 @@ def _made(context: StoreContext[ModelT]) -> Callable[[str, Params], ModelT | Non
                     lease_keeper.add(id, task.attempt, task.owner)
                     left = execute(task)
                     if isinstance(left, tuple):
-                        raw = record(task, values, left)
+                        raw = record(task, values, left, checksum_of_canonical if is_natural else checksum)
                         if raw is None:
                             left = sidecars.decode(left[0])
                     if isinstance(left, Sidecar):
@@ -227,13 +232,14 @@ def _made(context: StoreContext[ModelT]) -> Callable[[str, Params], ModelT | Non
             return sidecar
         return text, size, mtime_ns, source, custom_text, created_at, origin
 
-    def record(task: Task, values: tuple[object, ...], left: Left) -> Raw | None:
+    def record(
+        task: Task, values: tuple[object, ...], left: Left, sum_of: Callable[[tuple[object, ...]], int]
+    ) -> Raw | None:
         """Publish a plain run, in the order of `publish.publish_locked`; None if that is to look at it."""
         _, size, mtime_ns, source, custom_text, created_at, origin = left
         id, attempt, place, target = task.id, task.attempt, task.path, placed + task.path
         row = (*values, id, target, binding.created_at(created_at), custom_text)
-        is_canonical = not any(map(float.is_integer, floats_of(values)))
-        sum_ = (checksum_of_canonical if is_canonical else checksum)(in_sum_order(values))
+        sum_ = sum_of(in_sum_order(values))
 
         def work(connection: Connection) -> None:
             fenced = fence_values(id, attempt, size, mtime_ns, 0, sum_, *origin, None)

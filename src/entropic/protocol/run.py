@@ -65,12 +65,12 @@ def run_or_retrieve(
     """
     id, found = find(params)
     if type(found) is Absent:
-        if not context.schema.spelling.warned and context.schema.spelling.may_differ(params):
-            context.schema.spelling.warned = warn_of_other_spelling(context, {id: params})
         if run_plain is not None and not custom_data:
             row = run_plain(id, params)
             if row is not None:
                 return row
+        if not context.schema.spelling.warned and context.schema.spelling.may_differ(params):
+            context.schema.spelling.warned = warn_of_other_spelling(context, {id: params})
         return begin(context, prepare(context, id, params, custom_data), Progress(is_new=True))
     if type(found) is Suspect:
         return begin(context, prepare(context, id, params, custom_data), Progress(suspect=found))
