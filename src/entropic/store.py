@@ -18,6 +18,7 @@ from entropic.executors.attempt import Runner
 from entropic.formats.format import Saver
 from entropic.formats.read import Loader, read
 from entropic.params.objects import Object
+from entropic.params.reference import reference, resolve
 from entropic.protocol import delete, find, note_inputs, plain_run, register, run
 from entropic.protocol.context import ModelT, StoreContext
 from entropic.support.show import html_table
@@ -1253,7 +1254,9 @@ class Store(Generic[ModelT]):
         if self._context.database.in_memory:
             raise StoreError("a store in memory works only in the process that made it, so it cannot be pickled")
         code = self._context.maker.look()
-        return _arrive, (code, type(self), *self._made_of, self._context.database.address, self._options)
+        runner, model, folder, suffix = self._made_of
+        made_of = runner, reference(model, of_store=True), folder, suffix, self._context.database.address, self._options
+        return _arrive, (code, type(self), *made_of)
 
 
 def _provenance_of(store: "weakref.ref[Store[Any]]", rows: Sequence[Any]) -> list[provenance.Provenance]:
@@ -1269,9 +1272,9 @@ def context_of(store: Store[ModelT]) -> StoreContext[ModelT]:
     return store._context
 
 
-def _arrive(code: int | None, *made_of: Any) -> Store[Any]:
+def _arrive(code: int | None, kind: type[Store[Any]], runner: Runner | None, model: Any, *others: Any) -> Store[Any]:
     """Make a store that was pickled, most likely in another process, again."""
-    store: Store[Any] = _restore(*made_of)
+    store: Store[Any] = _restore(kind, runner, resolve(model), *others)
     store._context.maker.trust(code)
     return store
 

@@ -19,8 +19,9 @@ from entropic.errors import ModelError, ParameterError
 from entropic.files.checkpoints import CHECKPOINT_DIR
 from entropic.params.grid import expand_grid
 from entropic.params.keys import RESERVED
+from entropic.params.reference import reference, resolve
 from entropic.params.signature import check_function, check_retyped, make_model, read_added, read_parameters
-from entropic.store import Store
+from entropic.store import Store, context_of
 from entropic.support.show import spelled
 from entropic.sweep.seeds import Replicates
 
@@ -142,6 +143,7 @@ class Study(Generic[P, R]):
         self._ignore = ignore
         self._parameters = read_parameters(checked, self._signature, ignore, _OPTIONS - _SHARED)
         self._made_of = (results, suffix, db_url, outcomes, ignore, changed, name, options)
+        self._trusted: tuple[int | None, ...] = ()
         added, retyped = changed
         defaults = read_added(checked, self._signature, added, self._parameters)
         check_retyped(checked, retyped, self._parameters)
@@ -195,7 +197,10 @@ class Study(Generic[P, R]):
         """The store of its results; opened when it is first asked for."""
         results, suffix, db_url, _, _, _, _, options = self._made_of
         given: dict[str, Any] = {"typed_keys": True, **options}
-        return Store(_Call(self.function, self._ignore), self.model, results, suffix, db_url, **given)
+        store: Store[Any] = Store(_Call(self.function, self._ignore), self.model, results, suffix, db_url, **given)
+        for code in self._trusted:
+            context_of(store).maker.trust(code)
+        return store
 
     def _bound(self, args: Any, kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the params of a call, and the arguments that are no part of the key."""
@@ -224,7 +229,10 @@ class Study(Generic[P, R]):
 
     def __reduce__(self) -> Any:
         where = _where(self)
-        return (_imported, where) if where else (Study, (self.function, *self._made_of))
+        if where:
+            return _imported, where
+        code = context_of(self.store).maker.look()  # as of a store: where it arrives there is no source to be read
+        return _made_again, (code, reference(self.model, of_store=True), self.function, *self._made_of)
 
     def __repr__(self) -> str:
         return f"<study {self.__name__}{self._signature}>"
@@ -301,6 +309,13 @@ def _find(module: str | None, name: str) -> Any:
 
 def _imported(module: str, name: str) -> Any:
     return attrgetter(name)(importlib.import_module(module))
+
+
+def _made_again(code: int | None, model: Any, *made_of: Any) -> Study[Any, Any]:
+    """Make a study that was sent by value: its rows are of the model that it had, and made by the code that it had."""
+    made: Study[Any, Any] = Study(*made_of)
+    made.model, made._trusted = resolve(model), (code,)
+    return made
 
 
 def _call_of(module: str, name: str) -> _Call:

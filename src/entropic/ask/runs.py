@@ -7,6 +7,7 @@ from entropic.ask.load import load_row
 from entropic.errors import ParameterError
 from entropic.formats.read import Loader
 from entropic.params.model import Base, Schema, loaded
+from entropic.params.reference import reference, resolve
 from entropic.protocol.note_inputs import note_given, under_way
 from entropic.support.show import aligned, html_table, visible
 
@@ -278,7 +279,11 @@ class Runs(list[ModelT], Generic[ModelT]):
         return made
 
     def __getstate__(self) -> dict[str, object]:
-        return {**vars(self), "_tell": None}  # a store stays where it is
+        model = None if self._model is None else reference(self._model)
+        return {**vars(self), "_model": model, "_tell": None}  # a store stays where it is
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update({**state, "_model": resolve(state["_model"])})
 
     @overload
     def __getitem__(self, index: SupportsIndex) -> ModelT: ...

@@ -20,6 +20,8 @@ from entropic.params.changed import Changed, added, removed, renamed, retyped
 from entropic.params.fields import Field, unknown_key
 from entropic.params.keys import RESERVED
 from entropic.params.outcome_columns import Outcome, is_outcome, outcome
+from entropic.params.reference import Portable
+from entropic.params.refusal import refuse_by_value
 from entropic.params.spelling import Spelling
 from entropic.support.show import html_table, named, one_line, spelled
 
@@ -99,7 +101,7 @@ class _Types(dict[Any, Any]):
 _defined: "weakref.WeakValueDictionary[tuple[str, str], Any]" = weakref.WeakValueDictionary()
 
 
-class Base(DeclarativeBase):
+class Base(Portable, DeclarativeBase):
     """The base of every model: what a row of results holds beside the user's own columns.
 
     Attributes
@@ -148,6 +150,7 @@ class Base(DeclarativeBase):
                 raise ModelError(advice) from error
         if (table := getattr(cls, "__table__", None)) is not None:
             _defined[defined] = table
+        refuse_by_value(cls)
 
     @validates("custom_data")
     def _never_null(self, _: str, value: object) -> Any:

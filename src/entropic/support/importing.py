@@ -8,6 +8,7 @@ import contextlib
 import sys
 from collections.abc import Iterator
 from contextvars import ContextVar
+from operator import attrgetter
 
 _by: ContextVar[str | None] = ContextVar("by", default=None)
 
@@ -28,6 +29,17 @@ def importer() -> str | None:
     if multiprocessing is not None and hasattr(multiprocessing.current_process(), "_inheriting"):  # a script, again
         return "a process of a pool, which was started by spawn or forkserver,"
     return _by.get()
+
+
+def is_importable(kind: type) -> bool:
+    """Tell whether another process finds a class by its name, if it has the same modules."""
+    if kind.__module__ == "__main__":
+        return False
+    try:
+        found: object = attrgetter(kind.__qualname__)(sys.modules.get(kind.__module__))
+    except AttributeError:  # made inside of a function
+        return False
+    return found is kind
 
 
 def is_being_imported(module: object) -> bool:

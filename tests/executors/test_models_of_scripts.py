@@ -1,0 +1,330 @@
+"""A script hands its store, and rows of it, to engines that are not ours: the model is the script's own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+SCRIPT = '''
+import copy, multiprocessing, os, pickle, sys, warnings
+from concurrent.futures import ProcessPoolExecutor
+import sqlalchemy as sa
+from entropic import Base, Mapped, Store, StaleWarning, mapped_column, study
+
+LOCK = multiprocessing.Lock()  # which goes nowhere by value
+
+class Wave(Base):
+    __tablename__ = "waves"
+    n: Mapped[int]
+    Re: Mapped[float] = mapped_column("reynolds", default=0.5)
+
+    def doubled(self):
+        return 2 * self.n + OFFSET
+
+OFFSET = 1
+
+def run(params):
+    with open("log", "a") as file:
+        file.write(f"{params['n']} {os.getpid()}\\n")
+    return {"square": params["n"] ** 2}
+
+store = Store(run, Wave, "results", ".json", "sqlite:///db.sqlite3")
+
+def runs():
+    with open("log") as file:
+        return [tuple(map(int, line.split())) for line in file]
+
+def ask(n):
+    return store.run_or_retrieve({"n": n}, note={"of": [n]})
+
+def several(ns):
+    return store.sweep([{"n": n} for n in ns], workers=2)
+
+def look(row):
+    inside = sa.inspect(row)
+    return row.doubled(), row.params, row.custom_data, row.result_file, inside.detached, inside.modified
+
+def same(row, other):
+    """Check that a row has come back as the very row that was sent."""
+    columns = [attr.key for attr in sa.inspect(Wave).column_attrs]
+    assert type(row) is type(other) is Wave, (type(row), type(other))
+    assert [getattr(row, name) for name in columns] == [getattr(other, name) for name in columns]
+    inside, there = sa.inspect(row), sa.inspect(other)
+    assert (inside.detached, inside.persistent, inside.session) == (there.detached, there.persistent, None)
+    assert inside.identity_key == there.identity_key and not inside.modified
+    row.custom_data["more"] = 1
+    assert inside.modified  # as of any row, changes in place are tracked
+    return True
+
+def submitted(function, *args):
+    import submitit
+    return submitit.LocalExecutor("jobs").submit(function, *args).result()
+
+def main():
+    warnings.simplefilter("error", StaleWarning)
+    PART
+    print("held")
+'''
+
+GUARD = """
+if __name__ == "__main__":
+    main()
+"""
+
+
+def held(folder: Path, part: str, more: str = "", *, stdin: bool = False) -> str:
+    """Run a script with these lines in its `main`; return what it printed, once they have all held."""
+    text = SCRIPT.replace("PART", textwrap.dedent(part).strip().replace("\n", "\n    ")) + more + GUARD
+    (folder / "script.py").write_text(text)
+    command = [sys.executable, *(["-"] if stdin else ["script.py"])]
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        input=text if stdin else None,
+        env={**os.environ, "PYTHONPATH": os.environ.get("PYTHONPATH", "")},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.endswith("held\n")
+    return done.stdout
+
+
+# ---- submitit ----------------------------------------------------------------------------------------------------
+ASKED = """
+row = submitted(ask, 3)
+assert same(row, store.retrieve({"n": 3}))
+assert row.custom_data["note"] == {"of": [3]} and os.path.isabs(row.result_file)
+assert store.load(row) == {"square": 9}
+assert [n for n, _ in runs()] == [3] and runs()[0][1] != os.getpid()
+assert same(submitted(ask, 3), store.run_or_retrieve({"n": 3}))  # hits, on both sides
+mine = store.run_or_retrieve({"n": 4})
+assert same(submitted(ask, 4), mine)
+assert [n for n, _ in runs()] == [3, 4]
+assert store.check().ok
+"""
+
+
+def test_a_function_that_asks_the_store_goes_through_submitit_and_brings_the_row_home(tmp_path):
+    pytest.importorskip("submitit")
+    held(tmp_path, ASKED)
+
+
+def test_so_it_does_of_a_script_that_has_no_file(tmp_path):
+    pytest.importorskip("submitit")
+    held(tmp_path, ASKED, stdin=True)
+
+
+def test_a_sweep_with_workers_goes_through_submitit_as_a_method_and_in_a_function(tmp_path):
+    pytest.importorskip("submitit")
+    held(
+        tmp_path,
+        """
+        rows = submitted(several, [1, 2, 3])
+        assert type(rows).__name__ == "Runs" and rows.model is Wave and [row.n for row in rows] == [1, 2, 3]
+        again = submitted(store.sweep, [{"n": n} for n in (1, 2, 3, 4)])
+        assert all(same(one, store.retrieve({"n": one.n})) for one in [*rows, *again])
+        assert sorted(n for n, _ in runs()) == [1, 2, 3, 4]
+        assert submitted(several, []).model is Wave
+        """,
+    )
+
+
+def test_a_row_that_is_sent_is_the_row_that_arrives(tmp_path):
+    pytest.importorskip("submitit")
+    held(
+        tmp_path,
+        """
+        row = store.run_or_retrieve({"n": 5}, note=1)
+        seen = (11, {"n": 5, "Re": 0.5}, row.custom_data, row.result_file, True, False)
+        assert submitted(look, row) == look(row) == seen
+        changed = store.retrieve({"n": 5})
+        changed.custom_data["note"] = 2
+        assert submitted(look, changed)[2]["note"] == 2 and submitted(look, changed)[-1]
+        """,
+    )
+
+
+def test_a_model_that_a_sent_function_names_itself_is_refused_with_what_to_do(tmp_path):
+    pytest.importorskip("submitit")
+    more = "def named(n):\n    return store.select(Wave.n == n)\n"
+    said = held(
+        tmp_path,
+        """
+        try:
+            submitted(named, 1)
+        except Exception as error:
+            print(type(error).__name__, error)
+        else:
+            raise AssertionError("it was sent")
+        """,
+        more,
+    )
+    assert "PicklingError" in said
+    assert "Wave" in said
+    assert "a module that" in said
+
+
+# ---- joblib ------------------------------------------------------------------------------------------------------
+def test_joblib_shares_the_sets_among_its_processes(tmp_path):
+    pytest.importorskip("joblib")
+    held(
+        tmp_path,
+        """
+        from joblib import Parallel, delayed
+        rows = Parallel(n_jobs=2)(delayed(store.run_or_retrieve)({"n": n}) for n in [*range(6), *range(6)])
+        assert all(same(row, store.retrieve({"n": row.n})) for row in rows)
+        assert [row.n for row in rows] == [*range(6), *range(6)]
+        assert sorted(n for n, _ in runs()) == [*range(6)] and os.getpid() not in {pid for _, pid in runs()}
+        again = Parallel(n_jobs=2)(delayed(ask)(n) for n in range(7))
+        assert sorted(n for n, _ in runs()) == [*range(7)]
+        seen = [look(row) for row in again]
+        assert Parallel(n_jobs=2)(delayed(look)(row) for row in again) == seen
+        """,
+    )
+
+
+# ---- Dask --------------------------------------------------------------------------------------------------------
+def test_workers_of_dask_that_have_imported_the_script_take_its_own_model(tmp_path):
+    pytest.importorskip("distributed")
+    held(
+        tmp_path,
+        """
+        from distributed import Client, LocalCluster
+        options = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": ":0"}
+        with LocalCluster(**options) as cluster, Client(cluster) as client:
+            assert same(client.submit(ask, 3).result(), store.retrieve({"n": 3}))
+            assert same(client.submit(store.run_or_retrieve, {"n": 4}).result(), store.retrieve({"n": 4}))
+            assert client.submit(look, ask(3)).result() == look(ask(3))
+        assert [n for n, _ in runs()] == [3, 4]
+        """,
+    )
+
+
+# ---- studies -----------------------------------------------------------------------------------------------------
+STUDY = """
+@study(results="pendulums", suffix=".json")
+def pendulum(n: int, factor: float = 2.0) -> dict:
+    with open("log", "a") as file:
+        file.write(f"{n} {os.getpid()}\\n")
+    return {"value": n * factor}
+
+def pendulums(ns):
+    return pendulum.sweep(n=ns)
+"""
+
+
+def test_a_study_of_the_script_goes_and_its_rows_come_home_as_its_own(tmp_path):
+    pytest.importorskip("submitit")
+    held(
+        tmp_path,
+        """
+        rows = submitted(pendulums, [1, 2])
+        assert rows.model is pendulum.model and pendulum.store.load(rows[1]) == {"value": 4.0}
+        assert pendulum(2) == {"value": 4.0} and store.check().ok and [n for n, _ in runs()] == [1, 2]
+        """,
+        STUDY,
+    )
+
+
+# ---- Python's own pickle -------------------------------------------------------------------------------------------
+def test_processes_that_import_the_script_again_take_the_models_of_the_script(tmp_path):
+    held(
+        tmp_path,
+        """
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+            assert pool.submit(is_its_own, store, ask(1)).result()
+            assert same(pool.submit(store.run_or_retrieve, {"n": 2}).result(), store.retrieve({"n": 2}))
+        assert sorted(n for n, _ in runs()) == [1, 2]
+        """,
+        "def is_its_own(store, row):\n"
+        "    return type(row) is Wave and type(store.retrieve({'n': 1})) is Wave and LOCK is not None\n",
+    )
+
+
+def test_a_model_that_cannot_go_by_value_goes_by_its_name_and_elsewhere_says_why_not(tmp_path):
+    more = (
+        "class Locked(Base):\n    __tablename__ = 'locked'\n    n: Mapped[int]\n"
+        "    def lock(self):\n        return LOCK\n"
+        "def of(row):\n    return type(row) is Locked\n"
+    )
+    said = held(
+        tmp_path,
+        """
+        locked = Store(run, Locked, "results", ".json")
+        row = locked.run({"n": 1})
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+            assert pool.submit(of, row).result()
+        with open("row.pickle", "wb") as file:
+            pickle.dump(row, file)
+        import subprocess
+        print(subprocess.run([sys.executable, "-c", "import pickle; pickle.load(open('row.pickle', 'rb'))"],
+                             capture_output=True, text=True).stderr)
+        """,
+        more,
+    )
+    assert "ModelError" in said
+    assert "Locked" in said
+    assert "a module that" in said
+
+
+def test_copies_in_the_script_are_as_they_were(tmp_path):
+    held(
+        tmp_path,
+        """
+        row = ask(1)
+        for made in (copy.copy(row), copy.deepcopy(row), pickle.loads(pickle.dumps(row))):
+            assert type(made) is Wave and made.custom_data == row.custom_data and made.n == 1
+        assert same(copy.deepcopy(row), row) and same(pickle.loads(pickle.dumps(row)), row)
+        assert copy.deepcopy(row).custom_data is not row.custom_data
+        rows = store.select()
+        for made in (copy.copy(rows), copy.deepcopy(rows), pickle.loads(pickle.dumps(rows))):
+            assert made.model is Wave and type(made) is type(rows) and made[0].n == 1
+        for made in (copy.copy(store), copy.deepcopy(store), pickle.loads(pickle.dumps(store))):
+            assert type(made.retrieve({"n": 1})) is Wave
+        assert [n for n, _ in runs()] == [1]
+        """,
+    )
+
+
+def test_a_model_of_a_function_and_its_rows_can_be_pickled(tmp_path):
+    pytest.importorskip("submitit")
+    held(
+        tmp_path,
+        """
+        class Inner(Base):
+            __tablename__ = "inner"
+            n: Mapped[int]
+
+        inner = Store(run, Inner, "results", ".json")
+        row = submitted(inner.run_or_retrieve, {"n": 1})
+        assert type(row) is Inner and type(pickle.loads(pickle.dumps(row))) is Inner
+        assert [n for n, _ in runs()] == [1]
+        """,
+    )
+
+
+def test_the_password_of_a_database_is_not_in_a_row(tmp_path):
+    held(
+        tmp_path,
+        """
+        from entropic.support import passwords
+
+        class Fake:
+            def __reduce__(self):  # as a store does with its database's address
+                return sa.make_url, (passwords.for_pickle(URL).render_as_string(hide_password=False),)
+
+        globals().update(URL=sa.make_url("postgresql://me:secret@host/db"), fake=Fake(), Fake=Fake)
+        row = Far(n=1, id="1")
+        assert b"@host" in pickle.dumps(row) and b"secret" not in pickle.dumps(row)
+        assert b"secret" in pickle.dumps(Store(run, Far, "results", ".json"))
+        """,
+        "class Far(Base):\n    __tablename__ = 'far'\n    n: Mapped[int]\n    def ask(self):\n        return fake\n",
+    )
