@@ -1253,7 +1253,7 @@ class Store(Generic[ModelT]):
     def __reduce__(self) -> tuple[object, ...]:
         if self._context.database.in_memory:
             raise StoreError("a store in memory works only in the process that made it, so it cannot be pickled")
-        code = self._context.maker.look()
+        code = self._context.maker.sent()
         runner, model, folder, suffix = self._made_of
         made_of = runner, reference(model, of_store=True), folder, suffix, self._context.database.address, self._options
         return _arrive, (code, type(self), *made_of)
@@ -1272,10 +1272,10 @@ def context_of(store: Store[ModelT]) -> StoreContext[ModelT]:
     return store._context
 
 
-def _arrive(code: int | None, kind: type[Store[Any]], runner: Runner | None, model: Any, *others: Any) -> Store[Any]:
+def _arrive(code: Any, kind: type[Store[Any]], runner: Runner | None, model: Any, *others: Any) -> Store[Any]:
     """Make a store that was pickled, most likely in another process, again."""
     store: Store[Any] = _restore(kind, runner, resolve(model), *others)
-    store._context.maker.trust(code)
+    store._context.maker.trust(*code)
     return store
 
 

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any, Generic, ParamSpec, TypeVar, cast
 
 from entropic.ask.runs import Runs
-from entropic.errors import ModelError, ParameterError
+from entropic.errors import EntropicError, ModelError, ParameterError
 from entropic.files.checkpoints import CHECKPOINT_DIR
 from entropic.params.grid import expand_grid
 from entropic.params.keys import RESERVED
@@ -143,7 +143,7 @@ class Study(Generic[P, R]):
         self._ignore = ignore
         self._parameters = read_parameters(checked, self._signature, ignore, _OPTIONS - _SHARED)
         self._made_of = (results, suffix, db_url, outcomes, ignore, changed, name, options)
-        self._trusted: tuple[int | None, ...] = ()
+        self._trusted: tuple[Any, ...] = ()
         added, retyped = changed
         defaults = read_added(checked, self._signature, added, self._parameters)
         check_retyped(checked, retyped, self._parameters)
@@ -198,8 +198,8 @@ class Study(Generic[P, R]):
         results, suffix, db_url, _, _, _, _, options = self._made_of
         given: dict[str, Any] = {"typed_keys": True, **options}
         store: Store[Any] = Store(_Call(self.function, self._ignore), self.model, results, suffix, db_url, **given)
-        for code in self._trusted:
-            context_of(store).maker.trust(code)
+        if self._trusted:
+            context_of(store).maker.trust(*self._trusted)
         return store
 
     def _bound(self, args: Any, kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -231,7 +231,9 @@ class Study(Generic[P, R]):
         where = _where(self)
         if where:
             return _imported, where
-        code = context_of(self.store).maker.look()  # as of a store: where it arrives there is no source to be read
+        code: tuple[Any, ...] = ()
+        with contextlib.suppress(EntropicError):  # if it cannot be opened, that is told where it is used
+            code = context_of(self.store).maker.sent()  # as of a store: where it arrives its source cannot be read
         return _made_again, (code, reference(self.model, of_store=True), self.function, *self._made_of)
 
     def __repr__(self) -> str:
@@ -311,10 +313,10 @@ def _imported(module: str, name: str) -> Any:
     return attrgetter(name)(importlib.import_module(module))
 
 
-def _made_again(code: int | None, model: Any, *made_of: Any) -> Study[Any, Any]:
+def _made_again(code: tuple[Any, ...], model: Any, *made_of: Any) -> Study[Any, Any]:
     """Make a study that was sent by value: its rows are of the model that it had, and made by the code that it had."""
     made: Study[Any, Any] = Study(*made_of)
-    made.model, made._trusted = resolve(model), (code,)
+    made.model, made._trusted = resolve(model), code
     return made
 
 

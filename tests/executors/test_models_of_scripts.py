@@ -77,9 +77,10 @@ if __name__ == "__main__":
 """
 
 
-def held(folder: Path, part: str, more: str = "", *, stdin: bool = False) -> str:
+def held(folder: Path, part: str, more: str = "", *, stdin: bool = False, cube: bool = False) -> str:
     """Run a script with these lines in its `main`; return what it printed, once they have all held."""
-    text = SCRIPT.replace("PART", textwrap.dedent(part).strip().replace("\n", "\n    ")) + more + GUARD
+    text = SCRIPT.replace("** 2", "** 3") if cube else SCRIPT
+    text = text.replace("PART", textwrap.dedent(part).strip().replace("\n", "\n    ")) + more + GUARD
     (folder / "script.py").write_text(text)
     command = [sys.executable, *(["-"] if stdin else ["script.py"])]
     done = subprocess.run(
@@ -120,6 +121,23 @@ def test_a_function_that_asks_the_store_goes_through_submitit_and_brings_the_row
 def test_so_it_does_of_a_script_that_has_no_file(tmp_path):
     pytest.importorskip("submitit")
     held(tmp_path, ASKED, stdin=True)
+
+
+def test_the_code_of_a_run_is_recorded_also_where_only_jobs_have_run_any(tmp_path):
+    pytest.importorskip("submitit")
+    held(tmp_path, "assert submitted(ask, 1).n == 1")
+    said = held(
+        tmp_path,
+        """
+        warnings.simplefilter("always", StaleWarning)
+        with warnings.catch_warnings(record=True) as told:
+            ask(1)
+        print(told[0].message)
+        """,
+        cube=True,
+    )
+    assert '-    return {"square": params["n"] ** 2}' in said
+    assert '+    return {"square": params["n"] ** 3}' in said
 
 
 def test_a_sweep_with_workers_goes_through_submitit_as_a_method_and_in_a_function(tmp_path):
@@ -188,6 +206,24 @@ def test_joblib_shares_the_sets_among_its_processes(tmp_path):
         seen = [look(row) for row in again]
         assert Parallel(n_jobs=2)(delayed(look)(row) for row in again) == seen
         """,
+    )
+
+
+def test_methods_of_a_model_see_what_the_script_has_changed_meanwhile(tmp_path):
+    pytest.importorskip("joblib")
+    held(
+        tmp_path,
+        """
+        from joblib import Parallel, delayed
+        row, seen = ask(3), []
+        for offset in (1, 5, 5, 1):
+            globals()["OFFSET"] = offset
+            seen += [look(one)[0] - 6 for one in Parallel(n_jobs=2)(delayed(ask)(3) for _ in range(2))]
+            seen += [one[0] - 6 for one in Parallel(n_jobs=2)(delayed(look)(row) for _ in range(2))]
+        assert seen == [1] * 4 + [5] * 8 + [1] * 4, seen
+        assert type(row) is Wave and row.doubled.__func__ is DOUBLED
+        """,
+        "DOUBLED = Wave.doubled\n",
     )
 
 

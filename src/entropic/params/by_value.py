@@ -5,6 +5,7 @@ class holds. One that comes twice is one class, and one that comes home is the c
 """
 
 import io
+import pickle
 import types
 import uuid
 import weakref
@@ -22,6 +23,8 @@ from entropic.support.importing import is_importable
 # The models that have travelled, and their names on the way.
 _names: "weakref.WeakKeyDictionary[type, str]" = weakref.WeakKeyDictionary()
 _models: "weakref.WeakValueDictionary[str, type[Any]]" = weakref.WeakValueDictionary()
+# Those that were made here of what has come, and what that was the last time.
+_made_here: "weakref.WeakKeyDictionary[type, bytes]" = weakref.WeakKeyDictionary()
 # What SQLAlchemy makes for a class, or what the copy gets from its table.
 _MADE = {"__table__", "__table_args__", "__mapper__", "__mapper_args__", "__annotations__", "__init__"}
 _MADE |= {"__dict__", "__weakref__", "__module__", "__doc__"}
@@ -60,6 +63,15 @@ def dumped(model: type[Any]) -> bytes:
     file = io.BytesIO()
     ModelPickler(file).dump(model)
     return file.getvalue()
+
+
+def loaded(name: str, data: bytes) -> type[Any]:
+    """Return the model of some bytes; its methods are as they were when these were made, also where it is known."""
+    model = _models.get(name)
+    if model is None or _made_here.get(model, data) != data:
+        model = pickle.loads(data)
+        _made_here[model] = data
+    return model
 
 
 def name_of(model: type[Any]) -> str:
@@ -141,13 +153,17 @@ def _together(
         made = {**about, "__table__": table, "__mapper_args__": {"properties": properties}}
         metaclass: Any = type(base)
         model = _models.setdefault(name, metaclass(title, bases, made))  # another thread may have been faster
-        _names[model] = name
+        _names[model], _made_here[model] = name, b""
     return model
 
 
 def _complete(model: type[Any], own: Mapping[str, object]) -> None:
+    """Give a model that has come its methods, again if it has come before: what they refer to may have changed since.
+
+    One that is at home has its own.
+    """
     for key, value in own.items():
-        if key not in vars(model):  # it has come before, or is at home
+        if key not in vars(model) or model in _made_here:
             setattr(model, key, value)
 
 

@@ -9,7 +9,6 @@ whoever reads it gets the model: the script's own where it is, otherwise one tha
 import contextlib
 import copy
 import os
-import pickle
 import sys
 import weakref
 from typing import Any, Self
@@ -94,15 +93,14 @@ def _found(name: str, script: str | None, qualname: str, value: bytes | str) -> 
         if isinstance(here, type) and issubclass(here, DeclarativeBase):
             by_value.know(name, here)
             model = here
-    if model is not None:
-        return model
-    if isinstance(value, str):
+    if isinstance(value, bytes):
+        return by_value.loaded(name, value)
+    if model is None:
         raise ModelError(
             f"the model {qualname} was sent to this process, which does not run its script "
             f"{script or 'or function'}, and it could not be sent by value: {value}; {ADVICE}"
         )
-    made: type[Any] = pickle.loads(value)
-    return made
+    return model
 
 
 def _script() -> str | None:

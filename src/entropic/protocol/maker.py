@@ -19,6 +19,7 @@ from entropic.support.show import counted
 if TYPE_CHECKING:
     from entropic.provenance.change import Change
     from entropic.provenance.code import Code
+    from entropic.provenance.part import Part
     from entropic.provenance.watch import Watched
 
 log = logging.getLogger("entropic")
@@ -56,6 +57,7 @@ class Maker:
         self._watched, self.on_stale = watched, on_stale
         self._named = {} if version is None else {"version": version}
         self._code: Code | None = None
+        self._trusted: tuple[Part, ...] = ()
         self._more: dict[str, str] = {}
         self._recorded: int | None = None
         self._told: set[Why] = set()
@@ -83,13 +85,21 @@ class Maker:
             self.number = None
         return self.number
 
-    def trust(self, number: int | None) -> None:
+    def sent(self) -> "tuple[int | None, tuple[Part, ...]]":
+        """Return the number and the parts of the code as it is now, for a store that is sent to another process."""
+        return self.look(), self._parts
+
+    def trust(self, number: int | None, parts: "tuple[Part, ...]") -> None:
         """Take the code for what the process says that has sent this store, and look no more.
 
         A runner that has come by value is not read here as it is there: classes that it does not use have not come
         along (`test_runners_of_a_script_ask_stores_of_the_script_wherever_they_run`).
         """
-        self._runner, self._code, self.number = None, None, number
+        self._runner, self._code, self.number, self._trusted = None, None, number, parts
+
+    @property
+    def _parts(self) -> "tuple[Part, ...]":
+        return self._trusted if self._code is None else self._code.parts
 
     def _now(self) -> dict[str, str]:
         from entropic.provenance import watch
@@ -101,8 +111,8 @@ class Maker:
         if self._code is not None and self._recorded == self.number and not self._watched and self._code.is_current():
             return  # most of them
         number = self.look()
-        if number is not None and self._code is not None and number != self._recorded:
-            self._origins.add_code(number, self._code.parts)
+        if number is not None and self._parts and number != self._recorded:
+            self._origins.add_code(number, self._parts)
             self._recorded = number
 
     # ---- rows of other code ------------------------------------------------------------------------------------
@@ -203,7 +213,7 @@ class Maker:
         """Return what differs between some code and that of now."""
         from entropic.provenance.change import change
 
-        return change(self._origins.code(code), () if self._code is None else self._code.parts)
+        return change(self._origins.code(code), self._parts)
 
     def _found(self, met: Met) -> str:
         codes = {why: ids for why, ids in met.items() if isinstance(why, int)}
