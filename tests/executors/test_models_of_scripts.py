@@ -170,24 +170,57 @@ def test_a_row_that_is_sent_is_the_row_that_arrives(tmp_path):
     )
 
 
+NAMING = """
+class Plain(Base):
+    n: Mapped[int]
+
+class Above(Base):
+    __abstract__ = True
+    extra: Mapped[int]
+
+class Below(Above):
+    n: Mapped[int]
+
+def in_its_lines(n):
+    return store.select(Wave.n == n)
+
+def in_its_annotations(n) -> Wave:
+    return ask(n)
+
+def as_text(n) -> "Wave":
+    return ask(n)
+
+def indirectly(n):
+    return in_its_lines(n)
+
+def plain():
+    return Plain
+
+def below():
+    return Below
+"""
+
+
 def test_a_model_that_a_sent_function_names_itself_is_refused_with_what_to_do(tmp_path):
     pytest.importorskip("submitit")
-    more = "def named(n):\n    return store.select(Wave.n == n)\n"
     said = held(
         tmp_path,
         """
-        try:
-            submitted(named, 1)
-        except Exception as error:
-            print(type(error).__name__, error)
-        else:
-            raise AssertionError("it was sent")
+        for function in (in_its_lines, in_its_annotations, indirectly, plain, below):
+            try:
+                submitted(function, 1)
+            except pickle.PicklingError as error:
+                print(function.__name__, error)
+            else:
+                raise AssertionError("it was sent")
+        assert same(submitted(as_text, 1), ask(1))
         """,
-        more,
+        NAMING,
     )
-    assert "PicklingError" in said
-    assert "Wave" in said
-    assert "a module that" in said
+    lines = said.splitlines()[:-1]
+    models = [line.partition("names the model ")[2].split()[0] for line in lines]
+    assert models == ["Wave", "Wave", "Wave", "Plain", "Above"]
+    assert all("put the model, and what uses it, into a module that the script imports" in line for line in lines)
 
 
 # ---- joblib ------------------------------------------------------------------------------------------------------
@@ -239,8 +272,10 @@ def test_workers_of_dask_that_have_imported_the_script_take_its_own_model(tmp_pa
             assert same(client.submit(ask, 3).result(), store.retrieve({"n": 3}))
             assert same(client.submit(store.run_or_retrieve, {"n": 4}).result(), store.retrieve({"n": 4}))
             assert client.submit(look, ask(3)).result() == look(ask(3))
+            assert client.submit(module_of, ask(3)).result() == "__mp_main__"  # which is the script, imported there
         assert [n for n, _ in runs()] == [3, 4]
         """,
+        "def module_of(row):\n    return type(row).__module__\n",
     )
 
 
