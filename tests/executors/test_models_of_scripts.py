@@ -305,6 +305,24 @@ def test_a_study_of_the_script_goes_and_its_rows_come_home_as_its_own(tmp_path):
     )
 
 
+def test_rows_of_a_study_come_out_of_a_pool_as_those_of_its_model(tmp_path):
+    (tmp_path / "studies.py").write_text(
+        "import os\nfrom entropic import study\n" + STUDY.replace('pendulums"', 'there"')
+    )
+    held(
+        tmp_path,
+        """
+        import studies
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+            (row,) = pool.submit(pendulums, [1]).result()
+            (other,) = pool.submit(studies.pendulums, [1]).result()
+            assert pool.submit(is_of_it, row).result() and type(row) is pendulum.model
+            assert type(other) is studies.pendulum.model and other.params == row.params == {"n": 1, "factor": 2.0}
+        """,
+        STUDY + "def is_of_it(row):\n    return type(row) is pendulum.model\n",
+    )
+
+
 # ---- Python's own pickle -------------------------------------------------------------------------------------------
 def test_processes_that_import_the_script_again_take_the_models_of_the_script(tmp_path):
     held(

@@ -246,7 +246,8 @@ def make_model(
             columns[key] = outcome(type_=_kind(f"the outcome {key!r}", given).type)
     title = "".join(part.capitalize() for part in function.__name__.split("_")) or "Study"
     body: dict[str, object] = {"__tablename__": name or function.__name__}
-    body["__module__"] = f"{function.__module__}.{function.__qualname__}"
+    # Where pickle finds it, once the study has the name of its function.
+    body["__module__"], body["__qualname__"] = function.__module__, f"{function.__qualname__}.model"
     # A registry of its own: a script that is imported twice, or a notebook's cell, defines its study again.
     return type(
         title,
