@@ -113,16 +113,19 @@ assert store.check().ok
 """
 
 
+@pytest.mark.slow
 def test_a_function_that_asks_the_store_goes_through_submitit_and_brings_the_row_home(tmp_path):
     pytest.importorskip("submitit")
     held(tmp_path, ASKED)
 
 
+@pytest.mark.slow
 def test_so_it_does_of_a_script_that_has_no_file(tmp_path):
     pytest.importorskip("submitit")
     held(tmp_path, ASKED, stdin=True)
 
 
+@pytest.mark.slow
 def test_the_code_of_a_run_is_recorded_also_where_only_jobs_have_run_any(tmp_path):
     pytest.importorskip("submitit")
     held(tmp_path, "assert submitted(ask, 1).n == 1")
@@ -140,6 +143,7 @@ def test_the_code_of_a_run_is_recorded_also_where_only_jobs_have_run_any(tmp_pat
     assert '+    return {"square": params["n"] ** 3}' in said
 
 
+@pytest.mark.slow
 def test_a_sweep_with_workers_goes_through_submitit_as_a_method_and_in_a_function(tmp_path):
     pytest.importorskip("submitit")
     held(
@@ -155,6 +159,7 @@ def test_a_sweep_with_workers_goes_through_submitit_as_a_method_and_in_a_functio
     )
 
 
+@pytest.mark.slow
 def test_a_row_that_is_sent_is_the_row_that_arrives(tmp_path):
     pytest.importorskip("submitit")
     held(
@@ -201,6 +206,7 @@ def below():
 """
 
 
+@pytest.mark.slow
 def test_a_model_that_a_sent_function_names_itself_is_refused_with_what_to_do(tmp_path):
     pytest.importorskip("submitit")
     said = held(
@@ -224,6 +230,7 @@ def test_a_model_that_a_sent_function_names_itself_is_refused_with_what_to_do(tm
 
 
 # ---- joblib ------------------------------------------------------------------------------------------------------
+@pytest.mark.slow
 def test_joblib_shares_the_sets_among_its_processes(tmp_path):
     pytest.importorskip("joblib")
     held(
@@ -242,6 +249,7 @@ def test_joblib_shares_the_sets_among_its_processes(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_methods_of_a_model_see_what_the_script_has_changed_meanwhile(tmp_path):
     pytest.importorskip("joblib")
     held(
@@ -261,6 +269,7 @@ def test_methods_of_a_model_see_what_the_script_has_changed_meanwhile(tmp_path):
 
 
 # ---- Dask --------------------------------------------------------------------------------------------------------
+@pytest.mark.slow
 def test_workers_of_dask_that_have_imported_the_script_take_its_own_model(tmp_path):
     pytest.importorskip("distributed")
     held(
@@ -292,6 +301,7 @@ def pendulums(ns):
 """
 
 
+@pytest.mark.slow
 def test_a_study_of_the_script_goes_and_its_rows_come_home_as_its_own(tmp_path):
     pytest.importorskip("submitit")
     held(
@@ -305,6 +315,7 @@ def test_a_study_of_the_script_goes_and_its_rows_come_home_as_its_own(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_rows_of_a_study_come_out_of_a_pool_as_those_of_its_model(tmp_path):
     (tmp_path / "studies.py").write_text(
         "import os\nfrom entropic import study\n" + STUDY.replace('pendulums"', 'there"')
@@ -324,6 +335,7 @@ def test_rows_of_a_study_come_out_of_a_pool_as_those_of_its_model(tmp_path):
 
 
 # ---- Python's own pickle -------------------------------------------------------------------------------------------
+@pytest.mark.slow
 def test_processes_that_import_the_script_again_take_the_models_of_the_script(tmp_path):
     held(
         tmp_path,
@@ -338,6 +350,7 @@ def test_processes_that_import_the_script_again_take_the_models_of_the_script(tm
     )
 
 
+@pytest.mark.slow
 def test_a_model_that_cannot_go_by_value_goes_by_its_name_and_elsewhere_says_why_not(tmp_path):
     more = (
         "class Locked(Base):\n    __tablename__ = 'locked'\n    n: Mapped[int]\n"
@@ -383,6 +396,7 @@ def test_copies_in_the_script_are_as_they_were(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_model_of_a_function_and_its_rows_can_be_pickled(tmp_path):
     pytest.importorskip("submitit")
     held(
