@@ -1275,7 +1275,7 @@ def context_of(store: Store[ModelT]) -> StoreContext[ModelT]:
 def _arrive(code: Any, kind: type[Store[Any]], runner: Runner | None, model: Any, *others: Any) -> Store[Any]:
     """Make a store that was pickled, most likely in another process, again."""
     store: Store[Any] = _restore(kind, runner, resolve(model), *others)
-    store._context.maker.trust(*code)
+    store._context.maker.trust(*(code if isinstance(code, tuple) else (code, ())))  # else of before its text went along
     return store
 
 

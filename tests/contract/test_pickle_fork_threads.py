@@ -42,6 +42,14 @@ def test_a_store_pickles_and_the_copy_shares_its_results(logged, tmp_path):
     assert content(logged.retrieve(TWO))["n"] == 2
 
 
+def test_a_store_that_was_pickled_before_the_text_of_its_code_went_along_is_that_store(logged, tmp_path):
+    row = logged.run(ONE)
+    arrive, ((number, _), *others) = logged.__reduce__()
+    copy = arrive(number, *others)
+    assert copy.run_or_retrieve(ONE).id == row.id
+    assert copy._context.maker.sent() == (number, ())
+
+
 def test_a_pickled_store_keeps_its_options(open_store, tmp_path):
     store = open_store(run=LoggingRunner(tmp_path / "log"), float_rounding="significant", file_suffix=".dat")
     copy = pickle.loads(pickle.dumps(store))
