@@ -134,8 +134,9 @@ class Base(Portable, DeclarativeBase):
                 given = "" if value is outcome else {renamed: "BEFORE", retyped: "int"}.get(value, "VALUE")
                 made = f"{name} = {value.__name__}({given})"
                 raise ModelError(f"{cls.__name__}.{name} is the function {value.__name__} itself; write {made}")
-        defined = cls.__module__, cls.__qualname__
-        earlier: Any = _defined.get(defined)
+        # A model that has come to this process brings its table, and is not one of here that is defined again.
+        defined = None if "__table__" in vars(cls) else (cls.__module__, cls.__qualname__)
+        earlier: Any = None if defined is None else _defined.get(defined)
         if earlier is not None and earlier in cls.metadata.tables.values():
             cls.metadata.remove(earlier)
         if not any(hasattr(cls, given) for given in ("__tablename__", "__table__")) and "__abstract__" not in vars(cls):
@@ -148,7 +149,7 @@ class Base(Portable, DeclarativeBase):
                 if (advice := what_to_write(cls, error)) is None:
                     raise
                 raise ModelError(advice) from error
-        if (table := getattr(cls, "__table__", None)) is not None:
+        if defined is not None and (table := getattr(cls, "__table__", None)) is not None:
             _defined[defined] = table
         refuse_by_value(cls)
 
