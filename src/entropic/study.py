@@ -21,6 +21,8 @@ from entropic.params.grid import expand_grid
 from entropic.params.keys import RESERVED
 from entropic.params.reference import reference, resolve
 from entropic.params.signature import check_function, check_retyped, make_model, read_added, read_parameters
+from entropic.protocol.maker import Maker
+from entropic.provenance.watch import check as check_watched
 from entropic.store import Store, context_of
 from entropic.support.show import spelled
 from entropic.sweep.seeds import Replicates
@@ -231,10 +233,20 @@ class Study(Generic[P, R]):
         where = _where(self)
         if where:
             return _imported, where
-        code: tuple[Any, ...] = ()
-        with contextlib.suppress(EntropicError):  # if it cannot be opened, that is told where it is used
-            code = context_of(self.store).maker.sent()  # as of a store: where it arrives its source cannot be read
-        return _made_again, (code, reference(self.model, of_store=True), self.function, *self._made_of)
+        return _made_again, (self._code(), reference(self.model, of_store=True), self.function, *self._made_of)
+
+    def _code(self) -> tuple[Any, ...]:
+        """Return what goes along as of a store, since where it arrives its source cannot be read; opens no database."""
+        if "store" in vars(self):
+            return context_of(self.store).maker.sent()
+        if self._trusted:
+            return self._trusted
+        options = self._made_of[-1]
+        with contextlib.suppress(EntropicError):  # options that are wrong are refused where it is used
+            watched, version = check_watched(options.get("watch", ())), cast("str | None", options.get("version"))
+            runner, unrecorded = _Call(self.function, self._ignore), cast(Any, None)
+            return Maker(unrecorded, self.model.__name__, runner, version, watched, "ignore").sent()
+        return ()
 
     def __repr__(self) -> str:
         return f"<study {self.__name__}{self._signature}>"
