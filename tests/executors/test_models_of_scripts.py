@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -315,6 +316,21 @@ def test_a_study_of_the_script_goes_and_its_rows_come_home_as_its_own(tmp_path):
     )
 
 
+def test_a_study_is_pickled_without_its_database(tmp_path):
+    held(
+        tmp_path,
+        """
+        import cloudpickle
+        cloudpickle.dumps(pendulum)
+        number, parts = pendulum._code()
+        assert not os.path.exists("pendulums.sqlite3")  # a server may be out of reach, which is waited for
+        maker = pendulum.store._context.maker
+        assert number == maker.look() is not None and parts == maker.sent()[1]
+        """,
+        STUDY.replace('".json")', '".json", db_url="sqlite:///pendulums.sqlite3", version="2", watch=["log"])'),
+    )
+
+
 @pytest.mark.slow
 def test_rows_of_a_study_come_out_of_a_pool_as_those_of_its_model(tmp_path):
     (tmp_path / "studies.py").write_text(
@@ -377,6 +393,35 @@ def test_a_model_that_cannot_go_by_value_goes_by_its_name_and_elsewhere_says_why
     assert "a module that" in said
 
 
+ELSEWHERE = """
+import pickle
+from entropic import Base, Mapped
+
+class Wave(Base):
+    __tablename__ = "waves"
+    other: Mapped[int]
+
+with open("row.pickle", "wb") as file:
+    pickle.dump(Wave(other=1, id="1"), file)
+"""
+
+
+def test_a_model_that_comes_from_elsewhere_leaves_one_of_the_same_name_alone(tmp_path):
+    held(
+        tmp_path,
+        """
+        import subprocess
+        subprocess.run([sys.executable, "-c", ELSEWHERE], check=True)
+        with open("row.pickle", "rb") as file:
+            row = pickle.load(file)
+        assert type(row) is not Wave and type(row).__qualname__ == "Wave" and row.other == 1
+        assert Base.metadata.tables["waves"] is Wave.__table__
+        assert type(ask(1)) is Wave
+        """,
+        f"ELSEWHERE = {ELSEWHERE!r}",
+    )
+
+
 def test_copies_in_the_script_are_as_they_were(tmp_path):
     held(
         tmp_path,
@@ -393,6 +438,107 @@ def test_copies_in_the_script_are_as_they_were(tmp_path):
             assert type(made.retrieve({"n": 1})) is Wave
         assert [n for n, _ in runs()] == [1]
         """,
+    )
+
+
+OWN = """
+from entropic import Base, Mapped
+
+def rebuilt(kind, id):
+    return kind(id=id, n=-1)
+
+class Rebuilt(Base):
+    n: Mapped[int]
+    def __reduce__(self):
+        return rebuilt, (type(self), self.id)
+
+class Stated(Base):
+    n: Mapped[int]
+    def __reduce__(self):
+        return rebuilt, (type(self), self.id), {"more": 1}
+
+class Marked(Base):
+    n: Mapped[int]
+    def __reduce_ex__(self, protocol):
+        made, args, state, *others = super().__reduce_ex__(protocol)
+        return made, args, {**state, "more": 1}, *others
+
+class Got(Base):
+    n: Mapped[int]
+    def __getstate__(self):
+        return {**vars(self), "more": 1}
+
+class Set(Base):
+    n: Mapped[int]
+    def __getstate__(self):
+        return self.id, self.n
+    def __setstate__(self, state):
+        self.__init__(id=state[0], n=state[1], custom_data={"more": 1})
+
+class Counted(Base):
+    n: Mapped[int]
+    def __new__(cls, counted=0, **columns):
+        made = super().__new__(cls)
+        made.__dict__["counted"] = counted
+        return made
+    def __getnewargs__(self):
+        return (self.counted + 1,)
+
+class Copies:
+    def __copy__(self):
+        return "copied"
+    def __deepcopy__(self, memo):
+        return "copied deeply"
+
+class Mixed(Base, Copies):
+    n: Mapped[int]
+
+KINDS = [Rebuilt, Stated, Marked, Got, Set, Counted, Mixed]
+"""
+
+
+@pytest.mark.parametrize("more", [OWN, "from models import KINDS"], ids=["of the script", "imported"])
+def test_what_a_model_says_of_pickling_and_copying_is_heeded(more, tmp_path):
+    (tmp_path / "models.py").write_text(OWN)
+    held(
+        tmp_path,
+        """
+        def seen(made):
+            names = "id", "n", "more", "counted", "custom_data"
+            return made if isinstance(made, str) else [vars(made).get(name) for name in names]
+
+        found = {}
+        for kind in KINDS:
+            row = kind(id="a", n=1)
+            pickled = [pickle.loads(pickle.dumps(row, protocol)) for protocol in (2, 3, 4, 5)]
+            assert all(type(one) is kind and seen(one) == seen(pickled[0]) for one in pickled), kind
+            found[kind.__name__] = [seen(one) for one in (pickled[0], copy.copy(row), copy.deepcopy(row))]
+        usual = ["a", 1, None, None, None]
+        assert found == {
+            "Rebuilt": 3 * [["a", -1, None, None, None]],
+            "Stated": 3 * [["a", -1, 1, None, None]],
+            "Marked": 3 * [["a", 1, 1, None, None]],
+            "Got": 3 * [["a", 1, 1, None, None]],
+            "Set": 3 * [["a", 1, None, None, {"more": 1}]],
+            "Counted": [["a", 1, None, 0, None]] * 3,
+            "Mixed": [usual, "copied", "copied deeply"],
+        }, found
+        """,
+        more,
+    )
+
+
+def test_a_process_that_a_notebook_has_forked_takes_the_models_of_the_notebook(tmp_path):
+    if "fork" not in multiprocessing.get_all_start_methods():
+        pytest.skip("no forks here")
+    held(
+        tmp_path,
+        """
+        del sys.modules["__main__"].__file__  # as in a notebook
+        with multiprocessing.get_context("fork").Pool(1) as pool:
+            assert pool.apply(is_wave, (Wave(n=1, id="1"),))
+        """,
+        "def is_wave(row):\n    return type(row) is Wave\n",
     )
 
 

@@ -8,9 +8,12 @@ whoever reads it gets the model: the script's own where it is, otherwise one tha
 
 import contextlib
 import copy
+import copyreg
 import os
 import sys
+import uuid
 import weakref
+from contextvars import ContextVar
 from typing import Any, Self
 
 from sqlalchemy.orm import DeclarativeBase, InstanceState
@@ -23,6 +26,7 @@ from entropic.support.passwords import withheld
 _of_rows: "weakref.WeakKeyDictionary[type, Reference]" = weakref.WeakKeyDictionary()
 _of_stores: "weakref.WeakKeyDictionary[type, Reference]" = weakref.WeakKeyDictionary()
 _STATE = "_sa_instance_state"
+_WITHOUT_FILE = f"<{uuid.uuid4().hex}>"
 
 
 def reference(model: Any, *, of_store: bool = False) -> Any:
@@ -97,16 +101,16 @@ def _found(name: str, script: str | None, qualname: str, value: bytes | str) -> 
         return by_value.loaded(name, value)
     if model is None:
         raise ModelError(
-            f"the model {qualname} was sent to this process, which does not run its script "
-            f"{script or 'or function'}, and it could not be sent by value: {value}; {ADVICE}"
+            f"the model {qualname} was sent to this process, which does not have it, and could not be sent by value: "
+            f"{value}; {ADVICE}"
         )
     return model
 
 
-def _script() -> str | None:
-    """Return the file of the script that this process runs, if it is one."""
+def _script() -> str:
+    """Return the file of the script that this process runs; of a notebook, what it and its forks alone have."""
     file = getattr(sys.modules.get("__main__"), "__file__", None)
-    return os.path.realpath(file) if isinstance(file, str) else None
+    return os.path.realpath(file) if isinstance(file, str) and os.path.isfile(file) else _WITHOUT_FILE
 
 
 def _in_main(qualname: str) -> object:
@@ -119,42 +123,70 @@ def _in_main(qualname: str) -> object:
 
 
 class Portable:
-    """What makes the rows of a model go wherever a `Reference` goes."""
+    """What makes the rows of a model go wherever a `Reference` goes.
+
+    Rows of models that can be imported, and all copies, are made as if this class were not there; whatever a model says
+    itself of how it is pickled or copied is heeded: `test_what_a_model_says_of_pickling_and_copying_is_heeded`.
+    """
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         reduced = super().__reduce_ex__(protocol)
-        stands_for = reference(type(self))
-        if stands_for is type(self) or protocol < 2:
+        if _copied.get() is self or isinstance(reduced, str) or reduced[0] is not _new:
             return reduced
-        assert isinstance(reduced, tuple)
+        kind, *args = reduced[1]
+        stands_for = reference(kind)
+        if stands_for is kind:
+            return reduced
         state = reduced[2]
-        if not isinstance(state, dict) or not isinstance(state.get(_STATE), InstanceState):
-            return reduced
-        return _instance, (stands_for,), {**state, _STATE: _State(state[_STATE], stands_for)}
+        if isinstance(state, dict) and isinstance(state.get(_STATE), InstanceState):
+            state = {**state, _STATE: _State(state[_STATE], stands_for)}
+        return _instance, (stands_for, *args), state, *reduced[3:]
 
-    def __copy__(self) -> Self:
-        return self._copied(lambda state: state)
+    def __copy__(self) -> Any:
+        theirs = getattr(super(), "__copy__", None)  # of a class that comes after `Base`
+        return copy.copy(_Reduced(_reduced(self))) if theirs is None else theirs()
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return self._copied(lambda state: copy.deepcopy(state, memo), memo)
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        theirs = getattr(super(), "__deepcopy__", None)
+        if theirs is not None:
+            return theirs(memo)
+        reduced = _reduced(self)
+        if isinstance(reduced, str):
+            return self
+        make, *others = reduced
 
-    def _copied(self, of_state: Any, memo: dict[int, Any] | None = None) -> Self:
-        """Return what `copy` makes of an object that says nothing of how it is pickled."""
-        reduced: Any = super().__reduce_ex__(4)
-        make, args, state, *_ = reduced
-        made: Any = make(*args)
-        if memo is not None:
-            memo[id(self)] = made
-        if (state := of_state(state)) is not None:
-            if hasattr(made, "__setstate__"):
-                made.__setstate__(state)
-            else:
-                vars(made).update(state)
-        return made  # type: ignore[no-any-return]
+        def made(*args: Any) -> Any:
+            memo[id(self)] = row = make(*args)  # before its state is copied, which refers to it
+            return row
+
+        return copy.deepcopy(_Reduced((made, *others)), memo)
 
 
-def _instance(model: Any) -> Any:
-    return model.__new__(model)
+_new = copyreg.__newobj__  # type: ignore[attr-defined]  # as which pickle makes what says nothing of how it is made
+_copied: "ContextVar[object]" = ContextVar("copied", default=None)
+
+
+def _reduced(row: Portable) -> Any:
+    """Return what `copy` makes a copy of: what pickle takes of a row of a model that can be imported."""
+    token = _copied.set(row)
+    try:
+        return row.__reduce_ex__(4)
+    finally:
+        _copied.reset(token)
+
+
+class _Reduced:
+    """Has `copy` make something of what it was reduced to."""
+
+    def __init__(self, reduced: Any) -> None:
+        self._reduced = reduced
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return self._reduced
+
+
+def _instance(model: Any, *args: Any) -> Any:
+    return model.__new__(model, *args)
 
 
 class _State:
