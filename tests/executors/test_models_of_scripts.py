@@ -230,6 +230,60 @@ def test_a_model_that_a_sent_function_names_itself_is_refused_with_what_to_do(tm
     assert all("put the model, and what uses it, into a module that the script imports" in line for line in lines)
 
 
+DERIVED = """
+from sqlalchemy.orm import declared_attr
+from sqlalchemy.ext.hybrid import hybrid_property
+
+class Above(Base):
+    __abstract__ = True
+    n: Mapped[int]
+    m: Mapped[int] = mapped_column("of_above", default=2)
+    def product(self):
+        return self.n * self.m
+
+class Below(Above):
+    def looked(self):
+        return self.product(), type(self).__mro__[1].__name__
+
+class Mixin:
+    m: Mapped[int] = mapped_column(default=3)
+    @declared_attr
+    def later(cls) -> Mapped[int]:
+        return mapped_column(default=5)
+    @hybrid_property
+    def product(self):
+        return self.n * self.m * self.later
+
+class Mixed(Mixin, Base):
+    n: Mapped[int]
+    def looked(self):
+        return self.product, type(self).__mro__[1].__name__
+
+def of(store, row):
+    found = store.run_or_retrieve({"n": 4})
+    return found, found.looked(), row.looked()
+"""
+
+
+@pytest.mark.slow
+def test_models_with_abstract_bases_and_mixins_are_sent(tmp_path):
+    pytest.importorskip("submitit")
+    held(
+        tmp_path,
+        """
+        expected = {Below: (8, "Above"), Mixed: (60, "Mixin")}
+        for model, looked in expected.items():
+            derived = Store(run, model, model.__name__, ".json", "sqlite:///derived.sqlite3")
+            row = derived.run_or_retrieve({"n": 4})
+            found, there, of_it = submitted(of, derived, row)
+            assert type(found) is model and (found.params, found.id) == (row.params, row.id), (found, row)
+            assert there == of_it == looked == row.looked(), (there, of_it)
+        assert [n for n, _ in runs()] == [4, 4]
+        """,
+        DERIVED,
+    )
+
+
 # ---- joblib ------------------------------------------------------------------------------------------------------
 @pytest.mark.slow
 def test_joblib_shares_the_sets_among_its_processes(tmp_path):
@@ -363,6 +417,22 @@ def test_processes_that_import_the_script_again_take_the_models_of_the_script(tm
         """,
         "def is_its_own(store, row):\n"
         "    return type(row) is Wave and type(store.retrieve({'n': 1})) is Wave and LOCK is not None\n",
+    )
+
+
+def test_a_model_with_a_column_property_cannot_go_by_value_since_its_rows_would_lack_it(tmp_path):
+    held(
+        tmp_path,
+        """
+        from entropic.params import by_value
+        try:
+            by_value.dumped(Computed)
+        except Exception as error:
+            assert str(error) == "'one' of Computed is no column of its table", error
+        else:
+            raise AssertionError("it was taken apart")
+        """,
+        "class Computed(Base):\n    n: Mapped[int]\n    one = sa.orm.column_property(sa.literal_column('1'))\n",
     )
 
 

@@ -15,8 +15,9 @@ from typing import Any
 
 import cloudpickle
 import sqlalchemy as sa
-from sqlalchemy.orm import DeclarativeBase, QueryableAttribute
+from sqlalchemy.orm import DeclarativeBase, MappedColumn, QueryableAttribute, declared_attr
 
+from entropic.errors import ModelError
 from entropic.params import refusal
 from entropic.support.importing import is_importable
 
@@ -29,6 +30,7 @@ _made_here: "weakref.WeakKeyDictionary[type, bytes]" = weakref.WeakKeyDictionary
 _MADE = {"__table__", "__table_args__", "__mapper__", "__mapper_args__", "__annotations__", "__init__"}
 _MADE |= {"__dict__", "__weakref__", "__module__", "__doc__"}
 _MADE |= {*refusal.NAMES}
+_OF_THE_TABLE = QueryableAttribute, MappedColumn, declared_attr
 _BASE = "entropic.params.model", "Base"  # which imports what is here
 _by_us: ContextVar[bool] = ContextVar("by_us", default=False)
 
@@ -120,15 +122,23 @@ def _is_found_by_name(model: type) -> bool:
 
 def _taken_apart(model: type[Any]) -> tuple[object, ...]:
     """Return what pickle takes: the class without its methods first, since these may refer to it."""
-    mapper: Any = sa.inspect(model)
-    table = model.__table__.to_metadata(sa.MetaData())
-    attributes = {attr.key: attr.columns[0].name for attr in mapper.column_attrs}
+    mapper: Any = sa.inspect(model, raiseerr=False)
+    about: dict[str, Any] = {"__module__": model.__module__, "__doc__": model.__doc__}
+    about["__qualname__"] = model.__qualname__
+    if mapper is None:  # it is abstract: its columns are in the tables of the models that it is a base of
+        table, attributes, about["__abstract__"] = None, {}, True
+    else:
+        table = model.__table__.to_metadata(sa.MetaData())
+        columns = {attr.key: attr.columns[0] for attr in mapper.column_attrs}
+        computed = [key for key, column in columns.items() if not model.__table__.c.contains_column(column)]
+        if computed:  # rows would come home without it
+            raise ModelError(f"{computed[0]!r} of {model.__name__} is no column of its table")
+        attributes = {key: column.name for key, column in columns.items()}
     own = {
         key: value
         for key, value in vars(model).items()
-        if key not in _MADE and not key.startswith("_sa_") and not isinstance(value, QueryableAttribute)
+        if key not in _MADE and not key.startswith("_sa_") and not isinstance(value, _OF_THE_TABLE)
     }
-    about = {"__module__": model.__module__, "__doc__": model.__doc__, "__qualname__": model.__qualname__}
     made_of = name_of(model), model.__name__, model.__bases__, about, table, attributes
     return _together, made_of, own, None, None, _complete
 
@@ -138,19 +148,21 @@ def _together(
     title: str,
     bases: tuple[type, ...],
     about: Mapping[str, object],
-    table: sa.Table,
+    table: sa.Table | None,
     attributes: Mapping[str, str],
 ) -> type[Any]:
     """Return a model that has travelled: the one that is here already, if it has come before."""
     model = _models.get(name)
     if model is None:
         base = next(one for one in map(_base_of, bases) if one is not None)
-        # How `custom_data` is tracked hangs on the very object that is its type, and on what SQLAlchemy notes of the
-        # column once it follows its changes.
-        column = vars(base)["custom_data"].column
-        table.c.custom_data.type, table.c.custom_data.info = column.type, dict(column.info)
-        properties = {key: table.c[column] for key, column in attributes.items() if key != column}
-        made = {**about, "__table__": table, "__mapper_args__": {"properties": properties}}
+        made = dict(about)
+        if table is not None:
+            # How `custom_data` is tracked hangs on the very object that is its type, and on what SQLAlchemy notes of
+            # the column once it follows its changes.
+            column = vars(base)["custom_data"].column
+            table.c.custom_data.type, table.c.custom_data.info = column.type, dict(column.info)
+            # Each column by its attribute, since a mixin may declare it, too.
+            made |= {"__table__": table, **{key: table.c[column] for key, column in attributes.items()}}
         metaclass: Any = type(base)
         model = _models.setdefault(name, metaclass(title, bases, made))  # another thread may have been faster
         _names[model], _made_here[model] = name, b""
