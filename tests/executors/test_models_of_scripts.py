@@ -323,6 +323,20 @@ def test_methods_of_a_model_see_what_the_script_has_changed_meanwhile(tmp_path):
     )
 
 
+def test_rows_of_a_script_have_one_hash_of_joblib(tmp_path):
+    pytest.importorskip("joblib")
+    part = """
+        import joblib
+        row = ask(1)
+        hashes = {(joblib.hash(row), joblib.hash(store.select())) for _ in range(3)}
+        assert len({pickle.dumps(row) for _ in range(3)}) == 1  # and is not read anew each time where it arrives
+        print(hashes)
+        """
+    said = held(tmp_path, part)
+    assert said.count("(") == 1
+    assert held(tmp_path, part) == said  # or `joblib.Memory` would know nothing of an earlier call
+
+
 # ---- Dask --------------------------------------------------------------------------------------------------------
 @pytest.mark.slow
 def test_workers_of_dask_that_have_imported_the_script_take_its_own_model(tmp_path):

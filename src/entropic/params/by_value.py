@@ -30,6 +30,7 @@ _made_here: "weakref.WeakKeyDictionary[type, bytes]" = weakref.WeakKeyDictionary
 _MADE = {"__table__", "__table_args__", "__mapper__", "__mapper_args__", "__annotations__", "__init__"}
 _MADE |= {"__dict__", "__weakref__", "__module__", "__doc__"}
 _MADE |= {*refusal.NAMES}
+_SENT = "_entropic_sent"
 _OF_THE_TABLE = QueryableAttribute, MappedColumn, declared_attr
 _BASE = "entropic.params.model", "Base"  # which imports what is here
 _by_us: ContextVar[bool] = ContextVar("by_us", default=False)
@@ -128,7 +129,7 @@ def _taken_apart(model: type[Any]) -> tuple[object, ...]:
     if mapper is None:  # it is abstract: its columns are in the tables of the models that it is a base of
         table, attributes, about["__abstract__"] = None, {}, True
     else:
-        table = model.__table__.to_metadata(sa.MetaData())
+        table = _table_to_send(mapper)
         columns = {attr.key: attr.columns[0] for attr in mapper.column_attrs}
         computed = [key for key, column in columns.items() if not model.__table__.c.contains_column(column)]
         if computed:  # rows would come home without it
@@ -141,6 +142,19 @@ def _taken_apart(model: type[Any]) -> tuple[object, ...]:
     }
     made_of = name_of(model), model.__name__, model.__bases__, about, table, attributes
     return _together, made_of, own, None, None, _complete
+
+
+def _table_to_send(mapper: Any) -> sa.Table:
+    """Return the copy of a model's table that is sent, the same each time.
+
+    Each copy has other numbers, and equal bytes are not read twice where they arrive. The mapper keeps it, since a
+    default may refer to the model, which no weak dictionary would then let go.
+    """
+    table: sa.Table | None = getattr(mapper, _SENT, None)
+    if table is None or table.c.keys() != mapper.local_table.c.keys():  # a column may be added later
+        table = mapper.local_table.to_metadata(sa.MetaData())
+        setattr(mapper, _SENT, table)
+    return table
 
 
 def _together(

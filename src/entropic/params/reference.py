@@ -26,6 +26,9 @@ from entropic.support.passwords import withheld
 _of_rows: "weakref.WeakKeyDictionary[type, Reference]" = weakref.WeakKeyDictionary()
 _of_stores: "weakref.WeakKeyDictionary[type, Reference]" = weakref.WeakKeyDictionary()
 _STATE = "_sa_instance_state"
+# Of those who send; `joblib.hash` uses an older one, and a name on the way is of one process:
+# `test_rows_of_a_script_have_one_hash_of_joblib`.
+_PROTOCOL = 4
 _WITHOUT_FILE = f"<{uuid.uuid4().hex}>"
 
 
@@ -68,11 +71,11 @@ class Reference:
     def __deepcopy__(self, memo: object) -> Self:
         return self
 
-    def __reduce__(self) -> tuple[object, ...]:
+    def __reduce_ex__(self, protocol: Any) -> tuple[object, ...]:
         from entropic.params import by_value  # here, since cloudpickle takes a while to be imported
 
         model = self.model
-        if by_value.is_by_us():
+        if protocol < _PROTOCOL or by_value.is_by_us():
             return _itself, (model,)
         try:
             with contextlib.nullcontext() if self._with_passwords else withheld(set()):
@@ -131,7 +134,7 @@ class Portable:
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         reduced = super().__reduce_ex__(protocol)
-        if _copied.get() is self or isinstance(reduced, str) or reduced[0] is not _new:
+        if protocol < _PROTOCOL or _copied.get() is self or isinstance(reduced, str) or reduced[0] is not _new:
             return reduced
         kind, *args = reduced[1]
         stands_for = reference(kind)
