@@ -89,8 +89,8 @@ def known(name: str) -> type[Any] | None:
     return _models.get(name)
 
 
-def know(name: str, model: type[Any]) -> None:
-    """Let a model of this process be the one that bears a name."""
+def remember(name: str, model: type[Any]) -> None:
+    """Let a model of this process be the one that bears a name from now on."""
     _models[name] = model
     _names.setdefault(model, name)
 

@@ -98,7 +98,7 @@ def _found(name: str, script: str | None, qualname: str, value: bytes | str) -> 
     if model is None and script is not None and script == _script():  # as in a process that was started by spawn
         here = _in_main(qualname)
         if isinstance(here, type) and issubclass(here, DeclarativeBase):
-            by_value.know(name, here)
+            by_value.remember(name, here)
             model = here
     if isinstance(value, bytes):
         return by_value.loaded(name, value)
