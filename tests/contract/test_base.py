@@ -54,6 +54,12 @@ def test_a_model_has_the_four_reserved_columns_and_its_own():
     assert not columns["custom_data"].nullable
 
 
+def test_a_model_may_have_an_attribute_of_any_name():
+    odd = type("Odd", (Base,), {"__module__": __name__, "__annotations__": {"n": Mapped[int]}, " a": 1})
+    assert getattr(odd, " a") == 1
+    assert odd(n=2).params == {"n": 2}
+
+
 def test_a_row_has_the_promised_types(store):
     row = store.run(ONE, note="x")
     assert re.fullmatch("[0-9a-f]{16}", row.id)

@@ -28,5 +28,5 @@ def refuse_by_value(model: type[Any]) -> None:
     cloudpickle takes the attributes in the order of their names, capitals before `_`. The name with a space is only for
     those models that have such columns, since it shows where an editor lists what a model has.
     """
-    name = next(name for name in NAMES if name < min(vars(model)))
+    name = next((name for name in NAMES if name < min(vars(model))), NAMES[-1])
     type.__setattr__(model, name, Refusal(model))
