@@ -392,6 +392,7 @@ def test_pickles_that_other_libraries_put_into_these_formats_stay_closed(inside,
     assert unpickled == []
 
 
+@pytest.mark.slow
 def test_an_image_is_of_a_kind_that_no_other_program_has_to_draw(inside):
     """Encapsulated PostScript is a program, which Pillow lets an interpreter run, whatever the file is called."""
     Image.new("RGB", (2, 2)).save(inside / "made.eps")

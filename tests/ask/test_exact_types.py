@@ -259,6 +259,7 @@ def test_coordinates_that_differ_stay_different(make):
         assert data.result[data[name].isnull()].values.tolist() == [values.index(None)]
 
 
+@pytest.mark.slow
 def test_coordinates_that_floats_and_text_tell_apart_are_these(make):
     assert noted(make, "seed", [3, None]).seed.dtype == float
     assert noted(make, "note", ["a", None]).note.values.tolist() == ["a", "None"]

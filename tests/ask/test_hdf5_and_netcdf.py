@@ -154,6 +154,7 @@ def test_groups_of_netcdf_are_a_tree(make):
     assert tree["t"].values.tolist() == [0, 1, 2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lazy", [False, True])
 def test_variables_in_groups_of_netcdf_are_in_labelled_arrays(make, lazy):
     data = make(Held, write_groups, ".nc").sweep({"n": n} for n in (1, 2)).to_xarray(lazy=lazy)
@@ -175,6 +176,7 @@ TREE = xr.DataTree.from_dict(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".nc", ".zarr", ".zarr.zip"])
 @pytest.mark.filterwarnings("ignore:The data type")  # zarr's, of text
 def test_a_tree_that_is_returned_comes_back_decoded_with_all_its_attributes(tmp_path, make, suffix):

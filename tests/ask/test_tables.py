@@ -317,6 +317,7 @@ def test_rows_of_several_models_or_of_none_are_refused_with_a_reason(runs):
 
 
 # ---- values of results -------------------------------------------------------------------------------------------
+@pytest.mark.slow
 def test_values_of_results_stand_beside_the_parameters_in_each_kind_of_table(make):
     def write(path: str, params: dict[str, Any]) -> None:
         n = params["n"]

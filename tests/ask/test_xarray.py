@@ -291,6 +291,7 @@ def test_netcdf_and_zarr_keep_their_dimensions_coordinates_and_units(make, suffi
     assert float(data.total.sel(a=3, b=0.5)) == 1.5
 
 
+@pytest.mark.slow
 def test_a_coordinate_that_differs_between_runs_lies_along_them(make):
     store = make(Sim, lambda path, params: dataset(params, params["b"]).to_netcdf(path), ".nc")
     data = store.sweep(GRID).to_xarray()
@@ -486,6 +487,7 @@ def test_lazy_numbers_without_a_declared_type_are_floats(make):
     assert data.result.sum().compute() == 2 * 1 + 4 * 1.5
 
 
+@pytest.mark.slow
 def test_lazy_results_of_another_shape_or_type_are_refused_when_they_are_read(make):
     store = make(Sim, lambda path, p: np.save(path, np.ones(p["a"])), ".npy")
     data = store.sweep(GRID).to_xarray(lazy=True)

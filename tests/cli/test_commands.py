@@ -371,6 +371,7 @@ def test_the_project_says_which_store_and_files_are_meant_from_there(entropic, t
     entropic("export", "runs.json", cwd=tmp_path / "deep", code=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -409,6 +410,7 @@ def test_a_mistake_is_a_sentence(entropic, words, said):
     assert "secret" not in entropic.stderr
 
 
+@pytest.mark.slow
 def test_a_size_beyond_all_disks_is_a_size(entropic):
     assert "nothing would be removed" in entropic("gc", "model.py", "--total-size", "9" * 400 + "GB", "--dry-run")
 

@@ -188,6 +188,7 @@ def test_a_default_of_any_type_fills_the_rows_that_are_there(open_store: OpenSto
     assert store.check().ok
 
 
+@pytest.mark.slow
 @pytest.mark.only_on("sqlite")
 def test_a_table_that_was_made_strict_gains_columns_of_any_type(open_store: OpenStore, place: Any) -> None:
     table = "growing_strictly"

@@ -100,6 +100,7 @@ def test_all_is_read_without_entropic(store, out):
         assert name == "README.md" or name in readme, "the README names what is there"
 
 
+@pytest.mark.slow
 def test_the_checksums_are_those_of_all_files_and_sha256sum_agrees(store, out):
     store.sweep(SETS)
     store.archive(out)
@@ -138,6 +139,7 @@ class Studied(Base):
     peak: Mapped[float] = outcome()
 
 
+@pytest.mark.slow
 def test_the_schema_and_the_provenance_say_what_is_there(open_store, out):
     def run(params):
         write_params({"result_file": params["result_file"]})
@@ -206,6 +208,7 @@ def test_a_part_of_the_rows_is_archived_by_conditions_and_what_lies_outside_is_i
     assert "outside of the results folder" in str(done)
 
 
+@pytest.mark.slow
 def test_a_result_that_is_gone_or_was_changed_is_left_and_said(store, out):
     rows = store.sweep(SETS)
     os.unlink(rows[0].result_file)

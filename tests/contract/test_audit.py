@@ -56,6 +56,7 @@ def test_a_sweep_runs_all_its_sets_again_each_once(open_store, runner, how):
     assert store.check().ok
 
 
+@pytest.mark.slow
 def test_what_was_stored_stays_until_its_set_has_run_again_and_if_that_fails(open_store, monkeypatch):
     store = open_store(write_told)
     seen = []
@@ -156,6 +157,7 @@ def test_what_came_of_it_is_recorded(open_store):
     assert len(open_store(write_told, read_only=True).audits()) == 7
 
 
+@pytest.mark.slow
 def test_the_sample_is_that_of_its_seed(open_store):
     store = open_store(write_told)
     store.sweep([{"n": n, "dt": 0.5} for n in range(12)])

@@ -159,6 +159,7 @@ def test_another_store_on_the_same_folder_and_database_goes_on(store, open_store
     assert runner.began == [0, 4]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*another one")
 def test_tables_and_databases_that_share_a_folder_have_nothing_in_common(store, open_store, runner, tmp_path):
     stop(store, runner, 4)

@@ -96,6 +96,7 @@ def test_a_folder_has_one_digest_over_names_and_contents(open_store, change):
     assert [one.path for one in report.altered] == [str(folder)], str(report)
 
 
+@pytest.mark.slow
 def test_results_without_a_checksum_are_counted(open_store):
     open_store(write_params).sweep(SETS[:2])
     store = open_store(write_params, checksum=True)
@@ -173,6 +174,7 @@ def test_a_result_that_is_replaced_meanwhile_is_no_finding(open_store, monkeypat
     assert (calls, report.ok, report.compared) == ([row.result_file], True, 1)
 
 
+@pytest.mark.slow
 def test_who_may_only_look_compares_and_notes_nothing(open_store, place):
     store = open_store(write_params, checksum=True)
     rows = store.sweep(SETS)
@@ -240,6 +242,7 @@ def test_checksums_go_with_the_results_wherever_they_go(open_store, elsewhere, t
     assert elsewhere("archived", runner=None).check(deep=True).compared == 2
 
 
+@pytest.mark.slow
 def test_what_was_altered_is_not_taken_into_a_store_that_checks(open_store, elsewhere):
     store = open_store(write_params, checksum=True)
     rows = store.sweep(SETS[:2])
@@ -294,6 +297,7 @@ def test_checksum_is_true_or_false(open_store):
 LOST = "has the size that was stored, but not the bytes .it is kept beside the new one, with 'changed' in its name"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ask", "checksum"),
     [
@@ -347,6 +351,7 @@ def test_a_folder_that_was_edited_and_touched_is_lost_and_a_copied_one_is_a_hit(
     assert found[0].created_at == rows[0].created_at
 
 
+@pytest.mark.slow
 def test_results_of_a_copied_project_are_read_once_without_a_lock_and_nothing_runs(open_store, runner, monkeypatch):
     open_store(runner, checksum=True).sweep(SETS)
     store = open_store(runner, checksum=True)
@@ -411,6 +416,7 @@ def test_what_becomes_of_a_result_between_its_reading_and_the_lock_is_seen(open_
     assert len(runner.calls) == 2
 
 
+@pytest.mark.slow
 def test_who_may_only_look_is_given_no_edited_result_and_records_nothing(open_store, place):
     store = open_store(write_params, checksum=True)
     rows = store.sweep(SETS[:2])

@@ -114,6 +114,7 @@ def test_what_failed_while_a_clock_was_ahead_is_tried_again(open_store, monkeypa
     assert store.failures() == []
 
 
+@pytest.mark.slow
 def test_what_fails_while_a_sweep_goes_on_is_not_tried_again_by_it_though_a_clock_is_behind(open_store, monkeypatch):
     """As another process runs it: while the first set runs here, the second one fails there."""
     tries = []

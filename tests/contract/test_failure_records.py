@@ -192,6 +192,7 @@ def test_an_interrupt_is_no_failure_and_ends_a_sweep_in_any_case(open_store, on_
     assert store.retrieve(ONE).n == 1
 
 
+@pytest.mark.slow
 @HERE_AND_THERE
 def test_a_later_success_clears_the_failure(refusing, options):
     with pytest.warns(RunsFailedWarning):
@@ -364,6 +365,7 @@ def test_another_run_that_fails_at_the_same_time_is_recorded_too(open_store, log
     assert ns(store.failures()) == [1, 2]
 
 
+@pytest.mark.slow
 @HERE_AND_THERE
 def test_after_a_failure_the_next_sweep_does_the_rest(refusing, log, options):
     with pytest.raises(Refused):
@@ -438,6 +440,7 @@ def test_a_stream_that_goes_on_yields_what_succeeded_and_warns_at_its_end(refusi
         assert [row.n for row in stream] == [1, 3]
 
 
+@pytest.mark.slow
 def test_others_see_a_failure_while_the_sweep_goes_on(open_store):
     def during(params):
         if params["n"] == 1:
@@ -450,6 +453,7 @@ def test_others_see_a_failure_while_the_sweep_goes_on(open_store):
 
 
 # ---- retry_failed ------------------------------------------------------------------------------------------------
+@pytest.mark.slow
 @HERE_AND_THERE
 def test_failed_sets_run_again_unless_told_otherwise(refusing, log, options):
     fail_one(refusing(1))
@@ -461,6 +465,7 @@ def test_failed_sets_run_again_unless_told_otherwise(refusing, log, options):
     assert refusing().failures() == []
 
 
+@pytest.mark.slow
 @HERE_AND_THERE
 @pytest.mark.parametrize("on_error", ["raise", "continue"])
 def test_sets_that_are_left_out_are_no_error_and_no_warning(refusing, log, options, on_error):
@@ -473,6 +478,7 @@ def test_sets_that_are_left_out_are_no_error_and_no_warning(refusing, log, optio
     assert sorted(begun(log)[2:]) == [2, 4]
 
 
+@pytest.mark.slow
 def test_if_all_sets_failed_before_the_list_is_empty(refusing, log):
     fail_one(refusing(1))
     assert refusing().sweep([ONE], retry_failed=False) == []
@@ -488,6 +494,7 @@ def test_a_failure_in_the_same_sweep_is_an_error_all_the_same(refusing, options)
     assert ns(store.failures()) == [2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("retry_failed", [True, False])
 def test_a_stored_row_is_returned_although_a_later_run_of_it_failed(refusing, log, retry_failed):
     row = refusing().run(ONE)
@@ -625,6 +632,7 @@ def test_a_long_message_leaves_the_frames_of_a_traceback_and_the_end_of_the_mess
     assert len(failure.traceback) < 25_000
 
 
+@pytest.mark.slow
 def test_failures_and_the_status_are_tables_in_a_notebook(open_store):
     def refuse(params):
         raise ValueError("<refused>")

@@ -148,6 +148,7 @@ def test_a_store_in_another_database_has_what_was_frozen(store, tmp_path):
     assert values(other.at("paper-v1")) == {1: 1}
 
 
+@pytest.mark.slow
 def test_results_of_several_files_are_frozen_as_a_whole(open_store, tmp_path):
     def run(params):
         folder = Path(params["result_file"]).parent
@@ -167,6 +168,7 @@ def test_results_of_several_files_are_frozen_as_a_whole(open_store, tmp_path):
     assert beside.read_text() == "2"
 
 
+@pytest.mark.slow
 def test_a_loader_of_the_user_reads_what_is_frozen(open_store):
     store: Any = open_store(lambda params: 1, loader=lambda path: ("mine", Path(path).read_text()))
     store.run_or_retrieve(ONE)
@@ -174,6 +176,7 @@ def test_a_loader_of_the_user_reads_what_is_frozen(open_store):
     assert store.at("paper-v1").load(ONE) == ("mine", "1")
 
 
+@pytest.mark.slow
 def test_a_registered_file_is_copied_since_its_owner_may_write_into_it(store, tmp_path):
     (tmp_path / "mine.json").write_text("7")
     store.register({"n": 9, "dt": 0.5}, tmp_path / "mine.json")
@@ -227,6 +230,7 @@ def test_nothing_is_frozen_in_a_store_that_only_looks_but_what_is_can_be_read(st
     assert values(looking.at("paper-v1")) == {1: 1}
 
 
+@pytest.mark.slow
 def test_a_link_that_entropic_did_not_make_is_not_followed(store, beside, tmp_path):
     store.freeze("paper-v1", n=1)
     folder = Path(store.frozen()[0].path).parent
@@ -237,6 +241,7 @@ def test_a_link_that_entropic_did_not_make_is_not_followed(store, beside, tmp_pa
         store.freeze("paper-v1")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("told", ["", "[]", '{"entropic": 1, "made_at": 7}', '{"entropic": "x"}'])
 def test_what_was_not_written_by_entropic_is_no_selection(store, told):
     path = store.freeze("paper-v1", n=1).path
@@ -412,6 +417,7 @@ def test_what_a_killed_freeze_has_left_is_found_and_goes(opened, place, tmp_path
     assert store.load({"n": 1}) == {"n": 1}
 
 
+@pytest.mark.slow
 def test_what_is_being_frozen_now_is_no_leftover(opened, monkeypatch):
     store = opened(kind_of())
     store.run_or_retrieve({"n": 1})
@@ -426,6 +432,7 @@ def test_what_is_being_frozen_now_is_no_leftover(opened, monkeypatch):
     assert seen == [([], [])]
 
 
+@pytest.mark.slow
 def test_what_a_killed_unfreeze_has_left_goes(opened, monkeypatch):
     store = opened(kind_of())
     store.run_or_retrieve({"n": 1})

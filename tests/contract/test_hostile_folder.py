@@ -114,6 +114,7 @@ def use_in_every_way(store):
     workspace.forget(store._context.staging)
 
 
+@pytest.mark.slow
 @pytest.mark.only_on("sqlite")
 @pytest.mark.parametrize("name", FOLDERS)
 def test_no_link_in_the_place_of_a_folder_of_entropics_own_leads_out(open_store, beside, name):
@@ -199,6 +200,7 @@ def test_room_that_was_taken_is_not_given_back_through_a_link(store, beside, kin
     made.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [b"[" * 100_000, b'{"entropic": Infinity}', None, b'{"entropic": 99}'],

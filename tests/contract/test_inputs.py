@@ -115,6 +115,7 @@ WAYS = {
 }
 
 
+@pytest.mark.slow
 def test_rows_of_before_are_those_of_the_store_that_has_their_results(open_second, first, open_store, tmp_path):
     other = open_store(results_dir=tmp_path / "others", db_url=f"sqlite:///{tmp_path / 'others.sqlite3'}")
     first.run_or_retrieve(ONE)
@@ -125,6 +126,7 @@ def test_rows_of_before_are_those_of_the_store_that_has_their_results(open_secon
     assert other.check().ok, "another store of this model is open here"
 
 
+@pytest.mark.slow
 @pytest.mark.each("way")
 @pytest.mark.parametrize("way", WAYS)
 def test_all_that_hands_out_rows_or_results_counts(open_second, first, way):
@@ -175,6 +177,7 @@ def test_threads_that_a_runner_starts_read_for_it(open_second, first):
     assert [one.model for one in second.inputs(ONE)] == ["sim_results"]
 
 
+@pytest.mark.slow
 def test_a_thread_that_a_run_has_left_reads_for_the_next_one(open_second, first):
     first.sweep([ONE, TWO])
     with ThreadPoolExecutor(1) as pool:
@@ -185,6 +188,7 @@ def test_a_thread_that_a_run_has_left_reads_for_the_next_one(open_second, first)
         assert [read.id for read in second.inputs(one)] == [first.retrieve(one).id]
 
 
+@pytest.mark.slow
 def test_a_task_that_a_run_has_left_in_a_loop_reads_for_the_next_one(open_second, first):
     first.sweep([ONE, TWO])
     loop = asyncio.new_event_loop()
@@ -224,6 +228,7 @@ def test_a_task_that_a_run_has_left_in_a_loop_reads_for_the_next_one(open_second
         assert [read.id for read in second.inputs(one)] == [first.retrieve(one).id]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("who", ["the main thread", "a thread of before"])
 def test_what_a_thread_reads_that_works_for_nobodys_run_is_no_input_of_it(open_second, first, who):
     first.sweep([ONE, TWO])
@@ -256,6 +261,7 @@ def test_a_thread_of_before_to_which_a_runner_gives_its_context_reads_for_it(ope
     assert [one.model for one in second.inputs(ONE)] == ["sim_results"]
 
 
+@pytest.mark.slow
 def test_runs_of_several_threads_are_told_apart(open_second, first):
     first.sweep([ONE, TWO])
     both = threading.Barrier(2, timeout=90)
@@ -301,6 +307,7 @@ def test_the_earlier_result_of_a_run_is_no_input_of_it(open_store):
     assert store.inputs(store.run(ONE)) == []
 
 
+@pytest.mark.slow
 def test_a_failed_run_leaves_nothing_to_the_next(open_second, first):
     first.sweep([ONE, TWO])
     tries = []
@@ -319,6 +326,7 @@ def test_a_failed_run_leaves_nothing_to_the_next(open_second, first):
     assert [one.id for one in second.inputs(ONE)] == [first.retrieve(TWO).id]
 
 
+@pytest.mark.slow
 def test_outside_of_runs_nothing_is_noted(open_second, first, monkeypatch):
     second = open_second()
     second.sweep([ONE, TWO])
@@ -330,6 +338,7 @@ def test_outside_of_runs_nothing_is_noted(open_second, first, monkeypatch):
         store.load(ONE)
 
 
+@pytest.mark.slow
 def test_a_finished_run_that_another_call_records_has_its_inputs(open_second, first, monkeypatch):
     second = open_second()
     with monkeypatch.context() as patch:
@@ -402,6 +411,7 @@ def test_an_input_of_other_code_makes_its_dependants_stale(open_store, open_seco
     assert not second.stale()
 
 
+@pytest.mark.slow
 def test_who_reads_a_stale_row_is_not_stale_for_it_again_and_again(open_store, open_second, first):
     open_second().run_or_retrieve(ONE)
     changed = open_store(made(2.0), on_stale="warn")
@@ -433,6 +443,7 @@ def test_a_chain_is_stale_up_to_its_end_and_mended_from_its_beginning(open_store
     assert not links[0].stale()
 
 
+@pytest.mark.slow
 def test_accepted_rows_count_as_made_from_what_is_there_now(open_second, first):
     second = open_second()
     second.sweep([ONE, TWO])
@@ -446,6 +457,7 @@ def test_accepted_rows_count_as_made_from_what_is_there_now(open_second, first):
     assert [row.n for row in second.stale()] == [1, 2]
 
 
+@pytest.mark.slow
 def test_an_input_that_is_gone_says_nothing(open_second, first):
     second = open_second()
     second.sweep([ONE])

@@ -257,6 +257,7 @@ def test_a_submission_asks_for_its_own_sets_and_not_for_those_that_others_have(k
     assert memory < most / 2
 
 
+@pytest.mark.slow
 def test_a_set_that_others_have_need_not_be_known(open_store, slurm):
     store, unlike = open_store(), {"n": 2, "dt": 99.0}
     store.sweep([{"n": 1, "dt": float(i)} for i in range(16)])

@@ -276,6 +276,7 @@ def test_with_rerun_what_others_have_run_again_meanwhile_is_in_the_list(open_sto
     assert [row.n for row in coming] == [40]
 
 
+@pytest.mark.slow
 def test_a_lost_result_that_others_have_made_again_meanwhile_is_in_the_list(open_store, timed):
     store = open_store(run=timed)
     *_, last = store.sweep(sets(*range(1, 9), 40))

@@ -46,6 +46,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 # ---- what is taken in ----------------------------------------------------------------------------------------------
+@pytest.mark.slow
 @pytest.mark.parametrize("files", ["link", "copy", "leave"])
 def test_what_is_missing_here_is_taken_in_with_all_that_belongs_to_it(store, theirs, runner, files):
     other = theirs()
@@ -72,6 +73,7 @@ def test_what_is_missing_here_is_taken_in_with_all_that_belongs_to_it(store, the
     assert (again.taken, again.same, again.ok) == ([], 2, True)
 
 
+@pytest.mark.slow
 def test_the_other_store_is_left_as_it_is_and_may_be_read_only(store, theirs, tmp_path):
     theirs().sweep([ONE, TWO])
     before = contents(tmp_path / "theirs")
@@ -79,6 +81,7 @@ def test_the_other_store_is_left_as_it_is_and_may_be_read_only(store, theirs, tm
     assert contents(tmp_path / "theirs") == before
 
 
+@pytest.mark.slow
 def test_what_was_merged_survives_that_the_other_store_goes(store, theirs, tmp_path, runner):
     theirs().sweep([ONE, TWO])
     assert len(store.merge(theirs()).taken) == 2
@@ -88,6 +91,7 @@ def test_what_was_merged_survives_that_the_other_store_goes(store, theirs, tmp_p
     assert store.check().ok
 
 
+@pytest.mark.slow
 def test_a_re_run_of_a_linked_result_and_its_deletion_leave_the_other_store_alone(store, theirs):
     other = theirs()
     other.sweep([ONE, TWO])
@@ -125,6 +129,7 @@ def write_several(params: dict[str, Any]) -> None:
     Path(params["result_file"]).with_name("part.bin").write_text("part")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("files", ["link", "copy"])
 @pytest.mark.parametrize(("run", "suffix"), [(write_folder, ".zarr"), (write_several, "/run.xdmf")])
 def test_folders_main_files_and_extra_files_come_along(open_store, theirs, run, suffix, files):
@@ -146,6 +151,7 @@ def test_folders_main_files_and_extra_files_come_along(open_store, theirs, run, 
     assert "was changed" in store.merge(other).left[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("run", "suffix"), [(write_folder, ".zarr"), (write_several, "/run.xdmf")])
 def test_folders_and_main_files_that_stay_are_registered(open_store, theirs, run, suffix):
     other, store = theirs(run, file_suffix=suffix), open_store(run, file_suffix=suffix)
@@ -186,6 +192,7 @@ def peaks(params: dict[str, Any]) -> dict[str, object]:
     return {"peak": float("nan") if params["n"] == 2 else 1.5 * params["n"]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("files", ["link", "leave"])
 def test_outcomes_and_why_others_have_none_come_along(open_store, theirs, files):
     other = theirs(peaks, Measured)
@@ -238,6 +245,7 @@ def test_a_file_that_was_registered_there_stays_or_comes_along_by_where_it_lies(
     assert store.merge(other, files=files).same == 2
 
 
+@pytest.mark.slow
 def test_two_databases_in_one_results_folder_are_merged(store, open_store, theirs, tmp_path):
     other = Store(write_params, SimResult, tmp_path / "results", ".json", Place.on_sqlite(tmp_path / "theirs").url)
     other.sweep([ONE, TWO])
@@ -249,6 +257,7 @@ def test_two_databases_in_one_results_folder_are_merged(store, open_store, their
     assert other.check().ok
 
 
+@pytest.mark.slow
 def test_what_is_lost_here_is_taken_in_again(store, theirs, runner):
     other = theirs()
     other.sweep([ONE, TWO])
@@ -299,6 +308,7 @@ def test_a_result_of_the_same_size_and_other_content_is_a_conflict_and_one_of_th
     assert ["not the same content" in str(one) for one in done.conflicts] == [True]
 
 
+@pytest.mark.slow
 def test_other_outcomes_of_the_same_content_are_a_conflict(open_store, theirs):
     def says(peak):
         def run(params):
@@ -353,6 +363,7 @@ def test_what_is_run_here_is_left_and_nobody_waits(open_store, theirs):
     assert store.check().ok
 
 
+@pytest.mark.slow
 def test_a_result_that_is_not_as_it_was_recorded_there_is_left_with_the_reason(store, theirs, tmp_path):
     other = theirs()
     rows = other.sweep([ONE, TWO, THREE, FOUR])
@@ -399,6 +410,7 @@ def test_a_result_that_is_replaced_while_it_is_brought_is_left(store, theirs, mo
     assert store.retrieve(ONE).custom_data["note"] == "meanwhile"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt("No space")])
 def test_a_full_disk_or_ctrl_c_ends_the_merge_and_the_same_call_goes_on(store, theirs, monkeypatch, error):
     from entropic.files import content
@@ -425,6 +437,7 @@ def test_a_full_disk_or_ctrl_c_ends_the_merge_and_the_same_call_goes_on(store, t
 
 
 # ---- keys, and models ------------------------------------------------------------------------------------------------
+@pytest.mark.slow
 def test_results_get_the_keys_of_this_store_where_floats_are_rounded_in_another_way(open_store, theirs):
     other = theirs(float_rounding="significant")
     sets = [{"n": 1, "dt": 1e-13}, {"n": 2, "dt": 0.1 + 0.2}, {"n": 3, "dt": 3}, {"n": 4, "dt": 1.0, "id": "by-hand"}]
@@ -519,6 +532,7 @@ def source(request, servers, tmp_path):
         yield made
 
 
+@pytest.mark.slow
 def test_a_store_of_any_database_is_merged_into_one_of_any_other(open_store, theirs, source, runner):
     other = theirs(model=TypedResult, db_url=source.url)
     sets = [{"count": n, "size": n / 3, "title": "é", "flag": bool(n % 2), "raw": b"\x00\xff"} for n in range(5)]
@@ -531,6 +545,7 @@ def test_a_store_of_any_database_is_merged_into_one_of_any_other(open_store, the
     assert store.check().ok
 
 
+@pytest.mark.slow
 def test_a_merged_store_can_be_rebuilt(store, theirs, tmp_path):
     other = theirs()
     row = other.run_or_retrieve(ONE, note="x")

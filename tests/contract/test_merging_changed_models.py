@@ -62,6 +62,7 @@ def test_rows_of_before_a_parameter_are_taken_in_with_its_default(
     assert (again.taken, again.same) == ([], 2)
 
 
+@pytest.mark.slow
 def test_a_table_of_any_database_that_lacks_the_parameter_is_read_as_if_it_had_it(
     open_store: OpenStore, theirs: OpenStore, runner: CountingRunner, place: Any
 ) -> None:
@@ -139,6 +140,7 @@ def test_what_is_renamed_on_one_side_is_taken_under_its_name_here(
     assert (store.check().ok, back.check().ok) == (True, True)
 
 
+@pytest.mark.slow
 def test_of_what_was_removed_here_the_rows_that_still_count_are_taken(
     open_store: OpenStore, theirs: OpenStore, runner: CountingRunner
 ) -> None:

@@ -59,6 +59,7 @@ def test_the_rows_of_a_moved_or_copied_project_point_into_it(project, open_proje
     assert store.check().ok
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["run_or_retrieve", "sweep", "stream"])
 def test_results_that_only_bear_another_time_are_hits_everywhere_and_nobody_is_warned(
     project, open_project, runner, method
@@ -106,6 +107,7 @@ def test_no_transaction_records_more_times_anew_than_others_can_wait_for(project
     assert not any(recorded)  # all of them are as they are recorded now
 
 
+@pytest.mark.slow
 def test_a_sweep_finds_what_bears_another_time_beside_what_is_lost(project, open_project, runner):
     rows = open_project(project).sweep([ONE, TWO, {"n": 3, "dt": 0.5}])
     os.utime(rows[0].result_file, (1, 1))

@@ -368,6 +368,7 @@ def test_a_measure_that_is_added_later_is_filled_without_a_run(open_store: OpenS
     assert store.measure().filled == 0
 
 
+@pytest.mark.slow
 def test_a_function_that_changed_is_noticed_and_measured_anew(open_store: OpenStore) -> None:
     open_store(curves, model_of(lambda result: max(result["curve"]))).sweep([{"n": n} for n in (2, 3)])
     with pytest.warns(OutcomeWarning, match="peak of Measured is computed by another function now"):
@@ -412,6 +413,7 @@ def test_a_measure_that_is_not_finite_is_measured_once(open_store: OpenStore) ->
     assert store.measure().filled == 0
 
 
+@pytest.mark.slow
 def test_a_result_that_is_not_as_recorded_is_not_measured(open_store: OpenStore) -> None:
     one, other = open_store(curves, model_of()).sweep([{"n": n} for n in (2, 3)])
     Path(one.result_file).write_text('{"curve": [99.0, 100.0, 101.0]}')
@@ -498,6 +500,7 @@ def blocked(store: Store[Any]) -> bool:
         return bool(connection.exec_driver_sql(sql).scalar())
 
 
+@pytest.mark.slow
 def test_another_database_knows_which_function_computed_a_column(open_store: OpenStore, make_place, tmp_path) -> None:
     open_store(curves, model_of(lambda result: max(result["curve"]))).sweep([{"n": n} for n in (2, 3)])
     with pytest.warns(OutcomeWarning, match="another function now"):

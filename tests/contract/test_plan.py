@@ -59,6 +59,7 @@ def test_a_plan_tells_what_is_stored_what_is_missing_and_what_failed(store, fail
     assert list(plan.owners) == []
 
 
+@pytest.mark.slow
 def test_each_list_has_the_order_in_which_the_sets_were_given(store, fail):
     store.sweep(sets(1, 2, 3))
     fail(4, 5, 6)
@@ -233,6 +234,7 @@ def test_a_sweep_does_what_the_plan_said(store, runner, fail):
     assert lists(store.plan(sets(1, 2, 3, 4))) == (sets(1, 2, 3, 4), [], [], [])
 
 
+@pytest.mark.slow
 def test_its_text_shows_the_counts(store, fail):
     store.sweep(sets(*range(10, 17)))
     fail(20, 21)

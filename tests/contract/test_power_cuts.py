@@ -64,6 +64,7 @@ def opened(open_store, runner, **options):
     return store, [str(one.message) for one in caught]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", [False, True])
 def test_a_late_result_with_a_hole_runs_again_after_a_restart_and_a_whole_one_does_not(open_store, restart, folder):
     runner = Holes(folder)
@@ -158,6 +159,7 @@ def test_a_distrusted_result_can_be_deleted_and_collected(open_store, restart):
         assert store.check().ok
 
 
+@pytest.mark.slow
 def test_results_that_are_gone_after_a_restart_are_lost_as_ever(open_store, restart):
     runner = Holes()
     row = open_store(runner).run(ONE)

@@ -54,6 +54,7 @@ def test_a_bar_that_is_asked_for_ends_with_all_done(store, capfd, options, metho
     assert "100%" in err
 
 
+@pytest.mark.slow
 def test_a_log_file_gets_few_lines_and_only_where_something_has_changed(store, capfd, monkeypatch):
     store.sweep(sets(*range(300)), progress=True)
     lines = capfd.readouterr().err.splitlines()

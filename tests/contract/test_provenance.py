@@ -401,6 +401,7 @@ def test_a_store_of_before_is_looked_at_as_it_is(open_store, place):
     assert place.content() == content
 
 
+@pytest.mark.slow
 def test_a_store_of_before_gains_the_columns_while_several_open_it(open_store, place, runner):
     open_store().run_or_retrieve(ONE)
     as_before(place)
@@ -435,6 +436,7 @@ def test_workers_tell_of_themselves(open_store):
         assert told.packages["pytest"] == pytest.__version__
 
 
+@pytest.mark.slow
 def test_the_status_says_on_which_machines_and_in_which_jobs_it_goes_on(open_store, monkeypatch):
     for name in ("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID"):
         monkeypatch.delenv(name, raising=False)

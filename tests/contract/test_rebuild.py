@@ -368,6 +368,7 @@ def test_copied_results_are_rebuilt_though_they_bear_another_time(lose, project,
 
 
 # ---- opening -----------------------------------------------------------------------------------------------------
+@pytest.mark.slow
 def test_nothing_is_said_where_nothing_was_lost(lose, project, runner):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -441,6 +442,7 @@ def test_processes_that_append_at_once_lose_no_line(lose, project):
     assert len(open_lost(lose(), project / "results").rebuild().made) == 121
 
 
+@pytest.mark.slow
 def test_a_forked_child_and_its_parent_both_append(lose, project):
     store = open_at(lose(), project / "results")
     store.run(ONE)

@@ -57,6 +57,7 @@ def test_rows_are_found_by_their_sets_once_they_have_the_keys_of_now(store: Stor
     assert store.rekey().taken == []
 
 
+@pytest.mark.slow
 def test_a_dry_run_shows_all_and_does_nothing(open_store: OpenStore, store: Store[Any], place: Any) -> None:
     before = sorted(row.id for row in store.select())
     files = {path: path.stat().st_mtime_ns for path in store.results_dir.iterdir()}
@@ -200,6 +201,7 @@ def test_notes_tags_audits_and_the_log_come_along(store: Store[Any]) -> None:
     assert [row.n for row in store.select(store.tagged("paper"), order_by="n")] == [0, 1]
 
 
+@pytest.mark.slow
 def test_what_has_read_a_row_still_has_read_it(
     open_store: OpenStore, store: Store[Any], runner: CountingRunner
 ) -> None:
@@ -215,6 +217,7 @@ def test_what_has_read_a_row_still_has_read_it(
     assert reader.run_or_retrieve({"m": 1}).id == row.id
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_open", [True, False], ids=["its store open", "its store closed"])
 def test_what_has_read_a_row_in_another_database_follows_it(
     open_store: OpenStore, store: Store[Any], runner: CountingRunner, tmp_path: Path, is_open: bool
@@ -305,6 +308,7 @@ class Before(Base):
     depth: Mapped[int | None]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("typed", [False, True])
 def test_a_store_of_before_there_was_a_ledger(
     open_store: OpenStore, runner: CountingRunner, place: Any, tmp_path: Path, typed: bool
@@ -371,6 +375,7 @@ def test_many_numbers_of_numpy_are_recognised(open_store: OpenStore, many: int, 
     assert store.rekey(dry_run=True).before == {key(params): key(texts)}
 
 
+@pytest.mark.slow
 def test_each_number_of_numpy_may_have_been_an_int_or_a_float(open_store: OpenStore) -> None:
     store = open_store(model=changing_in("rekeying_apart", n=int, dt=float, steps=int))
     params: dict[str, Any] = {"n": 1, "dt": 2.0, "steps": 3}
@@ -387,6 +392,7 @@ def test_each_number_of_numpy_may_have_been_an_int_or_a_float(open_store: OpenSt
         assert store.rekey(dry_run=True).before[key(meant)] == key(hashed)
 
 
+@pytest.mark.slow
 def test_sets_that_said_2_0_before_their_parameter_was_retyped(open_store: OpenStore, runner: CountingRunner) -> None:
     older = open_store(model=changing_in("rekeying_retyped", n=int, dt=int))
     rows = [older.run_or_retrieve({"n": 1, "dt": dt}) for dt in (2.0, 3)]
@@ -407,6 +413,7 @@ def test_sets_that_said_2_0_before_their_parameter_was_retyped(open_store: OpenS
     assert store.check().ok
 
 
+@pytest.mark.slow
 def test_a_store_that_makes_keys_in_another_way_takes_them_in_under_its_own(
     open_store: OpenStore, store: Store[Any], runner: CountingRunner, make_place: Any, tmp_path: Path
 ) -> None:

@@ -103,6 +103,7 @@ def test_a_failure_under_the_old_name_is_told_under_the_new_one(open_store: Open
     assert failure.params == {"n": 1, "dt": 0.5, "solver": "rk4"}
 
 
+@pytest.mark.slow
 def test_what_was_added_may_be_renamed_and_renamed_again(open_store: OpenStore, runner: CountingRunner) -> None:
     old = open_store(model=model()).run_or_retrieve({"n": 1})
     open_store(model=model(solver=(str, added("rk4")))).run_or_retrieve({"n": 1, "solver": "euler"})

@@ -87,6 +87,7 @@ def test_nothing_runs_once_another_database_has_taken_its_place(filled, tmp_path
     assert runner.ns == [1]
 
 
+@pytest.mark.slow
 @call
 def test_a_database_that_was_put_back_is_gone_on_with(filled, tmp_path, runner, call):
     (tmp_path / "away").mkdir()
@@ -101,6 +102,7 @@ def test_a_database_that_was_put_back_is_gone_on_with(filled, tmp_path, runner, 
     assert open_in(tmp_path, runner).check().ok
 
 
+@pytest.mark.slow
 @call
 def test_a_project_that_was_moved_away_is_not_begun_anew_in_its_old_place(tmp_path, runner, call):
     (tmp_path / "project").mkdir()
@@ -143,6 +145,7 @@ def test_a_run_during_which_the_database_goes_is_kept_and_recorded_when_it_is_ba
     assert store.check().ok
 
 
+@pytest.mark.slow
 def test_a_fork_makes_no_empty_database_in_the_place_of_one_that_was_removed(filled, tmp_path):
     take_away(tmp_path)
     pid = os.fork()

@@ -94,6 +94,7 @@ def test_what_is_no_number_of_seeds_is_refused(wrong):
 
 
 # ---- a number of them ----
+@pytest.mark.slow
 def test_each_set_runs_with_each_seed_and_more_are_asked_for_later(noisy):
     store, calls = noisy
     rows = store.sweep([{"n": 1}, {"n": 2}], replicates=2)

@@ -248,6 +248,7 @@ def test_whole_numbers_that_no_float_is_are_refused(open_store: OpenStore, runne
 
 
 # ---- what is said ------------------------------------------------------------------------------------------------
+@pytest.mark.slow
 def test_a_type_that_changed_without_saying_so_is_an_error_with_the_line_to_write(
     open_store: OpenStore, runner: CountingRunner
 ) -> None:

@@ -28,6 +28,7 @@ def first() -> type[Any]:
 
 
 # ---- programs of before, and other databases -----------------------------------------------------------------------
+@pytest.mark.slow
 def test_a_program_of_before_goes_on_beside(open_store: OpenStore, runner: CountingRunner) -> None:
     older = open_store(model=first())
     old = older.sweep([{"n": n, "dt": 2} for n in range(3)])
@@ -137,6 +138,7 @@ def test_rows_are_rebuilt_and_copied_as_they_were(
     assert len(runner.calls) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("theirs", ["int", "float", "retyped"])
 def test_what_others_have_made_is_taken_under_the_key_that_it_has_here(
     open_store: OpenStore, runner: CountingRunner, make_place: Any, tmp_path: Path, theirs: str

@@ -174,6 +174,7 @@ def test_optuna_optimises_and_duplicates_are_hits(open_store: OpenStore, optuna:
     assert runner.calls == 5
 
 
+@pytest.mark.slow
 def test_a_study_starts_from_what_is_stored(open_store: OpenStore, optuna: Any) -> None:
     store = open_store(Counted(bowl), Bowl)
     store.sweep(sample(Bowl, SPACE, n=6))

@@ -268,6 +268,7 @@ def mixed(store):
     return store
 
 
+@pytest.mark.slow
 def test_a_field_of_custom_data_is_compared_by_its_value_and_its_type(mixed):
     alone = [(one, [one]) for one in MIXED if isinstance(one, str | int) and one != 10**400]
     near = [(2.5, [2.5]), (2.5 * (1 + 1e-12), [2.5]), (1.0, [1]), (0.0, [0]), (2**60 + 2, [])]

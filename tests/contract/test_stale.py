@@ -149,6 +149,7 @@ def test_accepted_rows_are_of_the_code_of_now(open_store):
         open_store(OLD).sweep([ONE])
 
 
+@pytest.mark.slow
 def test_it_is_shown_by_plan_status_explain_and_stale(open_store):
     open_store(OLD).sweep([ONE, TWO])
     store = open_store(NEW)
@@ -186,6 +187,7 @@ class Object:
         return params["n"] * self.scale
 
 
+@pytest.mark.slow
 def test_what_a_runner_remembers_of_its_runs_is_no_change(open_store, monkeypatch):
     monkeypatch.setattr("entropic.protocol.maker.LOOK_SECONDS", 0.0)
     store = open_store(Object(1.0))
@@ -215,6 +217,7 @@ def test_a_version_says_it_by_hand(open_store):
         open_store(OLD, version=2)
 
 
+@pytest.mark.slow
 def test_what_is_watched_counts(open_store, tmp_path, monkeypatch):
     mesh, folder = tmp_path / "mesh.vtk", tmp_path / "tables"
     mesh.write_text("1")

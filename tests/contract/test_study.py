@@ -112,6 +112,7 @@ def test_a_literal_may_be_optional(place_of: dict[str, Any]) -> None:
             solve(**wrong)
 
 
+@pytest.mark.slow
 def test_order_deadline_and_fallback_are_parameters_where_a_function_has_them(place_of: dict[str, Any]) -> None:
     @study(**place_of)
     def solve(order: int, fallback: str = "none") -> int:

@@ -171,6 +171,7 @@ def submitted_alone(store: Any, n: int, monkeypatch: pytest.MonkeyPatch) -> None
         store.sweep(sets(n), Slurm(), wait=False)
 
 
+@pytest.mark.slow
 def test_a_submission_of_which_nothing_is_left_holds_no_set(open_store, queue):
     """Somebody has removed its folder; or its record, as where a database was restored."""
     store = open_store()
@@ -185,6 +186,7 @@ def test_a_submission_of_which_nothing_is_left_holds_no_set(open_store, queue):
     assert store.check().ok
 
 
+@pytest.mark.slow
 def test_a_submission_that_somebody_is_just_making_is_left_to_them(open_store, queue):
     store = open_store()
     store.sweep(sets(0), Slurm(), wait=False)
@@ -399,6 +401,7 @@ def test_an_error_bar_needs_a_sweep_that_waits(store):
 
 
 # ---- what holds sets of which nothing comes ------------------------------------------------------------------------
+@pytest.mark.slow
 def test_what_waits_in_the_queue_is_shown_with_its_jobs_and_what_they_ask_for(open_store, queue):
     store = open_store()
     store.sweep(sets(0, 1), Slurm(time="2:00:00", mem="4G"), wait=False)
@@ -463,6 +466,7 @@ def test_a_folder_that_was_deleted_holds_no_set_where_there_is_no_slurm(open_sto
     assert [row.n for row in store.sweep(sets(0))] == [0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("slurm", ["knows its job", "knows no job", "is not there"])
 def test_a_submission_of_another_results_folder_is_freed_by_a_repair_where_no_job_of_it_is_left(
     open_store, queue, monkeypatch, tmp_path, slurm
@@ -576,6 +580,7 @@ def test_nothing_is_freed_that_is_at_work_when_it_comes_to_that(open_store, queu
     assert spools(store) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("slurm", ["knows no job", "is not there"])
 def test_of_a_submission_that_is_at_work_nobody_says_that_it_gives_no_sign_of_life(
     open_store, queue, monkeypatch, tmp_path, slurm

@@ -167,6 +167,7 @@ def test_a_runner_that_writes_nothing_for_one_set_is_an_error_that_keeps_the_oth
     assert store.retrieve(sets(2)[0]) is None
 
 
+@pytest.mark.slow
 def test_others_see_what_is_finished_while_a_sweep_goes_on(open_store, place):
     def visible() -> int:
         ((count,),) = place.fetch("select count(*) from sim_results")

@@ -146,6 +146,7 @@ def test_each_table_is_the_one_that_rows_would_make(full, custom_data):
     alike(full, more={"custom_data": custom_data})
 
 
+@pytest.mark.slow
 def test_no_row_is_made_on_the_way(full, monkeypatch):
     def refuse(*_: object) -> None:
         raise AssertionError("a row was made")
@@ -156,6 +157,7 @@ def test_no_row_is_made_on_the_way(full, monkeypatch):
         assert len(getattr(full, way)(results=["energy"])) == 7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("where", "given"),
     [
@@ -222,6 +224,7 @@ def test_paths_are_those_of_the_rows_wherever_their_results_are(open_store, few_
     assert str(elsewhere) in store.to_arrow()["result_file"].to_pylist()
 
 
+@pytest.mark.slow
 def test_a_store_that_can_only_be_looked_at_makes_the_same_table(full, open_store):
     looking = open_store(None, Broad)
     alike(looking)

@@ -96,6 +96,7 @@ def claim(store, sets, owner=FAR):
     return give_back
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("many", [1, 60])
 def test_a_sweep_looks_no_more_often_for_many_sets_of_others_than_for_one(store, place, runner, clock, counts, many):
     clock.plan(LONG, claim(store, sets_of(many)))

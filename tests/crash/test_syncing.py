@@ -79,6 +79,7 @@ def test_the_way_to_a_new_results_folder_is_synced(server, case, tmp_path):
     assert [path for path in said["synced"] if path in set(map(str, way))] == list(map(str, way))
 
 
+@pytest.mark.slow
 def test_a_batch_of_a_sweep_syncs_its_folder_once(server, case):
     server.start("work:prepare", folder=case, history="first", shape="file").said()
     said = server.start("syncing:order", folder=case, operation="sweep").said()

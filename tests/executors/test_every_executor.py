@@ -258,6 +258,7 @@ def test_a_sweep_that_goes_on_runs_each_set_once_and_warns_once(acting, log, opt
     assert store.check().ok
 
 
+@pytest.mark.slow
 def test_what_failed_before_is_left_out_if_so_wanted(acting, log, options):
     with pytest.warns(RunsFailedWarning):
         acting({2: refuse}).sweep(sets(1, 2), on_error="continue", **options)

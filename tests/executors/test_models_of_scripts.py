@@ -323,6 +323,7 @@ def test_methods_of_a_model_see_what_the_script_has_changed_meanwhile(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_rows_of_a_script_have_one_hash_of_joblib(tmp_path):
     pytest.importorskip("joblib")
     part = """
@@ -384,6 +385,7 @@ def test_a_study_of_the_script_goes_and_its_rows_come_home_as_its_own(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_study_is_pickled_without_its_database(tmp_path):
     held(
         tmp_path,
@@ -434,6 +436,7 @@ def test_processes_that_import_the_script_again_take_the_models_of_the_script(tm
     )
 
 
+@pytest.mark.slow
 def test_a_model_with_a_column_property_cannot_go_by_value_since_its_rows_would_lack_it(tmp_path):
     held(
         tmp_path,
@@ -490,6 +493,7 @@ with open("row.pickle", "wb") as file:
 """
 
 
+@pytest.mark.slow
 def test_a_model_that_comes_from_elsewhere_leaves_one_of_the_same_name_alone(tmp_path):
     held(
         tmp_path,
@@ -506,6 +510,7 @@ def test_a_model_that_comes_from_elsewhere_leaves_one_of_the_same_name_alone(tmp
     )
 
 
+@pytest.mark.slow
 def test_copies_in_the_script_are_as_they_were(tmp_path):
     held(
         tmp_path,
@@ -581,6 +586,7 @@ KINDS = [Rebuilt, Stated, Marked, Got, Set, Counted, Mixed]
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", [OWN, "from models import KINDS"], ids=["of the script", "imported"])
 def test_what_a_model_says_of_pickling_and_copying_is_heeded(more, tmp_path):
     (tmp_path / "models.py").write_text(OWN)
@@ -612,6 +618,7 @@ def test_what_a_model_says_of_pickling_and_copying_is_heeded(more, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_process_that_a_notebook_has_forked_takes_the_models_of_the_notebook(tmp_path):
     if "fork" not in multiprocessing.get_all_start_methods():
         pytest.skip("no forks here")

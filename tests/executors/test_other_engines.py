@@ -191,6 +191,7 @@ class Slow(Executor):
         return future
 
 
+@pytest.mark.slow
 def test_a_stream_can_be_closed_where_calls_cannot_be_cancelled(acting, log):
     store = acting()
     stream = store.stream(sets(1, 2, 3), Slow(1))

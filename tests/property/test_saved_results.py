@@ -175,6 +175,7 @@ def test_samples_are_loaded_equal(samples: Any, rate: int) -> None:
         assert_equal(found["samples"], samples, any_order=True)
 
 
+@pytest.mark.slow
 @given(JSON)
 def test_json_is_loaded_equal(value: Any) -> None:
     found = saved(value, ".json")

@@ -63,6 +63,7 @@ def test_somebody_who_waits_for_an_owner_far_away_takes_over_when_its_lease_ends
     in_order(server, case)
 
 
+@pytest.mark.slow
 def test_an_owner_whose_lease_ended_publishes_its_result_if_nobody_replaced_it(server, case):
     owner = asleep(server, case)
     end_lease(case)

@@ -34,6 +34,7 @@ def test_forks_of_a_process_whose_threads_use_the_store_run_each_set_once(server
     assert said["own"], "the other thread worked on beside the forks"
 
 
+@pytest.mark.slow
 def test_a_pool_of_forked_processes_runs_each_set_once(server, case):
     rows = server.start("racers:pool", folder=case, count=4, sets=SETS).said()
     assert [row["x"] for row in rows] == SETS * 4

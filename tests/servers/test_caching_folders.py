@@ -180,6 +180,7 @@ def test_a_server_remembers_who_placed_a_result(store, place):
     assert not any(claim.placed_elsewhere for claim in store._context.ledger.all())
 
 
+@pytest.mark.slow
 @pytest.mark.only_on("sqlite")
 def test_a_file_that_is_listed_and_not_seen_turns_up(tmp_path, monkeypatch):
     (tmp_path / "there").touch()

@@ -105,6 +105,7 @@ def test_a_page_beyond_the_last_is_the_last(page):
     assert page.api("rows", page=999, size=5)["page"] == 3
 
 
+@pytest.mark.slow
 def test_a_row_tells_what_became_of_its_file(tmp_path):
     store = Store(lambda params: params["n"], Number, tmp_path / "r", ".json", f"sqlite:///{tmp_path / 'n.sqlite3'}")
     paths = [store.run_or_retrieve({"n": n}).result_file for n in range(3)]
@@ -309,6 +310,7 @@ def test_counts_change_with_what_is_stored(tmp_path):
         assert before["version"] != after["version"]
 
 
+@pytest.mark.slow
 def test_what_is_running_is_told_with_who_runs_it(tmp_path):
     seen = {}
 
@@ -325,6 +327,7 @@ def test_what_is_running_is_told_with_who_runs_it(tmp_path):
         assert asker.api("progress")["running"] == []
 
 
+@pytest.mark.slow
 def test_how_far_a_run_says_it_is_is_told(tmp_path):
     seen, askers = {}, []
 

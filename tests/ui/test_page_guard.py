@@ -171,6 +171,7 @@ def changed(store: Store[Line], sql: str, *values: object) -> None:
         connection.commit()
 
 
+@pytest.mark.slow
 def test_a_row_whose_path_leads_elsewhere_is_not_followed(lines, tmp_path):
     row = lines.run_or_retrieve({"n": 1})
     probe = str(tmp_path / "probe.txt")
@@ -267,6 +268,7 @@ def test_two_pages_on_one_machine_keep_their_cookies_apart(study, page):
 
 
 # ---- in a notebook -----------------------------------------------------------------------------------------------
+@pytest.mark.slow
 def test_in_a_notebook_the_token_is_in_the_path_and_only_there(study):
     shown = study.ui()
     try:

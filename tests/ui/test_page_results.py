@@ -78,6 +78,7 @@ ARRAYS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("suffix", "write", "cube", "flat"), ARRAYS, ids=[one[0] for one in ARRAYS])
 def test_arrays_are_listed_and_read_in_slices(made, suffix, write, cube, flat):
     id, asker = made(suffix, write)
@@ -97,6 +98,7 @@ def test_arrays_are_listed_and_read_in_slices(made, suffix, write, cube, flat):
     assert asker.refused("array", id=id, array="nope")[0] == 400
 
 
+@pytest.mark.slow
 def test_attributes_dimensions_and_texts_of_a_tree_are_told(made):
     id, asker = made(".h5", write_hdf5)
     told = {one["name"]: one for one in asker.api("result", id=id)["arrays"]}
@@ -110,6 +112,7 @@ def test_dimensions_of_netcdf_have_their_names(made):
     assert told["group_cube"]["dims"] == ["t", "y", "x"]
 
 
+@pytest.mark.slow
 def test_a_large_array_is_thinned_and_says_so(made):
     large = np.arange(50_000.0)
     id, asker = made(".npy", lambda path: np.save(path, large))
@@ -309,6 +312,7 @@ def measured(tmp_path):
         one.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".json", ".h5", ".nc", ".npz"])
 def test_numbers_in_results_are_columns_of_plots(measured, suffix):
     _, rows, page = measured(suffix)
@@ -336,6 +340,7 @@ def test_an_archive_is_as_large_as_what_is_packed_in_it(tmp_path):
     assert result.size_when_read(str(path), path.stat().st_size) > 800_000 > 10 * path.stat().st_size
 
 
+@pytest.mark.slow
 def test_what_cannot_be_read_has_no_place_in_the_plot_and_the_others_have(measured):
     _, rows, page = measured(".json")
     Path(rows[0].result_file).unlink()
@@ -346,6 +351,7 @@ def test_what_cannot_be_read_has_no_place_in_the_plot_and_the_others_have(measur
     assert np.isnan([at[row.id] for row in rows[:2]]).all()
 
 
+@pytest.mark.slow
 def test_a_plot_of_results_is_a_sample_of_many_and_says_so(measured, monkeypatch):
     monkeypatch.setattr("entropic.ui.query.MOST_READ", 3)
     _, _, page = measured(".json")
@@ -353,6 +359,7 @@ def test_a_plot_of_results_is_a_sample_of_many_and_says_so(measured, monkeypatch
     assert (told["count"], told["total"]) == (3, 4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given", [{"sort": "result.whole"}, {"f.result.whole": "1"}])
 def test_rows_are_not_sorted_or_filtered_by_what_is_in_their_files(measured, given):
     _, _, page = measured(".json")
@@ -372,6 +379,7 @@ def test_the_lines_of_python_read_them_too(measured, monkeypatch):
         exec(text, {})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".json", ".npz"])
 def test_a_result_that_is_too_large_is_not_read_for_a_number(measured, monkeypatch, suffix):
     monkeypatch.setattr("entropic.ui.scalars.LARGEST", 10)
