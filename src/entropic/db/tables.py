@@ -244,7 +244,10 @@ def create_tables(
         warnings.simplefilter("ignore", sa.exc.SAWarning)  # of columns that this database makes in its own way
         for tables in metadata:
             wanted = [table for table in lacking if table.metadata is tables]
-            if absent.isdisjoint(table.schema for table in tables.tables.values()):
+            if tables is ledger.metadata:  # all are asked for at once: others may have made them before the lock
+                there = frozenset(sa.inspect(connection).get_table_names())
+                tables.create_all(connection, [table for table in wanted if table.name not in there], checkfirst=False)
+            elif absent.isdisjoint(table.schema for table in tables.tables.values()):
                 tables.create_all(connection, wanted)
             else:  # one by one: else the types of columns of those others would be made, too
                 for table in sa.schema.sort_tables(wanted):

@@ -4,6 +4,8 @@ import contextlib
 import gc
 from collections.abc import Iterator
 
+_FEW = 10_000  # objects, which a collection looks at in a millisecond
+
 
 @contextlib.contextmanager
 def paused() -> Iterator[None]:
@@ -17,7 +19,8 @@ def paused() -> Iterator[None]:
         yield
     finally:
         if was_on:
-            if not gc.get_freeze_count():  # else the user has frozen objects, which this would thaw
+            # To count what the user has frozen, which this would thaw, Python looks at all of it: only if that pays.
+            if gc.get_count()[0] > _FEW and not gc.get_freeze_count():
                 # What is new goes to the oldest generation unseen; a collection would now look at all of it.
                 gc.freeze()
                 gc.unfreeze()
