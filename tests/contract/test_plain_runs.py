@@ -207,3 +207,42 @@ def test_a_runner_that_raises_leaves_in_either_way_a_failure_and_nothing_else(ma
         names = sorted(file.name.partition(".")[0] for file in (folder / "results").rglob("*") if file.is_file())
         left.append((raised.value.__notes__, failure.error_type, failure.params, len(names)))
     assert left[0] == left[1]
+
+
+class Buffered:
+    """A file whose content is on the disk once nobody refers to it any more."""
+
+    def __init__(self, path):
+        self.file = open(path, "w")  # noqa: SIM115  (that it is not closed is what it is for)
+
+    def __del__(self):
+        self.file.close()
+
+
+def test_what_a_runner_leaves_open_among_its_params_is_written_before_its_result_is_measured(made, ways):
+    def runner(params):
+        ran.append(params["id"])
+        params["open"] = Buffered(params["result_file"])
+        params["open"].file.write("all of it")
+
+    ran = []
+    _, store = made("one", runner)
+    row = store.run_or_retrieve(SETS[0])
+    assert ways() == (1, 0)
+    assert Path(row.result_file).read_text() == "all of it"
+    store.run_or_retrieve(SETS[0])
+    assert len(ran) == 1, "it has the size that was recorded"
+    assert store.check().ok
+
+
+def test_a_failure_is_told_of_the_params_that_were_asked_for_whatever_becomes_of_the_dict_of_the_caller(made):
+    def runner(params):
+        asked.clear()
+        raise ValueError(params["name"])
+
+    asked = dict(SETS[0])
+    _, store = made("one", runner)
+    with pytest.raises(ValueError, match="a"):
+        store.run_or_retrieve(asked)
+    (failure,) = store.failures()
+    assert failure.params == SETS[0]

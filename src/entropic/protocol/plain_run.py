@@ -26,7 +26,7 @@ from entropic.executors import attempt as attempts
 from entropic.files import environments, workspace
 from entropic.files import place as places
 from entropic.files import sidecar as sidecars
-from entropic.files.finish import Torn, finish_otherwise
+from entropic.files.finish import Executed, Torn, finish_otherwise
 from entropic.files.sidecar import Origin, Sidecar
 from entropic.files.task import Inside, Task, inside
 from entropic.files.workspace import Workspace
@@ -100,6 +100,7 @@ def _made(context: StoreContext[ModelT]) -> Callable[[str, Params], ModelT | Non
         values = binding.bind_plain(params)
         if values is None or importer() is not None or log.isEnabledFor(logging.DEBUG):
             return None
+        params = dict(params)  # which nobody else can change: not its runner either, of which a failure is told
         numbers = floats_of(values)
         if 0.0 in numbers:  # SQLite knows no -0.0, so the row would have to be read
             return None
@@ -134,7 +135,7 @@ def _made(context: StoreContext[ModelT]) -> Callable[[str, Params], ModelT | Non
                 else:
                     row = settle(task, left, raw)
             except BaseException as error:
-                request = Request(id, dict(params), columns, values, _NOTHING)
+                request = Request(id, params, columns, values, _NOTHING)
                 run.end_early(context, request, call.name, error, begun, began)
                 raise
             if row is None:
@@ -144,7 +145,7 @@ def _made(context: StoreContext[ModelT]) -> Callable[[str, Params], ModelT | Non
             note_inputs.note(context, [row])
         return row
 
-    def claim(id: str, params: Params, values: tuple[object, ...], owner: str) -> Task | None:
+    def claim(id: str, params: dict[str, object], values: tuple[object, ...], owner: str) -> Task | None:
         """Claim a key that was never claimed; see `claim.begin_first`."""
         connection: Connection = mine.connection
         place = id + suffix
@@ -165,7 +166,7 @@ def _made(context: StoreContext[ModelT]) -> Callable[[str, Params], ModelT | Non
             None,
             None,
             None,
-            dict(params),
+            params,
             _NOTHING,
             bound,
             False,
@@ -187,20 +188,25 @@ def _made(context: StoreContext[ModelT]) -> Callable[[str, Params], ModelT | Non
             passed = {**task.params, "id": task.id, "result_file": target, "custom_data": given}
             environment = environments.begin(staging, runner)
             called = attempts.call(runner, passed, Inside(staging.root, model, task.id, task.attempt), task.inside)
-            _, elapsed, _, inputs = called
-            returned, seen = True, None
+            returned, elapsed, inputs = True, called[1], called[3]
             has_said_nothing = passed.get("custom_data") is given and not given and not inputs
-            source = f"{staged}{task.key}.{task.attempt}.{execution}{suffix}"
-            if has_said_nothing and elapsed < attempts.MEASURABLE:
-                seen = lifted(space, target, source)
-            if seen is None:
+            if not has_said_nothing or elapsed >= attempts.MEASURABLE:
                 done = attempts.look_at(task, runner, environment, passed, given, called)
+                del passed, called
                 found: Left | Sidecar = attempts.conclude(task, space, execution, done)
             else:
+                # A runner may leave its open file among its params: it is written when that goes, before the look.
+                del passed, called
                 if environment is None:
                     environment = environments.current(staging, runner)
                 origin = attempts.origin_of_short(environment, task.code)
-                found = finish(task, space, execution, origin, elapsed, seen, source)
+                source = f"{staged}{task.key}.{task.attempt}.{execution}{suffix}"
+                seen = lifted(space, target, source)
+                if seen is None:
+                    done = Executed(elapsed, None, task.custom_data, origin)
+                    found = attempts.conclude(task, space, execution, done)
+                else:
+                    found = finish(task, space, execution, origin, elapsed, seen, source)
         except BaseException as error:
             attempts.give_up(task, space, execution, None, returned, error)
             if isinstance(error, Torn):
