@@ -98,7 +98,7 @@ def beyond_a_sample(items: list[pytest.Item]) -> list[pytest.Item]:
     """Return what is left to the long tests of what is slow and alike: which of it is chosen is taken in turn.
 
     Of what is marked `each` one test of each of its combinations is chosen, so that all values of the other parameters
-    occur; of all else in `contract` that runs on servers, two sets of parameters. Both servers are one here, but in
+    occur; of all else in `contract` that runs on servers, one set of parameters. Both servers are one here, but in
     `servers`, where their differences are tested.
     """
     slow = [item for item in items if item.get_closest_marker("slow") or on_server(item)]
@@ -118,8 +118,7 @@ def beyond_a_sample(items: list[pytest.Item]) -> list[pytest.Item]:
     for item in dict.fromkeys(itertools.chain(*combinations.values())):
         if on_server(item) and TESTS / "contract" in item.path.parents and item not in left:
             promises.setdefault(item.nodeid.partition("[")[0], []).append(item)
-    of_promises = promises.values()
-    return [*left, *unchosen([one[::2] for one in of_promises]), *unchosen([one[1::2] for one in of_promises])]
+    return [*left, *unchosen(promises.values())]
 
 
 def unchosen(groups: Iterable[list[pytest.Item]]) -> set[pytest.Item]:
