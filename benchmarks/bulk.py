@@ -113,7 +113,7 @@ def spoken(least: Least) -> dict[str, dict[str, float]]:
 def work(python: str, what: str, folder: str, count: int) -> dict[str, float]:
     """Do one thing in a process of its own."""
     command = [python, __file__, "--order", json.dumps([what, folder, count])]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment())
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment(command[0]))
     told: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return told
 

@@ -158,7 +158,7 @@ def member(python: str, role: str, scene: Scene, number: int = 0) -> subprocess.
     told = json.dumps({**asdict(scene), "member": number})
     with (Path(scene.folder) / f"said-{role}-{number}").open("wb") as said:
         command = [python, str(HERE / "crowd_member.py"), role, told]
-        return subprocess.Popen(command, stdout=said, stderr=said, env=environment(), cwd=scene.folder)
+        return subprocess.Popen(command, stdout=said, stderr=said, env=environment(python), cwd=scene.folder)
 
 
 def await_all(crowd: list[subprocess.Popen[bytes]], folder: Path, what: str, seconds: float) -> bool:

@@ -76,9 +76,8 @@ def work(workload: str, module: str, folder: Path, rows: int, seed: int) -> dict
     """Do one thing in a process of its own."""
     folder.mkdir(parents=True, exist_ok=True)
     order = json.dumps({"workload": workload, "module": module, "folder": str(folder), "rows": rows, "seed": seed})
-    done = subprocess.run(
-        [sys.executable, __file__, "--order", order], stdout=subprocess.PIPE, text=True, check=True, env=environment()
-    )
+    command = [sys.executable, __file__, "--order", order]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment(command[0]))
     told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return told
 

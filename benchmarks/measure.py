@@ -98,7 +98,7 @@ class Bench:
                 timeout=PATIENCE,
                 check=False,
                 cwd=self.folder,
-                env=environment(),
+                env=environment(command[0]),
             )
         except subprocess.TimeoutExpired:
             return Measurement(number, workload, system.name, error=f"not done after {PATIENCE} s")
@@ -112,9 +112,10 @@ class Bench:
         return max(1, round(count * self.scale))
 
 
-def environment() -> dict[str, str]:
-    """The user's own, with a fixed hash seed, and with bytecode kept, as an installed package has it."""
-    return {
-        **{name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
-        "PYTHONHASHSEED": "0",
-    }
+def environment(python: str) -> dict[str, str]:
+    """The user's own, with a fixed hash seed, and with bytecode kept, as an installed package has it.
+
+    A `PYTHONPATH` is for the project's own interpreter: it would make each version of entropic that of this checkout.
+    """
+    left_out = {"PYTHONDONTWRITEBYTECODE"} if python == sys.executable else {"PYTHONDONTWRITEBYTECODE", "PYTHONPATH"}
+    return {**{name: value for name, value in os.environ.items() if name not in left_out}, "PYTHONHASHSEED": "0"}

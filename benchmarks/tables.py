@@ -101,7 +101,7 @@ def measure(folder: str, rows: int) -> dict[str, float]:
     for _ in range(REPEATS):
         for way in (*OTHERS, *WAYS):
             order = [sys.executable, __file__, "--way", way, "--folder", folder]
-            told = subprocess.run(order, stdout=subprocess.PIPE, text=True, check=True, env=environment())
+            told = subprocess.run(order, stdout=subprocess.PIPE, text=True, check=True, env=environment(order[0]))
             found = json.loads(told.stdout)
             assert found.pop("rows") == rows, f"{way} made another number of rows"
             least[way] = {what: min(value, least.get(way, found)[what]) for what, value in found.items()}
