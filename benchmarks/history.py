@@ -43,7 +43,8 @@ def keep(records: Iterable[Record], who: str = OURS, folder: Path = FOLDER) -> P
             group = record.program
             if group in PLACED:
                 group += " in memory" if record.place == "memory" else " on disk"
-            found[group] = {"machine": record.machine, "scale": record.scale, "ratios": ratios}
+            machine = {fact: told for fact, told in record.machine.items() if fact != "folder"}  # it is gone by now
+            found[group] = {"machine": machine, "scale": record.scale, "ratios": ratios}
             if who == OURS:
                 found[group]["commit"] = commit()
     folder.mkdir(exist_ok=True)
