@@ -162,7 +162,7 @@ def create(staging: Staging, key: str, attempt: str) -> int:
     FileExistsError
         If another execution of the attempt was first.
     """
-    return os.open(staging.inside(f"{key}.{attempt}.json"), _NEW, 0o666)
+    return os.open(staging.inside(name(key, attempt)), _NEW, 0o666)
 
 
 def write(descriptor: int, text: bytes, fsync: bool) -> None:
@@ -219,12 +219,14 @@ def plain_encoder(model: str, suffix: str) -> Callable[..., bytes]:
 
 
 def _values_text(values: dict[str, Any]) -> str:
-    try:  # most, in half of the time
-        return _templates[tuple(values)] % tuple([_WRITERS[type(value)](value) for value in values.values()])
-    except KeyError:
-        pass
     names = tuple(values)
-    if len(_templates) < _MOST_TEMPLATES and not any("%" in name for name in names):
+    template = _templates.get(names)
+    if template is not None:
+        try:  # most, in half of the time
+            return template % tuple([_WRITERS[type(value)](value) for value in values.values()])
+        except KeyError:  # a value of another type
+            pass
+    elif len(_templates) < _MOST_TEMPLATES and not any("%" in name for name in names):
         _templates[names] = "{" + ",".join([f"{_quoted(name)}:%s" for name in names]) + "}"
     try:
         return compact(values)
@@ -432,7 +434,7 @@ def exists(staging: Staging, key: str, attempt: str) -> bool:
 def discard(staging: Staging, key: str, attempt: str) -> None:
     """Remove the sidecar of an attempt that is over."""
     try:
-        os.unlink(staging.inside(f"{key}.{attempt}.json"))
+        os.unlink(staging.inside(name(key, attempt)))
     except FileNotFoundError:
         pass
 

@@ -117,7 +117,7 @@ def _script() -> str:
 
 
 def _in_main(qualname: str) -> object:
-    """Return what the main module itself has by a name; in a worker of ours it also finds what has arrived."""
+    """Return what the main module itself has by a name; in a sweep's worker it also finds what has arrived."""
     first, *others = qualname.split(".")
     found: object = vars(sys.modules["__main__"]).get(first)
     for name in others:

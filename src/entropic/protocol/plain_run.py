@@ -42,7 +42,6 @@ from entropic.support.importing import importer
 from entropic.support.names import key_of
 from entropic.support.signals import Terminable
 
-PlainRun = Callable[[str, Params], ModelT | None]
 # What a finished run has left: its sidecar's text; size, mtime and path of its result; its custom data as JSON, when it
 # ended, and what made it.
 Left = tuple[bytes, int, int, str, str, str, Origin]
@@ -51,10 +50,6 @@ log = logging.getLogger("entropic")
 _NOTHING: dict[str, object] = {}  # the custom data of a plain run
 is_used = True
 """Whether runs go this way; the tests that stop a run at a step which has a name have it go the other one."""
-
-
-class Fenced(Exception):
-    """The attempt no longer holds its claim."""
 
 
 def plain_runner(context: StoreContext[ModelT]) -> Callable[[str, Params], ModelT | None] | None:
@@ -94,13 +89,13 @@ def _made(context: StoreContext[ModelT]) -> Callable[[str, Params], ModelT | Non
     encode, staged, placed = sidecars.plain_encoder(model, suffix), staging.inside(""), staging.path("")
     mine, maker, lease_keeper, journal = database.mine, context.maker, context.lease_keeper, context.journal
     check_runner, origins, spelling = getattr(runner, "check", None), context.origins, context.schema.spelling
-    refused: tuple[type[Exception], ...] = (Fenced, *database.troubles)
+    refused: tuple[type[Exception], ...] = (publish.Fenced, *database.troubles)
 
     def run_plain(id: str, params: Params) -> ModelT | None:
         values = binding.bind_plain(params)
         if values is None or importer() is not None or log.isEnabledFor(logging.DEBUG):
             return None
-        params = dict(params)  # which nobody else can change: not its runner either, of which a failure is told
+        params = dict(params)  # so that neither the caller nor the runner can change what a failure says
         numbers = floats_of(values)
         if 0.0 in numbers:  # SQLite knows no -0.0, so the row would have to be read
             return None
@@ -250,7 +245,7 @@ def _made(context: StoreContext[ModelT]) -> Callable[[str, Params], ModelT | Non
         def work(connection: Connection) -> None:
             fenced = fence_values(id, attempt, size, mtime_ns, 0, sum_, *origin, None)
             if connection.execute(fence, fenced).rowcount != 1:
-                raise Fenced
+                raise publish.Fenced
             connection.execute(upsert, upsert_values(*row))
             places.link(source, target)
             places.unlink_t(source)
