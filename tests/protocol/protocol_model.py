@@ -923,11 +923,36 @@ def size(sc):
     return len(sc.ops), sum(sc[2:9]) + sc.intr + 2 * sum(map(len, sc.ops))
 
 
+# Where those flaws show that the small scenarios do not show at once.
+SHOWN_IN = {
+    "bare-unlink": "run || delete  published=1 crash=1 foreign=1",
+    "checkpoints-last": "ror || ror  crash=1 expire=1 keeps=1",
+    "checkpoints-of-any": "ror || ror  crash=1 gone=1 keeps=1",
+    "checkpoints-of-newer": "ror || ror  crash=1 expire=1 keeps=1",
+    "files-late": "run || ror  crash=1 expire=1 extra=1",
+    "forced-gives-way": "run || ror  crash=1 dup=1",
+    "gc-of-the-running": "run || gc+ror  published=1 crash=1 dup=1",
+    "gc-unlooked": "ror || gc  published=1 crash=1 gone=1",
+    "glance-exists": "run || ror  published=1 crash=1 conn=1 reject=1",
+    "no-stat": "ror || ror  crash=1 gone=1",
+    "no-statement-after-look": "run || ror  published=1 crash=1 conn=1 reject=1",
+    "overwrite-foreign": "run || delete  crash=1 foreign=1",
+    "reclaim-taken": "ror || ror  crash=1 gone=1",
+    "rename-before-upsert": "run || ror  published=1 crash=1 conn=1 reject=1",
+    "snapshot-fence": "run || delete  crash=1 expire=1",
+    "swap-without-slot": "run || ror  crash=1 expire=1 folder=1",
+    "torn-reused": "ror || ror  crash=1 fail=1 keeps=1",
+    "unlink-first": "run || delete  crash=1 expire=1",
+    "visible-swap": "run || delete  published=1 crash=1 expire=1 folder=1",
+}
+
+
 def run_all(broken, verbose=True):
-    # A flaw is looked for in small scenarios and short interleavings first: most show there, within a second.
+    # A flaw is looked for where it is known to show, or else in small scenarios and short interleavings first.
     small_first = list(dict.fromkeys(one for sc in sorted(SCENARIOS, key=size) for one in (*lessened(sc), sc)))
+    known = [(sys.maxsize, sc) for sc in small_first if broken in SHOWN_IN and str(sc) == SHOWN_IN[broken]]
     limits = (1_000, 10_000, 100_000, sys.maxsize) if broken else (sys.maxsize,)
-    for limit, sc in product(limits, small_first if broken else SCENARIOS):
+    for limit, sc in [*known, *product(limits, small_first if broken else SCENARIOS)]:
         began = time.time()
         states, steps, trace = Model(sc, broken).check(limit)
         if verbose:
