@@ -98,8 +98,8 @@ def beyond_a_sample(items: list[pytest.Item]) -> list[pytest.Item]:
     """Return what is left to the long tests of what is slow and alike: which of it is chosen is taken in turn.
 
     Of what is marked `each` one test of each of its combinations is chosen, so that all values of the other parameters
-    occur; of all else in `contract` that runs on servers, one set of parameters. Both servers are one here, but in
-    `servers`, where their differences are tested.
+    occur; the mark may name fewer for servers. Of all else in `contract` that runs on servers, one set of parameters.
+    Both servers are one here, but in `servers`, where their differences are tested.
     """
     slow = [item for item in items if item.get_closest_marker("slow") or on_server(item)]
     combinations: dict[tuple[str, ...], list[pytest.Item]] = {}
@@ -107,7 +107,8 @@ def beyond_a_sample(items: list[pytest.Item]) -> list[pytest.Item]:
         function, _, parameters = item.nodeid.partition("[")
         where = kind_of(item) if TESTS / "servers" in item.path.parents or not on_server(item) else "server"
         if mark := item.get_closest_marker("each"):
-            same = [repr(item.callspec.params[name]) for name in mark.args]
+            names = mark.kwargs.get("on_servers", mark.args) if on_server(item) else mark.args
+            same = [repr(item.callspec.params[name]) for name in names]
         elif where == "server":
             same = [parameters.replace(str(kind_of(item)), "", 1)]
         else:

@@ -43,6 +43,7 @@ def started(path: Path, process: subprocess.Popen[Any]) -> list[int]:
 
 
 # ---- what runs have started --------------------------------------------------------------------------------------
+@pytest.mark.each("name")
 @pytest.mark.parametrize("act", ["hang_with_a_group", "hang_in_c_with_a_child", "run_a_program"])
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM", "SIGHUP", "SIGINT"])
 def test_what_runs_have_started_in_workers_ends_with_the_sweep(start, acting, log, tmp_path, name, act):
@@ -57,6 +58,7 @@ def test_what_runs_have_started_in_workers_ends_with_the_sweep(start, acting, lo
 
 
 @BOTH
+@pytest.mark.each("options")
 @pytest.mark.parametrize("options", [{"workers": 2}, {}], ids=["in workers", "here"])
 def test_a_sweep_that_was_told_to_end_leaves_nothing_to_tidy_up(start, log, tmp_path, name, options):
     sweeper = start([1, 2], acts={n: ["wait_for", str(tmp_path / "go")] for n in "12"}, options=options)
@@ -130,6 +132,7 @@ def check_that_all_is_released(acting, tmp_path, interrupted):
 
 
 @BOTH
+@pytest.mark.each("how")
 @pytest.mark.parametrize("how", [{}, {"options": {"workers": 1}}])
 def test_a_sweep_that_is_told_to_end_records_what_is_finished_lets_go_and_dies_by_the_signal(
     start, acting, log, tmp_path, name, how
@@ -141,6 +144,7 @@ def test_a_sweep_that_is_told_to_end_records_what_is_finished_lets_go_and_dies_b
     check_that_all_is_released(acting, tmp_path, 4)
 
 
+@pytest.mark.each("how")
 @pytest.mark.parametrize("how", [{}, {"options": {"workers": 1}}])
 def test_a_signal_that_comes_twice_as_schedulers_send_it_changes_nothing(start, acting, log, tmp_path, how):
     sweeper = start(range(6), acts={"4": ["hang_in_python"]}, **how)
@@ -245,6 +249,7 @@ for row in rows:
 
 
 @BOTH
+@pytest.mark.each("call")
 @pytest.mark.parametrize("call", list(CALLS))
 def test_every_call_that_runs_something_lets_go(tmp_path, name, call):
     (tmp_path / "script.py").write_text(SCRIPT + CALLS[call])

@@ -185,6 +185,7 @@ def test_global_generators_draw_other_numbers_in_each_worker(tmp_path, draw, whe
     assert len(set(found)) == 6
 
 
+@pytest.mark.each
 @pytest.mark.parametrize(
     ("first", "draw"),
     [
@@ -257,6 +258,7 @@ print(json.dumps(swept(run, [3], workers=1)))
 """
 
 
+@pytest.mark.each
 @pytest.mark.parametrize("kind", ["fork", "spawn", "forkserver"])
 def test_what_is_of_the_script_can_be_pickled_inside_of_a_worker(tmp_path, kind):
     assert told(tmp_path, PICKLING, kind) == [6]

@@ -68,6 +68,7 @@ def test_a_command_runs_nothing_of_a_script_that_it_imports(tmp_path, command, c
     assert ran(tmp_path) == []
 
 
+@pytest.mark.each
 @pytest.mark.parametrize("command", COMMANDS[1:])
 def test_nor_does_any_other_command(tmp_path, command):
     write(tmp_path, CALLS["sweep with workers"])
@@ -145,6 +146,7 @@ with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context({kind!r})) as
 KINDS = ["spawn", "forkserver"]
 
 
+@pytest.mark.each("call")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("call", ["sweep(sets, pool)", "stream(sets, pool)"])
 def test_a_pool_whose_processes_come_upon_the_sweep_again_is_an_error(tmp_path, kind, call):
@@ -156,6 +158,7 @@ def test_a_pool_whose_processes_come_upon_the_sweep_again_is_an_error(tmp_path, 
     assert ran(tmp_path) == []
 
 
+@pytest.mark.each
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_pool_of_a_script_with_a_guard_works(tmp_path, kind):
     body = POOL.format(kind=kind, call="sweep(sets, pool)").strip().replace("\n", "\n    ")

@@ -199,6 +199,7 @@ def test_a_worker_that_dies_is_noticed_while_something_that_it_started_lives_on(
 
 
 @pytest.mark.slow
+@pytest.mark.each
 @pytest.mark.parametrize("who", [0, 3, 7])
 def test_a_run_that_closes_every_file_of_its_worker_is_kept_and_no_other_is_blamed_or_repeated(acting, log, who):
     store = acting({who: acts.close_all_files})
@@ -210,6 +211,7 @@ def test_a_run_that_closes_every_file_of_its_worker_is_kept_and_no_other_is_blam
 
 
 @pytest.mark.slow
+@pytest.mark.each
 @DEATHS
 def test_a_worker_that_dies_is_raised_with_its_reason(acting, log, act, told):
     store = acting({4711: act})
@@ -281,6 +283,7 @@ def test_a_run_that_takes_too_long_is_ended_and_the_others_go_on(acting, log, ha
 
 
 @pytest.mark.slow
+@pytest.mark.each
 @HANGS
 def test_a_timeout_is_raised(acting, log, hang):
     store = acting({2: hang})
