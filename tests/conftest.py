@@ -32,6 +32,7 @@ from databases import KINDS, Place, Server, Servers, present  # noqa: E402
 from entropic import Base, Store  # noqa: E402
 
 pytest_plugins = ["backstop"]
+gc.disable()  # a quarter of the time in which tests are collected; see pytest_collection_finish
 
 # No deadlines, and no complaint that something is slow: on a loaded machine everything is.
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -63,9 +64,14 @@ def chosen(config: pytest.Config) -> list[str]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Make a test of each chosen kind of whatever asks for a database; the next hook takes away what does not fit."""
+    """Make a test of each chosen kind of whatever asks for a database, if it is for any of them only of these.
+
+    The next hook takes away what does not fit.
+    """
     if "database_kind" in metafunc.fixturenames:
-        metafunc.parametrize("database_kind", chosen(metafunc.config), indirect=True, scope="session")
+        kinds = [set(mark.args) for mark in metafunc.definition.iter_markers("only_on")]
+        fit = [kind for kind in chosen(metafunc.config) if all(kind in some for some in kinds)]
+        metafunc.parametrize("database_kind", fit or chosen(metafunc.config), indirect=True, scope="session")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -92,6 +98,7 @@ def pytest_collection_finish() -> None:
     """Leave what was collected out of every later garbage collection: of so many objects, each takes half a second."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def beyond_a_sample(items: list[pytest.Item]) -> list[pytest.Item]:
@@ -105,7 +112,7 @@ def beyond_a_sample(items: list[pytest.Item]) -> list[pytest.Item]:
     combinations: dict[tuple[str, ...], list[pytest.Item]] = {}
     for item in slow:
         function, _, parameters = item.nodeid.partition("[")
-        where = kind_of(item) if TESTS / "servers" in item.path.parents or not on_server(item) else "server"
+        where = kind_of(item) if folder_of(item) == "servers" or not on_server(item) else "server"
         if mark := item.get_closest_marker("each"):
             names = mark.kwargs.get("on_servers", mark.args) if on_server(item) else mark.args
             same = [repr(item.callspec.params[name]) for name in names]
@@ -117,7 +124,7 @@ def beyond_a_sample(items: list[pytest.Item]) -> list[pytest.Item]:
     left = unchosen(combinations.values())
     promises: dict[str, list[pytest.Item]] = {}
     for item in dict.fromkeys(itertools.chain(*combinations.values())):
-        if on_server(item) and TESTS / "contract" in item.path.parents and item not in left:
+        if on_server(item) and folder_of(item) == "contract" and item not in left:
             promises.setdefault(item.nodeid.partition("[")[0], []).append(item)
     return [*left, *unchosen(promises.values())]
 
@@ -125,6 +132,11 @@ def beyond_a_sample(items: list[pytest.Item]) -> list[pytest.Item]:
 def unchosen(groups: Iterable[list[pytest.Item]]) -> set[pytest.Item]:
     """Return all of some groups but one of each, another one in each."""
     return {item for turn, group in enumerate(groups) for i, item in enumerate(group) if i != turn % len(group)}
+
+
+def folder_of(item: pytest.Item) -> str:
+    """Return in which of the folders of the tests a test is."""
+    return item.nodeid.removeprefix("tests/").partition("/")[0]
 
 
 def on_server(item: pytest.Item) -> bool:
