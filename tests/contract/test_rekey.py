@@ -251,7 +251,7 @@ def test_what_has_read_a_row_in_another_database_follows_it(
 @pytest.mark.only_on("sqlite")
 def test_a_row_that_gets_another_key_costs_no_look_at_all_that_got_one_before(store: Store[Any]) -> None:
     known, connection = store._context.origins.former_keys, store._context.database.connection()
-    for statement in (known._of, known._change):
+    for statement in (known._statements.of, known._statements.change):
         asked = statement.values({"whose": "a", "key": "b", "now_": "c"})
         ((*_, plan),) = connection.fetch(f"EXPLAIN QUERY PLAN {statement.sql}", asked)
         assert plan.startswith("SEARCH"), plan

@@ -13,7 +13,7 @@ import pytest
 
 from contract.models import PATIENCE, CountingRunner, content, wait_until
 from databases import PASSWORD
-from entropic import DatabaseBusy, EntropicError, key
+from entropic import DatabaseBusy, EntropicError, StoreError, key
 from servers.crowd import sets
 
 pytestmark = pytest.mark.only_on("postgresql", "mariadb")
@@ -165,3 +165,13 @@ def test_a_database_that_isolates_more_by_default_makes_no_difference(open_store
         assert list(threads.map(work, range(8))) == [list(range(30))] * 8
     assert sorted(runner.ns) == list(range(30))
     assert stores[0].check().ok
+
+
+@pytest.mark.only_on("mariadb")  # PostgreSQL's lock is a transaction's, which the timeout ends
+def test_who_opens_a_new_store_waits_for_who_makes_its_tables_and_for_nobody_else(open_store, place):
+    with contextlib.closing(place.connect()) as other, other.cursor() as cursor:
+        cursor.execute(f"SELECT get_lock('entropic {place.database}', 0)")
+        with pytest.raises(StoreError, match=r"another program has been creating tables in .* for 3 s"):
+            open_store(db_url=place.with_options(timeout="3"))
+        cursor.execute(f"DO release_lock('entropic {place.database}'), get_lock('entropic another', 0)")
+        open_store(db_url=place.with_options(timeout="3"))

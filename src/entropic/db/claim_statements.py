@@ -1,16 +1,17 @@
-"""The statements of a ledger, made once for a model and its database."""
+"""The statements of a ledger, made once for a model, of whatever databases."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import sqlalchemy as sa
 from sqlalchemy import bindparam
 
 from entropic.db.claim import DELETING, FAILED, IDLE, LONGEST_LEASE, RUNNING, UNUSED
 from entropic.db.dialects.portable import Dialect
-from entropic.db.engine import Database
 from entropic.db.statement import ByKeys, Statement, fixed
 from entropic.db.tables import LATER, USED, ledger, meta
+from entropic.db.wording import KEPT, Wording
 
 _c = ledger.c
 _COLUMNS = (
@@ -62,13 +63,14 @@ class ClaimStatements:
     checksums: Statement
 
 
-def claim_statements(database: Database, model: str, lease: float) -> ClaimStatements:
+@lru_cache(KEPT)
+def claim_statements(wording: Wording, model: str, lease: float) -> ClaimStatements:
     """Make the statements on the claims of one model."""
 
     def compiled(statement: object) -> Statement:
-        return Statement(statement, database.sql)
+        return Statement(statement, wording.sql)
 
-    dialect, now = database.dialect, database.dialect.now
+    dialect, now = wording.dialect, wording.dialect.now
     mine = (_c.id == bindparam("key")) & (_c.model == model)
     held = mine & (_c.attempt == bindparam("held")) & (_c.state == bindparam("held_state"))
     longest = sa.select(meta.c.value).where(meta.c.name == fixed(LONGEST_LEASE)).scalar_subquery()
@@ -111,7 +113,7 @@ def claim_statements(database: Database, model: str, lease: float) -> ClaimState
     first = compiled(_insert_first(dialect, {**key, **running, "state": fixed(RUNNING)}))
     attempt_of = (_c.id == bindparam("key")) & (_c.model == fixed(model)) & (_c.attempt == bindparam("held"))
 
-    def publication(is_short: bool) -> Publication:
+    def publishing(is_short: bool) -> Statement:
         """Make the statement that publishes; that of a short run says itself that nothing is known of what it used.
 
         SQLite's driver takes longer to find out what a None is than to bind five numbers, for each that it gets.
@@ -119,7 +121,7 @@ def claim_statements(database: Database, model: str, lease: float) -> ClaimState
         later: dict[str, object] = {column.name: bindparam(f"{column.name}_") for column in LATER}
         if is_short:
             later |= {column.name: sa.null() for column in LATER[USED:]}
-        statement = compiled(
+        return compiled(
             sa.update(ledger)
             .where(attempt_of & (_c.state == fixed(RUNNING)))
             .values(
@@ -134,6 +136,12 @@ def claim_statements(database: Database, model: str, lease: float) -> ClaimState
                 **recorded,
             )
         )
+
+    publications = {is_short: publishing(is_short) for is_short in (False, True)}
+
+    def publication(is_short: bool) -> Publication:
+        """Return the statement that publishes, and what takes its values."""
+        statement = publications[is_short]
         return statement.sql, statement.taking(
             *("key", "held", "size_", "mtime_", "extra_", "checksum_"),
             *(f"{column.name}_" for column in LATER),
@@ -144,7 +152,7 @@ def claim_statements(database: Database, model: str, lease: float) -> ClaimState
         lock=compiled(dialect.locked(claims.where(_c.id == bindparam("key")))),
         add=None if dialect.one_writer else compiled(dialect.ensure(ledger, {**key, **nothing})),
         find=compiled(claims.where(mine)),
-        find_many=ByKeys(database, claims.where(_c.model == model), _c.id),
+        find_many=ByKeys(wording, claims.where(_c.model == model), _c.id),
         all=compiled(claims.where(_c.model == model)),
         registered=compiled(sa.select(_c.registered).where(_c.registered.is_not(None))),
         pending=compiled(claims.where(_c.state.in_([sa.literal(RUNNING), sa.literal(DELETING)]))),
@@ -176,7 +184,7 @@ def claim_statements(database: Database, model: str, lease: float) -> ClaimState
         origin=compiled(set_(**{column.name: bindparam(f"{column.name}_") for column in LATER})),
         failure=compiled(sa.select(_c.failure).where(mine)),
         failures=compiled(failures),
-        failures_of=ByKeys(database, failures, _c.id),
+        failures_of=ByKeys(wording, failures, _c.id),
         checksum=compiled(sa.select(_c.checksum).where(mine)),
         checksums=compiled(sa.select(_c.id, _c.checksum).where(_c.model == model)),
     )

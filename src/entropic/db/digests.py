@@ -1,6 +1,7 @@
 """SHA-256 of results as they were published, and how far a comparison of all of them has come."""
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -12,6 +13,7 @@ from entropic.db.engine import Database
 from entropic.db.flaws import is_sound_digest, is_sound_mark
 from entropic.db.statement import ByKeys, Statement
 from entropic.db.tables import comparisons, digests
+from entropic.db.wording import KEPT, Wording
 
 REGISTERED = "registered"  # in the place of an attempt, which such a file has not
 MOST_SEEN = 100_000  # results whose comparison is kept in memory
@@ -64,18 +66,15 @@ class Digests:
 
     def __init__(self, database: Database, model: str) -> None:
         self._database, self._model = database, model
-        self._made: _Statements | None = None
         self._seen: dict[str, Seen] = {}
 
     @property
     def _statements(self) -> "_Statements":
-        if self._made is None:  # most stores never need them
-            self._made = _Statements(self._database, self._model)
-        return self._made
+        return _statements(self._database.wording, self._model)  # most stores never need them
 
     def of(self, ids: Iterable[str], within: Connection | None = None) -> dict[str, Digest]:
         """Return what is recorded of some keys, perhaps within a transaction, by id; it may be of an older attempt."""
-        return dict(_sound(self._statements.of.fetch(ids, within)))
+        return dict(_sound(self._statements.of.fetch(self._database, ids, within)))
 
     def write(self, connection: Connection, id: str, attempt: str, sha256: str) -> None:
         """Record, in a transaction, the digest of what an attempt has made."""
@@ -137,13 +136,13 @@ def _sound(rows: Iterable[Any]) -> Iterator[tuple[str, Digest]]:
 class _Statements:
     """Made once, when the first of them is needed."""
 
-    def __init__(self, database: Database, model: str) -> None:
+    def __init__(self, wording: Wording, model: str) -> None:
         def compiled(statement: object) -> Statement:
-            return Statement(statement, database.sql)
+            return Statement(statement, wording.sql)
 
         mine, is_one = _c.model == model, (_c.id == bindparam("key")) & (_c.model == model)
         asked = sa.select(_c.id, _c.attempt, _c.sha256, _c.found)
-        self.of = ByKeys(database, asked.where(mine), _c.id)
+        self.of = ByKeys(wording, asked.where(mine), _c.id)
         new: dict[str, Any] = {
             "attempt": bindparam("attempt_"),
             "sha256": bindparam("sha_"),
@@ -158,7 +157,12 @@ class _Statements:
         names = Mark._fields
         self.mark = compiled(sa.select(*(_m[name] for name in names)).where(_m.model == model))
         values: dict[str, object] = {name: bindparam(f"{name}_") for name in names}
-        add = database.dialect.insert_new(comparisons, {"model": sa.literal(model), **values})
+        add = wording.dialect.insert_new(comparisons, {"model": sa.literal(model), **values})
         self.add_mark = compiled(add)
         self.move_mark = compiled(sa.update(comparisons).where(_m.model == model).values(**values))
         self.remove_mark = compiled(sa.delete(comparisons).where(_m.model == model))
+
+
+@lru_cache(KEPT)
+def _statements(wording: Wording, model: str) -> _Statements:
+    return _Statements(wording, model)

@@ -21,6 +21,7 @@ from entropic.db.dialects.portable import too_long
 from entropic.db.tables import changes as changes_table
 from entropic.db.tables import check_width, create_tables, ledger
 from entropic.db.tables import metadata as own
+from entropic.db.wording import Wording
 from entropic.errors import DatabaseBusy, ParameterError, ReadOnlyError, StoreError
 from entropic.support.compact_json import compact, load_json
 from entropic.support.passwords import for_pickle, shown
@@ -74,6 +75,8 @@ class Database:
         """What a driver raises for a database that is not well."""
         self.types: Mapping[str, object] = {}
         """Those of the columns of the store's table, as they are in the database, by name."""
+        self.wording: Wording
+        """What the texts of statements depend on; known when it is open."""
         self.absent = Absent(self.engine, self.dialect)
         self.kind = self._kind_of_connection()
         weakly = cast(Database, weakref.proxy(self))
@@ -216,7 +219,7 @@ class Database:
             self.dialect.create()
             with self.engine.connect() as connection:
                 self.dialect.check(self.engine)
-                self.dialect.compilers(self.sql)
+                self._word()
                 layout.refuse_later(connection, self)
                 self._create(connection, table, model, told, *metadata)
                 self._check(connection, table)
@@ -230,7 +233,7 @@ class Database:
     def _look_at(self, table: sa.Table, model: str, told: changes.Told) -> Mapping[str, object]:
         with self.engine.connect() as connection:
             self.dialect.check(self.engine)
-            self.dialect.compilers(self.sql)  # for the SQL that is shown
+            self._word()  # for the SQL that is shown, too
             layout.refuse_later(connection, self)
             self.absent.look(connection, [table, *own.tables.values()])
             if table in self.absent:
@@ -240,11 +243,16 @@ class Database:
                 changes.check(connection, table, model, told)
             return check_columns(connection, table, model, self.dialect, True, self.absent.fills)
 
+    def _word(self) -> None:
+        """Find out how it has statements written, once a connection has told."""
+        self.dialect.compilers(self.sql)
+        self.wording = Wording.of(self.dialect, self.sql)
+
     def _create(
         self, connection: sa.Connection, table: sa.Table, model: str, told: changes.Told, *metadata: sa.MetaData
     ) -> None:
         try:
-            create_tables(connection, metadata, self.dialect, table)
+            create_tables(connection, metadata, self.dialect, self.wording, table)
             changes.gain(connection, table, model, told, self.dialect)
         except sa.exc.DBAPIError as error:
             connection.rollback()

@@ -40,7 +40,7 @@ class Ledger:
     def __init__(self, database: Database, model: str, lease: float) -> None:
         self.database, self.model, self.lease = database, model, lease
         self._others: dict[str, Ledger] = {}  # itself is not among them: a circle would keep it
-        self._made = claim_statements(database, model, lease)
+        self._made = claim_statements(database.wording, model, lease)
         self._publications: dict[bool, Publication] = {}
         # SQLite has no booleans, and its driver takes long to find out what it gets instead.
         self._flags: tuple[object, object] = (0, 1) if database.dialect.one_writer else (False, True)
@@ -79,7 +79,7 @@ class Ledger:
 
     def find_many(self, ids: Iterable[str], within: Connection | None = None) -> Iterator[Claim]:
         """Return the claims of many keys, without a lock, perhaps within a transaction; some may have none."""
-        return _sound_ones(self._made.find_many.fetch(ids, within))
+        return _sound_ones(self._made.find_many.fetch(self.database, ids, within))
 
     def all(self) -> Iterator[Claim]:
         """Return every claim of this model."""
@@ -128,7 +128,7 @@ class Ledger:
                 self._made.failures.sql, self._made.failures.values({})
             )
         else:
-            found = self._made.failures_of.fetch(ids)
+            found = self._made.failures_of.fetch(self.database, ids)
         for id, failure in found:
             yield id, parse(failure)
 

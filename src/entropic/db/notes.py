@@ -29,7 +29,7 @@ class Notes:
     def __init__(self, database: Database, model: str) -> None:
         self._database, self._model = database, model
         query = sa.select(_c.id, _c.tag, _c.text).where(_c.model == model)
-        self._all, self._of = Statement(query, database.sql), ByKeys(database, query, _c.id)
+        self._all, self._of = Statement(query, database.sql), ByKeys(database.wording, query, _c.id)
         new: dict[str, object] = {name: bindparam(f"{name}_") for name in notes.c.keys()}  # noqa: SIM118  (not a dict)
         self._add = Statement(database.dialect.insert_new(notes, new), database.sql)
         one = (_c.id == bindparam("key")) & (_c.model == model) & (_c.number == bindparam("which"))
@@ -47,7 +47,7 @@ class Notes:
 
     def move(self, connection: Connection, old: str, new: str) -> None:
         """Let, in a transaction, what is said of a key be said of another one; what is said of that stays, too."""
-        told = _gathered(self._of.fetch([old, new], connection))
+        told = _gathered(self._of.fetch(self._database, [old, new], connection))
         if old in told:
             text, tags = told[old]
             texts = dict.fromkeys(one for one in (text, told.get(new, ("", ()))[0]) if one)
@@ -60,7 +60,7 @@ class Notes:
 
     def of(self, ids: Iterable[str]) -> dict[str, Told]:
         """Return the notes and the tags of those of some keys that have any."""
-        return _gathered(self._of.fetch(ids))
+        return _gathered(self._of.fetch(self._database, ids))
 
 
 def _number(tag: str) -> int:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,6 +14,7 @@ from entropic.db.inputs import Inputs
 from entropic.db.query import fetch
 from entropic.db.statement import ByKeys, Statement
 from entropic.db.tables import ORIGIN, code, environments, ledger, sources
+from entropic.db.wording import KEPT, Wording
 from entropic.provenance.part import Part
 from entropic.support.failure import storable
 from entropic.support.names import number_of
@@ -38,7 +40,6 @@ class Origins:
         """What the runs of its rows have read."""
         self.former_keys = FormerKeys(database, model)
         """The keys that its rows had before."""
-        self._of = ByKeys(database, sa.select(ledger.c.id, *ORIGIN).where(ledger.c.model == model), ledger.c.id)
 
     def knows(self, environment: int) -> bool:
         """Tell whether this process has recorded an environment, or seen that it is."""
@@ -53,13 +54,11 @@ class Origins:
         self._known.add(environment)
 
     def _add(self, table: sa.Table, number: int, text: str) -> None:
-        new: dict[str, object] = {"id": sa.bindparam("number"), table.columns.keys()[1]: sa.bindparam("text_")}
-        add = Statement(self._database.dialect.insert_new(table, new), self._database.sql)
+        add = _adding(self._database.wording, table)
         self._database.connection().change(add.sql, add.values({"number": number, "text_": text}))
 
     def _read(self, table: sa.Table, number: int) -> str | None:
-        column = table.columns.values()[1]
-        asked = Statement(sa.select(column).where(table.c.id == sa.bindparam("number")), self._database.sql)
+        asked = _reading(self._database.wording, table)
         rows = self._database.connection().fetch(asked.sql, asked.values({"number": number}))
         return None if not rows else str(rows[0][0])
 
@@ -113,7 +112,7 @@ class Origins:
 
     def of(self, ids: Iterable[str]) -> Iterator[tuple[Any, ...]]:
         """Yield of those keys that have a claim: the key, and what `tables.ORIGIN` names."""
-        for id, *told in self._of.fetch(ids):
+        for id, *told in _origins_of(self._database.wording, self._model).fetch(self._database, ids):
             yield id, *sound_origin(*told)
 
     def environments(self, numbers: Iterable[int]) -> dict[int, dict[str, Any]]:
@@ -125,6 +124,25 @@ class Origins:
             for number, text in fetch(self._database, sa.select(environments).where(some)):
                 found[int(number)] = parsed(text)
         return found
+
+
+@lru_cache(KEPT)
+def _origins_of(wording: Wording, model: str) -> ByKeys:
+    return ByKeys(wording, sa.select(ledger.c.id, *ORIGIN).where(ledger.c.model == model), ledger.c.id)
+
+
+@lru_cache(KEPT)
+def _adding(wording: Wording, table: sa.Table) -> Statement:
+    """Return the statement that adds, to one of our own tables, a text under its number, unless it is there."""
+    new: dict[str, object] = {"id": sa.bindparam("number"), table.columns.keys()[1]: sa.bindparam("text_")}
+    return Statement(wording.dialect.insert_new(table, new), wording.sql)
+
+
+@lru_cache(KEPT)
+def _reading(wording: Wording, table: sa.Table) -> Statement:
+    """Return the statement that reads a text by its number."""
+    asked = sa.select(table.columns.values()[1]).where(table.c.id == sa.bindparam("number"))
+    return Statement(asked, wording.sql)
 
 
 def parsed(told: Any) -> dict[str, Any]:

@@ -6,6 +6,7 @@ instance is made as SQLAlchemy's own loader would leave it (`tests/contract/test
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from operator import itemgetter
 from typing import Any, Generic, TypeVar
 
@@ -20,7 +21,7 @@ from entropic.db.connection import Connection
 from entropic.db.dialects.types import underlying
 from entropic.db.engine import Database
 from entropic.db.raw import PLACE, Raw
-from entropic.db.statement import ByKeys, Statement, fixed
+from entropic.db.statement import ByKeys, Statement, fixed, texts_on
 from entropic.db.tables import LATER, ledger
 from entropic.params.changed import is_added
 from entropic.params.model import Base, Schema
@@ -53,6 +54,14 @@ class Rows(Generic[ModelT_co]):
         names = [column.name for column in columns]
 
         # ---- statements
+        texts = self._texts = texts_on(table, database.wording)
+
+        def kept(name: str, statement: object) -> Statement:
+            return Statement(statement, sql, texts, name)
+
+        def by_keys(name: str, query: object) -> Callable[[Iterable[str]], Iterator[Raw]]:
+            return partial(ByKeys(database.wording, query, table.c.id, texts, name).fetch, database)
+
         on = (_c.id == table.c.id) & (_c.model == fixed(schema.table_name))
         file = sa.case((_c.published.is_(None), table.c.result_file))
         asked = [file if column.name == "result_file" else column for column in columns]
@@ -62,20 +71,20 @@ class Rows(Generic[ModelT_co]):
         """That of all raw rows."""
         shown = [table.c.id, *(column for column in columns if column.name not in ("id", "result_file"))]
         brief = sa.select(*shown, _c.code, _c.size, _c.mtime_ns, _OURS).select_from(joined)
-        self.brief = _reader(database, Statement(brief.where(is_key), sql))
+        self.brief = _reader(database, kept("brief", brief.where(is_key)))
         """Returns of a key as much as most hits need, or None: the key, the other columns without `result_file`,
         the code, and the size, the mtime and the place of its file. The place is None if there is more to know: then
         `read` it."""
-        self.brief_many = ByKeys(database, brief, table.c.id).fetch
+        self.brief_many = by_keys("brief of many", brief)
         """Returns the same of those keys that have a row, in a few queries, in any order."""
-        self._read = Statement(read.where(is_key), sql)
+        self._read = kept("read", read.where(is_key))
         self.read = _reader(database, self._read)
         """Returns the raw row of a key, or None; what belongs to a transaction is `read_within` it."""
-        self._read_many = ByKeys(database, read, table.c.id)
-        self._all = Statement(read, sql)
-        self._some = Statement(read.limit(bindparam("count")), sql)
-        self._exists = Statement(sa.select(table.c.result_file).where(table.c.id == bindparam("key")), sql)
-        self._delete = Statement(sa.delete(table).where(table.c.id == bindparam("key")), sql)
+        self._read_many = by_keys("read many", read)
+        self._all = kept("all", read)
+        self._some = kept("some", read.limit(bindparam("count")))
+        self._exists = kept("exists", sa.select(table.c.result_file).where(is_key))
+        self._delete = kept("delete", sa.delete(table).where(is_key))
         self._upserts: dict[tuple[str, ...], list[_Taking]] = {}
 
         # ---- reading
@@ -140,7 +149,7 @@ class Rows(Generic[ModelT_co]):
 
     def read_many(self, ids: Iterable[str]) -> Iterator[Raw]:
         """Return the raw rows of those keys that have one, in a few queries, in any order."""
-        return self._read_many.fetch(ids)
+        return self._read_many(ids)
 
     def all(self) -> Iterator[Raw]:
         """Return all raw rows."""
@@ -259,7 +268,8 @@ class Rows(Generic[ModelT_co]):
         found = self._upserts.get(columns)
         if found is None:
             made = self._database.dialect.upserts(self._schema.table, columns)
-            statements = [Statement(one, self._database.sql) for one in made]
+            names = [("upsert", columns, len(made), number) for number in range(len(made))]
+            statements = [Statement(made[n], self._database.sql, self._texts, name) for n, name in enumerate(names)]
             found = [(one.sql, one.taking(*(f"v_{name}" for name in columns))) for one in statements]
             self._upserts[columns] = found
         return found

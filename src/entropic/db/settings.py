@@ -1,6 +1,7 @@
 """What is recorded once: the schema version and uuid of a database, the float rounding of a model."""
 
 import uuid
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -10,6 +11,7 @@ from entropic.db.claim import LEASE, LONGEST_LEASE, longest_lease
 from entropic.db.engine import Database
 from entropic.db.statement import Statement
 from entropic.db.tables import meta, models
+from entropic.db.wording import KEPT, Wording
 from entropic.errors import StoreError
 from entropic.params.keys import TYPED
 from entropic.support import names
@@ -25,15 +27,12 @@ class Settings:
 
     def _agree(self, table: sa.Table, name: str, value: str) -> str:
         """Return what is recorded under a name; record the given value if nothing is."""
-        which, what = table.c[table.primary_key.columns.keys()[0]], table.columns.values()[1]
-        dialect, connection = self._database.dialect, self._database.connection()
-        find = Statement(sa.select(what).where(which == sa.bindparam("name")), self._database.sql)
+        find, add = _statements(self._database.wording, table)
+        connection = self._database.connection()
         found = connection.fetch(find.sql, (name,))
-        if not found and dialect.read_only:
+        if not found and self._database.dialect.read_only:
             return value
         if not found:
-            new: dict[str, Any] = {which.name: sa.bindparam("name_"), what.name: sa.bindparam("value_")}
-            add = Statement(dialect.insert_new(table, new), self._database.sql)
             connection.change(add.sql, add.values({"name_": name, "value_": value}))
             self.recorded.add(name)
             found = connection.fetch(find.sql, (name,))
@@ -81,6 +80,15 @@ class Settings:
                 f"the keys of table {model!r} in {self._database} were made with {theirs}, and this store asks for "
                 f"{ours}; open it with the former, or use another __tablename__"
             )
+
+
+@lru_cache(KEPT)
+def _statements(wording: Wording, table: sa.Table) -> tuple[Statement, Statement]:
+    """Return what finds a value in one of our own tables by its name, and what records one unless there is one."""
+    which, what = table.c[table.primary_key.columns.keys()[0]], table.columns.values()[1]
+    find = sa.select(what).where(which == sa.bindparam("name"))
+    new: dict[str, Any] = {which.name: sa.bindparam("name_"), what.name: sa.bindparam("value_")}
+    return Statement(find, wording.sql), Statement(wording.dialect.insert_new(table, new), wording.sql)
 
 
 def _options(setting: str, also_typed: bool) -> str:

@@ -8,11 +8,14 @@ import warnings
 import weakref
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.engine.mock import MockConnection
 
 from entropic.db.dialects.portable import Dialect
+from entropic.db.wording import KEPT, Wording
 from entropic.errors import ModelError
 
 metadata = sa.MetaData()
@@ -206,7 +209,7 @@ _never_made: "defaultdict[tuple[Any, ...], weakref.WeakSet[sa.Table]]" = default
 
 
 def create_tables(
-    connection: sa.Connection, metadata: Sequence[sa.MetaData], dialect: Dialect, needed: sa.Table
+    connection: sa.Connection, metadata: Sequence[sa.MetaData], dialect: Dialect, wording: Wording, needed: sa.Table
 ) -> None:
     """Create the tables that do not exist yet, while other processes that would do the same wait.
 
@@ -221,6 +224,8 @@ def create_tables(
         if name is not None and not inspector.has_schema(name)
     }
     there = frozenset(inspector.get_table_names())  # all at once; each of the others is asked for, as views are tables
+    # Of ours only if there are any: no view stands for one of them in a database that is new.
+    has_ours = meta.name in there or inspector.has_table(meta.name)
     # Asked for once only: of a table that MariaDB lacks SQLAlchemy learns by an error, which keeps all callers' frames,
     # and with them the store, until Python's collector comes.
     never = _never_made[connection.dialect.name, connection.dialect.server_version_info]
@@ -230,7 +235,8 @@ def create_tables(
         for table in tables.tables.values()
         if table is needed or (table not in never and table.schema not in absent)
         if not (table.schema is None and table.name in there)
-        if not inspector.has_table(table.name, schema=table.schema)
+        if (table.metadata is ledger.metadata and not has_ours)
+        or not inspector.has_table(table.name, schema=table.schema)
     ]
     for table in lacking:
         is_ours = table.metadata is ledger.metadata  # which each database can hold
@@ -246,12 +252,25 @@ def create_tables(
             wanted = [table for table in lacking if table.metadata is tables]
             if tables is ledger.metadata:  # all are asked for at once: others may have made them before the lock
                 there = frozenset(sa.inspect(connection).get_table_names())
-                tables.create_all(connection, [table for table in wanted if table.name not in there], checkfirst=False)
+                names = tuple(table.name for table in wanted if table.name not in there)
+                dialect.execute_all(connection, _creating(wording, names))
             elif absent.isdisjoint(table.schema for table in tables.tables.values()):
                 tables.create_all(connection, wanted)
             else:  # one by one: else the types of columns of those others would be made, too
                 for table in sa.schema.sort_tables(wanted):
                     table.create(connection, checkfirst=True)
+
+
+@lru_cache(KEPT)
+def _creating(wording: Wording, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the SQL that creates some of our own tables."""
+    made: list[str] = []
+
+    def take(element: Any, *_: object, **__: object) -> None:
+        made.append(str(element.compile(dialect=wording.sql)))
+
+    metadata.create_all(MockConnection(wording.sql, take), [metadata.tables[name] for name in names], checkfirst=False)
+    return tuple(made)
 
 
 def check_width(table: sa.Table, model: str, dialect: Dialect) -> None:

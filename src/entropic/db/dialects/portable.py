@@ -133,6 +133,11 @@ class Dialect:
         with connection.begin():
             yield
 
+    def execute_all(self, connection: sa.Connection, statements: Sequence[str]) -> None:
+        """Execute statements that have no values and no results."""
+        for sql in statements:
+            connection.exec_driver_sql(sql)
+
     def alter(self, connection: sa.Connection, sql: str) -> None:
         """Change a table within `exclusively`, without keeping others from it while somebody uses it."""
         connection.exec_driver_sql(sql)

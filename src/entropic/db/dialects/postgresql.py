@@ -104,6 +104,11 @@ class PostgreSQL(Dialect):
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(zlib.crc32(b"entropic"))))
             yield
 
+    def execute_all(self, connection: sa.Connection, statements: Sequence[str]) -> None:
+        """Execute statements that have no values and no results, in one round trip."""
+        if statements:
+            connection.exec_driver_sql(";".join(statements), execution_options={"no_parameters": True})
+
     def alter(self, connection: sa.Connection, sql: str) -> None:
         """Change a table; who waits for it keeps all others waiting behind, so it is a moment at a time."""
         deadline = monotonic() + self.wait
