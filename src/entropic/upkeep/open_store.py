@@ -266,14 +266,15 @@ class Opening(Generic[ModelT]):
             *parts, maker, staging, keeper, self.runner, self.fsync, read_only, kept, self.checkpoints, self.checksum
         )
         is_new = staging.is_strange
-        recover.look_at_folder(context)
+        some = rows.some(recover.SAMPLE)
+        recover.look_at_folder(context, some)
         if not _copying.get():
-            rebuild.look_for_lost(context)
-            recover.look_at_suffix(context)
+            rebuild.look_for_lost(context, bool(some))
+            recover.look_at_suffix(context, some)
         recover.collect(context)
         if not looks and schema.outcomes:
             warn_of_changes(context)
-        if schema.table_name in settings.recorded:
+        if some and schema.table_name in settings.recorded:
             rekey.warn_of_former(context)
         if not self.fsync:  # else all that counts as stored is on the disk
             outage.look_back(context, is_new)

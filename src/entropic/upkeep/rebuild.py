@@ -244,9 +244,9 @@ def _unknown(context: StoreContext[Base], known: set[str]) -> list[str]:
     return sorted(match[0] for match in found if match["id"] not in known | with_claim)
 
 
-def look_for_lost(context: StoreContext[Base]) -> None:
+def look_for_lost(context: StoreContext[Base], has_rows: bool) -> None:
     """Warn where a database has no rows, and results lie there that were recorded by another one: was that lost?"""
-    if context.database.in_memory or context.rows.some(1):
+    if has_rows or context.database.in_memory:
         return
     tells = _tells_of_results(context)
     if not tells and not (context.staging.is_new and _unknown(context, set())):

@@ -7,7 +7,7 @@ well, only the workspaces of living workers.
 import functools
 import logging
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -63,13 +63,12 @@ class Left:
         return f"{self.found.name}: left by an attempt that is over, or a worker that is gone"
 
 
-def look_at_folder(context: StoreContext[Base]) -> None:
-    """Warn where a database has results, and none of them is in a folder that was never used with it before."""
+def look_at_folder(context: StoreContext[Base], some: Sequence[Raw]) -> None:
+    """Warn where a database has results, and none of some is in a folder that was never used with it before."""
     if not context.staging.is_strange:
         return
     workspace.forget(context.staging)
-    raws = context.rows.some(SAMPLE)
-    context.staging.is_strange = bool(raws) and not any(os.path.lexists(context.rows.file_of(raw)) for raw in raws)
+    context.staging.is_strange = bool(some) and not any(os.path.lexists(context.rows.file_of(raw)) for raw in some)
     if context.staging.is_strange:
         follows = "sets that are asked for run again" if context.read_only is None else "none of them can be loaded"
         warn(
@@ -80,10 +79,10 @@ def look_at_folder(context: StoreContext[Base]) -> None:
         )
 
 
-def look_at_suffix(context: StoreContext[Base]) -> None:
-    """Warn where stored results end with something else than new ones would: a loader may not read both."""
+def look_at_suffix(context: StoreContext[Base], some: Sequence[Raw]) -> None:
+    """Warn where some stored results end with something else than new ones would: a loader may not read both."""
     suffix = context.staging.suffix
-    ours = [place for raw in context.rows.some(SAMPLE) if (place := _own_place(context, raw))]
+    ours = [place for raw in some if (place := _own_place(context, raw))]
     if not ours or any(place.endswith(suffix) and ("/" in place) == ("/" in suffix) for place in ours):
         return
     _, slash, main = ours[0].partition("/")
