@@ -387,6 +387,7 @@ def as_before(place: Any) -> None:
     for column in COLUMNS:
         place.execute(f"ALTER TABLE entropic_ledger DROP COLUMN {column}")
     place.execute("DROP TABLE entropic_environments")
+    place.execute("UPDATE entropic_meta SET value = '1' WHERE name = 'schema_version'")
 
 
 def test_a_store_of_before_is_looked_at_as_it_is(open_store, place):

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from entropic import Base, Mapped, Store, StoreError
 from entropic.db import layout
 from entropic.db.connection import Connection
+from entropic.db.tables import LATER
 
 FROZEN = Path(__file__).with_name("entropic-3.0.0")
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -98,6 +99,11 @@ def test_a_store_that_is_opened_to_write_gets_the_tables_of_now(project):
     assert "inputs" in columns("entropic_ledger")
     assert columns("entropic_inputs")
     assert opened().run_or_retrieve(FIRST).n == 1
+
+
+def test_a_ledger_gains_no_column_without_another_version():
+    later = {2: ["environment", "code", "cpu_seconds", "peak_memory", "inputs"]}  # that of this version needs no look
+    assert [column.name for column in LATER] == later[layout.VERSION]
 
 
 def test_a_store_that_is_only_looked_at_stays_as_it_was(project):

@@ -22,6 +22,12 @@ def comes_later(column: sa.Column[Any]) -> bool:
     return is_outcome(column) or is_added(column)
 
 
+def gain_later(connection: sa.Connection, dialect: Dialect) -> None:
+    """Give the ledger what earlier versions did not record, if it lacks that."""
+    if any(_lacking(connection, ledger, LATER, dialect)):
+        _alter(connection, ledger, LATER, dialect, lambda lacking: None)
+
+
 def alter_columns(
     connection: sa.Connection,
     table: sa.Table,
@@ -31,7 +37,7 @@ def alter_columns(
 ) -> None:
     """Add what a table lacks of the columns that came later, and change the type of those that were retyped.
 
-    The ledger gets what earlier versions did not record. Other processes that would do the same wait.
+    Other processes that would do the same wait.
 
     Where each step counts at once, as on MariaDB, a kill may leave a column without its index, which is made at the
     next opening (`test_an_index_that_an_outcome_lacks_is_made_at_the_next_opening`).
@@ -44,8 +50,6 @@ def alter_columns(
         Called with the columns that the user's table lacks, while nobody else changes it, before it is changed.
     """
     later = [column for column in table.c if comes_later(column) or is_retyped(column)]
-    if any(_lacking(connection, ledger, LATER, dialect)):
-        _alter(connection, ledger, LATER, dialect, lambda lacking: None)
     if later and (needs_more or any(_lacking(connection, table, later, dialect))):
         _alter(connection, table, later, dialect, prepare)
 

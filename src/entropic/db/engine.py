@@ -14,7 +14,7 @@ from sqlalchemy.pool import NullPool, StaticPool
 from entropic.db import layout
 from entropic.db import recorded_changes as changes
 from entropic.db.absent import Absent
-from entropic.db.columns import check_columns
+from entropic.db.columns import check_columns, gain_later
 from entropic.db.connection import Connection, T
 from entropic.db.dialects import dialect as dialect_of
 from entropic.db.dialects.portable import too_long
@@ -220,7 +220,6 @@ class Database:
             with self.engine.connect() as connection:
                 self.dialect.check(self.engine)
                 self._word()
-                layout.refuse_later(connection, self)
                 self._create(connection, table, model, told, *metadata)
                 self._check(connection, table)
                 if (reason := self.dialect.forbids(connection, [table, ledger])) is not None:
@@ -251,9 +250,12 @@ class Database:
     def _create(
         self, connection: sa.Connection, table: sa.Table, model: str, told: changes.Told, *metadata: sa.MetaData
     ) -> None:
+        is_of_now = layout.refuse_later(connection, self)
         try:
             create_tables(connection, metadata, self.dialect, self.wording, table)
             changes.gain(connection, table, model, told, self.dialect)
+            if not is_of_now:
+                gain_later(connection, self.dialect)
         except sa.exc.DBAPIError as error:
             connection.rollback()
             there = self.dialect.is_forbidden(error.orig) and sa.inspect(connection).has_table(table.name, table.schema)

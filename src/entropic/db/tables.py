@@ -183,7 +183,7 @@ ledger = sa.Table(
     sa.Column("registered", sa.String, comment="where the registered file is, if the row was registered"),
     sa.Column("checksum", sa.BigInteger, comment="of the user's columns, as they were published"),
     sa.Column("failure", sa.JSON(none_as_null=True), comment="the newest attempt's, if it failed"),
-    # Added later, so NULL where an earlier version has made the row.
+    # Added later, so NULL where an earlier version has made the row. Who adds one raises `layout.VERSION`.
     sa.Column("environment", sa.BigInteger, comment="in which its result was made"),
     sa.Column("code", sa.BigInteger, comment="that made it, or under which it was accepted"),
     sa.Column("cpu_seconds", sa.Float, comment="of its run, with the programs that it has started"),
