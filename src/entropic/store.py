@@ -6,45 +6,19 @@ import weakref
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Literal, cast
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
 
-from entropic.ask import explain, failures, inputs, load, provenance, select, status
-from entropic.ask.failures import Failure
 from entropic.ask.given import one_or_several, set_of
-from entropic.ask.inputs import Dependant, Input
-from entropic.ask.runs import Runs
+from entropic.ask.unsaid import Unsaid, options
 from entropic.errors import ParameterError, StoreError, hide_ours
-from entropic.executors.attempt import Runner
-from entropic.formats.format import Saver
-from entropic.formats.read import Loader, read
+from entropic.params.model import Base
 from entropic.params.objects import Object
 from entropic.params.reference import reference, resolve
-from entropic.protocol import delete, find, note_inputs, plain_run, register, run
-from entropic.protocol.context import ModelT, StoreContext
 from entropic.support.show import html_table
-from entropic.sweep import plan, sweep
-from entropic.sweep.objective import Objective, space_of, trials
-from entropic.sweep.options import Options
-from entropic.sweep.replicates import sweep_replicates
-from entropic.sweep.sampling import NOTHING
-from entropic.sweep.seeds import Replicates
-from entropic.upkeep import accept, audit, copy, dismiss, gc, measure, merge, note, rebuild, recover, rekey, repair
-from entropic.upkeep.gc import Limits
-from entropic.upkeep.imports.source import Source
-from entropic.upkeep.measure import Measured
-from entropic.upkeep.note import Note
-from entropic.upkeep.open_store import Opening, copying
-from entropic.upkeep.rebuild import Rebuild
-from entropic.upkeep.repair import Repair, Report
-from entropic.upkeep.reports.archived import Archive
-from entropic.upkeep.reports.audited import Audit, Audited
-from entropic.upkeep.reports.disposal import Disposal
-from entropic.upkeep.reports.frozen import Frozen
-from entropic.upkeep.reports.imported import Imported
-from entropic.upkeep.reports.merged import Merge
-from entropic.upkeep.reports.rekeyed import Rekeyed
-from entropic.upkeep.reports.viewed import View
 
+# Above is what there is without a store, as in a worker. All else comes with the first store, or with the first call of
+# the method that needs it.
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
@@ -53,10 +27,38 @@ if TYPE_CHECKING:
     import pyarrow
     from distributed import Client
 
+    from entropic.ask.explain import Explanation
+    from entropic.ask.failures import Failure
+    from entropic.ask.inputs import Dependant, Input
+    from entropic.ask.provenance import Provenance
+    from entropic.ask.runs import Runs
+    from entropic.ask.status import Status
+    from entropic.executors.attempt import Runner
+    from entropic.formats.format import Saver
+    from entropic.formats.read import Loader
+    from entropic.protocol.context import StoreContext
+    from entropic.sweep.objective import Objective
+    from entropic.sweep.plan import Plan
+    from entropic.sweep.seeds import Replicates
     from entropic.ui.serve import Page
+    from entropic.upkeep.imports.source import Source
+    from entropic.upkeep.measure import Measured
+    from entropic.upkeep.note import Note
+    from entropic.upkeep.rebuild import Rebuild
+    from entropic.upkeep.repair import Repair, Report
+    from entropic.upkeep.reports.archived import Archive
+    from entropic.upkeep.reports.audited import Audit, Audited
+    from entropic.upkeep.reports.disposal import Disposal
+    from entropic.upkeep.reports.frozen import Frozen
+    from entropic.upkeep.reports.imported import Imported
+    from entropic.upkeep.reports.merged import Merge
+    from entropic.upkeep.reports.rekeyed import Rekeyed
+    from entropic.upkeep.reports.viewed import View
 
-_NONE, _TRUE, _FALSE, _NO_NAMES = (cast(Any, select.Unsaid(default)) for default in (None, True, False, ()))
-_FRACTION, _RTOL = (cast(Any, select.Unsaid(default)) for default in (0.02, 1e-9))
+ModelT = TypeVar("ModelT", bound=Base)
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+_NONE, _TRUE, _FALSE, _NO_NAMES = (cast(Any, Unsaid(default)) for default in (None, True, False, ()))
+_FRACTION, _RTOL = (cast(Any, Unsaid(default)) for default in (0.02, 1e-9))
 
 
 class Store(Generic[ModelT]):
@@ -130,7 +132,7 @@ class Store(Generic[ModelT]):
 
     def __init__(
         self,
-        runner: Runner | None,
+        runner: "Runner | None",
         result_cls: type[ModelT],
         results_dir: str | Path = "./results",
         file_suffix: str = ".h5",
@@ -140,8 +142,8 @@ class Store(Generic[ModelT]):
         float_rounding: str = "decimal",
         typed_keys: bool = False,
         fsync: bool = False,
-        loader: Loader | None = None,
-        saver: Saver | None = None,
+        loader: "Loader | None" = None,
+        saver: "Saver | None" = None,
         checkpoints: bool = False,
         checksum: bool = False,
         git_diff: bool = False,
@@ -150,6 +152,14 @@ class Store(Generic[ModelT]):
         on_stale: Literal["warn", "rerun", "error", "ignore"] = "warn",
         read_only: bool | None = None,
     ) -> None:
+        # All that hits, runs and sweeps need comes with the first store, and what runners read by: once something is
+        # claimed, nothing of entropic is imported, whatever becomes of the disk or of the package meanwhile.
+        # `tests/contract/test_imports.py`
+        from entropic.ask import load, runs, select  # noqa: F401
+        from entropic.protocol import find, plain_run, run
+        from entropic.sweep import sweep  # noqa: F401
+        from entropic.upkeep.open_store import Opening
+
         options: dict[str, Any] = {"lease": lease, "float_rounding": float_rounding, "typed_keys": typed_keys}
         options |= {
             "fsync": fsync,
@@ -165,6 +175,7 @@ class Store(Generic[ModelT]):
         }
         opening = Opening.of(runner, result_cls, results_dir, file_suffix, db_url, **options)
         self._context: StoreContext[ModelT] = opening.open()
+        self._run = run  # kept, since a hit has no time to look for it
         self._find, self._run_plain = find.finder(self._context), plain_run.plain_runner(self._context)
         self._loader = loader
         self._made_of = (opening.runner.runner, result_cls, opening.folder, opening.suffix)
@@ -202,12 +213,12 @@ class Store(Generic[ModelT]):
         given: Any = params
         try:
             try:
-                return run.run_or_retrieve(self._context, given, custom_data, self._find, self._run_plain)
+                return self._run.run_or_retrieve(self._context, given, custom_data, self._find, self._run_plain)
             except ParameterError:
                 given = set_of(self._context, params)  # looked at only now: a hit has no time for it
                 if given is params:
                     raise
-            return run.run_or_retrieve(self._context, given, custom_data, self._find, self._run_plain)
+            return self._run.run_or_retrieve(self._context, given, custom_data, self._find, self._run_plain)
         except BaseException as error:  # noqa: BLE001  (raised again)
             raise hide_ours(error)  # noqa: B904
 
@@ -218,7 +229,7 @@ class Store(Generic[ModelT]):
         Parameters, result and errors are those of `run_or_retrieve`.
         """
         try:
-            return run.run(self._context, set_of(self._context, params), custom_data)
+            return self._run.run(self._context, set_of(self._context, params), custom_data)
         except BaseException as error:  # noqa: BLE001  (raised again)
             raise hide_ours(error)  # noqa: B904
 
@@ -230,7 +241,7 @@ class Store(Generic[ModelT]):
         params
             The parameter set, or just `{"id": ...}`.
         """
-        return run.retrieve(self._context, set_of(self._context, params))
+        return self._run.retrieve(self._context, set_of(self._context, params))
 
     def register(
         self, params: dict[str, Any] | ModelT | Object, result_file: str | Path, **custom_data: object
@@ -244,6 +255,8 @@ class Store(Generic[ModelT]):
         RegisterError
             If these params have another result already.
         """
+        from entropic.protocol import register
+
         return register.register(self._context, set_of(self._context, params), result_file, custom_data)
 
     def sweep(
@@ -268,7 +281,7 @@ class Store(Generic[ModelT]):
         memory: int | str | None = None,
         gpus: int | None = None,
         **custom_data: object,
-    ) -> Runs[ModelT]:
+    ) -> "Runs[ModelT]":
         """Return a row for each distinct set, in the order of the sets; run those that are missing.
 
         All sets are checked before the first run. A finished run is never lost, whatever happens. Several processes
@@ -338,6 +351,10 @@ class Store(Generic[ModelT]):
             Given to the runner and stored with the row of each set that runs; a set may have `custom_data` of its own,
             which wins where names are the same.
         """
+        from entropic.sweep import sweep
+        from entropic.sweep.options import Options
+        from entropic.upkeep import recover
+
         options = Options(
             client=client,
             workers=workers,
@@ -359,6 +376,9 @@ class Store(Generic[ModelT]):
         recover.collect(self._context)
         try:
             if replicates is not None:
+                from entropic.sweep.replicates import sweep_replicates
+                from entropic.sweep.seeds import Replicates
+
                 several = Replicates.of(replicates)
                 rows = self._runs(sweep_replicates(self._context, params, several, options, custom_data))
             else:
@@ -403,6 +423,10 @@ class Store(Generic[ModelT]):
             there is room, and a generator is sent the rows that have come since: `came = yield params`. A generator
             that yields None waits for the next row.
         """
+        from entropic.sweep import sweep
+        from entropic.sweep.options import Options
+        from entropic.upkeep import recover
+
         options = Options(
             client=client,
             workers=workers,
@@ -425,7 +449,7 @@ class Store(Generic[ModelT]):
 
     def select(
         self, *where: object, order_by: object = _NONE, limit: int | None = _NONE, **equal: object
-    ) -> Runs[ModelT]:
+    ) -> "Runs[ModelT]":
         """Return the rows that meet all conditions, as they stand, with a single query.
 
         Parameters
@@ -448,7 +472,9 @@ class Store(Generic[ModelT]):
         ParameterError
             If a condition is invalid, or is on another table, or if a name may mean a column or an option.
         """
-        order_by, limit = select.options(self._context.schema, {"order_by": order_by, "limit": limit}, equal)
+        from entropic.ask import select
+
+        order_by, limit = options(self._context.schema, {"order_by": order_by, "limit": limit}, equal)
         return self._runs(select.select(self._context, where, equal, order_by, limit))
 
     def iterate(self, *where: object, order_by: object = _NONE, **equal: object) -> Iterator[ModelT]:
@@ -457,7 +483,9 @@ class Store(Generic[ModelT]):
         Without `order_by` rows come in the order of their keys, in constant memory; with it, the keys of all rows are
         read first. Rows that are stored meanwhile may be missed. No connection is held while you look at a row.
         """
-        (order_by,) = select.options(self._context.schema, {"order_by": order_by}, equal)
+        from entropic.ask import select
+
+        (order_by,) = options(self._context.schema, {"order_by": order_by}, equal)
         return select.iterate(self._context, where, equal, order_by)
 
     def to_arrow(
@@ -484,7 +512,7 @@ class Store(Generic[ModelT]):
             Which columns there are beside those of the model, and over which runs, as in `Runs.to_arrow`. With
             `provenance` or `replicates`, rows are made.
         """
-        from entropic.ask import tables  # here, as below: it would slow down every `import entropic`
+        from entropic.ask import tables
 
         given = (order_by, limit, custom_data, results, provenance, replicates)
         return tables.to_arrow(self._context, self._runs, tables.asked(self._context, where, given, equal))
@@ -544,9 +572,11 @@ class Store(Generic[ModelT]):
         LibraryMissingError
             If the library that reads it is not installed.
         """
+        from entropic.ask import load
+
         return load.load(self._context, row, self._loader)
 
-    def provenance(self, row: ModelT | dict[str, Any]) -> "provenance.Provenance | None":
+    def provenance(self, row: ModelT | dict[str, Any]) -> "Provenance | None":
         """Return where the result of a row comes from: versions, host, command line, commit, times, memory.
 
         Parameters
@@ -559,10 +589,12 @@ class Store(Generic[ModelT]):
         Provenance or None
             None if there is no such row. Of a registered result nothing is known.
         """
-        found = run.retrieve(self._context, set_of(self._context, row))
+        from entropic.ask import provenance
+
+        found = self._run.retrieve(self._context, set_of(self._context, row))
         return None if found is None else provenance.provenance(self._context, [found])[0]
 
-    def inputs(self, row: ModelT | dict[str, Any]) -> list[Input]:
+    def inputs(self, row: ModelT | dict[str, Any]) -> "list[Input]":
         """Return what the run of a row has read from this store or others, and whether it is still the same.
 
         Parameters
@@ -575,9 +607,11 @@ class Store(Generic[ModelT]):
         ParameterError
             If there is no such row.
         """
+        from entropic.ask import inputs
+
         return inputs.inputs(self._context, self._stored(row))
 
-    def dependants(self, row: ModelT | dict[str, Any]) -> list[Dependant]:
+    def dependants(self, row: ModelT | dict[str, Any]) -> "list[Dependant]":
         """Return the rows whose runs have read a row of this store: in its database, and in stores that are open here.
 
         Parameters
@@ -590,13 +624,17 @@ class Store(Generic[ModelT]):
         ParameterError
             If there is no such row.
         """
+        from entropic.ask import inputs
+
         return inputs.dependants(self._context, self._stored(row))
 
-    def stale(self, *where: Any, **equal: Any) -> Runs[ModelT]:
+    def stale(self, *where: Any, **equal: Any) -> "Runs[ModelT]":
         """Return the rows that were made by other code than the current code, or from inputs that have changed since.
 
         The arguments are conditions, as for `select`.
         """
+        from entropic.upkeep import accept
+
         return self._runs(accept.stale(self._context, where, equal))
 
     def accept(self, *where: Any, **equal: Any) -> int:
@@ -612,28 +650,36 @@ class Store(Generic[ModelT]):
         int
             How many rows were made by other, or unknown, code, or from inputs that have changed since.
         """
+        from entropic.upkeep import accept
+
         return accept.accept(self._context, where, equal)
 
-    def explain(self, params: dict[str, Any] | ModelT | Object) -> "explain.Explanation":
+    def explain(self, params: dict[str, Any] | ModelT | Object) -> "Explanation":
         """Tell whether these params are a hit, and why; run nothing, change nothing.
 
         Print what it returns: the key, and the text from which it is made; on a miss, the most similar stored sets, and
         how they differ (for example, 1.0 is stored where 1 was asked for); the last failure, if one is recorded; who is
         running the set now; and whether its file is gone or was changed.
         """
+        from entropic.ask import explain
+
         return explain.explain(self._context, set_of(self._context, params))
 
-    def plan(self, params: Iterable[dict[str, Any] | ModelT | Object]) -> plan.Plan:
+    def plan(self, params: Iterable[dict[str, Any] | ModelT | Object]) -> "Plan":
         """Return which of these sets are stored, missing, running or failed; run nothing, change nothing."""
+        from entropic.sweep import plan
+
         return plan.plan(self._context, params)
 
-    def status(self) -> status.Status:
+    def status(self) -> "Status":
         """Return what is stored, what is running, what failed, and how fast it goes; change nothing."""
+        from entropic.ask import status
+
         return status.status(self._context)
 
     def failures(
         self, params: dict[str, Any] | ModelT | Object | Iterable[dict[str, Any] | ModelT | Object] | None = None
-    ) -> list[Failure]:
+    ) -> "list[Failure]":
         """Return the runs that failed and have not succeeded since, oldest first.
 
         Parameters
@@ -641,6 +687,8 @@ class Store(Generic[ModelT]):
         params
             Only those of this set, or of these sets; None for all.
         """
+        from entropic.ask import failures
+
         return failures.failures(self._context, one_or_several(self._context, params))
 
     def dismiss(
@@ -648,7 +696,7 @@ class Store(Generic[ModelT]):
         params: dict[str, Any] | ModelT | Object | Iterable[dict[str, Any] | ModelT | Object] | None = None,
         *,
         older_than: timedelta | float | None = None,
-    ) -> list[Failure]:
+    ) -> "list[Failure]":
         """Forget failures, as if these sets had never run, and return them; `failures` no longer shows them.
 
         Parameters
@@ -658,11 +706,16 @@ class Store(Generic[ModelT]):
         older_than
             Only those that began longer ago than this: a `timedelta`, or seconds.
         """
+        from entropic.upkeep import dismiss
+        from entropic.upkeep.gc import Limits
+
         age = Limits.of(older_than, None).older_than
         return dismiss.dismiss(self._context, one_or_several(self._context, params), age)
 
     def log_file(self, params: dict[str, Any] | ModelT | Object) -> Path | None:
         """Return the file with what the last run of these params printed, if it ran with `workers`; else None."""
+        from entropic.ask import failures
+
         return failures.log_file(self._context, self._context.hasher(set_of(self._context, params)))
 
     def delete(self, params: dict[str, Any] | ModelT | Object, remove_file: bool = False) -> bool:
@@ -673,9 +726,11 @@ class Store(Generic[ModelT]):
         remove_file
             Whether its result is removed, too. A registered folder is never removed.
         """
+        from entropic.protocol import delete
+
         return delete.delete(self._context, set_of(self._context, params), remove_file)
 
-    def check(self, *, deep: bool = False, workers: int = 4) -> Report:
+    def check(self, *, deep: bool = False, workers: int = 4) -> "Report":
         """Compare rows, claims and files, and report what does not fit together; change nothing.
 
         Parameters
@@ -686,10 +741,14 @@ class Store(Generic[ModelT]):
         workers
             With `deep`: how many threads read results.
         """
+        from entropic.upkeep import repair
+
         return repair.check(self._context, deep, workers)
 
-    def repair(self, dry_run: bool = False) -> Repair:
+    def repair(self, dry_run: bool = False) -> "Repair":
         """Repair what can be repaired without a run; return what was done (in a dry run: what would be done)."""
+        from entropic.upkeep import repair
+
         return repair.repair(self._context, dry_run)
 
     def audit(
@@ -701,7 +760,7 @@ class Store(Generic[ModelT]):
         workers: int | None = _NONE,
         timeout: float | None = _NONE,
         **equal: object,
-    ) -> Audit:
+    ) -> "Audit":
         """Run a sample of what is stored again, here and now, and compare; what is stored is not touched.
 
         The results are read as `load` reads them. Two of them agree if their files are identical, or if all that was
@@ -731,8 +790,12 @@ class Store(Generic[ModelT]):
         ReadOnlyError
             If the store is read-only.
         """
+        from entropic.formats.read import read
+        from entropic.sweep.options import Options
+        from entropic.upkeep import audit
+
         given = {"fraction": fraction, "rtol": rtol, "seed": seed, "workers": workers, "timeout": timeout}
-        fraction, rtol, seed, workers, timeout = select.options(self._context.schema, given, equal)
+        fraction, rtol, seed, workers, timeout = options(self._context.schema, given, equal)
         reading = functools.partial(read, loader=self._loader)
         executor_of = functools.partial(Options(workers=workers, timeout=timeout).executor, self._context)
         try:
@@ -740,11 +803,13 @@ class Store(Generic[ModelT]):
         except BaseException as error:  # noqa: BLE001  (raised again)
             raise hide_ours(error)  # noqa: B904
 
-    def audits(self) -> list[Audited]:
+    def audits(self) -> "list[Audited]":
         """Return what all audits have found, oldest first: for each result that was run again, whether it agreed."""
+        from entropic.upkeep import audit
+
         return audit.recorded(self._context)
 
-    def rebuild(self, dry_run: bool = False) -> Rebuild:
+    def rebuild(self, dry_run: bool = False) -> "Rebuild":
         """Make the rows that the database lacks, from the results and the journals beside them; say what was done.
 
         For the day on which the database is lost, or an old copy of it was put back. Rows of registered files, and of
@@ -755,6 +820,8 @@ class Store(Generic[ModelT]):
         dry_run
             Whether to do nothing, and only say which rows would be made.
         """
+        from entropic.upkeep import rebuild
+
         return rebuild.rebuild(self._context, dry_run)
 
     def gc(
@@ -766,7 +833,7 @@ class Store(Generic[ModelT]):
         leftovers: bool = _TRUE,
         dry_run: bool = _FALSE,
         **equal: object,
-    ) -> Disposal:
+    ) -> "Disposal":
         """Remove results that are no longer wanted, and files of this store that no row needs.
 
         A result is removed with its row, and only if a condition or a limit says so. A result is never removed if this
@@ -799,8 +866,11 @@ class Store(Generic[ModelT]):
         StoreError
             If `results_dir` does not seem to be the folder of these results.
         """
+        from entropic.upkeep import gc
+        from entropic.upkeep.gc import Limits
+
         given = {"older_than": older_than, "total_size": total_size, "orphans": orphans, "leftovers": leftovers}
-        older_than, total_size, orphans, leftovers, dry_run = select.options(
+        older_than, total_size, orphans, leftovers, dry_run = options(
             self._context.schema, {**given, "dry_run": dry_run}, equal
         )
         limits = Limits.of(older_than, total_size)
@@ -821,6 +891,9 @@ class Store(Generic[ModelT]):
         StoreError
             If it already has rows, cannot hold a value, or if runs are under way.
         """
+        from entropic.upkeep import copy
+        from entropic.upkeep.open_store import copying
+
         copy.refuse_busy(self._context)
         with copying():
             other: Store[ModelT] = _restore(type(self), *self._made_of, db_url, self._options)
@@ -829,7 +902,7 @@ class Store(Generic[ModelT]):
 
     def merge(
         self, other: "Store[Any]", files: Literal["link", "copy", "leave"] = "link", dry_run: bool = False
-    ) -> Merge:
+    ) -> "Merge":
         """Take in the results of another store, whatever its database and its folder; nothing changes there.
 
         A result that is missing here comes with its file, its outcomes and custom data, its times and where it comes
@@ -860,9 +933,11 @@ class Store(Generic[ModelT]):
         StoreError
             If the other store tells fewer sets apart than this one, or its results are not in its folder.
         """
+        from entropic.upkeep import merge
+
         return merge.merge(self._context, context_of(other), files, dry_run)
 
-    def rekey(self, dry_run: bool = False) -> Rekeyed:
+    def rekey(self, dry_run: bool = False) -> "Rekeyed":
         """Give rows whose keys were made by older rules the keys that their sets have now.
 
         These are rows of entropic 2.3.0 whose params were numpy numbers, which it hashed as text, and rows whose sets
@@ -888,19 +963,21 @@ class Store(Generic[ModelT]):
         ReadOnlyError
             If the store is read-only, and this is no dry run.
         """
+        from entropic.upkeep import rekey
+
         return rekey.rekey(self._context, dry_run)
 
     def import_results(
         self,
         source: "str | os.PathLike[str] | Source",
-        given: Mapping[str, Any] = NOTHING,
+        given: Mapping[str, Any] = _NOTHING,
         /,
         *,
         files: Literal["copy", "link", "leave"] = "copy",
         on_error: Literal["raise", "continue"] = "raise",
         dry_run: bool = False,
         **more: Any,
-    ) -> Imported:
+    ) -> "Imported":
         """Take in results that were made without entropic: a tree of files, or what other tools keep.
 
         ::
@@ -940,7 +1017,6 @@ class Store(Generic[ModelT]):
         """
         if twice := [name for name in more if name in given]:
             raise ParameterError(f"{twice[0]!r} is given twice")
-        # Here, since few need it, and it would slow down every `import entropic`.
         from entropic.upkeep.imports import import_results
 
         return import_results.import_results(
@@ -978,19 +1054,25 @@ class Store(Generic[ModelT]):
         ParameterError
             If a set is not stored, or a tag is not a word; nothing was written.
         """
+        from entropic.upkeep import note
+
         return note.note(self._context, one_or_several(self._context, given), text, tags, untag)
 
     def notes(
         self, given: ModelT | dict[str, Any] | Object | Iterable[ModelT | dict[str, Any] | Object] | None = None
-    ) -> dict[str, Note]:
+    ) -> "dict[str, Note]":
         """Return the notes and tags of one result, of several, or of all, by key; results without any are left out."""
+        from entropic.upkeep import note
+
         return note.notes(self._context, one_or_several(self._context, given))
 
     def tagged(self, *tags: str) -> Any:
         """Return the condition that a result has all of these tags, for `select`, `gc`, `archive` and the like."""
+        from entropic.upkeep import note
+
         return note.tagged(self._context, tags)
 
-    def archive(self, path: str | Path, /, *where: Any, **equal: Any) -> Archive:
+    def archive(self, path: str | Path, /, *where: Any, **equal: Any) -> "Archive":
         """Write results, their rows and all that is known of them into one folder or .zip, to be kept or published.
 
         It holds the results; the rows as CSV, and as Parquet if pyarrow and pandas are installed; the columns, the
@@ -1015,11 +1097,11 @@ class Store(Generic[ModelT]):
         StoreError
             If something exists there, or if a .zip cannot hold a result.
         """
-        from entropic.upkeep import archive  # here, since nothing else of this needs to read and write .zip
+        from entropic.upkeep import archive
 
         return archive.archive(self._context, os.fspath(path), where, equal, self._inner)
 
-    def view(self, path: str | Path, pattern: str, /, *where: Any, hard: bool = _FALSE, **equal: Any) -> View:
+    def view(self, path: str | Path, pattern: str, /, *where: Any, hard: bool = _FALSE, **equal: Any) -> "View":
         """Make a tree of links to results that are named by their params, or bring it up to date.
 
         Called again, it makes the links of new rows, and removes those whose rows are gone. It never touches what it
@@ -1049,12 +1131,12 @@ class Store(Generic[ModelT]):
         StoreError
             If something that is not a link of this tree is in the way; nothing was changed.
         """
-        from entropic.upkeep import view  # here, as `archive`
+        from entropic.upkeep import view
 
-        (hard,) = select.options(self._context.schema, {"hard": hard}, equal)
+        (hard,) = options(self._context.schema, {"hard": hard}, equal)
         return view.view(self._context, os.fspath(path), pattern, where, equal, hard)
 
-    def freeze(self, name: str, /, *where: Any, **equal: Any) -> Frozen:
+    def freeze(self, name: str, /, *where: Any, **equal: Any) -> "Frozen":
         """Freeze a selection of results under a name: `at(name)` returns them as they are now, whatever happens later.
 
         The selection is kept beside the results, in hard links to the same data, or in copies where the file system has
@@ -1075,17 +1157,17 @@ class Store(Generic[ModelT]):
         StoreError
             If the name is used already, no row meets the conditions, or a result is gone or was changed.
         """
-        from entropic.upkeep import freeze  # here, as `archive`
+        from entropic.upkeep import freeze
 
         return freeze.freeze(self._context, name, where, equal, self._inner)
 
-    def frozen(self) -> list[Frozen]:
+    def frozen(self) -> "list[Frozen]":
         """Return the frozen selections of this model in this results folder, sorted by name."""
         from entropic.upkeep import freeze
 
         return freeze.frozen(self._context)
 
-    def unfreeze(self, name: str) -> Frozen:
+    def unfreeze(self, name: str) -> "Frozen":
         """Remove a frozen selection, and return what it was; the results of the store stay.
 
         Raises
@@ -1124,7 +1206,7 @@ class Store(Generic[ModelT]):
             raise ModelError(freeze.of_another_model(found, self._context.model)) from error
         return made
 
-    def measure(self, *names: str, workers: int = 4, again: bool = False) -> Measured:
+    def measure(self, *names: str, workers: int = 4, again: bool = False) -> "Measured":
         """Fill outcome columns that are computed from the results, in rows that lack them; nothing runs.
 
         An interrupted call goes on where it was. A column whose function has changed is measured anew in all rows.
@@ -1150,11 +1232,14 @@ class Store(Generic[ModelT]):
         ReadOnlyError
             If the store is read-only.
         """
+        from entropic.formats.read import read
+        from entropic.upkeep import measure
+
         return measure.measure(self._context, names, functools.partial(read, loader=self._loader), workers, again)
 
     def objective(
-        self, outcome: str, columns: Mapping[str, Any] = NOTHING, /, *, workers: int | None = None, **more: Any
-    ) -> Objective:
+        self, outcome: str, columns: Mapping[str, Any] = _NOTHING, /, *, workers: int | None = None, **more: Any
+    ) -> "Objective":
         """Return an outcome as a function for optimisers: Optuna, scipy, SALib, `adaptive`; duplicates are hits.
 
         Parameters
@@ -1167,15 +1252,19 @@ class Store(Generic[ModelT]):
         workers
             How many processes run the points of a matrix; see `sweep`.
         """
+        from entropic.sweep.objective import Objective, space_of
+
         space = space_of(self._context.schema, outcome, {**columns, **more})
         return Objective(self, outcome, space, workers)
 
-    def trials(self, outcome: str, columns: Mapping[str, Any] = NOTHING, /, **more: Any) -> list[Any]:
+    def trials(self, outcome: str, columns: Mapping[str, Any] = _NOTHING, /, **more: Any) -> list[Any]:
         """Return what is stored of a space as finished trials, for Optuna to start from (`study.add_trials`).
 
         The arguments are those of `objective`. Runs that the objective would not find are left out, as are those whose
         outcome is NULL or not finite.
         """
+        from entropic.sweep.objective import space_of, trials
+
         return trials(self._context, outcome, space_of(self._context.schema, outcome, {**columns, **more}))
 
     def ui(self, height: int = 720) -> "Page":
@@ -1221,20 +1310,25 @@ class Store(Generic[ModelT]):
         return self._context.read_only is not None
 
     def _stored(self, row: ModelT | dict[str, Any]) -> ModelT:
-        found = run.retrieve(self._context, set_of(self._context, row))
+        found = self._run.retrieve(self._context, set_of(self._context, row))
         if found is None:
             raise ParameterError(f"there is no such row of {self._context.schema.name}; nothing is known of its run")
         return found
 
-    def _inner(self, folder: str, db_url: str) -> StoreContext[Any]:
+    def _inner(self, folder: str, db_url: str) -> "StoreContext[Any]":
         """Open a store for an archive of this one."""
+        from entropic.upkeep.open_store import copying
+
         options = self._options | {"fsync": False, "read_only": False}
         runner, model, _, suffix = self._made_of
         with copying():
             made: Store[ModelT] = _restore(type(self), runner, model, folder, suffix, db_url, options)
         return made._context
 
-    def _runs(self, rows: Iterable[ModelT]) -> Runs[ModelT]:
+    def _runs(self, rows: Iterable[ModelT]) -> "Runs[ModelT]":
+        from entropic.ask.runs import Runs
+        from entropic.protocol import note_inputs
+
         made = Runs(rows, self._context.schema.model, self._loader)
         made._tell = functools.partial(_provenance_of, weakref.ref(self))
         if note_inputs.under_way:
@@ -1259,20 +1353,22 @@ class Store(Generic[ModelT]):
         return _arrive, (code, type(self), *made_of)
 
 
-def _provenance_of(store: "weakref.ref[Store[Any]]", rows: Sequence[Any]) -> list[provenance.Provenance]:
+def _provenance_of(store: "weakref.ref[Store[Any]]", rows: Sequence[Any]) -> "list[Provenance]":
     """Return where the results of rows come from, if the store is there, which they do not keep."""
+    from entropic.ask import provenance
+
     found = store()
     if found is None:
         raise ParameterError("the store that returned these rows is gone; open it, and select() them")
     return provenance.provenance(found._context, rows)
 
 
-def context_of(store: Store[ModelT]) -> StoreContext[ModelT]:
+def context_of(store: Store[ModelT]) -> "StoreContext[ModelT]":
     """Return what a store is wired of, for what is built upon stores inside this package: the command line."""
     return store._context
 
 
-def _arrive(code: Any, kind: type[Store[Any]], runner: Runner | None, model: Any, *others: Any) -> Store[Any]:
+def _arrive(code: Any, kind: type[Store[Any]], runner: "Runner | None", model: Any, *others: Any) -> Store[Any]:
     """Make a store that was pickled, most likely in another process, again."""
     store: Store[Any] = _restore(kind, runner, resolve(model), *others)
     store._context.maker.trust(*(code if isinstance(code, tuple) else (code, ())))  # else of before its text went along
@@ -1281,7 +1377,7 @@ def _arrive(code: Any, kind: type[Store[Any]], runner: Runner | None, model: Any
 
 def _restore(
     kind: type[Store[ModelT]],
-    runner: Runner | None,
+    runner: "Runner | None",
     result_cls: type[ModelT],
     folder: str,
     suffix: str,

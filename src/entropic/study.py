@@ -2,7 +2,6 @@
 
 import contextlib
 import contextvars
-import difflib
 import functools
 import importlib
 import inspect
@@ -12,20 +11,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from operator import attrgetter
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Generic, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
 
-from entropic.ask.runs import Runs
 from entropic.errors import EntropicError, ModelError, ParameterError
-from entropic.files.checkpoints import CHECKPOINT_DIR
 from entropic.params.grid import expand_grid
-from entropic.params.keys import RESERVED
+from entropic.params.keys import CHECKPOINT_DIR, RESERVED
 from entropic.params.reference import reference, resolve
 from entropic.params.signature import check_function, check_retyped, make_model, read_added, read_parameters
-from entropic.protocol.maker import Maker
-from entropic.provenance.watch import check as check_watched
 from entropic.store import Store, context_of
 from entropic.support.show import spelled
-from entropic.sweep.seeds import Replicates
+
+if TYPE_CHECKING:
+    from entropic.ask.runs import Runs
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -159,7 +156,7 @@ class Study(Generic[P, R]):
             row = self.store.run_or_retrieve(params)
         return cast(R, self.store.load(row))
 
-    def sweep(self, **values: Any) -> Runs[Any]:
+    def sweep(self, **values: Any) -> "Runs[Any]":
         """Run all combinations that are not stored; return their rows.
 
         Parameters
@@ -178,6 +175,8 @@ class Study(Generic[P, R]):
         grid = {name: _values(value) for name, value in values.items()}
         if options.get("replicates") is None:
             return self.store.sweep([self._bound((), one)[0] for one in expand_grid(grid)], **options)
+        from entropic.sweep.seeds import Replicates
+
         column = Replicates.of(options["replicates"]).column
         if column in grid or column not in self._parameters:
             raise ParameterError(
@@ -243,6 +242,9 @@ class Study(Generic[P, R]):
             return self._trusted
         options = self._made_of[-1]
         with contextlib.suppress(EntropicError):  # options that are wrong are refused where it is used
+            from entropic.protocol.maker import Maker
+            from entropic.provenance.watch import check as check_watched
+
             watched, version = check_watched(options.get("watch", ())), cast("str | None", options.get("version"))
             runner, unrecorded = _Call(self.function, self._ignore), cast(Any, None)
             return Maker(unrecorded, self.model.__name__, runner, version, watched, "ignore").sent()
@@ -301,6 +303,8 @@ def _misspelled(signature: inspect.Signature, given: Iterable[str]) -> str | Non
     unknown = next((name for name in given if name not in signature.parameters), None)
     if unknown is None:
         return None
+    import difflib  # only for the message
+
     near = difflib.get_close_matches(unknown, signature.parameters, 1)
     return f"it has no parameter {unknown!r}" + (f"; did you mean {near[0]!r}?" if near else "")
 

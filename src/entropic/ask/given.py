@@ -1,15 +1,17 @@
 """What is given for params: a dict, an object (a dataclass, of attrs or pydantic), or a row that is given back."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from entropic.errors import ParameterError
 from entropic.params.model import Base, own_values
 from entropic.params.objects import names_of, set_of_object
-from entropic.protocol.context import StoreContext
+
+if TYPE_CHECKING:
+    from entropic.protocol.context import StoreContext
 
 
-def set_of(context: StoreContext[Base], given: object) -> Any:
+def set_of(context: "StoreContext[Base]", given: object) -> Any:
     """Return the set that a row was made of, or that an object stands for; what is neither, as it is.
 
     Where the values of the row alone would make another key (a column that was left out, 1.0 for 1), the `id` is in it.
@@ -34,7 +36,7 @@ def set_of(context: StoreContext[Base], given: object) -> Any:
     return params if is_key else {"id": given.id, **params}
 
 
-def one_or_several(context: StoreContext[Base], given: object) -> Any:
+def one_or_several(context: "StoreContext[Base]", given: object) -> Any:
     """Return what was given with rows and objects replaced by their sets: one, several, or None."""
     if given is None or isinstance(given, Mapping | Base) or names_of(given) is not None:
         return set_of(context, given)

@@ -1,6 +1,5 @@
 """`Store.load` and `Runs.load`: the results of rows."""
 
-import glob
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -64,6 +63,8 @@ def load_row(row: Base, loader: Loader | None, path: str | None = None, only: Na
     try:
         return read(path, loader, only)
     except LoadError as error:
+        import glob  # only for the message
+
         if beside := glob.glob(f"{glob.escape(path)}.*.files"):
             note(
                 error,

@@ -24,8 +24,9 @@ from entropic.ask.columns import (
     refuse_clash,
 )
 from entropic.ask.runs import Runs
-from entropic.ask.select import Order, Unsaid, chosen, options, select
+from entropic.ask.select import Order, chosen, select
 from entropic.ask.typed import CUSTOM
+from entropic.ask.unsaid import Unsaid, options
 from entropic.db.build import NOT_READ, is_listened_to, result_processor
 from entropic.db.dialects.portable import Pages
 from entropic.db.query import scan

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+import entropic
 from entropic.cli.ask import no_words
 from entropic.cli.clean import DryRun, sure
 from entropic.cli.command import Database, Named, Results, Table, Words, command, leaving_no_trace, open_store
@@ -18,9 +19,6 @@ from entropic.cli.target import START, checked
 from entropic.cli.values import one_and_filters, params
 from entropic.params.model import Base
 from entropic.store import Store, context_of
-from entropic.upkeep.imports.joblib_cache import JoblibCache
-from entropic.upkeep.imports.psweep_frame import PsweepFrame
-from entropic.upkeep.imports.signac_workspace import SignacWorkspace
 from entropic.upkeep.open_store import filling, only_looking
 
 Source = Annotated[str, typer.Option("--from", metavar="URL", help="The database of the other store.")]
@@ -127,7 +125,7 @@ def import_(
     store, words = open_store("import", words, named, db, table, results)
     source, words = _source(words, {"--joblib": joblib, "--signac": signac, "--psweep": psweep}, function, file)
     if trust_pickles:
-        if not isinstance(source, JoblibCache | PsweepFrame):
+        if not isinstance(source, entropic.JoblibCache | entropic.PsweepFrame):
             raise UsageError("--trust-pickles is for --joblib and --psweep, which keep pickles")
         source = replace(source, trust_pickles=True)
     given = params(store, words)
@@ -150,7 +148,7 @@ def import_(
 
 def _source(
     words: list[str], named: dict[str, str | None], function: str | None, file: str | None
-) -> tuple[str | JoblibCache | SignacWorkspace | PsweepFrame, list[str]]:
+) -> "tuple[str | entropic.JoblibCache | entropic.SignacWorkspace | entropic.PsweepFrame, list[str]]":
     """Return what is imported from, and the words that do not say so."""
     given = {option: path for option, path in named.items() if path is not None}
     if len(given) > 1:
@@ -166,12 +164,12 @@ def _source(
     ((option, path),) = given.items()
     path = os.path.join(START, path)
     if option == "--joblib":
-        return JoblibCache(path, function), words
+        return entropic.JoblibCache(path, function), words
     if option == "--psweep":
-        return PsweepFrame(path, file), words
+        return entropic.PsweepFrame(path, file), words
     if file is None:
         raise UsageError("--signac needs --file: which file of a job is its result, such as out.npy")
-    return SignacWorkspace(path, file), words
+    return entropic.SignacWorkspace(path, file), words
 
 
 @command("[STORE] [NAME=VALUE]... OUT", "entropic archive model.py:store paper.zip n=100 --where 'dt<0.1'")

@@ -16,7 +16,7 @@ from entropic.errors import ParameterError, ResultMissingError, note
 from entropic.executors import inputs_of_runs, reporting
 from entropic.files import environments, workspace
 from entropic.files import sidecar as sidecars
-from entropic.files.checkpoints import CHECKPOINT_DIR, Checkpoints, FolderGone
+from entropic.files.checkpoints import Checkpoints, FolderGone
 from entropic.files.finish import Executed, Torn, describe, discard, finish, lift
 from entropic.files.packing import packed
 from entropic.files.sidecar import Origin, Sidecar
@@ -25,6 +25,7 @@ from entropic.files.task import Inside, Task, inside
 from entropic.files.unsaved import keep_unsaved
 from entropic.files.workspace import Workspace
 from entropic.params.fields import as_custom_data
+from entropic.params.keys import CHECKPOINT_DIR
 from entropic.params.outcome_columns import NOT_RECORDED, Outcomes
 from entropic.provenance.input import Input
 from entropic.support import process

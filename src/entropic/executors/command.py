@@ -16,9 +16,10 @@ from types import MappingProxyType
 from typing import IO, Any
 
 from entropic.errors import CommandError, ParameterError, ResultMissingError
-from entropic.files.checkpoints import CHECKPOINT_DIR
+from entropic.executors import program
 from entropic.formats.template import Template
 from entropic.params.fields import unknown_key
+from entropic.params.keys import CHECKPOINT_DIR
 from entropic.params.model import Schema
 from entropic.support.show import spelled
 
@@ -141,8 +142,6 @@ class Command:
             template.write(os.path.join(folder, name), values)
         words[0] = self._program(words[0], folder)
         self._record(params, words)
-        from entropic.executors import program  # which takes a while to be imported
-
         with program.spool() as out, program.spool() as errors:
             program.run(words, folder, out, errors)
             self._bring(path, folder, out)

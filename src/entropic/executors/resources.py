@@ -8,14 +8,16 @@ import contextlib
 import os
 import re
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from entropic.errors import ParameterError
 from entropic.executors.gpus import visible_gpus
-from entropic.executors.scheduler import Slurm
 from entropic.support import process
 from entropic.support.show import counted, spelled
 from entropic.support.sizes import amount, parse_size
+
+if TYPE_CHECKING:
+    from entropic.executors.scheduler import Slurm
 
 MOST = 10_000  # cores or GPUs of a run
 OWN = 256 * 2**20  # bytes that a task of a job needs beside its run
@@ -159,7 +161,7 @@ class Resources:
         )
 
     # ---- in jobs -----------------------------------------------------------------------------------------------
-    def in_jobs(self, asked: Slurm) -> Slurm:
+    def in_jobs(self, asked: "Slurm") -> "Slurm":
         """Return what jobs ask for in which each run has these.
 
         Raises
@@ -222,7 +224,7 @@ def _listed(gpus: list[str]) -> str:
     return f"{len(gpus)} ({', '.join(gpus)})" if gpus else "none"
 
 
-def _given(asked: Slurm, options: re.Pattern[str], field: str = "") -> str:
+def _given(asked: "Slurm", options: re.Pattern[str], field: str = "") -> str:
     """Return which option of a job is given, if one of these is."""
     if field and getattr(asked, field) is not None:
         return field

@@ -18,7 +18,6 @@ from entropic.files.subfolder import opened
 from entropic.files.task import Task
 from entropic.support import names
 
-CHECKPOINT_DIR = "checkpoint_dir"  # its name among the params that a runner gets
 _OVER = ".over"
 _NAME = re.compile(
     rf"(?P<key>{names.KEY})\.(?P<attempt>{names.ATTEMPT})\.(?P<worker>{names.WORKER})-[0-9]{{1,18}}(?P<over>\{_OVER})?"

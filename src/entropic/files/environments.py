@@ -16,6 +16,7 @@ from typing import Any
 
 from entropic.files.staging import Staging
 from entropic.files.subfolder import content, opened, put
+from entropic.provenance import environment
 from entropic.support.names import number_of
 
 log = logging.getLogger("entropic")
@@ -35,8 +36,6 @@ def begin(staging: Staging, runner: Any) -> int | None:
     if len(_known) >= _MOST:
         _known.clear()
     _known[key] = _reference(runner), None
-    from entropic.provenance import environment  # here, as below: who only reads has no need of it
-
     with contextlib.suppress(Exception):  # a run is worth more than what is said of it
         environment.begin(runner)
     return None
@@ -52,8 +51,6 @@ def _described(staging: Staging, runner: Any) -> int | None:
     found = _known.get((staging.root, id(runner)))
     if found is not None and found[1] is not None and found[0]() is runner:
         return found[1]
-    from entropic.provenance import environment
-
     try:
         keep = functools.partial(keep_diff, staging) if getattr(runner, "git_diff", False) else None
         text = environment.describe(runner, keep)

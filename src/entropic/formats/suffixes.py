@@ -10,6 +10,7 @@ from collections.abc import Container
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
+from entropic.formats.catalogue import FORMATS
 from entropic.formats.format import Format
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ class FormatError(Exception):
 
 @cache
 def _own() -> dict[str, Format]:
-    from entropic.formats.catalogue import FORMATS  # with twenty modules, which only results need
-
     return {suffix: one for one in FORMATS for suffix in one.suffixes}
 
 

@@ -10,17 +10,16 @@ import logging
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from entropic.db.origins import Origins
 from entropic.errors import StaleError, StaleWarning, warn
+from entropic.provenance import watch
+from entropic.provenance.change import Change, change
+from entropic.provenance.code import Code, are_comparable, code_of
+from entropic.provenance.part import Part
+from entropic.provenance.watch import Watched
 from entropic.support.show import counted
-
-if TYPE_CHECKING:
-    from entropic.provenance.change import Change
-    from entropic.provenance.code import Code
-    from entropic.provenance.part import Part
-    from entropic.provenance.watch import Watched
 
 log = logging.getLogger("entropic")
 OnStale = Literal["warn", "rerun", "error", "ignore"]
@@ -76,8 +75,6 @@ class Maker:
         try:
             more = self._now() if self._watched else self._named
             if self._code is None or more != self._more or not self._code.is_current():
-                from entropic.provenance.code import code_of  # here, since it reads what hits may never need
-
                 self._code, self._more = code_of(self._runner, more, self._code), more
                 self.number = self._code.number if self._code.parts else None  # of what is built in nothing is known
         except Exception as error:  # noqa: BLE001  (of anybody's objects; a run is worth more than what is said of it)
@@ -85,11 +82,11 @@ class Maker:
             self.number = None
         return self.number
 
-    def sent(self) -> "tuple[int | None, tuple[Part, ...]]":
+    def sent(self) -> tuple[int | None, tuple[Part, ...]]:
         """Return the number and the parts of the code as it is now, for a store that is sent to another process."""
         return self.look(), self._parts
 
-    def trust(self, number: int | None, parts: "tuple[Part, ...]") -> None:
+    def trust(self, number: int | None, parts: tuple[Part, ...]) -> None:
         """Take the code for what the process says that has sent this store, and look no more.
 
         A runner that has come by value is not read here as it is there: classes that it does not use have not come
@@ -98,12 +95,10 @@ class Maker:
         self._runner, self._code, self.number, self._trusted = None, None, number, parts
 
     @property
-    def _parts(self) -> "tuple[Part, ...]":
+    def _parts(self) -> tuple[Part, ...]:
         return self._trusted if self._code is None else self._code.parts
 
     def _now(self) -> dict[str, str]:
-        from entropic.provenance import watch
-
         return {**watch.now(self._watched), **self._named}
 
     def prepare(self) -> None:
@@ -164,8 +159,6 @@ class Maker:
         """
         if type(code) is not int or self.number is None or code == self.number:
             return False
-        from entropic.provenance.code import are_comparable
-
         return are_comparable(code, self.number)
 
     @contextlib.contextmanager
@@ -209,10 +202,8 @@ class Maker:
             f"say so with store.accept(){self._diff(met)}"
         )
 
-    def change(self, code: int) -> "Change":
+    def change(self, code: int) -> Change:
         """Return what differs between some code and that of now."""
-        from entropic.provenance.change import change
-
         return change(self._origins.code(code), self._parts)
 
     def _found(self, met: Met) -> str:

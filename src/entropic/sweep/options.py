@@ -1,7 +1,7 @@
 """How a sweep is carried out: what the user may say of it, and what executes it."""
 
 import concurrent.futures
-import difflib
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,6 @@ from entropic.ask.standing import Submitted
 from entropic.errors import ParameterError
 from entropic.executors.contract import Executor
 from entropic.executors.resources import AS_FOUND, Resources
-from entropic.executors.scheduler import LEARN, Slurm
 from entropic.params.fields import is_duration
 from entropic.params.model import Base
 from entropic.protocol.context import StoreContext
@@ -18,6 +17,9 @@ from entropic.support.show import spelled
 from entropic.sweep.deadline import Deadline
 
 if TYPE_CHECKING:
+    from typing import TypeGuard
+
+    from entropic.executors.scheduler import Slurm
     from entropic.executors.submission import Wanted
 
 MOST_WORKERS = 10_000
@@ -36,6 +38,8 @@ def check_names(custom_data: Iterable[str]) -> None:
     """
     options = [*(one.name for one in fields(Options) if one.init), "replicates"]
     for name in custom_data:
+        import difflib  # here: most sweeps have none
+
         # 'score' is no mistyped 'cores', but 'n_cores' is one.
         alike = [one for one in options if one[0] == name[:1] or one in name.split("_")]
         if close := difflib.get_close_matches(name, alike, 1, 0.75):
@@ -43,6 +47,11 @@ def check_names(custom_data: Iterable[str]) -> None:
                 f"there is no option {name!r} of a sweep; {close[0]!r} is one. As custom data, {name!r} can be given "
                 "with each set: {..., 'custom_data': {...}}"
             )
+
+
+def _is_slurm(client: Any) -> "TypeGuard[Slurm]":
+    scheduler = sys.modules.get("entropic.executors.scheduler")  # which who has such a client has imported
+    return scheduler is not None and isinstance(client, scheduler.Slurm)
 
 
 def _is_dask(client: Any) -> bool:
@@ -179,12 +188,16 @@ class Options:
 
     @property
     def _is_slurm(self) -> bool:
-        return isinstance(self.client, Slurm)
+        return _is_slurm(self.client)
 
     @property
     def learns(self) -> bool:
         """Whether what jobs of Slurm ask for is to be learned from stored runs."""
-        return self._is_slurm and LEARN in (self.client.time, self.client.mem)
+        if not self._is_slurm:
+            return False
+        from entropic.executors.scheduler import LEARN
+
+        return LEARN in (self.client.time, self.client.mem)
 
     @property
     def retries_of_jobs(self) -> int:
@@ -219,16 +232,18 @@ class Options:
             return Workers(self.workers, context.runner, self.timeout, self.worker_setup, self.resources)
         if self.client is None:
             return None
-        if isinstance(self.client, Slurm):
+        if _is_slurm(self.client):
             from entropic.executors.jobs import Jobs
 
             asked, retries = self.resources.in_jobs(self.client), self.retries_of_jobs
             return Jobs(asked, context.runner, self.timeout, self.worker_setup, retries, self.resources)
         if isinstance(self.client, concurrent.futures.Executor):
+            from entropic.executors import workers
             from entropic.executors.futures import Futures
 
             return Futures(self.client, context.runner, self.worker_setup)
         if _is_dask(self.client):
+            from entropic.executors import workers  # noqa: F401
             from entropic.executors.dask import Dask
 
             return Dask(self.client, context.runner, self.worker_setup)

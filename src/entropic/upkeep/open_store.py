@@ -23,7 +23,6 @@ from entropic.db.tables import metadata
 from entropic.errors import ModelError, ParameterError, ReadOnlyError, ReadOnlyWarning, StoreError, warn
 from entropic.executors.attempt import Runner
 from entropic.executors.command import Command
-from entropic.files.checkpoints import CHECKPOINT_DIR
 from entropic.files.durable import sync_way
 from entropic.files.journal import Journal
 from entropic.files.packing import packed
@@ -35,7 +34,7 @@ from entropic.formats.returned import Returning
 from entropic.params.changed import hasher as hasher_of_changed
 from entropic.params.changed import held_default, is_added, is_retyped
 from entropic.params.fields import is_duration
-from entropic.params.keys import Hasher
+from entropic.params.keys import CHECKPOINT_DIR, Hasher
 from entropic.params.model import Schema
 from entropic.params.spelling import TypedHasher
 from entropic.protocol import opened
@@ -46,9 +45,7 @@ from entropic.provenance import watch as watching
 from entropic.provenance.watch import Watched
 from entropic.support.compact_json import compact
 from entropic.support.show import spelled
-from entropic.upkeep import outage, rebuild, recover, rekey
-from entropic.upkeep.measure import warn_of_changes
-from entropic.upkeep.reports.archived import SUMS
+from entropic.upkeep import outage, rebuild, recover
 
 _ASKED = "it was opened with read_only=True; open it without that to run or change anything"
 _NO_RUNNER = "it has no runner; give one to run or change anything"
@@ -273,8 +270,12 @@ class Opening(Generic[ModelT]):
             recover.look_at_suffix(context, some)
         recover.collect(context)
         if not looks and schema.outcomes:
+            from entropic.upkeep.measure import warn_of_changes
+
             warn_of_changes(context)
         if some and schema.table_name in settings.recorded:
+            from entropic.upkeep import rekey
+
             rekey.warn_of_former(context)
         if not self.fsync:  # else all that counts as stored is on the disk
             outage.look_back(context, is_new)
@@ -284,6 +285,8 @@ class Opening(Generic[ModelT]):
 
 def _is_archive(folder: str, database: Database) -> bool:
     """Tell whether a store is an archive, or a frozen selection: nobody will ever add columns that came later."""
+    from entropic.upkeep.reports.archived import SUMS
+
     file, around = database.url.database, os.path.dirname(folder)
     is_inside = not database.in_memory and os.path.dirname(file or "") == around
     return is_inside and os.path.exists(os.path.join(around, SUMS))
