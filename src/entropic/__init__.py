@@ -12,6 +12,7 @@ with _paused():  # what is made here lives as long as the process; collections a
     from sqlalchemy.orm import Mapped, mapped_column
 
     import entropic.executors as _executors  # noqa: F401  (it sees the forks of pools that are used before a sweep)
+    import entropic.support.forks as _forks  # noqa: F401  (they wait for what is just imported)
     from entropic.errors import (
         ClientLostError,
         CommandError,

@@ -77,6 +77,20 @@ def test_threads_that_ask_for_a_name_at_once_get_the_same_whole_class():
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks")
+def test_a_fork_waits_for_what_another_thread_imports_for_the_first_time():
+    """Else the child, which lacks that thread, would wait for it for ever as soon as it needs the same."""
+    script = BY_A_THREAD + (
+        "os.register_at_fork(before=forking.set)  # comes before all that was registered earlier\n"
+        "child = os.fork()\n"
+        "if child == 0:\n"
+        "    signal = __import__('signal'); signal.alarm(90)\n"
+        "    os._exit(0 if entropic.View.__name__ == 'View' else 1)\n"
+        "assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0\n"
+    )
+    subprocess.run([sys.executable, "-W", "ignore", "-c", script], check=True)
+
+
 def test_every_error_is_exported_and_drawn_in_the_tree():
     ours = (value for value in vars(errors).values() if inspect.isclass(value) and value.__module__ == errors.__name__)
     classes = {value.__name__ for value in ours}

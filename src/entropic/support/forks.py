@@ -13,6 +13,8 @@ import weakref
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
+from entropic.support.importing import finish_imports
+
 T = TypeVar("T")
 Act = Callable[[], None]
 _before: list[Act] = []
@@ -69,7 +71,7 @@ def _end_turn() -> None:
 
 
 def _first() -> None:
-    _insist([_take_turn, *_before])
+    _insist([_take_turn, *_before, finish_imports])
 
 
 def _then() -> None:

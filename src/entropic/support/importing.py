@@ -2,9 +2,12 @@
 
 A worker that imports the script which started it would wait for its own parent, and a command would run whatever the
 script runs before it looks at anything: `tests/executors/test_unguarded.py`.
+
+And what is imported only when it is first used, of entropic itself, is there before this process forks.
 """
 
 import contextlib
+import importlib
 import sys
 from collections.abc import Iterator
 from contextvars import ContextVar
@@ -45,3 +48,15 @@ def is_importable(kind: type) -> bool:
 def is_being_imported(module: object) -> bool:
     """Tell whether a module's own code has not come to its end."""
     return bool(getattr(getattr(module, "__spec__", None), "_initializing", False))
+
+
+def finish_imports() -> None:
+    """Wait until other threads have imported what they are just importing of entropic.
+
+    A process forked meanwhile would wait for ever as soon as it needs the same: nobody there would finish it
+    (`test_a_fork_waits_for_what_another_thread_imports_for_the_first_time`).
+    """
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] == "entropic" and is_being_imported(module):
+            with contextlib.suppress(Exception):  # which that thread is told
+                importlib.import_module(name)
