@@ -334,6 +334,50 @@ def test_functions_are_found_wherever_they_stand_and_so_is_that_one_binds_a_name
     assert code_of(run).number == first.number
 
 
+LAZY = """
+import importlib
+def __getattr__(name):
+    if name != "parts": raise AttributeError(name)
+    return importlib.import_module(f"{__name__}.parts")
+"""
+
+
+@pytest.fixture
+def lazy(tmp_path_factory, monkeypatch) -> Iterator[None]:
+    """A library that loads its module `parts` when that is asked for."""
+    folder = tmp_path_factory.mktemp("lib") / "site-packages"
+    (folder / "lazy").mkdir(parents=True)
+    (folder / "lazy" / "__init__.py").write_text(LAZY)
+    (folder / "lazy" / "parts.py").write_text("def step(x): return x\nclass Solver:\n    def solve(self): return 1\n")
+    monkeypatch.syspath_prepend(folder)
+    yield
+    for name in ("lazy", "lazy.parts"):
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize("use", ["lazy.parts.step(1)", "lazy.parts.Solver.solve(1)", "map(lazy.parts, [1])"])
+@pytest.mark.usefixtures("lazy")
+def test_what_a_lazy_library_has_loaded_so_far_is_no_change_of_code(project, use):
+    run = project.load({"model.py": f"import lazy\ndef run(params): return {use}\n"})
+    before = code_of(run)
+    assert "parts" not in vars(sys.modules["lazy"])
+    importlib.import_module("lazy.parts")  # as anything else may do that a script imports
+    assert "parts" in vars(sys.modules["lazy"])
+    assert code_of(run).number == before.number
+    other = project.code({"model.py": f"import lazy\ndef run(params): return {use.replace('parts', 'pieces')}\n"})
+    assert other.number != before.number
+
+
+def test_a_function_of_a_lazy_library_is_the_same_under_each_name(project):
+    by_path = project.code({"model.py": "import numpy as np\ndef run(params): return np.random.default_rng(1)\n"})
+    for text in (
+        "import numpy\ndef run(params): return numpy.random.default_rng(1)\n",
+        "from numpy import random\ndef run(params): return random.default_rng(1)\n",
+        "from numpy.random import default_rng as make\ndef run(params): return make(1)\n",
+    ):
+        assert project.code({"model.py": text}).number == by_path.number, text
+
+
 @pytest.mark.parametrize("odd", [print, len, dict, object(), None, 3], ids=lambda odd: type(odd).__name__)
 def test_of_what_is_built_in_nothing_is_known(odd):
     assert code_of(odd).parts == ()

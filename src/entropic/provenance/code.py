@@ -18,14 +18,14 @@ from typing import Any
 
 from entropic.provenance import source, state
 from entropic.provenance.canonical import Form, form_of
-from entropic.provenance.modules import find_file, imported_modules, is_own_file, loaded_file, public_name
+from entropic.provenance.modules import find_file, imported_modules, is_lazy, is_own_file, loaded_file, public_name
 from entropic.provenance.part import Part
 from entropic.provenance.project import attribute, is_ours, is_own, module_of, top, unwrapped
 from entropic.provenance.values import as_plain, as_shown, bytecode_of, cells_of
 from entropic.support.names import number_of
 
 DEEP = 3
-RULES = 1  # which pieces, in which form; to be raised with every change of them
+RULES = 2  # which pieces, in which form; to be raised with every change of them
 MOST_RULES = 64  # a power of two; the number of some code tells by which of them it was made
 _PYTHON = f"py{sys.version_info[0]}.{sys.version_info[1]}"  # its compiler decides what bytecode is
 
@@ -236,7 +236,12 @@ class _Names:
         if root not in source.rebound(loaded_file(self._module), self._names):
             self._reach.looked_up.append((holder, name, value))
         where = self._module
-        while isinstance(value, ModuleType) and used < len(attributes) and attributes[used] in vars(value):
+        while isinstance(value, ModuleType) and used < len(attributes):
+            if is_lazy(value) and not is_own(value.__name__, self._reach._home) and top(value.__name__) != "entropic":
+                # What it has loaded so far tells of the process, and not of the code.
+                return ".".join([public_name(value.__name__), *attributes[used:]]), len(attributes)
+            if attributes[used] not in vars(value):
+                break
             holder, name, where = vars(value), attributes[used], value.__name__
             value, used = holder[name], used + 1
             if is_own(where, self._reach._home):

@@ -3,6 +3,7 @@
 import contextlib
 import importlib.machinery
 import sys
+from types import ModuleType
 from typing import Any
 
 from entropic.provenance.project import lies_outside_libraries, module_of, top
@@ -16,6 +17,11 @@ def loaded_file(module: str) -> str | None:
 def public_name(module: str) -> str:
     """Return the name of a module without what is private in it, which moves from version to version."""
     return ".".join(one for one in module.split(".") if not one.startswith("_")) or module
+
+
+def is_lazy(module: ModuleType) -> bool:
+    """Tell whether a module may load what is asked of it only when it is asked, as numpy does `numpy.random`."""
+    return "__getattr__" in vars(module) or type(module) is not ModuleType
 
 
 def imported_modules(package: str, module: str | None, level: int, what: str | None) -> list[str]:
