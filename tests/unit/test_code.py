@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import importlib.util
 import itertools
 import sys
 import textwrap
@@ -332,6 +333,38 @@ def test_functions_are_found_wherever_they_stand_and_so_is_that_one_binds_a_name
     run.__globals__["forget"]()
     assert run({"n": 1}) == 6
     assert code_of(run).number == first.number
+
+
+PLACED = """
+import logging
+import os
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+HERE = Path(__file__).parent
+DATA = str(HERE / "data")
+FILES = (DATA, 1)
+
+
+def run(params):
+    log.info("reading %s of %s", FILES, __name__)
+    return os.path.exists(DATA)
+"""
+
+
+def test_where_a_module_lies_and_as_what_it_was_loaded_is_no_code(project, monkeypatch):
+    as_module = project.load({"model.py": PLACED})
+    spec = importlib.util.spec_from_file_location("__main__", as_module.__code__.co_filename)
+    assert spec is not None and spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "__main__", script)
+    spec.loader.exec_module(script)
+    as_script, moved = script.run, project.load({"model.py": PLACED})
+    assert script.log.name == "__main__" and moved.__globals__["DATA"] != script.DATA
+    number = code_of(moved).number
+    assert number == code_of(as_module).number == code_of(as_script).number
+    for old, new in (("(DATA, 1)", "(DATA, 2)"), ('/ "data"', '/ "other"'), ("r(__name__)", "r(__file__)")):
+        assert project.code({"model.py": PLACED.replace(old, new)}).number != number, new
 
 
 LAZY = """

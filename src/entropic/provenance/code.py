@@ -230,7 +230,7 @@ class _Names:
         """Say what a name is, and take in what it leads to."""
         if root in self._cells:
             return f"held {root}", 0
-        if root not in self._names:
+        if root not in self._names or root in source.PLACES:
             return root, 0
         value, holder, name, used = self._names[root], self._names, root, 0
         if root not in source.rebound(loaded_file(self._module), self._names):
@@ -275,13 +275,15 @@ class _Names:
     def _constant(self, name: str, value: Any, where: str, holder: Mapping[str, Any], depth: int) -> None:
         if not self._reach._is_new((id(holder), name), holder):
             return
-        plain = None if name in source.rebound(loaded_file(where), holder) else as_plain(value, mutable=False)
+        file = loaded_file(where)
+        by_statement = name in source.rebound(file, holder) or name in source.placed(file)
+        plain = None if by_statement else as_plain(value, mutable=False)
         if plain is not None:
             self._reach._add(name, ("value", plain), f"{name} = {as_shown(value)}\n")
             return
         self._reach._reach(type(value), depth)
         names = _Names(self._reach, holder, {}, where, depth)
-        bound = source.bindings(loaded_file(where), name, holder)
+        bound = source.bindings(file, name, holder)
         forms = [form_of(one, names.refer, names.imported) for one in bound if not isinstance(one, ast.ImportFrom)]
         if forms:
             text = "\n".join(ast.unparse(one) for one in bound)

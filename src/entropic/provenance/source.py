@@ -16,6 +16,8 @@ from entropic.support import process
 
 _Tree = ast.Module
 MARGIN = 2.0  # s by which clocks of files may differ from ours
+PLACES = frozenset({"__name__", "__file__", "__path__", "__package__", "__spec__", "__loader__", "__doc__"})
+"""Names of a module whose values say how and where it was loaded (and its docstring), and nothing of what it does."""
 
 
 class Piece(NamedTuple):
@@ -91,6 +93,25 @@ def rebound(module_file: str | None, names: Mapping[str, Any]) -> frozenset[str]
     found = frozenset() if tree is None else _declared(tree)
     cells = (_parsed(text) for text in notebook.cells(names) if "global" in text)
     return found.union(*(_declared(cell) for cell in cells if cell is not None))
+
+
+def placed(module_file: str | None) -> frozenset[str]:
+    """Return the names of a module whose values tell where it lies, or under which name it was loaded."""
+    tree = _parsed(_text(module_file, {})) if isinstance(module_file, str) else None
+    return frozenset() if tree is None else _placed(tree)
+
+
+@functools.lru_cache(maxsize=256)
+def _placed(tree: _Tree) -> frozenset[str]:
+    used = {
+        name: {inner.id for one in bound for inner in ast.walk(one) if isinstance(inner, ast.Name)}
+        for name, bound in _names_bound(tree).items()
+    }
+    found, more = set[str](), set(PLACES)
+    while more:
+        found |= more
+        more = {name for name, names in used.items() if name not in found and not found.isdisjoint(names)}
+    return frozenset(found - PLACES)
 
 
 @functools.lru_cache(maxsize=256)
