@@ -261,7 +261,7 @@ class _Call:
     """A function knows of no file, so its result is what it returns."""
 
     def __init__(self, function: Callable[..., object], ignore: tuple[str, ...]) -> None:
-        self._function, self._ignore = function, ignore
+        self.function, self._ignore = function, ignore
         self.__name__ = getattr(function, "__name__", "study")
         parameters = inspect.signature(function).parameters
         self._positional = [name for name, one in parameters.items() if one.kind is one.POSITIONAL_ONLY]
@@ -272,17 +272,17 @@ class _Call:
         named |= _ignored.get()
         positional = [named.pop(name) for name in self._positional if name in named]
         with _given({}):  # what it calls is given its own
-            return self._function(*positional, **named)
+            return self.function(*positional, **named)
 
     def __reduce__(self) -> Any:
-        function = self._function
+        function = self.function
         found = _find(getattr(function, "__module__", None), getattr(function, "__qualname__", ""))
         if isinstance(found, Study) and found.function is function:
             return _call_of, (function.__module__, function.__qualname__)
         return _Call, (function, self._ignore)
 
     def __repr__(self) -> str:
-        return repr(self._function)
+        return repr(self.function)
 
 
 _ignored: contextvars.ContextVar[Mapping[str, Any]] = contextvars.ContextVar("ignored", default=MappingProxyType({}))

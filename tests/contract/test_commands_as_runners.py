@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
+import shutil
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -293,3 +294,27 @@ def test_much_output_and_what_it_leaves_running_hold_nobody_up(open_store: OpenS
 def test_a_store_with_a_command_pickles_and_opens_again(open_store: OpenStore) -> None:
     store = open_store(command("echo {n}"), file_suffix=".txt")
     assert pickle.loads(pickle.dumps(store)).run_or_retrieve(PARAMS).n == 3
+
+
+def test_a_command_is_the_same_code_where_its_project_lies_and_another_one_with_another_template(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def opened(folder: Path, line: str = "sh ./solve.sh {n}", **options: Any) -> Store[Any]:
+        monkeypatch.chdir(folder)
+        columns = {"cfl": r"CFL=(\S+)", "steps": r"steps: (\d+)", "state": r"state (\w+)"}
+        solve = command(line, files={"in.nml": "in.nml.j2"}, columns=columns | options)
+        return Store(solve, Flow, "results", ".txt", "sqlite:///db.sqlite3")
+
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "solve.sh").write_text("cat in.nml\necho CFL=0.5\necho steps: 3\necho state a\n")
+    (project / "in.nml.j2").write_text("dt = {{ dt }}\n")
+    opened(project).run(PARAMS)
+    assert opened(project).stale() == []
+    shutil.copytree(project, moved := tmp_path / "moved")
+    assert opened(moved).stale() == []
+    assert len(opened(moved, "sh ./solve.sh -q {n}").stale()) == 1
+    assert len(opened(moved, steps=r"steps: ([1-9])").stale()) == 1
+    (moved / "in.nml.j2").write_text("dt = {{ dt / 2 }}\n")
+    assert len(opened(moved).stale()) == 1
+    assert "dt / 2" in opened(moved).explain(PARAMS).change

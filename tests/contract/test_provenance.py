@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import pickle
@@ -19,10 +20,11 @@ import sqlalchemy as sa
 
 import entropic
 from contract.models import SimResult, gone, wait_until, write_params
-from entropic import Base, Mapped, ParameterError, Store
+from entropic import Base, Mapped, ParameterError, Store, command
 from entropic.db import origins
 from entropic.executors import attempt
 from entropic.provenance import git as provenance_git
+from entropic.provenance.environment import describe
 
 ONE, TWO = {"n": 1, "dt": 0.5}, {"n": 2, "dt": 0.5}
 
@@ -251,6 +253,32 @@ def git(folder: Path, *words: str) -> str:
     identity = ["-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "init.defaultBranch=main"]
     done = subprocess.run(["git", *identity, *words], cwd=folder, capture_output=True, text=True, check=True)
     return done.stdout.strip()
+
+
+def test_the_commit_of_a_command_is_that_of_the_project_in_which_it_was_started(tmp_path, monkeypatch):
+    (tmp_path / "solve.sh").write_text("echo 1\n")
+    git(tmp_path, "init")
+    git(tmp_path, "add", "solve.sh")
+    git(tmp_path, "commit", "-m", "first")
+    monkeypatch.chdir(tmp_path)
+    told = json.loads(describe(command("sh solve.sh")))["git"]
+    assert told == {"root": str(tmp_path), "commit": git(tmp_path, "rev-parse", "HEAD"), "dirty": False}
+
+
+def test_a_study_tells_of_its_function_and_not_of_entropic(tmp_path, monkeypatch):
+    project, elsewhere = tmp_path / "project", tmp_path / "elsewhere"
+    project.mkdir()
+    elsewhere.mkdir()
+    (project / "a_study_in_git.py").write_text(
+        "import numpy\nfrom entropic import study\n@study\ndef swing(n: int): return float(numpy.sin(n))\n"
+    )
+    git(project, "init")
+    monkeypatch.syspath_prepend(project)
+    monkeypatch.chdir(elsewhere)
+    swing = importlib.import_module("a_study_in_git").swing
+    swing(1)
+    told = swing.store.provenance({"n": 1})
+    assert told.git_root == str(project) and "numpy" in told.packages
 
 
 @pytest.mark.slow

@@ -367,6 +367,19 @@ def test_where_a_module_lies_and_as_what_it_was_loaded_is_no_code(project, monke
         assert project.code({"model.py": PLACED.replace(old, new)}).number != number, new
 
 
+def test_a_study_of_an_installed_package_counts_with_the_whole_package(tmp_path_factory, monkeypatch):
+    folder = tmp_path_factory.mktemp("lib") / "site-packages"
+    (folder / "installed").mkdir(parents=True)
+    (folder / "installed" / "__init__.py").touch()
+    (folder / "installed" / "helpers.py").write_text(HELPERS)
+    text = "from entropic import study\nfrom .helpers import step\n@study\ndef run(n: int): return step(n)\n"
+    (folder / "installed" / "studies.py").write_text(text)
+    monkeypatch.syspath_prepend(folder)
+    run = importlib.import_module("installed.studies").run
+    found = code_of(sys.modules["entropic.study"]._Call(run.function, ()))  # what its store runs
+    assert {"run", "step", "G"} <= {part.name for part in found.parts}
+
+
 LAZY = """
 import importlib
 def __getattr__(name):

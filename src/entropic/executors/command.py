@@ -91,6 +91,15 @@ class Command:
         )
         self._names = dict.fromkeys([*names, *(name for one in self._templates.values() for name in one.names)])
 
+    def _counts_by(self) -> dict[str, object]:
+        """Return what its results depend on, which is the same wherever the project lies."""
+        files = {name: one.text for name, one in self._templates.items()}
+        columns = {
+            name: (pattern.pattern, pattern.flags, getattr(kind, "__name__", ""))
+            for name, (pattern, kind) in self._columns.items()
+        }
+        return {"line": self._line, "files": files, "columns": columns, "result": self._result}
+
     def _resolved(self, word: str, position: int) -> str:
         """Return a word as the run's folder can use it: a file of this folder by its absolute path."""
         is_told = "." in word or os.sep in word

@@ -15,7 +15,7 @@ class Template:
     def __init__(self, path: str | Path) -> None:
         self.path = os.path.abspath(path)
         try:
-            self._text = Path(self.path).read_text(encoding="utf-8")
+            self.text = Path(self.path).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise ParameterError(f"the template {self.path} cannot be read: {error}") from None
         self.names = self._undeclared()
@@ -30,7 +30,7 @@ class Template:
         environment = self._environment()
         nodes, meta = library("jinja2.nodes", "command", "a template"), library("jinja2.meta", "command", "a template")
         try:
-            parsed = environment.parse(self._text)
+            parsed = environment.parse(self.text)
         except library("jinja2", "command", "a template").TemplateSyntaxError as error:
             raise ParameterError(
                 f"the template {self.path} is not valid Jinja2: {error}, in line {error.lineno}"
@@ -45,7 +45,7 @@ class Template:
     def write(self, path: str, values: Mapping[str, Any]) -> None:
         """Write it, filled."""
         try:
-            text: str = self._environment().from_string(self._text).render(values)
+            text: str = self._environment().from_string(self.text).render(values)
         except Exception as error:
             raise ParameterError(
                 f"the template {self.path} cannot be filled: {error}; the program was not started"

@@ -15,7 +15,7 @@ from types import CodeType, ModuleType
 from typing import Any
 
 from entropic.provenance import git
-from entropic.provenance.project import is_own, module_of, top, unwrapped
+from entropic.provenance.project import is_ours, is_own, module_of, top, unwrapped
 from entropic.support.job import asked, job
 from entropic.support.passwords import without_passwords
 
@@ -77,8 +77,11 @@ def _folder() -> str | None:
 
 
 def _folder_of(runner: Any) -> str:
-    """Return the folder in which the runner is written; the working one, if it is in no file."""
-    code = getattr(unwrapped(runner), "__code__", None)
+    """Return the folder in which the runner is written; the working one, if it is in no file of the user's."""
+    found = unwrapped(runner)
+    if is_ours(found):  # a command: the checkout of entropic says nothing of it
+        return _folder() or os.sep
+    code = getattr(found, "__code__", None)
     file = code.co_filename if isinstance(code, CodeType) else getattr(module_of(_home(runner)), "__file__", None)
     folder = os.path.dirname(os.path.abspath(file)) if isinstance(file, str) and os.path.isfile(file) else _folder()
     return folder or os.sep

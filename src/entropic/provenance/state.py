@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from entropic.provenance import source
-from entropic.provenance.project import is_own, unwrapped
+from entropic.provenance.project import is_ours, is_own, unwrapped
 
 MAKING = {"__init__", "__new__", "__post_init__", "__attrs_post_init__", "__attrs_init__", "__setstate__"}
 _CHANGING = {"append", "appendleft", "extend", "extendleft", "insert", "add", "update", "setdefault", "pop", "popleft"}
@@ -73,6 +73,8 @@ def own_values(one: Any, home: str, called: Names) -> Iterator[Any]:
 
 
 def _attributes(one: Any) -> list[tuple[str, Any]]:
+    if is_ours(one) and callable(told := getattr(one, "_counts_by", None)):  # a command
+        return list(told().items())
     found = dict(getattr(one, "__dict__", {}))
     for cls in type(one).__mro__:
         slots = vars(cls).get("__slots__", ())
