@@ -160,6 +160,23 @@ def test_another_value_of_what_was_removed_does_not_run(open_store: OpenStore, r
     assert runner.calls == []
 
 
+def test_archives_and_frozen_selections_hold_rows_of_other_values_too(open_store: OpenStore, tmp_path: Path) -> None:
+    rows = open_store(model=first()).sweep([OLD, {**OLD, "solver": "euler"}])
+    store = open_store(model=removing())
+    assert store.archive(tmp_path / "whole").left == []
+    archived = Store(
+        None, removing(), tmp_path / "whole" / "results", ".json", f"sqlite:///{tmp_path}/whole/db.sqlite3"
+    )
+    store.freeze("both")
+    for one in (archived, store.at("both")):
+        assert {(row.id, row.solver) for row in one.select()} == {(row.id, row.solver) for row in rows}
+        assert one.check().ok
+        assert one.retrieve({"n": 1, "step": 0.5}).solver == "rk4"
+    elsewhere = {"results_dir": tmp_path / "other", "db_url": f"sqlite:///{tmp_path}/other.sqlite3"}
+    other = open_store(model=removing(), **elsewhere)
+    assert [left.partition(":")[0] for left in other.merge(archived).left] == [rows[1].id]  # it could not run there
+
+
 def test_what_was_removed_at_another_value_than_it_was_added_with(
     open_store: OpenStore, runner: CountingRunner
 ) -> None:

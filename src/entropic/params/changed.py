@@ -297,12 +297,19 @@ class Changed:
         if not self.removed:
             return params
         for name, value in self.removed.items():
-            if name in params and not same(self._fields[name].take(params[name], self._model), value):
+            if name in params and not self._is_at(name, params[name]):
                 raise ParameterError(
                     f"params have {name}={spelled(params[name])}, but {self._model} has no {name!r} any more, at "
                     f"{spelled(value)}; leave it out (rows of other values can be selected, and do not run again)"
                 )
         return {name: value for name, value in params.items() if name not in self.removed}
+
+    def can_run(self, params: Mapping[str, object]) -> bool:
+        """Tell whether what was removed has, in a set, the value that it has for ever."""
+        return not any(name in params and not self._is_at(name, params[name]) for name in self.removed)
+
+    def _is_at(self, name: str, value: object) -> bool:
+        return same(self._fields[name].take(value, self._model), self.removed[name])
 
     def with_removed(self, params: Mapping[str, object]) -> Mapping[str, object]:
         """Return a set with the values of what was removed."""

@@ -128,8 +128,13 @@ def prepare(
     id: str,
     params: Mapping[str, object],
     custom_data: Mapping[str, object],
+    *,
+    is_run: bool = True,
 ) -> Request:
-    """Check everything that can be checked before anything is claimed, let alone run."""
+    """Check everything that can be checked before anything is claimed, let alone run.
+
+    Without `is_run`, a set may have another value of a parameter that was removed: it has run when that was there.
+    """
     rows = context.rows
     changed = context.schema.changed
     if context.hasher.typed or changed.is_any:
@@ -140,7 +145,8 @@ def prepare(
     bound = rows.binding.bind(context.schema.fit(params), context.schema.name, params)
     columns, values = rows.binding.shared(tuple(bound)), tuple(bound.values())
     # Copied here, before the claim: what cannot be copied is refused while nothing is claimed.
-    params = changed.for_runner(params)
+    if is_run or changed.can_run(params):
+        params = changed.for_runner(params)
     return Request(id, attempt.copied(params), columns, values, as_custom_data(custom_data))
 
 

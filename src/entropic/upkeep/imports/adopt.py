@@ -49,7 +49,7 @@ def request_for(context: StoreContext[Base], result: Result) -> Request:
         If this database cannot hold it.
     """
     try:
-        return run.prepare(context, result.id, result.params, result.custom_data)
+        return run.prepare(context, result.id, result.params, result.custom_data, is_run=False)
     except ParameterError as error:
         raise NotTaken(str(error)) from error
 

@@ -4,7 +4,7 @@ import os
 from typing import Generic, Literal, TypeVar
 
 from entropic.db.raw import Raw, Recorded
-from entropic.errors import KeyCollisionError
+from entropic.errors import KeyCollisionError, ParameterError
 from entropic.files.content import Strange, are_alike
 from entropic.files.extent import extent_elsewhere
 from entropic.files.sidecar import Origin
@@ -93,12 +93,21 @@ class Taking(Generic[R]):
         return taken
 
     def _bring(self, result: R, lost: Raw | None, progress: Progress) -> bool | Busy:
-        adopt.request_for(self._context, result)  # or refuse it before anything is recorded of its origin
+        self._check(result)  # before anything is recorded of its origin
         origin = self._origin_of(result)
         if self._stays(result):
             return adopt.leave(self._context, result, origin, self._owner, lost)
         link = self._files == "link" and not result.stays  # what is not the store's may be written into
         return adopt.adopt(self._context, result, origin, self._owner, progress, link)
+
+    def _check(self, result: R) -> None:
+        """Refuse what no row here can hold, and, but for a copy of a whole store, what could not run here."""
+        adopt.request_for(self._context, result)
+        if not self._takes_all:
+            try:
+                self._context.schema.changed.for_runner(result.params)
+            except ParameterError as error:
+                raise NotTaken(str(error)) from error
 
     def _origin_of(self, result: R) -> Origin:
         """Return the origin that is recorded here."""
@@ -111,7 +120,7 @@ class Taking(Generic[R]):
         return self._files == "leave" or (result.stays and not self._takes_all)
 
     def _plan(self, result: R) -> None:
-        adopt.request_for(self._context, result)
+        self._check(result)
         if result.id in self._planned:
             text = f"{result.id}: two results there would have this key here"
             self._done.conflicts.append(Conflict(result.id, "", result.file, text))
