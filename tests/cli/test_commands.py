@@ -730,3 +730,24 @@ def test_status_says_how_far_the_runs_are(entropic, tmp_path):
     assert record["reported"][row.id]["fraction"] == 0.3
     assert record["reported"][row.id]["values"] == {"loss": 0.25}
     assert "how far" not in entropic("status", *place)
+
+
+STUDY = """
+from entropic import study
+
+@study(ignore=["verbose"])
+def walk(steps: int, drift: float = 0.5, seed: int = 0, verbose: bool = False) -> dict:
+    return {"end": steps * drift + seed}
+"""
+
+
+def test_the_sets_of_a_study_have_the_defaults_of_its_function(entropic, tmp_path):
+    (tmp_path / "walks.py").write_text(STUDY)
+    assert "1 missing" in entropic("plan", "walks.py", "steps=3", code=1)
+    assert "2 run" in entropic("sweep", "walks.py", "--grid", "steps=3,4")
+    assert '{"drift":0.5,"seed":0,"steps":3}' in entropic("explain", "walks.py", "steps=3")
+    assert "is a miss" in entropic("explain", "walks.py", "steps=3", "drift=1", code=1)
+    assert "6 run" in entropic("sweep", "walks.py", "--grid", "steps=3,4", "--replicates", "3")
+    key = json.loads(entropic("ls", "walks.py", "steps=3", "seed=0", "--json"))[0]["id"]
+    assert "is a hit" in entropic("explain", "walks.py", f"id={key}")
+    assert "missing 'steps'" in (entropic("explain", "walks.py", "drift=1", code=2) or entropic.stderr)

@@ -12,7 +12,7 @@ from entropic.cli.errors import FINE, FOUND, UsageError
 from entropic.cli.look import Json, failure_record
 from entropic.cli.output import cell, put, put_json, put_json_rows, put_pairs, put_table, put_traceback, utc
 from entropic.cli.reflect import by_values
-from entropic.cli.values import params
+from entropic.cli.values import params, with_defaults
 from entropic.cli.watch import facts, keep_watching, left_of
 from entropic.cli.work import Grid, sets
 from entropic.support.show import duration
@@ -161,7 +161,7 @@ def explain(
     Exits with 1 on a miss.
     """
     store, words = open_store("explain", words, named, db, table, results)
-    (asked,) = by_values(store, [given := params(store, words)])
+    (asked,) = by_values(store, [given := with_defaults(store, params(store, words))])
     found: Any = store.explain(asked)
     if asked is not given:
         found = replace(found, reason=f"{found.reason} (found by its values, as only the script can make its key)")

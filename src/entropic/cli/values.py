@@ -14,6 +14,7 @@ from entropic.cli.errors import UsageError
 from entropic.errors import ParameterError
 from entropic.executors.scheduler import Slurm
 from entropic.params.model import Base, Schema
+from entropic.provenance.project import is_ours
 from entropic.store import Store, context_of
 from entropic.support.durations import parse_duration
 from entropic.support.sizes import parse_size
@@ -85,6 +86,14 @@ def params(store: Store[Base], words: list[str]) -> dict[str, Any]:
             raise UsageError(f"{name!r} is given twice; give it once")
         found[name] = text if name == "id" else parsed(context_of(store), name, text)
     return found
+
+
+def with_defaults(store: Store[Base], params: dict[str, Any]) -> dict[str, Any]:
+    """Return a set with the defaults of the function, if the store is that of a study: as a call would have them."""
+    runner = store._made_of[0]
+    if "id" in params or not is_ours(runner):
+        return params
+    return {**getattr(runner, "_defaults", {}), **params}
 
 
 def grid(store: Store[Base], texts: list[str]) -> dict[str, list[object]]:

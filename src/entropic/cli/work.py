@@ -16,7 +16,7 @@ from entropic.cli.look import Json, Where
 from entropic.cli.output import answers_only, cell, put, put_json
 from entropic.cli.reflect import refuse
 from entropic.cli.target import Target
-from entropic.cli.values import filters, params, schema_of
+from entropic.cli.values import filters, params, schema_of, with_defaults
 from entropic.cli.values import grid as grid_of
 from entropic.cli.values import slurm as asked_of_slurm
 from entropic.params.grid import expand_grid
@@ -77,7 +77,7 @@ def sets(store: Store[Base], words: list[str], grid: list[str] | None) -> list[d
         raise UsageError(f"{min(twice)!r} is given a value and a grid; give only one of them")
     if not fixed and not product:
         raise UsageError("no sets are named; give --grid NAME=VALUES, or NAME=VALUE")
-    return [{**fixed, **one} for one in expand_grid(product)]
+    return [with_defaults(store, {**fixed, **one}) for one in expand_grid(product)]
 
 
 @command(
