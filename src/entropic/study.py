@@ -104,6 +104,8 @@ def study(
         If the function is no such function, or a parameter has no type that a column can hold.
     """
 
+    _check_options(options)
+
     def decorate(function: Callable[P, R]) -> Study[P, R]:
         changed = tuple(added), tuple(retyped)
         return Study(function, results, suffix, db_url, outcomes, tuple(ignore), changed, name, options)
@@ -111,6 +113,20 @@ def study(
     if isinstance(function, str | Path):
         raise ModelError(f"study takes keywords: study(results={str(function)!r})")
     return decorate if function is None else decorate(function)
+
+
+_OTHER_NAMES = {"results_dir": "results", "file_suffix": "suffix", "runner": "", "result_cls": ""}
+
+
+def _check_options(options: Iterable[str]) -> None:
+    """Refuse what no store takes where the study is written: it opens its store when that is first asked for."""
+    taken = {"results", "suffix", "db_url", "outcomes", "ignore", "added", "retyped", "name"}
+    taken |= inspect.signature(Store.__init__).parameters.keys() - {"self", *_OTHER_NAMES}
+    for name in options:
+        if name not in taken:
+            near = [_OTHER_NAMES[name]] if name in _OTHER_NAMES else difflib.get_close_matches(name, taken, 1)
+            meant = f"; did you mean {near[0]!r}?" if near and near[0] else f"; it has {', '.join(sorted(taken))}"
+            raise ModelError(f"study has no option {name!r}{meant}")
 
 
 class Study(Generic[P, R]):

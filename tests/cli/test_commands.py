@@ -751,3 +751,18 @@ def test_the_sets_of_a_study_have_the_defaults_of_its_function(entropic, tmp_pat
     key = json.loads(entropic("ls", "walks.py", "steps=3", "seed=0", "--json"))[0]["id"]
     assert "is a hit" in entropic("explain", "walks.py", f"id={key}")
     assert "missing 'steps'" in (entropic("explain", "walks.py", "drift=1", code=2) or entropic.stderr)
+
+
+def test_several_values_without_grid_are_told_of_it(entropic):
+    entropic("plan", "model.py", "--grid", "x=1", "n=1,3", code=2)
+    assert "takes a whole number; several values are a grid: --grid n=1,3" in entropic.stderr
+    entropic("plan", "model.py", "--grid", "x=1", "n=one", code=2)
+    assert "grid" not in entropic.stderr
+
+
+def test_a_column_that_is_called_seconds_is_not_taken_for_what_a_run_took(entropic, tmp_path):
+    text = SCRIPT.replace("n: Mapped[int]", "seconds: Mapped[int]").replace('params["n"]', 'params["seconds"]')
+    (tmp_path / "model.py").write_text(text)
+    entropic("sweep", "model.py", "x=1", "seconds=2")
+    assert entropic("ls", "model.py").splitlines()[0].split() == ["id", "x", "seconds", "created_at", "elapsed_seconds"]
+    assert "about less" not in entropic("plan", "model.py", "x=1", "--grid", "seconds=2,4", code=1)

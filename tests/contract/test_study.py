@@ -303,3 +303,17 @@ def test_an_outcome_of_a_study_may_be_computed(place_of: dict[str, Any]) -> None
         return list(range(n))
 
     assert [row.peak for row in walk.sweep(n=[3, 5])] == [2.0, 4.0]
+
+
+@pytest.mark.parametrize(
+    ("option", "meant"),
+    [
+        ("results_dir", "'results'"),
+        ("file_suffix", "'suffix'"),
+        ("outcome", "'outcomes'"),
+        ("database", "it has added"),
+    ],
+)
+def test_an_option_that_no_study_has_is_refused_where_it_is_written(option: str, meant: str) -> None:
+    with pytest.raises(ModelError, match=f"study has no option '{option}'; .*{meant}"):
+        study(**{option: "x"})

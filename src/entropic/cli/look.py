@@ -137,7 +137,8 @@ def _show(store: Store[Base], rows: Runs[Base], names: list[str] | None, every: 
     shown = names or ["id", *(name for name in own if name not in constant), "created_at", f"custom_data.{_SECONDS}"]
     cells = [[_get(row, name) for name in shown] for row in rows]
     numbers = [name for i, name in enumerate(shown) if isinstance(cells[0][i], int | float)]
-    titles = ["seconds" if name == f"custom_data.{_SECONDS}" and names is None else name for name in shown]
+    took = "seconds" if "seconds" not in own else _SECONDS
+    titles = [took if name == f"custom_data.{_SECONDS}" and names is None else name for name in shown]
     if constant:
         put("the same in all rows: " + ", ".join(f"{cell(name)}={cell(_get(rows[0], name))}" for name in constant))
     put_table(titles, cells, [titles[shown.index(name)] for name in numbers])

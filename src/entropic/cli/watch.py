@@ -14,7 +14,7 @@ from entropic.cli.errors import FINE
 from entropic.cli.output import cell, on_terminal
 from entropic.params.model import Base, utcnow
 from entropic.store import Store
-from entropic.support.show import aligned, counted, duration, visible
+from entropic.support.show import aligned, counted, duration, roughly, visible
 from entropic.support.sizes import amount
 
 LONGEST = 200  # letters of a line
@@ -73,9 +73,9 @@ def left_of(
     said = f"{left:,} of {counted(len(plan), 'set')}, beside {len(plan.running):,} running"
     seconds = plan.estimate_seconds
     if left and rate:
-        said += f": about {duration(left / rate)}, as fast as rows come now"
+        said += f": {roughly(duration(left / rate))}, as fast as rows come now"
     elif left and seconds is not None:
-        said += f": about {duration(seconds / max(1, at_once))}"
+        said += f": {roughly(duration(seconds / max(1, at_once)))}"
         said += f", with {at_once:,} at a time" if at_once > 1 else ", one after another"
     return [("left", said)]
 

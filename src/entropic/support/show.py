@@ -131,6 +131,11 @@ def duration(seconds: float) -> str:
     return f"{minutes // (24 * 60)} days {minutes % (24 * 60) // 60} h"
 
 
+def roughly(amount: str) -> str:
+    """Return an amount that is an estimate, as a person would say that: nothing is about less than a second."""
+    return amount if amount.startswith("less than") else f"about {amount}"
+
+
 def named(values: Iterable[tuple[str, object]], most: int = WIDEST) -> str:
     """Return names and values as they are written in a call."""
     return ", ".join(f"{name}={_quoted(value, most)}" for name, value in values)

@@ -11,7 +11,7 @@ from entropic.errors import ParameterError, UnreadableError
 from entropic.params.keys import RESERVED, Params
 from entropic.params.model import Base
 from entropic.protocol.context import StoreContext
-from entropic.support.show import brief, counted, duration, html_table, named, visible
+from entropic.support.show import brief, counted, duration, html_table, named, roughly, visible
 from entropic.support.sizes import amount
 from entropic.sweep.forecast import FEWEST, Estimate, Forecast
 
@@ -111,9 +111,9 @@ def ranged(found: Estimate | None, say: Callable[[float], str]) -> str:
         return "unknown"
     value = say(found.value)
     if found.low is None or found.high is None:
-        return f"about {value}"
+        return roughly(value)
     low, high = say(found.low), say(found.high)
-    return f"about {value}" if low == high == value else f"about {value} ({low} to {high})"
+    return roughly(value) if low == high == value else f"{roughly(value)} ({low} to {high})"
 
 
 def _bytes(size: float) -> str:

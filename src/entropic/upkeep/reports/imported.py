@@ -40,7 +40,7 @@ class Imported(Taken):
         would = "would be " if self.dry_run else ""
         lines = [f"{counted(len(self.taken), 'result')} {would}taken in; {self.same:,} here already"]
         if self.registered:
-            lines.append(f"  {len(self.registered):,} of them stay where they are, and {would}registered")
+            lines.append(f"  {len(self.registered):,} of them {would}registered in place")
         if self.dry_run and self.taken:
             lines += some("in all:", [f"{self.names[id]} as {_set(self.sets[id])}" for id in self.taken])
         lines += some("in conflict: none of these was taken", self.conflicts)

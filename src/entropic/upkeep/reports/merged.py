@@ -98,7 +98,7 @@ class Merge(Taken):
         would = "would be " if self.dry_run else ""
         lines = [f"{counted(len(self.taken), 'result')} {would}taken in; {self.same:,} here already"]
         if self.registered:
-            lines.append(f"  {len(self.registered):,} of them stay where they are, and {would}registered")
+            lines.append(f"  {len(self.registered):,} of them {would}registered in place")
         if self.rekeyed:
             lines.append(f"  {self.rekeyed:,} of them have another key here")
         lines += some("in conflict: another result is here, and stays", self.conflicts)
