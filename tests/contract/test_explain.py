@@ -217,6 +217,15 @@ def test_params_that_cannot_run_are_refused(store, bad):
         store.explain(bad)
 
 
+def test_what_the_database_cannot_hold_is_refused_as_by_a_plan(open_store):
+    store = open_store(model=Exact)
+    with pytest.raises(ParameterError, match="round it") as planned:
+        store.plan([{"amount": Decimal("1.00001"), "n": 1}])
+    with pytest.raises(ParameterError) as explained:
+        store.explain({"amount": Decimal("1.00001"), "n": 1})
+    assert str(explained.value) == str(planned.value)
+
+
 def test_it_runs_nothing_and_changes_nothing(full, runner, place, tmp_path):
     def state():
         files = [path for path in (tmp_path / "results").rglob("*") if path.is_file()]

@@ -12,7 +12,7 @@ from entropic.db.raw import Raw, Recorded
 from entropic.errors import KeyCollisionError
 from entropic.params.keys import RESERVED
 from entropic.params.model import Base
-from entropic.protocol import compare, lookup, stale_rows
+from entropic.protocol import compare, lookup, run, stale_rows
 from entropic.protocol.context import StoreContext
 from entropic.protocol.lookup import Hit, Suspect
 from entropic.protocol.verify import Altered
@@ -110,6 +110,8 @@ def explain(context: StoreContext[Base], params: Mapping[str, object]) -> Explan
     known: dict[str, Any] = {"model": context.schema.name, "params": own, "id": id, "canonical": canonical}
     raw, claim = context.rows.read(id), context.ledger.find(id)
     path = None if raw is None else context.rows.file_of(raw)
+    if raw is None and canonical:
+        run.prepare(context, id, params, {})  # what no run would take is no miss, but refused as there
     if raw is not None:
         try:
             context.verify(raw, params)
