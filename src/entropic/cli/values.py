@@ -93,7 +93,7 @@ def with_defaults(store: Store[Base], params: dict[str, Any]) -> dict[str, Any]:
     runner = store._made_of[0]
     if "id" in params or not is_ours(runner):
         return params
-    return {**getattr(runner, "_defaults", {}), **params}
+    return params | {name: value for name, value in getattr(runner, "_defaults", {}).items() if name not in params}
 
 
 def grid(store: Store[Base], texts: list[str]) -> dict[str, list[object]]:
