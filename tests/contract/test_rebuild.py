@@ -117,6 +117,19 @@ def test_a_rebuilt_store_hits_whatever_had_been_run_however(lose, project, runne
     assert store.check().ok
 
 
+def test_where_results_come_from_comes_back(lose, project):
+    store = open_at(lose(), project / "results")
+    store.run_or_retrieve(ONE)
+    before = store.provenance(ONE)
+    assert before.argv is not None
+    store = open_lost(url := lose(), project / "results")
+    store.rebuild()
+    assert store.provenance(ONE) == before
+    for folder in (project / "results" / ".entropic").iterdir():
+        shutil.rmtree(folder / "environments", ignore_errors=True)
+    assert open_at(url, project / "results").provenance(ONE) == before
+
+
 def test_values_of_every_type_come_back_as_they_were(lose, project):
     store = open_at(lose(), project / "results", model=Rich)
     row = store.run_or_retrieve(RICH, note={"nested": [1, None, "ü"]})

@@ -11,13 +11,13 @@ import logging
 import os
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from entropic.files.staging import Staging
 from entropic.files.subfolder import content, opened, put
 from entropic.provenance import environment
-from entropic.support.names import number_of
+from entropic.support.names import UUID, is_one, number_of
 
 log = logging.getLogger("entropic")
 FOLDER, TOLD, DIFF = "environments", ".json", ".diff"
@@ -114,9 +114,30 @@ def read_diff(staging: Staging, number: int) -> str | None:
     return _read(staging, number, DIFF)
 
 
+def read_of_any(staging: Staging, number: int) -> str | None:
+    """Return the same as `read`, of whatever database has used this results folder: one of them was lost."""
+    return next((text for root in _roots(staging) if (text := _read_in(root, number, TOLD)) is not None), None)
+
+
+def read_diff_of_any(staging: Staging, number: int) -> str | None:
+    """Return the same as `read_diff`, of whatever database."""
+    return next((text for root in _roots(staging) if (text := _read_in(root, number, DIFF)) is not None), None)
+
+
+def _roots(staging: Staging) -> Iterator[str]:
+    with contextlib.suppress(OSError), os.scandir(os.path.dirname(staging.root)) as found:
+        for one in found:
+            if is_one(UUID, one.name) and one.is_dir(follow_symlinks=False):
+                yield one.path
+
+
 def _read(staging: Staging, number: int, ending: str) -> str | None:
+    return _read_in(staging.root, number, ending)
+
+
+def _read_in(root: str, number: int, ending: str) -> str | None:
     try:
-        with opened(staging.root, FOLDER) as folder:
+        with opened(root, FOLDER) as folder:
             text = content(_name(number, ending), folder, LARGEST).decode("utf-8", "replace")
     except OSError:
         return None

@@ -4,6 +4,7 @@ A row is made only where there is none, and only for a file that lies at its pla
 journal says was looked at line by line (`files/journal.py`); it names only places in the results folder.
 """
 
+import contextlib
 import os
 import re
 from collections.abc import Iterable
@@ -19,7 +20,7 @@ from entropic.db.ledger import Ledger
 from entropic.db.statement import Statement
 from entropic.db.tables import ledger
 from entropic.errors import DatabaseBusy, ResultLostWarning, warn
-from entropic.files import journal
+from entropic.files import environments, journal
 from entropic.files.extent import Extent, extent
 from entropic.files.journal import Deletion, Entry
 from entropic.files.sidecar import NO_ORIGIN, Sidecar, Unreadable
@@ -97,7 +98,18 @@ def rebuild(context: StoreContext[Base], dry_run: bool) -> Rebuild:
         return done
     for begin in range(0, len(chosen), _TOGETHER):
         _make(context, done, chosen[begin : begin + _TOGETHER])
+    _record_environments(context, {one.run.origin.environment for one, _ in chosen if one.run.origin is not None})
     return done
+
+
+def _record_environments(context: StoreContext[Base], numbers: Iterable[int | None]) -> None:
+    """Record in what environments runs were executed, which the lost database's folder tells."""
+    for number in sorted(one for one in numbers if one is not None):
+        text = environments.read_of_any(context.staging, number)
+        if text is not None and not context.origins.knows(number):
+            with contextlib.suppress(*context.database.troubles):  # no row is lost for it
+                diff = partial(environments.read_diff_of_any, context.staging)
+                context.origins.add_environment(number, text, diff)
 
 
 def _entries(context: StoreContext[Base], done: Rebuild) -> dict[str, list[Entry]]:

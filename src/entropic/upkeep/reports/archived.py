@@ -43,7 +43,7 @@ class Archive:
 
     def __str__(self) -> str:
         lines = [f"{counted(len(self.results), 'result')}, {self.size:,} bytes, in {self.path}"]
-        lines += some("were registered, and lie outside of the results folder; they are in it, too", self.outside)
+        lines += some("registered outside of the results folder, and in it, too", self.outside)
         lines += some("left", self.left)
         lines += self.without
         return "\n".join(lines)
