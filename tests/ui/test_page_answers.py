@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import math
 import os
 import platform
@@ -14,8 +15,9 @@ from pathlib import Path
 import numpy as np
 import pandas
 import pytest
+import sqlalchemy as sa
 
-from entropic import Base, Mapped, Store, report
+from entropic import Base, Mapped, Store, mapped_column, report
 from entropic.store import context_of
 from ui.pages import HOSTILE, SETS, Solver, serving, serving_it
 
@@ -175,6 +177,20 @@ def test_the_csv_holds_all_rows_of_the_view_and_no_cell_that_a_spreadsheet_compu
     assert header == ["id", "length", "note"]
     assert [float(row[1]) for row in rows] == [2.0, 2.0, 1.0, 1.0, 0.5, 0.5]
     assert {row[2] for row in rows} == {HOSTILE}
+
+
+class Configured(Base):
+    __tablename__ = "configured"
+    options: Mapped[dict[str, object]] = mapped_column(sa.JSON)
+
+
+def test_the_csv_has_json_as_json_like_that_of_the_command_line(tmp_path):
+    options = {"name": "größe", "steps": [1, None, True]}
+    store = Store(lambda params: 1, Configured, tmp_path / "r", ".json", f"sqlite:///{tmp_path / 'n.sqlite3'}")
+    store.run_or_retrieve({"options": options, "custom_data": {"tags": ["a", "b"]}})
+    for asker in serving(store):
+        header, row = csv.reader(io.StringIO(asker.get("/api/export")[2].decode()))
+        assert json.loads(row[header.index("options")]) == options
 
 
 # ---- plots -------------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from entropic.params.model import Base
 from entropic.protocol import stale_rows
 from entropic.protocol.context import StoreContext
 from entropic.provenance.code import MOST_RULES
+from entropic.support.compact_json import compact
 from entropic.ui.columns import Column, category, clause_of, columns_of, named, place, shown, values_back
 from entropic.ui.filters import Filter, clauses, filters_of
 from entropic.ui.scalars import MOST_READ, values_of_results
@@ -198,6 +199,8 @@ def _exact(value: Any) -> Any:
         return None if value is None else str(value).lower()
     if isinstance(value, float | int):
         return repr(value)
+    if isinstance(value, dict | list):
+        return compact(value)
     text = str(shown(value, 100_000))
     return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
 
