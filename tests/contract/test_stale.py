@@ -247,6 +247,21 @@ def test_what_is_watched_counts(open_store, tmp_path, monkeypatch):
         open_store(OLD, watch="mesh.vtk")
 
 
+def test_what_is_watched_may_move_with_its_project(open_store, tmp_path):
+    for project in ("here", "there"):
+        for name in ("a/mesh.vtk", "b/mesh.vtk", "steps.txt"):
+            (tmp_path / project / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / project / name).write_text(name)
+
+    def watching(project: str) -> Any:
+        return open_store(OLD, watch=[tmp_path / project / name for name in ("a/mesh.vtk", "b/mesh.vtk", "steps.txt")])
+
+    watching("here").sweep([ONE])
+    assert watching("there").stale() == []
+    (tmp_path / "there" / "b" / "mesh.vtk").write_text("another one")
+    assert "watched b/mesh.vtk changed" in watching("there").explain(ONE).reason
+
+
 def test_a_cell_that_is_run_again_is_seen_by_the_store_that_is_open(open_store):
     cells: dict[str, Any] = {"__name__": "__main__", "write_params": write_params}
 

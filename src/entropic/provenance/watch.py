@@ -29,7 +29,22 @@ def check(watch: object) -> tuple[Watched, ...]:
     """
     if isinstance(watch, str | bytes) or not isinstance(watch, Iterable):
         raise ParameterError(f"watch is a list, such as ['mesh.vtk', '$OMP_NUM_THREADS'], not {spelled(watch)}")
-    return tuple(one if isinstance(one, Watched) else _watched(one) for one in watch)
+    return _called_by_their_ends([one if isinstance(one, Watched) else _watched(one) for one in watch])
+
+
+def _called_by_their_ends(watched: list[Watched]) -> tuple[Watched, ...]:
+    """Call absolute paths by as few of their last parts as tell them apart: a project may move with what it watches."""
+    places = {one.where for one in watched if os.path.isabs(one.name)}
+    taken = {one.name for one in watched if not os.path.isabs(one.name)}
+
+    def end_of(place: str) -> str:
+        parts = place.split(os.sep)
+        ends = (os.sep.join(parts[-count:]) for count in range(1, len(parts)))
+        others = places - {place}
+        apart = (end for end in ends if end not in taken and not any(one.endswith(os.sep + end) for one in others))
+        return next(apart, place)
+
+    return tuple(one._replace(name=end_of(one.where)) if one.where in places else one for one in watched)
 
 
 def _watched(one: object) -> Watched:
