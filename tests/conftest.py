@@ -32,7 +32,6 @@ from databases import KINDS, Place, Server, Servers, present  # noqa: E402
 from entropic import Base, Store  # noqa: E402
 
 pytest_plugins = ["backstop"]
-gc.disable()  # a quarter of the time in which tests are collected; see pytest_collection_finish
 
 # No deadlines, and no complaint that something is slow: on a loaded machine everything is.
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -40,6 +39,8 @@ settings.register_profile("quick", patient, max_examples=50)
 settings.register_profile("ci", patient, max_examples=200)
 settings.register_profile("long", patient, max_examples=30_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+THRESHOLDS = gc.get_threshold()
 
 OpenStore = Callable[..., Store[Any]]
 MakePlace = Callable[[Path], Place]
@@ -94,11 +95,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=lambda item: -max((mark.args[0] for mark in item.iter_markers("timeout")), default=0))
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection() -> None:
+    """Collect hardly any garbage while tests are collected: that takes a quarter of the time, and finds nothing.
+
+    Off it is not: if it was as Dask's arrays were imported, the first slice of one turns it off for good.
+    """
+    gc.set_threshold(10_000_000)
+
+
 def pytest_collection_finish() -> None:
     """Leave what was collected out of every later garbage collection: of so many objects, each takes half a second."""
     gc.collect()
     gc.freeze()
-    gc.enable()
+    gc.set_threshold(*THRESHOLDS)
 
 
 def beyond_a_sample(items: list[pytest.Item]) -> list[pytest.Item]:
