@@ -124,6 +124,8 @@ def _check_options(options: Iterable[str]) -> None:
     taken |= inspect.signature(Store.__init__).parameters.keys() - {"self", *_OTHER_NAMES}
     for name in options:
         if name not in taken:
+            import difflib
+
             near = [_OTHER_NAMES[name]] if name in _OTHER_NAMES else difflib.get_close_matches(name, taken, 1)
             meant = f"; did you mean {near[0]!r}?" if near and near[0] else f"; it has {', '.join(sorted(taken))}"
             raise ModelError(f"study has no option {name!r}{meant}")
