@@ -155,6 +155,8 @@ class Store(Generic[ModelT]):
         # All that hits, runs and sweeps need comes with the first store, and what runners read by: once something is
         # claimed, nothing of entropic is imported, whatever becomes of the disk or of the package meanwhile.
         # `tests/contract/test_imports.py`
+        import concurrent.futures.thread  # noqa: F401  (`check` needs it, and while Python ends it is too late)
+
         from entropic.ask import load, runs, select  # noqa: F401
         from entropic.protocol import find, plain_run, run
         from entropic.sweep import sweep  # noqa: F401

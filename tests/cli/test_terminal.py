@@ -27,6 +27,7 @@ from entropic import EntropicError, ResultLostWarning, RunFailed, StaleWarning
 from entropic.cli.app import app
 from entropic.files import reports
 from entropic.files.staging import key_of
+from entropic.provenance.code import MOST_RULES, RULES
 from entropic.support import process
 from entropic.support.passwords import without_passwords
 from entropic.support.show import one_line, visible
@@ -34,6 +35,7 @@ from entropic.support.show import one_line, visible
 # The title of the window, a cleared screen, a line over another, colours in one byte, text from right to left.
 OBEYED = "a\x1b]0;told\x07\x1b[2J\rb\x9b1m\u202ecba\u2028\u2066x\x7f\x00y"
 STORED = OBEYED.replace("\x00", "")  # which no database holds
+CODE = MOST_RULES + RULES  # of another text, by the rules of now
 SCRIPT = """
 import sys
 from pathlib import Path
@@ -203,7 +205,7 @@ def told(store, script):
         "entropic_inputs": [{**other, "number": 1, "of_database": "", "of_model": "said", "of_id": STORED,
                              "made_at": "2026-01-02T03:04:05.000006"}],
         "entropic_environments": [{"id": 5, "told": json.dumps(environment)}],
-        "entropic_code": [{"id": 65, "told": json.dumps([[STORED, "0", 5]])}],
+        "entropic_code": [{"id": CODE, "told": json.dumps([[STORED, "0", 5]])}],
         "entropic_sources": [{"id": 5, "text": STORED}],
     }  # fmt: skip
     with (call := process.Call()).under_way, contextlib.closing(sqlite3.connect(script.parent / "db.sqlite3")) as base:
@@ -211,8 +213,8 @@ def told(store, script):
             for one in rows:
                 places = ", ".join("?" * len(one))
                 base.execute(f"INSERT INTO {table} ({', '.join(one)}) VALUES ({places})", tuple(one.values()))
-        running = (attempt, call.name, time.time(), row.id)
-        base.execute("UPDATE entropic_ledger SET environment = 5, code = 65, inputs = 1, state = 'running', "
+        running = (CODE, attempt, call.name, time.time(), row.id)
+        base.execute("UPDATE entropic_ledger SET environment = 5, code = ?, inputs = 1, state = 'running', "
                      "attempt = ?, owner = ?, since = ? WHERE id = ?", running)  # fmt: skip
         base.commit()
         said = {"step": 1, "total": 2, "values": {STORED: STORED}, "at": time.time(), "host": STORED, "pid": 7}

@@ -13,7 +13,9 @@ import warnings
 import disks
 import work
 
-import entropic.formats.catalogue  # noqa: F401 - what comes with the first result, maybe from where nobody may read
+# What comes with the first result, and with `check`: maybe from where nobody may read.
+import entropic.formats.catalogue
+import entropic.upkeep.repair  # noqa: F401
 from entropic import EntropicError
 
 NOBODY = 65534
