@@ -398,6 +398,30 @@ def test_nothing_is_said_where_nothing_was_lost(lose, project, runner):
         open_at("sqlite://", project / "results", runner)
 
 
+@pytest.mark.only_on("sqlite")  # only a file can be looked for
+@pytest.mark.parametrize("moved", [False, True], ids=["", "moved"])
+def test_where_another_database_uses_the_folder_too_rows_are_those_of_the_lost_one(tmp_path, moved):
+    project = tmp_path / "project"
+    for name in ("lost", "used"):
+        (project / name).mkdir(parents=True)
+    lost, used = (f"sqlite:///{project / name / 'db.sqlite3'}" for name in ("lost", "used"))
+    open_at(lost, project / "results", lambda params: 1).sweep([ONE, TWO])
+    open_lost(used, project / "results", lambda params: 2).sweep([TWO, THREE])
+    if moved:
+        lost, used = (url.replace("project", "elsewhere") for url in (lost, used))
+        project = project.rename(tmp_path / "elsewhere")
+    for path in project.glob("lost/*"):
+        path.unlink()
+
+    store = open_lost(lost, project / "results", lambda params: 3)
+    assert len(store.rebuild().made) == 3
+    assert [store.load(row) for row in store.select(order_by="n")] == [1, 1, 2]
+    store.delete(TWO, remove_file=True)
+    other = open_at(used, project / "results", lambda params: 4)
+    assert other.check().ok
+    assert [other.load(row) for row in other.sweep([TWO, THREE])] == [2, 2]
+
+
 @pytest.mark.slow
 @pytest.mark.only_on("sqlite")
 def test_every_opening_says_it_until_there_is_a_row(project, tmp_path):

@@ -9,6 +9,7 @@ Each line begins behind a newline of its own, so what a kill or a full disk has 
 Whoever can write into the folder can write here: a line is compared with what entropic writes, as a sidecar is.
 """
 
+import contextlib
 import json
 import logging
 import os
@@ -22,22 +23,32 @@ from typing import Any
 from entropic.files import sidecar as sidecars
 from entropic.files.sidecar import BROKEN, Sidecar, Unreadable
 from entropic.files.staging import FOLDER, Staging
+from entropic.files.subfolder import content, opened, put
 from entropic.support import names, process
 
 log = logging.getLogger("entropic")
 _NAME = re.compile(r"[A-Za-z0-9-]{1,64}\.[0-9a-f]{8}\.[0-9]{1,10}\.(?P<database>[a-z]{1,20})\.jsonl")
-_JOURNAL = "journal"
+_JOURNAL, _PLACE = "journal", "database.json"
 LONGEST = 2**26  # bytes of a line that is read
 _FLAGS = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A run that was published: what its sidecar said, where its result lies below `results_dir`, in what database."""
+    """A run that was published: what its sidecar said, and where its result lies below `results_dir`.
+
+    Attributes
+    ----------
+    database
+        Of which kind the database was.
+    of
+        Its uuid.
+    """
 
     run: Sidecar
     place: str
     database: str
+    of: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +67,12 @@ class Journal:
     ----------
     database
         Of which kind that of the store is: its driver's values are what the lines hold.
+    at
+        The path of its file, if it is one: who rebuilds another database looks there whether this one is lost.
     """
 
-    def __init__(self, staging: Staging, database: str) -> None:
-        self._staging, self._database, self._file = staging, database, -1
+    def __init__(self, staging: Staging, database: str, at: str | None = None) -> None:
+        self._staging, self._database, self._at, self._file = staging, database, at, -1
         self._path = ""
         self._is_said = False
 
@@ -102,6 +115,7 @@ class Journal:
         except FileExistsError:
             if os.path.islink(folder):
                 raise
+        self._note_place(folder)
         host, boot, *_ = process.identity().split(".")
         user = os.getuid() if hasattr(os, "getuid") else 0
         path = f"{folder}{os.sep}{host}.{boot}.{user}.{self._database}.jsonl"
@@ -117,6 +131,17 @@ class Journal:
             os.close(file)
         self._path = path
 
+    def _note_place(self, folder: str) -> None:
+        """Note where the database lies, as the way from the results folder: a project moves as a whole."""
+        if self._at is None:
+            return
+        told = json.dumps({"entropic": 1, "sqlite": os.path.relpath(self._at, self._staging.results_dir)}).encode()
+        with opened(self._staging.root, _JOURNAL) as inside:
+            with contextlib.suppress(OSError):
+                if content(_PLACE, inside, most=len(told) + 1) == told:
+                    return
+            put(inside, _PLACE, told, f"{_PLACE}.{os.getpid()}")
+
     def close(self) -> None:
         """Let go of the file."""
         file, self._file = self._file, -1
@@ -125,6 +150,20 @@ class Journal:
 
     def __del__(self) -> None:
         self.close()
+
+
+def places(results_dir: str) -> dict[str, str]:
+    """Return the path at which each database that has used a results folder was when it was last used, by its uuid.
+
+    Only of those that are files; what is noted may be anybody's.
+    """
+    found = {}
+    for uuid in _listed(os.path.join(results_dir, FOLDER)):
+        if not names.is_one(names.UUID, uuid):
+            continue
+        with contextlib.suppress(OSError, *BROKEN), opened(os.path.join(results_dir, FOLDER, uuid), _JOURNAL) as inside:
+            found[uuid] = os.path.normpath(os.path.join(results_dir, json.loads(content(_PLACE, inside))["sqlite"]))
+    return found
 
 
 def read(results_dir: str, without: str = "") -> Iterator[Entry | Deletion | Unreadable]:
@@ -143,7 +182,7 @@ def read(results_dir: str, without: str = "") -> Iterator[Entry | Deletion | Unr
             continue
         for name in _listed(folder):
             if match := _NAME.fullmatch(name):
-                yield from _lines(os.path.join(folder, name), match["database"])
+                yield from _lines(os.path.join(folder, name), match["database"], uuid)
 
 
 def _listed(folder: str) -> list[str]:
@@ -153,7 +192,7 @@ def _listed(folder: str) -> list[str]:
         return []
 
 
-def _lines(path: str, database: str) -> Iterator[Entry | Deletion | Unreadable]:
+def _lines(path: str, database: str, uuid: str) -> Iterator[Entry | Deletion | Unreadable]:
     try:
         file = os.open(path, _FLAGS)
     except OSError as error:
@@ -165,10 +204,10 @@ def _lines(path: str, database: str) -> Iterator[Entry | Deletion | Unreadable]:
             return
         while line := lines.readline(LONGEST):
             if line != b"\n":
-                yield _parsed(line, database)
+                yield _parsed(line, database, uuid)
 
 
-def _parsed(line: bytes, database: str) -> Entry | Deletion | Unreadable:
+def _parsed(line: bytes, database: str, uuid: str) -> Entry | Deletion | Unreadable:
     if not line.endswith(b"\n"):
         return Unreadable("the line was cut off")
     try:
@@ -186,7 +225,7 @@ def _parsed(line: bytes, database: str) -> Entry | Deletion | Unreadable:
         place = names.stem(found.id) + found.suffix if place is None else place
         if not names.is_place(found.id, place):
             return Unreadable(f"entropic did not write it: its place is {place!r:.80}")
-        return Entry(found, place, database)
+        return Entry(found, place, database, uuid)
     except BROKEN as error:
         return Unreadable(f"entropic did not write it ({type(error).__name__}: {error!s:.200})")
 

@@ -255,7 +255,8 @@ class Opening(Generic[ModelT]):
         origins = Origins(database, schema.table_name)
         digests = Digests(database, schema.table_name)
         keeper = lease_keeper(ledger, staging)
-        kept = None if looks or database.in_memory else Journal(staging, database.dialect.url.get_backend_name())
+        dialect = database.dialect
+        kept = None if looks or database.in_memory else Journal(staging, dialect.url.get_backend_name(), dialect.path)
         known = None if self.runner.runner is no_runner else self.runner
         maker = Maker(origins, schema.name, known, self.version, self.watched, self.on_stale)
         parts = (schema, hasher, database, ledger, rows, outcomes, origins, digests)

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from entropic.db.claim import DELETING, IDLE, RUNNING, Claim, generation
 from entropic.db.connection import Connection
+from entropic.db.dialects.sqlite_file import uuid_in
 from entropic.db.ledger import Ledger
 from entropic.db.statement import Statement
 from entropic.db.tables import ledger
@@ -91,7 +92,8 @@ def rebuild(context: StoreContext[Base], dry_run: bool) -> Rebuild:
     with_row = {context.rows.id_of(raw) for raw in context.rows.all()}
     done.rows = len(with_row)
     done.unknown = _unknown(context, with_row | entries.keys())
-    found = [_choose(context, done, id, several) for id, several in sorted(entries.items()) if id not in with_row]
+    in_use = _in_use(context)
+    found = [_choose(context, done, id, all_, in_use) for id, all_ in sorted(entries.items()) if id not in with_row]
     chosen = [one for one in found if one is not None]
     if dry_run:
         done.made = [entry.run.id for entry, _ in chosen]
@@ -131,9 +133,21 @@ def _entries(context: StoreContext[Base], done: Rebuild) -> dict[str, list[Entry
     return {id: all_ for id, all_ in living.items() if all_}
 
 
-def _choose(context: StoreContext[Base], done: Rebuild, id: str, entries: list[Entry]) -> tuple[Entry, Extent] | None:
-    """Return what was recorded of the file that lies there, and its extent; None, and say why, if there is none."""
-    entries.sort(key=lambda one: one.run.created_at, reverse=True)
+def _in_use(context: StoreContext[Base]) -> set[str]:
+    """Return the uuids of other databases that have used this folder and are not lost, as far as that can be told."""
+    places = journal.places(context.staging.results_dir)
+    places.pop(os.path.basename(context.staging.root), None)
+    return {uuid for uuid, path in places.items() if uuid_in(path, context.database.dialect.wait) == uuid}
+
+
+def _choose(
+    context: StoreContext[Base], done: Rebuild, id: str, entries: list[Entry], in_use: set[str]
+) -> tuple[Entry, Extent] | None:
+    """Return what was recorded of the file that lies there, and its extent; None, and say why, if there is none.
+
+    What the lost database had comes before what another one has that is in use.
+    """
+    entries.sort(key=lambda one: (one.of not in in_use, one.run.created_at), reverse=True)
     alike: list[tuple[Entry, Extent]] = []
     files = {place: extent(context.staging.path(place)) for place in {entry.place for entry in entries}}
     for entry in entries:
@@ -145,6 +159,7 @@ def _choose(context: StoreContext[Base], done: Rebuild, id: str, entries: list[E
         is_there = any(found is not None for found in files.values())
         done.left.append(f"{id}: {path} {'was changed since it was recorded' if is_there else 'is gone'}")
         return None
+    alike = [one for one in alike if one[0].of not in in_use] or alike
     entry, found = next((one for one in alike if one[0].run.mtime_ns == one[1].mtime_ns), alike[0])
     backend = context.database.dialect.url.get_backend_name()
     if entry.database != backend:

@@ -71,6 +71,7 @@ class Dialect:
     usual: Mapping[type, Callable[[Any], bool]] = {}
     """For values of these types, a test that they may be stored as they are."""
     in_memory = False
+    path: str | None = None  # of its file, if it is one
     network: str | None = None
 
     def __init__(self, url: sa.URL, wait: float, fsync: bool = False, read_only: bool = False) -> None:

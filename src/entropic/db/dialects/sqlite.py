@@ -83,6 +83,7 @@ class SQLite(Dialect):
             url = url.set(database=os.path.abspath(name))
         super().__init__(url, wait, fsync, read_only and not self.in_memory)
         self._file = LookedAt(os.path.abspath(path_in(url.database or "")), wait)
+        self.path = None if self.in_memory else self._file.path
         self._known: tuple[int, int] | None = None  # the file of a store that is open, and the uuid in it
         self._uuid = ""
         if not self.in_memory and not self.read_only:

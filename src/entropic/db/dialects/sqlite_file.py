@@ -6,6 +6,7 @@ the log, and the memory that belongs to it, where there are none, and leaves the
 before and after each such query, and whatever was read while it changed is read again.
 """
 
+import contextlib
 import os
 import shutil
 import sqlite3
@@ -188,6 +189,29 @@ class LookedAt:
                         shutil.copyfile(self.path + end, os.path.join(folder, "copy" + end))
                 self._copy = seen, folder
             return os.path.join(self._copy[1], "copy")
+
+
+def uuid_in(path: str, wait: float) -> str | None:
+    """Return the uuid of the store database that a file is, without changing it; None if it is none.
+
+    Raises
+    ------
+    DatabaseBusy
+        If it does not come to rest in so many seconds.
+    """
+    if not os.path.isfile(path):
+        return None
+    looked = LookedAt(path, wait)
+
+    def ask() -> Any:
+        with contextlib.closing(looked.connect(timeout=wait)) as raw:
+            return raw.execute("SELECT value FROM entropic_meta WHERE name = 'uuid'").fetchone()
+
+    try:
+        found = looked.steadily(ask)
+    except sqlite3.DatabaseError:  # no database, or a damaged one, or not ours to read
+        return None
+    return None if found is None else str(found[0])
 
 
 _all: "weakref.WeakSet[LookedAt]" = weakref.WeakSet()
