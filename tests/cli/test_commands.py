@@ -247,6 +247,10 @@ def test_results_are_noted_shown_and_listed_by_tag(entropic, tmp_path):
     told = json.loads(entropic("show", "model.py", two, "--json"))
     assert (told["note"], told["tags"]) == ("", ["b"])
     assert [row["id"] for row in json.loads(entropic("ls", "model.py", "--tag", "paper", "--json"))] == [one]
+    exported = json.loads(entropic("export", "model.py", "-", "--format", "json", "--tag", "paper"))
+    assert [row["id"] for row in exported] == [one]
+    assert len(json.loads(entropic("archive", "model.py", "all.zip", "--tag", "paper", "--json"))["results"]) == 1
+    assert json.loads(entropic("gc", "model.py", "--tag", "paper", "--dry-run", "--json"))["result"] == 1
     entropic("note", "model.py", one, code=2)
     assert "nothing is said" in entropic.stderr
 
@@ -449,6 +453,27 @@ def test_an_interrupted_sweep_ends_with_130_and_keeps_what_is_finished(tmp_path,
     assert child.returncode == 130
     assert "Traceback" not in told
     assert [row["n"] for row in json.loads(entropic("ls", "model.py", "--json"))] == [1]
+
+
+@pytest.mark.slow
+def test_an_interrupted_command_that_only_looks_says_nothing_of_runs(tmp_path, entropic):
+    entropic("sweep", "model.py", "x=1", "n=1")
+    (tmp_path / "model.py").write_text(SCRIPT + "\nopen('imported', 'w').close()\nimport time\ntime.sleep(100)")
+    line = [sys.executable, "-m", "entropic", "ls", "model.py"]
+    child = subprocess.Popen(line, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    wait_until((tmp_path / "imported").exists)
+    child.send_signal(signal.SIGINT)
+    _, told = child.communicate(timeout=60)
+    assert (child.returncode, told.strip().splitlines()[-1]) == (130, "entropic: interrupted")
+
+
+@pytest.mark.slow
+def test_a_failure_that_is_none_is_told_with_what_lists_them(entropic):
+    entropic("sweep", "model.py", "x=1", "n=1")
+    entropic("dismiss", "model.py", "zz", "--yes", code=1)
+    assert "`entropic failed` lists the keys" in entropic.stderr
+    entropic("show", "model.py", "zz", code=1)
+    assert "`entropic ls` lists the keys" in entropic.stderr
 
 
 @pytest.mark.slow

@@ -230,6 +230,9 @@ def test_nothing_is_replaced_and_an_archive_that_fails_leaves_nothing(store, out
     assert out.read_text() == "mine"
     with pytest.raises(StoreError, match="there is no folder"):
         store.archive(out.parent / "nowhere" / "paper")
+    for inside in (store.results_dir / "paper", store.results_dir / ".." / store.results_dir.name / "paper.zip"):
+        with pytest.raises(StoreError, match="lies in the results folder"):
+            store.archive(inside)
     monkeypatch.setattr(described, "schema", lambda context: 1 / 0)
     for name in ("other", "other.zip"):
         with pytest.raises(ZeroDivisionError):

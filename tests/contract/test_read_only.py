@@ -322,7 +322,7 @@ sys.path[:0] = {path!r}
 from contract.models import SimResult, write_params
 from contract.test_read_only import look_at_everything, NEW
 from entropic import ReadOnlyError, ReadOnlyWarning, Store
-import sqlite3, pytest, concurrent.futures.thread, entropic.cli.app, entropic.formats.catalogue  # before none is readable
+import pytest, concurrent.futures.thread, entropic.cli.app, entropic.formats.catalogue  # before none is readable
 os.chdir({folder!r})
 if {uid!r}:
     os.setgroups([]), os.setgid({uid!r}), os.setuid({uid!r})

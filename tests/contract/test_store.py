@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import threading
+import traceback
 from pathlib import Path
 
 import pytest
@@ -166,6 +167,13 @@ def test_a_results_folder_that_is_a_url_is_refused_and_makes_no_folder(open_stor
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.only_on("sqlite")  # as well as on any other: none is opened
+@pytest.mark.parametrize("folder", [3, None, ["results"]], ids=str)
+def test_a_results_folder_that_is_no_path_is_refused(open_store, folder):
+    with pytest.raises(StoreError, match="must be the path of a folder"):
+        open_store(results_dir=folder)
+
+
 def test_a_results_folder_that_is_a_file_is_refused(open_store, tmp_path):
     (tmp_path / "taken").write_text("a file")
     with pytest.raises(StoreError, match="taken"):
@@ -179,6 +187,15 @@ def test_a_database_that_is_none_is_refused_and_left_alone(open_store, tmp_path)
     with pytest.raises(StoreError, match=r"thesis\.txt"):
         open_store(db_url=f"sqlite:///{tmp_path / 'thesis.txt'}")
     assert (tmp_path / "thesis.txt").read_text() == "precious words " * 100
+
+
+@pytest.mark.only_on("sqlite")
+def test_why_a_database_cannot_be_opened_is_told_without_how_sqlalchemy_connects(open_store, tmp_path):
+    with pytest.raises(StoreError, match="in an existing folder") as caught:
+        open_store(db_url=f"sqlite:///{tmp_path / 'nowhere' / 'db.sqlite3'}")
+    told = "".join(traceback.format_exception(caught.value))
+    assert "OperationalError: unable to open database file" in told
+    assert "site-packages" not in told
 
 
 @pytest.mark.parametrize("url", ["oracle://u@localhost/db", "nonsense", ""])

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from contract.models import SimResult
+from contract.models import OtherResult, SimResult
 from entropic import ParameterError, StoreError
 
 SETS = [{"n": n, "dt": dt} for n in (1, 2) for dt in (0.1, 0.25)]
@@ -113,6 +113,29 @@ def test_what_is_in_the_way_is_refused_before_anything_is_changed(store, tmp_pat
     (tmp_path / "link").symlink_to("results")
     with pytest.raises(StoreError, match="lies in the results folder"):
         store.view(tmp_path / "link", PATTERN)
+
+
+def test_the_tree_of_another_store_is_refused_and_not_touched(store, open_store, tmp_path):
+    other = open_store(results_dir=tmp_path / "others", db_url=f"sqlite:///{tmp_path / 'others.sqlite3'}")
+    other.run_or_retrieve(SETS[0])
+    store.view(tmp_path / "out", PATTERN)
+    before = sorted((tmp_path / "out").rglob("*"))
+    with pytest.raises(StoreError, match=r"has links to the results of sim_results in .*results; give another folder"):
+        other.view(tmp_path / "out", PATTERN)
+    with pytest.raises(StoreError, match="has links to the results of sim_results"):
+        open_store(model=OtherResult).view(tmp_path / "out", "{id}")
+    assert sorted((tmp_path / "out").rglob("*")) == before
+    assert tree(tmp_path / "out") == WHOLE
+
+
+def test_a_tree_that_does_not_say_whose_it_is_is_brought_up_to_date(store, tmp_path):
+    store.view(tmp_path / "out", PATTERN, n=1)
+    noted = tmp_path / "out" / ".entropic-view.json"
+    told = json.loads(noted.read_text())
+    del told["of"]  # as version 3.0 wrote it
+    noted.write_text(json.dumps(told))
+    store.view(tmp_path / "out", PATTERN)
+    assert tree(tmp_path / "out") == WHOLE
 
 
 def test_a_folder_that_holds_something_else_is_refused_and_not_touched(store, open_store, tmp_path):

@@ -12,8 +12,16 @@ from entropic.store import Store, context_of
 MOST = 5  # of the keys that an ambiguous prefix shows
 
 
-def key_of(store: Store[Base], typed: str, known: Sequence[str] = ()) -> str:
-    """Return the key that begins with what was typed, if only one does; `known` are keys that may have no row."""
+def key_of(store: Store[Base], typed: str, known: Sequence[str] = (), lists: str = "ls") -> str:
+    """Return the key that begins with what was typed, if only one does.
+
+    Parameters
+    ----------
+    known
+        Keys that may have no row.
+    lists
+        The command that lists the keys that are meant.
+    """
     model: Any = context_of(store).schema.model
     if store.retrieve({"id": typed}) is not None or typed in known:
         return typed
@@ -21,10 +29,8 @@ def key_of(store: Store[Base], typed: str, known: Sequence[str] = ()) -> str:
     found |= {id for id in known if id.startswith(typed)}
     found = {id for id in found if id.startswith(typed)}  # some databases do not tell A from a
     if not found:
-        end(
-            FOUND,
-            f"entropic: no key of {context_of(store).schema.name} begins with {typed!r}; `entropic ls` lists the keys",
-        )
+        none = f"no key of {context_of(store).schema.name} begins with {typed!r}"
+        end(FOUND, f"entropic: {none}; `entropic {lists}` lists the keys")
     if len(found) > 1:
         some = ", ".join(map(cell, sorted(found)[:MOST])) + (", ..." if len(found) > MOST else "")
         raise UsageError(f"several keys begin with {typed!r}: {some}; give more of the one that you mean")

@@ -10,7 +10,7 @@ from entropic.cli.ask import no_words
 from entropic.cli.choices import key_of, keys_only
 from entropic.cli.command import Database, Named, Results, Table, Words, command, open_store
 from entropic.cli.errors import FINE, FOUND, USAGE, end
-from entropic.cli.look import Json, Where, Yes
+from entropic.cli.look import Json, Tag, Where, Yes
 from entropic.cli.output import cell, put, put_json
 from entropic.cli.values import filters, seconds, size
 from entropic.files.extent import extent_elsewhere
@@ -179,7 +179,7 @@ def dismiss(
     store, words = open_store("dismiss", words, named, db, table, results)
     found = store.failures()
     if words:
-        keys = {key_of(store, word, [failure.id for failure in found]) for word in words}
+        keys = {key_of(store, word, [failure.id for failure in found], "failed") for word in words}
         found = [failure for failure in found if failure.id in keys]
     age = seconds(older_than) if older_than is not None else None
     if age is not None:
@@ -207,6 +207,7 @@ def gc(
     older_than: OlderThan = None,
     total_size: TotalSize = None,
     where: Where = None,
+    tag: Tag = None,
     no_orphans: NoOrphans = False,
     dry_run: DryRun = False,
     yes: Yes = False,
@@ -222,7 +223,7 @@ def gc(
     nor results whose set is running.
     """
     store, words = open_store("gc", words, named, db, table, results)
-    conditions = filters(store, words, where or [])
+    conditions = filters(store, words, where, tag)
     rules: dict[str, Any] = {
         "older_than_": seconds(older_than) if older_than is not None else None,
         "total_size_": size(total_size) if total_size is not None else None,

@@ -57,8 +57,8 @@ def _drop_output() -> str | None:
 
 
 @contextmanager
-def errors_as_sentences() -> Iterator[None]:
-    """Turn what the library raises into a sentence and a code."""
+def errors_as_sentences(looks: bool = False) -> Iterator[None]:
+    """Turn what the library raises into a sentence and a code; of a command that only looks nothing is stored."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RunsFailedWarning)  # the command says so itself
 
@@ -73,7 +73,7 @@ def errors_as_sentences() -> Iterator[None]:
         except UsageError as error:
             end(USAGE, f"entropic: {error}" if "\n" not in str(error) else str(error))
         except KeyboardInterrupt:
-            end(INTERRUPTED, "entropic: interrupted; finished runs are stored")
+            end(INTERRUPTED, "entropic: interrupted" + ("" if looks else "; finished runs are stored"))
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor may the exit flush into it
             end(PIPE)

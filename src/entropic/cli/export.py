@@ -11,7 +11,7 @@ import typer
 from entropic.ask.runs import Runs
 from entropic.cli.command import Database, Named, Results, Table, Words, command, open_store
 from entropic.cli.errors import FINE, UsageError, say
-from entropic.cli.look import Sort, Where, Yes, record_of
+from entropic.cli.look import Sort, Tag, Where, Yes, record_of
 from entropic.cli.output import as_utf8, on_terminal, put, put_json_rows
 from entropic.cli.target import START
 from entropic.cli.values import filters
@@ -45,6 +45,7 @@ Variables = Annotated[
 def export(
     words: Words = None,
     where: Where = None,
+    tag: Tag = None,
     sort: Sort = None,
     format_: Format = None,
     dims: Dims = None,
@@ -74,7 +75,7 @@ def export(
     path = os.path.join(START, files[0])
     if files[0] != "-" and os.path.exists(path) and not yes:
         raise UsageError(f"{files[0]} already exists; add --yes to replace it")
-    conditions = filters(store, [word for word in words if "=" in word], where or [])
+    conditions = filters(store, [word for word in words if "=" in word], where, tag)
     order = [name.strip() for name in sort.split(",")] if sort else None
     to = path if files[0] != "-" else None
     rows: Runs[Base] = Runs()

@@ -11,7 +11,7 @@ from entropic.cli.choices import keys_only
 from entropic.cli.clean import sure
 from entropic.cli.command import Database, Named, Results, Table, Words, command, open_store
 from entropic.cli.errors import FINE, FOUND, UsageError, say
-from entropic.cli.look import Json, Where, Yes
+from entropic.cli.look import Json, Tag, Where, Yes
 from entropic.cli.output import put, put_json, put_table, utc
 from entropic.cli.target import START
 from entropic.cli.values import one_and_filters
@@ -25,6 +25,7 @@ Hard = Annotated[bool, typer.Option("--hard", help="Make hard links, to files on
 def view(
     words: Words = None,
     where: Where = None,
+    tag: Tag = None,
     hard: Hard = False,
     as_json: Json = False,
     named: Named = None,
@@ -41,7 +42,7 @@ def view(
     wanted = "give one folder, and one pattern with columns in it, such as 'n={n}/dt={dt}'"
     if len(patterns) != 1:
         raise UsageError(wanted)
-    path, conditions = one_and_filters(store, [word for word in words if "{" not in word], where or [], wanted)
+    path, conditions = one_and_filters(store, [word for word in words if "{" not in word], where, tag, wanted)
     done = store.view(os.path.join(START, path), patterns[0], *conditions, hard_=hard)
     if as_json:
         lists = {"made": done.made, "removed": done.removed, "left": done.left}
@@ -55,6 +56,7 @@ def view(
 def freeze(
     words: Words = None,
     where: Where = None,
+    tag: Tag = None,
     as_json: Json = False,
     named: Named = None,
     db: Database = None,
@@ -68,7 +70,7 @@ def freeze(
     """
     store, words = open_store("freeze", words, named, db, table, results)
     wanted = "give one name for the selection, such as paper-v1"
-    name, conditions = one_and_filters(store, words, where or [], wanted)
+    name, conditions = one_and_filters(store, words, where, tag, wanted)
     done = store.freeze(name, *conditions)
     if as_json:
         put_json(_selection(done))

@@ -85,7 +85,7 @@ def ls(
     On a terminal, a value that is the same in all rows is shown once above the table, and a long list page by page.
     """
     store, words = open_store("ls", words, named, db, table, results)
-    conditions = [*filters(store, words, where or []), *([store.tagged(*tag)] if tag else [])]
+    conditions = filters(store, words, where, tag)
     if limit == 0 and page > 1:
         raise UsageError("--limit 0 shows all rows on one page; with --page give another limit, or none")
     if limit is None and (page > 1 or (on_terminal() and not as_json)):

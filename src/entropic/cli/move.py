@@ -12,7 +12,7 @@ from entropic.cli.ask import no_words
 from entropic.cli.clean import DryRun, sure
 from entropic.cli.command import Database, Named, Results, Table, Words, command, leaving_no_trace, open_store
 from entropic.cli.errors import FINE, FOUND, UsageError
-from entropic.cli.look import Json, Where, Yes
+from entropic.cli.look import Json, Tag, Where, Yes
 from entropic.cli.output import put, put_json
 from entropic.cli.reflect import open_reflected
 from entropic.cli.target import START, checked
@@ -176,6 +176,7 @@ def _source(
 def archive(
     words: Words = None,
     where: Where = None,
+    tag: Tag = None,
     as_json: Json = False,
     named: Named = None,
     db: Database = None,
@@ -190,7 +191,7 @@ def archive(
     with leaving_no_trace():
         store, words = open_store("archive", words, named, db, table, results)
     wanted = "give one folder, or one .zip, to write to, such as paper.zip"
-    path, conditions = one_and_filters(store, words, where or [], wanted)
+    path, conditions = one_and_filters(store, words, where, tag, wanted)
     done = store.archive(os.path.join(START, path), *conditions)
     if as_json:
         lists = {"results": done.results, "left": done.left, "outside": done.outside, "without": done.without}

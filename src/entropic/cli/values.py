@@ -30,8 +30,10 @@ def schema_of(store: Store[Base]) -> Schema:
 
 
 # ---- conditions and sets -----------------------------------------------------------------------------------------
-def filters(store: Store[Base], words: list[str], where: list[str]) -> list[object]:
-    """Return `name=value` words and `--where` texts as the conditions of a query."""
+def filters(
+    store: Store[Base], words: list[str], where: list[str] | None, tags: list[str] | None = None
+) -> list[object]:
+    """Return `name=value` words, `--where` texts and tags as the conditions of a query."""
     given, equal = list[object](), dict[str, Any]()
     for word in words:
         name, text = _pair(word)
@@ -39,17 +41,21 @@ def filters(store: Store[Base], words: list[str], where: list[str]) -> list[obje
             equal.setdefault("custom_data", {})[name.removeprefix(CUSTOM)] = json_or_text(text)
         else:
             equal[name] = parsed(context_of(store), name, text)
-    for one in where:
+    for one in where or []:
         name, op, text = _split(one)
         if op in ("=", "==") and name not in equal and not name.startswith(CUSTOM):
             equal[name] = parsed(context_of(store), name, text)  # the library knows when two floats are the same
         else:
             given.append(_condition(store, one))
+    if tags:
+        given.append(store.tagged(*tags))
     return [*given, equal] if equal else given
 
 
-def one_and_filters(store: Store[Base], words: list[str], where: list[str], wanted: str) -> tuple[str, list[object]]:
-    """Return the one word that is not `name=value`, and the others and `--where` texts as the conditions of a query.
+def one_and_filters(
+    store: Store[Base], words: list[str], where: list[str] | None, tags: list[str] | None, wanted: str
+) -> tuple[str, list[object]]:
+    """Return the one word that is not `name=value`, and the others, `--where` texts and tags as a query's conditions.
 
     Raises
     ------
@@ -59,7 +65,7 @@ def one_and_filters(store: Store[Base], words: list[str], where: list[str], want
     names = [word for word in words if "=" not in word]
     if len(names) != 1:
         raise UsageError(wanted)
-    return names[0], filters(store, [word for word in words if "=" in word], where)
+    return names[0], filters(store, [word for word in words if "=" in word], where, tags)
 
 
 def _split(given: str) -> tuple[str, str, str]:

@@ -13,7 +13,7 @@ from entropic.ask.standing import Submitted
 from entropic.cli.choices import key_of
 from entropic.cli.command import Database, Named, Results, Table, Words, command, open_store
 from entropic.cli.errors import FINE, FOUND, UsageError, say
-from entropic.cli.look import Json, Where
+from entropic.cli.look import Json, Tag, Where
 from entropic.cli.output import answers_only, cell, put, put_json
 from entropic.cli.reflect import refuse
 from entropic.cli.target import Target
@@ -209,6 +209,7 @@ def audit(
     rtol: Annotated[float, typer.Option("--rtol", help="The relative difference up to which numbers agree.")] = 1e-9,
     seed: Annotated[int | None, typer.Option("--seed", help="Choose the same sample again.")] = None,
     where: Where = None,
+    tag: Tag = None,
     workers: Workers = None,
     timeout: Timeout = None,
     as_json: Json = False,
@@ -222,7 +223,7 @@ def audit(
     Nothing that is stored is touched. What each run has shown is recorded. Exits with 1 if a result differs.
     """
     store, words = Target(named, db, table, results).open(words or [])
-    conditions = filters(store, words, where or [])
+    conditions = filters(store, words, where, tag)
     if store._made_of[0] is refuse:
         refuse({})
     options: dict[str, Any] = {"fraction_": fraction, "rtol_": rtol, "seed_": seed, "workers_": workers}

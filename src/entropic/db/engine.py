@@ -278,7 +278,8 @@ class Database:
             reason = getattr(error, "orig", None) or error
             if self.dialect.trouble(reason) is not None:
                 raise self.locked() from error
-            raise StoreError(f"{self} {self.dialect.advice(reason)}") from error
+            cause = reason.with_traceback(None)  # how SQLAlchemy connects, in a hundred lines, helps nobody
+            raise StoreError(f"{self} {self.dialect.advice(reason)}") from cause
 
     def look(self, action: Callable[[], T]) -> T:
         """Ask through SQLAlchemy's engine, again if that is interrupted."""

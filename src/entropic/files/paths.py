@@ -40,8 +40,10 @@ def check_folder(results_dir: str | Path) -> str:
     Raises
     ------
     StoreError
-        If a database cannot hold it.
+        If it is no path, or a database cannot hold it.
     """
+    if not isinstance(results_dir, str | os.PathLike):
+        raise StoreError(f"results_dir must be the path of a folder, such as 'results', not {results_dir!a:.200}")
     if "://" in str(results_dir) or _URL.match(str(results_dir)):
         raise StoreError(
             f"results_dir {str(results_dir)!a:.200} is a URL, not a folder; the database goes into db_url="
@@ -51,6 +53,18 @@ def check_folder(results_dir: str | Path) -> str:
     if refusal is not None:
         raise StoreError(f"results_dir {folder!a:.200} cannot be used: it {refusal}; give another path")
     return folder
+
+
+def check_outside(path: str, results_dir: str) -> None:
+    """Refuse a path for what is made of results, if it lies in their folder.
+
+    Raises
+    ------
+    StoreError
+        Nothing was made.
+    """
+    if (os.path.realpath(path) + os.sep).startswith(os.path.realpath(results_dir) + os.sep):
+        raise StoreError(f"{path} lies in the results folder, where entropic keeps its own files; take another folder")
 
 
 def check_lengths(folder: str, suffix: str) -> None:

@@ -149,6 +149,13 @@ class Base(Portable, DeclarativeBase):
                 if (advice := what_to_write(cls, error)) is None:
                     raise
                 raise ModelError(advice) from error
+            except sa.exc.InvalidRequestError as error:
+                if (other := _with_table_of(cls)) is None:
+                    raise
+                raise ModelError(
+                    f"{cls.__name__} has the table {cls.__tablename__!r}, which is that of {other}; give one of them "
+                    "another __tablename__"
+                ) from error
         if defined is not None and (table := getattr(cls, "__table__", None)) is not None:
             _defined[defined] = table
         refuse_by_value(cls)
@@ -227,6 +234,12 @@ def own_values(row: Base) -> dict[str, Any]:
 
 def _is_made(column: object) -> bool:
     return getattr(column, "computed", None) is not None or (isinstance(column, sa.Column) and is_outcome(column))
+
+
+def _with_table_of(model: type[Base]) -> str | None:
+    """Return what other model has the table that a model is to have, if one has it."""
+    table = model.metadata.tables.get(model.__tablename__)
+    return next((".".join(name) for name, its_table in _defined.items() if its_table is table), None)
 
 
 class Schema:

@@ -22,6 +22,7 @@ from entropic.errors import LibraryMissingError, StoreError
 from entropic.files import workspace
 from entropic.files.digest import of_file
 from entropic.files.extent import is_of_others
+from entropic.files.paths import check_outside
 from entropic.files.staging import FOLDER
 from entropic.params.model import Base, utcnow
 from entropic.protocol.context import StoreContext
@@ -59,6 +60,8 @@ def archive(
         Part of the name of the folder until it is whole: by it others see whether anybody is still at work.
     """
     path = os.path.abspath(os.path.expanduser(path))
+    if not owner:  # what is frozen lies there
+        check_outside(path, context.staging.results_dir)
     if os.path.lexists(path):
         raise StoreError(f"{path} exists already, and nothing is replaced; give the archive another name")
     if not os.path.isdir(os.path.dirname(path)):

@@ -18,6 +18,7 @@ from entropic.ask.select import matching
 from entropic.db.query import fetch
 from entropic.errors import ParameterError, StoreError, UnreadableError
 from entropic.files.extent import extent, is_of_others
+from entropic.files.paths import check_outside
 from entropic.files.sidecar import BROKEN
 from entropic.files.subfolder import content
 from entropic.params.fields import unknown_key
@@ -55,12 +56,10 @@ def view(
     """
     path = os.path.abspath(os.path.expanduser(path))
     pieces = _parsed(context, pattern)
-    results = os.path.realpath(context.staging.results_dir)
-    if (os.path.realpath(path) + os.sep).startswith(results + os.sep):
-        raise StoreError(f"{path} lies in the results folder, where entropic keeps its own files; take another folder")
+    check_outside(path, context.staging.results_dir)
     if os.path.lexists(path) and not os.path.isdir(path):
         raise StoreError(f"{path} is a file; give the path of a folder")
-    tree = _Tree(path, hard)
+    tree = _Tree(path, hard, [os.path.relpath(context.staging.results_dir, path), context.model])
     done, wanted = View(path), dict[str, str]()
     _name(context, fetch(context.database, matching(context, where, equal)), pieces, wanted, done)
     tree.check(wanted)
@@ -168,10 +167,16 @@ def _clash(context: StoreContext[Base], name: str, one: Mapping[str, Any], other
 
 # ---- links -------------------------------------------------------------------------------------------------------
 class _Tree:
-    """A folder with links, some of which are ours."""
+    """A folder with links, some of which are ours.
 
-    def __init__(self, path: str, hard: bool) -> None:
-        self._path, self._hard = path, hard
+    Parameters
+    ----------
+    of
+        Whose results the links lead to: the results folder, from here, since a project moves as a whole, and the model.
+    """
+
+    def __init__(self, path: str, hard: bool, of: list[str]) -> None:
+        self._path, self._hard, self._of = path, hard, of
         self._before: dict[str, _Identity] = {}  # of links that were about to be made anew when a kill came
         self._ours, self._folders = self._read()
 
@@ -181,6 +186,7 @@ class _Tree:
             told = json.loads(content(os.path.join(self._path, NOTED)))
             if int(told["entropic"]) > _VERSION:
                 raise ValueError("a later version of entropic wrote it")
+            self._refuse_another(told.get("of", self._of))  # earlier versions did not say
             self._before = _plain(told.get("before", {}))
             return _plain(told["links"]), [str(one) for one in told["folders"] if _is_below(str(one))]
         except FileNotFoundError:
@@ -201,6 +207,16 @@ class _Tree:
             raise StoreError(
                 f"{self._path} holds something else ({spelled(others[0])}{more}), and no tree that entropic has made; "
                 "give a new folder, or an empty one. Nothing was changed"
+            )
+
+    def _refuse_another(self, of: Any) -> None:
+        """Refuse the tree of another store, whose links would all be removed."""
+        if of != self._of:
+            results, model = (str(one) for one in of)
+            where = os.path.normpath(os.path.join(self._path, results))
+            raise StoreError(
+                f"{self._path} has links to the results of {model} in {where}; give another folder, or remove "
+                "this one. Nothing was changed"
             )
 
     def _at(self, name: str) -> str:
@@ -323,6 +339,7 @@ class _Tree:
         told = {
             "entropic": _VERSION,
             "about": "links that `entropic view` has made",
+            "of": self._of,
             "links": links,
             "folders": sorted(set(folders)),
             **({"before": dict(before)} if before else {}),
