@@ -265,10 +265,11 @@ def use(folder: Path, package: Path, extra: str) -> None:
         assert first is not None
         script.write_text(first[1])
     env = {**os.environ, "PYTHONPYCACHEPREFIX": str(folder / "compiled")}
-    for _ in range(2):  # the second time from what is stored
-        subprocess.run([python, script], cwd=at_work, env=env, check=True, stdout=subprocess.DEVNULL)
-    command = [python.with_name("entropic"), "--version"]
-    subprocess.run(command, cwd=at_work, env=env, check=True, stdout=subprocess.DEVNULL)
+    commands = [[python, script]]
+    if not extra:  # twice, the second time from what is stored
+        commands = [*commands, *commands, [python.with_name("entropic"), "--version"]]
+    for command in commands:
+        subprocess.run(command, cwd=at_work, env=env, check=True, stdout=subprocess.DEVNULL)
 
 
 if __name__ == "__main__":

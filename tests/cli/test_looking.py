@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from snapshots import open_to_all, snapshot
 
+BEGINNING = pytest.mark.parametrize("first", [0, 1], ids=["by name first", "by database first"])
 FROZEN = Path(__file__).parents[1] / "migration" / "entropic-2.3.0"
 SCRIPT = """
 import json, os
@@ -135,28 +136,38 @@ def check_all(folder, asked, **more):
     return {name for _, _, modules in ends for name in modules if name not in ("__main__", "model")}
 
 
+def by_both(url, first, folder):
+    """Return every command, by the name of the store or by its database in turn, beginning with one of them."""
+    found = zip(commands("model.py:store", **keys(folder)), commands("--db", url, **keys(folder)), strict=True)
+    return [pair[(i + first) % 2] for i, pair in enumerate(found)]
+
+
 @pytest.mark.slow
-def test_commands_that_look_leave_everything_as_it_was(project, place):
+@pytest.mark.each
+@BEGINNING
+def test_commands_that_look_leave_everything_as_it_was(project, place, first):
     content = None if place.is_file else place.content()
-    by_name = [*commands("model.py:store", **keys(project)), *commands("--db", place.url, **keys(project))]
-    check_all(project, by_name)
+    check_all(project, by_both(place.url, first, project))
     assert content is None or place.content() == content
 
 
+@pytest.mark.each
+@BEGINNING
 @pytest.mark.only_on("postgresql", "mariadb")
-def test_a_user_who_may_only_select_looks_at_everything(project, place):
+def test_a_user_who_may_only_select_looks_at_everything(project, place, first):
     url = place.of_reader()
     (project / "model.py").write_text(SCRIPT.format(url=url))
-    check_all(project, [*commands("model.py:store", **keys(project)), *commands("--db", url, **keys(project))])
+    check_all(project, by_both(url, first, project))
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
+@pytest.mark.each
+@BEGINNING
 @pytest.mark.only_on("sqlite")
-def test_another_users_store_and_a_read_only_mount_are_looked_at(project):
+def test_another_users_store_and_a_read_only_mount_are_looked_at(project, first):
     with open_to_all(project) as folder:
-        asked = commands("model.py:store", **keys(project))
-        asked += commands("--db", "sqlite:///points.sqlite3", **keys(project))
+        asked = by_both("sqlite:///points.sqlite3", first, project)
         modules = check_all(folder, asked)
         check_all(folder, asked, uid=65534, modules=modules)
         above = folder.parent
