@@ -13,6 +13,7 @@ import itertools
 import logging
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -36,7 +37,7 @@ pytest_plugins = ["backstop"]
 # No deadlines, and no complaint that something is slow: on a loaded machine everything is.
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("quick", patient, max_examples=50)
-settings.register_profile("ci", patient, max_examples=200)
+settings.register_profile("ci", patient, max_examples=100)
 settings.register_profile("long", patient, max_examples=30_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
@@ -115,17 +116,21 @@ def beyond_a_sample(items: list[pytest.Item]) -> list[pytest.Item]:
     """Return what is left to the long tests of what is slow and alike: which of it is chosen is taken in turn.
 
     Of what is marked `each` one test of each of its combinations is chosen, so that all values of the other parameters
-    occur; the mark may name fewer for servers. Of all else in `contract` that runs on servers, one set of parameters.
-    Both servers are one here, but in `servers`, where their differences are tested.
+    occur, or as many as it says by `most`; it may name fewer combinations for servers. Of all else in `contract` that
+    runs on servers, one set of parameters; of what is slow on SQLite, too, every second test. Both servers are one
+    here, but in `servers`, where their differences are tested.
     """
     slow = [item for item in items if item.get_closest_marker("slow") or on_server(item)]
     combinations: dict[tuple[str, ...], list[pytest.Item]] = {}
+    seen: Counter[str] = Counter()
     for item in slow:
         function, _, parameters = item.nodeid.partition("[")
         where = kind_of(item) if folder_of(item) == "servers" or not on_server(item) else "server"
         if mark := item.get_closest_marker("each"):
             names = mark.kwargs.get("on_servers", mark.args) if on_server(item) else mark.args
             same = [repr(item.callspec.params[name]) for name in names]
+            same.append(str(seen[function] % mark.kwargs.get("most", 1)))
+            seen[function] += 1
         elif where == "server":
             same = [parameters.replace(str(kind_of(item)), "", 1)]
         else:
@@ -136,7 +141,8 @@ def beyond_a_sample(items: list[pytest.Item]) -> list[pytest.Item]:
     for item in dict.fromkeys(itertools.chain(*combinations.values())):
         if on_server(item) and folder_of(item) == "contract" and item not in left:
             promises.setdefault(item.nodeid.partition("[")[0], []).append(item)
-    return [*left, *unchosen(promises.values())]
+    heavy = [group for group in promises.values() if len([*group[0].iter_markers("slow")]) > 1]
+    return [*left, *unchosen(promises.values()), *itertools.chain(*heavy[::2])]
 
 
 def unchosen(groups: Iterable[list[pytest.Item]]) -> set[pytest.Item]:

@@ -283,8 +283,8 @@ class _Call:
         self.__name__ = getattr(function, "__name__", "study")
         parameters = inspect.signature(function).parameters
         self._positional = [name for name, one in parameters.items() if one.kind is one.POSITIONAL_ONLY]
-        self._defaults = {name: one.default for name, one in parameters.items() if one.default is not one.empty}
-        self._defaults = {name: value for name, value in self._defaults.items() if name not in ignore}
+        known = {name: one.default for name, one in parameters.items() if one.default is not one.empty}
+        self.defaults = {name: value for name, value in known.items() if name not in ignore}
         self._left_out = {*RESERVED} if CHECKPOINT_DIR in parameters else {*RESERVED, CHECKPOINT_DIR}
 
     def __call__(self, params: dict[str, Any]) -> Any:

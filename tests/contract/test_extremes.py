@@ -281,6 +281,7 @@ CLOSED = """if True:
 
 
 @pytest.mark.slow
+@pytest.mark.each
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
 def test_workers_run_where_standard_files_are_closed(tmp_path, closed):
     (tmp_path / "script.py").write_text(CLOSED)

@@ -130,6 +130,7 @@ def told(params: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.slow
+@pytest.mark.each
 @kinds
 def test_the_runner_gets_a_dict_in_workers_too(open_store: OpenStore, kind: Any) -> None:
     store = open_store(told, Painted)

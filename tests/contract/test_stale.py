@@ -393,6 +393,7 @@ RENAMED = MODEL.replace('    return step(params["n"])', '    n = params["n"]\n  
 
 
 @pytest.mark.slow
+@pytest.mark.each
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_history_of_a_project(place, tmp_path, workers):
     def play(model: str, helpers: str, on_stale: str = "warn") -> tuple[str, str]:

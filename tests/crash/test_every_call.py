@@ -30,14 +30,14 @@ COMBINATIONS = [
 ]
 
 
-PARTS = 9
+PARTS = 13
 
 
 def parts():
-    """Return each combination in parts, each of which kills before every ninth call."""
+    """Return each combination in parts, each of which kills before every thirteenth call."""
     for number, combination in enumerate(COMBINATIONS):
         for part in range(PARTS):
-            # CI kills before every ninth call, beginning with another one in each combination.
+            # CI kills before every thirteenth call, beginning with another one in each combination.
             marks = pytest.mark.slow if part == number % PARTS else pytest.mark.long
             yield pytest.param(*combination, part, marks=marks, id=f"{'-'.join(combination)}-{part}")
 

@@ -150,8 +150,8 @@ def test_a_step_that_is_not_reached_kills_nobody(server, histories):
 
 # On MariaDB, which passes the same steps, `test_every_call` kills before every statement and every change of the disk.
 @pytest.mark.only_on("sqlite", "postgresql")
-# Of what was there before and its shape, one; on servers also of the ways to strike at a step.
-@pytest.mark.each("operation", "step", "when", "nth", "do", on_servers=("operation", "step"))
+# Of what was there before and its shape, one; on servers also of the operations and of the ways to strike at a step.
+@pytest.mark.each("operation", "step", "when", "nth", "do", on_servers=("step",))
 @pytest.mark.parametrize(("operation", "history", "shape", "step", "when", "nth", "do"), list(matrix()))
 def test_after_a_kill_the_next_process_puts_the_key_in_order(
     server, histories, operation, history, shape, step, when, nth, do

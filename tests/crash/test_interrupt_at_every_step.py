@@ -52,7 +52,7 @@ def test_a_process_goes_on_after_an_interrupt_before_any_call_of_a_plain_run(ser
         assert len(executions(case)) - said["executed"] == 1 - written, "a finished run does not run again"
 
 
-@pytest.mark.each("step", "when")
+@pytest.mark.each("step", "when", on_servers=("step",))
 @pytest.mark.parametrize(("operation", "history", "shape", "step", "when"), list(matrix()))
 def test_a_process_goes_on_after_an_interrupt(server, histories, operation, history, shape, step, when):
     case = histories(history, shape)

@@ -23,6 +23,7 @@ from executors import acts
 
 SERIAL, WORKERS, THREADS, PROCESSES = "serial", "workers", "thread pool", "process pool"
 OWN, LOKY, DASK = "own", "loky", "Dask"
+pytestmark = pytest.mark.each(most=2)  # of the executors that take long to start, in turn
 dask_marks = [
     pytest.mark.slow,
     pytest.mark.xdist_group("cluster"),

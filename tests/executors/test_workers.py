@@ -122,6 +122,7 @@ def kinds(log: Path) -> dict[str, Any]:
 
 
 @pytest.mark.slow
+@pytest.mark.each
 @pytest.mark.parametrize("kind", list(kinds(Path("none"))))
 def test_a_runner_may_be_whatever_can_be_called(open_store, log, kind):
     rows = open_store(run=kinds(log)[kind]).sweep(sets(1, 2, 3), workers=2)

@@ -38,7 +38,7 @@ def test_no_interleaving_of_a_small_scenario_breaks_the_protocol(scenario):
 # Every two misfortunes together, of each scenario. The whole of the large ones takes ten times as long.
 @pytest.mark.parametrize(
     "scenario",
-    [pytest.param(sc, marks=pytest.mark.long if i % 3 else pytest.mark.slow) for i, sc in enumerate(LESSENED)],
+    [pytest.param(sc, marks=pytest.mark.long if i % 5 else pytest.mark.slow) for i, sc in enumerate(LESSENED)],
     ids=str,
 )
 def test_no_interleaving_of_two_misfortunes_breaks_the_protocol(scenario):

@@ -96,10 +96,10 @@ def params(store: Store[Base], words: list[str]) -> dict[str, Any]:
 
 def with_defaults(store: Store[Base], params: dict[str, Any]) -> dict[str, Any]:
     """Return a set with the defaults of the function, if the store is that of a study: as a call would have them."""
-    runner = store._made_of[0]
+    runner = getattr(context_of(store).runner, "runner", None)
     if "id" in params or not is_ours(runner):
         return params
-    return params | {name: value for name, value in getattr(runner, "_defaults", {}).items() if name not in params}
+    return {**params, **{name: value for name, value in getattr(runner, "defaults", {}).items() if name not in params}}
 
 
 def grid(store: Store[Base], texts: list[str]) -> dict[str, list[object]]:
