@@ -422,6 +422,21 @@ def test_where_another_database_uses_the_folder_too_rows_are_those_of_the_lost_o
     assert [other.load(row) for row in other.sweep([TWO, THREE])] == [2, 2]
 
 
+@pytest.mark.only_on("sqlite")
+def test_another_database_that_cannot_be_looked_at_keeps_no_row_from_being_made(tmp_path):
+    first, other, new = (f"sqlite:///{tmp_path / name}.sqlite3" for name in ("first", "other", "new"))
+    open_at(first, tmp_path / "results").run(ONE)
+    open_lost(other, tmp_path / "results").run(TWO)
+    for path in tmp_path.glob("other.sqlite3-*"):
+        path.unlink()
+    (tmp_path / "other.sqlite3-wal").mkdir()
+    (tmp_path / "other.sqlite3-wal" / "file").touch()
+    notes = tmp_path.glob("results/.entropic/*/journal/database.json")
+    of_first, _ = sorted(notes, key=lambda one: b"other" in one.read_bytes())
+    of_first.write_text('{"sqlite": 5}')
+    assert len(open_lost(new, tmp_path / "results").rebuild().made) == 2
+
+
 @pytest.mark.slow
 @pytest.mark.only_on("sqlite")
 def test_every_opening_says_it_until_there_is_a_row(project, tmp_path):

@@ -209,7 +209,7 @@ def uuid_in(path: str, wait: float) -> str | None:
 
     try:
         found = looked.steadily(ask)
-    except sqlite3.DatabaseError:  # no database, or a damaged one, or not ours to read
+    except (sqlite3.DatabaseError, OSError):  # no database, or a damaged one, or not ours to read
         return None
     return None if found is None else str(found[0])
 
