@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from contract.models import SimResult, wait_until
+from contract.models import PATIENCE, SimResult, wait_until
 from entropic import Store, report
 
 ROOT = Path(__file__).parents[2]
@@ -463,7 +463,7 @@ def test_an_interrupted_command_that_only_looks_says_nothing_of_runs(tmp_path, e
     child = subprocess.Popen(line, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     wait_until((tmp_path / "imported").exists)
     child.send_signal(signal.SIGINT)
-    _, told = child.communicate(timeout=60)
+    _, told = child.communicate(timeout=PATIENCE)
     assert (child.returncode, told.strip().splitlines()[-1]) == (130, "entropic: interrupted")
 
 

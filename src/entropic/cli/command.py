@@ -70,13 +70,11 @@ def command(
     def register(function: Callable[P, int]) -> Callable[P, int]:
         @functools.wraps(function)
         def run(*args: P.args, **options: P.kwargs) -> None:
-            looks_only = (looks and not options.get("deep")) or options.get("dry_run")  # --deep notes how far it came
+            # `--deep` notes how far it came.
+            looks_only = bool((looks and not options.get("deep")) or options.get("dry_run"))
             looking = leaving_no_trace() if looks_only else nullcontext()
-            with (
-                Terminable(),
-                errors_as_sentences(bool(looks_only)),
-                looking,
-            ):  # a signal is told as Ctrl-C is, before it ends us
+            # A signal is told as Ctrl-C is, before it ends us.
+            with Terminable(), errors_as_sentences(looks_only), looking:
                 code = function(*args, **options)
                 sys.stdout.flush()  # here, where it may fail in a sentence
                 raise typer.Exit(code)

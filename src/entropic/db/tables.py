@@ -224,7 +224,7 @@ def create_tables(
         if name is not None and not inspector.has_schema(name)
     }
     there = frozenset(inspector.get_table_names())  # all at once; each of the others is asked for, as views are tables
-    # Of ours only if there are any: no view stands for one of them in a database that is new.
+    # Our own tables are asked for only if there are any: no view stands for one of them in a database that is new.
     has_ours = meta.name in there or inspector.has_table(meta.name)
     # Asked for once only: of a table that MariaDB lacks SQLAlchemy learns by an error, which keeps all callers' frames,
     # and with them the store, until Python's collector comes.

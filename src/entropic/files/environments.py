@@ -11,13 +11,13 @@ import logging
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-from entropic.files.staging import Staging
+from entropic.files.staging import Staging, roots
 from entropic.files.subfolder import content, opened, put
 from entropic.provenance import environment
-from entropic.support.names import UUID, is_one, number_of
+from entropic.support.names import number_of
 
 log = logging.getLogger("entropic")
 FOLDER, TOLD, DIFF = "environments", ".json", ".diff"
@@ -116,19 +116,17 @@ def read_diff(staging: Staging, number: int) -> str | None:
 
 def read_of_any(staging: Staging, number: int) -> str | None:
     """Return the same as `read`, of whatever database has used this results folder: one of them was lost."""
-    return next((text for root in _roots(staging) if (text := _read_in(root, number, TOLD)) is not None), None)
+    return _read_of_any(staging, number, TOLD)
 
 
 def read_diff_of_any(staging: Staging, number: int) -> str | None:
     """Return the same as `read_diff`, of whatever database."""
-    return next((text for root in _roots(staging) if (text := _read_in(root, number, DIFF)) is not None), None)
+    return _read_of_any(staging, number, DIFF)
 
 
-def _roots(staging: Staging) -> Iterator[str]:
-    with contextlib.suppress(OSError), os.scandir(os.path.dirname(staging.root)) as found:
-        for one in found:
-            if is_one(UUID, one.name) and one.is_dir(follow_symlinks=False):
-                yield one.path
+def _read_of_any(staging: Staging, number: int, ending: str) -> str | None:
+    texts = (_read_in(root, number, ending) for root in roots(staging.results_dir).values())
+    return next((text for text in texts if text is not None), None)
 
 
 def _read(staging: Staging, number: int, ending: str) -> str | None:

@@ -22,13 +22,14 @@ from typing import Any
 
 from entropic.files import sidecar as sidecars
 from entropic.files.sidecar import BROKEN, Sidecar, Unreadable
-from entropic.files.staging import FOLDER, Staging
+from entropic.files.staging import Staging, roots
 from entropic.files.subfolder import content, opened, put
 from entropic.support import names, process
 
 log = logging.getLogger("entropic")
 _NAME = re.compile(r"[A-Za-z0-9-]{1,64}\.[0-9a-f]{8}\.[0-9]{1,10}\.(?P<database>[a-z]{1,20})\.jsonl")
 _JOURNAL, _PLACE = "journal", "database.json"
+_LARGEST = 2**16  # bytes of what is said of a place
 LONGEST = 2**26  # bytes of a line that is read
 _FLAGS = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | os.O_CLOEXEC
 
@@ -158,11 +159,10 @@ def places(results_dir: str) -> dict[str, str]:
     Only of those that are files; what is noted may be anybody's.
     """
     found = {}
-    for uuid in _listed(os.path.join(results_dir, FOLDER)):
-        if not names.is_one(names.UUID, uuid):
-            continue
-        with contextlib.suppress(OSError, *BROKEN), opened(os.path.join(results_dir, FOLDER, uuid), _JOURNAL) as inside:
-            found[uuid] = os.path.normpath(os.path.join(results_dir, json.loads(content(_PLACE, inside))["sqlite"]))
+    for uuid, root in roots(results_dir).items():
+        with contextlib.suppress(OSError, *BROKEN), opened(root, _JOURNAL) as inside:
+            told = json.loads(content(_PLACE, inside, most=_LARGEST))
+            found[uuid] = os.path.normpath(os.path.join(results_dir, told["sqlite"]))
     return found
 
 
@@ -174,11 +174,9 @@ def read(results_dir: str, without: str = "") -> Iterator[Entry | Deletion | Unr
     without
         The uuid of a database whose journals are left out.
     """
-    for uuid in _listed(os.path.join(results_dir, FOLDER)):
-        if not names.is_one(names.UUID, uuid) or uuid == without:
-            continue
-        folder = os.path.join(results_dir, FOLDER, uuid, _JOURNAL)
-        if os.path.islink(os.path.dirname(folder)) or os.path.islink(folder):
+    for uuid, root in roots(results_dir).items():
+        folder = os.path.join(root, _JOURNAL)
+        if uuid == without or os.path.islink(folder):
             continue
         for name in _listed(folder):
             if match := _NAME.fullmatch(name):

@@ -15,6 +15,7 @@
         <key>.<attempt>.json                       the sidecar: this attempt is finished
         <key>.<attempt>.slot/                      for a delete, whose attempt's name holds its worker
         journal/<host>.<boot>.<user>.<database>.jsonl  what was recorded of the runs, should the database be lost
+        journal/database.json                      where the database was, if it is a file
         environments/<number>.json                 in what environment runs were executed
         environments/<number>.diff                 how a checkout differed from its commit
         logs/<key>.log                             what the last run printed in a worker process
@@ -249,6 +250,17 @@ def _lexists() -> Callable[[str], bool]:
 
 
 _exists = _lexists()
+
+
+def roots(results_dir: str) -> dict[str, str]:
+    """Return the staging folder of each database that has used a results folder, by its uuid; no links."""
+    above = os.path.join(results_dir, FOLDER)
+    try:
+        found = sorted(os.listdir(above))
+    except OSError:  # not there, or not ours to read
+        return {}
+    paths = {uuid: os.path.join(above, uuid) for uuid in found if names.is_one(names.UUID, uuid)}
+    return {uuid: path for uuid, path in paths.items() if not os.path.islink(path)}
 
 
 def locked_up(results_dir: str) -> str | None:
