@@ -83,14 +83,19 @@ def _condition(store: Store[Base], given: str) -> object:
         raise UsageError(f"--where {given!r}: {error}") from None
 
 
-def params(store: Store[Base], words: list[str]) -> dict[str, Any]:
-    """Return `name=value` words as a set of params."""
+def params(store: Store[Base], words: list[str], or_grids: bool = False) -> dict[str, Any]:
+    """Return `name=value` words as a set of params; a word of several values is told of the grids of a command."""
     found: dict[str, Any] = {}
     for word in words:
         name, text = _pair(word)
         if name in found:
             raise UsageError(f"{name!r} is given twice; give it once")
-        found[name] = text if name == "id" else parsed(context_of(store), name, text)
+        try:
+            found[name] = text if name == "id" else parsed(context_of(store), name, text)
+        except ParameterError as error:
+            if not (or_grids and "," in text):
+                raise
+            raise UsageError(f"{error}; several values are a grid: --grid {shlex.quote(word)}") from None
     return found
 
 

@@ -1,6 +1,5 @@
 """Commands that work: sweep, retry, measure, audit."""
 
-import shlex
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -20,7 +19,6 @@ from entropic.cli.target import Target
 from entropic.cli.values import filters, params, schema_of, with_defaults
 from entropic.cli.values import grid as grid_of
 from entropic.cli.values import slurm as asked_of_slurm
-from entropic.errors import ParameterError
 from entropic.params.grid import expand_grid
 from entropic.params.model import Base
 from entropic.store import Store, context_of
@@ -74,12 +72,7 @@ OnError = Annotated[
 
 def sets(store: Store[Base], words: list[str], grid: list[str] | None) -> list[dict[str, object]]:
     """Return the sets that the words, which hold in all of them, and the grids mean."""
-    try:
-        fixed = params(store, words)
-    except ParameterError as error:
-        several = [word for word in words if str(error).startswith(f"{word}: ") and "," in word]
-        more = [f"; several values are a grid: --grid {shlex.quote(word)}" for word in several]
-        raise UsageError("".join([str(error), *more])) from None
+    fixed = params(store, words, or_grids=True)
     product = grid_of(store, grid or [])
     if twice := fixed.keys() & product.keys():
         raise UsageError(f"{min(twice)!r} is given a value and a grid; give only one of them")
