@@ -18,7 +18,7 @@
     ├── LoadError                 (ValueError)         a result cannot be read, or combined with others
     ├── SaveError                 (ValueError)         what a runner returned cannot be written as its result
     ├── LibraryMissingError       (ImportError)        it needs a library that is not installed
-    ├── CommandError                                   the program of a run is missing, or has not ended well
+    ├── CommandError                                   the program of a run is missing, or has failed
     ├── RunFailed                                      a run failed elsewhere
     │   ├── RunTimeout            (TimeoutError)       a run took longer than `timeout`
     │   ├── RunOutOfMemory        (MemoryError)        a run used more than `memory`
@@ -26,7 +26,7 @@
     ├── ClientLostError                                a pool or a cluster did not bring home some sets of a sweep
     ├── SlurmError                                     jobs cannot be submitted, were cancelled, or are out of reach
     ├── CycleError                                     a run needs its own result
-    ├── StaleError                                     other code made stored results, and that is to be refused
+    ├── StaleError                                 stored results are stale, and the store refuses them
     └── UnguardedError                                 a script that is only imported would run something
 
     EntropicWarning               (UserWarning)
@@ -37,7 +37,7 @@
     ├── FellBackWarning                                what a pool or a cluster did not run is run on this machine
     ├── ErrorBarWarning                                an outcome is known less well than `Replicates` ask for
     ├── OutcomeWarning                                 an outcome of a run has no value, or may not be written
-    ├── StaleWarning                                   stored results were made by other code than the current code
+    ├── StaleWarning                                   stored results are stale: different code, or changed inputs
     ├── SpellingWarning                              a set runs whose values are stored under another key, as 1 for 1.0
     ├── UnreadableWarning                            rows are left out of a list, since the model cannot read them
     ├── NetworkFileSystemWarning                       a SQLite database on a network file system
@@ -54,7 +54,7 @@ from entropic.support.show import stderr_is_closed, visible
 
 
 def warn(text: str, category: "type[EntropicWarning]") -> None:
-    """Warn at the user's line, not at one of ours; of nobody's hearing it a run does not end.
+    """Warn at the user's line, not at one of ours. A run does not fail because nobody can see the warning.
 
     Python shows warnings on stderr, and raises where a program has closed that.
     """
@@ -252,7 +252,7 @@ class FrozenError(StoreError):
 
 
 class StaleError(EntropicError):
-    """Stored results were made by other code than the current code, and this store is to refuse them; nothing ran."""
+    """Stored results are stale (of different code, or of inputs that changed since) and refused; nothing ran."""
 
 
 class UnguardedError(EntropicError):
@@ -302,7 +302,7 @@ class SpellingWarning(EntropicWarning):
 
 
 class StaleWarning(EntropicWarning):
-    """Stored results were made by other code than the current code; the message shows what changed."""
+    """Stored results are stale: made by different code, or from inputs that changed since. The message shows both."""
 
 
 class UnreadableWarning(EntropicWarning):

@@ -108,15 +108,15 @@ class Store(Generic[ModelT]):
     git_diff
         Whether each run records, with the commit, how the files that git tracks differ from it (`provenance`).
     version
-        A text that names the version of your code; when you change it, stored results count as made by other code.
+        A text that names the version of your code; when you change it, stored results count as made by different code.
     watch
         What else results depend on: paths of files and folders, `"$VARIABLE"` for one of the environment,
         `"package:scipy"` for an installed version.
     on_stale
-        What becomes of a stored result that was made by other code than the current code of the runner, and of what the
-        runner reaches in the same project. `"warn"`: it is returned, and a warning shows what changed. `"rerun"`: its
-        set runs again.
-        `"error"`: `StaleError`. `"ignore"`: it is returned.
+        What becomes of a stored result that is stale: made by different code (of the runner, and of what the runner
+        reaches in the same project), or from inputs that have changed since. `"warn"`: it is returned,
+        and a warning shows what changed. `"rerun"`: its set runs again. `"error"`: `StaleError`. `"ignore"`: it is
+        returned.
     read_only
         True: nothing in the database or in `results_dir` changes, not even when the store is opened, and any call that
         would run or change something raises. None: the same, with a warning, but only if the store cannot be written.
@@ -334,8 +334,8 @@ class Store(Generic[ModelT]):
             were not begun, or still run elsewhere, and the list has no rows for them.
         retries
             How often a set runs again whose run was ended by what a machine did (`WorkerDied`, `RunTimeout`), never for
-            what it raised. Needs `workers` or `Slurm`. None: twice for what has ended with a job of Slurm, counted over
-            all sweeps, and never else.
+            what it raised. Needs `workers` or `Slurm`. None: a run that ended with its Slurm job runs again up to
+            twice, counted over all sweeps; nothing else does.
         wait
             False, for `Slurm`: finished runs are taken home, what is missing is submitted, and the call returns; the
             list has the rows that are there, and its `submitted` says what runs and waits. The same call goes on later.
@@ -556,9 +556,10 @@ class Store(Generic[ModelT]):
     def load(self, row: ModelT | dict[str, Any] | Object) -> Any:
         """Return the result of a row, read according to the suffix of its file; the file is read completely and closed.
 
-        Returns numpy arrays (`.npy`), dicts of them (`.npz`, `.h5`: by path), an xarray `Dataset` (`.nc`, `.zarr` with
-        named dimensions), pandas data frames (`.parquet`, `.csv`), whatever JSON holds, text, or Pillow images. Nothing
-        is ever unpickled. Other formats need `Store(..., loader=...)`.
+        Returns what the suffix stands for: numpy arrays for `.npy`, dicts of them for `.npz` and `.h5` (by path), an
+        xarray `Dataset` for `.nc`, pandas data frames for `.parquet` and `.csv`, whatever JSON holds, text, images, and
+        more (docs/results.md lists all formats). Nothing is ever unpickled. Any other suffix needs
+        `Store(..., loader=...)`.
 
         Parameters
         ----------
@@ -631,7 +632,7 @@ class Store(Generic[ModelT]):
         return inputs.dependants(self._context, self._stored(row))
 
     def stale(self, *where: Any, **equal: Any) -> "Runs[ModelT]":
-        """Return the rows that were made by other code than the current code, or from inputs that have changed since.
+        """Return the rows that are stale: made by different code, or from inputs that have changed since.
 
         The arguments are conditions, as for `select`.
         """
@@ -733,7 +734,8 @@ class Store(Generic[ModelT]):
         return delete.delete(self._context, set_of(self._context, params), remove_file)
 
     def check(self, *, deep: bool = False, workers: int = 4) -> "Report":
-        """Compare rows, claims and files, and report what does not fit together; change nothing.
+        """Compare rows, claims and files, and report what does not fit together; change nothing but, with
+        `deep`, the record of how far it came.
 
         Parameters
         ----------
@@ -815,7 +817,8 @@ class Store(Generic[ModelT]):
         """Make the rows that the database lacks, from the results and the journals beside them; say what was done.
 
         For the day on which the database is lost, or an old copy of it was put back. Rows of registered files, and of
-        runs of earlier versions, are in no journal: they are named, and their sets run again.
+        runs of earlier versions, are in no journal: register the former again; the latter are listed as `unknown`, and
+        run again when they are asked for.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""`@study`: a function as a study, for who has a function and no wish for a class. A thin layer over `Store`."""
+"""`@study`: makes a function a study, without a model class. A thin layer over `Store`."""
 
 import contextlib
 import contextvars
@@ -101,7 +101,8 @@ def study(
     Raises
     ------
     ModelError
-        If the function is no such function, or a parameter has no type that a column can hold.
+        If it is not a plain function (but a method, a lambda or a coroutine, or with `*args`), or a parameter has no
+        type that a column can hold.
     """
 
     _check_options(options)

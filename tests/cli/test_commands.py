@@ -116,7 +116,7 @@ def test_results_are_checked_to_the_byte_run_again_and_audited(entropic, tmp_pat
     first.write_text("7.0")
     os.utime(first, ns=(seen.st_atime_ns, seen.st_mtime_ns))  # with another time it would be no result any more
     assert "does not hold the bytes" in entropic("check", "model.py:store", "--deep", code=1)
-    assert "1 agree, 1 differ" in entropic("audit", "model.py:store", "--fraction", "1", "--rtol", "1e-6", code=1)
+    assert "1 agrees, 1 differs" in entropic("audit", "model.py:store", "--fraction", "1", "--rtol", "1e-6", code=1)
     assert "2 run" in entropic("sweep", "model.py:store", "n=1", "--grid", "x=1,2", "--rerun")
     assert "all in order" in entropic("check", "model.py:store", "--deep")
 

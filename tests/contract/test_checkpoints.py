@@ -105,7 +105,7 @@ def test_a_column_of_that_name_is_refused_only_where_it_would_be_in_the_way(open
         __tablename__ = "named_like_it"
         checkpoint_dir: Mapped[str]
 
-    with pytest.raises(ModelError, match="another name"):
+    with pytest.raises(ModelError, match="rename the column"):
         open_store(lambda params: 1, Named, checkpoints=True)
     assert open_store(lambda params: params["checkpoint_dir"], Named).run({"checkpoint_dir": "mine"})
 

@@ -231,7 +231,7 @@ def test_what_would_leave_no_result_is_told_before_too(open_store: OpenStore) ->
 def test_a_program_that_does_not_write_its_result_has_failed(open_store: OpenStore, how: str) -> None:
     solve = command(f"touch other {how if how != 'named' else ''}x", result="out" if how == "named" else None)
     store = open_store(solve, file_suffix=".txt")
-    with pytest.raises(ResultMissingError, match="ended well"):
+    with pytest.raises(ResultMissingError, match="exited with code 0, but did not write"):
         store.run_or_retrieve(PARAMS)
 
 

@@ -236,4 +236,4 @@ def test_replicates_that_need_more_runs_stop_at_the_deadline(tmp_path):
     assert FEWEST <= len(rows) == len(runs) <= 2 * FEWEST
     (message,) = (str(one.message) for one in said if one.category is ErrorBarWarning)
     assert f"for example {{'n': 1}} has {len(rows)} runs" in message
-    assert "They lack runs that did not begin, or end, by the deadline of 2 h 0 min" in message
+    assert "Each of these sets lacks runs that did not start, or finish, by the deadline of 2 h 0 min" in message

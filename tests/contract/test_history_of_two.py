@@ -94,7 +94,7 @@ def test_exactly_what_should_run_runs(make_place: Any, tmp_path: Path) -> None:
     ann.helpers = MENDED
     angles, ran, said = ann.run({"length": [1, 2]}, on_stale="warn")
     assert (angles, ran) == ([10, 20], [])
-    assert "2 stored results of Pendulum were made by other code than the current code: swing changed" in said
+    assert "2 stored results of Pendulum were made by different code: swing changed" in said
     assert ann.run({"length": [1, 2]}, on_stale="rerun")[:2] == ([20, 40], [{"length": 1}, {"length": 2}])
 
     # A colleague gets a copy, and goes on with it.

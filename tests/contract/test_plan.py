@@ -298,7 +298,7 @@ def test_of_a_parameter_that_never_varied_nothing_is_said(open_store):
     assert [one.seconds is None for one in cost.each] == [False, True]
     assert (cost.seconds.value, cost.unsaid, cost.new) == (pytest.approx(2), 1, "dt")
     assert plan.estimate_seconds is None
-    assert "of 1 set nothing can be said: dt is the same in all stored runs" in str(plan)
+    assert "1 set cannot be judged: all stored runs have the same dt, and this set has another" in str(plan)
 
 
 def test_what_a_set_leaves_out_is_as_its_row_says_it(place, tmp_path):

@@ -155,7 +155,7 @@ def test_a_runner_does_not_get_what_was_removed(open_store: OpenStore, runner: C
 def test_another_value_of_what_was_removed_does_not_run(open_store: OpenStore, runner: CountingRunner) -> None:
     store = open_store(model=removing())
     for call in (store.run_or_retrieve, store.run, lambda params: store.sweep([params])):
-        with pytest.raises(ParameterError, match="has no 'solver' any more, at 'rk4'; leave it out"):
+        with pytest.raises(ParameterError, match="has removed 'solver', and always means 'rk4' now; leave it out"):
             call({**OLD, "solver": "euler"})
     assert runner.calls == []
 

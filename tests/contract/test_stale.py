@@ -55,8 +55,11 @@ def test_a_sweep_warns_once_of_all_stale_rows_and_returns_them(open_store):
 def test_a_single_call_warns_once_in_a_store(open_store):
     open_store(OLD).sweep([ONE, TWO])
     store = open_store(NEW)
-    with pytest.warns(StaleWarning, match="stored result [0-9a-f]{16} of SimResult was made by other code"):
+    with pytest.warns(
+        StaleWarning, match="stored result [0-9a-f]{16} of SimResult was made by different code: "
+    ) as warned:
         store.run_or_retrieve(ONE)
+    assert "It is returned unchanged. To run it again" in str(warned[0].message)
     store.run_or_retrieve(TWO)
     assert store.load(ONE) == 1.0
 
@@ -97,7 +100,7 @@ def test_stale_rows_are_refused_if_asked_and_nothing_runs(open_store):
     store = open_store(NEW, on_stale="error")
     with pytest.raises(StaleError, match=r"2 stored results .*Nothing was run"):
         store.sweep([THREE, ONE, TWO])
-    with pytest.raises(StaleError, match="was made by other code"):
+    with pytest.raises(StaleError, match="was made by different code"):
         store.run_or_retrieve(ONE)
     with pytest.raises(StaleError):
         store.stream([ONE])
@@ -155,11 +158,11 @@ def test_it_is_shown_by_plan_status_explain_and_stale(open_store):
     store = open_store(NEW)
     plan = store.plan([ONE, THREE])
     assert (plan.stale, plan.stored, plan.missing) == ([ONE], [ONE], [THREE])
-    assert "1 result of other code" in str(plan)
+    assert "1 stale result, of different code" in str(plan)
     assert store.status().stale == 2
     told = store.explain(ONE)
     assert told.hit
-    assert "made by other code than the current code: scale (held) changed" in told.reason
+    assert "made by different code: scale (held) changed" in told.reason
     assert "-scale = 1.0\n+scale = 2.0" in told.change
     assert [row.n for row in store.stale(n=2)] == [2]
     again = open_store(NEW, on_stale="rerun")
@@ -407,7 +410,7 @@ def test_a_history_of_a_project(place, tmp_path, workers):
     assert play(MODEL.replace("# so far", "# still"), "# moved\n\n" + HELPERS) == ("[10, 20] 0", "")
     told, warned = play(MODEL, HELPERS.replace("n * FACTOR", "n * FACTOR + 1"))
     assert told == "[10, 20] 0"
-    assert "StaleWarning: 2 stored results of Row were made by other code than the current code: step changed" in warned
+    assert "StaleWarning: 2 stored results of Row were made by different code: step changed" in warned
     assert "-    return n * FACTOR\n+    return n * FACTOR + 1" in warned
     told, warned = play(MODEL, HELPERS.replace("n * FACTOR", "n * FACTOR + 1"), "rerun")
     assert (told, "They run again" in warned) == ("[11, 21] 2", True)

@@ -359,8 +359,8 @@ def interrupt(*_: Any) -> None:
     [
         ({"wait": False}, "wait=False is for Slurm"),
         ({"wait": False, "workers": 2}, "wait=False is for Slurm"),
-        ({"wait": False, "client": Slurm(), "deadline": "2h"}, "deadline needs a sweep that waits"),
-        ({"wait": False, "client": Slurm(), "rerun": True}, "rerun needs a sweep that waits"),
+        ({"wait": False, "client": Slurm(), "deadline": "2h"}, "deadline cannot be combined with wait=False"),
+        ({"wait": False, "client": Slurm(), "rerun": True}, "rerun cannot be combined with wait=False"),
         ({"wait": "no", "client": Slurm()}, "wait must be True or False, not 'no'"),
         ({"retries": 2}, "retries is for workers and Slurm"),
         ({"retries": -1, "workers": 1}, "retries must be a whole number from 0"),

@@ -59,7 +59,7 @@ def test_a_timeout_needs_workers_and_says_which(refused):
 
 
 def test_a_timeout_with_a_client_is_refused(refused, pool):
-    assert "timeout" in refused(client=pool, timeout=1.0)
+    assert "use workers in place of client" in refused(client=pool, timeout=1.0)
 
 
 @pytest.mark.parametrize("given", [{}, {"workers": 1}, {"client": Slurm()}], ids=["here", "in workers", "in jobs"])

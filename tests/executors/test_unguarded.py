@@ -79,6 +79,25 @@ def test_nor_does_any_other_command(tmp_path, command):
     assert ran(tmp_path) == []
 
 
+def test_nor_does_an_audit_though_it_runs_things(tmp_path):
+    write(tmp_path, "store.run(sets[0])")
+    assert python(tmp_path, "study.py").returncode == 0
+    write(tmp_path, "store.run(sets[1])")
+    done = python(tmp_path, "-m", "entropic", "audit", "study.py", "--fraction", "1")
+    assert done.returncode == 2
+    assert HINT in done.stderr
+    assert ran(tmp_path) == ["1"]
+
+
+def test_a_command_that_only_looks_tells_of_the_guard_and_not_of_a_read_only_store(tmp_path):
+    write(tmp_path, CALLS["sweep"])
+    done = python(tmp_path, "-m", "entropic", "status", "study.py")
+    assert done.returncode == 2
+    assert HINT in done.stderr
+    assert "read-only" not in done.stderr
+    assert ran(tmp_path) == []
+
+
 def test_a_script_whose_sets_are_all_stored_can_be_looked_at_as_it_is(tmp_path):
     write(tmp_path, CALLS["sweep with workers"])
     assert python(tmp_path, "study.py").returncode == 0

@@ -38,7 +38,7 @@ def test_a_name_is_read_in_each_way_that_fits_the_columns(pattern, name, said):
     ("pattern", "why"),
     [
         ("runs/out.npy", "names no column"),
-        ("runs/{n}{dt}/out.npy", "nothing between two columns"),
+        ("runs/{n}{dt}/out.npy", "no text between them"),
         ("runs/{n}/{", "cannot be read"),
         ("runs/{n:03d}.npy", "takes only plain columns"),
         ("runs/{}.npy", "takes only plain columns"),

@@ -43,7 +43,7 @@ class Explanation:
         The key, and the text that it was made from; empty if the params gave the key themselves.
     state : str
         `"stored"`: a hit. `"missing"`, `"failed"` (the last time) or `"lost"` (the result file is gone or was changed):
-        the set would run; so it would if it is `"stale"`, made by other code, and the store was opened with
+        the set would run; so it would if it is `"stale"`, made by different code, and the store was opened with
         `on_stale="rerun"`. `"running"`: the call would wait for it. `"collision"`: another set has this key.
     reason : str
         A sentence.
@@ -125,7 +125,7 @@ def explain(context: StoreContext[Base], params: Mapping[str, object]) -> Explan
         context.maker.look()
         if context.maker.on_stale != "ignore" and context.maker.is_other(code):
             found = context.maker.change(code)
-            reason, change = f"{reason}; but it was made by other code than the current code: {found}", found.diff
+            reason, change = f"{reason}; but it was made by different code: {found}", found.diff
             state = "stale" if context.maker.on_stale == "rerun" else state
     if state == "stored" and not change and raw is not None and Recorded.of(raw).inputs is not None:
         since = [] if context.maker.on_stale == "ignore" else stale_rows.why(context, [id]).get(id, [])

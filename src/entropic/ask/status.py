@@ -83,7 +83,7 @@ class Status:
     places : list of Place
         On which machines, and in which jobs, that was, and what runs there.
     stale : int
-        Results that other code than the current code has made, or whose runs have read what has changed since.
+        Results that are stale: made by different code, or from inputs that have changed since.
     seconds : float or None
         How long the newest runs took on average.
     """

@@ -22,7 +22,7 @@ def entry(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    """Look at, run and clean the results of a store."""
+    """Run the experiments of a store, look at their results, and clean up."""
 
 
 def main() -> None:

@@ -138,8 +138,8 @@ def rekey(
 ) -> int:
     """Give rows whose keys follow older rules their current keys.
 
-    Such rules are those of 2.3.0, for example. Shows these rows, and asks. Exits with 1 if a row is left under its old
-    key.
+    For example, rows that 2.3.0 made from numpy numbers. Shows these rows, and asks. Exits with 1 if a row is left
+    under its old key.
     """
     store, words = open_store("rekey", words, named, db, table, results)
     no_words(words)

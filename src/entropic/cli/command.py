@@ -22,17 +22,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Look at, run and clean up the results of a store.",
-    epilog="Name the store first, as file.py:store or module:store, or with --store, or with --db URL (if nothing "
-    "has to run), or in ENTROPIC_STORE or ENTROPIC_DB, or in [tool.entropic] of pyproject.toml. "
-    "Exit codes: 0 fine, 1 something was found, is missing or failed, 2 wrong usage, 130 interrupted.",
+    help="Run the experiments of a store, look at their results, and clean up.",
+    epilog="Name the store first, as file.py:store or module:store, or with --store, or with --db URL (for "
+    "commands that run nothing), or in ENTROPIC_STORE or ENTROPIC_DB, or in [tool.entropic] of pyproject.toml. "
+    "Exit codes: 0 success, 1 a problem, a miss or a failure was reported, 2 wrong usage, 130 interrupted.",
 )
 
 Words = Annotated[list[str] | None, typer.Argument(hidden=True)]
 Named = Annotated[
     str | None, typer.Option("--store", "-s", metavar="NAME", help="The store: file.py:store or module:store.")
 ]
-Database = Annotated[str | None, typer.Option("--db", metavar="URL", help="A database instead, if nothing has to run.")]
+Database = Annotated[
+    str | None,
+    typer.Option("--db", metavar="URL", help="The database, in place of a script; for commands that run nothing."),
+]
 Table = Annotated[str | None, typer.Option("--table", metavar="NAME", help="With --db: the table of results.")]
 Results = Annotated[str | None, typer.Option("--results", metavar="DIR", help="With --db: the results folder.")]
 

@@ -155,8 +155,8 @@ def _write_netcdf(data: Any, path: str | None) -> None:
     for name, one in data.variables.items():
         if one.dtype == object and not _is_kept(one.values.flat):
             raise UsageError(
-                f"{name!r} cannot be written as NetCDF, which has nothing for what is missing beside text without a "
-                "letter, or beside whole numbers that no float is; choose others with --variables, or another format"
+                f"{name!r} cannot be written as NetCDF, which would not tell a missing value from an empty text, and "
+                "would change whole numbers that no float equals; choose others with --variables, or another format"
             )
     try:
         data.rename(names).to_netcdf(path)

@@ -57,7 +57,9 @@ Limit = Annotated[
     typer.Option("--limit", "-n", min=0, help=f"How many rows; 0 for all.  [{PAGE} on a terminal, or with --page]"),
 ]
 Page = Annotated[int, typer.Option("--page", min=1, help="Which page, of --limit rows each.")]
-Stale = Annotated[bool, typer.Option("--stale", help="Only results of other code or inputs than the current ones.")]
+Stale = Annotated[
+    bool, typer.Option("--stale", help="Only stale results: made by different code, or from inputs that changed since.")
+]
 Tag = Annotated[list[str] | None, typer.Option("--tag", help="Only results with this tag. Repeatable.")]
 All = Annotated[bool, typer.Option("--all", "-a", help="Show columns that are the same in all rows, too.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]

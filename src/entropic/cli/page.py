@@ -17,7 +17,7 @@ Port = Annotated[
     int | None, typer.Option("--port", "-p", min=0, max=65535, help="The port; 0 for any that is free.  [8642, or any]")
 ]
 Host = Annotated[
-    str, typer.Option("--host", help="The address to listen at. If other machines can reach it: --exposed.")
+    str, typer.Option("--host", help="The address to listen on. Add --exposed if other machines can reach it.")
 ]
 Exposed = Annotated[bool, typer.Option("--exposed", help="Allow an address that other machines can reach.")]
 AllowHost = Annotated[

@@ -34,7 +34,7 @@ def facts(found: Status) -> list[tuple[str, Any]]:
         pairs.append(("a run takes", duration(found.seconds)))
     pairs.append(("failed", f"{found.failed:,}" + (" (`entropic failed` shows why)" if found.failed else "")))
     if found.stale:
-        pairs.append(("stale", f"{found.stale:,} of other code or inputs than now (`entropic ls --stale` lists them)"))
+        pairs.append(("stale", f"{found.stale:,}, of different code or inputs (`entropic ls --stale` lists them)"))
     pairs.append(("running", f"{len(found.running):,}"))
     if found.waiting:
         pairs.append(("waiting", f"{len(found.waiting):,}, submitted to Slurm"))

@@ -48,7 +48,7 @@ Order = Annotated[
 ]
 Until = Annotated[
     str | None,
-    typer.Option("--deadline", metavar="TIME", help="Begin no run that cannot end in this time: 2h, 90min, 30s."),
+    typer.Option("--deadline", metavar="TIME", help="Start no run that could not finish in this time: 2h, 90min, 30s."),
 ]
 Retries = Annotated[
     int | None,
@@ -59,11 +59,15 @@ Cores = Annotated[
     typer.Option("--cores", help="How many cores each run gets. Needs --workers or --slurm."),
 ]
 Memory = Annotated[
-    str | None, typer.Option("--memory", metavar="SIZE", help="What a run may use before it is ended: 4GB, 500MB.")
+    str | None, typer.Option("--memory", metavar="SIZE", help="How much a run may use before it is killed: 4GB, 500MB.")
 ]
 Gpus = Annotated[int | None, typer.Option("--gpus", help="How many GPUs each run gets.")]
 NoWait = Annotated[
-    bool, typer.Option("--no-wait", help="With --slurm: submit what is missing and return. The same command goes on.")
+    bool,
+    typer.Option(
+        "--no-wait",
+        help="With --slurm: submit what is missing and return. Later, the same command collects results.",
+    ),
 ]
 OnError = Annotated[
     Literal["continue", "raise"], typer.Option("--on-error", help="With raise, no new run is started after a failure.")
@@ -215,7 +219,7 @@ def audit(
 
     Nothing that is stored is touched. What each run has shown is recorded. Exits with 1 if a result differs.
     """
-    store, words = Target(named, db, table, results).open(words or [])
+    store, words = open_store("audit", words, named, db, table, results)
     conditions = filters(store, words, where, tag)
     if store._made_of[0] is refuse:
         refuse({})

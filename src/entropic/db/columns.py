@@ -164,9 +164,9 @@ def refuse_inexact(connection: sa.Connection, column: sa.Column[Any], model: str
         for value in found.scalars():
             if isinstance(value, int) and int(float(value)) != value:
                 raise ModelError(
-                    f"{model}.{attribute_of(column)} cannot be retyped: a row has {value}, which no float is (the "
-                    f"nearest is {int(float(value))}), so it would read as another number. Keep it Mapped[int], or "
-                    "delete such rows. Nothing was done"
+                    f"{model}.{attribute_of(column)} cannot be retyped: a row has {value}, which no float equals "
+                    f"(the nearest is {int(float(value))}), so it would become another number. Keep it Mapped[int], "
+                    "or delete such rows. Nothing was done"
                 )
 
 
@@ -224,15 +224,16 @@ def check_columns(
             raise ModelError(
                 f"the table {table.name!r} requires {name!r}, which {model} no longer has; restore that column, or "
                 f"write {line_of(sa.Column(name, column['type'], nullable=False), 'removed(VALUE)')}, where VALUE is "
-                "the one at which it does not matter any more, or give the changed model another __tablename__"
+                "the value at which the changed model does what the former one did, or give the changed model another "
+                "__tablename__"
             )
     for one in table.c:
         if _is_retyped_in_silence(one, types.get(one.name)):
             line = line_saying(one, spelled(one.info[ADDED]) if is_added(one) else None, retyped=True)
             raise ModelError(
                 f"the table {table.name!r} holds whole numbers in {one.name!r}, and {model} has {line_of(one, '')}: "
-                f"1 and 1.0 are two keys, so rows of before would not be found; write {line}, for which "
-                "they are one. Nothing was done"
+                f"1 and 1.0 have different keys, so existing rows would not be found; write {line}, which gives "
+                "both the same key. Nothing was done"
             )
     return types
 

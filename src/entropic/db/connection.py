@@ -85,8 +85,8 @@ class Connection:
             if outer.in_transaction:
                 raise DatabaseBusy(
                     f"{self._database} is locked by the very call that was interrupted here: code that runs in the "
-                    "middle of a call, such as a signal handler or __del__, can read at any time, but not always run "
-                    "or change anything. Only take note there, and do it once the interrupted call has ended"
+                    "middle of a call, such as a signal handler or __del__, can read at any time, but cannot write "
+                    "while that call is writing. Set a flag there, and write once the interrupted call has returned"
                 )
             outer = outer.outer
 

@@ -79,15 +79,15 @@ def check(connection: sa.Connection, table: sa.Table, model: str, told: Told) ->
                 else "does not say that it came later"
             )
             raise ModelError(
-                f"{model}.{attribute_of(table.c[name])} {said}, but was added with {_default(has)}, to which the rows "
-                f"of before belong; write {_line(table.c[name], has)}, and give other values in params. Nothing was "
-                "done"
+                f"{model}.{attribute_of(table.c[name])} {said}, but was added with {_default(has)}, the value that "
+                f"older rows count as made with; write {_line(table.c[name], has)}, and give other values in params. "
+                "Nothing was done"
             )
         # A program of before it was retyped goes on: its sets have the keys that they had.
         if RETYPED in has and RETYPED not in says and isinstance(underlying(table.c[name].type), sa.Float):
             raise ModelError(
-                f"{model}.{attribute_of(table.c[name])} does not say that it took whole numbers before, which have the "
-                f"keys of these; write {_line(table.c[name], has)}. Nothing was done"
+                f"{model}.{attribute_of(table.c[name])} does not say that it held whole numbers before, and stored "
+                f"rows have the keys of those; write {_line(table.c[name], has)}. Nothing was done"
             )
     return known
 

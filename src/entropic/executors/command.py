@@ -178,11 +178,13 @@ class Command:
                 os.replace(os.path.join(folder, self._result), path)
             except FileNotFoundError:
                 left = ", ".join(sorted(os.listdir(folder))) or "nothing"
-                raise ResultMissingError(f"{self!r} ended well, and wrote no {self._result}; it wrote {left}") from None
+                raise ResultMissingError(
+                    f"{self!r} exited with code 0, but did not write {self._result}; it wrote {left}"
+                ) from None
         elif os.path.lexists(path):
             pass
         elif self._names_result:
-            raise ResultMissingError(f"{self!r} ended well, and did not write its {{result_file}}")
+            raise ResultMissingError(f"{self!r} exited with code 0, but did not write its {{result_file}}")
         elif path.lower().endswith(TEXTS):
             import shutil
 

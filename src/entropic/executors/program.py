@@ -29,7 +29,7 @@ def spool() -> IO[bytes]:
 
 
 def run(words: list[str], folder: str, out: IO[bytes], errors: IO[bytes]) -> None:
-    """Start a program, and return when it has ended well.
+    """Start a program, and return when it has exited with code 0.
 
     Raises
     ------

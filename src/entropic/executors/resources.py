@@ -178,22 +178,19 @@ class Resources:
                 )
             if given := _given(asked, _OF_CORES):
                 raise ParameterError(
-                    f"cores={self.cores} is what each run gets, so it says what a task gets, too; leave {given} of "
-                    "Slurm out"
+                    f"cores={self.cores} already sets what a task of Slurm gets; leave {given} of Slurm out"
                 )
             asked = replace(asked, cpus_per_task=self.cores)
         if self.memory is not None:
             if given := _given(asked, _OF_MEMORY, "mem"):
                 raise ParameterError(
-                    f"memory={self.asked} is what each run gets, so it says what a node gets, too; leave {given} of "
-                    "Slurm out"
+                    f"memory={self.asked} already sets what a node of Slurm gets; leave {given} of Slurm out"
                 )
             asked = replace(asked, mem=f"{-(-asked.tasks_per_node * (self.memory + OWN) // 2**20)}M")
         if self.gpus is not None:
             if given := _given(asked, _OF_GPUS):
                 raise ParameterError(
-                    f"gpus={self.gpus} is what each run gets, so it says what a job gets, too; leave {given} of Slurm "
-                    "out"
+                    f"gpus={self.gpus} already sets what a job of Slurm gets; leave {given} of Slurm out"
                 )
             more.append(f"--gpus-per-task={self.gpus}")
         return replace(asked, extra=[*asked.extra, *more])

@@ -299,8 +299,8 @@ class Changed:
         for name, value in self.removed.items():
             if name in params and not self._is_at(name, params[name]):
                 raise ParameterError(
-                    f"params have {name}={spelled(params[name])}, but {self._model} has no {name!r} any more, at "
-                    f"{spelled(value)}; leave it out (rows of other values can be selected, and do not run again)"
+                    f"params have {name}={spelled(params[name])}, but {self._model} has removed {name!r}, and always "
+                    f"means {spelled(value)} now; leave it out (rows with other values can be selected, but not run)"
                 )
         return {name: value for name, value in params.items() if name not in self.removed}
 

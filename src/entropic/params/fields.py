@@ -103,7 +103,7 @@ def _float(value: Any, _: object) -> float:
         _refuse(value, "floating point numbers", "; pass float(...) of it")
     number = float(value)  # which of NaN and infinity the database has, it says itself
     if isinstance(value, int) and int(number) != value:
-        raise ValueError(f"no float is this number; pass the nearest, {number!r}, or make it a Mapped[int]")
+        raise ValueError(f"no float equals this number; pass the nearest, {number!r}, or make it a Mapped[int]")
     return number
 
 

@@ -15,10 +15,10 @@ class Refusal:
 
     def __reduce__(self) -> NoReturn:
         raise pickle.PicklingError(
-            f"something that is to be sent to another process, most likely a function, names the model {self._name} of "
-            f"{'the script' if self._module == '__main__' else self._module}, and a model cannot be sent by value so; "
-            "stores and rows can: let the function ask the store and leave the model itself out (also of its "
-            f"annotations), or {ADVICE}"
+            f"a function (or another object) that is sent to another process refers to the model {self._name} of "
+            f"{'the script' if self._module == '__main__' else self._module}, and a model cannot be sent on its own; "
+            "stores and rows can: use the store in the function and do not name the model, not even in annotations, "
+            f"or {ADVICE}"
         )
 
 

@@ -72,21 +72,22 @@ class StoreContext(Generic[ModelT_co]):
             raise ReadOnlyError(f"{what}, but this store is read-only: {self.read_only}")
 
     def must_run(self, what: str) -> None:
-        """Refuse, before anything is claimed, what would run: the store is read-only, or a script is only imported.
+        """Refuse, before anything is claimed, what would run: a script is only imported, or the store is read-only.
 
         Raises
         ------
+        UnguardedError
+            If a worker, or a command, imports the script whose code this is. It comes first: a command that only looks
+            opens the store read-only, and that is not what its user can mend.
         ReadOnlyError
             As `must_write`.
-        UnguardedError
-            If a worker, or a command, imports the script whose code this is.
         """
-        self.must_write(what)
         if (by := importer()) is not None:
             raise UnguardedError(
                 f"{what}, while {by} imports this script: put what the script runs under `if __name__ == "
                 "'__main__':`. Nothing was run"
             )
+        self.must_write(what)
 
     @property
     def model(self) -> str:

@@ -1,4 +1,4 @@
-"""The code of a store as it is now, and what becomes of rows that other code has made: they are stale.
+"""The code of a store as it is now, and what becomes of rows that different code has made: they are stale.
 
 The key never tells of code. Each row has, in the ledger, the number of the code that made it; a hit compares two
 numbers. The code is looked at when a row is found or something runs, and again when that was a moment ago, since a
@@ -188,19 +188,16 @@ class Maker:
 
     def warn(self, met: Met) -> None:
         """Warn of stale rows."""
-        what = {
-            "warn": "They are returned as they are: run them again with on_stale='rerun', or, if they are still right, "
-            "say so with store.accept()",
-            "rerun": "They run again",
-        }[self.on_stale]
+        is_one = _count(met) == 1
+        if self.on_stale == "rerun":
+            what = "It runs again" if is_one else "They run again"
+        else:
+            what = f"{'It is' if is_one else 'They are'} returned unchanged. {_advice(met)}"
         warn(f"{self._found(met)}. {what}{self._diff(met)}", StaleWarning)
 
     def refuse(self, met: Met) -> None:
         """Refuse stale rows."""
-        raise StaleError(
-            f"{self._found(met)}. Nothing was run; run them again with on_stale='rerun', or, if they are still right, "
-            f"say so with store.accept(){self._diff(met)}"
-        )
+        raise StaleError(f"{self._found(met)}. Nothing was run. {_advice(met)}{self._diff(met)}")
 
     def change(self, code: int) -> Change:
         """Return what differs between some code and that of now."""
@@ -214,16 +211,16 @@ class Maker:
             most = max(codes, key=lambda one: len(codes[one]))
             others = f" (and {counted(len(codes) - 1, 'other version')} of the code)" if len(codes) > 1 else ""
             told = f"{self.change(most)}{others}"
-            said.append(f"{self._which(codes)} made by other code than the current code: {told}")
+            said.append(f"{self._which(codes)} made by different code: {told}")
         if reads:
             first, *more = reads
-            others = f" (and so on, for {counted(len(more), 'other reason')})" if more else ""
-            said.append(f"{self._which(reads)} made from what has changed since: {first}{others}")
+            others = f" (and {counted(len(more), 'other reason')})" if more else ""
+            said.append(f"{self._which(reads)} made from inputs that have changed since: {first}{others}")
         return ". ".join(said)
 
     def _which(self, met: Mapping[Any, list[str]]) -> str:
         """Name some rows, by why they are stale, and the verb that follows."""
-        count = sum(map(len, met.values()))
+        count = _count(met)
         which = counted(count, "stored result") if count > 1 else f"the stored result {next(iter(met.values()))[0]}"
         return f"{which} of {self._model} {'were' if count > 1 else 'was'}"
 
@@ -231,3 +228,14 @@ class Maker:
         codes = {why: ids for why, ids in met.items() if isinstance(why, int)}
         diff = self.change(max(codes, key=lambda one: len(codes[one]))).diff if codes else ""
         return f"\n{diff}" if diff else ""
+
+
+def _count(met: Mapping[Any, list[str]]) -> int:
+    """Return how many rows are stale."""
+    return sum(map(len, met.values()))
+
+
+def _advice(met: Met) -> str:
+    """Say what can be done about stale rows."""
+    them, they_are = ("it", "it is") if _count(met) == 1 else ("them", "they are")
+    return f"To run {them} again, use on_stale='rerun'; if {they_are} still right, call store.accept()"

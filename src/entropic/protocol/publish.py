@@ -157,9 +157,9 @@ def refuse_cut(context: StoreContext[Base], sidecar: Sidecar) -> None:
     """
     if (name := context.rows.binding.cut(sidecar.values)) is not None:
         raise PublishError(
-            f"{context.schema.name} {sidecar.id} ran with {name}={sidecar.values[name]!r}, which the model that this "
-            "program has does not take: its column is of whole numbers. Its result is kept; a program whose model has "
-            f"been retyped ({name}: Mapped[float] = retyped(int)) records it"
+            f"{context.schema.name} {sidecar.id} ran with {name}={sidecar.values[name]!r}, but the model of this "
+            f"program takes only whole numbers for {name!r}. Its result is kept; a program whose model has "
+            f"{name}: Mapped[float] = retyped(int) records it"
         )
 
 

@@ -48,7 +48,7 @@ def warn_of_other_spelling(context: StoreContext[Any], missing: Mapping[str, Map
         return False
     if before := [candidates[key][0] for key in stored & former]:
         warn(
-            f"{context.schema.name} {before[0]} is run though it is stored under the key that it had before "
+            f"{context.schema.name} {before[0]} runs, although it is stored under the key that it had before "
             f"{' and '.join(retyped)} was retyped, as 1.0 and not as 1 ({counted(len(before), 'set')} in all). "
             "rekey() of this store, or `entropic rekey`, gives such rows their current keys",
             SpellingWarning,
@@ -57,9 +57,9 @@ def warn_of_other_spelling(context: StoreContext[Any], missing: Mapping[str, Map
     id, other = next(iter(found.items()))
     more = f", and {len(found) - 1} more sets likewise" if len(found) > 1 else ""
     warn(
-        f"{context.schema.name} {id} is run though its values are stored under another key: "
-        f"{both(missing[id], other)}{more}. Write them in one way, or make new stores with typed_keys=True, for which "
-        "these are one",
+        f"{context.schema.name} {id} runs, although its values are stored under another key: "
+        f"{both(missing[id], other)}{more}. Always write such values in the same way, or open a new store with "
+        "typed_keys=True, which gives both the same key",
         SpellingWarning,
     )
     return True

@@ -19,7 +19,7 @@ class Change:
     diff: str
 
     def __str__(self) -> str:
-        told = [_told(self.changed, "changed"), _told(self.new, "came"), _told(self.gone, "went")]
+        told = [_told(self.changed, "changed"), _told(self.new, "added"), _told(self.gone, "removed")]
         return "; ".join(filter(None, told)) or "nothing is known of that code"
 
 

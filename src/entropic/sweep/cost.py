@@ -47,13 +47,13 @@ class Cost:
     each : list of SetCost
         Every set, in the order of the plan: the missing ones, then those that failed.
     seconds : Estimate or None
-        All of them, one after another, but for the `unsaid` ones; None if of none of them anything can be said.
+        All of them, one after another, but for the `unsaid` ones; None if none of them can be judged.
     memory : Estimate or None
         Bytes of the process of the set that needs most. A process that has run others before may hold more.
     runs, memory_runs : int
         How many stored runs times and memory were learned from: a sample of 500 at most.
     unsaid : int
-        Of how many sets nothing can be said of the time: a parameter differs that was the same in all stored runs.
+        How many sets' times cannot be judged, since they have another value of a parameter that all stored runs share.
     new : str or None
         Such a parameter.
     """
@@ -91,8 +91,8 @@ class Cost:
             found.append(f"{ranged(self.memory, _bytes)} of memory at most in a process")
         if self.unsaid:
             found.append(
-                f"of {counted(self.unsaid, 'set')} nothing can be said: {brief(self.new)} is the same in all stored "
-                "runs, and another one there"
+                f"{counted(self.unsaid, 'set')} cannot be judged: all stored runs have the same {brief(self.new)}, "
+                f"and {'this set has' if self.unsaid == 1 else 'these sets have'} another"
             )
         if self.runs < FEWEST and self.seconds is not None:
             found.append(

@@ -152,9 +152,9 @@ class Learned:
     @staticmethod
     def _unsaid(name: str, runs: int, unsaid: int, new: str | None) -> ParameterError:
         return ParameterError(
-            f'{name}="{LEARN}" of Slurm: of {counted(unsaid, "set")} nothing can be said, as {brief(new)} is the same '
-            f"in all of the {counted(runs, 'stored run')} that tell {HOW[name]}, and another one there. "
-            f"{_instead(name)}"
+            f'{name}="{LEARN}" of Slurm cannot judge {counted(unsaid, "set")}: all {runs:,} stored runs that tell '
+            f"{HOW[name]} have the same {brief(new)}, and {'this set has' if unsaid == 1 else 'these sets have'} "
+            f"another. {_instead(name)}"
         )
 
     @cached_property

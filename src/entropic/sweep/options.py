@@ -104,9 +104,8 @@ class Options:
             if not is_duration(timeout):
                 raise ParameterError(f"timeout must be a number of seconds above 0, not {spelled(timeout)}")
             if workers is None and not self._is_slurm:
-                raise ParameterError(
-                    "timeout needs workers, whose processes can be ended; pass workers=1 or more as well"
-                )
+                instead = "pass workers=1 or more as well" if self.client is None else "use workers in place of client"
+                raise ParameterError(f"timeout needs workers or Slurm, which can kill a single run; {instead}")
         if self.worker_setup is not None:
             if not callable(self.worker_setup):
                 raise ParameterError(f"worker_setup is a function without arguments, not {spelled(self.worker_setup)}")
@@ -120,8 +119,8 @@ class Options:
             raise ParameterError(f"fallback must be 'local' or 'raise', not {spelled(self.fallback)}")
         if self.fallback == "raise" and (self.client is None or self._is_slurm):
             raise ParameterError(
-                "fallback='raise' is for a pool or a Dask client; without one, and with Slurm, nothing ever runs in "
-                "another place than asked for, so leave it out"
+                "fallback='raise' is only for a pool or a Dask client: without one, and with Slurm, there is no "
+                "fallback; leave it out"
             )
         if self.order not in ORDERS:
             raise ParameterError(f"order must be 'given', 'longest' or 'spread', not {spelled(self.order)}")
@@ -155,7 +154,7 @@ class Options:
             )
         if self.deadline is not None or self.rerun:
             name = "rerun" if self.rerun else "deadline"
-            raise ParameterError(f"{name} needs a sweep that waits; leave it, or wait=False, out")
+            raise ParameterError(f"{name} cannot be combined with wait=False; leave one of them out")
 
     def _check_resources(self) -> None:
         resources = Resources.of(self.cores, self.memory, self.gpus)

@@ -29,7 +29,7 @@ class Plan:
     failed
         Those that have no result, and whose last attempt failed.
     stale
-        Those with a result of other code than the current code, or whose run has read what has changed since: among the
+        Those with a stale result, made by different code or from inputs that have changed since: among the
         stored ones, too, or, if `on_stale="rerun"`, among the missing ones.
     """
 
@@ -74,7 +74,7 @@ class Plan:
             f"  {len(self.failed):,} failed",
         ]
         if self.stale:
-            lines.append(f"  {counted(len(self.stale), 'result')} of other code or inputs than those of now")
+            lines.append(f"  {counted(len(self.stale), 'stale result')}, of different code or changed inputs")
         return "\n".join([*lines, *(f"  {line}" for line in self._cost_lines())])
 
     __repr__ = __str__

@@ -53,7 +53,8 @@ def sweep_replicates(
     replicates.check(context.schema)
     if replicates.outcome is not None and not options.wait:
         raise ParameterError(
-            "how many replicates an error needs is known when the first are there: give a number of them, or wait"
+            "with wait=False, give a number of replicates: how many an error bound needs is known only once the first "
+            "have run. Or leave wait=False out"
         )
     points = [_Point[ModelT](one, replicates.n) for one in _distinct(context, params, replicates.column)]
     while growing := [point for point in points if not point.is_over]:
@@ -140,12 +141,12 @@ def _warn(
         return
     first = unmet[0]
     runs = sum(row is not None for row in first.rows)
-    why = f"have most={replicates.most:,} runs, or one is not finite, or they have no value"
+    why = f"has most={replicates.most:,} runs, or an outcome that is missing or not finite"
     if until is not None and until.left:
-        why = f"lack runs that did not begin, or end, by {until}, or they {why}"
+        why = f"lacks runs that did not start, or finish, by {until}, or {why}"
     warn(
         f"the error of {replicates.outcome!r} is not as small as asked for in {counted(len(unmet), 'set')} of "
         f"{len(points):,} of {context.schema.name}: for example "
-        f"{spelled(dict(first.params), 200)} has {counted(runs, 'run')}. They {why}",
+        f"{spelled(dict(first.params), 200)} has {counted(runs, 'run')}. Each of these sets {why}",
         ErrorBarWarning,
     )

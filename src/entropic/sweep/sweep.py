@@ -403,7 +403,7 @@ def drive(
                 raise ClientLostError(_lost(share, lost))
             if used is executor:
                 used = stack.enter_context(contextlib.closing(local()))
-            where = "in this process" if isinstance(used, Serial) else "in a process of its own on this machine"
+            where = "in this process" if isinstance(used, Serial) else "in a separate process on this machine"
             if lost:
                 warn(
                     f"the rest of the sweep runs {where}: {lost}",

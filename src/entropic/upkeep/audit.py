@@ -187,7 +187,7 @@ class _Auditing:
             agreed, text = self._compared(ending.finished, raw)
             places.remove(self._staging.inside(ending.finished.result))
         if not agreed and context.maker.is_other(Recorded.of(raw).code):
-            text += " (other code than the current code made the stored one)"
+            text += " (different code made the stored one)"
         if not agreed and Recorded.of(raw).inputs:
             text += self._of_inputs(id)
         attempt = claim.published if claim is not None and claim.registered is None else None
@@ -208,7 +208,7 @@ class _Auditing:
         if not told:
             return ""
         more = f" and {len(told) - 1:,} more" if len(told) > 1 else ""
-        return f" (its run had read {told[0]}{more}, of which nothing is known here now: it may be another one)"
+        return f" (its run had read {told[0]}{more}, which cannot be looked up here now and may have changed)"
 
     def _compared(self, made: Sidecar, raw: Any) -> tuple[bool, str]:
         """Tell whether a result agrees with the stored one, and say how."""

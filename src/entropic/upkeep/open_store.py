@@ -151,7 +151,7 @@ class Opening(Generic[ModelT]):
         """
         if runner is None:
             if read_only is False:
-                raise ParameterError("a store without a runner can only be looked at; leave read_only out, or give one")
+                raise ParameterError("a store without a runner is read-only; leave read_only out, or give a runner")
             runner, read_only = no_runner, True
         if not callable(runner):
             raise ParameterError(f"runner must be callable as runner(params), not {spelled(runner)}")
@@ -180,8 +180,8 @@ class Opening(Generic[ModelT]):
         schema = Schema(result_cls)
         if checkpoints and CHECKPOINT_DIR in schema.columns:
             raise ModelError(
-                f"{schema.name} has a column {CHECKPOINT_DIR!r}, and so is called what checkpoints=True gives to a "
-                "runner; give the column another name"
+                f"{schema.name} has a column {CHECKPOINT_DIR!r}, but with checkpoints=True the runner gets a folder "
+                "under that name; rename the column"
             )
         if isinstance(runner, Command):
             runner.fit(schema, checkpoints)

@@ -112,7 +112,10 @@ def _pieces(pattern: str, name: str) -> Segment:
             )
         found.append(Piece(column=column))
     if any(one.literal is None and other.literal is None for one, other in itertools.pairwise(found)):
-        raise ParameterError(f"the pattern {pattern!r:.200} has nothing between two columns, so nobody can part them")
+        raise ParameterError(
+            f"the pattern {pattern!r:.200} has two columns with no text between them, so it is unclear where one ends; "
+            "put a separator between them"
+        )
     return tuple(found)
 
 

@@ -68,8 +68,10 @@ class Audit:
 
     def _title(self) -> str:
         count = len(self.agreed) + len(self.differing)
-        title = f"{counted(count, 'set')} of {self.rows:,} run again (seed {self.seed}): {len(self.agreed):,} agree"
-        title += f", {len(self.differing):,} differ" if self.differing else ""
+        agreed, differing = len(self.agreed), len(self.differing)
+        title = f"{counted(count, 'set')} of {self.rows:,} run again (seed {self.seed}): "
+        title += f"{agreed:,} agree{'s' * (agreed == 1)}"
+        title += f", {differing:,} differ{'s' * (differing == 1)}" if differing else ""
         return title + (f", {len(self.skipped):,} skipped" if self.skipped else "")
 
     def __str__(self) -> str:
