@@ -1352,7 +1352,7 @@ class Store(Generic[ModelT]):
     def __reduce__(self) -> tuple[object, ...]:
         if self._context.database.in_memory:
             raise StoreError("a store in memory works only in the process that made it, so it cannot be pickled")
-        code = self._context.maker.sent()
+        code = self._context.current_code.sent()
         runner, model, folder, suffix = self._made_of
         made_of = runner, reference(model, of_store=True), folder, suffix, self._context.database.address, self._options
         return _arrive, (code, type(self), *made_of)
@@ -1376,7 +1376,8 @@ def context_of(store: Store[ModelT]) -> "StoreContext[ModelT]":
 def _arrive(code: Any, kind: type[Store[Any]], runner: "Runner | None", model: Any, *others: Any) -> Store[Any]:
     """Make a store that was pickled, most likely in another process, again."""
     store: Store[Any] = _restore(kind, runner, resolve(model), *others)
-    store._context.maker.trust(*(code if isinstance(code, tuple) else (code, ())))  # else of before its text went along
+    trusted = code if isinstance(code, tuple) else (code, ())  # older pickles have no text of it
+    store._context.current_code.trust(*trusted)
     return store
 
 

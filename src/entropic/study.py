@@ -219,7 +219,7 @@ class Study(Generic[P, R]):
         given: dict[str, Any] = {"typed_keys": True, **options}
         store: Store[Any] = Store(_Call(self.function, self._ignore), self.model, results, suffix, db_url, **given)
         if self._trusted:
-            context_of(store).maker.trust(*self._trusted)
+            context_of(store).current_code.trust(*self._trusted)
         return store
 
     def _bound(self, args: Any, kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -256,17 +256,17 @@ class Study(Generic[P, R]):
     def _code(self) -> tuple[Any, ...]:
         """Return what goes along as of a store, since where it arrives its source cannot be read; opens no database."""
         if "store" in vars(self):
-            return context_of(self.store).maker.sent()
+            return context_of(self.store).current_code.sent()
         if self._trusted:
             return self._trusted
         options = self._made_of[-1]
         with contextlib.suppress(EntropicError):  # options that are wrong are refused where it is used
-            from entropic.protocol.maker import Maker
+            from entropic.protocol.current_code import CurrentCode
             from entropic.provenance.watch import check as check_watched
 
             watched, version = check_watched(options.get("watch", ())), cast("str | None", options.get("version"))
             runner, unrecorded = _Call(self.function, self._ignore), cast(Any, None)
-            return Maker(unrecorded, self.model.__name__, runner, version, watched, "ignore").sent()
+            return CurrentCode(unrecorded, self.model.__name__, runner, version, watched, "ignore").sent()
         return ()
 
     def __repr__(self) -> str:

@@ -47,7 +47,7 @@ def test_a_store_that_was_pickled_before_the_text_of_its_code_went_along_is_that
     arrive, ((number, _), *others) = logged.__reduce__()
     copy = arrive(number, *others)
     assert copy.run_or_retrieve(ONE).id == row.id
-    assert copy._context.maker.sent() == (number, ())
+    assert copy._context.current_code.sent() == (number, ())
 
 
 def test_a_pickled_store_keeps_its_options(open_store, tmp_path):

@@ -146,7 +146,7 @@ def test_what_others_have_finished_is_taken_in_although_they_have_not_recorded_i
     context = store._context
     requests = plan(context, sets_of(many), True).missing.values()
     workspace.prepare(context.staging, context.database.stay_current)
-    context.maker.prepare()
+    context.current_code.prepare()
     tasks = context.database.transact(lambda connection: begin_first_many(context, connection, requests, FAR))
     clock.plan(5.0, lambda: [run.execute(context, task) for task in tasks.values()])
     assert [row.n for row in store.sweep(sets_of(many))] == list(range(many))

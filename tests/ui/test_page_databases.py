@@ -84,10 +84,10 @@ def test_rows_plots_and_neighbours_are_the_same_on_every_database(store):
 
 def test_the_database_tells_other_code_as_its_store_does(store):
     context = context_of(store)
-    now = context.maker.look()
+    now = context.current_code.look()
     assert now is not None
     made_by = [now, now + MOST_RULES, now % MOST_RULES - 5 * MOST_RULES, now + 1, now + 1 - 2**62, None]
-    expected = [code for code in made_by if context.maker.is_other(code)]
+    expected = [code for code in made_by if context.current_code.is_other(code)]
     assert len(expected) == 2
     codes = dict(zip([row.id for row in store.select()], made_by * 2, strict=True))
     with context.database.engine.begin() as connection:

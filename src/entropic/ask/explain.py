@@ -122,16 +122,16 @@ def explain(context: StoreContext[Base], params: Mapping[str, object]) -> Explan
     state, reason = _state(context, raw, claim)
     change = ""
     if state == "stored" and raw is not None and (code := Recorded.of(raw).code) is not None:
-        context.maker.look()
-        if context.maker.on_stale != "ignore" and context.maker.is_other(code):
-            found = context.maker.change(code)
+        context.current_code.look()
+        if context.current_code.on_stale != "ignore" and context.current_code.is_other(code):
+            found = context.current_code.change(code)
             reason, change = f"{reason}; but it was made by different code: {found}", found.diff
-            state = "stale" if context.maker.on_stale == "rerun" else state
+            state = "stale" if context.current_code.on_stale == "rerun" else state
     if state == "stored" and not change and raw is not None and Recorded.of(raw).inputs is not None:
-        since = [] if context.maker.on_stale == "ignore" else stale_rows.why(context, [id]).get(id, [])
+        since = [] if context.current_code.on_stale == "ignore" else stale_rows.why(context, [id]).get(id, [])
         if since:
             reason = f"{reason}; but it was made from what has changed since: {stale_rows.sentence(since)}"
-            state = "stale" if context.maker.on_stale == "rerun" else state
+            state = "stale" if context.current_code.on_stale == "rerun" else state
     return Explanation(
         **known,
         state=state,

@@ -228,10 +228,10 @@ def _places(
 
 
 def _stale(context: StoreContext[Base]) -> int:
-    context.maker.look()
-    by_code = sum(count for code, count in context.origins.codes().items() if context.maker.is_other(code))
+    context.current_code.look()
+    by_code = sum(count for code, count in context.origins.codes().items() if context.current_code.is_other(code))
     readers = context.origins.inputs.with_some()
-    rest = [id for id, code in readers.items() if not context.maker.is_other(code)]
+    rest = [id for id, code in readers.items() if not context.current_code.is_other(code)]
     return by_code + len(stale.why(context, rest))
 
 

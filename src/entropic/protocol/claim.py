@@ -152,7 +152,7 @@ def decide(
             is_lost = True  # whatever its file is like
         if known.suspect is not None and known.suspect.stale:
             is_unchanged = bool(known.suspect.since) and told(raw) == told(known.suspect.raw)
-            is_lost = is_lost or is_unchanged or context.maker.refuses(Recorded.of(raw).code)
+            is_lost = is_lost or is_unchanged or context.current_code.refuses(Recorded.of(raw).code)
         if known.suspect is not None and known.suspect.unwanted:
             is_lost = is_lost or told(raw) == told(known.suspect.raw)
         if not is_lost and (known.suspect is None or not _is_lost(context, connection, known.suspect.raw, raw, found)):
@@ -334,7 +334,7 @@ def _task(
         context.fsync,
         inside.get(),
         True if context.checkpoints else None,
-        context.maker.number,
+        context.current_code.number,
         context.checksum or (old is not None and _is_altered(context, old)),
     )
 

@@ -23,8 +23,8 @@ from entropic.files.staging import Staging, key_of
 from entropic.params.keys import Hasher
 from entropic.params.model import Base, Schema
 from entropic.protocol import verify
+from entropic.protocol.current_code import CurrentCode
 from entropic.protocol.heartbeat import LeaseKeeper
-from entropic.protocol.maker import Maker
 from entropic.support import names
 from entropic.support.importing import importer
 from entropic.support.show import named, spelled
@@ -46,7 +46,7 @@ class StoreContext(Generic[ModelT_co]):
     outcomes: OutcomeColumns
     origins: Origins
     digests: Digests
-    maker: Maker
+    current_code: CurrentCode
     staging: Staging
     lease_keeper: LeaseKeeper
     runner: Runner

@@ -117,7 +117,7 @@ def fast_check(context: StoreContext[ModelT], keep_rows: bool = True) -> Callabl
     rows, schema, folder, is_folder = context.rows, context.schema, context.staging.results_dir + os.sep, stat.S_IFDIR
     is_bare = not keep_rows and not is_listened_to(schema)
     build, check, tail = rows.values_brief if is_bare else rows.build_brief, verify.verify, BRIEF_TAIL
-    maker, clock = context.maker, time.monotonic
+    current_code, clock = context.current_code, time.monotonic
 
     def plain_hit(raw: Raw, params: Params) -> ModelT | None:
         code, size, mtime_ns, place = raw[tail]
@@ -130,7 +130,11 @@ def fast_check(context: StoreContext[ModelT], keep_rows: bool = True) -> Callabl
             return None
         if seen.st_mtime_ns != mtime_ns or seen.st_size != size or seen.st_mode & is_folder:
             return None
-        if code is not None and (code != maker.number or clock() > maker.due) and not maker.serves(raw[0], code):
+        if (
+            code is not None
+            and (code != current_code.number or clock() > current_code.due)
+            and not current_code.serves(raw[0], code)
+        ):
             return None
         row = build(raw, path)
         try:
@@ -165,11 +169,11 @@ def served(context: StoreContext[ModelT], hit: Hit, params: Params, since: str |
     """
     inputs, code, *_ = Recorded.of(hit.raw)
     id = context.rows.id_of(hit.raw)
-    if code is not None and not context.maker.serves(id, code):
+    if code is not None and not context.current_code.serves(id, code):
         return Suspect(hit.raw, stale=True)
-    if inputs is not None and not context.maker.is_other(code):
+    if inputs is not None and not context.current_code.is_other(code):
         since = why_read(context, {id: hit}).get(id, "") if since is None else since
-        if since and not context.maker.serves_since(id, since):
+        if since and not context.current_code.serves_since(id, since):
             return Suspect(hit.raw, stale=True, since=since)
     try:
         return context.row(hit.raw, params, hit.path)
@@ -179,7 +183,7 @@ def served(context: StoreContext[ModelT], hit: Hit, params: Params, since: str |
 
 def why_read(context: StoreContext[Base], hits: Mapping[str, Hit]) -> dict[str, str]:
     """Return, of those of some hits that are stale for what their runs have read, why."""
-    if context.maker.on_stale == "ignore":
+    if context.current_code.on_stale == "ignore":
         return {}
     return {id: stale.sentence(reasons) for id, reasons in stale.why(context, hits).items()}
 

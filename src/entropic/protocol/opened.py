@@ -19,7 +19,7 @@ def add(context: StoreContext[Any]) -> None:
 def find(database: str, model: str) -> StoreContext[Any] | None:
     """Return the store of a model in a database, if one is open here; one that has a runner tells more than others."""
     mine = [one for one in all_() if (one.database_uuid, one.model) == (database, model)]
-    return next((one for one in mine if one.maker.has_runner), mine[0] if mine else None)
+    return next((one for one in mine if one.current_code.has_runner), mine[0] if mine else None)
 
 
 def of_database(database: str) -> StoreContext[Any] | None:

@@ -87,7 +87,12 @@ def _made(context: StoreContext[ModelT]) -> Callable[[str, Params], ModelT | Non
     (first, first_values), (fence, fence_values) = ledger.first_claim, ledger.publication_of_short
     upsert, upsert_values = rows.upsert_of(names)
     encode, staged, placed = sidecars.plain_encoder(model, suffix), staging.inside(""), staging.path("")
-    mine, maker, lease_keeper, journal = database.mine, context.maker, context.lease_keeper, context.journal
+    mine, current_code, lease_keeper, journal = (
+        database.mine,
+        context.current_code,
+        context.lease_keeper,
+        context.journal,
+    )
     check_runner, origins, spelling = getattr(runner, "check", None), context.origins, context.schema.spelling
     refused: tuple[type[Exception], ...] = (publish.Fenced, *database.troubles)
 
@@ -105,7 +110,7 @@ def _made(context: StoreContext[ModelT]) -> Callable[[str, Params], ModelT | Non
         if check_runner is not None:
             check_runner(suffix)
         workspace.prepare(staging, database.stay_current)
-        maker.prepare()
+        current_code.prepare()
         with Terminable(), (call := process.Call()).under_way:
             begun, began, raw = None, None, None
             try:
@@ -167,7 +172,7 @@ def _made(context: StoreContext[ModelT]) -> Callable[[str, Params], ModelT | Non
             False,
             inside.get(),
             None,
-            maker.number,
+            current_code.number,
         )
 
     def execute(task: Task) -> Left | Sidecar | None:

@@ -31,10 +31,10 @@ from entropic.params.outcome_columns import NOT_RECORDED
 from entropic.protocol import compare, lookup, note_inputs, precedence, publish
 from entropic.protocol.claim import Busy, claim
 from entropic.protocol.context import ModelT, StoreContext
+from entropic.protocol.current_code import Met
 from entropic.protocol.end import end_claim
 from entropic.protocol.find import Found, find_slowly
 from entropic.protocol.lookup import Absent, Suspect
-from entropic.protocol.maker import Met
 from entropic.protocol.note_inputs import under_way
 from entropic.protocol.outcome_columns import Gaps
 from entropic.protocol.request import Progress, Request
@@ -90,7 +90,7 @@ def begin(context: StoreContext[ModelT], request: Request, progress: Progress) -
         context.must_run(f"{context.describe(request.params, request.id)} would have to run")
     check_runner(context)
     workspace.prepare(context.staging, context.database.stay_current)
-    context.maker.prepare()
+    context.current_code.prepare()
     with Terminable(), (call := process.Call()).under_way:
         row = obtain_row(context, request, call.name, progress)
     if under_way:
@@ -298,7 +298,7 @@ def warn_of_loss(context: StoreContext[Base], lost: Sequence[tuple[Request, Susp
         met: Met = {}
         for one in stale:
             met.setdefault(one.since or Recorded.of(one.raw).code or 0, []).append(context.rows.id_of(one.raw))
-        context.maker.warn(met)
+        context.current_code.warn(met)
     lost = [one for one in lost if not one[1].stale and not one[1].unwanted]
     if not lost:
         return

@@ -175,11 +175,11 @@ class _Graph:
 
 def _other_code(context: StoreContext[Any] | None, fact: Fact) -> int | None:
     """Return the number of the code of now, if other code has made a row, and its store does not ignore that."""
-    if context is None or context.maker.on_stale == "ignore" or fact.code is None:
+    if context is None or context.current_code.on_stale == "ignore" or fact.code is None:
         return None
-    if context.maker.is_due():
-        context.maker.look()
-    return context.maker.number if context.maker.is_other(fact.code) else None
+    if context.current_code.is_due():
+        context.current_code.look()
+    return context.current_code.number if context.current_code.is_other(fact.code) else None
 
 
 def states(context: StoreContext[Any], id: str, read: Iterable[Input]) -> dict[tuple[str, str, str], tuple[str, str]]:

@@ -171,7 +171,7 @@ class Searching(Share[ModelT]):
             if self._is_here:
                 run.check_runner(context)
             workspace.prepare(context.staging, context.database.stay_current)
-            context.maker.prepare()
+            context.current_code.prepare()
             self._is_ready = True
         if not spelling.warned and spelling.may_differ(request.params):
             spelling.warned = warn_of_other_spelling(context, {id: request.params})

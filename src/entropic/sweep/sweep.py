@@ -79,12 +79,12 @@ def sweep(
     check_names(custom_data)
     executor = options.executor(context) if options.wait else None
     given: dict[str, Mapping[str, object]] | None = {} if options.order == "spread" else None
-    with context.maker.collecting() as met:
+    with context.current_code.collecting() as met:
         planned = plan(context, params, options.retry_failed, given=given, custom_data=custom_data, rerun=options.rerun)
     check_allowed(context, planned)
     arrange(context, planned, given or {}, options.order)
-    if context.maker.on_stale != "rerun":  # else it is said when they run
-        context.maker.settle(met)
+    if context.current_code.on_stale != "rerun":  # else it is said when they run
+        context.current_code.settle(met)
     rows = planned.rows
     try:
         for id, row in carry_out(context, planned, options, executor):
@@ -111,13 +111,13 @@ def stream(
     source = None if in_flight is None else Source(context, params, in_flight, options, custom_data)
     if source is None:
         given: dict[str, Mapping[str, object]] | None = {} if options.order == "spread" else None
-        with context.maker.collecting() as met:
+        with context.current_code.collecting() as met:
             retry, rerun = options.retry_failed, options.rerun
             planned = plan(context, params, retry, False, given=given, custom_data=custom_data, rerun=rerun)
         check_allowed(context, planned)
         arrange(context, planned, given or {}, options.order)
-        if context.maker.on_stale != "rerun":  # else it is said when they run
-            context.maker.settle(met)
+        if context.current_code.on_stale != "rerun":  # else it is said when they run
+            context.current_code.settle(met)
     else:
         planned = source.planned
 
@@ -212,7 +212,7 @@ def carry_out(
                     run.check_runner(context)
                 rehearse_together(context, missing)
                 workspace.prepare(context.staging, context.database.stay_current)
-                context.maker.prepare()
+                context.current_code.prepare()
                 if options.until is not None:
                     options.until.learn_from(Costs(context, [id for id in planned.rows if id not in missing]))
                 share = Share(context, missing, planned.known, call.name, bar, keep_going, until, retries)

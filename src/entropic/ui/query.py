@@ -219,7 +219,7 @@ def state_of(context: StoreContext[Base], raw: Any) -> str:
     is_of_any_size = recorded.size is None or (os.path.isdir(whole) and recorded.size != DISTRUSTED)
     if not is_of_any_size and seen.st_size != recorded.size:
         return "changed"
-    if context.maker.is_other(recorded.code):
+    if context.current_code.is_other(recorded.code):
         return "stale"
     return "stale" if recorded.inputs is not None and context.rows.id_of(raw) in since_read(context) else "done"
 
@@ -237,9 +237,9 @@ def since_read(context: StoreContext[Base]) -> frozenset[str]:
 
 
 def _of_other_code(context: StoreContext[Base]) -> Any:
-    """Return the condition that other code than the current code has made a result, as `Maker.is_other` says."""
-    context.maker.look()
-    number = context.maker.number
+    """Return the condition that different code has made a result, as `CurrentCode.is_other` says."""
+    context.current_code.look()
+    number = context.current_code.number
     if number is None:  # a database alone does not say what code there is now
         return sa.false()
     by_same_rules = ledger.c.code.bitwise_and(MOST_RULES - 1) == number % MOST_RULES
@@ -273,6 +273,6 @@ def counts(context: StoreContext[Base]) -> dict[str, Any]:
     (found,) = fetch(context.database, sa.select(*sums).where(ledger.c.model == context.model))
     running, failed, of_code = (int(one or 0) for one in found)
     codes = context.origins.inputs.with_some() if since_read(context) else {}
-    count = of_code + sum(not context.maker.is_other(codes.get(id)) for id in since_read(context))
+    count = of_code + sum(not context.current_code.is_other(codes.get(id)) for id in since_read(context))
     told = {"done": int(stored), "running": running, "failed": failed, "stale": count}
     return told | {"version": f"{stored} {newest} {running} {failed} {count}"}

@@ -23,12 +23,12 @@ TOGETHER = 500  # rows in one transaction
 
 def stale(context: StoreContext[ModelT], where: tuple[Any, ...], equal: Mapping[str, Any]) -> Iterator[ModelT]:
     """Yield the rows that meet all conditions and are stale."""
-    context.maker.look()
+    context.current_code.look()
     found = select.select(context, where, equal, None, None)
     codes = {id: code for id, _, code, *_ in context.origins.of([row.id for row in found])}
     readers = with_inputs(context)
     since = why_stale.why(context, [id for id in codes if id in readers])
-    return (row for row in found if row.id in since or context.maker.is_other(codes.get(row.id)))
+    return (row for row in found if row.id in since or context.current_code.is_other(codes.get(row.id)))
 
 
 def with_inputs(context: StoreContext[Any]) -> dict[str, int | None]:
@@ -45,8 +45,8 @@ def accept(context: StoreContext[Any], where: tuple[Any, ...], equal: Mapping[st
         If the code of now cannot be told.
     """
     context.must_write("rows were to be accepted")
-    context.maker.prepare()
-    now = context.maker.number
+    context.current_code.prepare()
+    now = context.current_code.number
     if now is None:
         raise StoreError(f"the code that makes rows of {context.schema.name} cannot be told; nothing was accepted")
     found = select.select(context, where, equal, None, None)

@@ -78,7 +78,7 @@ def audit(
     chosen = sample(ids, fraction, seed)
     if not chosen:
         return done
-    context.maker.look()
+    context.current_code.look()
     with Terminable(), Call().under_way:
         space = workspace.take(context.staging)
         try:
@@ -186,7 +186,7 @@ class _Auditing:
         else:
             agreed, text = self._compared(ending.finished, raw)
             places.remove(self._staging.inside(ending.finished.result))
-        if not agreed and context.maker.is_other(Recorded.of(raw).code):
+        if not agreed and context.current_code.is_other(Recorded.of(raw).code):
             text += " (different code made the stored one)"
         if not agreed and Recorded.of(raw).inputs:
             text += self._of_inputs(id)

@@ -39,8 +39,8 @@ from entropic.params.model import Schema
 from entropic.params.spelling import TypedHasher
 from entropic.protocol import opened
 from entropic.protocol.context import ModelT, StoreContext
+from entropic.protocol.current_code import ON_STALE, CurrentCode, OnStale
 from entropic.protocol.heartbeat import lease_keeper
-from entropic.protocol.maker import ON_STALE, Maker, OnStale
 from entropic.provenance import watch as watching
 from entropic.provenance.watch import Watched
 from entropic.support.compact_json import compact
@@ -258,10 +258,19 @@ class Opening(Generic[ModelT]):
         dialect = database.dialect
         kept = None if looks or database.in_memory else Journal(staging, dialect.url.get_backend_name(), dialect.path)
         known = None if self.runner.runner is no_runner else self.runner
-        maker = Maker(origins, schema.name, known, self.version, self.watched, self.on_stale)
+        current_code = CurrentCode(origins, schema.name, known, self.version, self.watched, self.on_stale)
         parts = (schema, hasher, database, ledger, rows, outcomes, origins, digests)
         context = StoreContext(
-            *parts, maker, staging, keeper, self.runner, self.fsync, read_only, kept, self.checkpoints, self.checksum
+            *parts,
+            current_code,
+            staging,
+            keeper,
+            self.runner,
+            self.fsync,
+            read_only,
+            kept,
+            self.checkpoints,
+            self.checksum,
         )
         is_new = staging.is_strange
         some = rows.some(recover.SAMPLE)

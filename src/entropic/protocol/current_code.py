@@ -29,7 +29,7 @@ Met = dict[Why, list[str]]
 LOOK_SECONDS = 0.5  # between two looks at the code, where nothing else asks for one
 
 
-class Maker:
+class CurrentCode:
     """What makes the results of one store.
 
     Parameters
