@@ -187,8 +187,8 @@ def equal(context: StoreContext[Base], name: str, value: object) -> Any:
         field = schema.fields[name]
         if isinstance(field.type, sa.JSON):
             raise ParameterError(
-                f"{name!r} of {schema.name} is JSON, which databases do not compare as a whole; compare a part of it, "
-                f"such as {schema.name}.{name}['key'].as_string() == ..."
+                f"{name!r} of {schema.name} is JSON, which databases do not compare as a whole; in Python, compare a "
+                f"part of it, such as {schema.name}.{name}['key'].as_string() == ..."
             )
         value = value if field.generated else field.take(value, schema.name)
     return _close(column, value)
