@@ -424,6 +424,125 @@ def test_a_function_of_a_lazy_library_is_the_same_under_each_name(project):
         assert project.code({"model.py": text}).number == by_path.number, text
 
 
+# ---- what a module makes when it is imported -------------------------------------------------------------------------
+WRAPS = """
+import functools
+def times(k):
+    def wrap(g):
+        @functools.wraps(g)
+        def w(x):
+            return g(x) * k
+        return w
+    return wrap
+"""
+REGISTRY = """
+REG = {}
+def register(name):
+    def keep(one):
+        REG[name] = one
+        return one
+    return keep
+"""
+MADE = {  # a module in which 2.0 becomes 3.0, and what a runner calls there
+    "a partial": ("import functools\ndef g(k, x): return k * x\nf = functools.partial(g, 2.0)\n", "f(1)"),
+    "what a partial calls": ("import functools\ndef g(x): return x * 2.0\nf = functools.partial(g)\n", "f(1)"),
+    "a partial that a closure holds": (
+        "import functools\ndef g(k, x): return k * x\ndef make(h):\n    return lambda x: h(x)\n"
+        "f = make(functools.partial(g, 2.0))\n",
+        "f(1)",
+    ),
+    "a method of an object": ("class C(float):\n    def v(self): return self + 1\nf = C(2.0).v\n", "f()"),
+    "a decorator, called": (f"{WRAPS}def g(x): return x\nf = times(2.0)(g)\n", "f(1)"),
+    "a decorator": (f"{WRAPS}@times(2.0)\ndef f(x): return x\n", "f(1)"),
+    "a function of a function": ("def make(k):\n    def f(x): return x * k\n    return f\nf = make(2.0)\n", "f(1)"),
+    "a class of a function": ("def make(k):\n class D:\n  def v(s): return k\n return D\nC = make(2.0)\n", "C().v()"),
+    "a named tuple": ("import collections\nP = collections.namedtuple('P', 'a b', defaults=(2.0,))\n", "P(1)"),
+    "an enumeration": ("import enum\nE = enum.Enum('E', {'A': 2.0})\n", "E.A.value"),
+    "a polynomial": ("import numpy as np\nf = np.poly1d([1.0, 2.0])\n", "f(1)"),
+    "a table": ("import numpy as np\nY = [0.0, 2.0]\nf = np.polynomial.Polynomial(Y)\n", "f(1)"),
+    "a vectorized function": ("import numpy as np\n@np.vectorize\ndef f(x): return x * 2.0\n", "f(1)"),
+    "a function, vectorized": ("import numpy as np\ndef g(x): return x * 2.0\nf = np.vectorize(g)\n", "f(1)"),
+    "a generic function": (
+        "import functools\n@functools.singledispatch\ndef f(x): return x\n@f.register\ndef _(x: int): return x * 2.0\n",
+        "f(1)",
+    ),
+    "an item that is appended": ("K = [1.0]\nK.append(2.0)\n", "sum(K)"),
+    "an item that is set": ("K = {}\nK['a'] = 2.0\n", "K['a']"),
+    "an attribute that is set": ("import types\nK = types.SimpleNamespace()\nK.a = 2.0\n", "K.a"),
+    "an array that is filled": ("import numpy as np\nA = np.zeros(3)\nA.fill(2.0)\n", "A.sum()"),
+    "a loop": ("K = []\nfor i in range(3):\n    K.append(i * 2.0)\n", "sum(K)"),
+    "how often a loop goes": ("K = []\nfor i in range(int(2.0)):\n    K.append(i)\n", "sum(K)"),
+    "what a function sets that is called": ("K = {}\ndef setup(**k): K.update(k)\nsetup(k=2.0)\n", "K['k']"),
+    "what such a function does": ("_k = None\ndef setup():\n    global _k\n    _k = 2.0\nsetup()\n", "_k"),
+    "a method that is set": ("class C: pass\ndef v(self): return 2.0\nC.v = v\n", "C().v()"),
+    "a registered function": (f"{REGISTRY}@register('f')\ndef f(x): return x * 2.0\n", "REG['f'](1)"),
+    "a registered class": (f"{REGISTRY}@register('C')\nclass C:\n    k = 2.0\n", "REG['C']().k"),
+    "a registered subclass": (
+        "class B:\n reg = {}\n def __init_subclass__(cls): B.reg['C'] = cls\nclass C(B):\n k = 2.0\n",
+        "B.reg['C']().k",
+    ),
+    "a function in a list": ("def f(x): return x * 2.0\nSTEPS = [g for g in (f,)]\n", "STEPS[0](1)"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("by_name", [False, True], ids=["import", "from"])
+@pytest.mark.parametrize("what", MADE)
+def test_what_a_module_makes_when_it_is_imported_is_seen(what, by_name, project):
+    text, use = MADE[what]
+    root = use.partition("(")[2].rstrip(")") if use.startswith("sum(") else use.partition("(")[0].partition("[")[0]
+    root = root.partition(".")[0]
+    runner = f"from lib import {root}\n" if by_name else "import lib\n"
+    runner += f"def run(params): return {use if by_name else use.replace(root, f'lib.{root}', 1)}\n"
+    before = project.code({"model.py": runner, "lib.py": text})
+    assert text.count("2.0") == 1
+    assert project.code({"model.py": runner, "lib.py": text.replace("2.0", "3.0")}).number != before.number
+    assert project.code({"model.py": runner, "lib.py": f"{text}\ndef other(): return 7\n"}).number == before.number
+
+
+def test_what_another_module_registers_is_seen(project):
+    files = {
+        "model.py": "import lib\nimport schemes\ndef run(params): return lib.REG['f'](1)\n",
+        "lib.py": REGISTRY,
+        "schemes.py": "import lib\n@lib.register('f')\ndef f(x): return x * 2.0\n",
+    }
+    assert project.code(files | {"schemes.py": files["schemes.py"].replace("2.0", "3.0")}).number != (
+        project.code(files).number
+    )
+
+
+def test_what_only_a_run_loads_into_a_registry_is_no_change(project):
+    run = project.load(
+        {
+            "model.py": "import importlib\nimport lib\ndef run(params):\n"
+            "    importlib.import_module('schemes')\n    return lib.REG['f'](1)\n",
+            "lib.py": REGISTRY,
+            "schemes.py": "import lib\n@lib.register('f')\ndef f(x): return x * 2.0\n",
+        }
+    )
+    before = code_of(run).number
+    assert run({}) == 2.0
+    assert code_of(run).number == before
+
+
+@pytest.mark.parametrize("more", ["print(K)", "len(K)", "plotted = [one for one in K]", "K.copy()", "K.index(1.0)"])
+def test_a_statement_that_only_reads_a_value_is_no_change(more, project):
+    text = "K = [1.0]\ndef run(params): return K[0]\n"
+    assert project.code({"model.py": f"{text}{more}\n"}).number == project.code({"model.py": text}).number
+
+
+def test_a_module_of_the_projects_own_lazy_package_is_seen_and_loading_it_is_no_change(project):
+    files = {
+        "model.py": "import pkg\ndef run(params): return pkg.a.f(1)\n",
+        "pkg/__init__.py": "import importlib\ndef __getattr__(name): return importlib.import_module(f'pkg.{name}')\n",
+        "pkg/a.py": "def f(x): return x * 2.0\n",
+    }
+    run = project.load(files)
+    before = code_of(run).number
+    assert run({}) == 2.0
+    assert code_of(run).number == before
+    assert project.code(files | {"pkg/a.py": "def f(x): return x * 3.0\n"}).number != before
+
+
 @pytest.mark.parametrize("odd", [print, len, dict, object(), None, 3], ids=lambda odd: type(odd).__name__)
 def test_of_what_is_built_in_nothing_is_known(odd):
     assert code_of(odd).parts == ()

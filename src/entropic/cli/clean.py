@@ -276,7 +276,7 @@ def rm(
 def note(
     words: Words = None,
     text: Annotated[str | None, typer.Option("--text", help="The note; it replaces an earlier one.")] = None,
-    tag: Annotated[list[str] | None, typer.Option("--tag", help="A tag to add. Repeatable.")] = None,
+    tag: Annotated[list[str] | None, typer.Option("--tag", metavar="TAG", help="A tag to add. Repeatable.")] = None,
     untag: Annotated[list[str] | None, typer.Option("--untag", help="A tag to remove. Repeatable.")] = None,
     named: Named = None,
     db: Database = None,

@@ -60,7 +60,7 @@ Page = Annotated[int, typer.Option("--page", min=1, help="Which page, of --limit
 Stale = Annotated[
     bool, typer.Option("--stale", help="Only stale results: made by different code, or from inputs that changed since.")
 ]
-Tag = Annotated[list[str] | None, typer.Option("--tag", help="Only results with this tag. Repeatable.")]
+Tag = Annotated[list[str] | None, typer.Option("--tag", metavar="TAG", help="Only results with this tag. Repeatable.")]
 All = Annotated[bool, typer.Option("--all", "-a", help="Show columns that are the same in all rows, too.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 

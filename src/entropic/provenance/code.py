@@ -6,6 +6,7 @@ own module and up to `DEEP` modules away. Code of libraries is told by its names
 
 import ast
 import contextlib
+import functools
 import hashlib
 import os
 import sys
@@ -18,14 +19,22 @@ from typing import Any
 
 from entropic.provenance import source, state
 from entropic.provenance.canonical import Form, form_of
-from entropic.provenance.modules import find_file, imported_modules, is_lazy, is_own_file, loaded_file, public_name
+from entropic.provenance.modules import (
+    find_file,
+    imported_modules,
+    is_lazy,
+    is_own_file,
+    loaded_file,
+    own_imports,
+    public_name,
+)
 from entropic.provenance.part import Part
 from entropic.provenance.project import attribute, is_ours, is_own, module_of, top, unwrapped
-from entropic.provenance.values import as_plain, as_shown, bytecode_of, cells_of
+from entropic.provenance.values import as_plain, as_shown, bytecode_of, cells_of, functions_in
 from entropic.support.names import number_of
 
 DEEP = 3
-RULES = 2  # which pieces, in which form; to be raised with every change of them
+RULES = 3  # which pieces, in which form; to be raised with every change of them
 MOST_RULES = 64  # a power of two; the number of some code tells by which of them it was made
 _PYTHON = f"py{sys.version_info[0]}.{sys.version_info[1]}"  # its compiler decides what bytecode is
 
@@ -96,6 +105,7 @@ class _Reach:
         self.parts: list[Part] = []
         self.held: list[Part] = []
         self.looked_up: list[tuple[Mapping[str, Any], str, Any]] = []
+        self._imports: dict[str, frozenset[str]] = {}
         self._seen: set[Any] = set()
         self._kept: list[Any] = []  # what `_seen` knows by its id
         self._todo: deque[tuple[Callable[..., None], tuple[Any, ...], int]] = deque()
@@ -180,19 +190,36 @@ class _Reach:
     def _class(self, cls: type, depth: int) -> None:
         piece = source.of_class(cls)
         module = module_of(cls.__module__)
-        names = _Names(self, vars(module) if module is not None else {}, {}, cls.__module__, depth)
+        methods = (unwrapped(getattr(value, "fget", value)) for value in vars(cls).values())
+        own = [one for one in methods if isinstance(one, FunctionType) and one.__module__ == cls.__module__]
+        cells = {cell: value for one in own for cell, value in cells_of(one).items() if value is not cls}
+        names = _Names(self, vars(module) if module is not None else {}, cells, cls.__module__, depth)
         is_model = any(top(one.__module__) == "entropic" for one in cls.__mro__)
         if piece is None or is_model:
-            for value in vars(cls).values():
-                inner = unwrapped(getattr(value, "fget", value))
-                if isinstance(inner, FunctionType) and inner.__module__ == cls.__module__:
-                    self._reach(inner, depth)
+            for one in own:
+                self._reach(one, depth)
             for base in cls.__bases__:
                 self._reach(base, depth)
             return
         self._add(
             cls.__qualname__.rpartition(".<locals>.")[2], form_of(piece.node, names.refer, names.imported), piece.text
         )
+        for cell, value in cells.items():  # of a class that a function has made
+            names.held(cell, value)
+        for value in list(vars(cls).values()):
+            if isinstance(value, Mapping | list | tuple | set):
+                names._reach_held(value, cls.__module__)
+        names.changes(cls)
+
+    def imported_from(self, where: str) -> frozenset[str]:
+        """Return the modules of the project that a module and that of the runner import at their top level.
+
+        What a registry holds counts if it comes from one of these; what has come from others tells of the process: a
+        run may have loaded it.
+        """
+        if where not in self._imports:
+            self._imports[where] = frozenset(own_imports({where, self._home}, self._home, DEEP))
+        return self._imports[where]
 
     # ---- modules that are imported within functions ------------------------------------------------------------
     def imported(self, name: str, depth: int) -> None:
@@ -240,6 +267,10 @@ class _Names:
             if is_lazy(value) and not is_own(value.__name__, self._reach._home) and top(value.__name__) != "entropic":
                 # What it has loaded so far tells of the process, and not of the code.
                 return ".".join([public_name(value.__name__), *attributes[used:]]), len(attributes)
+            inner = f"{value.__name__}.{attributes[used]}"
+            if is_lazy(value) and is_own(value.__name__, self._reach._home) and find_file(inner) is not None:
+                self._reach.imported(inner, self._depth + 1)  # alike, whether it was loaded or not
+                return f"module {inner}", used + 1
             if attributes[used] not in vars(value):
                 break
             holder, name, where = vars(value), attributes[used], value.__name__
@@ -251,16 +282,17 @@ class _Names:
     def _say(self, value: Any, name: str, where: str, holder: Mapping[str, Any]) -> str:
         if isinstance(value, ModuleType):
             return f"module {value.__name__}"
-        behind = unwrapped(value)
-        if top(str(getattr(behind, "__module__", ""))) == "entropic" or top(type(behind).__module__) == "entropic":
+        inner = unwrapped(value)
+        if top(str(getattr(inner, "__module__", ""))) == "entropic" or top(type(inner).__module__) == "entropic":
             return "entropic"
         home = self._reach._home
-        if isinstance(behind, FunctionType | type):
-            if is_own(behind.__module__, home):
-                if (depth := self._depth_of(behind.__module__)) <= DEEP:
-                    self._reach._reach(behind, depth)
-                return f"own {behind.__name__}"
-            return f"{public_name(behind.__module__)}.{behind.__qualname__}"
+        if is_own(where, home) and callable(value) and not is_own(type(value).__module__, home):
+            self._made(name, value, where, holder)
+        if isinstance(inner, FunctionType | type):
+            if is_own(inner.__module__, home):
+                self._reach_own(inner)
+                return f"own {inner.__name__}"
+            return f"{public_name(inner.__module__)}.{inner.__qualname__}"
         if not is_own(where, home):
             return f"{public_name(where)}.{name}"
         if callable(value) and not is_own(type(value).__module__, home):  # a function of C, a ufunc
@@ -271,6 +303,35 @@ class _Names:
 
     def _depth_of(self, module: str) -> int:
         return self._depth + (module != self._module)
+
+    def _reach_own(self, value: Any) -> None:
+        if is_own(value.__module__, self._reach._home) and (depth := self._depth_of(value.__module__)) <= DEEP:
+            self._reach._reach(value, depth)
+
+    def _reach_held(self, value: Any, where: str) -> None:
+        """Take in what a registry, a partial or a generic function holds."""
+        for one in functions_in(value):
+            if one.__module__ in self._reach.imported_from(where):
+                self._reach_own(one)
+
+    def _made(self, name: str, value: Any, where: str, holder: Mapping[str, Any]) -> None:
+        """Take in how what is called was made: a partial, an interpolation, a function behind another one."""
+        self._reach_held(value, where)
+        bound = source.bindings(loaded_file(where), name, holder)
+        is_defined = unwrapped(value) is value and (
+            isinstance(value, FunctionType) or (isinstance(value, type) and source.of_class(value) is not None)
+        )
+        is_assigned = any(isinstance(one, ast.Assign | ast.AnnAssign) for one in bound)
+        if (is_assigned or (bound and not is_defined)) and (depth := self._depth_of(where)) <= DEEP:
+            self._constant(name, value, where, holder, depth)
+
+    def changes(self, cls: type) -> None:
+        """Take in what a module changes in a class that it has made: `Scheme.step = step`."""
+        file = loaded_file(cls.__module__)
+        bound = source.bindings(file, cls.__name__, self._names) if self._names.get(cls.__name__) is cls else []
+        forms = [form_of(one, self.refer, self.imported) for one in bound if not isinstance(one, ast.ImportFrom)]
+        if forms:
+            self._reach._add(f"{cls.__name__} (changed)", tuple(forms), "\n".join(map(ast.unparse, bound)) + "\n")
 
     def _constant(self, name: str, value: Any, where: str, holder: Mapping[str, Any], depth: int) -> None:
         if not self._reach._is_new((id(holder), name), holder):
@@ -288,9 +349,10 @@ class _Names:
         if forms:
             text = "\n".join(ast.unparse(one) for one in bound)
             self._reach._add(name, tuple(forms), f"{text}\n")
+            names._reach_held(value, where)
         elif origin := next((one for one in bound if isinstance(one, ast.ImportFrom)), None):
             self._imported_constant(name, value, origin, where, depth)
-        else:  # whose statement is not to be had
+        elif not callable(value):  # its statement is not to be had
             self._reach._add(name, ("value", as_plain(value)), f"{name} = {as_shown(value)}\n")
 
     def _imported_constant(self, name: str, value: Any, origin: ast.ImportFrom, where: str, depth: int) -> None:
@@ -305,10 +367,11 @@ class _Names:
 
     def held(self, cell: str, value: Any) -> None:
         """Take in what a closure holds."""
-        behind = unwrapped(value)
-        if isinstance(behind, FunctionType | type):
-            if is_own(behind.__module__, self._reach._home) and (depth := self._depth_of(behind.__module__)) <= DEEP:
-                self._reach._reach(behind, depth)
+        inner = unwrapped(value)
+        if isinstance(inner, FunctionType | type):
+            self._reach_own(inner)
+            if isinstance(value, functools.partial):
+                self._reach._add(f"{cell} (held)", ("value", as_plain(value)), f"{cell} = {as_shown(value)}\n")
         elif isinstance(value, ModuleType) or top(type(value).__module__) == "entropic":
             return
         else:

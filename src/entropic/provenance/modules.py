@@ -1,12 +1,15 @@
 """Where the modules are that code imports, and which of them are of the same project."""
 
+import ast
 import contextlib
 import importlib.machinery
+import itertools
 import sys
 from types import ModuleType
 from typing import Any
 
-from entropic.provenance.project import lies_outside_libraries, module_of, top
+from entropic.provenance import source
+from entropic.provenance.project import is_own, lies_outside_libraries, module_of, top
 
 
 def loaded_file(module: str) -> str | None:
@@ -33,6 +36,26 @@ def imported_modules(package: str, module: str | None, level: int, what: str | N
     if not module:
         return []
     return [module] if what in (None, "*") else [module, f"{module}.{what}"]
+
+
+def own_imports(modules: set[str], home: str, deep: int) -> set[str]:
+    """Return some modules, and those of the project that they import at their top level, and these, so many times."""
+    found, latest = set(modules), set(modules)
+    for _ in range(deep):
+        asked: set[str] = set()
+        for name in latest:
+            file = loaded_file(name)
+            for one in source.imports(file) if isinstance(file, str) else ():
+                package = name if hasattr(module_of(name), "__path__") else name.rpartition(".")[0]
+                if isinstance(one, ast.Import):
+                    asked.update(each.name for each in one.names)
+                else:
+                    for each in one.names:
+                        asked.update(imported_modules(package, one.module, one.level, each.name))
+        around = {each for one in asked for each in itertools.accumulate(one.split("."), "{}.{}".format)}
+        latest = {one for one in around - found if is_own(one, home)}
+        found |= latest
+    return found
 
 
 def find_file(name: str) -> str | None:

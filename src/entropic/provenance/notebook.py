@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 _SETTING = frozenset(("update", "setdefault", "add", "discard"))  # twice is once
-_CHANGING = _SETTING | {"append", "extend", "insert", "remove"}
-"""Methods of lists, dicts and sets, but for `clear` and `pop`: so is a cache emptied that runs have filled."""
+_CHANGING = _SETTING | {"append", "appendleft", "extend", "insert", "remove", "sort", "reverse", "fill"}
+"""Methods of lists, dicts, sets and arrays, but for `clear` and `pop`: so is a cache emptied that runs have filled."""
 
 
 def cells(names: Mapping[str, Any]) -> list[str]:
@@ -46,7 +46,7 @@ def bindings(latest: Iterable[ast.Module], name: str) -> list[ast.stmt]:
 def _by_name(cell: ast.Module) -> dict[str, list[ast.stmt]]:
     found: dict[str, list[ast.stmt]] = {}
     for one in _statements(cell):
-        for name in _bound(one) | {root for each in _changed(one) if (root := _root(each)) is not None}:
+        for name in _bound(one) | changed(one):
             found.setdefault(name, []).append(one)
     return found
 
@@ -81,6 +81,11 @@ def _bound(one: ast.stmt) -> set[str]:
     if isinstance(one, ast.AugAssign | ast.Delete):
         return set()
     return {each.id for each in _targets(one) if isinstance(each, ast.Name)}
+
+
+def changed(one: ast.stmt) -> set[str]:
+    """Return the names whose values a statement changes in place."""
+    return {root for each in _changed(one) if (root := _root(each)) is not None}
 
 
 def _changed(one: ast.stmt) -> list[ast.expr]:

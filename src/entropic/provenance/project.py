@@ -72,10 +72,13 @@ def is_ours(value: Any) -> bool:
     return top(type(value).__module__) == _OURS
 
 
+_BEHIND = ("func", "__func__", "__wrapped__", "py_func", "pyfunc")  # of functools, Python, Numba and numpy's vectorize
+
+
 def unwrapped(value: Any) -> Any:
     """Return what is behind a bound method, a partial, or one of our runners: a function, a class or an instance."""
     for _ in range(20):  # what refers to itself, too, comes to an end
-        names = ("func", "__func__", "__wrapped__", "py_func", *(("runner", "function") if is_ours(value) else ()))
+        names = (*_BEHIND, *(("runner", "function") if is_ours(value) else ()))
         inner = next((one for name in names if callable(one := attribute(value, name))), None)
         if inner is None:
             break

@@ -71,7 +71,10 @@ def of_module(file: str) -> Piece | None:
 
 
 def bindings(module_file: str | None, name: str, names: Mapping[str, Any]) -> list[ast.stmt]:
-    """Return the statements of a module that bind a name, in functions and classes not looked into.
+    """Return the statements of a module that bind a name, or change its value in place; a loop counts as a whole.
+
+    Functions are looked into only where the module itself calls them, or decorates with them, as `register`. What runs
+    change, as a cache, is no code.
 
     Of a notebook those of the cell that was run last, and of what was changed in its value since.
 
@@ -85,6 +88,19 @@ def bindings(module_file: str | None, name: str, names: Mapping[str, Any]) -> li
         return list(found)
     texts = (text for text in reversed(notebook.cells(names)) if name in text)
     return notebook.bindings((cell for text in texts if (cell := _parsed(text)) is not None), name)
+
+
+def imports(file: str) -> list[ast.Import | ast.ImportFrom]:
+    """Return what a file imports, in functions and classes not looked into."""
+    tree = _parsed(_text(file, {}))
+    return [] if tree is None else _imports(tree)
+
+
+@functools.lru_cache(maxsize=256)
+def _imports(tree: _Tree) -> list[ast.Import | ast.ImportFrom]:
+    inside = {each for one in _statements(tree) if isinstance(one, _DEFINITIONS) for each in _statements_in(one)}
+    found = (one for one in _statements(tree) if isinstance(one, ast.Import | ast.ImportFrom))
+    return [one for one in found if one not in inside]
 
 
 def rebound(module_file: str | None, names: Mapping[str, Any]) -> frozenset[str]:
@@ -138,19 +154,57 @@ def _function_of(value: Any) -> FunctionType | None:
 @functools.lru_cache(maxsize=256)
 def _names_bound(tree: _Tree) -> dict[str, list[ast.stmt]]:
     found: dict[str, list[ast.stmt]] = {}
-    todo: list[ast.stmt] = list(tree.body)
-    while todo:
-        one = todo.pop(0)
-        if isinstance(one, ast.Assign | ast.AugAssign | ast.AnnAssign):
-            targets = one.targets if isinstance(one, ast.Assign) else [one.target]
-            for name in {inner.id for each in targets for inner in ast.walk(each) if isinstance(inner, ast.Name)}:
-                found.setdefault(name, []).append(one)
-        elif isinstance(one, ast.ImportFrom):
-            for alias in one.names:
-                found.setdefault(alias.asname or alias.name, []).append(one)
-        elif not isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            todo += [inner for inner in ast.walk(one) if isinstance(inner, ast.stmt) and inner is not one]
+    changing = _changing(tree)
+
+    def look(one: Any, loop: ast.stmt | None) -> None:
+        if isinstance(one, ast.stmt):
+            which = one if loop is None or isinstance(one, ast.ImportFrom) else loop
+            for name in _touched(one, changing):
+                if which not in (before := found.setdefault(name, [])):
+                    before.append(which)
+        if isinstance(one, _DEFINITIONS):
+            return
+        if isinstance(one, ast.For | ast.AsyncFor | ast.While):
+            loop = loop or one
+        for inside in _BODIES:
+            for inner in getattr(one, inside, ()):
+                look(inner, loop)
+
+    look(tree, None)
     return found
+
+
+def _touched(one: ast.stmt, changing: Mapping[str, frozenset[str]]) -> set[str]:
+    """Return the names that a statement binds, or whose values it changes itself or by a function that it calls."""
+    if isinstance(one, ast.Assign | ast.AugAssign | ast.AnnAssign):
+        targets = one.targets if isinstance(one, ast.Assign) else [one.target]
+        return {inner.id for each in targets for inner in ast.walk(each) if isinstance(inner, ast.Name)}
+    if isinstance(one, ast.ImportFrom):
+        return {alias.asname or alias.name for alias in one.names}
+    called: list[ast.expr] = [*one.decorator_list] if isinstance(one, _DEFINITIONS) else []
+    if isinstance(one, ast.Expr) and isinstance(one.value, ast.Call):
+        called.append(one.value)
+    found = set(notebook.changed(one))
+    for each in called:
+        while isinstance(each, ast.Call):
+            each = each.func
+        found |= changing.get(each.id, frozenset()) if isinstance(each, ast.Name) else frozenset()
+    return found
+
+
+@functools.lru_cache(maxsize=256)
+def _changing(tree: _Tree) -> dict[str, frozenset[str]]:
+    """Return the functions of a module, with the names that they bind anew in it, or whose values they change."""
+    found = {}
+    for one in _statements(tree):
+        if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef):
+            inner = _statements_in(one)
+            declared = {name for each in inner if isinstance(each, ast.Global) for name in each.names}
+            found[one.name] = frozenset(declared.union(*map(notebook.changed, inner)))
+    return found
+
+
+_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
 # ---- the tree of a file --------------------------------------------------------------------------------------------
@@ -169,9 +223,13 @@ def _parsed(text: str) -> _Tree | None:
 
 @functools.lru_cache(maxsize=256)
 def _statements(tree: _Tree) -> list[ast.stmt]:
-    """Return all statements of a file, without a look into their expressions, which are most of the tree."""
+    return _statements_in(tree)
+
+
+def _statements_in(node: ast.AST) -> list[ast.stmt]:
+    """Return all statements of a file, or of one, without a look into their expressions, which are most of the tree."""
     found: list[ast.stmt] = []
-    todo: list[Any] = [tree]
+    todo: list[Any] = [node]
     while todo:
         one = todo.pop()
         if isinstance(one, ast.stmt):

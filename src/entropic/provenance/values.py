@@ -1,14 +1,16 @@
 """Values that code reaches, as texts: the same text for values that make the same result."""
 
 import contextlib
+import functools
 import hashlib
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
-from types import CodeType, FunctionType
+from types import CodeType, FunctionType, MappingProxyType
 from typing import Any
 
 from entropic.provenance.canonical import Form
+from entropic.provenance.project import attribute, unwrapped
 
 MOST_BYTES = 2**20  # of an array, or a text, that counts by its content
 MOST_ITEMS = 10_000  # of a list or a dict, likewise
@@ -47,12 +49,32 @@ def as_plain(value: Any, mutable: bool = True, depth: int = 6) -> Any:
         items = islice(value.items(), MOST_ITEMS) if depth else ()
         inner = [(as_plain(key, True, 1), as_plain(one, True, depth - 1)) for key, one in items]
         return "dict", len(value), tuple(inner)
+    if mutable and isinstance(value, functools.partial):
+        return "partial", as_plain(value.args, True, depth - 1), as_plain(value.keywords, True, depth - 1)
     if type(value).__module__ in ("decimal", "fractions", "datetime", "uuid", "pathlib"):
         return type(value).__name__, str(value)
     if mutable and type(value).__module__ == "numpy" and hasattr(value, "tobytes"):
         data = value.tobytes() if value.nbytes <= MOST_BYTES and not value.dtype.hasobject else b""
         return "array", str(value.dtype), str(value.shape), hashlib.sha256(data).hexdigest()
     return ("object", type(value).__qualname__) if mutable else None
+
+
+def functions_in(value: Any, depth: int = 3) -> Iterator[Any]:
+    """Yield the functions and classes behind a value: in a dict, a list, a partial, or registered with a function."""
+    inner: Iterable[Any] = ()
+    if isinstance(value, Mapping):
+        inner = value.values()
+    elif isinstance(value, list | tuple | set | frozenset):
+        inner = value
+    elif isinstance(value, functools.partial):
+        inner = (value.func, *value.args, *value.keywords.values())
+    elif isinstance(found := unwrapped(value), FunctionType | type):
+        yield found
+        inner = registry.values() if isinstance(registry := attribute(value, "registry"), MappingProxyType) else ()
+    if depth:
+        for one in islice(inner, MOST_ITEMS):
+            if not isinstance(one, bool | int | float | complex | str | bytes):
+                yield from functions_in(one, depth - 1)
 
 
 def cells_of(function: FunctionType) -> dict[str, Any]:
