@@ -966,7 +966,7 @@ class Store(Generic[ModelT]):
         Raises
         ------
         ReadOnlyError
-            If the store is read-only, and this is no dry run.
+            If the store is read-only, and this is not a dry run.
         """
         from entropic.upkeep import rekey
 
@@ -1233,7 +1233,7 @@ class Store(Generic[ModelT]):
         Raises
         ------
         ParameterError
-            If a name is no such column.
+            If a name is not such a column.
         ReadOnlyError
             If the store is read-only.
         """

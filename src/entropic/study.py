@@ -84,7 +84,7 @@ def study(
     outcomes
         Columns that are filled by what the function returns: names with types, or with what `outcome()` returns.
     ignore
-        Parameters that are no part of the key, such as `verbose`. They need defaults, which other processes use. With
+        Parameters that are not part of the key, such as `verbose`. They need defaults, which other processes use. With
         `checkpoints=True`, a `checkpoint_dir` among them gets the folder.
     added
         Parameters that the function has gained since its first runs: stored results belong to their defaults.

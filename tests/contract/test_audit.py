@@ -212,7 +212,7 @@ def test_a_loader_that_fails_ends_no_audit(open_store):
     store = open_store(write_params, loader=lambda path: 1 / 0)
     store.run_or_retrieve(SETS[0])
     (found,) = store.audit().differing
-    assert "cannot be compared otherwise: division by zero" in found.text
+    assert "what they hold cannot be compared: division by zero" in found.text
 
 
 def test_results_of_several_files_are_compared_whole(open_store):

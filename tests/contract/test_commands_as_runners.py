@@ -213,7 +213,7 @@ def test_what_is_no_command_is_refused_where_it_is_written(here: Path, options: 
 
 def test_a_missing_program_is_told_before_anything_is_claimed(open_store: OpenStore, here: Path) -> None:
     (here / "text").write_text("no program")
-    for line, why in (("no-such-solver {n}", "is not there"), ("./text", "is no program that may be executed")):
+    for line, why in (("no-such-solver {n}", "is not there"), ("./text", "is not an executable file")):
         store = open_store(command(line), file_suffix=".txt")
         with pytest.raises(CommandError, match=why):
             store.run_or_retrieve(PARAMS)

@@ -189,7 +189,7 @@ def test_links_that_lead_out_of_the_tree_are_not_followed(tree, tmp_path):
 def test_folders_are_results_where_the_pattern_says_so(tree):
     tree("runs/n=1/a.txt", "runs/n=1/b/c.txt", "runs/n=2")
     store = open_it(suffix="")
-    with pytest.raises(ParameterError, match="it is no folder"):
+    with pytest.raises(ParameterError, match="it is not a folder"):
         store.import_results("runs/n={n}/", dt=0.5)
     done = store.import_results("runs/n={n}/", dt=0.5, on_error="continue")
     row = store.retrieve({"n": 1, "dt": 0.5})

@@ -135,7 +135,7 @@ def test_arguments_that_are_no_plain_values_are_listed_and_nothing_is_run_for_th
     said["input_args"]["name"] = "__import__('pathlib').Path('sprung').touch()"
     metadata.write_text(json.dumps(said))
     store = open_it()
-    with pytest.raises(ParameterError, match=r"name=.* is no plain value"):
+    with pytest.raises(ParameterError, match=r"name=.* is not a plain value"):
         store.import_results(JoblibCache("cache", trust_pickles=True, columns=LEFT_OUT))
     done = store.import_results(JoblibCache("cache", trust_pickles=True, columns=LEFT_OUT), on_error="continue")
     assert (len(done.taken), len(done.left)) == (1, 2)

@@ -115,7 +115,7 @@ def test_a_store_that_is_only_looked_at_shows_notes_and_takes_none(store, open_s
         (None, {"tags": [""]}, "a tag is a word"),
         (None, {"tags": ["x" * 51]}, "at most 50"),
         (None, {"tags": [1]}, "a tag is a word"),
-        (None, {"tags": ["a"], "untag": ["a"]}, "added and removed"),
+        (None, {"tags": ["a"], "untag": ["a"]}, "both in tags and in untag"),
     ],
 )
 def test_what_is_no_note_or_tag_is_refused(store, text, options, why):

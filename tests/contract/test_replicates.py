@@ -147,7 +147,7 @@ def test_a_model_without_seeds_is_told_what_to_write(tmp_path):
     store = Store(write_params, SimResult, tmp_path / "r", ".json", f"sqlite:///{tmp_path}/db.sqlite3")
     with pytest.raises(ParameterError, match=r"seed: Mapped\[int\]"):
         store.sweep([{"n": 1, "dt": 0.5}], replicates=2)
-    with pytest.raises(ParameterError, match="'dt' of SimResult takes no seeds"):
+    with pytest.raises(ParameterError, match="'dt' of SimResult cannot hold seeds"):
         store.sweep([{"n": 1}], replicates=Replicates(2, column="dt"))
     with pytest.raises(ParameterError, match="'replicates' is one"):
         store.sweep([{"n": 1, "dt": 0.5}], replicate=2)

@@ -148,7 +148,7 @@ def test_a_function_whose_parameter_becomes_a_float_loads_what_it_has(tmp_path: 
         later: Any = study(**where, retyped=["length"])(wave)
         assert [later(2), later(length=2.0), later(2.5)] == ["2", "2", "2.5"]
     assert ran == ["2", "2.5"]
-    for name, says in (("depth", "no such parameter"), ("length", "it is no float; write length: float")):
+    for name, says in (("depth", "no such parameter"), ("length", "it is not a float; write length: float")):
         with pytest.raises(ModelError, match=says):
             study(retyped=[name])(lambda_of_int)
 

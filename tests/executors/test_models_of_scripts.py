@@ -445,7 +445,7 @@ def test_a_model_with_a_column_property_cannot_go_by_value_since_its_rows_would_
         try:
             by_value.dumped(Computed)
         except Exception as error:
-            assert str(error) == "'one' of Computed is no column of its table", error
+            assert str(error) == "'one' of Computed is not a column of its table", error
         else:
             raise AssertionError("it was taken apart")
         """,

@@ -118,18 +118,18 @@ def made(module: str, name: str) -> Any:
 
 REFUSED = {
     pool_of_processes: ("not multiprocessing's Pool: it never says that a process has died", instead.WORKERS),
-    pool_of_threads: ("not multiprocessing's ThreadPool: it is no Executor", instead.THREADS),
-    pool_of_threads_of_multiprocess: ("not multiprocess's ThreadPool: it is no Executor", instead.THREADS),
-    mpire: ("not mpire's WorkerPool: it is no Executor", instead.WORKERS),
-    joblib: ("not joblib's Parallel: it is no Executor", instead.WORKERS),
-    submitit: ("not submitit's LocalExecutor: what it calls an executor is none of Python's", instead.SLURM),
+    pool_of_threads: ("not multiprocessing's ThreadPool: it is not an Executor", instead.THREADS),
+    pool_of_threads_of_multiprocess: ("not multiprocess's ThreadPool: it is not an Executor", instead.THREADS),
+    mpire: ("not mpire's WorkerPool: it is not an Executor", instead.WORKERS),
+    joblib: ("not joblib's Parallel: it is not an Executor", instead.WORKERS),
+    submitit: ("not submitit's LocalExecutor: what it calls an executor is not one of Python's", instead.SLURM),
     submitit_by_itself: ("not submitit's AutoExecutor: what it calls", instead.SLURM),
     cluster_of_dask: ("not distributed's LocalCluster: it is the cluster, not its client", instead.DASK),
-    parsl: ("not parsl's DataFlowKernel: it is no Executor", instead.PARSL),
-    parsl_executor: ("not Mine: it is no Executor", instead.PARSL),
-    ray: ("not the module ray: it is no Executor", instead.RAY),
-    pool_of_ray: ("not ray's Pool: it is no Executor", instead.RAY),
-    ranks: ("not mpi4py's Intracomm: it is no Executor", instead.MPI),
+    parsl: ("not parsl's DataFlowKernel: it is not an Executor", instead.PARSL),
+    parsl_executor: ("not Mine: it is not an Executor", instead.PARSL),
+    ray: ("not the module ray: it is not an Executor", instead.RAY),
+    pool_of_ray: ("not ray's Pool: it is not an Executor", instead.RAY),
+    ranks: ("not mpi4py's Intracomm: it is not an Executor", instead.MPI),
     number: ("client must be an executor, not the int 8; for a number of processes", instead.WORKERS),
 }
 

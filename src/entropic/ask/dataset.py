@@ -219,8 +219,8 @@ def _at_once(
         for name, one in stack.variable(len(rows)).items():
             if name in made:
                 raise LoadError(
-                    f"two variables would be called {name!r}: a result holds one, and a coordinate that differs "
-                    "between the runs is called so; choose with variables=[...], or give one another name in the runner"
+                    f"two variables would be called {name!r}: one that a result holds, and a coordinate that differs "
+                    "between the runs; choose with variables=[...], or give one another name in the runner"
                 )
             made[name] = one
     return made

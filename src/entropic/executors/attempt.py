@@ -102,7 +102,7 @@ def give_up(
     keep_unsaved(task, space.path, error)
     left = _left_in(space)
     if left is None:
-        note(error, f"entropic: somebody removed {space.path}, where the run was to write; call again")
+        note(error, f"entropic: somebody removed {space.path}, the folder in which the run writes; call again")
         workspace.forget(task.staging)
     if left or left is None or space.reserve.spent or not isinstance(error, Exception):
         space.close()

@@ -69,7 +69,7 @@ def command(
     Raises
     ------
     ParameterError
-        If the line, a template or an expression is none.
+        If the line, a template or an expression is not valid.
     """
     return Command(line, files, columns, result)
 
@@ -256,7 +256,7 @@ def _inside(name: str) -> str:
     """Return the name of a file in the run's folder, which does not lead out of it."""
     plain = os.path.normpath(name)
     if os.path.isabs(plain) or plain.split(os.sep)[0] in (os.pardir, os.curdir):
-        raise ParameterError(f"{name!r} is no name of a file in the run's folder")
+        raise ParameterError(f"{name!r} is not the name of a file in the run's folder")
     return plain
 
 
@@ -265,7 +265,7 @@ def _find(word: str) -> str:
 
     found = shutil.which(word)
     if found is None:
-        why = "is no program that may be executed" if os.path.exists(word) else "is not there"
+        why = "is not an executable file" if os.path.exists(word) else "is not there"
         raise CommandError(f"the program {word!r} {why}; nothing was started")
     return os.path.abspath(found)
 

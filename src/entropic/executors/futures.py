@@ -158,7 +158,7 @@ def _check_can_go_on(executor: cf.Executor) -> None:
     if isinstance(executor, cf.ProcessPoolExecutor) and isinstance(most, int) and most > 1 and not is_mended:
         raise ParameterError(
             f"a ProcessPoolExecutor with max_tasks_per_child={most} may stop for good on this version of Python, once "
-            "its processes are to be renewed while sets wait (CPython gh-115634); make it without that, or with "
+            "its processes have to be replaced while sets wait (CPython gh-115634); make it without that, or with "
             "max_tasks_per_child=1, or use workers=N"
         )
 

@@ -1,4 +1,4 @@
-"""What is taken for a client and is none: what to write instead, so that nobody has to look for it."""
+"""What is taken for a client and is not one: what to write instead, so that nobody has to look for it."""
 
 import concurrent.futures
 import textwrap
@@ -46,22 +46,22 @@ with MPIPoolExecutor() as pool:
 
 # Which classes these are, by the beginnings of their full names, and why they cannot be used. The first one counts.
 KINDS = [
-    ("multiprocessing.pool.ThreadPool", "it is no Executor", THREADS),
-    ("multiprocess.pool.ThreadPool", "it is no Executor", THREADS),
+    ("multiprocessing.pool.ThreadPool", "it is not an Executor", THREADS),
+    ("multiprocess.pool.ThreadPool", "it is not an Executor", THREADS),
     ("multiprocessing.pool.Pool", "it never says that a process has died, so a sweep would wait for ever", WORKERS),
     ("multiprocess.pool.Pool", "it never says that a process has died, so a sweep would wait for ever", WORKERS),
-    ("mpire.", "it is no Executor", WORKERS),
-    ("joblib.", "it is no Executor", WORKERS),
-    ("submitit.", "what it calls an executor is none of Python's", SLURM),
+    ("mpire.", "it is not an Executor", WORKERS),
+    ("joblib.", "it is not an Executor", WORKERS),
+    ("submitit.", "what it calls an executor is not one of Python's", SLURM),
     ("distributed.deploy.", "it is the cluster, not its client", DASK),
-    ("parsl.", "it is no Executor", PARSL),
-    ("ray.", "it is no Executor", RAY),
-    ("mpi4py.MPI.", "it is no Executor", MPI),
+    ("parsl.", "it is not an Executor", PARSL),
+    ("ray.", "it is not an Executor", RAY),
+    ("mpi4py.MPI.", "it is not an Executor", MPI),
 ]
 
 
 def refusal(client: object) -> str:
-    """Return why this is no client, and the lines to write instead."""
+    """Return why this is not a client, and the lines to write instead."""
     if isinstance(client, type) and issubclass(client, concurrent.futures.Executor):
         name = client.__name__
         return f"client must be an executor, not its class: give {name}(...), or better {_block(name)}"

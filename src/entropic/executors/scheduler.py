@@ -69,7 +69,7 @@ class Slurm:
     Raises
     ------
     ParameterError
-        If one of them is none.
+        If one of them is not valid.
     """
 
     nodes: int = 1
@@ -305,7 +305,7 @@ class Scheduler:
         self._inquiry.postpone()
         said = call(command, script)
         if not re.fullmatch(r"[0-9]+", id := said.partition(";")[0].strip()):
-            raise SlurmError(f"sbatch answers {said.strip()!r}, which is no id of a job")
+            raise SlurmError(f"sbatch answers {said.strip()!r}, which is not the id of a job")
         self._inquiry.postpone()
         return [f"{id}_{number}" for number in range(count)] if many else [id]
 

@@ -124,7 +124,7 @@ class Journal:
         file = os.open(path, flags | getattr(os, "O_NONBLOCK", 0), 0o666)
         if not stat.S_ISREG(os.fstat(file).st_mode):
             os.close(file)
-            raise FileExistsError(f"{path} is no plain file")
+            raise FileExistsError(f"{path} is not a plain file")
         if self._file < 0:
             self._file = file
         else:
@@ -194,11 +194,11 @@ def _lines(path: str, database: str, uuid: str) -> Iterator[Entry | Deletion | U
     try:
         file = os.open(path, _FLAGS)
     except OSError as error:
-        yield Unreadable(f"{path} is no file that can be read ({error.strerror})")
+        yield Unreadable(f"{path} cannot be read ({error.strerror})")
         return
     with open(file, "rb") as lines:
         if not stat.S_ISREG(os.fstat(file).st_mode):
-            yield Unreadable(f"{path} is no file that entropic wrote")
+            yield Unreadable(f"{path} is not a file that entropic wrote")
             return
         while line := lines.readline(LONGEST):
             if line != b"\n":

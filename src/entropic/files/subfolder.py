@@ -78,7 +78,7 @@ def content(name: str, folder: int | None = None, most: int = -1, last: bool = F
     seen = os.fstat(file)
     if not stat.S_ISREG(seen.st_mode):
         os.close(file)  # which `open` would not do, if it is a folder
-        raise OSError(f"{name} is no file")
+        raise OSError(f"{name} is not a file")
     with open(file, "rb") as reading:
         if last and most >= 0:
             reading.seek(max(0, seen.st_size - most))

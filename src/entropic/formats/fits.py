@@ -88,7 +88,9 @@ def save_fits(value: object, path: str) -> None:
     hdus = []
     for name, array in named.items():
         if array.ndim == 0 or array.size == 0:
-            raise Unfit(f"{name!r} has the shape {array.shape}, and FITS has neither numbers nor nothing as images")
+            raise Unfit(
+                f"{name!r} has the shape {array.shape}, but a FITS image has at least one axis, and none of length 0"
+            )
         if array.dtype.kind not in "iuf" or array.dtype.itemsize not in (1, 2, 4, 8) or array.dtype == np.float16:
             raise Unfit(f"{name!r} has the dtype {array.dtype}, which FITS does not have")
         if name != name.upper() or not name.isascii() or not name.isprintable() or "/" in name or name != name.strip():

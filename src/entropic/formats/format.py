@@ -36,8 +36,8 @@ class Format:
     extra
         The extra of entropic's that installs them.
     arrays
-        Called with what `read` returned; returns arrays by their names, for what is no array, dict, frame or `Dataset`
-        by itself. None for what it does not know.
+        Called with what `read` returned; returns arrays by their names, for what is not an array, dict, frame or
+        `Dataset` by itself. None for what it does not know.
     """
 
     suffixes: tuple[str, ...]

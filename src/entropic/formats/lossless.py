@@ -49,7 +49,7 @@ def as_array(value: object, where: str) -> Any:
             "their own, such as .filled(), .mask, .magnitude or .value"
         )
     if not isinstance(value, _SCALAR | numpy.ndarray | numpy.generic | list | tuple) and not _is_tensor(value):
-        raise Unfit(f"{where} is {a_value(value)}, which is no array and no number")
+        raise Unfit(f"{where} is {a_value(value)}, which is neither an array nor a number")
     array = numpy.asarray(value)
     if array.dtype.hasobject or (array.dtype.kind == "V" and array.dtype.names is None):
         raise Unfit(f"{where} has the dtype {array.dtype}, which is not written without pickle; make it numbers")

@@ -213,7 +213,10 @@ def _written(value: Mapping[Any, Any], where: str) -> Iterator[tuple[str, Any]]:
     for name, inner in value.items():
         here = f"{where}{name}"
         if not isinstance(name, str) or not _NAME.fullmatch(name):
-            raise Unfit(f"the name {here!r:.80} is none of MATLAB's: a letter, and at most 62 letters, digits and _")
+            raise Unfit(
+                f"the name {here!r:.80} is not valid in MATLAB, where a name is a letter and then at most 62 letters, "
+                "digits and _"
+            )
         if isinstance(inner, Mapping):
             if not inner:
                 raise Unfit(f"{here!r} is an empty dict, of which nothing would be left")

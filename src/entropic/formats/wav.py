@@ -44,9 +44,9 @@ def save_wav(value: object, path: str) -> None:
     arrays = as_arrays(value)
     rate, samples = arrays["rate"], native(arrays["samples"])
     if rate.ndim or rate.dtype.kind not in "iu" or not 0 < rate < 2**31:
-        raise Unfit("its rate is no whole number")
+        raise Unfit("its rate is not a whole number from 1 to 2**31 - 1")
     if samples.ndim not in (1, 2) or 0 in samples.shape or samples.shape[1:] == (1,):
-        raise Unfit(f"its samples have the shape {samples.shape}, and not one of times, and of channels if several")
+        raise Unfit(f"its samples have the shape {samples.shape}, and not (times,) or (times, channels)")
     if samples.dtype.name not in ("uint8", "int16", "int32", "int64", "float32", "float64"):
         raise Unfit(f"its samples have the dtype {samples.dtype}, which WAV does not have")
     wavfile.write(path, int(rate), samples)

@@ -133,7 +133,7 @@ def _taken_apart(model: type[Any]) -> tuple[object, ...]:
         columns = {attr.key: attr.columns[0] for attr in mapper.column_attrs}
         computed = [key for key, column in columns.items() if not model.__table__.c.contains_column(column)]
         if computed:  # rows would come home without it
-            raise ModelError(f"{computed[0]!r} of {model.__name__} is no column of its table")
+            raise ModelError(f"{computed[0]!r} of {model.__name__} is not a column of its table")
         attributes = {key: column.name for key, column in columns.items()}
     own = {
         key: value

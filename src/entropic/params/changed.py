@@ -63,7 +63,7 @@ def added(default: object, *, type_: object = None, index: bool = False, comment
     Raises
     ------
     ModelError
-        If the default is no value, but makes one.
+        If the default is not a value, but makes one.
     """
     arguments = () if type_ is None else (type_,)
     return added_column(default, *arguments, index=index, comment=comment)

@@ -55,7 +55,7 @@ def outcome(
             accuracy: Mapped[float] = outcome()
             peak: Mapped[float] = outcome(lambda result: float(result["u"].max()))
 
-    It is no parameter: it is not part of the key, and params may not hold it. A run that returns nothing for it is
+    It is not a parameter: it is not part of the key, and params may not hold it. A run that returns nothing for it is
     stored all the same; the column is then NULL, and `custom_data["not_recorded"]` says why.
 
     Parameters

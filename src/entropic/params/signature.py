@@ -114,7 +114,7 @@ def read_parameters(
         if name in RESERVED or hasattr(Base, name) or name.startswith("_"):
             raise ModelError(f"{where} has a name that belongs to the rows of a store; take another")
         if name in options:
-            raise ModelError(f"{where} is called like an option of sweep; take another name, or ignore it")
+            raise ModelError(f"{where} has the name of an option of sweep; take another name, or ignore it")
         found[name] = _kind(where, hints.get(name, _of_default(parameter.default)))
     return found
 
@@ -146,7 +146,7 @@ def check_retyped(function: FunctionType, retyped: Collection[str], parameters: 
     """
     for name in retyped:
         if name not in parameters or parameters[name].type is not sa.Float:
-            what = "there is no such parameter" if name not in parameters else f"it is no float; write {name}: float"
+            what = "there is no such parameter" if name not in parameters else f"it is not a float; write {name}: float"
             raise ModelError(f"retyped={name!r} of {function.__qualname__}: {what}")
 
 

@@ -135,7 +135,7 @@ def _range(name: str, given: tuple[Any, ...], whole: bool) -> Axis:
     numbers = all(isinstance(one, int | float) and not isinstance(one, bool) and math.isfinite(one) for one in ends)
     if len(ends) < 2 or not numbers or rest not in ((), ("log",)):
         raise ParameterError(
-            f"{name}={spelled(given)} is no range, which is (low, high) or (low, high, 'log'); choices are a list"
+            f"{name}={spelled(given)} is not a range, which is (low, high) or (low, high, 'log'); choices are a list"
         )
     low, high = ends
     if not low < high:

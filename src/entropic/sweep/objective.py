@@ -98,7 +98,7 @@ def space_of(schema: Schema, outcome: str, columns: Mapping[str, Any]) -> Space:
             if outcome in schema.fields
             else unknown_key(outcome, schema.name, list(schema.outcomes))
         )
-        raise ParameterError(f"{outcome!r} is no outcome of {schema.name}: {why}")
+        raise ParameterError(f"{outcome!r} is not an outcome of {schema.name}: {why}")
     space = Space.of(schema, columns)
     if not space.axes:
         raise ParameterError("an objective needs a column that varies: a range (low, high), or a list of choices")

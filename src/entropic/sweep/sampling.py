@@ -41,8 +41,8 @@ def sample(
         The model, or a study.
     columns, **more
         The space: for each column a range `(low, high)`, whose ends are included, or `(low, high, "log")`; a list of
-        choices; or one value. Columns of whole numbers get such. A column that is called like an option, `n`, say, goes
-        into the dict.
+        choices; or one value. Columns of whole numbers get such. A column with the name of an option, such as `n`,
+        goes into the dict.
     n
         How many sets; of whole numbers and choices some may be alike, of which a sweep runs one.
     method
@@ -54,7 +54,7 @@ def sample(
     Raises
     ------
     ParameterError
-        If the columns, or the options, are none.
+        If the columns or the options are not valid.
     LibraryMissingError
         If scipy is not installed, which spreads the points.
     """

@@ -35,7 +35,7 @@ def seeds(n: int, root: int = 0) -> list[int]:
     Raises
     ------
     ParameterError
-        If these are no such numbers.
+        If these are not such numbers.
     LibraryMissingError
         If numpy is not installed.
     """
@@ -122,10 +122,10 @@ class Replicates:
                 "replicates=Replicates(n, column=...)"
             )
         if not isinstance(underlying(field.type), sa.Integer):
-            raise ParameterError(f"{self.column!r} of {schema.name} takes no seeds, which are whole numbers")
+            raise ParameterError(f"{self.column!r} of {schema.name} cannot hold seeds, which are whole numbers")
         if self.outcome is not None and self.outcome not in schema.outcomes:
             why = unknown_key(self.outcome, schema.name, list(schema.outcomes))
-            raise ParameterError(f"{self.outcome!r} is no outcome: {why}")
+            raise ParameterError(f"{self.outcome!r} is not an outcome: {why}")
         if self.outcome is not None:
             kind = underlying(schema.outcomes[self.outcome].type)
             if not isinstance(kind, sa.Integer | sa.Float | sa.Numeric | sa.Boolean):

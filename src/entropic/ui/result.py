@@ -109,7 +109,7 @@ def _described(path: str) -> dict[str, Any]:
     name, is_folder = os.path.basename(path).lower(), os.path.isdir(path)
     suffix = os.path.splitext(name)[1]
     if not is_folder and not stat.S_ISREG(os.stat(path).st_mode):
-        raise Unshowable("it is no file")
+        raise Unshowable("it is not a file")
     if suffix in PICTURES and not is_folder:
         return {"kind": "picture"}
     if name.endswith(_TABLES):
@@ -278,7 +278,7 @@ def _places(part: Part, at: str) -> list[Any]:
     places: list[Any] = []
     for one, length in zip(given, part.shape, strict=True):
         if one != "*" and not (one.isascii() and one.isdigit() and len(one) < 16 and int(one) < length):
-            raise ParameterError(f"{one!r:.20} is no place in a dimension of {length}")
+            raise ParameterError(f"{one!r:.20} is not a place in a dimension of {length}")
         places.append(one if one == "*" else int(one))
     return places
 

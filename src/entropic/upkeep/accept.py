@@ -44,7 +44,7 @@ def accept(context: StoreContext[Any], where: tuple[Any, ...], equal: Mapping[st
     StoreError
         If the code of now cannot be told.
     """
-    context.must_write("rows were to be accepted")
+    context.must_write("accept() would have to change what is recorded of rows")
     context.current_code.prepare()
     now = context.current_code.number
     if now is None:

@@ -69,7 +69,7 @@ def audit(
         raise ParameterError(f"rtol is a number from 0 on, and below 1, not {spelled(rtol)}")
     if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool)):
         raise ParameterError(f"seed is a whole number, or None for another sample each time, not {spelled(seed)}")
-    context.must_run("a sample was to be run again")
+    context.must_run("audit() would have to run a sample again")
     run.check_runner(context)
     executor = executor_of()
     seed = random.SystemRandom().randrange(10**6) if seed is None else seed
@@ -225,7 +225,7 @@ class _Auditing:
             again = self._read(os.path.join(whole, main) if main else whole)
             found = difference(stored, again, self._rtol)
         except Exception as error:  # noqa: BLE001  (of anybody's loader, and of what it returns)
-            return False, f"the two have other bytes, and cannot be compared otherwise: {error}"[:500]
+            return False, f"the bytes of the two differ, and what they hold cannot be compared: {error}"[:500]
         if found is None:
             return True, f"the two agree within a relative {self._rtol:g}"
         return False, found[:500]

@@ -44,7 +44,7 @@ def checked(name: Any) -> str:
     Raises
     ------
     ParameterError
-        If it is none.
+        If it is not one.
     """
     if not isinstance(name, str) or NAME.fullmatch(name) is None or name.endswith(".zip"):
         raise ParameterError(
@@ -69,7 +69,7 @@ def freeze(
         If there is such a name, no such row, or a result that is gone or was changed.
     """
     checked(name)
-    context.must_write(f"{name!r} was to be frozen")
+    context.must_write(f"freeze() would have to record {name!r}")
     context.database.stay_current()  # else a folder would be made in the place of a project that was moved away
     if (there := find(context, name)) is not None:
         raise StoreError(f"{there}; a frozen selection never changes: take another name, or unfreeze it first")
@@ -140,7 +140,7 @@ def must_find(context: StoreContext[Base], name: str) -> Frozen:
 
 def unfreeze(context: StoreContext[Base], name: str) -> Frozen:
     """Remove a selection: its links go, and the results that are still there stay."""
-    context.must_write(f"{name!r} was to be unfrozen")
+    context.must_write(f"unfreeze() would have to remove {name!r}")
     found = must_find(context, name)
     folder, base = os.path.split(found.path)
     over = os.path.join(folder, f".{base}.over")

@@ -67,7 +67,7 @@ def measure(
     """Fill the columns of stored rows; the meaning of the arguments is that of `Store.measure`."""
     if not isinstance(workers, int) or isinstance(workers, bool) or workers < 1:
         raise ParameterError(f"workers is a number of threads from 1 on, not {workers!r:.80}")
-    context.must_write("columns were to be measured")
+    context.must_write("measure() would have to fill columns")
     wanted = _chosen(context, names)
     found = Measured([one.name for one in wanted])
     if not wanted:

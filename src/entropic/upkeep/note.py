@@ -39,14 +39,14 @@ class Note:
 
 def note(context: StoreContext[Base], given: Any, text: str | None, tags: object, untag: object) -> int:
     """Write a note, or tags, of one result or of several; return of how many."""
-    context.must_write("a note was to be written")
+    context.must_write("note() would have to change notes or tags")
     if text is not None and not (names.is_text(text) and "\0" not in text and len(text) <= LONGEST_NOTE):
         raise ParameterError(f"a note is a text of at most {LONGEST_NOTE:,} characters, not {spelled(text)}")
     add, remove = checked(tags), checked(untag)
     if text is None and not add and not remove:
         raise ParameterError('nothing is said: give a text, or tags=["paper"], or untag=["paper"]')
     if both := sorted(set(add) & set(remove)):
-        raise ParameterError(f"the tag {both[0]!r} is to be added and removed; give it once")
+        raise ParameterError(f"the tag {both[0]!r} is both in tags and in untag; give it in one of them")
     todo, known = iter(sorted(keys_of(context, given))), Notes(context.database, context.model)
     count = 0
     while some := list(islice(todo, TOGETHER)):

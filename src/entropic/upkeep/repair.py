@@ -59,7 +59,7 @@ class Report:
         which no job is left.
     unseen
         Keys that were submitted to Slurm, where nobody can tell from here if jobs of the submission are left. That
-        alone is no disorder: `ok` does not count them.
+        alone is not a fault: `ok` does not count them.
     leftovers
         What dead attempts left behind, finished or not.
     mismatched

@@ -50,7 +50,7 @@ def view(
     Raises
     ------
     ParameterError
-        If the pattern is none, or gives two rows one name.
+        If the pattern is not valid, or gives two rows one name.
     StoreError
         If the tree cannot be there, or something that is not a link of it is in the way; nothing was changed.
     """
@@ -137,7 +137,7 @@ def _name(
         name = name if not suffix or name.endswith(suffix) else name + suffix
         parts = name.split("/")
         if any(part in ("", os.curdir, os.pardir) or len(part.encode()) > LONGEST for part in parts) or name == NOTED:
-            done.left.append(f"{values['id']}: {name[:200]!r} is no name that a file can have")
+            done.left.append(f"{values['id']}: {name[:200]!r} is not a name that a file can have")
             continue
         if name in by_name:
             raise ParameterError(_clash(context, name, by_name[name], values))
@@ -205,8 +205,8 @@ class _Tree:
         if others:
             more = f", and {len(others) - 1:,} more" if len(others) > 1 else ""
             raise StoreError(
-                f"{self._path} holds something else ({spelled(others[0])}{more}), and no tree that entropic has made; "
-                "give a new folder, or an empty one. Nothing was changed"
+                f"{self._path} is not a tree that entropic has made: it holds something else "
+                f"({spelled(others[0])}{more}); give a new folder, or an empty one. Nothing was changed"
             )
 
     def _refuse_another(self, of: Any) -> None:

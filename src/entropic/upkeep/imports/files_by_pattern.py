@@ -138,7 +138,7 @@ class _Walk:
         if not real.startswith(self._root.rstrip(os.sep) + os.sep):
             return Unfit(path, f"it is a link that leads out of {self._root}; put what it leads to in its place")
         if self._pattern.of_folders and not os.path.isdir(real):
-            return Unfit(path, "it is no folder, and the pattern ends with a /")
+            return Unfit(path, "it is not a folder, and the pattern ends with a /")
         return Found(name=path, params={name: self._values[name, text] for name, text in texts.items()}, path=real)
 
 

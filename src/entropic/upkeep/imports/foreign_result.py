@@ -95,7 +95,7 @@ class Result:
         except PermissionError as error:
             raise NotTaken(f"{error.filename}: {error.strerror}") from error
         except Strange as error:
-            raise NotTaken(f"{error} is neither a file nor a folder, nor a link") from error
+            raise NotTaken(f"{error} is neither a file nor a folder nor a link") from error
         return copied
 
     def check(self, brought: str) -> None:

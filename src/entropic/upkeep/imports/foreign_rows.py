@@ -251,7 +251,7 @@ def _where(other: StoreContext[Base], path: str, recorded: Recorded) -> tuple[st
     try:
         real = os.path.realpath(path)
     except ValueError as error:
-        raise NotTaken(f"its result there is said to be {path!r:.80}, which is no path") from error
+        raise NotTaken(f"its result there is said to be {path!r:.80}, which is not a path") from error
     if real.startswith(folder + os.sep):
         return real, False
     if recorded.is_registered or recorded.place is None:
@@ -277,7 +277,7 @@ def checked_suffix(suffix: str) -> str:
         If it cannot.
     """
     if not names.is_suffix(suffix) or len(whole(suffix).encode()) + ROOM_IN_NAME > names.LONGEST:
-        raise NotTaken(f"its suffix {suffix!r:.80} is none that the name of a result here can have")
+        raise NotTaken(f"its suffix {suffix!r:.80} is not one that the name of a result here can have")
     return suffix
 
 

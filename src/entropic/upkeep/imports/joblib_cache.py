@@ -48,7 +48,7 @@ class JoblibCache:
         of whoever wrote the cache, so say True only of your own. Without it they are taken as the pickles that they
         are, and the store needs a `loader` to read them.
     columns
-        The columns of arguments that are called otherwise; None for one that is no parameter here, `{"verbose": None}`.
+        The columns of arguments that have another name; None for one that is not a parameter here, `{"verbose": None}`.
     """
 
     location: Any
@@ -140,7 +140,7 @@ def _functions(top: str) -> Iterator[str]:
 
 def _json(path: str) -> Any:
     if not os.path.isfile(path):  # a pipe would be waited for
-        raise ValueError(f"{_METADATA} is no file")
+        raise ValueError(f"{_METADATA} is not a file")
     with open(path, encoding="utf-8") as file:
         return json.loads(file.read(_LARGEST))
 
@@ -170,7 +170,7 @@ def _value(name: str, text: str) -> Any:
         return _made(ast.parse(text, mode="eval").body)
     except (SyntaxError, ValueError, TypeError, ArithmeticError, RecursionError, MemoryError):
         raise _Unknown(
-            f"its argument {name}={text:.80} is no plain value, so nobody can tell what was passed; if it is no "
+            f"its argument {name}={text:.80} is not a plain value, so nobody can tell what was passed; if it is not a "
             f"parameter here, leave it out: columns={{{name!r}: None}}"
         ) from None
 

@@ -46,7 +46,7 @@ class PsweepFrame:
         Whether a `database.pk` may be unpickled. That can run any code of whoever wrote it, so say True only of your
         own.
     columns
-        The columns of what is called otherwise in the frame; None for what is no part of a set or a result here.
+        The columns of what has another name in the frame; None for what is not part of a set or a result here.
     """
 
     frame: Any
@@ -68,7 +68,7 @@ class PsweepFrame:
         Raises
         ------
         ParameterError
-            If it is none, or a pickle that nobody trusts.
+            If it is not one, or a pickle that nobody trusts.
         """
         frame, folder = self._opened()
         names = [str(name) for name in frame.columns]
@@ -121,7 +121,7 @@ class PsweepFrame:
             label = f"{folder or given.get('_calc_dir', '')}/{pset}"
             return Found(name=name, params=params, path=label, value=functools.partial(dict, rest), **about)
         if pset in ("", os.curdir, os.pardir) or os.sep in pset:
-            return Unfit(name, f"its _pset_id {pset!r:.80} is no name of a folder")
+            return Unfit(name, f"its _pset_id {pset!r:.80} is not the name of a folder")
         calc = os.path.realpath(os.path.join(folder or os.path.abspath(str(given.get("_calc_dir", "calc"))), pset))
         path = os.path.join(calc, self.file)
         if not os.path.lexists(path):

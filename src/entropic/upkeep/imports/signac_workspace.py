@@ -24,7 +24,7 @@ class SignacWorkspace:
 
         store.import_results(SignacWorkspace("project", "out.npy"))
 
-    State points become params; entries of the job documents that are called like an outcome column fill it.
+    State points become params; entries of the job documents that have the name of an outcome column fill it.
 
     Parameters
     ----------
@@ -33,8 +33,8 @@ class SignacWorkspace:
     file
         The result of a job: the name of a file, or of a folder, in that of the job.
     columns
-        The columns of entries of the state point that are called otherwise, of inner ones by path, `{"box.n": "n"}`;
-        None for one that is no parameter here.
+        The columns of entries of the state point that have another name, of inner ones by path, `{"box.n": "n"}`;
+        None for one that is not a parameter here.
     """
 
     project: Any

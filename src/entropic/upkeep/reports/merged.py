@@ -83,7 +83,7 @@ class Merge(Taken):
     rekeyed : int
         How many of those taken in have another key here, since this store makes keys in another way.
     running, unrecorded, failed : int
-        What the other store has that is no result: runs that are under way, runs that ended and that it has not
+        What the other store has that is not a result: runs that are under way, runs that ended and that it has not
         recorded yet, failures.
     dry_run : bool
         Whether nothing was done.
@@ -107,7 +107,7 @@ class Merge(Taken):
         not_results += [f"{counted(self.unrecorded, 'run')} that it has not recorded yet"] if self.unrecorded else []
         not_results += [counted(self.failed, "failure")] if self.failed else []
         if not_results:
-            lines.append(f"not taken, as they are no results: {', '.join(not_results)}")
+            lines.append(f"not taken, as they are not results: {', '.join(not_results)}")
         return "\n".join(lines)
 
     __repr__ = __str__
