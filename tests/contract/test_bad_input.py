@@ -275,7 +275,6 @@ def test_what_cannot_be_copied_is_refused_before_anything_is_claimed(open_store,
 
 
 @pytest.mark.filterwarnings("ignore:The truth value of an empty array:DeprecationWarning")  # of numpy 1
-@pytest.mark.filterwarnings("ignore::scipy.sparse.SparseEfficiencyWarning")
 @pytest.mark.parametrize(
     "value", [np.arange(3), np.zeros((2, 0)), scipy.sparse.eye_array(3).tocsr(), {"a": np.ones(2)}], ids=type
 )
@@ -286,6 +285,10 @@ def test_values_that_have_no_truth_value_run_from_a_pickle_column(open_store, va
     assert type(row.value) is type(ran[0]) is type(value)
     assert ran[0] is not value
     assert store.failures() == []
+    assert store.run_or_retrieve({"id": "one", "value": value}).id == "one"
+    assert store.sweep([{"id": "one", "value": value}], progress=False)[0].id == "one"
+    assert store.explain({"id": "one", "value": value}).hit
+    assert len(ran) == 1
 
 
 @pytest.mark.parametrize("grid", [{}, {"a": 1}, {"a": [1, {"b": None}]}], ids=repr)

@@ -278,6 +278,9 @@ class Schema:
         self.columns = [*self.fields, *self.outcomes]
         """All columns of the user's: those of params, then those of what came out."""
         self.required = [name for name, field in self.fields.items() if field.required]
+        kinds = [field.type for field in self.fields.values() if not isinstance(field.type, sa.Interval)]
+        self.has_objects = any(isinstance(kind, sa.TypeDecorator | sa.types.UserDefinedType) for kind in kinds)
+        """Whether a column may hold other than plain values, whose comparison is anybody's."""
 
     def is_column(self, attr: Any) -> bool:
         """Tell whether a mapped attribute is a plain column of the table."""

@@ -5,10 +5,13 @@ than any two numbers that a user would tell apart. Texts are compared only of va
 others may print alike and be different, so they are compared by what they are made of, as pickle sees it.
 """
 
+import contextlib
 import ipaddress
 import math
+import sys
 import types
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
@@ -64,9 +67,27 @@ def _prints_its_own(kind: type) -> bool:
     return bool(kind.__str__ is not known.__str__ or kind.__repr__ is not known.__repr__)
 
 
+@contextlib.contextmanager
+def unadvised(values: Iterable[object]) -> Iterator[None]:
+    """Silence what scipy says of comparing sparse matrices, while these are compared: it is not its user who does.
+
+    The filters of warnings are those of all threads, so they are touched only where there may be such a matrix.
+    """
+    advice = getattr(sys.modules.get("scipy.sparse"), "SparseEfficiencyWarning", None)
+    if advice is None or all(type(value) in _PLAIN for value in values):
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", advice)
+        yield
+
+
 def _are_equal(one: object, other: object) -> bool:
     try:
-        return bool(one == other)
+        if type(one) in _PLAIN and type(other) in _PLAIN:
+            return bool(one == other)
+        with unadvised((one, other)):
+            return bool(one == other)
     except Exception:  # noqa: BLE001  (arrays have no truth value, and the comparison may be anybody's)
         return False
 

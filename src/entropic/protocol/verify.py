@@ -13,7 +13,7 @@ from entropic.db.rows import Rows
 from entropic.errors import KeyCollisionError, ParameterError
 from entropic.params.keys import RESERVED, Hasher, plain
 from entropic.params.model import Base, Schema
-from entropic.params.same import same
+from entropic.params.same import same, unadvised
 from entropic.protocol.former import asked_before
 from entropic.support.show import named, spelled
 
@@ -34,11 +34,21 @@ def verify(schema: Schema, rows: Rows[Base], stored: Mapping[str, object], param
     ParameterError
         If the params have keys that the model has not.
     """
+    if schema.has_objects:
+        with unadvised(params.values()):
+            _verify_one_by_one(schema, rows, stored, params)
+        return
     try:
         if params.items() <= stored.items():
             return  # most hits
     except Exception:  # noqa: BLE001, S110  (the comparison may be anybody's: one by one)
         pass
+    _verify_one_by_one(schema, rows, stored, params)
+
+
+def _verify_one_by_one(
+    schema: Schema, rows: Rows[Base], stored: Mapping[str, object], params: Mapping[str, object]
+) -> None:
     for name, asked in params.items():
         try:
             if stored[name] == asked:
