@@ -98,7 +98,7 @@ def test_a_link_that_leads_nowhere_or_in_a_circle_is_refused(open_store, target)
         os.symlink(os.path.basename(params["result_file"]) if target == "result" else target, params["result_file"])
 
     store = open_store(runner)
-    says = "leads to 'nowhere', and there is nothing. Write " if target == "nowhere" else None
+    says = "leads to 'nowhere', which is not there. Write " if target == "nowhere" else None
     with pytest.raises((ResultMissingError, OSError), match=says):
         store.run_or_retrieve(ONE)
     assert store.retrieve(ONE) is None

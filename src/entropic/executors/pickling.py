@@ -166,6 +166,6 @@ def _check_has_come_to_its_end(name: str) -> None:
     """Refuse what a worker would find by importing a module whose code goes on in this process."""
     if is_being_imported(sys.modules.get(name)):
         raise UnguardedError(
-            f"the workers of this sweep would import {name}, whose own code begins it: put what {name} runs under "
+            f"the workers of this sweep would import {name}, which starts the sweep: put what {name} runs under "
             "`if __name__ == '__main__':`, or run it as a script. Nothing was run"
         )

@@ -144,8 +144,8 @@ def describe(task: Task, space: Workspace, execution: str, done: Executed, lifte
         link = task.staging.inside(f"{task.key}.{task.attempt}.{execution}{task.staging.ending}")
         target = os.readlink(link) if os.path.islink(link) else "nothing"
         raise ResultMissingError(
-            f"the runner left a broken link as params['result_file'] ({task.path}): it leads to {target!r}, and there "
-            "is nothing. Write the result itself, or a link to what stays, beside params['result_file'] or by its "
+            f"the runner left a broken link as params['result_file'] ({task.path}): it leads to {target!r}, which "
+            "is not there. Write the result itself, or a link to what stays, beside params['result_file'] or by its "
             "absolute path"
         )
     slotted = task.published is not None and (found.folder or os.path.isdir(task.staging.path(task.path)))

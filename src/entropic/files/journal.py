@@ -231,4 +231,4 @@ def _parsed(line: bytes, database: str, uuid: str) -> Entry | Deletion | Unreada
 def _deletion(fields: dict[str, Any], at: Any) -> Deletion | Unreadable:
     found = Deletion(fields["model"], fields["id"], at)
     is_right = names.is_text(found.model) and names.is_text(found.id) and names.is_time(at)
-    return found if is_right else Unreadable("entropic did not write it: it says of no row that it was deleted")
+    return found if is_right else Unreadable("entropic did not write it: it does not say which row was deleted")

@@ -159,7 +159,7 @@ def save_hdf5(value: object, path: str) -> None:
     arrays = as_arrays(value)
     for name, array in arrays.items():
         if any(other.startswith(f"{name}/") for other in arrays):
-            raise Unfit(f"{name!r} is an array, and what holds others")
+            raise Unfit(f"{name!r} is both an array and a group of others")
         if array.dtype.kind in "SV" and array.dtype.names is None:
             raise Unfit(f"{name!r} holds bytes, which come back as text; make it numbers or text")
         if array.dtype.names is not None and h5py.h5t.py_create(array.dtype, logical=True).dtype != array.dtype:

@@ -39,7 +39,7 @@ def read_npz(path: str, only: Any) -> dict[str, Any]:
                 continue
             if name in arrays:
                 raise LoadError(
-                    f"{path} holds two arrays that are called {name!r}; name one otherwise, or {OWN_LOADER}"
+                    f"{path} holds two arrays that are called {name!r}; give one another name, or {OWN_LOADER}"
                 )
             with archive.zip.open(member) as file:
                 arrays[name] = _read(np, file, path, f", {name!r}") if member.endswith(_END) else file.read()

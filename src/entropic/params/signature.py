@@ -101,7 +101,7 @@ def read_parameters(
     except Exception as error:
         raise ModelError(f"the annotations of {function.__qualname__} cannot be resolved: {error}") from error
     if unknown := [name for name in ignore if name not in signature.parameters]:
-        raise ModelError(f"{function.__qualname__} has no parameter {unknown[0]!r} to be ignored")
+        raise ModelError(f"{function.__qualname__} has no parameter {unknown[0]!r} to ignore")
     found: dict[str, Parameter] = {}
     for name, parameter in signature.parameters.items():
         where = f"the parameter {name!r} of {function.__qualname__}"

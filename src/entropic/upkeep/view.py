@@ -151,7 +151,7 @@ def _name(
         for i in range(1, len(parts)):
             if (above := "/".join(parts[:i])) in by_name:
                 raise ParameterError(
-                    f"{above!r} would be a link to the result of {by_name[above]['id']}, and a folder for that of "
+                    f"{above!r} would be both a link to the result of {by_name[above]['id']} and a folder for that of "
                     f"{values['id']}; put a name behind the last '/' of the pattern. Nothing was changed"
                 )
 

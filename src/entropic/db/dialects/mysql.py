@@ -225,7 +225,7 @@ class MySQL(Dialect):
             return f"uses the engine {found[0]}, which has no transactions; run ALTER TABLE {table.name} ENGINE=InnoDB"
         if found is not None and not str(found[1]).endswith(("_nopad_bin", "_0900_bin")):  # others ignore last spaces
             return (
-                f"compares ids by {found[1]}, to which different ids are the same; make id a column with COLLATE "
+                f"compares ids by {found[1]}, which takes different ids for the same; make id a column with COLLATE "
                 "utf8mb4_nopad_bin (MariaDB) or utf8mb4_0900_bin (MySQL)"
             )
         return None
