@@ -225,7 +225,7 @@ def test_a_model_that_a_sent_function_names_itself_is_refused_with_what_to_do(tm
         NAMING,
     )
     lines = said.splitlines()[:-1]
-    models = [line.partition("names the model ")[2].split()[0] for line in lines]
+    models = [line.partition("refers to the model ")[2].split()[0] for line in lines]
     assert models == ["Wave", "Wave", "Wave", "Plain", "Above"]
     assert all("put the model, and what uses it, into a module that the script imports" in line for line in lines)
 
