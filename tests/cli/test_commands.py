@@ -405,6 +405,7 @@ def test_the_project_says_which_store_and_files_are_meant_from_there(entropic, t
         (["sweep", "model.py", "n=1", "x=1", "--slurm", "nodes=two"], "nodes of Slurm must be a whole number"),
         (["sweep", "model.py", "n=1", "x=1", "--slurm", "", "--workers", "2"], "give workers or client, not both"),
         (["gc", "model.py", "--older-than", "9" * 400 + "d", "--dry-run"], "older_than"),
+        (["gc", "model.py", "--older-than", "30", "--yes"], "'30' is not a length of time; write it as 30d, 12h"),
         (["gc", "model.py", "--total-size", "x", "--dry-run"], "not a size"),
     ],
 )

@@ -100,6 +100,20 @@ def test_all_is_read_without_entropic(store, out):
         assert name == "README.md" or name in readme, "the README names what is there"
 
 
+@pytest.mark.parametrize(
+    "options", [{}, {"typed_keys": True}, {"float_rounding": "significant"}], ids=["plain", "typed", "rounded"]
+)
+def test_the_line_in_the_readme_opens_the_archive(options, open_store, out, monkeypatch):
+    store = open_store(**options)
+    store.sweep(SETS)
+    store.archive(out)
+    (line,) = [one for one in (out / "README.md").read_text().splitlines() if one.startswith("store = Store(None")]
+    monkeypatch.chdir(out)
+    found: dict[str, Any] = {"Store": Store, SimResult.__name__: SimResult}
+    exec(line, found)
+    assert found["store"].explain(SETS[0]).hit
+
+
 @pytest.mark.slow
 def test_the_checksums_are_those_of_all_files_and_sha256sum_agrees(store, out):
     store.sweep(SETS)

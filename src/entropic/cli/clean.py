@@ -12,7 +12,7 @@ from entropic.cli.command import Database, Named, Results, Table, Words, command
 from entropic.cli.errors import FINE, FOUND, USAGE, end
 from entropic.cli.look import Json, Tag, Where, Yes
 from entropic.cli.output import cell, put, put_json
-from entropic.cli.values import filters, seconds, size
+from entropic.cli.values import age, filters, size
 from entropic.files.extent import extent_elsewhere
 from entropic.params.model import Base, utcnow
 from entropic.store import Store, context_of
@@ -181,12 +181,12 @@ def dismiss(
     if words:
         keys = {key_of(store, word, [failure.id for failure in found], "failed") for word in words}
         found = [failure for failure in found if failure.id in keys]
-    age = seconds(older_than) if older_than is not None else None
-    if age is not None:
-        found = [one for one in found if (utcnow() - one.started_at).total_seconds() > age]
+    since = age(older_than) if older_than is not None else None
+    if since is not None:
+        found = [one for one in found if (utcnow() - one.started_at).total_seconds() > since]
     if found:
         sure(found, yes)
-        found = store.dismiss([{"id": failure.id} for failure in found], older_than=age)
+        found = store.dismiss([{"id": failure.id} for failure in found], older_than=since)
     put(f"{counted(len(found), 'failure')} dismissed")
     return FINE
 
@@ -225,7 +225,7 @@ def gc(
     store, words = open_store("gc", words, named, db, table, results)
     conditions = filters(store, words, where, tag)
     rules: dict[str, Any] = {
-        "older_than_": seconds(older_than) if older_than is not None else None,
+        "older_than_": age(older_than) if older_than is not None else None,
         "total_size_": size(total_size) if total_size is not None else None,
         "orphans_": not no_orphans,
     }

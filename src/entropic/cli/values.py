@@ -182,9 +182,11 @@ def slurm(text: str | None) -> Slurm | None:
 
 
 # ---- amounts -----------------------------------------------------------------------------------------------------
-def seconds(text: str) -> float:
-    """Return how long `30d`, `12h`, `1h 30min` or `45s` is."""
+def age(text: str) -> float:
+    """Return how many seconds `30d`, `12h`, `1h 30min` or `45s` is; a bare number, which may mean days, is refused."""
     try:
+        if text.strip().replace(".", "", 1).isdigit():
+            raise ValueError
         return parse_duration(text)
     except ValueError:
         raise UsageError(f"{text!r} is not a length of time; write it as 30d, 12h, 90min or 45s") from None

@@ -146,6 +146,12 @@ def _entity(one: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def _keywords(context: StoreContext[Base]) -> str:
+    """Return how else a store must be opened to find the rows by their keys."""
+    rounding = "" if context.hasher.rounding == "decimal" else f", float_rounding={context.hasher.rounding!r}"
+    return rounding + (", typed_keys=True" if context.hasher.typed else "")
+
+
 def readme(context: StoreContext[Base], count: int, version: str, when: str, has_parquet: bool) -> str:
     """Return what a person reads first: what this is, and how to read it, with entropic and without."""
     name, table = context.schema.name, context.schema.table_name
@@ -193,7 +199,8 @@ entropic ls --db sqlite:///db.sqlite3
 ```python
 from entropic import Store
 
-store = Store(None, {name}, "results", {context.staging.suffix!r}, "sqlite:///db.sqlite3")  # your model; only to look
+# {name} is your model; such a store only looks
+store = Store(None, {name}, "results", {context.staging.suffix!r}, "sqlite:///db.sqlite3"{_keywords(context)})
 store.merge(...)  # in your own store takes these results in
 ```
 """
