@@ -669,7 +669,7 @@ class Store(Generic[ModelT]):
         return explain.explain(self._context, set_of(self._context, params))
 
     def plan(self, params: Iterable[dict[str, Any] | ModelT | Object]) -> "Plan":
-        """Return which of these sets are stored, missing, running or failed; run nothing, change nothing."""
+        """Return which of these sets are stored, missing, running, failed, unreadable; run nothing, change nothing."""
         from entropic.sweep import plan
 
         return plan.plan(self._context, params)

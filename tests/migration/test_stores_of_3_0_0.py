@@ -116,6 +116,29 @@ def test_a_sweep_that_goes_on_runs_all_but_what_a_later_version_has_finished(pro
     assert [row.n for row in rows] == [1]
 
 
+def test_what_a_later_version_has_finished_is_neither_a_hit_nor_planned_as_stored_nor_to_be_run(project):
+    of_a_later_version(project)
+    before, store = files(project), opened()
+    found = store.explain(FINISHED)
+    assert (found.state, found.hit) == ("unreadable", False)
+    assert "its run has finished, but " in found.reason
+    assert "upgrade entropic" in found.reason
+    plan = store.plan([FIRST, FINISHED])
+    assert (plan.stored, plan.unreadable, len(plan)) == ([FIRST], [FINISHED], 2)
+    assert plan.missing == plan.running == plan.failed == []
+    assert "1 unreadable, finished with a later version of entropic" in str(plan)
+    assert "unreadable" in plan._repr_html_()
+    status = store.status()
+    assert (status.stored, status.running, status.dead) == (7, {}, [])
+    assert files(project) == before
+
+
+def test_what_this_version_can_record_is_a_hit_and_planned_as_stored(project):
+    store = Store(refuse, Frozen, file_suffix=".txt", read_only=True)
+    assert (store.explain(FINISHED).state, store.plan([FINISHED]).stored) == ("stored", [FINISHED])
+    assert "unreadable" not in str(store.plan([FINISHED]))
+
+
 def test_the_version_that_wrote_it_records_it_afterwards(project):
     text = sidecar_of(project).read_text()
     of_a_later_version(project)

@@ -19,7 +19,7 @@ from entropic.protocol.verify import Altered
 from entropic.protocol.wait import Owner, owner_of, whom
 from entropic.support.show import html_table, named, one_line
 
-State = Literal["stored", "missing", "running", "failed", "lost", "stale", "collision"]
+State = Literal["stored", "missing", "running", "failed", "lost", "stale", "collision", "unreadable"]
 _CALLED: dict[State, str] = {
     "stored": "a hit",
     "missing": "a miss",
@@ -28,6 +28,7 @@ _CALLED: dict[State, str] = {
     "lost": "a miss, as its result is lost",
     "stale": "a miss, as its result is stale",
     "collision": "a collision of keys",
+    "unreadable": "finished, but cannot be read",
 }
 
 
@@ -45,6 +46,8 @@ class Explanation:
         `"stored"`: a hit. `"missing"`, `"failed"` (the last time) or `"lost"` (the result file is gone or was changed):
         the set would run; so it would if it is `"stale"`, made by different code, and the store was opened with
         `on_stale="rerun"`. `"running"`: the call would wait for it. `"collision"`: another set has this key.
+        `"unreadable"`: its run has finished with a later version of entropic, which alone can record it; the call would
+        raise `UnreadableError`.
     reason : str
         A sentence.
     result_file : str or None
@@ -147,6 +150,8 @@ def explain(context: StoreContext[Base], params: Mapping[str, object]) -> Explan
 def _state(context: StoreContext[Base], raw: Raw | None, claim: Claim | None) -> tuple[State, str]:
     runs = claim if claim is not None and claim.state == RUNNING else None
     if runs is not None and context.is_finished(runs.id, runs.attempt):
+        if (why := context.why_unreadable(runs.id, runs.attempt)) is not None:
+            return "unreadable", f"its run has finished, but {why}"
         return "stored", "its run has finished, and the next call records it"
     look = lookup.ABSENT if raw is None else lookup.classify(context, raw)
     if raw is not None and isinstance(look, Suspect):

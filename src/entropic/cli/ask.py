@@ -130,13 +130,13 @@ def plan(
 ) -> int:
     """Show what a sweep would find and do; run nothing.
 
-    Exits with 1 if anything is left to run.
+    Exits with 1 if anything is left to run, or was finished with a later version of entropic.
     """
     store, words = open_store("plan", words, named, db, table, results)
     found = store.plan(by_values(store, sets(store, words, grid)))
-    left = bool(found.missing or found.failed or found.running)
+    left = bool(found.missing or found.failed or found.running or found.unreadable)
     if as_json:
-        lists = {name: getattr(found, name) for name in ("stored", "missing", "running", "failed")}
+        lists = {name: getattr(found, name) for name in ("stored", "missing", "running", "failed", "unreadable")}
         owners = [owner._asdict() for owner in found.owners]
         cost = found.cost()
         said = {name: (one := getattr(cost, name)) and one._asdict() for name in ("seconds", "memory")}

@@ -122,6 +122,13 @@ class StoreContext(Generic[ModelT_co]):
         told = sidecars.inspect(self.staging, self.key_of(id), attempt)
         return told.newer if isinstance(told, sidecars.Unreadable) else told is not None
 
+    def why_unreadable(self, id: str, attempt: str) -> str | None:
+        """Say why only a later version of entropic can record an attempt that is finished; None if this one can."""
+        told = sidecars.inspect(self.staging, self.key_of(id), attempt)
+        if not isinstance(told, sidecars.Unreadable) or not told.newer:
+            return None
+        return f"{self.staging.inside(sidecars.name(self.key_of(id), attempt))} cannot be read: {told.why}"
+
     def finished(self, claims: Sequence[Claim]) -> set[str]:
         """Return the ids of those claims whose attempts have such a sidecar; of many, by one look at the folder."""
         if len(claims) > FEW and (there := self.staging.names()) is not None:

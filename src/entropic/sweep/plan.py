@@ -28,6 +28,9 @@ class Plan:
         Those that are being run now; `owners` says by whom, in the same order.
     failed
         Those that have no result, and whose last attempt failed.
+    unreadable
+        Those whose run has finished with a later version of entropic, which alone can record it: a sweep raises
+        `UnreadableError` for them, or with `on_error="continue"` leaves them out.
     stale
         Those with a stale result, made by different code or from inputs that have changed since: among the
         stored ones, too, or, if `on_stale="rerun"`, among the missing ones.
@@ -39,6 +42,7 @@ class Plan:
     owners: list[Owner] = field(default_factory=list)
     failed: list[Params] = field(default_factory=list)
     stale: list[Params] = field(default_factory=list)
+    unreadable: list[Params] = field(default_factory=list)
     _costs: Costs | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -63,7 +67,8 @@ class Plan:
         return Cost([], None, None, 0, 0) if self._costs is None else self._costs.of(sets, most)
 
     def __len__(self) -> int:
-        return len(self.stored) + len(self.missing) + len(self.running) + len(self.failed)
+        lists = (self.stored, self.missing, self.running, self.failed, self.unreadable)
+        return sum(map(len, lists))
 
     def __str__(self) -> str:
         lines = [
@@ -73,6 +78,8 @@ class Plan:
             f"  {len(self.running):,} running" + _where(self.owners),
             f"  {len(self.failed):,} failed",
         ]
+        if self.unreadable:
+            lines.append(f"  {len(self.unreadable):,} unreadable, finished with a later version of entropic")
         if self.stale:
             lines.append(f"  {counted(len(self.stale), 'stale result')}, of different code or changed inputs")
         return "\n".join([*lines, *(f"  {line}" for line in self._cost_lines())])
@@ -81,6 +88,7 @@ class Plan:
 
     def _repr_html_(self) -> str:
         counts = [(name, len(getattr(self, name))) for name in ("stored", "missing", "running", "failed")]
+        counts += [("unreadable", len(self.unreadable))] if self.unreadable else []
         return html_table(counts, title=counted(len(self), "set"), after="; ".join(self._cost_lines()))
 
     def _cost_lines(self) -> list[str]:
@@ -98,8 +106,11 @@ def plan(context: StoreContext[Base], params: Iterable[Any]) -> Plan:
     made = Plan(stale=[given[id] for id in planned.rows if id in stale], _costs=Costs(context, stored))
     for id in planned.rows:
         one, claim = given[id], found.get(id)
-        if id not in planned.missing or (claim is not None and _is_finished(context, claim)):
+        if id not in planned.missing:
             made.stored.append(one)
+        elif claim is not None and _is_finished(context, claim):
+            is_read = context.why_unreadable(claim.id, claim.attempt) is None
+            (made.stored if is_read else made.unreadable).append(one)
         elif claim is not None and claim.state == RUNNING and not claim.dead:
             made.running.append(one)
             made.owners.append(owner_of(claim))
