@@ -2,7 +2,7 @@
 
 import filecmp
 from dataclasses import asdict, fields
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -31,9 +31,6 @@ from entropic.store import Store
 from entropic.support.passwords import without_passwords
 from entropic.support.show import counted
 from entropic.support.sizes import amount
-
-if TYPE_CHECKING:
-    pass
 
 PAGE = 50  # rows on a terminal, if nobody says
 _SECONDS = "elapsed_seconds"

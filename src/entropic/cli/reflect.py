@@ -18,6 +18,7 @@ from entropic.db.tables import changes, ledger, meta, models, outcomes
 from entropic.errors import ParameterError, StoreError
 from entropic.files.packing import unpacked
 from entropic.files.staging import FOLDER
+from entropic.formats.returned import Returning
 from entropic.params.changed import ADDED, RETYPED
 from entropic.params.fields import Field
 from entropic.params.keys import RESERVED, TYPED
@@ -41,6 +42,12 @@ def refuse(_: dict[str, object]) -> NoReturn:
     raise ParameterError(
         "this store was opened with a database alone, and so has no runner; name its script, as file.py:store"
     )
+
+
+def is_reflected(store: Store[Base]) -> bool:
+    """Tell whether a store was opened by its database alone, and so runs nothing."""
+    runner = context_of(store).runner
+    return isinstance(runner, Returning) and runner.runner is refuse
 
 
 def open_reflected(
@@ -276,7 +283,7 @@ def by_values(store: Store[Base], sets: Iterable[dict[str, object]]) -> list[dic
         If several rows have these values, or one has more.
     """
     given = list(sets)
-    if store._made_of[0] is not refuse:
+    if not is_reflected(store):
         return given
     missing = {context_of(store).hasher(one) for one in store.plan(given).missing}
     return [_by_values(store, one) if context_of(store).hasher(one) in missing else one for one in given]

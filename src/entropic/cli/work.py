@@ -14,7 +14,7 @@ from entropic.cli.command import Database, Named, Results, Table, Words, command
 from entropic.cli.errors import FINE, FOUND, UsageError, say
 from entropic.cli.look import Json, Tag, Where
 from entropic.cli.output import answers_only, cell, put, put_json
-from entropic.cli.reflect import refuse
+from entropic.cli.reflect import is_reflected, refuse
 from entropic.cli.target import Target
 from entropic.cli.values import filters, params, schema_of, with_defaults
 from entropic.cli.values import grid as grid_of
@@ -221,7 +221,7 @@ def audit(
     """
     store, words = open_store("audit", words, named, db, table, results)
     conditions = filters(store, words, where, tag)
-    if store._made_of[0] is refuse:
+    if is_reflected(store):
         refuse({})
     options: dict[str, Any] = {"fraction_": fraction, "rtol_": rtol, "seed_": seed, "workers_": workers}
     with answers_only():
@@ -250,7 +250,7 @@ def _run(
     retry_failed: bool,
     more: Mapping[str, object],
 ) -> int:
-    if store._made_of[0] is refuse:
+    if is_reflected(store):
         refuse({})
     began, cluster = time.monotonic(), asked_of_slurm(slurm)
     # A set that is left keeps the failure of an earlier call; with --no-retry that is why it has no row.
