@@ -332,7 +332,7 @@ thread = threading.Thread(target=store.load, args=(row,))
 thread.start()
 reading.wait()
 if (pid := os.fork()) == 0:
-    signal.alarm(20)  # ends a child that hangs
+    signal.alarm(90)  # ends a child that hangs
     os._exit(0 if list(store.load(row)["u"]) == [1.0, 2.0] else 1)
 print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), list(store.load(row)["u"]) == [1.0, 2.0])
 thread.join()

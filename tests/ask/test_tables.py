@@ -20,6 +20,7 @@ import pytest
 from pyarrow import parquet
 from sqlalchemy import JSON, DateTime, Numeric, String, TypeDecorator
 
+from contract.models import PATIENCE
 from entropic import Base, LoadError, Mapped, ParameterError, Runs, Store, mapped_column
 
 
@@ -364,7 +365,7 @@ def test_times_among_the_values_of_results_are_times(make):
 
 @pytest.mark.slow
 def test_results_are_read_side_by_side_and_an_error_ends_it(make):
-    together = threading.Barrier(2, timeout=60)
+    together = threading.Barrier(2, timeout=PATIENCE)
 
     def load(path: str) -> Any:
         together.wait()  # for another thread

@@ -450,7 +450,7 @@ def test_an_interrupted_sweep_ends_with_130_and_keeps_what_is_finished(tmp_path,
     child = subprocess.Popen(line, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     wait_until(lambda: json.loads(entropic("status", "model.py", "--json"))["running"])
     child.send_signal(signal.SIGINT)
-    _, told = child.communicate(timeout=60)
+    _, told = child.communicate(timeout=PATIENCE)
     assert child.returncode == 130
     assert "Traceback" not in told
     assert [row["n"] for row in json.loads(entropic("ls", "model.py", "--json"))] == [1]
@@ -542,7 +542,7 @@ def test_what_is_to_be_removed_is_asked_for_on_a_terminal(entropic, tmp_path, an
             stderr=theirs,
         )
         os.write(ours, f"{answer}\n".encode())  # the terminal keeps it until it is asked for
-        asking.wait(60)
+        asking.wait(PATIENCE)
     finally:
         os.close(theirs)
         os.close(ours)

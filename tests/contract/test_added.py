@@ -15,7 +15,7 @@ import pytest
 import sqlalchemy as sa
 
 from contract.added_models import Solver, before, changing_in, with_both, with_solver
-from contract.models import CountingRunner, run_at_once, write_params
+from contract.models import PATIENCE, CountingRunner, run_at_once, write_params
 from entropic import (
     Base,
     KeyCollisionError,
@@ -440,7 +440,7 @@ def test_a_long_reader_of_the_table_keeps_nobody_from_hits_while_the_column_wait
     with engine.connect() as connection:
         connection.exec_driver_sql("SELECT count(*) FROM growing").scalar()  # and its transaction goes on
         child.start()
-        together.wait(60)
+        together.wait(PATIENCE)
         for _ in range(30):
             assert older.run_or_retrieve(OLD).id == old.id
         assert child.is_alive()

@@ -323,7 +323,7 @@ def test_a_result_that_is_run_again_right_now_stays(open_store):
         assert content(first)["custom_data"] == {}
     finally:
         go_on.set()
-        thread.join(60)
+        thread.join(PATIENCE)
     assert content(store.retrieve(ONE))["custom_data"] == {"again": True}
     assert store.check().ok
 
@@ -342,7 +342,7 @@ def test_two_that_clean_at_the_same_time_remove_each_result_once(open_store):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(PATIENCE)
     assert sorted(removed[0] + removed[1]) == sorted(set(removed[0]) | set(removed[1]))
     assert len(removed[0] + removed[1]) == 12
     assert ns(stores[0]) == []

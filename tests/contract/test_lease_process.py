@@ -38,7 +38,7 @@ def helpers():
 
 def hold(params):
     begun.release()
-    assert go.wait(80)
+    assert go.wait(90)
 
 def open_one(number, lease=0.3, during=None):
     url = f"sqlite:///{sys.argv[1]}/{number}.sqlite3"
@@ -58,7 +58,7 @@ def begin(stores):
     for thread in threads:
         thread.start()
     for _ in threads:
-        assert begun.acquire(timeout=80)
+        assert begun.acquire(timeout=90)
     return threads
 """
 
@@ -109,7 +109,7 @@ store, other = open_one(0, during=hold), open_one(1, during=hold)
 threads = begin([store])
 (mine,) = helpers()
 if (pid := os.fork()) == 0:
-    signal.alarm(80)  # ends a child that hangs
+    signal.alarm(90)  # ends a child that hangs
     try:
         assert helpers() == []
         (thread,) = begin([other])

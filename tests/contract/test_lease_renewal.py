@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from contract.models import CountingRunner, run_python, wait_until
+from contract.models import PATIENCE, CountingRunner, run_python, wait_until
 from entropic.protocol.heartbeat import Thread
 from entropic.support import process
 
@@ -70,7 +70,7 @@ def test_leases_of_several_stores_are_renewed_though_the_database_of_one_is_lock
 
     def wait(params):
         begun.set()
-        assert go.wait(60)
+        assert go.wait(PATIENCE)
 
     def look(params):
         other, mine = (sqlite3.connect(tmp_path / f"{name}.sqlite3") for name in ("locked", "free"))
@@ -91,7 +91,7 @@ def test_leases_of_several_stores_are_renewed_though_the_database_of_one_is_lock
     locked, free = open_one("locked", wait, 0.3), open_one("free", look, 0.6)
     thread = threading.Thread(target=locked.run, args=(ONE,))
     thread.start()
-    assert begun.wait(60)
+    assert begun.wait(PATIENCE)
     free.run(ONE)
     go.set()
     thread.join()

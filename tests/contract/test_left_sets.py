@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from contract.models import LoggingRunner, Refused, refuse, wait_until, write_params
+from contract.models import PATIENCE, LoggingRunner, Refused, refuse, wait_until, write_params
 from contract.test_plan import sets
 from entropic import ClientLostError, NotBegunWarning, ResultLostWarning, RunFailed, RunsFailedWarning
 from entropic.executors.work import Report
@@ -222,7 +222,7 @@ def test_what_others_ran_and_saw_fail_has_failed_also_if_it_is_too_late_by_then(
 
     def fail(params: dict[str, Any]) -> None:
         begun.set()
-        assert is_waited_for.wait(60)
+        assert is_waited_for.wait(PATIENCE)
         refuse(params)
 
     def wait(*args: Any) -> list[str]:
@@ -234,7 +234,7 @@ def test_what_others_ran_and_saw_fail_has_failed_also_if_it_is_too_late_by_then(
     monkeypatch.setattr("warnings.warn", lambda *args, **kwargs: seen.append(args[1]))
     seen: list[type[Warning]] = []
     other.start()
-    assert begun.wait(60)
+    assert begun.wait(PATIENCE)
     monkeypatch.setattr("entropic.sweep.claims.wait_for_any", wait)
     store = open_store(run=timed)
     if on_error == "raise":

@@ -24,7 +24,7 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from contract.models import wait_until
+from contract.models import PATIENCE, wait_until
 from contract.outcome_models import Everything, Training, Verdict, train
 from entropic import (
     Base,
@@ -462,7 +462,7 @@ def test_measuring_beside_a_run_that_replaces_the_row_leaves_what_that_run_said(
     def load(path: str) -> Any:
         read = json.loads(Path(path).read_text())
         has_read.set()
-        assert is_placed.wait(60)
+        assert is_placed.wait(PATIENCE)
         return read
 
     open_store(lambda params: {"curve": [2.0]}, model_of()).run_or_retrieve({"n": 2})
@@ -473,18 +473,18 @@ def test_measuring_beside_a_run_that_replaces_the_row_leaves_what_that_run_said(
     def and_wait(*args: Any) -> None:
         move(*args)
         is_placed.set()
-        assert go_on.wait(60)
+        assert go_on.wait(PATIENCE)
 
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(2) as pool:
         patch.setattr(publish, "move", and_wait)
         measuring = pool.submit(store.measure)
-        assert has_read.wait(60)
+        assert has_read.wait(PATIENCE)
         running = pool.submit(lambda: again.run({"n": 2}, tag="the new one"))
-        assert is_placed.wait(60)
+        assert is_placed.wait(PATIENCE)
         wait_until(lambda: blocked(store) or measuring.done())
         go_on.set()
-        running.result(60)
-        measuring.result(60)
+        running.result(PATIENCE)
+        measuring.result(PATIENCE)
     (row,) = store.select()
     assert (row.peak, row.custom_data["tag"]) == (8.0, "the new one")
 
@@ -531,7 +531,7 @@ def curves_of_verdict(params: dict[str, Any]) -> dict[str, Any]:
 
 
 def open_and_run(url: str, folder: Path, together: Any, ns: list[int]) -> None:
-    together.wait(60)
+    together.wait(PATIENCE)
     store: Store[Any] = Store(curves_of_verdict, grown(), folder, ".json", url)
     assert len(store.sweep([{"n": n} for n in ns])) == len(ns)
     store.measure()
@@ -549,7 +549,7 @@ def test_processes_that_add_columns_at_once_beside_an_older_program_lose_nothing
     children = [context.Process(target=open_and_run, args=one) for one in arguments]
     for child in children:
         child.start()
-    together.wait(60)
+    together.wait(PATIENCE)
     older.sweep([{"n": n} for n in range(100, 130)])
     for child in children:
         child.join()

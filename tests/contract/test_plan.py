@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from contract.models import CountingRunner, LooseResult, OtherResult, SimResult, TypedResult, wait_until
+from contract.models import PATIENCE, CountingRunner, LooseResult, OtherResult, SimResult, TypedResult, wait_until
 from entropic import KeyCollisionError, ParameterError, Plan, Store, UnreadableError
 from entropic.sweep import missing
 
@@ -428,7 +428,7 @@ def test_what_another_process_runs_is_running_and_has_an_owner(store, owner):
 def test_what_has_ended_well_elsewhere_is_stored(store, owner):
     assert store.plan(sets(2)).running == sets(2)
     owner.stdin.close()
-    assert owner.wait(60) == 0
+    assert owner.wait(PATIENCE) == 0
     plan = store.plan(sets(2))
     assert (lists(plan), list(plan.owners)) == ((sets(2), [], [], []), [])
 

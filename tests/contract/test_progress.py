@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from contract.models import LoggingRunner
+from contract.models import PATIENCE, LoggingRunner
 from entropic import RunsFailedWarning
 from entropic.sweep import progress
 
@@ -139,7 +139,7 @@ def shown_on_a_terminal(folder: Path, url: str, options: dict[str, Any]) -> str:
         pass  # as Linux says that nobody holds the other end any more
     finally:
         os.close(master)
-    assert process.wait(60) == 0, shown
+    assert process.wait(PATIENCE) == 0, shown
     return shown.decode()
 
 

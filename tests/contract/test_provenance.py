@@ -19,7 +19,7 @@ import pytest
 import sqlalchemy as sa
 
 import entropic
-from contract.models import SimResult, gone, wait_until, write_params
+from contract.models import PATIENCE, SimResult, gone, wait_until, write_params
 from entropic import Base, Mapped, ParameterError, Store, command
 from entropic.db import origins
 from entropic.executors import attempt
@@ -349,7 +349,7 @@ def test_what_differs_from_the_commit_is_kept_once_by_its_content(tmp_path):
 
 def test_git_that_two_threads_ask_at_once_is_left_by_nobody(tmp_path, monkeypatch):
     git(tmp_path, "init")
-    both, asked, ask = threading.Barrier(2, timeout=60), [], provenance_git._ask
+    both, asked, ask = threading.Barrier(2, timeout=PATIENCE), [], provenance_git._ask
 
     def ask_together(*words: str) -> Any:
         both.wait()

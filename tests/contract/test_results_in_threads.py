@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from contract.models import PATIENCE
 from entropic import Base, Mapped, expand_grid, outcome
 from entropic.formats import hdf5, netcdf
 from entropic.formats.save import save
@@ -62,7 +63,7 @@ def test_what_is_computed_by_threads_that_read_results_is_written_too(tmp_path):
     lazy = xarray.Dataset({"u": ("x", dask.map_blocks(read, chunks=((2000,),), dtype=float, meta=np.empty(0)))})
     writer = threading.Thread(target=save, args=(lazy, str(tmp_path / "copy.nc")), daemon=True)
     writer.start()
-    writer.join(60)
+    writer.join(PATIENCE)
     assert not writer.is_alive()
     assert netcdf.read_netcdf(str(tmp_path / "copy.nc"), None).u.values[-1] == 3 * 1999
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from contract.models import CountingRunner, write_params
+from contract.models import PATIENCE, CountingRunner, write_params
 from contract.outcome_models import Training, train
 from entropic import ParameterError, ReadOnlyError, RunsFailedWarning, Store
 
@@ -59,7 +59,7 @@ def test_no_more_sets_are_asked_for_than_may_be_in_flight(open_store: OpenStore,
 
 
 def test_several_are_in_flight_at_once(open_store: OpenStore, tmp_path: Path) -> None:
-    together = threading.Barrier(3, timeout=60)
+    together = threading.Barrier(3, timeout=PATIENCE)
 
     def run(params: dict[str, Any]) -> None:
         together.wait()

@@ -14,6 +14,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import column_property, relationship
 
+from contract.models import PATIENCE
 from entropic import (
     Base,
     CycleError,
@@ -208,7 +209,7 @@ def test_a_key_for_a_column_is_refused_with_a_sentence(open_store):
 
 def test_a_circle_through_two_folders_of_one_database_is_an_error(open_store, tmp_path):
     stores: dict[str, Store[Any]] = {}
-    both = threading.Barrier(2, timeout=30)
+    both = threading.Barrier(2, timeout=PATIENCE)
 
     def needs(other: str, n: int) -> Any:
         def runner(params: dict[str, Any]) -> None:
@@ -232,7 +233,7 @@ def test_a_circle_through_two_folders_of_one_database_is_an_error(open_store, tm
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(PATIENCE)
     assert not any(thread.is_alive() for thread in threads)
     assert any(isinstance(error, CycleError) for error in raised)
 

@@ -109,7 +109,7 @@ def test_a_file_that_may_only_be_written_is_synced_too():
         path.touch()
         os.chmod(path, 0o222)
         command = [sys.executable, "-c", textwrap.dedent(code), str(path)]
-        done = subprocess.run(command, capture_output=True, timeout=60, text=True)
+        done = subprocess.run(command, capture_output=True, timeout=90, text=True)
     assert done.returncode == 0, done.stderr
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
-from contract.models import gone, wait_until
+from contract.models import PATIENCE, gone, wait_until
 from entropic.executors import guardian
 from entropic.executors.guardian import Families, Limit, Moment, end_sessions
 
@@ -137,7 +137,7 @@ def test_a_worker_is_killed_where_the_system_hides_the_processes_of_others(begin
 
     monkeypatch.setattr(guardian, "open", refuse, raising=False)
     end_sessions([worker.pid])
-    assert worker.wait(10) == -signal.SIGKILL
+    assert worker.wait(PATIENCE) == -signal.SIGKILL
 
 
 def test_a_process_that_only_has_the_number_of_a_worker_is_not_killed(begin):

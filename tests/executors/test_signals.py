@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
-from contract.models import LoggingRunner, gone, wait_until
+from contract.models import PATIENCE, LoggingRunner, gone, wait_until
 from databases import words_of
 from executors import acts
 
@@ -34,7 +34,7 @@ def running(folder: Path) -> int:
 
 def started(path: Path, process: subprocess.Popen[Any]) -> list[int]:
     """Wait until a run has written down all that it has started; return the pids."""
-    wait_until(lambda: "all" in acts.lines(path) or process.poll() is not None, 60)
+    wait_until(lambda: "all" in acts.lines(path) or process.poll() is not None)
     assert process.poll() is None
     pids = [int(line) for line in acts.lines(path) if line.isdigit()]
     assert pids
@@ -62,7 +62,7 @@ def test_what_runs_have_started_in_workers_ends_with_the_sweep(start, acting, lo
 @pytest.mark.parametrize("options", [{"workers": 2}, {}], ids=["in workers", "here"])
 def test_a_sweep_that_was_told_to_end_leaves_nothing_to_tidy_up(start, log, tmp_path, name, options):
     sweeper = start([1, 2], acts={n: ["wait_for", str(tmp_path / "go")] for n in "12"}, options=options)
-    wait_until(lambda: acts.ns_in(log), 60)
+    wait_until(lambda: acts.ns_in(log))
     sweeper.process.send_signal(getattr(signal, name))
     assert sweeper.status() == -getattr(signal, name)
     wait_until(lambda: not sweeper.left())
@@ -102,7 +102,7 @@ def test_a_guardian_that_somebody_ends_is_replaced(start, log, tmp_path):
     wait = ["wait_for", str(go)]
     told = {"1": wait, "2": ["be_killed"], "3": ["hang_with_a_group", str(tmp_path / "pids")]}
     sweeper = start([1, 2, 3], acts=told, options={"workers": 1, "on_error": "continue"})
-    wait_until(lambda: 1 in acts.ns_in(log), 60)
+    wait_until(lambda: 1 in acts.ns_in(log))
     (first,) = guardians(sweeper.process.pid)
     first.kill()
     wait_until(lambda: gone(first.pid))
@@ -138,7 +138,7 @@ def test_a_sweep_that_is_told_to_end_records_what_is_finished_lets_go_and_dies_b
     start, acting, log, tmp_path, name, how
 ):
     sweeper = start(range(6), acts={"4": ["hang_in_python"]}, **how)
-    wait_until(lambda: 4 in acts.ns_in(log), 60)
+    wait_until(lambda: 4 in acts.ns_in(log))
     sweeper.process.send_signal(getattr(signal, name))
     assert sweeper.status() == -getattr(signal, name)
     check_that_all_is_released(acting, tmp_path, 4)
@@ -148,7 +148,7 @@ def test_a_sweep_that_is_told_to_end_records_what_is_finished_lets_go_and_dies_b
 @pytest.mark.parametrize("how", [{}, {"options": {"workers": 1}}])
 def test_a_signal_that_comes_twice_as_schedulers_send_it_changes_nothing(start, acting, log, tmp_path, how):
     sweeper = start(range(6), acts={"4": ["hang_in_python"]}, **how)
-    wait_until(lambda: 4 in acts.ns_in(log), 60)
+    wait_until(lambda: 4 in acts.ns_in(log))
     for name in ("SIGTERM", "SIGTERM", "SIGHUP"):
         sweeper.process.send_signal(getattr(signal, name))
     assert sweeper.status() in (-signal.SIGTERM, -signal.SIGHUP)
@@ -179,7 +179,7 @@ def test_a_program_that_a_run_waits_for_ends_with_a_serial_sweep(start, acting, 
 def test_a_handler_of_the_script_is_called_and_the_sweep_goes_on(start, log, tmp_path, name):
     go, seen = tmp_path / "go", tmp_path / "seen"
     sweeper = start(range(3), acts={"1": ["wait_for", str(go)]}, handled=[name, str(seen)])
-    wait_until(lambda: 1 in acts.ns_in(log), 60)
+    wait_until(lambda: 1 in acts.ns_in(log))
     sweeper.process.send_signal(getattr(signal, name))
     wait_until(seen.exists)
     go.touch()
@@ -190,7 +190,7 @@ def test_a_handler_of_the_script_is_called_and_the_sweep_goes_on(start, log, tmp
 def test_a_hangup_that_nohup_ignores_stays_ignored(start, log, tmp_path, how):
     go = tmp_path / "go"
     sweeper = start(range(3), acts={"1": ["wait_for", str(go)]}, ignored=["SIGHUP"], **how)
-    wait_until(lambda: 1 in acts.ns_in(log), 60)
+    wait_until(lambda: 1 in acts.ns_in(log))
     for _ in range(3):
         sweeper.process.send_signal(signal.SIGHUP)
     go.touch()
@@ -257,9 +257,9 @@ def test_every_call_that_runs_something_lets_go(tmp_path, name, call):
     process = subprocess.Popen(
         [sys.executable, "script.py"], cwd=tmp_path, env={**os.environ, "PYTHONPATH": path}, stderr=subprocess.PIPE
     )
-    wait_until(lambda: (tmp_path / "begun").exists() or process.poll() is not None, 60)
+    wait_until(lambda: (tmp_path / "begun").exists() or process.poll() is not None)
     process.send_signal(getattr(signal, name))
-    said = process.communicate(timeout=60)[1]
+    said = process.communicate(timeout=PATIENCE)[1]
     assert process.returncode == -getattr(signal, name), said
     assert not (tmp_path / "caught").exists()
     assert running(tmp_path) == 0
@@ -315,9 +315,9 @@ def test_the_command_line_says_so_and_dies_by_the_signal(tmp_path, name):
         env={**os.environ, "PYTHONPATH": path},
         stderr=subprocess.PIPE,
     )
-    wait_until(lambda: (tmp_path / "begun").exists() or process.poll() is not None, 60)
+    wait_until(lambda: (tmp_path / "begun").exists() or process.poll() is not None)
     process.send_signal(getattr(signal, name))
-    said = process.communicate(timeout=60)[1]
+    said = process.communicate(timeout=PATIENCE)[1]
     assert process.returncode == -getattr(signal, name), said
     assert b"finished runs are stored" in said
     assert running(tmp_path) == 0

@@ -250,7 +250,7 @@ def run(params):
     queue = context.Queue()
     process = context.Process(target=put, args=(queue, cell))
     process.start()
-    assert queue.get(timeout=60) == doubled[0]
+    assert queue.get(timeout=90) == doubled[0]
     process.join()
     write(params, doubled[0].size)
 
@@ -333,7 +333,7 @@ def run(params): os._exit(3) if params["n"] == 1 else time.sleep(600)
 store = Store(run, Point, file_suffix=".json")
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
-    store.sweep([{"n": 1}, {"n": 2}], workers=1, on_error="continue", timeout=2)
+    store.sweep([{"n": 1}, {"n": 2}], workers=1, on_error="continue", timeout=3)
     print(1)
 """
     assert told(tmp_path, body) == 1

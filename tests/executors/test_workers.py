@@ -436,12 +436,12 @@ def check_what_is_left(acting, log):
 @pytest.mark.each("hang")
 @WAYS
 @pytest.mark.parametrize("whom", ["the process", "the group"])
-def test_an_interrupt_ends_all_within_two_seconds_and_keeps_what_was_finished(blocked, acting, log, hang, whom):
+def test_an_interrupt_ends_the_runs_long_before_their_end_and_keeps_what_was_finished(blocked, acting, log, hang, whom):
     sweeper = blocked(hang)
     begun = time.monotonic()
     (os.kill if whom == "the process" else os.killpg)(sweeper.process.pid, signal.SIGINT)
     assert sweeper.status() != 0
-    assert time.monotonic() - begun < 20  # two, but on a loaded machine; the runs would take `FOREVER`
+    assert time.monotonic() - begun < acts.FOREVER / 2
     assert "KeyboardInterrupt" in sweeper.err()
     wait_until(lambda: not sweeper.left())
     check_what_is_left(acting, log)

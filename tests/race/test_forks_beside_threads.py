@@ -25,7 +25,7 @@ def write(params):
 
 def forked(act):
     if (pid := os.fork()) == 0:
-        signal.alarm(20)  # ends a child that hangs
+        signal.alarm(90)  # ends a child that hangs
         act()
         sys.exit(0)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
@@ -76,7 +76,7 @@ def write_or_fork(params):
         inside.set()
         held.wait()
         if (pid := os.fork()) == 0:
-            signal.alarm(20)
+            signal.alarm(90)
             sys.exit(3)  # through all that the sweep has on its way out
         children.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
         go_on.set()
@@ -111,7 +111,7 @@ held.wait()
 forks._then()  # by this thread, whose fork is over: each hook is done twice
 go_on.set()
 thread.join()
-signal.alarm(20)  # what would wait for ever
+signal.alarm(90)  # what would wait for ever
 print(len(store.sweep({"n": n} for n in range(3))))
 """
 
