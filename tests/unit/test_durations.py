@@ -5,7 +5,7 @@ import time
 import pytest
 
 from entropic.cli.errors import UsageError
-from entropic.cli.values import seconds
+from entropic.cli.values import age
 from entropic.support.durations import parse_duration
 
 
@@ -26,7 +26,15 @@ from entropic.support.durations import parse_duration
     ],
 )
 def test_a_length_of_time_is_read_with_its_units(text, expected):
-    assert parse_duration(text) == seconds(text) == expected
+    assert parse_duration(text) == expected
+    if text != "7200":
+        assert age(text) == expected
+
+
+@pytest.mark.parametrize("text", ["30", " 1.5 ", "7200"])
+def test_an_age_without_a_unit_is_refused_since_it_may_be_meant_as_days(text):
+    with pytest.raises(UsageError, match="is not a length of time; write it as 30d, 12h, 90min or 45s"):
+        age(text)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +61,7 @@ def test_what_is_no_length_of_time_is_refused(text):
     with pytest.raises(ValueError, match="not a length of time"):
         parse_duration(text)
     with pytest.raises(UsageError, match="is not a length of time; write it as 30d, 12h, 90min or 45s"):
-        seconds(text)
+        age(text)
 
 
 @pytest.mark.parametrize(

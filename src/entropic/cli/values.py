@@ -185,9 +185,10 @@ def slurm(text: str | None) -> Slurm | None:
 def age(text: str) -> float:
     """Return how many seconds `30d`, `12h`, `1h 30min` or `45s` is; a bare number, which may mean days, is refused."""
     try:
-        if text.strip().replace(".", "", 1).isdigit():
+        found = parse_duration(text)
+        if found and text.strip()[-1] in "0123456789":
             raise ValueError
-        return parse_duration(text)
+        return found
     except ValueError:
         raise UsageError(f"{text!r} is not a length of time; write it as 30d, 12h, 90min or 45s") from None
 
