@@ -415,6 +415,16 @@ def test_a_mistake_is_a_sentence(entropic, words, said):
     assert "secret" not in entropic.stderr
 
 
+def test_a_store_that_cannot_be_opened_is_told_by_the_line_of_the_script_and_not_by_ours(entropic, tmp_path):
+    assert "0 rows" in entropic("check", "model.py")
+    entropic("sweep", "model.py", "--grid", "n=1", "x=1")
+    (tmp_path / "model.py").write_text(SCRIPT.replace("n: Mapped[int]", "n: Mapped[int]\n    more: Mapped[int]"))
+    entropic("status", "model.py", code=2)
+    assert "added(VALUE)" in entropic.stderr
+    assert f"model.py could not be imported ({tmp_path / 'model.py'}, line " in entropic.stderr
+    assert len(entropic.stderr.splitlines()) == 1
+
+
 @pytest.mark.slow
 def test_a_size_beyond_all_disks_is_a_size(entropic):
     assert "nothing would be removed" in entropic("gc", "model.py", "--total-size", "9" * 400 + "GB", "--dry-run")

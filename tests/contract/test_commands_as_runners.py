@@ -178,6 +178,19 @@ def test_a_name_that_is_no_parameter_is_refused_when_the_store_opens(open_store:
         open_store(command(line), file_suffix=".txt")
 
 
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [({"clf": "(.*)"}, "did you mean 'cfl'"), ({"n": "(.*)"}, "'n', which is a parameter of Flow")],
+    ids=["a slip", "a parameter"],
+)
+def test_a_name_of_columns_that_is_no_outcome_is_refused_when_the_store_opens(
+    open_store: OpenStore, columns: Any, said: str
+) -> None:
+    with pytest.raises(ParameterError, match=said):
+        open_store(command("echo {n}", columns=columns), Flow, file_suffix=".txt")
+    open_store(command("echo {n}", columns={"iterations": "(.*)"}), Flow, file_suffix=".txt")  # custom data
+
+
 def test_so_is_one_in_a_template_unless_it_asks(open_store: OpenStore, here: Path) -> None:
     (here / "in.j2").write_text("{% for i in range(n) %}{{ i }}{{ loop.last }}{% endfor %}{{ speed }}")
     with pytest.raises(ParameterError, match="'speed'"):

@@ -19,9 +19,11 @@ from entropic.cli.errors import UsageError
 from entropic.cli.output import answers_only
 from entropic.cli.project import PROJECT, naming, project
 from entropic.cli.reflect import open_reflected
+from entropic.errors import EntropicError
 from entropic.params.model import Base
 from entropic.store import Store
 from entropic.study import Study
+from entropic.support.failure import PACKAGE
 
 START = os.getcwd()  # where the user is: a project is opened in its own folder
 _NAMED = re.compile(r"(?P<where>[^=]+\.py|[A-Za-z_][\w.]*)(?::(?P<name>[A-Za-z_][\w.]*))?")
@@ -163,6 +165,10 @@ def _of_script(where: str, error: BaseException) -> UsageError:
     frames = traceback.TracebackException.from_exception(error)
     while frames.stack and ("importlib" in frames.stack[0].filename or frames.stack[0].filename == __file__):
         frames.stack.pop(0)
+    if isinstance(error, EntropicError):  # it says all; of the frames only the user's own line is of use
+        own = [one for one in frames.stack if not one.filename.startswith(PACKAGE)]
+        line = f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
+        return UsageError(f"{where} could not be imported{line}: {error}")
     text = "".join(frames.format()).rstrip()
     return UsageError(f"{text}\n\n{where} could not be imported, because of the error above")
 

@@ -108,7 +108,7 @@ class Command:
         return os.path.abspath(word)
 
     def fit(self, schema: Schema, checkpoints: bool = False) -> None:
-        """Refuse names that are no parameters of a model: said when the store is opened.
+        """Refuse names that are not parameters of a model, or outcomes: said when the store is opened.
 
         Parameters
         ----------
@@ -124,6 +124,20 @@ class Command:
             known = schema.fields.keys() - schema.changed.removed.keys()
             if name not in known and name not in GIVEN and not (checkpoints and name == CHECKPOINT_DIR):
                 raise ParameterError(f"{self!r} names {name!r}, but {unknown_key(name, schema.name, [*schema.fields])}")
+        unfilled = [name for name, measure in schema.asked_of_runs if measure is None and name not in self._columns]
+        for name in self._columns.keys() - schema.outcomes.keys():
+            if name in schema.fields:
+                raise ParameterError(
+                    f"columns of {self!r} has {name!r}, which is a parameter of {schema.name}; what a program prints "
+                    "is an outcome: give the column another name"
+                )
+            import difflib  # only for the message
+
+            if near := difflib.get_close_matches(name, unfilled, n=1):
+                raise ParameterError(
+                    f"columns of {self!r} has {name!r}, which is not an outcome of {schema.name}; did you mean "
+                    f"{near[0]!r}?"
+                )
 
     def _before_runs(self, suffix: str) -> None:
         """Refuse, before a run is claimed, what cannot end well.
