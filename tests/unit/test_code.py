@@ -6,6 +6,8 @@ import functools
 import importlib
 import importlib.util
 import itertools
+import os
+import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -541,6 +543,23 @@ def test_a_module_of_the_projects_own_lazy_package_is_seen_and_loading_it_is_no_
     assert run({}) == 2.0
     assert code_of(run).number == before
     assert project.code(files | {"pkg/a.py": "def f(x): return x * 3.0\n"}).number != before
+
+
+def test_code_without_a_source_has_one_number_in_each_process():
+    script = (
+        "from entropic.provenance.code import code_of\n"
+        "names = {'__name__': '__main__'}\n"
+        'exec(\'def run(params): return params in {"euler", "rk4", "heun", "verlet"}\', names)\n'
+        "print(code_of(names['run']).number)\n"
+    )
+    numbers = {
+        subprocess.run(
+            [sys.executable, "-c", script], env={**os.environ, "PYTHONHASHSEED": str(seed)}, text=True,
+            capture_output=True, check=True,
+        ).stdout
+        for seed in range(4)
+    }  # fmt: skip
+    assert len(numbers) == 1
 
 
 @pytest.mark.parametrize("odd", [print, len, dict, object(), None, 3], ids=lambda odd: type(odd).__name__)

@@ -90,5 +90,6 @@ def cells_of(function: FunctionType) -> dict[str, Any]:
 def bytecode_of(code: CodeType) -> Form:
     """Return what a function does whose source is not to be had, without its docstring."""
     consts = code.co_consts[1:] if code.co_consts[:1] and isinstance(code.co_consts[0], str) else code.co_consts
-    inner = tuple(bytecode_of(one) if isinstance(one, CodeType) else repr(one) for one in consts)
+    # Not by `repr`: the order of a set of texts is another one in each process.
+    inner = tuple(bytecode_of(one) if isinstance(one, CodeType) else as_plain(one) for one in consts)
     return code.co_code.hex(), code.co_names, inner
