@@ -476,6 +476,7 @@ MADE = {  # a module in which 2.0 becomes 3.0, and what a runner calls there
     "how often a loop goes": ("K = []\nfor i in range(int(2.0)):\n    K.append(i)\n", "sum(K)"),
     "what a function sets that is called": ("K = {}\ndef setup(**k): K.update(k)\nsetup(k=2.0)\n", "K['k']"),
     "what such a function does": ("_k = None\ndef setup():\n    global _k\n    _k = 2.0\nsetup()\n", "_k"),
+    "an attribute of a function": ("def f(): return f.k\nf.k = 2.0\n", "f()"),
     "a method that is set": ("class C: pass\ndef v(self): return 2.0\nC.v = v\n", "C().v()"),
     "a registered function": (f"{REGISTRY}@register('f')\ndef f(x): return x * 2.0\n", "REG['f'](1)"),
     "a registered class": (f"{REGISTRY}@register('C')\nclass C:\n    k = 2.0\n", "REG['C']().k"),
@@ -510,6 +511,31 @@ def test_what_another_module_registers_is_seen(project):
     assert project.code(files | {"schemes.py": files["schemes.py"].replace("2.0", "3.0")}).number != (
         project.code(files).number
     )
+
+
+@pytest.mark.parametrize("used", ["@keep", "@keep_at_most(9)"])
+def test_another_function_with_the_same_cache_is_no_change(used, project):
+    text = (
+        "CACHE = {}\n"
+        "def keep(f):\n    def kept(x):\n        if x not in CACHE:\n            CACHE[x] = f(x)\n"
+        "        return CACHE[x]\n    return kept\n"
+        "def keep_at_most(n):\n    return lambda f: keep(f)\n"
+        f"{used}\ndef mine(x): return x + 1.0\n"
+        f"{used}\ndef other(x): return x + 2.0\n"
+    )
+    files = {"model.py": "import lib\ndef run(params): return lib.mine(1)\n", "lib.py": text}
+    number = project.code(files).number
+    assert project.code(files | {"lib.py": text.replace("2.0", "3.0")}).number == number
+    assert project.code(files | {"lib.py": text.replace("1.0", "3.0")}).number != number
+
+
+def test_a_lambda_that_moved_to_another_module_is_no_change(project):
+    here = {"model.py": "step = lambda x: x + 1\ndef run(params): return step(1)\n"}
+    there = {
+        "model.py": "from lib import step\ndef run(params): return step(1)\n",
+        "lib.py": "step = lambda x: x + 1\n",
+    }
+    assert project.code(here).number == project.code(there).number
 
 
 def test_what_only_a_run_loads_into_a_registry_is_no_change(project):

@@ -207,7 +207,7 @@ class _Reach:
         for cell, value in cells.items():  # of a class that a function has made
             names.held(cell, value)
         for value in list(vars(cls).values()):
-            if isinstance(value, Mapping | list | tuple | set):
+            if isinstance(value, dict | list | tuple | set):
                 names._reach_held(value, cls.__module__)
         names.changes(cls)
 
@@ -321,8 +321,7 @@ class _Names:
         is_defined = unwrapped(value) is value and (
             isinstance(value, FunctionType) or (isinstance(value, type) and source.of_class(value) is not None)
         )
-        is_assigned = any(isinstance(one, ast.Assign | ast.AnnAssign) for one in bound)
-        if (is_assigned or (bound and not is_defined)) and (depth := self._depth_of(where)) <= DEEP:
+        if bound and (any(map(_makes, bound)) or not is_defined) and (depth := self._depth_of(where)) <= DEEP:
             self._constant(name, value, where, holder, depth)
 
     def changes(self, cls: type) -> None:
@@ -393,6 +392,14 @@ class _Names:
         for inner in code.co_consts:
             if isinstance(inner, CodeType):
                 self.of_code(inner)
+
+
+def _makes(one: ast.stmt) -> bool:
+    """Tell whether a statement makes or changes a function or a class, and does not only name it: `f.rate = 2.0`."""
+    if isinstance(one, ast.Assign | ast.AnnAssign):
+        targets = one.targets if isinstance(one, ast.Assign) else [one.target]
+        return isinstance(one.value, ast.Call) or not all(isinstance(each, ast.Name) for each in targets)
+    return not isinstance(one, ast.ImportFrom | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
 
 
 def _is_main_guard(node: ast.stmt) -> bool:

@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import itertools
 import linecache
 import os
 import sys
@@ -174,34 +175,57 @@ def _names_bound(tree: _Tree) -> dict[str, list[ast.stmt]]:
     return found
 
 
-def _touched(one: ast.stmt, changing: Mapping[str, frozenset[str]]) -> set[str]:
+def _touched(one: ast.stmt, changing: Mapping[str, list[set[str]]]) -> set[str]:
     """Return the names that a statement binds, or whose values it changes itself or by a function that it calls."""
     if isinstance(one, ast.Assign | ast.AugAssign | ast.AnnAssign):
         targets = one.targets if isinstance(one, ast.Assign) else [one.target]
         return {inner.id for each in targets for inner in ast.walk(each) if isinstance(inner, ast.Name)}
     if isinstance(one, ast.ImportFrom):
         return {alias.asname or alias.name for alias in one.names}
-    called: list[ast.expr] = [*one.decorator_list] if isinstance(one, _DEFINITIONS) else []
-    if isinstance(one, ast.Expr) and isinstance(one.value, ast.Call):
-        called.append(one.value)
     found = set(notebook.changed(one))
-    for each in called:
-        while isinstance(each, ast.Call):
-            each = each.func
-        found |= changing.get(each.id, frozenset()) if isinstance(each, ast.Name) else frozenset()
+    called = [(each, 1) for each in one.decorator_list] if isinstance(one, _DEFINITIONS) else []  # which is a call, too
+    if isinstance(one, ast.Expr):
+        called.append((one.value, 0))
+    for each, calls in called:
+        inner = each
+        while isinstance(inner, ast.Call):
+            inner, calls = inner.func, calls + 1
+        if isinstance(inner, ast.Name):
+            found.update(*changing.get(inner.id, [])[:calls])
     return found
 
 
 @functools.lru_cache(maxsize=256)
-def _changing(tree: _Tree) -> dict[str, frozenset[str]]:
-    """Return the functions of a module, with the names that they bind anew in it, or whose values they change."""
+def _changing(tree: _Tree) -> dict[str, list[set[str]]]:
+    """Return the functions of a module, with the names that they bind anew in it, or whose values they change.
+
+    First those of the function itself, then those of functions in it, which take another call, and so on: `register` of
+    `@register("euler")` keeps a function when it decorates, and a cache is filled when what it has decorated is called.
+    """
     found = {}
     for one in _statements(tree):
         if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef):
-            inner = _statements_in(one)
-            declared = {name for each in inner if isinstance(each, ast.Global) for name in each.names}
-            found[one.name] = frozenset(declared.union(*map(notebook.changed, inner)))
+            levels, bodies = list[set[str]](), [one.body]
+            while bodies:
+                names, deeper = set[str](), list[list[ast.stmt]]()
+                for each in itertools.chain.from_iterable(bodies):
+                    _gather(each, names, deeper)
+                levels.append(names)
+                bodies = deeper
+            found[one.name] = levels
     return found
+
+
+def _gather(node: Any, names: set[str], deeper: list[list[ast.stmt]]) -> None:
+    """Add what a statement changes to some names, and the bodies of the functions that it defines to others."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        deeper.append(node.body)
+        return
+    if isinstance(node, ast.stmt):
+        names.update(node.names if isinstance(node, ast.Global) else notebook.changed(node))
+    for inside in _BODIES:
+        for inner in getattr(node, inside, ()):
+            _gather(inner, names, deeper)
 
 
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)

@@ -62,8 +62,8 @@ def as_plain(value: Any, mutable: bool = True, depth: int = 6) -> Any:
 def functions_in(value: Any, depth: int = 3) -> Iterator[Any]:
     """Yield the functions and classes behind a value: in a dict, a list, a partial, or registered with a function."""
     inner: Iterable[Any] = ()
-    if isinstance(value, Mapping):
-        inner = value.values()
+    if isinstance(value, dict):  # not any mapping: of those in files it would read all
+        inner = dict.values(value)
     elif isinstance(value, list | tuple | set | frozenset):
         inner = value
     elif isinstance(value, functools.partial):
