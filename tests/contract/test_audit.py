@@ -409,7 +409,7 @@ def test_an_audit_says_that_nothing_is_known_of_what_a_run_had_read(open_store, 
     del others[:], first
     gc.collect()
     (differs,) = store.audit(fraction=1).differing
-    assert f"(its run had read other_results {row.id}, of which nothing is known here now" in differs.text
+    assert f"(its run had read other_results {row.id}, which cannot be looked up here now" in differs.text
 
 
 def told(one):

@@ -365,7 +365,7 @@ def test_a_replaced_input_makes_its_dependants_stale(open_second, first):
     assert told.hit
     assert f"sim_results {first.retrieve(ONE).id}, which it has read, was made again" in told.reason
     assert [one.now for one in second.inputs(ONE)] == ["replaced"]
-    with pytest.warns(StaleWarning, match="made from what has changed since: sim_results"):
+    with pytest.warns(StaleWarning, match="made from inputs that have changed since: sim_results"):
         second.run_or_retrieve(ONE)
     with pytest.warns(StaleWarning, match="the stored result [0-9a-f]{16} of OtherResult was made from") as said:
         second.sweep([ONE, TWO])
@@ -378,10 +378,10 @@ def test_stale_dependants_run_again_once_if_asked(open_second, first):
     first.run(ONE)
     second = open_second(on_stale="rerun")
     before = second.retrieve(ONE).created_at
-    with pytest.warns(StaleWarning, match="They run again"):
+    with pytest.warns(StaleWarning, match="It runs again"):
         assert second.run_or_retrieve(ONE).created_at > before
     first.run(TWO)
-    with pytest.warns(StaleWarning, match="They run again"):
+    with pytest.warns(StaleWarning, match="It runs again"):
         second.sweep([ONE, TWO])
     second.sweep([ONE, TWO])
     assert not second.stale()
@@ -392,7 +392,7 @@ def test_stale_dependants_run_again_once_if_asked(open_second, first):
 def test_stale_dependants_are_refused_or_served_if_asked(open_second, first):
     open_second().sweep([ONE, TWO])
     first.run(ONE)
-    with pytest.raises(StaleError, match="made from what has changed since"):
+    with pytest.raises(StaleError, match="made from inputs that have changed since"):
         open_second(on_stale="error").run_or_retrieve(ONE)
     with pytest.raises(StaleError, match="Nothing was run"):
         open_second(on_stale="error").sweep([ONE, TWO, THREE])

@@ -480,7 +480,7 @@ either_pool = pytest.mark.parametrize("make", [standard_pool, other_pool])
 @either_pool
 def test_what_a_broken_pool_does_not_bring_home_runs_in_a_process_of_its_own(acting, log, make, tmp_path):
     store = acting({3: partial(acts.be_killed_once, tmp_path / "killed")})
-    with make() as pool, pytest.warns(FellBackWarning, match="run in a process of its own"):
+    with make() as pool, pytest.warns(FellBackWarning, match="run in a separate process"):
         rows = store.sweep(sets(*range(8)), pool)
     assert [row.n for row in rows] == list(range(8))
     assert os.getpid() not in pids(log)

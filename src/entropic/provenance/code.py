@@ -316,11 +316,14 @@ class _Names:
 
     def _made(self, name: str, value: Any, where: str, holder: Mapping[str, Any]) -> None:
         """Take in how what is called was made: a partial, an interpolation, a function behind another one."""
-        self._reach_held(value, where)
+        is_plain = isinstance(value, FunctionType | type) and unwrapped(value) is value
+        if is_plain and not is_own(value.__module__, self._reach._home):
+            return
         bound = source.bindings(loaded_file(where), name, holder)
-        is_defined = unwrapped(value) is value and (
-            isinstance(value, FunctionType) or (isinstance(value, type) and source.of_class(value) is not None)
-        )
+        # A class without a source was made by a call, as a named tuple.
+        is_defined = is_plain and (not bound or isinstance(value, FunctionType) or source.of_class(value) is not None)
+        if not is_defined:
+            self._reach_held(value, where)
         if bound and (any(map(_makes, bound)) or not is_defined) and (depth := self._depth_of(where)) <= DEEP:
             self._constant(name, value, where, holder, depth)
 

@@ -293,12 +293,22 @@ def _spans(node: Any, code: CodeType) -> bool:
     return bool(places) and all(begin <= place <= end for place in places)
 
 
-def _by_path(tree: ast.AST, path: list[str]) -> list[Any]:
-    found: list[Any] = [tree]
-    for name in path:
-        kinds = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-        found = [one for outer in found for one in ast.walk(outer) if isinstance(one, kinds) and one.name == name]
+def _by_path(tree: _Tree, path: list[str]) -> list[Any]:
+    found = _definitions(tree).get(path[0], [])
+    for name in path[1:]:
+        inside = (one for outer in found for one in _statements_in(outer))
+        found = [one for one in inside if isinstance(one, _DEFINITIONS) and one.name == name]
     return [one for one in found if isinstance(one, ast.ClassDef)]
+
+
+@functools.lru_cache(maxsize=256)
+def _definitions(tree: _Tree) -> dict[str, list[Any]]:
+    """Return the functions and classes of a file by name, of one name the innermost and latest one last."""
+    found: dict[str, list[Any]] = {}
+    for one in sorted(_statements(tree), key=lambda one: (one.col_offset, one.lineno)):
+        if isinstance(one, _DEFINITIONS):
+            found.setdefault(one.name, []).append(one)
+    return found
 
 
 def _piece(node: Any, text: str) -> Piece:
