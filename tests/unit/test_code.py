@@ -469,6 +469,7 @@ MADE = {  # a module in which 2.0 becomes 3.0, and what a runner calls there
         "f(1)",
     ),
     "an item that is appended": ("K = [1.0]\nK.append(2.0)\n", "sum(K)"),
+    "a list that is extended": ("K = [1.0]\nK += [2.0]\n", "sum(K)"),
     "an item that is set": ("K = {}\nK['a'] = 2.0\n", "K['a']"),
     "an attribute that is set": ("import types\nK = types.SimpleNamespace()\nK.a = 2.0\n", "K.a"),
     "an array that is filled": ("import numpy as np\nA = np.zeros(3)\nA.fill(2.0)\n", "A.sum()"),

@@ -32,7 +32,7 @@ def bindings(latest: Iterable[ast.Module], name: str) -> list[ast.stmt]:
     since: list[ast.stmt] = []
     for cell in latest:
         since[:0] = (found := _by_name(cell).get(name, []))
-        if any(name in _bound(one) for one in found):
+        if any(name in bound(one) for one in found):
             break
     counting: dict[str | int, ast.stmt] = {}
     for place, one in enumerate(since):
@@ -46,7 +46,7 @@ def bindings(latest: Iterable[ast.Module], name: str) -> list[ast.stmt]:
 def _by_name(cell: ast.Module) -> dict[str, list[ast.stmt]]:
     found: dict[str, list[ast.stmt]] = {}
     for one in _statements(cell):
-        for name in _bound(one) | changed(one):
+        for name in bound(one) | changed(one):
             found.setdefault(name, []).append(one)
     return found
 
@@ -74,7 +74,7 @@ def _targets(one: ast.stmt) -> list[ast.expr]:
     return found
 
 
-def _bound(one: ast.stmt) -> set[str]:
+def bound(one: ast.stmt) -> set[str]:
     """Return the names that a statement binds, whatever they held before."""
     if isinstance(one, ast.ImportFrom):
         return {alias.asname or alias.name for alias in one.names}
@@ -105,7 +105,7 @@ def _method(one: ast.stmt) -> ast.Attribute | None:
 
 def _set_by(one: ast.stmt, name: str) -> str | None:
     """Return a text that is the same for all statements that set the same item or attribute; None of others."""
-    if isinstance(one, ast.Assign) and name not in _bound(one):
+    if isinstance(one, ast.Assign) and name not in bound(one):
         return " = ".join(map(ast.unparse, one.targets))
     method = _method(one)
     return ast.unparse(one) if method is not None and method.attr in _SETTING else None

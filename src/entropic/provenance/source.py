@@ -35,8 +35,8 @@ def of_function(function: FunctionType) -> Piece | None:
     tree = _parsed(text)
     if tree is None or (_may_have_changed(code.co_filename) and not _is_compiled_from(code, text)):
         return None
-    functions = _lambdas(tree) if code.co_name == "<lambda>" else _functions(tree).get(code.co_name, [])
-    found = [one for one in functions if _begin(one) == code.co_firstlineno]
+    named = _lambdas(tree) if code.co_name == "<lambda>" else _definitions(tree).get(code.co_name, [])
+    found = [one for one in named if not isinstance(one, ast.ClassDef) and _begin(one) == code.co_firstlineno]
     if len(found) > 1:
         found = [one for one in found if _spans(one, code)]
     return _piece(found[0], text) if len(found) == 1 else None
@@ -74,8 +74,8 @@ def of_module(file: str) -> Piece | None:
 def bindings(module_file: str | None, name: str, names: Mapping[str, Any]) -> list[ast.stmt]:
     """Return the statements of a module that bind a name, or change its value in place; a loop counts as a whole.
 
-    Functions are looked into only where the module itself calls them, or decorates with them, as `register`. What runs
-    change, as a cache, is no code.
+    Functions are looked into only where the module itself calls them, or decorates with them, such as `register`. What
+    runs change, such as a cache, is not code.
 
     Of a notebook those of the cell that was run last, and of what was changed in its value since.
 
@@ -177,12 +177,7 @@ def _names_bound(tree: _Tree) -> dict[str, list[ast.stmt]]:
 
 def _touched(one: ast.stmt, changing: Mapping[str, list[set[str]]]) -> set[str]:
     """Return the names that a statement binds, or whose values it changes itself or by a function that it calls."""
-    if isinstance(one, ast.Assign | ast.AugAssign | ast.AnnAssign):
-        targets = one.targets if isinstance(one, ast.Assign) else [one.target]
-        return {inner.id for each in targets for inner in ast.walk(each) if isinstance(inner, ast.Name)}
-    if isinstance(one, ast.ImportFrom):
-        return {alias.asname or alias.name for alias in one.names}
-    found = set(notebook.changed(one))
+    found = notebook.bound(one) | notebook.changed(one)
     called = [(each, 1) for each in one.decorator_list] if isinstance(one, _DEFINITIONS) else []  # which is a call, too
     if isinstance(one, ast.Expr):
         called.append((one.value, 0))
@@ -264,15 +259,6 @@ def _statements_in(node: ast.AST) -> list[ast.stmt]:
 
 
 _BODIES = ("body", "orelse", "finalbody", "handlers", "cases")
-
-
-@functools.lru_cache(maxsize=256)
-def _functions(tree: _Tree) -> dict[str, list[Any]]:
-    found: dict[str, list[Any]] = {}
-    for one in _statements(tree):
-        if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef):
-            found.setdefault(one.name, []).append(one)
-    return found
 
 
 @functools.lru_cache(maxsize=256)
