@@ -332,8 +332,9 @@ class MariaDB(Server):
 
     def initialise(self) -> None:
         names = [f"--datadir={self.data}", "--auth-root-authentication-method=normal", "--skip-test-db"]
-        _must(["mariadb-install-db", "--no-defaults", *self._user(), *names, *self.small])
-        (self.folder / "temporary").mkdir()
+        names += [f"--tmpdir={self._temporary}", *self.small]
+        self._temporary.mkdir()
+        _must(["mariadb-install-db", "--no-defaults", *self._user(), *names])
         # PROCESS lets the tests see which transactions are open.
         (self.folder / "user.sql").write_text(
             f"CREATE USER IF NOT EXISTS '{USER}'@'127.0.0.1'"
@@ -345,9 +346,16 @@ class MariaDB(Server):
             f"GRANT SELECT ON `entropic\\_%`.* TO '{READER}'@'127.0.0.1';\n"
         )
 
+    @property
+    def _temporary(self) -> Path:
+        """Where its temporary tables are: a server that starts removes what others have in the same folder.
+
+        So does one that `mariadb-install-db` starts to make the first tables, and the other then ends with an error.
+        """
+        return self.folder / "temporary"
+
     def _command(self) -> list[str]:
-        # A server that starts removes what others have in the same folder of temporary tables, and they crash.
-        paths = [f"--datadir={self.data}", f"--tmpdir={self.folder}/temporary"]
+        paths = [f"--datadir={self.data}", f"--tmpdir={self._temporary}"]
         paths += [f"--socket={self.data}/socket", f"--pid-file={self.data}/pid"]
         names = ["--bind-address=127.0.0.1", f"--port={self.port}", "--skip-name-resolve"]
         # 2 and not 0: what is committed has left the server, and survives a kill, as with PostgreSQL.
