@@ -192,7 +192,7 @@ class Object:
 
 @pytest.mark.slow
 def test_what_a_runner_remembers_of_its_runs_is_no_change(open_store, monkeypatch):
-    monkeypatch.setattr("entropic.protocol.current_code.LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("entropic.protocol.current_code.REFRESH_SECONDS", 0.0)
     store = open_store(Object(1.0))
     for one in (ONE, TWO):
         store.run_or_retrieve(one)

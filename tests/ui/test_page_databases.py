@@ -84,7 +84,7 @@ def test_rows_plots_and_neighbours_are_the_same_on_every_database(store):
 
 def test_the_database_tells_other_code_as_its_store_does(store):
     context = context_of(store)
-    now = context.current_code.look()
+    now = context.current_code.refresh()
     assert now is not None
     made_by = [now, now + MOST_RULES, now % MOST_RULES - 5 * MOST_RULES, now + 1, now + 1 - 2**62, None]
     expected = [code for code in made_by if context.current_code.is_other(code)]

@@ -125,7 +125,7 @@ def explain(context: StoreContext[Base], params: Mapping[str, object]) -> Explan
     state, reason = _state(context, raw, claim)
     change = ""
     if state == "stored" and raw is not None and (code := Recorded.of(raw).code) is not None:
-        context.current_code.look()
+        context.current_code.refresh()
         if context.current_code.on_stale != "ignore" and context.current_code.is_other(code):
             found = context.current_code.change(code)
             reason, change = f"{reason}; but it was made by different code: {found}", found.diff

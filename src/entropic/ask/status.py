@@ -228,7 +228,7 @@ def _places(
 
 
 def _stale(context: StoreContext[Base]) -> int:
-    context.current_code.look()
+    context.current_code.refresh()
     by_code = sum(count for code, count in context.origins.codes().items() if context.current_code.is_other(code))
     readers = context.origins.inputs.with_some()
     rest = [id for id, code in readers.items() if not context.current_code.is_other(code)]

@@ -1,7 +1,7 @@
 """The code of a store as it is now, and what becomes of rows that different code has made: they are stale.
 
 The key never tells of code. Each row has, in the ledger, the number of the code that made it; a hit compares two
-numbers. The code is looked at when a row is found or something runs, and again when that was a moment ago, since a
+numbers. The code is read when a row is found or something runs, and again when that was a moment ago, since a
 cell of a notebook may have defined a function anew.
 """
 
@@ -26,7 +26,7 @@ OnStale = Literal["warn", "rerun", "error", "ignore"]
 ON_STALE = ("warn", "rerun", "error", "ignore")
 Why = int | str  # stale for its code, of this number, or for what its run has read, as a text says it
 Met = dict[Why, list[str]]
-LOOK_SECONDS = 0.5  # between two looks at the code, where nothing else asks for one
+REFRESH_SECONDS = 0.5  # between two readings of the code, where nothing else asks for one
 
 
 class CurrentCode:
@@ -62,14 +62,14 @@ class CurrentCode:
         self._told: set[Why] = set()
         self._here = threading.local()  # a sweep of one thread does not speak for another
         self.number: int | None = None
-        """That of the code, once somebody has looked."""
+        """That of the code, once it has been read."""
         self.due = 0.0
-        """When to look again, by `time.monotonic`."""
+        """When to read it again, by `time.monotonic`."""
 
     # ---- the code of now ---------------------------------------------------------------------------------------
-    def look(self) -> int | None:
-        """Return the number of the code as it is now; None if it cannot be told."""
-        self.due = time.monotonic() + LOOK_SECONDS
+    def refresh(self) -> int | None:
+        """Read the code again where it may have changed, and return its number; None if it cannot be told."""
+        self.due = time.monotonic() + REFRESH_SECONDS
         if self._runner is None:
             return self.number
         try:
@@ -84,10 +84,10 @@ class CurrentCode:
 
     def sent(self) -> tuple[int | None, tuple[Part, ...]]:
         """Return the number and the parts of the code as it is now, for a store that is sent to another process."""
-        return self.look(), self._parts
+        return self.refresh(), self._parts
 
     def trust(self, number: int | None, parts: tuple[Part, ...]) -> None:
-        """Take the code for what the process says that has sent this store, and look no more.
+        """Take the code for what the process says that has sent this store, and read it no more.
 
         A runner that has come by value is not read here as it is there: classes that it does not use have not come
         along (`test_runners_of_a_script_ask_stores_of_the_script_wherever_they_run`).
@@ -102,17 +102,17 @@ class CurrentCode:
         return {**watch.now(self._watched), **self._named}
 
     def prepare(self) -> None:
-        """Look at the code, and record it, before something runs."""
+        """Read the code, and record it, before something runs."""
         if self._code is not None and self._recorded == self.number and not self._watched and self._code.is_current():
             return  # most of them
-        number = self.look()
+        number = self.refresh()
         if number is not None and self._parts and number != self._recorded:
             self._origins.add_code(number, self._parts)
             self._recorded = number
 
     # ---- rows of other code ------------------------------------------------------------------------------------
     def is_due(self) -> bool:
-        """Tell whether the code is to be looked at again."""
+        """Tell whether the code is to be read again."""
         return time.monotonic() > self.due
 
     def serves(self, id: str, code: int) -> bool:
@@ -128,7 +128,7 @@ class CurrentCode:
             return True
         if code == self.number and time.monotonic() < self.due:
             return True
-        self.look()
+        self.refresh()
         return self._meets(id, code) if self.is_other(code) else True
 
     def serves_since(self, id: str, since: str) -> bool:
@@ -162,9 +162,9 @@ class CurrentCode:
         return are_comparable(code, self.number)
 
     @contextlib.contextmanager
-    def collecting(self) -> Iterator[Met]:
-        """Collect which stale rows are met meanwhile, by why they are, and say nothing of them."""
-        self.look()
+    def gather_stale(self) -> Iterator[Met]:
+        """Gather which stale rows are met meanwhile, by why they are, and say nothing of them."""
+        self.refresh()
         before, met = getattr(self._here, "met", None), dict[Why, list[str]]()
         self._here.met = met
         try:

@@ -178,7 +178,7 @@ def _other_code(context: StoreContext[Any] | None, fact: Fact) -> int | None:
     if context is None or context.current_code.on_stale == "ignore" or fact.code is None:
         return None
     if context.current_code.is_due():
-        context.current_code.look()
+        context.current_code.refresh()
     return context.current_code.number if context.current_code.is_other(fact.code) else None
 
 

@@ -98,7 +98,7 @@ class Plan:
 def plan(context: StoreContext[Base], params: Iterable[Any]) -> Plan:
     """Check every set, and sort them; run nothing, change nothing."""
     given: dict[str, Params] = {}
-    with context.current_code.collecting() as met:
+    with context.current_code.gather_stale() as met:
         planned = missing.plan(context, params, keep_rows=False, given=given, changes=False)
     found = {claim.id: claim for claim in context.ledger.find_many(planned.missing)} if planned.missing else {}
     stale = {id for ids in met.values() for id in ids}

@@ -79,7 +79,7 @@ def sweep(
     check_names(custom_data)
     executor = options.executor(context) if options.wait else None
     given: dict[str, Mapping[str, object]] | None = {} if options.order == "spread" else None
-    with context.current_code.collecting() as met:
+    with context.current_code.gather_stale() as met:
         planned = plan(context, params, options.retry_failed, given=given, custom_data=custom_data, rerun=options.rerun)
     check_allowed(context, planned)
     arrange(context, planned, given or {}, options.order)
@@ -111,7 +111,7 @@ def stream(
     source = None if in_flight is None else Source(context, params, in_flight, options, custom_data)
     if source is None:
         given: dict[str, Mapping[str, object]] | None = {} if options.order == "spread" else None
-        with context.current_code.collecting() as met:
+        with context.current_code.gather_stale() as met:
             retry, rerun = options.retry_failed, options.rerun
             planned = plan(context, params, retry, False, given=given, custom_data=custom_data, rerun=rerun)
         check_allowed(context, planned)

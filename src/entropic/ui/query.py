@@ -238,7 +238,7 @@ def since_read(context: StoreContext[Base]) -> frozenset[str]:
 
 def _of_other_code(context: StoreContext[Base]) -> Any:
     """Return the condition that different code has made a result, as `CurrentCode.is_other` says."""
-    context.current_code.look()
+    context.current_code.refresh()
     number = context.current_code.number
     if number is None:  # a database alone does not say what code there is now
         return sa.false()

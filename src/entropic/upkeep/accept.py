@@ -23,7 +23,7 @@ TOGETHER = 500  # rows in one transaction
 
 def stale(context: StoreContext[ModelT], where: tuple[Any, ...], equal: Mapping[str, Any]) -> Iterator[ModelT]:
     """Yield the rows that meet all conditions and are stale."""
-    context.current_code.look()
+    context.current_code.refresh()
     found = select.select(context, where, equal, None, None)
     codes = {id: code for id, _, code, *_ in context.origins.of([row.id for row in found])}
     readers = with_inputs(context)

@@ -78,7 +78,7 @@ def audit(
     chosen = sample(ids, fraction, seed)
     if not chosen:
         return done
-    context.current_code.look()
+    context.current_code.refresh()
     with Terminable(), Call().under_way:
         space = workspace.take(context.staging)
         try:
