@@ -300,6 +300,15 @@ def test_three_modules_deep_and_through_imports_within_functions(project):
     assert project.code({**lazily, "lazy.py": lazily["lazy.py"] + "# a comment\n"}).number == before.number
 
 
+def test_a_module_that_the_function_around_a_runner_has_imported_is_followed(project):
+    def files(last: int) -> dict[str, str]:
+        made = "def make():\n    import a\n\n    def run(params):\n        return a.f()\n\n    return run\n"
+        return {"model.py": f"{made}\n\nrun = make()\n", "a.py": f"def f():\n    return {last}\n"}
+
+    assert project.code(files(1)).number == project.code(files(1)).number
+    assert project.code(files(1)).number != project.code(files(2)).number
+
+
 def test_other_names_of_other_code_do_not_collide(project):
     first = project.code({"model.py": "def run(params):\n    x = 1\n    return (lambda y: x + y)(2)\n"})
     second = project.code({"model.py": "def run(params):\n    x = 1\n    return (lambda y: y + x)(2)\n"})

@@ -34,6 +34,7 @@ class Origins:
     def __init__(self, database: Database, model: str) -> None:
         self._database, self._model = database, model
         self._known: set[int] = set()
+        self._known_codes: set[int] = set()
         self.places: dict[int, tuple[str, str | None]] = {}
         """Host and job of environments that were asked for: what a number stands for never changes."""
         self.inputs = Inputs(database, model)
@@ -70,9 +71,14 @@ class Origins:
         """Return what is recorded under a number of how a checkout differed from its commit."""
         return self._read(sources, number)
 
+    def knows_code(self, number: int) -> bool:
+        """Tell whether this process has recorded some code, or found nothing to record of it."""
+        return number in self._known_codes
+
     def add_code(self, number: int, parts: Sequence[Part]) -> None:
         """Record the code of a store, unless somebody has: its texts first, once each."""
-        if self._read(code, number) is not None:
+        self._known_codes.add(number)
+        if not parts or self._read(code, number) is not None:
             return
         told = [[part.name, part.digest, number_of(part.text)] for part in parts]
         for text in sorted({part.text for part in parts}):

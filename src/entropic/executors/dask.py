@@ -6,10 +6,9 @@ from collections.abc import Generator, Iterable, Iterator
 from typing import Any
 
 from entropic.errors import ParameterError, UnguardedError
-from entropic.executors.attempt import Runner
 from entropic.executors.bundles import Bundles
 from entropic.executors.contract import TICK, Ending, ExecutorLost
-from entropic.executors.pickling import Setup, packed, pickled
+from entropic.executors.pickling import Sending, packed, pickled
 from entropic.executors.runner_parcel import Luggage
 from entropic.executors.work import Reports, work_packed
 from entropic.files.task import Task
@@ -29,10 +28,8 @@ class Dask:
     ----------
     client
         A `distributed.Client`.
-    runner
-        The store's; pickled once here, and unpickled once on each worker.
-    setup
-        What each worker calls before its first run.
+    sending
+        The store's runner; pickled once here, and unpickled once on each worker.
 
     Raises
     ------
@@ -43,7 +40,7 @@ class Dask:
     falls_back = True
     ends = False
 
-    def __init__(self, client: Any, runner: Runner, setup: Setup | None = None) -> None:
+    def __init__(self, client: Any, sending: Sending) -> None:
         if getattr(client, "asynchronous", False) is True:
             raise ParameterError(
                 "the Dask client is asynchronous, and a sweep waits for its runs; give a client that is made outside "
@@ -51,7 +48,7 @@ class Dask:
                 "with such a client)"
             )
         self._client = client
-        self._runner, self._setup = runner, setup
+        self._sending = sending
         self._luggage: Luggage | None = None
         self._nobody_since: float | None = None  # when the last worker went
         self._told = False
@@ -71,7 +68,7 @@ class Dask:
             if self._client.status != "running":
                 raise ConnectionError(f"it is {self._client.status}")
             _check_versions(self._client)
-            self._luggage = Luggage(pickled(self._runner, setup=self._setup))
+            self._luggage = Luggage(pickled(self._sending))
             threads, room, counted = 1, 0, -COUNT_SECONDS
             coming: Any = as_completed(loop=self._client.loop)  # type: ignore[no-untyped-call]
             handed = time.monotonic()

@@ -7,10 +7,9 @@ import time
 from collections.abc import Generator, Iterable
 
 from entropic.errors import ParameterError, UnguardedError
-from entropic.executors.attempt import Runner
 from entropic.executors.bundles import Bundles
 from entropic.executors.contract import TICK, Ending, ExecutorLost, is_late
-from entropic.executors.pickling import Setup, packed, pickled
+from entropic.executors.pickling import Sending, packed, pickled
 from entropic.executors.runner_parcel import Luggage
 from entropic.executors.work import Reports, work_many, work_packed
 from entropic.files.task import Task
@@ -28,10 +27,8 @@ class Futures:
     ----------
     executor
         Stays the user's: it is not shut down.
-    runner
-        The store's. Threads share it; for everything else it is pickled once.
-    setup
-        What each worker calls before its first run; threads of this process do not.
+    sending
+        The store's runner. Threads share it, and do not call its setup; for everything else it is pickled once.
 
     Raises
     ------
@@ -43,10 +40,10 @@ class Futures:
     ends = False
     standing = ""
 
-    def __init__(self, executor: cf.Executor, runner: Runner, setup: Setup | None = None) -> None:
+    def __init__(self, executor: cf.Executor, sending: Sending) -> None:
         _check_can_go_on(executor)
         self._executor = executor
-        self._runner, self._setup = runner, setup
+        self._sending = sending
         self._luggage: Luggage | None = None  # for threads, which share the runner
         size = getattr(executor, "_max_workers", None)
         self._may_be_larger = not isinstance(size, int)
@@ -58,7 +55,7 @@ class Futures:
         """Keep the executor busy, and yield what comes back."""
         if type(self._executor) is not cf.ThreadPoolExecutor:
             try:
-                self._luggage = Luggage(pickled(self._runner, setup=self._setup))
+                self._luggage = Luggage(pickled(self._sending))
             except ParameterError as error:
                 raise ExecutorLost(str(error)) from error
             yield from self._begin()
@@ -130,7 +127,7 @@ class Futures:
     def _submit(self, bundle: list[Task]) -> "cf.Future[Reports]":
         try:
             if self._luggage is None:
-                return self._executor.submit(work_many, bundle, self._runner)
+                return self._executor.submit(work_many, bundle, self._sending.runner)
             try:
                 data, parcel = packed(bundle), self._luggage.parcel(bundle[0].staging)
             except Exception as error:  # noqa: BLE001  (a fault of these params: the others can go on)

@@ -32,12 +32,11 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
 from entropic.errors import ParameterError, SlurmError, UnguardedError, WorkerDied
-from entropic.executors.attempt import Runner
 from entropic.executors.batch import name_of_jobs, script_of
 from entropic.executors.bundles import Bundles
 from entropic.executors.contract import BY_A_MACHINE, Ending, ending_on_disk, is_late
 from entropic.executors.node import RECENT, Given, Packed, heard
-from entropic.executors.pickling import Setup, packed, pickled
+from entropic.executors.pickling import Sending, packed, pickled
 from entropic.executors.queue import Queue, printed, why_it_ended
 from entropic.executors.resources import AS_FOUND, Resources
 from entropic.executors.scheduler import Scheduler, Slurm
@@ -78,12 +77,10 @@ class Jobs:
     ----------
     asked
         What a job asks for.
-    runner
-        The store's; pickled once.
+    sending
+        The store's runner; pickled once.
     timeout
         Seconds that a run may take, or None.
-    setup
-        What each process calls before its first run.
     retries
         How often a set runs again that a job has taken along.
     resources
@@ -96,16 +93,15 @@ class Jobs:
     def __init__(
         self,
         asked: Slurm,
-        runner: Runner,
+        sending: Sending,
         timeout: float | None,
-        setup: Setup | None = None,
         retries: int = 0,
         resources: Resources = AS_FOUND,
     ) -> None:
         self._asked, self._most, self._retries = asked, asked.array or 1, retries
         self._runner, self._refusal = b"", None
         try:
-            self._runner = pickled(runner, setup=setup)
+            self._runner = pickled(sending)
         except UnguardedError as error:  # nothing is wrong where all is stored
             self._refusal = error
         self._surroundings, self._timeout, self._resources = Surroundings.here(), timeout, resources

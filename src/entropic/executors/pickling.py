@@ -10,13 +10,14 @@ import pickle
 import sys
 import types
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from entropic.errors import ParameterError, SharedGeneratorWarning, UnguardedError, warn
-from entropic.executors import generators, main_module
+from entropic.executors import generators, main_module, worker_code
 from entropic.executors.attempt import Runner
 from entropic.files.task import Task
 from entropic.params.by_value import ModelPickler, is_wrapped_default
+from entropic.provenance.loaded import SentCode
 from entropic.support.importing import importing, is_being_imported
 from entropic.support.passwords import withheld
 
@@ -24,11 +25,26 @@ Setup = Callable[[], object]
 NOWHERE = "<dynamic-code>"  # what cloudpickle says of a file
 
 
-def pickled(runner: Runner, places: set[str] | None = None, setup: Setup | None = None) -> bytes:
-    """Return the runner as it travels; warn of random generators that would come to every worker in one state.
+class Sending(NamedTuple):
+    """A runner that is to travel.
 
-    It may refer to a store: passwords do not travel, and `places` gets the databases that lack theirs. `setup` is
-    called once where it arrives, before it is used.
+    Attributes
+    ----------
+    setup
+        Is called once where it arrives, before it is used.
+    code
+        Tells which code it is here.
+    """
+
+    runner: Runner
+    setup: Setup | None = None
+    code: Callable[[], SentCode] | None = None
+
+
+def pickled(sending: Sending, places: set[str] | None = None) -> bytes:
+    """Return a runner as it travels; warn of random generators that would come to every worker in one state.
+
+    It may refer to a store: passwords do not travel, and `places` gets the databases that lack theirs.
 
     Raises
     ------
@@ -37,10 +53,11 @@ def pickled(runner: Runner, places: set[str] | None = None, setup: Setup | None 
     UnguardedError
         If a worker would import what this process is importing just now, and so begin this sweep again.
     """
+    runner, setup, code = sending
     try:
         with withheld(set() if places is None else places):
             shared: dict[int, str] = {}
-            data = dumped((runner, setup), shared)
+            data = dumped((runner, setup, None if code is None else code()), shared)
     except UnguardedError:
         raise
     except Exception as error:
@@ -85,10 +102,13 @@ def dumped(obj: object, shared: dict[int, str] | None = None) -> bytes:
 def unpickled(data: bytes) -> Runner:
     """Return a runner that has travelled; unpickled, and what goes with it called, once per process."""
     with importing("a worker"):
-        arrived: tuple[Runner, Setup | None] = pickle.loads(data)
-    runner, setup = arrived
+        arrived: tuple[Any, ...] = pickle.loads(data)
+    runner: Runner
+    runner, setup, *code = arrived  # from an older entropic comes no code
     if setup is not None:
         setup()
+    for sent in code:
+        worker_code.compare(runner, sent)
     return runner
 
 

@@ -14,10 +14,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from entropic.errors import SlurmError
-from entropic.executors.attempt import Runner
 from entropic.executors.batch import name_of_jobs, script_of
 from entropic.executors.node import Given, Packed, heard
-from entropic.executors.pickling import Setup, dumped, packed, pickled
+from entropic.executors.pickling import Sending, dumped, packed, pickled
 from entropic.executors.queue import Queue, printed, why_it_ended
 from entropic.executors.resources import AS_FOUND, Resources
 from entropic.executors.scheduler import Inquiry, Job, Scheduler, Slurm
@@ -51,9 +50,8 @@ class Wanted(NamedTuple):
     """How a submission is to be run: as the options of a sweep say."""
 
     asked: Slurm
-    runner: Runner
+    sending: Sending
     timeout: float | None
-    setup: Setup | None
     retries: int
     retries_alone: int
     resources: Resources = AS_FOUND
@@ -154,7 +152,7 @@ class Submission:
             If the runner cannot travel.
         """
         asked = wanted.asked
-        data = pickled(wanted.runner, setup=wanted.setup)
+        data = pickled(wanted.sending)
         os.makedirs(self.folder, mode=0o700)
         self._spool.put(LEFT, b"")
         luggage = Packed(Surroundings.here(), data, wanted.timeout, wanted.resources)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import cloudpickle
 
 from entropic.errors import RunFailed, note
-from entropic.executors import attempt, generators
+from entropic.executors import attempt, generators, worker_code
 from entropic.executors.attempt import Runner
 from entropic.executors.contract import TORN, Ending, ending_on_disk, is_late
 from entropic.executors.pickling import unpacked
@@ -93,6 +93,7 @@ def work(task: Task, runner: Runner, interrupts: bool = True) -> Report:
         return Report(sidecars.encode(before))
     if is_late(task):
         return Report(late=True)
+    worker_code.say(task, runner)
     began = time.time()
     try:
         finished = attempt.run(task, runner)

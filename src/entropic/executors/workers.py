@@ -15,12 +15,11 @@ from collections.abc import Generator, Iterable, Iterator
 from multiprocessing.connection import wait
 
 from entropic.errors import RunFailed, RunOutOfMemory, RunTimeout, UnguardedError, WorkerDied
-from entropic.executors.attempt import Runner
 from entropic.executors.bundles import Bundles
 from entropic.executors.contract import TICK, Ending, ending_on_disk
 from entropic.executors.cores import Reserved
 from entropic.executors.guardian import Families
-from entropic.executors.pickling import Setup, pickled
+from entropic.executors.pickling import Sending, pickled
 from entropic.executors.processes import Guardian, Worker, open_standard_files
 from entropic.executors.resources import AS_FOUND, Place, Resources
 from entropic.executors.script_setup import Surroundings
@@ -41,12 +40,10 @@ class Workers:
     ----------
     count
         How many; -1 for as many as there are cores that this process may use.
-    runner
-        The store's; pickled once. Or what `travel.pickled` has made of it elsewhere.
+    sending
+        The store's runner, pickled once; or what `pickling.pickled` has made of it elsewhere.
     timeout
         Seconds that a run may take, or None.
-    setup
-        What each worker calls before its first run.
     resources
         What each run gets.
     """
@@ -58,9 +55,8 @@ class Workers:
     def __init__(
         self,
         count: int,
-        runner: Runner | bytes,
+        sending: Sending | bytes,
         timeout: float | None,
-        setup: Setup | None = None,
         resources: Resources = AS_FOUND,
     ) -> None:
         self._count = process.cores() if count == -1 and resources is AS_FOUND else count
@@ -69,7 +65,7 @@ class Workers:
         places: set[str] = set()
         self._runner, self._refusal = b"", None
         try:
-            self._runner = runner if isinstance(runner, bytes) else pickled(runner, places, setup)
+            self._runner = sending if isinstance(sending, bytes) else pickled(sending, places)
         except UnguardedError as error:  # nothing is wrong where all is stored
             self._refusal = error
         self._passwords = pickle.dumps(known(places))

@@ -18,6 +18,7 @@
         journal/database.json                      where the database was, if it is a file
         environments/<number>.json                 in what environment runs were executed
         environments/<number>.diff                 how a checkout differed from its commit
+        codes/<number>.json                        what a worker had loaded, where that is not what was sent to it
         logs/<key>.log                             what the last run printed in a worker process
         checkpoints/<key>.<attempt>.<execution>/   what an unfinished run goes on from; renamed to .over to be removed
         reports/<key>.<attempt>.json               how far a run says it is

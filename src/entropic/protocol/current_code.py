@@ -17,6 +17,7 @@ from entropic.errors import StaleError, StaleWarning, warn
 from entropic.provenance import watch
 from entropic.provenance.change import Change, change
 from entropic.provenance.code import Code, are_comparable, code_of
+from entropic.provenance.loaded import LoadedModule, SentCode, code_here, loaded_modules
 from entropic.provenance.part import Part
 from entropic.provenance.watch import Watched
 from entropic.support.show import counted
@@ -57,6 +58,8 @@ class CurrentCode:
         self._named = {} if version is None else {"version": version}
         self._code: Code | None = None
         self._trusted: tuple[Part, ...] = ()
+        self._modules: tuple[LoadedModule, ...] = ()
+        self._modules_of: Code | None = None
         self._more: dict[str, str] = {}
         self._recorded: int | None = None
         self._told: set[Why] = set()
@@ -82,17 +85,28 @@ class CurrentCode:
             self.number = None
         return self.number
 
-    def sent(self) -> tuple[int | None, tuple[Part, ...]]:
-        """Return the number and the parts of the code as it is now, for a store that is sent to another process."""
-        return self.refresh(), self._parts
+    def sent(self) -> SentCode:
+        """Return the code as it is now, for a runner or a store that is sent to another process."""
+        number = self.refresh()
+        if self._code is None:
+            return SentCode(number, self._trusted, self._modules)
+        if self._modules_of is not self._code:
+            self._modules, self._modules_of = (), self._code
+            with contextlib.suppress(Exception):  # of anybody's objects, as in `refresh`
+                self._modules = loaded_modules(self._code)
+        return SentCode(number, self._code.parts, self._modules, bool(self._watched))
 
-    def trust(self, number: int | None, parts: tuple[Part, ...]) -> None:
-        """Take the code for what the process says that has sent this store, and read it no more.
+    def trust(self, number: int | None, parts: tuple[Part, ...] = (), *more: Any) -> None:
+        """Take the code for what the process says that has sent this store, but for what is imported here.
 
-        A runner that has come by value is not read here as it is there: classes that it does not use have not come
-        along (`test_runners_of_a_script_ask_stores_of_the_script_wherever_they_run`).
+        It is not read again. A runner that has come by value is not read here as it is there: classes that it does not
+        use have not come along (`test_runners_of_a_script_ask_stores_of_the_script_wherever_they_run`).
         """
-        self._runner, self._code, self.number, self._trusted = None, None, number, parts
+        here = SentCode(number, parts, *more)
+        with contextlib.suppress(Exception):  # of anybody's objects, as in `refresh`
+            here = code_here(here)
+        self._runner, self._code = None, None
+        self.number, self._trusted, self._modules, _ = here
 
     @property
     def _parts(self) -> tuple[Part, ...]:
@@ -199,6 +213,21 @@ class CurrentCode:
         """Refuse stale rows."""
         raise StaleError(f"{self._found(met)}. Nothing was run. {_advice(met)}{self._diff(met)}")
 
+    def tell_of_workers(self, made: Met) -> None:
+        """Say which results of a sweep its workers have made with other code than this process has loaded.
+
+        Raises
+        ------
+        StaleError
+            If the store is to refuse them; they are stored.
+        """
+        if not made or self.on_stale == "ignore":
+            return
+        told = f"{self._found(made)}. {_OF_WORKERS} {_advice(made)}{self._diff(made)}"
+        if self.on_stale == "error":
+            raise StaleError(told)
+        warn(told, StaleWarning)
+
     def change(self, code: int) -> Change:
         """Return what differs between some code and that of now."""
         return change(self._origins.code(code), self._parts)
@@ -228,6 +257,13 @@ class CurrentCode:
         codes = {why: ids for why, ids in met.items() if isinstance(why, int)}
         diff = self.change(max(codes, key=lambda one: len(codes[one]))).diff if codes else ""
         return f"\n{diff}" if diff else ""
+
+
+_OF_WORKERS = (
+    "That is what the workers had loaded: the code was edited while this process or a worker went on, or this process "
+    "has set something in a module, which the workers do not see. Begin this process, and workers that you have "
+    "started yourself, anew."
+)
 
 
 def _count(met: Mapping[Any, list[str]]) -> int:

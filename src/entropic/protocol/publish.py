@@ -16,7 +16,7 @@ from entropic.db.connection import Connection
 from entropic.db.ledger import Result
 from entropic.db.raw import Raw
 from entropic.errors import DatabaseBusy, PublishError, ResultMissingError, note
-from entropic.files import checkpoints, environments
+from entropic.files import checkpoints, codes, environments
 from entropic.files import place as places
 from entropic.files import sidecar as sidecars
 from entropic.files.durable import sync_names
@@ -284,6 +284,7 @@ def clean(context: StoreContext[Base], sidecar: Sidecar) -> None:
     """
     if sidecar.origin is not None:
         record_environment(context, sidecar.origin.environment)
+        record_code(context, sidecar.origin.code)
     if context.journal is not None:
         context.journal.add(sidecar, sidecar.place or _place_of(context, sidecar))
     if sidecar.slotted:
@@ -306,9 +307,20 @@ def record_environment(context: StoreContext[Base], number: int | None) -> None:
             context.origins.add_environment(number, text, partial(environments.read_diff, context.staging))
 
 
+def record_code(context: StoreContext[Base], number: int | None) -> None:
+    """Record the code of a worker that had loaded other code than was sent to it, as its file says it."""
+    if number is None or number == context.current_code.number or context.origins.knows_code(number):
+        return
+    parts = codes.read(context.staging, number)
+    with contextlib.suppress(*context.database.troubles):
+        context.origins.add_code(number, parts)
+
+
 def note_published(context: StoreContext[Base], sidecar: Sidecar) -> None:
     """Note a row whose owner was killed between its COMMIT and its note."""
-    record_environment(context, sidecar.origin and sidecar.origin.environment)
+    if sidecar.origin is not None:
+        record_environment(context, sidecar.origin.environment)
+        record_code(context, sidecar.origin.code)
     claim = context.ledger.of(sidecar.model).find(sidecar.id) if context.journal is not None else None
     if context.journal is not None and claim is not None and claim.published == sidecar.attempt and claim.path:
         context.journal.add(sidecar, claim.path)

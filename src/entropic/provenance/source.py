@@ -112,6 +112,24 @@ def rebound(module_file: str | None, names: Mapping[str, Any]) -> frozenset[str]
     return found.union(*(_declared(cell) for cell in cells if cell is not None))
 
 
+def is_literal(module_file: str | None, name: str) -> bool:
+    """Tell whether a module gives a name values that are written out: the same wherever it is loaded."""
+    tree = _parsed(_text(module_file, {})) if isinstance(module_file, str) else None
+    found = [] if tree is None else _names_bound(tree).get(name, [])
+    return bool(found) and all(
+        isinstance(one, ast.Assign | ast.AnnAssign) and one.value is not None and _is_written_out(one.value)
+        for one in found
+    )
+
+
+def _is_written_out(node: ast.expr) -> bool:
+    try:
+        ast.literal_eval(node)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return False
+    return True
+
+
 def placed(module_file: str | None) -> frozenset[str]:
     """Return the names of a module whose values tell where it lies, or under which name it was loaded."""
     tree = _parsed(_text(module_file, {})) if isinstance(module_file, str) else None

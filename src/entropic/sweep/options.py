@@ -19,6 +19,7 @@ from entropic.sweep.deadline import Deadline
 if TYPE_CHECKING:
     from typing import TypeGuard
 
+    from entropic.executors.pickling import Sending
     from entropic.executors.scheduler import Slurm
     from entropic.executors.submission import Wanted
 
@@ -209,7 +210,12 @@ class Options:
 
         retries = self.retries_of_jobs, self.retries or 0
         asked = self.resources.in_jobs(self.client)
-        return Wanted(asked, context.runner, self.timeout, self.worker_setup, *retries, self.resources)
+        return Wanted(asked, self._sending(context), self.timeout, *retries, self.resources)
+
+    def _sending(self, context: StoreContext[Base]) -> "Sending":
+        from entropic.executors.pickling import Sending
+
+        return Sending(context.runner, self.worker_setup, context.current_code.sent)
 
     def local(self, context: StoreContext[Base]) -> Executor | None:
         """Return what runs, in a process of its own, what a client does not bring home: it may have killed the client.
@@ -219,7 +225,7 @@ class Options:
         from entropic.executors.workers import Workers
 
         try:
-            return Workers(1, context.runner, None, self.worker_setup)
+            return Workers(1, self._sending(context), None)
         except ParameterError:
             return None
 
@@ -228,24 +234,24 @@ class Options:
         if self.workers is not None:
             from entropic.executors.workers import Workers
 
-            return Workers(self.workers, context.runner, self.timeout, self.worker_setup, self.resources)
+            return Workers(self.workers, self._sending(context), self.timeout, self.resources)
         if self.client is None:
             return None
         if _is_slurm(self.client):
             from entropic.executors.jobs import Jobs
 
             asked, retries = self.resources.in_jobs(self.client), self.retries_of_jobs
-            return Jobs(asked, context.runner, self.timeout, self.worker_setup, retries, self.resources)
+            return Jobs(asked, self._sending(context), self.timeout, retries, self.resources)
         if isinstance(self.client, concurrent.futures.Executor):
             from entropic.executors import workers
             from entropic.executors.futures import Futures
 
-            return Futures(self.client, context.runner, self.worker_setup)
+            return Futures(self.client, self._sending(context))
         if _is_dask(self.client):
             from entropic.executors import workers  # noqa: F401
             from entropic.executors.dask import Dask
 
-            return Dask(self.client, context.runner, self.worker_setup)
+            return Dask(self.client, self._sending(context))
         raise self._no_client()
 
     def _no_client(self) -> ParameterError:

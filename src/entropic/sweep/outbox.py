@@ -10,6 +10,7 @@ from entropic.files.sidecar import Sidecar
 from entropic.files.task import Task
 from entropic.protocol import lookup, run
 from entropic.protocol.context import ModelT, StoreContext
+from entropic.protocol.current_code import Met
 from entropic.protocol.lookup import Hit
 from entropic.protocol.outcome_columns import Gaps
 from entropic.protocol.publish_many import Published, publish_many
@@ -43,6 +44,8 @@ class Outbox(Generic[ModelT]):
         self._finished: dict[str, tuple[Task, Sidecar]] = {}  # by attempt
         self._published_at = time.monotonic()
         self.gaps = Gaps()
+        self.of_other_code: Met = {}
+        """The keys of results that workers have made with other code than was sent to them, by its number."""
 
     @property
     def is_due(self) -> bool:
@@ -53,6 +56,9 @@ class Outbox(Generic[ModelT]):
     def add(self, task: Task, finished: Sidecar) -> None:
         """Take in a finished run; one that is here already is the same."""
         self._finished[task.attempt] = task, finished
+        code = None if finished.origin is None else finished.origin.code
+        if code is not None and code != task.code and task.id not in (ids := self.of_other_code.setdefault(code, [])):
+            ids.append(task.id)
 
     def publish(self) -> Delivery[ModelT]:
         """Publish what is finished, and read its rows. What an error or an interrupt keeps from that stays here."""

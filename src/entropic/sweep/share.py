@@ -22,6 +22,7 @@ from entropic.files.task import Task
 from entropic.params.keys import Params
 from entropic.protocol import run
 from entropic.protocol.context import ModelT, StoreContext
+from entropic.protocol.current_code import Met
 from entropic.protocol.end import end_claim
 from entropic.protocol.lookup import Absent, Suspect
 from entropic.protocol.outcome_columns import Gaps
@@ -95,6 +96,11 @@ class Share(Generic[ModelT]):
     def gaps(self) -> Gaps:
         """What the rows of this sweep's own runs lack."""
         return self._outbox.gaps
+
+    @property
+    def of_other_code(self) -> Met:
+        """The keys of results that workers have made with other code than was sent to them, by its number."""
+        return self._outbox.of_other_code
 
     @property
     def has_retried(self) -> bool:

@@ -34,6 +34,7 @@ from entropic.params.model import Base
 from entropic.protocol import lookup, note_inputs, run
 from entropic.protocol.claim import settled
 from entropic.protocol.context import ModelT, StoreContext
+from entropic.protocol.current_code import Met
 from entropic.protocol.find import accept_touched
 from entropic.protocol.lookup import ABSENT, Hit, Suspect
 from entropic.protocol.outcome_columns import Gaps
@@ -189,7 +190,7 @@ def carry_out(
     """Run what is missing; yield the key and the row of each set as it comes, and say how it went."""
     began, missing = time.perf_counter(), planned.missing
     stored, missed = counts(planned, source)
-    ran, failures, gaps, left = 0, {}, Gaps(), list[str]()
+    ran, failures, gaps, left, of_other_code = 0, {}, Gaps(), list[str](), Met()
     used: Executor | Leaving | None = None
     wanted = options.progress if missing or source or options.progress else False
     total = None if source else len(planned.rows) - len(planned.left_out)
@@ -240,6 +241,7 @@ def carry_out(
                 finally:
                     share.close()
             ran, failures, gaps, left = share.ran, share.failures, share.gaps, share.left
+            of_other_code = share.of_other_code
             # One whose runs have limited memory may have ended some of them, and begun these anew.
             if share.went_astray or failures or share.has_retried or options.resources.memory is not None:
                 tidy(context)
@@ -250,6 +252,7 @@ def carry_out(
         *(missed - ran - len(failures) - len(left), len(failures), len(planned.left_out), len(left)),
     )
     gaps.warn()
+    context.current_code.tell_of_workers(of_other_code)
     _warn(context, planned, failures)
     if not options.wait:
         from entropic.sweep.left import told

@@ -1,0 +1,135 @@
+"""The code that another process has loaded: what travels by its name is imported there, and may be other code.
+
+A module may have been edited since one of the two has imported it, or this process may have set something in it. So
+what is sent says what was loaded here, and who receives it compares; results of other code get a number of their own
+(`test_a_worker_that_starts_after_an_edit_says_that_it_ran_other_code`).
+"""
+
+import sys
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from entropic.provenance import source
+from entropic.provenance.code import Code, number_of_code, parts_of_module
+from entropic.provenance.modules import loaded_file
+from entropic.provenance.part import Part
+from entropic.provenance.project import lies_outside_libraries, module_of
+
+
+class LoadedModule(NamedTuple):
+    """What one module of the project is in the process that sends.
+
+    Attributes
+    ----------
+    names
+        What is used of it; empty if all of it is, by an import within a function.
+    runner
+        The name in it that is that of the runner.
+    is_outside
+        Whether it lies outside of the folders of libraries: it counts as the user's own.
+    parts
+        The names and digests of what these names lead to.
+    bytecodes
+        Digests of the bytecode of the functions among them.
+    """
+
+    name: str
+    names: tuple[str, ...]
+    runner: str | None
+    is_outside: bool
+    parts: frozenset[tuple[str, str]]
+    bytecodes: Mapping[str, str]
+
+
+class SentCode(NamedTuple):
+    """The code of a store, as it is told to another process: its number, its parts, and what is imported there.
+
+    Attributes
+    ----------
+    is_watched
+        Whether the number tells of files, too, which may change while a sweep goes on.
+    """
+
+    number: int | None
+    parts: tuple[Part, ...] = ()
+    modules: tuple[LoadedModule, ...] = ()
+    is_watched: bool = False
+
+
+def loaded_modules(code: Code) -> tuple[LoadedModule, ...]:
+    """Return the modules that some code leads to, and that another process would import, as they are here."""
+    names: dict[str, set[str]] = {}
+    for module, name in code.reached:
+        if _is_imported_elsewhere(module):
+            names.setdefault(module, set()).update([name] if name else [])
+    found = []
+    for module in sorted(names):
+        runner = code.runner[1] if code.runner is not None and code.runner[0] == module else None
+        parts, bytecodes = parts_of_module(module, sorted(names[module]), runner)
+        digests = frozenset((part.name, part.digest) for part in parts)
+        outside = _lies_outside(module)
+        found.append(LoadedModule(module, tuple(sorted(names[module])), runner, outside, digests, bytecodes))
+    return tuple(found)
+
+
+def code_here(sent: SentCode) -> SentCode:
+    """Return the code that runs in this process, given what another one has sent: what that said, if it is the same.
+
+    Nothing is compared where the project is laid out in another way: an installed copy has no source, or counts as a
+    library.
+    """
+    there = [one for one in sent.modules if one.name in sys.modules]
+    if sent.number is None or any(not _is_comparable(one) for one in there):
+        return sent
+    parts, bytecodes = list[Part](), dict[str, str]()
+    for one in there:
+        some, more = parts_of_module(one.name, one.names, one.runner)
+        parts += some
+        bytecodes.update(more)
+    before = frozenset[tuple[str, str]]().union(*(one.parts for one in there))
+    gone = before - {(part.name, part.digest) for part in parts}
+    came = [part for part in dict.fromkeys(parts) if (part.name, part.digest) not in before]
+    if _are_compiled_alike(gone, came, bytecodes, there):
+        return sent
+    found = _with_changes(sent.parts, {name for name, _ in gone}, came)
+    return sent if found == sent.parts else sent._replace(number=number_of_code(found), parts=found)
+
+
+def _are_compiled_alike(
+    gone: Iterable[tuple[str, str]], came: Iterable[Part], here: Mapping[str, str], there: Iterable[LoadedModule]
+) -> bool:
+    """Tell whether functions differ only in whether their source could be read, as that of an edited file cannot."""
+    bytecodes = {name: digest for one in there for name, digest in one.bytecodes.items()}
+    names = {name for name, _ in gone}
+    if names != {part.name for part in came}:
+        return False
+    return all(name in bytecodes and bytecodes[name] == here.get(name) for name in names)
+
+
+def _with_changes(sent: tuple[Part, ...], gone: set[str], came: Iterable[Part]) -> tuple[Part, ...]:
+    """Return the parts of some code, with those that are other ones here.
+
+    What lies so many modules away that it does not count (`reach.DEEP`) was not among them, and does not come in.
+    """
+    known = {part.name for part in sent}
+    kept = [part for part in sent if part.name not in gone]
+    return tuple(sorted({*kept, *(part for part in came if part.name in known or part.name not in gone)}))
+
+
+def _is_imported_elsewhere(module: str) -> bool:
+    """Tell whether another process imports a module: a script and a notebook go to it by value."""
+    if module in ("__main__", "__mp_main__") or module_of(module) is None or loaded_file(module) is None:
+        return False
+    cloudpickle = sys.modules.get("cloudpickle")
+    by_value: set[str] = cloudpickle.list_registry_pickle_by_value() if cloudpickle is not None else set()
+    return not any(module == one or module.startswith(f"{one}.") for one in by_value)
+
+
+def _lies_outside(module: str) -> bool:
+    file = loaded_file(module)
+    return file is not None and lies_outside_libraries(file)
+
+
+def _is_comparable(one: LoadedModule) -> bool:
+    file = loaded_file(one.name)
+    return file is not None and source.of_module(file) is not None and _lies_outside(one.name) == one.is_outside

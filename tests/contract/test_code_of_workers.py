@@ -1,0 +1,214 @@
+"""A row says which code has made it, also where a worker has loaded other code than the process that sweeps."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import importlib
+import multiprocessing
+import sys
+import uuid
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contract.models import OtherResult
+from entropic import StaleError, StaleWarning
+
+ONE, TWO, THREE = ({"n": n, "dt": 0.5} for n in (1, 2, 3))
+HELPER = """
+import os
+PROCESS = os.getpid()
+RATE = 2
+def step(n):
+    return n * RATE + 0 * PROCESS
+"""
+STUDY = """
+import json
+from pathlib import Path
+import {helper} as helper
+def run(params):
+    Path(params["result_file"]).write_text(json.dumps(helper.step(params["n"])))
+"""
+
+
+class Project:
+    """A runner in a module, and a module that it uses, both of which another process imports."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, made = folder, uuid.uuid4().hex[:8]
+        self.names = f"study_{made}", f"helper_{made}"
+        self.write(self.names[1], HELPER)
+        self.write(self.names[0], STUDY.format(helper=self.names[1]))
+        self.study, self.helper = (importlib.import_module(name) for name in self.names)
+        self.run = self.study.run
+
+    def write(self, name: str, text: str) -> None:
+        path = self.folder / f"{name}.py"
+        path.write_text(text)
+        importlib.invalidate_caches()
+
+    def edit(self, old: str, new: str) -> None:
+        """Edit the helper; whoever has imported it goes on with what it was."""
+        text = (self.folder / f"{self.names[1]}.py").read_text()
+        assert old in text
+        self.write(self.names[1], text.replace(old, new))
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch) -> Project:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # a second is too coarse for what is edited at once
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    return Project(folder)
+
+
+@pytest.fixture(autouse=True)
+def all_warnings_are_errors():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+
+
+@pytest.fixture(params=["workers", pytest.param("pool", marks=pytest.mark.slow)])
+def way(request) -> Any:
+    """How a sweep is executed: by new processes of its own, or by a pool."""
+    if request.param == "workers":
+        yield {"workers": 1}
+        return
+    with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        yield {"client": pool}
+
+
+# ---- what differs ----------------------------------------------------------------------------------------------------
+def test_a_worker_that_starts_after_an_edit_says_that_it_ran_other_code(open_store, project, way):
+    store = open_store(project.run)
+    store.run_or_retrieve(ONE)
+    project.edit("n * RATE", "n * RATE + 100")
+    with pytest.warns(StaleWarning, match="(?s)made by different code: step changed.*the workers had loaded.*100"):
+        rows = store.sweep([ONE, TWO], **way)
+    assert [store.load(row) for row in rows] == [2, 104]
+    with pytest.warns(StaleWarning, match="step changed"):
+        store.run_or_retrieve(TWO)
+    assert store.check().ok
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        pytest.param("RATE = 2", "RATE = 3", id="a constant"),
+        pytest.param("RATE = 2", "import math\nRATE = math.floor(3.5)", id="a constant that is computed"),
+        pytest.param(
+            "def step(n):", "def twice(f):\n    return lambda n: 2 * f(n)\n@twice\ndef step(n):", id="a decorator"
+        ),
+    ],
+)
+def test_other_values_in_a_worker_are_other_code(open_store, project, old, new):
+    store = open_store(project.run)
+    project.edit(old, new)
+    with pytest.warns(StaleWarning, match="the workers had loaded"):
+        store.sweep([ONE], workers=1)
+    assert store.status().stale == 1
+
+
+def test_what_this_process_sets_in_a_module_is_not_what_workers_see(open_store, project, monkeypatch):
+    monkeypatch.setattr(project.helper, "RATE", 7)
+    store = open_store(project.run)
+    with pytest.warns(StaleWarning, match=r"(?s)RATE changed.*-RATE = 2.*\+RATE = 7"):
+        (row,) = store.sweep([ONE], workers=1)
+    assert store.load(row) == 2
+
+
+def test_a_worker_that_has_loaded_the_code_before_an_edit_says_so(open_store, project):
+    with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        open_store(project.run).sweep([ONE], pool)
+        project.edit("n * RATE", "n * RATE + 100")
+        importlib.reload(project.helper)
+        importlib.reload(project.study)
+        store = open_store(project.study.run)
+        with pytest.warns(StaleWarning, match="the workers had loaded"):
+            assert [store.load(row) for row in store.sweep([TWO], pool)] == [4]
+    with pytest.warns(StaleWarning, match="made by different code"):
+        store.run_or_retrieve(TWO)
+
+
+def test_a_runner_of_a_script_says_so_of_the_modules_that_it_uses(open_store, project):
+    def run(params: dict[str, Any]) -> None:
+        Path(params["result_file"]).write_text(str(helper.step(params["n"])))
+
+    helper = project.helper
+    store = open_store(run)
+    project.edit("n * RATE", "n * RATE + 100")
+    with pytest.warns(StaleWarning, match="step changed"):
+        (row,) = store.sweep([ONE], workers=1)
+    assert store.load(row) == 102
+
+
+def test_a_store_that_a_run_asks_in_a_worker_says_so_of_its_own_rows(open_store, project):
+    inner = open_store(project.run, model=OtherResult)
+
+    def run(params: dict[str, Any]) -> None:
+        Path(params["result_file"]).write_text(str(inner.load(inner.run_or_retrieve({"n": params["n"], "dt": 0.5}))))
+
+    project.edit("n * RATE", "n * RATE + 100")
+    store = open_store(run)
+    store.sweep([ONE], workers=1)
+    assert store.load(ONE) == 102
+    assert [row.n for row in inner.stale()] == [1]
+
+
+def test_a_store_that_refuses_stale_results_refuses_these_and_keeps_them(open_store, project):
+    store = open_store(project.run, on_stale="error")
+    project.edit("RATE = 2", "RATE = 3")
+    with pytest.raises(StaleError, match="RATE changed"):
+        store.sweep([ONE], workers=1)
+    assert store.status().stored == 1
+    with pytest.raises(StaleError, match="RATE changed"):
+        store.run_or_retrieve(ONE)
+
+
+def test_a_store_that_ignores_stale_results_says_nothing(open_store, project):
+    store = open_store(project.run, on_stale="ignore")
+    project.edit("RATE = 2", "RATE = 3")
+    assert len(store.sweep([ONE], workers=1)) == 1
+
+
+# ---- what is the same ------------------------------------------------------------------------------------------------
+def test_a_worker_with_the_same_code_says_so(open_store, project, way):
+    store = open_store(project.run)
+    store.run_or_retrieve(ONE)
+    store.sweep([ONE, TWO], **way)
+    assert not store.stale()
+    store.run_or_retrieve(TWO)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        pytest.param("def step", "# what a step does\n\ndef step", id="a comment"),
+        pytest.param("RATE = 2", "RATE = 2\ndef other():\n    return RATE + 1\n", id="what the runner does not use"),
+    ],
+)
+def test_an_edit_that_changes_nothing_is_no_other_code(open_store, project, old, new, way):
+    store = open_store(project.run)
+    store.run_or_retrieve(ONE)
+    project.edit(old, new)
+    store.sweep([ONE, TWO], **way)
+    assert not store.stale()
+
+
+# ---- what others see later -------------------------------------------------------------------------------------------
+def test_what_was_edited_before_a_worker_began_counts_as_current_once_it_is_loaded(open_store, project, tmp_path):
+    store = open_store(project.run)
+    store.run_or_retrieve(ONE)
+    project.edit("n * RATE", "n * RATE + 100")
+    with pytest.warns(StaleWarning):
+        store.sweep([TWO], workers=1)
+    importlib.reload(project.helper)
+    importlib.reload(project.study)
+    now = open_store(project.study.run)
+    assert now.load(TWO) == 104
+    assert [row.n for row in now.stale()] == [1]
