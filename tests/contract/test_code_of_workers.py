@@ -88,7 +88,7 @@ def test_a_worker_that_starts_after_an_edit_says_that_it_ran_other_code(open_sto
     store = open_store(project.run)
     store.run_or_retrieve(ONE)
     project.edit("n * RATE", "n * RATE + 100")
-    with pytest.warns(StaleWarning, match="(?s)made by different code: step changed.*the workers had loaded.*100"):
+    with pytest.warns(StaleWarning, match="(?is)made by different code: step changed.*the workers had loaded.*100"):
         rows = store.sweep([ONE, TWO], **way)
     assert [store.load(row) for row in rows] == [2, 104]
     with pytest.warns(StaleWarning, match="step changed"):
@@ -109,7 +109,7 @@ def test_a_worker_that_starts_after_an_edit_says_that_it_ran_other_code(open_sto
 def test_other_values_in_a_worker_are_other_code(open_store, project, old, new):
     store = open_store(project.run)
     project.edit(old, new)
-    with pytest.warns(StaleWarning, match="the workers had loaded"):
+    with pytest.warns(StaleWarning, match="(?i)the workers had loaded"):
         store.sweep([ONE], workers=1)
     assert store.status().stale == 1
 
@@ -122,6 +122,19 @@ def test_what_this_process_sets_in_a_module_is_not_what_workers_see(open_store, 
     assert store.load(row) == 2
 
 
+def test_what_the_setup_of_a_worker_sets_is_what_it_has_loaded(open_store, project, monkeypatch):
+    monkeypatch.setattr(project.helper, "RATE", 7)
+    name = project.helper.__name__
+
+    def set_rate() -> None:
+        importlib.import_module(name).RATE = 7  # type: ignore[attr-defined]
+
+    store = open_store(project.run)
+    (row,) = store.sweep([ONE], workers=1, worker_setup=set_rate)
+    assert store.load(row) == 7
+    assert not store.stale()
+
+
 def test_a_worker_that_has_loaded_the_code_before_an_edit_says_so(open_store, project):
     with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         open_store(project.run).sweep([ONE], pool)
@@ -129,7 +142,7 @@ def test_a_worker_that_has_loaded_the_code_before_an_edit_says_so(open_store, pr
         importlib.reload(project.helper)
         importlib.reload(project.study)
         store = open_store(project.study.run)
-        with pytest.warns(StaleWarning, match="the workers had loaded"):
+        with pytest.warns(StaleWarning, match="(?i)the workers had loaded"):
             assert [store.load(row) for row in store.sweep([TWO], pool)] == [4]
     with pytest.warns(StaleWarning, match="made by different code"):
         store.run_or_retrieve(TWO)

@@ -260,9 +260,8 @@ class CurrentCode:
 
 
 _OF_WORKERS = (
-    "That is what the workers had loaded: the code was edited while this process or a worker went on, or this process "
-    "has set something in a module, which the workers do not see. Begin this process, and workers that you have "
-    "started yourself, anew."
+    "The workers had loaded that: it was edited after this process, or a worker, had imported it (begin them anew), or "
+    "this process has set it, which workers do not see (make it a parameter, or set it in worker_setup, too)."
 )
 
 
