@@ -90,7 +90,7 @@ if _TYPE_CHECKING:
     from entropic.upkeep.repair import Finding, Repair, Report
     from entropic.upkeep.reports.archived import Archive
     from entropic.upkeep.reports.audited import Audit, Audited
-    from entropic.upkeep.reports.disposal import Disposal, Removal
+    from entropic.upkeep.reports.cleaned import Cleanup, Removal
     from entropic.upkeep.reports.frozen import Frozen
     from entropic.upkeep.reports.imported import Imported
     from entropic.upkeep.reports.merged import Conflict, Merge
@@ -101,10 +101,10 @@ else:
         "Archive": "entropic.upkeep.reports.archived",
         "Audit": "entropic.upkeep.reports.audited",
         "Audited": "entropic.upkeep.reports.audited",
+        "Cleanup": "entropic.upkeep.reports.cleaned",
         "Conflict": "entropic.upkeep.reports.merged",
         "Cost": "entropic.sweep.cost",
         "Dependant": "entropic.ask.inputs",
-        "Disposal": "entropic.upkeep.reports.disposal",
         "Estimate": "entropic.sweep.forecast",
         "Explanation": "entropic.ask.explain",
         "Failure": "entropic.ask.failures",
@@ -125,7 +125,7 @@ else:
         "Provenance": "entropic.ask.provenance",
         "PsweepFrame": "entropic.upkeep.imports.psweep_frame",
         "Rekeyed": "entropic.upkeep.reports.rekeyed",
-        "Removal": "entropic.upkeep.reports.disposal",
+        "Removal": "entropic.upkeep.reports.cleaned",
         "Repair": "entropic.upkeep.repair",
         "Replicates": "entropic.sweep.seeds",
         "Report": "entropic.upkeep.repair",
@@ -158,6 +158,7 @@ __all__ = [
     "Audit",
     "Audited",
     "Base",
+    "Cleanup",
     "ClientLostError",
     "CommandError",
     "Conflict",
@@ -165,7 +166,6 @@ __all__ = [
     "CycleError",
     "DatabaseBusy",
     "Dependant",
-    "Disposal",
     "EntropicError",
     "EntropicWarning",
     "ErrorBarWarning",

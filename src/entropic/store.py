@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from entropic.upkeep.repair import Repair, Report
     from entropic.upkeep.reports.archived import Archive
     from entropic.upkeep.reports.audited import Audit, Audited
-    from entropic.upkeep.reports.disposal import Disposal
+    from entropic.upkeep.reports.cleaned import Cleanup
     from entropic.upkeep.reports.frozen import Frozen
     from entropic.upkeep.reports.imported import Imported
     from entropic.upkeep.reports.merged import Merge
@@ -838,7 +838,7 @@ class Store(Generic[ModelT]):
         leftovers: bool = _TRUE,
         dry_run: bool = _FALSE,
         **equal: object,
-    ) -> "Disposal":
+    ) -> "Cleanup":
         """Remove results that are no longer wanted, and files of this store that no row needs.
 
         A result is removed with its row, and only if a condition or a limit says so. A result is never removed if this
@@ -863,7 +863,7 @@ class Store(Generic[ModelT]):
 
         Returns
         -------
-        Disposal
+        Cleanup
             What was removed, and what was kept although it was asked for, with the reason. Print it.
 
         Raises

@@ -22,7 +22,7 @@ LINKED, SLOTTED = {"link", "unlink_t"}, {"move_aside", "spend_slot"}
 REPLACED = SLOTTED | {"unpublish", "delete_row"}
 LOOKED = {"begin_transaction", "lock", "undone", "commit"}
 DELETED = LOOKED | {"begin_delete", "slot", "delete_row", "commit_delete", "finish_delete", "clear", "spend", "vacate"}
-DISPOSED = DELETED | {"stat"}
+REMOVED = DELETED | {"stat"}
 FAILED = CLAIM | {"start", "execute", "end_early", "glance", "look", "commit_failure", "discard_execution"}
 FILE, FOLDER, SEVERAL = "file", "folder+extra", "several"
 
@@ -47,10 +47,10 @@ REACHED = {
     ("delete file", "again", FILE): DELETED | {"discard_checkpoints"},
     ("delete file", "again", FOLDER): DELETED | {"discard_checkpoints"},
     ("delete file", "registered", FILE): LOOKED | {"delete_row", "drop", "stat", "discard_checkpoints"},
-    ("delete by gc", "again", FILE): DISPOSED,
-    ("delete by gc", "again", FOLDER): DISPOSED,
-    ("delete by gc", "orphan", FILE): DISPOSED,
-    ("delete by gc", "orphan", FOLDER): DISPOSED,
+    ("delete by gc", "again", FILE): REMOVED,
+    ("delete by gc", "again", FOLDER): REMOVED,
+    ("delete by gc", "orphan", FILE): REMOVED,
+    ("delete by gc", "orphan", FOLDER): REMOVED,
     ("run_or_retrieve", "first", SEVERAL): NEW | REST | {"read"},
     ("run", "again", SEVERAL): ONE | REPLACED,
     ("sweep", "first", SEVERAL): NEW_MANY | EXECUTE | RECORD_MANY | TOGETHER,

@@ -18,7 +18,7 @@ from entropic.params.model import Base, utcnow
 from entropic.store import Store, context_of
 from entropic.support.show import counted
 from entropic.support.sizes import amount
-from entropic.upkeep.reports.disposal import Disposal
+from entropic.upkeep.reports.cleaned import Cleanup
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
 
@@ -234,13 +234,13 @@ def gc(
         sure([done], yes)
         done = store.gc(*conditions, **rules)
     if as_json:
-        put_json(_disposal(done, dry_run))
+        put_json(_cleanup(done, dry_run))
     else:
         put(str(done))
     return FINE
 
 
-def _disposal(done: Disposal, dry_run: bool) -> dict[str, object]:
+def _cleanup(done: Cleanup, dry_run: bool) -> dict[str, object]:
     lists = {"removed": [_finding(one) for one in done.removed], "kept": [_finding(one) for one in done.kept]}
     return {"size": done.size, **done.counts(), **lists, "dry_run": dry_run}
 

@@ -33,7 +33,7 @@ from entropic.support.sizes import amount
 from entropic.upkeep import unfinished, unneeded
 from entropic.upkeep.recover import Left, collect, survey
 from entropic.upkeep.repair import stray_extras
-from entropic.upkeep.reports.disposal import Disposal, Kind, Removal
+from entropic.upkeep.reports.cleaned import Cleanup, Kind, Removal
 
 EPOCH = datetime(1970, 1, 1)
 _c = ledger.c
@@ -96,7 +96,7 @@ def gc(
     orphans: bool,
     leftovers: bool,
     dry_run: bool,
-) -> Disposal:
+) -> Cleanup:
     """Remove what is asked for, or say what that would be."""
     if not dry_run:
         context.must_write("gc() would have to remove something")
@@ -107,7 +107,7 @@ def gc(
             f"none of the results of {context.schema.name} is in {context.staging.results_dir}; open the store with "
             "the results_dir in which they were made. Nothing was removed"
         )
-    report = Disposal(dry_run=dry_run)
+    report = Cleanup(dry_run=dry_run)
     if leftovers:
         _leftovers(context, report)
         _checkpoints(context, report, None if where or equal else limits.before)
@@ -115,15 +115,15 @@ def gc(
         if not dry_run:
             unneeded.remove_reports(context)
     if where or equal or limits != Limits(None, None):
-        _dispose(context, report, _doomed(context, report, query, limits))
+        _remove_each(context, report, _choose(context, report, query, limits))
     if orphans:
-        _dispose(context, report, _orphans(context, report, limits.before))
+        _remove_each(context, report, _orphans(context, report, limits.before))
         _stray_extras(context, report, limits.before)
     return report
 
 
 # ---- results -----------------------------------------------------------------------------------------------------
-def _doomed(context: StoreContext[Base], report: Disposal, query: "sa.Select[Any]", limits: Limits) -> Iterator[_Held]:
+def _choose(context: StoreContext[Base], report: Cleanup, query: "sa.Select[Any]", limits: Limits) -> Iterator[_Held]:
     """Yield the results that break a limit, newest first; all that match, if there is no limit."""
     c, before, room = context.schema.table.c, limits.before, limits.total_size
     all_go = before is None and room is None
@@ -146,7 +146,7 @@ def _doomed(context: StoreContext[Base], report: Disposal, query: "sa.Select[Any
 
 
 # ---- files without a row -----------------------------------------------------------------------------------------
-def _orphans(context: StoreContext[Base], report: Disposal, before: datetime | None) -> Iterator[_Held]:
+def _orphans(context: StoreContext[Base], report: Cleanup, before: datetime | None) -> Iterator[_Held]:
     """Yield the files of ours that no row points to."""
     has_row = sa.exists().where(context.schema.table.c.id == _c.id)
     query = sa.select(_c.id, _c.published, _c.path, _c.size, _c.extra, _c.registered).where(
@@ -171,7 +171,7 @@ def _orphans(context: StoreContext[Base], report: Disposal, before: datetime | N
             )
 
 
-def _stray_extras(context: StoreContext[Base], report: Disposal, before: datetime | None) -> None:
+def _stray_extras(context: StoreContext[Base], report: Cleanup, before: datetime | None) -> None:
     """Remove extra files whose result was replaced; a crash cannot leave them, but an outsider's hand can."""
     found = [(path, claim) for path, claim in stray_extras(context) if _is_older(path, before)]
     if not found:
@@ -213,7 +213,7 @@ def _is_over(context: StoreContext[Base], id: str, attempt: str) -> bool:
 
 
 # ---- what dead attempts left -------------------------------------------------------------------------------------
-def _leftovers(context: StoreContext[Base], report: Disposal) -> None:
+def _leftovers(context: StoreContext[Base], report: Cleanup) -> None:
     """Do what opening the store does: finished runs are recorded, the rest of the dead goes."""
     found = [
         _leftover(context, left)
@@ -235,7 +235,7 @@ def _leftover(context: StoreContext[Base], left: Left) -> Removal:
     return Removal("leftover", id, context.staging.inside(left.found.name), size, f"{left}, {amount(size)}")
 
 
-def _checkpoints(context: StoreContext[Base], report: Disposal, before: datetime | None) -> None:
+def _checkpoints(context: StoreContext[Base], report: Cleanup, before: datetime | None) -> None:
     """Remove checkpoints that nobody needs, and those of unfinished runs if they are too old."""
     for one in unneeded.survey(context):
         changed = unneeded.changed_at(context, one)
@@ -251,7 +251,7 @@ def _checkpoints(context: StoreContext[Base], report: Disposal, before: datetime
             report.kept.append(Removal("leftover", one.id, path, 0, text))
 
 
-def _selections(context: StoreContext[Base], report: Disposal) -> None:
+def _selections(context: StoreContext[Base], report: Cleanup) -> None:
     """Remove what a killed freeze(), or unfreeze(), has left."""
     for path in unfinished.survey(context):
         size = _size(path)
@@ -266,8 +266,8 @@ def _selections(context: StoreContext[Base], report: Disposal) -> None:
 
 
 # ---- one file ----------------------------------------------------------------------------------------------------
-def _dispose(context: StoreContext[Base], report: Disposal, doomed: Iterable[_Held]) -> None:
-    for one in list(doomed):
+def _remove_each(context: StoreContext[Base], report: Cleanup, chosen: Iterable[_Held]) -> None:
+    for one in list(chosen):
         size, reason = _examine(context, one)
         if reason is None and not report.dry_run:
             try:
@@ -282,7 +282,7 @@ def _dispose(context: StoreContext[Base], report: Disposal, doomed: Iterable[_He
             _keep(context, report, one, reason)
 
 
-def _keep(context: StoreContext[Base], report: Disposal, one: _Held, reason: str) -> None:
+def _keep(context: StoreContext[Base], report: Cleanup, one: _Held, reason: str) -> None:
     path = context.staging.path(one.path)
     report.kept.append(Removal(one.kind, one.id, path, 0, f"{one.id}: {path} stays: {reason}"))
 

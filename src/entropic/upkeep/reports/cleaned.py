@@ -40,7 +40,7 @@ class Removal:
 
 
 @dataclass
-class Disposal:
+class Cleanup:
     """What `Store.gc` removed (or, in a dry run, would remove), and what it kept although it was asked for.
 
     Attributes
