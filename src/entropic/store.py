@@ -375,7 +375,7 @@ class Store(Generic[ModelT]):
             memory=memory,
             gpus=gpus,
         )
-        recover.collect(self._context)
+        recover.recover(self._context)
         try:
             if replicates is not None:
                 from entropic.sweep.replicates import sweep_replicates
@@ -446,7 +446,7 @@ class Store(Generic[ModelT]):
             memory=memory,
             gpus=gpus,
         )
-        recover.collect(self._context)
+        recover.recover(self._context)
         return sweep.stream(self._context, params, options, custom_data, in_flight)
 
     def select(

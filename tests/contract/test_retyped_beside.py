@@ -62,7 +62,7 @@ def test_what_a_program_of_before_finds_finished_with_another_number_waits_for_o
         with pytest.raises(KeyboardInterrupt):
             store.run_or_retrieve({"n": 1, "dt": 2.5})
     older = open_store(model=first())
-    recover.collect(older._context)
+    recover.recover(older._context)
     assert older.select() == []
     with pytest.raises(PublishError, match=r"ran with dt=2.5, .* retyped\(int\) records it"):
         older.run_or_retrieve({"n": 1, "dt": 2, "id": key({"n": 1, "dt": 2.5})})

@@ -5,7 +5,7 @@ from pathlib import Path
 import faults
 import work
 
-from entropic.upkeep.recover import collect
+from entropic.upkeep.recover import recover
 
 
 def begin(folder, many):
@@ -33,7 +33,7 @@ def again(folder, files):
     before = len(work.store(folder).select()) - 1
     done = bring_in(folder, files)
     store = work.store(folder)
-    collect(store._context)
+    recover(store._context)
     rows = {row.x: Path(row.result_file).read_text() for row in store.select() if row.x}
     names = [path.name for path in store.results_dir.iterdir() if path.name != ".entropic"]
     report = store.check()

@@ -6,7 +6,7 @@ from pathlib import Path
 import faults
 import work
 
-from entropic.upkeep.recover import collect
+from entropic.upkeep.recover import recover
 
 
 def theirs(folder, **options):
@@ -47,7 +47,7 @@ def again(folder, shape, files):
 def look(folder):
     """Open both stores as the next ones would, and say what they have, and what is in the folder of this one."""
     mine, other = work.store(folder), theirs(folder)
-    collect(mine._context)
+    recover(mine._context)
     checks = [str(report) for one in (mine, other) if not (report := one.check()).ok]
     names = sorted(name for name in os.listdir(mine.results_dir) if name != ".entropic")
     return {

@@ -4,7 +4,7 @@ import faults
 import work
 
 from entropic import key
-from entropic.upkeep.recover import collect
+from entropic.upkeep.recover import recover
 
 
 def begin(folder, many):
@@ -39,7 +39,7 @@ def again(folder):
 def look(folder):
     """Say what is there, as the next store finds it."""
     store = work.store(folder)
-    collect(store._context)
+    recover(store._context)
     names = [path.name for path in store.results_dir.iterdir() if path.name != ".entropic"]
     kept = ("content", "extras", "custom")
     rows = {row.x: [work.seen(row)[name] for name in kept] + [str(row.created_at)] for row in store.select()}

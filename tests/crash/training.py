@@ -7,7 +7,7 @@ from pathlib import Path
 import faults
 import work
 
-from entropic.upkeep.recover import collect
+from entropic.upkeep.recover import recover
 
 STEPS = 4
 how = {}
@@ -51,7 +51,7 @@ def train(folder, operation, fault=None, trace=None, **behaviour):
 def look(folder):
     """Open the store, as the next one would, and say what is left."""
     made = store(folder)
-    collect(made._context)
+    recover(made._context)
     kept = Path(made._context.staging.root, "checkpoints")
     left = sorted(os.listdir(kept)) if kept.exists() else []
     report = made.check()

@@ -17,7 +17,7 @@ from entropic.files import task
 from entropic.provenance.code import code_of
 from entropic.support import process
 from entropic.sweep import claims, outbox
-from entropic.upkeep.recover import collect
+from entropic.upkeep.recover import recover
 
 warnings.simplefilter("ignore", ResultLostWarning)  # results are lost on purpose
 SUFFIX, SEVERAL = ".res", "/main.res"
@@ -236,7 +236,7 @@ def follow(folder, operations, shape, fresh, timeout=30):
     behave(folder, shape=shape)
     made = store(folder, timeout) if fresh else opened(folder)
     done = [do(made, operation, folder) for operation in operations]
-    collect(made._context)  # as the next open would
+    recover(made._context)  # as the next open would
     report = made.check()
     claims_only = [name for name, found in report.kinds().items() if found] == ["dead_claims"]
     said = {"done": done, "check": "" if report.ok else str(report), "dead claims only": claims_only}

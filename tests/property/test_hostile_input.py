@@ -151,7 +151,7 @@ class World:
         if opens:
             store = self.open()
         else:
-            recover.collect(store._context)
+            recover.recover(store._context)
         self._hit(store)
         str(store.check())
         for name in acts:

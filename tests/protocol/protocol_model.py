@@ -744,9 +744,9 @@ class Model:
             over = n != s.att or s.st in (IDLE, FAILED)
             if over and self.reclaims(s, n, broken=self.broken) and self.broken != "no-reclaim":
                 if s.lock == NOBODY:  # else it waits
-                    self.take_back(branch(f"collect reclaims for attempt {n}"), n)
+                    self.take_back(branch(f"recover reclaims for attempt {n}"), n)
             elif s.S[n] and (gone or s.S[n] < 0) and over:
-                t = branch(f"collect removes what is left of attempt {n}")
+                t = branch(f"recover removes what is left of attempt {n}")
                 if s.done(n) and not s.taken(n):
                     self.throw_away(t, n)  # T, then S
                 else:

@@ -34,7 +34,7 @@ from entropic.db.engine import Database
 from entropic.files import task, workspace
 from entropic.support import forks, process
 from entropic.support.forks import living
-from entropic.upkeep.recover import collect
+from entropic.upkeep.recover import recover
 
 ROOT = os.path.dirname(entropic.__file__) + os.sep
 ROOMS = tuple(ROOT + room + os.sep for room in ("protocol", "db", "sweep", "files", "executors", "upkeep"))
@@ -163,7 +163,7 @@ def interrupt_each(folder, case, second=0, part=0, parts=1):
         played += 1
         if len(faults) > 20:
             break
-    collect(made._context)  # as the next open would
+    recover(made._context)  # as the next open would
     left = made.check() if second == 0 else made.repair().left
     faults += [] if left.ok else [str(left)]
     return {"points": len(points.passed), "played": played, "faults": faults}

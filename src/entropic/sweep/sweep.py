@@ -51,7 +51,7 @@ from entropic.sweep.order import arrange
 from entropic.sweep.progress import Bar
 from entropic.sweep.search import Searching, Source, counts
 from entropic.sweep.share import Share
-from entropic.upkeep.recover import collect
+from entropic.upkeep.recover import recover
 
 if TYPE_CHECKING:
     from entropic.sweep.learned import Learned
@@ -307,7 +307,7 @@ def _leave(share: Share[ModelT], steps: Generator[None, None, None]) -> Generato
 def tidy(context: StoreContext[Base]) -> None:
     """Remove what runs that were ended, or abandoned elsewhere, have left behind; a later sweep can do it as well."""
     try:
-        collect(context)
+        recover(context)
     except Exception as error:  # noqa: BLE001
         log.warning("could not remove what ended runs left behind, so a later sweep has to: %s", error)
 

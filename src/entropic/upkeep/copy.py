@@ -30,7 +30,7 @@ def refuse_busy(context: StoreContext[Base]) -> None:
         If runs are under way; nothing was copied.
     """
     context.must_write("copy_to() would first have to record finished runs")
-    recover.collect(context)
+    recover.recover(context)
     running = [claim for claim in context.ledger.pending().values() if claim.model == context.model and not claim.dead]
     if running:
         raise StoreError(

@@ -31,7 +31,7 @@ from entropic.support.names import whole
 from entropic.support.show import spelled
 from entropic.support.sizes import amount
 from entropic.upkeep import unfinished, unneeded
-from entropic.upkeep.recover import Left, collect, survey
+from entropic.upkeep.recover import Left, recover, survey
 from entropic.upkeep.repair import stray_extras
 from entropic.upkeep.reports.cleaned import Cleanup, Kind, Removal
 
@@ -221,7 +221,7 @@ def _leftovers(context: StoreContext[Base], report: Cleanup) -> None:
         if left.unreadable is None and (left.finished is None or not left.current)
     ]
     if not report.dry_run:
-        collect(context)
+        recover(context)
         found = [one for one in found if not os.path.lexists(one.path)]
     report.removed += found
 

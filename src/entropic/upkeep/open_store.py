@@ -274,11 +274,11 @@ class Opening(Generic[ModelT]):
         )
         is_new = staging.is_strange
         some = rows.some(recover.SAMPLE)
-        recover.look_at_folder(context, some)
+        recover.warn_of_strange_folder(context, some)
         if not _copying.get():
-            rebuild.look_for_lost(context, bool(some))
-            recover.look_at_suffix(context, some)
-        recover.collect(context)
+            rebuild.warn_of_lost_database(context, bool(some))
+            recover.warn_of_other_suffix(context, some)
+        recover.recover(context)
         if not looks and schema.outcomes:
             from entropic.upkeep.measure import warn_of_changes
 
@@ -288,7 +288,7 @@ class Opening(Generic[ModelT]):
 
             rekey.warn_of_former(context)
         if not self.fsync:  # else all that counts as stored is on the disk
-            outage.look_back(context, is_new)
+            outage.distrust_after_cut(context, is_new)
         opened.add(context)
         return context
 

@@ -35,7 +35,7 @@ WINDOW = timedelta(minutes=10)
 KEPT_SECONDS = 60 * 86400.0  # how long it is remembered which start of the machine was looked at
 
 
-def look_back(context: StoreContext[Base], is_new: bool) -> None:
+def distrust_after_cut(context: StoreContext[Base], is_new: bool) -> None:
     """Distrust what a power cut may have damaged, once for each start of the machine.
 
     Parameters

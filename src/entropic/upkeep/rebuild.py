@@ -33,7 +33,7 @@ from entropic.support.show import one_line
 
 _SHOWN = 10
 _TOGETHER = 200  # rows in one transaction
-_LOOKED_AT = 1_000  # lines of journals, when a store opens
+_MOST_LINES = 1_000  # lines of journals, when a store opens
 
 
 @dataclass(repr=False)
@@ -271,7 +271,7 @@ def _unknown(context: StoreContext[Base], known: set[str]) -> list[str]:
     return sorted(match[0] for match in found if match["id"] not in known | with_claim)
 
 
-def look_for_lost(context: StoreContext[Base], has_rows: bool) -> None:
+def warn_of_lost_database(context: StoreContext[Base], has_rows: bool) -> None:
     """Warn where a database has no rows, and results lie there that were recorded by another one: was that lost?"""
     if has_rows or context.database.in_memory:
         return
@@ -294,7 +294,7 @@ def look_for_lost(context: StoreContext[Base], has_rows: bool) -> None:
 def _tells_of_results(context: StoreContext[Base]) -> bool:
     """Tell whether the journals of other databases tell of a result of this model that is there."""
     others = journal.read(context.staging.results_dir, without=os.path.basename(context.staging.root))
-    for _, one in zip(range(_LOOKED_AT), others, strict=False):
+    for _, one in zip(range(_MOST_LINES), others, strict=False):
         if not isinstance(one, Entry) or one.run.model != context.model:
             continue
         if os.path.lexists(context.staging.path(one.place)):

@@ -63,7 +63,7 @@ class Left:
         return f"{self.found.name}: left by an attempt that is over, or a worker that is gone"
 
 
-def look_at_folder(context: StoreContext[Base], some: Sequence[Raw]) -> None:
+def warn_of_strange_folder(context: StoreContext[Base], some: Sequence[Raw]) -> None:
     """Warn where a database has results, and none of some is in a folder that was never used with it before."""
     if not context.staging.is_strange:
         return
@@ -79,7 +79,7 @@ def look_at_folder(context: StoreContext[Base], some: Sequence[Raw]) -> None:
         )
 
 
-def look_at_suffix(context: StoreContext[Base], some: Sequence[Raw]) -> None:
+def warn_of_other_suffix(context: StoreContext[Base], some: Sequence[Raw]) -> None:
     """Warn where some stored results end with something else than new ones would: a loader may not read both."""
     suffix = context.staging.suffix
     ours = [place for raw in some if (place := _own_place(context, raw))]
@@ -102,7 +102,7 @@ def _own_place(context: StoreContext[Base], raw: Raw) -> str | None:
     return place if is_own else None
 
 
-def collect(context: StoreContext[Base]) -> list[str]:
+def recover(context: StoreContext[Base]) -> list[str]:
     """Do with everything that is left what should be done with it; return that as sentences."""
     found = suspects(context) if context.read_only is None else []
     if not found:

@@ -36,7 +36,7 @@ from entropic.upkeep.reports.merged import Conflict
 from entropic.upkeep.reports.rekeyed import Rekeyed
 
 _TOGETHER = 200  # rows that are looked at in one query
-_LOOKED_AT = 50  # keys that the rules of now have not made, when a store is first opened
+_MOST_KEYS = 50  # keys that the rules of now have not made, when a store is first opened
 _CHOOSE = "delete({'id': ...}) the one that is not wanted, and do the same again, or leave both"
 
 
@@ -71,8 +71,8 @@ def warn_of_former(context: StoreContext[Base]) -> None:
 
     Of many only some are looked at: to try all other rules takes milliseconds, for each row.
     """
-    some = list(islice(_without_rule(context), _LOOKED_AT + 1))
-    is_all, tried = len(some) <= _LOOKED_AT, some[:_LOOKED_AT]
+    some = list(islice(_without_rule(context), _MOST_KEYS + 1))
+    is_all, tried = len(some) <= _MOST_KEYS, some[:_MOST_KEYS]
     count = sum(asked_before(context.schema, context.hasher, stored, id) is not None for id, stored in tried)
     if not count:
         return

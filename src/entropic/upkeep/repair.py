@@ -21,7 +21,7 @@ from entropic.support.names import whole
 from entropic.support.show import counted, html_table, one_line, spelled
 from entropic.upkeep import unfinished, unneeded
 from entropic.upkeep.deep import check_workers, compare
-from entropic.upkeep.recover import collect, release_dead, survey
+from entropic.upkeep.recover import recover, release_dead, survey
 
 if TYPE_CHECKING:
     from entropic.protocol.holders import Holder
@@ -328,13 +328,13 @@ def repair(context: StoreContext[Base], dry_run: bool) -> Repair:
         coming = [*before.leftovers, *before.dead_claims, *_of_other_keys(context, before)]
         return Repair([*(finding.text for finding in coming), *_freed(context, held)], before, dry_run=True)
     done = [_remove_row(context, finding) for finding in _of_other_keys(context, before)]
-    done += collect(context)
+    done += recover(context)
     from entropic.protocol.holders import look_after  # here: who only looks needs nothing of Slurm
 
     sentences, freed, held = look_after(context, held)
     done += sentences
     done += release_dead(context, even_without_row=True, said=freed)
-    done += collect(context)  # a torn sidecar can go once its claim has moved on
+    done += recover(context)  # a torn sidecar can go once its claim has moved on
     done += unneeded.remove_checkpoints(context)
     unneeded.remove_reports(context)
     return Repair(done, check(context, held=held))
