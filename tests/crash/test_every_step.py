@@ -8,7 +8,7 @@ import faults
 import pytest
 from judge import judge, trace_of
 
-CLAIM = {"begin_first", "begin_transaction", "lock", "undone", "decide", "begin", "claim", "commit"}
+CLAIM = {"begin_first", "begin_transaction", "lock", "find_pending", "decide", "begin", "claim", "commit"}
 NEW = {"begin_first", "claim_first", "begin_transaction", "commit"}  # never claimed before
 EXECUTE = {"start", "execute", "lift", "describe", "stat", "create", "write"}
 RECORD = {"record", "fence", "upsert", "move", "place", "clean"}
@@ -20,10 +20,10 @@ CLAIM_REST = (CLAIM - {"begin_first"}) | {"claim_rest"}
 TOGETHER = {"claim_chunk", "hold", "take", "publish_many", "read_published"}
 LINKED, SLOTTED = {"link", "unlink_t"}, {"move_aside", "spend_slot"}
 REPLACED = SLOTTED | {"unpublish", "delete_row"}
-LOOKED = {"begin_transaction", "lock", "undone", "commit"}
-DELETED = LOOKED | {"begin_delete", "slot", "delete_row", "commit_delete", "finish_delete", "clear", "spend", "vacate"}
+LOCKED = {"begin_transaction", "lock", "find_pending", "commit"}
+DELETED = LOCKED | {"begin_delete", "slot", "delete_row", "commit_delete", "finish_delete", "clear", "spend", "vacate"}
 REMOVED = DELETED | {"stat"}
-FAILED = CLAIM | {"start", "execute", "end_early", "glance", "look", "commit_failure", "discard_execution"}
+FAILED = CLAIM | {"start", "execute", "end_early", "glance", "find_sidecar", "commit_failure", "discard_execution"}
 FILE, FOLDER, SEVERAL = "file", "folder+extra", "several"
 
 REACHED = {
@@ -43,10 +43,10 @@ REACHED = {
     ("sweep", "first", FOLDER): NEW_MANY | EXECUTE | RECORD_MANY | TOGETHER | {"keep"},
     ("sweep", "lost", FILE): CLAIM_REST | NEW_MANY | EXECUTE | RECORD_MANY | TOGETHER | LINKED,
     ("sweep", "lost", FOLDER): CLAIM_REST | REST | NEW_MANY | TOGETHER | SLOTTED | {"keep"},
-    ("delete file", "first", FILE): LOOKED,
+    ("delete file", "first", FILE): LOCKED,
     ("delete file", "again", FILE): DELETED | {"discard_checkpoints"},
     ("delete file", "again", FOLDER): DELETED | {"discard_checkpoints"},
-    ("delete file", "registered", FILE): LOOKED | {"delete_row", "drop", "stat", "discard_checkpoints"},
+    ("delete file", "registered", FILE): LOCKED | {"delete_row", "drop", "stat", "discard_checkpoints"},
     ("delete by gc", "again", FILE): REMOVED,
     ("delete by gc", "again", FOLDER): REMOVED,
     ("delete by gc", "orphan", FILE): REMOVED,
@@ -55,10 +55,10 @@ REACHED = {
     ("run", "again", SEVERAL): ONE | REPLACED,
     ("sweep", "first", SEVERAL): NEW_MANY | EXECUTE | RECORD_MANY | TOGETHER,
     ("delete file", "again", SEVERAL): DELETED | {"discard_checkpoints"},
-    ("delete row", "again", FILE): LOOKED | {"delete_row", "drop", "discard_checkpoints"},
-    ("delete row", "again", FOLDER): LOOKED | {"delete_row", "drop", "discard_checkpoints"},
-    ("register", "first", FILE): LOOKED | {"register", "upsert", "stat"},
-    ("register", "registered", FILE): LOOKED | {"stat"},
+    ("delete row", "again", FILE): LOCKED | {"delete_row", "drop", "discard_checkpoints"},
+    ("delete row", "again", FOLDER): LOCKED | {"delete_row", "drop", "discard_checkpoints"},
+    ("register", "first", FILE): LOCKED | {"register", "upsert", "stat"},
+    ("register", "registered", FILE): LOCKED | {"stat"},
 }
 # Passed only where another process, or an outsider, interferes: see tests/race; or where checkpoints are kept.
 ELSEWHERE = {"fenced", "reclaim", "commit_reclaim", "discard", "vanished", "commit_release", "await_sidecar", "wait"}

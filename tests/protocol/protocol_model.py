@@ -233,10 +233,10 @@ class Model:
     def lock(self, s, p):
         s.lock = p
         if s.st == RUNNING:
-            self.go(s, p, "look", n=s.att)
+            self.go(s, p, "find_sidecar", n=s.att)
             if self.broken == "unlocked-look":
                 self.unlock(s, p)
-                self.go(s, p, "look" if s.done(s.att) else "relock")
+                self.go(s, p, "find_sidecar" if s.done(s.att) else "relock")
         elif s.st == DELETING:
             self.unlock(s, p)
             self.go(s, p, "clear", n=s.att, old=s.pub)  # help
@@ -247,7 +247,7 @@ class Model:
         s.lock = p
         self.again(s, p) if not self.held(s, p, RUNNING) else self.decide(s, p, True)
 
-    def look(self, s, p):
+    def find_sidecar(self, s, p):
         done = self.finished(s, s.P[p].n)
         if self.broken == "no-adopt" or self.broken == "process-owner" and self.live(s):
             done = False

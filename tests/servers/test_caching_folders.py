@@ -135,10 +135,10 @@ def test_a_rerun_of_another_node_is_waited_for_until_its_file_is_seen(children, 
 def no_pause(monkeypatch):
     """Fail if anybody waits."""
 
-    def looks(folder: str, seconds: float) -> Any:
+    def list_repeatedly(folder: str, seconds: float) -> Any:
         raise AssertionError(f"waits for up to {seconds} s")
 
-    monkeypatch.setattr("entropic.protocol.lookup.looks", looks)
+    monkeypatch.setattr("entropic.protocol.lookup.list_repeatedly", list_repeatedly)
 
 
 def test_a_result_of_this_host_that_was_removed_runs_again_at_once(store, runner, no_pause):

@@ -153,12 +153,12 @@ def _state(context: StoreContext[Base], raw: Raw | None, claim: Claim | None) ->
         if (why := context.why_unreadable(runs.id, runs.attempt)) is not None:
             return "unreadable", f"its run has finished, but {why}"
         return "stored", "its run has finished, and the next call records it"
-    look = lookup.ABSENT if raw is None else lookup.classify(context, raw)
-    if raw is not None and isinstance(look, Suspect):
-        look = lookup.look_again(context, {context.rows.id_of(raw): raw})[context.rows.id_of(raw)]
-        raw = look.raw or raw
+    looked_up = lookup.ABSENT if raw is None else lookup.classify(context, raw)
+    if raw is not None and isinstance(looked_up, Suspect):
+        looked_up = lookup.recheck(context, {context.rows.id_of(raw): raw})[context.rows.id_of(raw)]
+        raw = looked_up.raw or raw
     alive = runs is not None and not runs.dead
-    if isinstance(look, Hit):
+    if isinstance(looked_up, Hit):
         again = f"; it is being run again by {_who(runs)}" if runs is not None and alive else ""
         return "stored", f"its row is stored, and its file is as recorded{again}"
     if raw is not None and compare.is_as_stored(context, raw):

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 
 REMEMBERED = 65.0  # s; NFS keeps what it has seen for up to 60, unless it is told otherwise
 UNLISTED = 10.0  # s after which what a listing does not show is not on its way any more
-SHORTEST, LONGEST = 0.02, 2.0  # s between two looks
+SHORTEST, LONGEST = 0.02, 2.0  # s between two listings
 
 
-def looks(folder: str, seconds: float) -> Iterator[frozenset[str]]:
+def list_repeatedly(folder: str, seconds: float) -> Iterator[frozenset[str]]:
     """Yield what a folder lists, once more in any case, and then again and again until so many seconds are over."""
     deadline, pause = time.monotonic() + seconds, SHORTEST
     while True:
@@ -35,7 +35,7 @@ def _names(folder: str) -> frozenset[str]:
 def turns_up(path: str) -> bool:
     """Tell whether a file that cannot be seen is there nevertheless: its folder lists it, and soon it can be seen."""
     folder, name = os.path.split(path)
-    for names in looks(folder, REMEMBERED):
+    for names in list_repeatedly(folder, REMEMBERED):
         if os.path.exists(path):
             return True
         if name not in names or os.path.islink(path):  # a link that can be seen leads nowhere

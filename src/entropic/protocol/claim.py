@@ -32,7 +32,7 @@ T = TypeVar("T")
 STANDS: Literal["stands"] = "stands"
 LOST: Literal["lost"] = "lost"
 UNKNOWN: Literal["unknown"] = "unknown"
-Judgement = Literal["stands", "lost", "unknown"]
+Rechecked = Literal["stands", "lost", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Pending:
 Act = Callable[[Connection, Claim | None, set[str]], T]
 
 
-def settled(context: StoreContext[Base], id: str, act: Act[T]) -> T | None:
+def act_when_settled(context: StoreContext[Base], id: str, act: Act[T]) -> T | None:
     """Lock the claim of a key, look, and act under the lock; None if something half done was finished instead.
 
     What somebody else has left half done lacks only what anyone can do, whether its owner lives or not: a finished
@@ -64,7 +64,7 @@ def settled(context: StoreContext[Base], id: str, act: Act[T]) -> T | None:
     def work(connection: Connection) -> T | None:
         nonlocal pending
         found, taken = lock(context, connection, id)
-        pending = undone(context, found)
+        pending = find_pending(context, found)
         if pending is None:
             return act(connection, found, taken)
         if pending.finished is not None:
@@ -91,11 +91,11 @@ def lock(context: StoreContext[Base], connection: Connection, id: str) -> tuple[
     return context.ledger.lock(connection, id)
 
 
-def undone(context: StoreContext[Base], found: Claim | None) -> Pending | None:
+def find_pending(context: StoreContext[Base], found: Claim | None) -> Pending | None:
     """Look whether the claim lacks only what anyone can do."""
     if found is None or found.state not in (RUNNING, DELETING):
         return None
-    finished = finished_sidecar(context, found) if found.state == RUNNING else None
+    finished = find_sidecar(context, found) if found.state == RUNNING else None
     return Pending(found, finished) if finished is not None or found.state == DELETING else None
 
 
@@ -117,7 +117,7 @@ def claim(context: StoreContext[Base], request: Request, owner: str, known: Prog
     def act(connection: Connection, found: Claim | None, taken: set[str]) -> Task | Busy | None:
         return decide(context, connection, request, owner, known, found, taken)
 
-    return settled(context, request.id, act)
+    return act_when_settled(context, request.id, act)
 
 
 def is_busy(found: Claim | None, owner: str | None = None) -> bool:
@@ -164,7 +164,7 @@ def decide(
     return begin(context, connection, found, taken, request, owner)
 
 
-def finished_sidecar(context: StoreContext[Base], found: Claim) -> Sidecar | None:
+def find_sidecar(context: StoreContext[Base], found: Claim) -> Sidecar | None:
     """Return the sidecar of a running claim, if its attempt is finished.
 
     Raises
@@ -203,7 +203,7 @@ def confirm(context: StoreContext[Base], suspects: Mapping[str, Raw]) -> dict[st
         for id in sorted(suspects):  # in the order of the keys: who locks several in another order meets a deadlock
             try:
                 found, _ = lock(context, connection, id)
-                raw = context.rows.read_within(connection, id) if undone(context, found) is None else None
+                raw = context.rows.read_within(connection, id) if find_pending(context, found) is None else None
             except UnreadableError:  # the fault of this one alone, as whoever claims it is told
                 continue
             if raw is not None:
@@ -212,7 +212,7 @@ def confirm(context: StoreContext[Base], suspects: Mapping[str, Raw]) -> dict[st
         return {
             id: raw
             for id, (found, raw) in locked.items()
-            if _judge(context, connection, suspects[id], raw, found, told.get(id)) == STANDS
+            if _recheck(context, connection, suspects[id], raw, found, told.get(id)) == STANDS
         }
 
     return context.database.transact(work)
@@ -222,18 +222,18 @@ def _is_lost(context: StoreContext[Base], connection: Connection, suspect: Raw, 
     """Tell whether the row is still the one whose file was not as recorded, and that is known to be lost."""
     id = context.rows.id_of(raw)
     told = context.digests.of([id], connection).get(id)
-    return _judge(context, connection, suspect, raw, claim, told) == LOST
+    return _recheck(context, connection, suspect, raw, claim, told) == LOST
 
 
-def _judge(
+def _recheck(
     context: StoreContext[Base],
     connection: Connection,
     suspect: Raw,
     raw: Raw,
     claim: Claim | None,
     told: Digest | None,
-) -> Judgement:
-    """Judge a row, under the lock: is it still the one whose file was not as recorded?
+) -> Rechecked:
+    """Check a suspect again, under the lock: is it still the one whose file was not as recorded?
 
     Nothing is read here but what was found before of the bytes: see `compare`.
     """
@@ -285,7 +285,7 @@ def begin_first(
 ) -> Task | None:
     """Claim a key that was never claimed, in one statement, which needs no look: there can be no sidecar yet.
 
-    None if it was claimed before, or might be refused; then `settled` decides.
+    None if it was claimed before, or might be refused; then `act_when_settled` decides.
     """
     if not known.is_new:
         return None

@@ -27,7 +27,7 @@ _BY_ID = {*RESERVED}
 
 
 class Verdict(NamedTuple, Generic[T]):
-    """What is to become of a key that nobody runs, judged under the lock on its claim.
+    """What is to become of a key that nobody runs, decided under the lock on its claim.
 
     Attributes
     ----------
@@ -66,7 +66,7 @@ def delete(
     context.schema.fit(params, complete=False)
     at, attempt = "", ""
 
-    def judge(connection: Connection, found: Claim | None, begun: bool) -> Busy | Verdict[tuple[bool, str | None]]:
+    def decide(connection: Connection, found: Claim | None, begun: bool) -> Busy | Verdict[tuple[bool, str | None]]:
         if found is not None and is_busy(found):
             return Busy(found)
         nonlocal at, attempt
@@ -87,7 +87,7 @@ def delete(
         drop(context, connection, found, id)
         return Verdict((True, _removable(context, raw) if remove_file else None))
 
-    deleted, file = delete_when_free(context, id, judge, discards=True).said
+    deleted, file = delete_when_free(context, id, decide, discards=True).said
     if file is not None:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(file)
@@ -103,16 +103,16 @@ def delete(
 def delete_when_free(
     context: StoreContext[Base],
     id: str,
-    judge: Callable[[Connection, Claim | None, bool], Busy | Verdict[T]],
+    decide: Callable[[Connection, Claim | None, bool], Busy | Verdict[T]],
     *,
     keep_failure: bool = False,
     discards: bool = False,
 ) -> Gone[T]:
-    """Let a result go, once nobody runs its key, if it is judged to: lock, look, delete the row, then its file.
+    """Let a result go, once nobody runs its key, if that is decided: lock, decide, delete the row, then its file.
 
     Parameters
     ----------
-    judge
+    decide
         Called under the lock with the claim, and with whether this call has begun to delete before: more than once
         only if a connection broke, or another transaction went first.
     keep_failure
@@ -124,7 +124,7 @@ def delete_when_free(
     with (call := Call()).under_way:
 
         def act(connection: Connection, found: Claim | None, _: set[str]) -> Busy | tuple[T, Claim | None]:
-            verdict = judge(connection, found, bool(begun))
+            verdict = decide(connection, found, bool(begun))
             if isinstance(verdict, Busy):
                 return verdict
             if not verdict.goes or found is None:

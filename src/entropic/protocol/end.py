@@ -8,7 +8,7 @@ from entropic.db.connection import Connection
 from entropic.files import sidecar as sidecars
 from entropic.files.packing import packed
 from entropic.params.model import Base
-from entropic.protocol.claim import finished_sidecar, lock
+from entropic.protocol.claim import find_sidecar, lock
 from entropic.protocol.context import StoreContext
 from entropic.protocol.request import Request, without_reserved
 from entropic.support.failure import Record
@@ -26,12 +26,7 @@ def end_claim(
 
     def work(connection: Connection) -> str | None:
         found, _ = lock(context, connection, request.id)
-        if (
-            found is None
-            or not is_mine(found)
-            or found.state != RUNNING
-            or finished_sidecar(context, found) is not None
-        ):
+        if found is None or not is_mine(found) or found.state != RUNNING or find_sidecar(context, found) is not None:
             return None
         if failure is None:
             context.ledger.release(connection, request.id, found.attempt)

@@ -19,7 +19,7 @@ from entropic.protocol import compare, lookup, verify
 from entropic.protocol import stale_rows as stale
 from entropic.protocol.claim import confirm
 from entropic.protocol.context import ModelT, StoreContext
-from entropic.protocol.lookup import ABSENT, Absent, Hit, Look, Suspect
+from entropic.protocol.lookup import ABSENT, Absent, Hit, Lookup, Suspect
 
 # The key of some params, and their row, or why that is no hit.
 Found = tuple[str, ModelT | Suspect | Absent]
@@ -73,20 +73,20 @@ def find_many(
                 yield raw[0], row
     suspects: dict[str, Suspect] = {}
     readers: dict[str, Hit] = {}
-    for id, look in lookup.read_many(context, unclear):
-        if isinstance(look, Hit):
-            if Recorded.of(look.raw).inputs is None:
-                yield id, served(context, look, wanted[id])
+    for id, looked_up in lookup.read_many(context, unclear):
+        if isinstance(looked_up, Hit):
+            if Recorded.of(looked_up.raw).inputs is None:
+                yield id, served(context, looked_up, wanted[id])
             else:
-                readers[id] = look
+                readers[id] = looked_up
             continue
-        if look.raw is not None:
+        if looked_up.raw is not None:
             with contextlib.suppress(verify.Altered):  # it runs again as it is
-                context.verify(look.raw, wanted[id])
-        if isinstance(look, Suspect):
-            suspects[id] = look
+                context.verify(looked_up.raw, wanted[id])
+        if isinstance(looked_up, Suspect):
+            suspects[id] = looked_up
         else:
-            yield id, look
+            yield id, looked_up
     since = why_read(context, readers) if readers else {}
     for id, hit in readers.items():
         yield id, served(context, hit, wanted[id], since.get(id, ""))
@@ -148,10 +148,10 @@ def fast_check(context: StoreContext[ModelT], keep_rows: bool = True) -> Callabl
 
 def find_slowly(context: StoreContext[ModelT], id: str, params: Params) -> ModelT | Suspect | Absent:
     """Find a row that may be running, registered, a folder, suspect, or not made of plain columns."""
-    look: Look = lookup.read(context, id)
-    if isinstance(look, Suspect):
-        look = accept_touched(context, {id: look}).get(id, look)
-    return served(context, look, params) if isinstance(look, Hit) else look
+    looked_up: Lookup = lookup.read(context, id)
+    if isinstance(looked_up, Suspect):
+        looked_up = accept_touched(context, {id: looked_up}).get(id, looked_up)
+    return served(context, looked_up, params) if isinstance(looked_up, Hit) else looked_up
 
 
 def served(context: StoreContext[ModelT], hit: Hit, params: Params, since: str | None = None) -> ModelT | Suspect:

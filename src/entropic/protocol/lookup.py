@@ -9,7 +9,7 @@ from typing import final
 
 from entropic.db.claim import DISTRUSTED
 from entropic.db.raw import Raw, Recorded
-from entropic.files.patience import REMEMBERED, UNLISTED, looks
+from entropic.files.patience import REMEMBERED, UNLISTED, list_repeatedly
 from entropic.params.model import Base
 from entropic.protocol.context import StoreContext
 
@@ -47,54 +47,54 @@ class Absent:
     raw: Raw | None = None
 
 
-Look = Hit | Suspect | Absent
+Lookup = Hit | Suspect | Absent
 ABSENT = Absent()
 
 
-def read(context: StoreContext[Base], id: str) -> Look:
+def read(context: StoreContext[Base], id: str) -> Lookup:
     """Read a row and its claim, and look at its file, patiently."""
     raw = context.rows.read(id)
     if raw is None:
         return ABSENT
-    look = classify(context, raw)
-    return look_again(context, {id: raw})[id] if isinstance(look, Suspect) else look
+    looked_up = classify(context, raw)
+    return recheck(context, {id: raw})[id] if isinstance(looked_up, Suspect) else looked_up
 
 
-def read_many(context: StoreContext[Base], ids: Iterable[str]) -> Iterator[tuple[str, Look]]:
+def read_many(context: StoreContext[Base], ids: Iterable[str]) -> Iterator[tuple[str, Lookup]]:
     """Do the same for many keys in a few queries; yield each that has a row, the doubtful ones last."""
     suspects: dict[str, Raw] = {}
     for raw in context.rows.read_many(ids):
-        look = classify(context, raw)
-        if isinstance(look, Suspect):
+        looked_up = classify(context, raw)
+        if isinstance(looked_up, Suspect):
             suspects[context.rows.id_of(raw)] = raw
         else:
-            yield context.rows.id_of(raw), look
+            yield context.rows.id_of(raw), looked_up
     if suspects:
-        yield from look_again(context, suspects).items()
+        yield from recheck(context, suspects).items()
 
 
-def look_again(context: StoreContext[Base], suspects: Mapping[str, Raw]) -> dict[str, Look]:
+def recheck(context: StoreContext[Base], suspects: Mapping[str, Raw]) -> dict[str, Lookup]:
     """Look patiently at the rows of some keys, given raw, whose files were not as recorded: all that says "lost" asks.
 
     Another host may have placed a file just now, where this one still remembers that it was not there, or how it was
     before. Then it is looked for as long as such a memory lasts, and no longer than a few seconds if the folder does
     not list it. A file that this host placed, or that was placed long ago, is not as it was, and nobody waits.
     """
-    found: dict[str, Look] = {id: Suspect(raw) for id, raw in suspects.items()}
+    found: dict[str, Lookup] = {id: Suspect(raw) for id, raw in suspects.items()}
     waiting = _placed_elsewhere(context, suspects)
     if not waiting:
         return found
     context.database.free_connection()  # others may need the connection meanwhile
     began = time.monotonic()
-    for names in looks(context.staging.results_dir, REMEMBERED - min(waiting.values())):
+    for names in list_repeatedly(context.staging.results_dir, REMEMBERED - min(waiting.values())):
         passed = time.monotonic() - began
         now = {context.rows.id_of(raw): raw for raw in context.rows.read_many(waiting)}
         for id, age in list(waiting.items()):
-            look = found[id] = classify(context, now[id]) if id in now else ABSENT
-            if not isinstance(look, Suspect) or only_mtime_differs(context, look.raw):
+            looked_up = found[id] = classify(context, now[id]) if id in now else ABSENT
+            if not isinstance(looked_up, Suspect) or only_mtime_differs(context, looked_up.raw):
                 del waiting[id]
                 continue
-            is_listed = os.path.basename(context.path_of(look.raw)) in names
+            is_listed = os.path.basename(context.path_of(looked_up.raw)) in names
             if age + passed > (REMEMBERED if is_listed else UNLISTED):
                 del waiting[id]
         if not waiting:
@@ -111,7 +111,7 @@ def _placed_elsewhere(context: StoreContext[Base], suspects: Mapping[str, Raw]) 
     return {id: max(0.0, age) for id, age in ages.items() if age < REMEMBERED}
 
 
-def classify(context: StoreContext[Base], raw: Raw) -> Look:
+def classify(context: StoreContext[Base], raw: Raw) -> Lookup:
     """Glance at what is under way for a raw row, and compare its file with what was recorded."""
     rows, recorded = context.rows, Recorded.of(raw)
     if recorded.running is not None and context.is_finished(rows.id_of(raw), recorded.running):

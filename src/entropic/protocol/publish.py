@@ -22,7 +22,7 @@ from entropic.files import sidecar as sidecars
 from entropic.files.durable import sync_names
 from entropic.files.extent import extent
 from entropic.files.packing import packed
-from entropic.files.patience import REMEMBERED, looks
+from entropic.files.patience import REMEMBERED, list_repeatedly
 from entropic.files.sidecar import NO_ORIGIN, Sidecar
 from entropic.files.task import Task
 from entropic.params.model import Base
@@ -375,7 +375,7 @@ def _turns_up(context: StoreContext[Base], sidecar: Sidecar) -> bool:
     if not context.database.is_shared or age > REMEMBERED:
         return False
     context.database.free_connection()
-    for names in looks(context.staging.results_dir, REMEMBERED - max(0.0, age)):
+    for names in list_repeatedly(context.staging.results_dir, REMEMBERED - max(0.0, age)):
         claim = context.ledger.find(sidecar.id)
         if claim is None or claim.path is None or claim.attempt != sidecar.attempt:
             return True  # somebody else has gone on, as the next try will tell

@@ -35,7 +35,7 @@ from entropic.files.place import remove_tree
 from entropic.files.staging import SUBMISSIONS, key_of
 from entropic.files.task import Task
 from entropic.params.model import Base
-from entropic.protocol.claim import settled
+from entropic.protocol.claim import act_when_settled
 from entropic.protocol.context import StoreContext
 from entropic.protocol.end import end_claim
 from entropic.protocol.request import Request
@@ -254,7 +254,7 @@ class Watch:
             elif not report.finished:
                 self._abandon([member])
             elif one.has_finished(member):
-                settled(self._context, member.id, lambda *_: True)
+                act_when_settled(self._context, member.id, lambda *_: True)
                 if member.key in died:
                     forget_deaths(self._context.staging, member.key)
             else:

@@ -13,7 +13,7 @@ from entropic.db.claim import RUNNING, Claim
 from entropic.errors import CycleError
 from entropic.files.task import Inside, inside
 from entropic.params.model import Base, naive_utc
-from entropic.protocol.claim import Act, Busy, T, settled
+from entropic.protocol.claim import Act, Busy, T, act_when_settled
 from entropic.protocol.context import StoreContext
 from entropic.support import process
 
@@ -103,9 +103,9 @@ class Lookout:
 
 
 def act_when_free(context: StoreContext[Base], id: str, act: Act[T | Busy]) -> T:
-    """Act on a key under the lock, as `settled` does, once nothing is half done and nobody runs it."""
+    """Act on a key under the lock, as `act_when_settled` does, once nothing is half done and nobody runs it."""
     while True:
-        done = settled(context, id, act)
+        done = act_when_settled(context, id, act)
         if isinstance(done, Busy):
             wait(context, done)
         elif done is not None:

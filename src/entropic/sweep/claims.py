@@ -14,7 +14,7 @@ from entropic.db.raw import told
 from entropic.errors import ForeignFileError, PublishError, RunFailed, UnreadableError
 from entropic.files.task import Task
 from entropic.protocol import run
-from entropic.protocol.claim import Busy, begin_first_many, claim, decide, failed, lock, undone
+from entropic.protocol.claim import Busy, begin_first_many, claim, decide, failed, find_pending, lock
 from entropic.protocol.context import ModelT, StoreContext
 from entropic.protocol.find import find_many
 from entropic.protocol.lookup import Absent, Suspect
@@ -22,9 +22,9 @@ from entropic.protocol.request import Progress, Request
 from entropic.protocol.wait import Lookout, wait_for_any
 from entropic.sweep.deadline import Deadline
 
-UNDONE: Literal["undone"] = "undone"  # what somebody has left half done comes first
+PENDING: Literal["pending"] = "pending"  # what somebody has left half done comes first
 # What becomes of a set: its task, who runs it, why it can have no row now; None: its row is to be read.
-Decision = Task | Busy | RunFailed | PublishError | UnreadableError | Literal["undone"] | None
+Decision = Task | Busy | RunFailed | PublishError | UnreadableError | Literal["pending"] | None
 
 MOST_CLAIMED = 200  # in one transaction
 CHUNK_SECONDS = 0.2  # a chunk of claims should last this long
@@ -169,7 +169,7 @@ class Claims(Generic[ModelT]):
 
         decisions = self._context.database.transact(work)
         for id, decision in decisions.items():
-            if decision == UNDONE:
+            if decision == PENDING:
                 try:
                     decisions[id] = claim(self._context, self._missing[id], self._owner, self._known_of(id))
                 # It ended just now, and not well, or cannot be recorded, or not be read.
@@ -180,8 +180,8 @@ class Claims(Generic[ModelT]):
     def _decide(self, connection: Connection, id: str) -> Decision:
         try:
             found, taken = lock(self._context, connection, id)
-            if undone(self._context, found) is not None:
-                return UNDONE
+            if find_pending(self._context, found) is not None:
+                return PENDING
         except UnreadableError as error:  # the fault of this one alone
             return error
         if found is not None and found.state == FAILED and self._failed_meanwhile(found):

@@ -32,7 +32,7 @@ from entropic.executors.serial import Serial
 from entropic.files import workspace
 from entropic.params.model import Base
 from entropic.protocol import lookup, note_inputs, run
-from entropic.protocol.claim import settled
+from entropic.protocol.claim import act_when_settled
 from entropic.protocol.context import ModelT, StoreContext
 from entropic.protocol.current_code import Met
 from entropic.protocol.find import accept_touched
@@ -163,21 +163,21 @@ def _stored(context: StoreContext[ModelT], planned: Planned[ModelT]) -> Iterator
     without = {*planned.missing, *planned.left_out}
     ids = (id for id in planned.rows if id not in without)
     while batch := list(itertools.islice(ids, READ_TOGETHER)):
-        looks = dict(lookup.read_many(context, batch))
+        by_id = dict(lookup.read_many(context, batch))
         for id in batch:
-            look = looks.get(id, ABSENT)
-            if not isinstance(look, Hit):  # a newer result may lack just its publication
+            looked_up = by_id.get(id, ABSENT)
+            if not isinstance(looked_up, Hit):  # a newer result may lack just its publication
                 if context.read_only is None:
-                    settled(context, id, lambda *_: True)
-                look = lookup.read(context, id)
-            if isinstance(look, Suspect):  # as `plan` has found it, or copied since
-                look = accept_touched(context, {id: look}).get(id, look)
-            if not isinstance(look, Hit):
+                    act_when_settled(context, id, lambda *_: True)
+                looked_up = lookup.read(context, id)
+            if isinstance(looked_up, Suspect):  # as `plan` has found it, or copied since
+                looked_up = accept_touched(context, {id: looked_up}).get(id, looked_up)
+            if not isinstance(looked_up, Hit):
                 raise ResultMissingError(
                     f"the result of {context.schema.name} {id} was removed while the sweep was running; call again to "
                     "run it"
                 )
-            yield from note_inputs.noted(context, [context.rows.build(look.raw, look.path)])
+            yield from note_inputs.noted(context, [context.rows.build(looked_up.raw, looked_up.path)])
 
 
 def carry_out(

@@ -1,7 +1,7 @@
 """`Store.gc`: results that are not wanted any more go, and files of ours that no row needs.
 
 A result goes as `Store.delete` lets it go: its row first, then its file through a slot, which anyone can finish. What
-is judged here without a lock is judged again under it, so whoever runs, replaces or deletes a result meanwhile wins.
+is decided here without a lock is decided again under it, so whoever runs, replaces or deletes a result meanwhile wins.
 """
 
 import os
@@ -101,7 +101,7 @@ def gc(
     if not dry_run:
         context.must_write("gc() would have to remove something")
     query = matching(context, where, equal)
-    context.database.stay_current()  # else it would judge files by a database that is gone
+    context.database.stay_current()  # else it would compare files with a database that is gone
     if context.staging.is_strange:
         raise StoreError(
             f"none of the results of {context.schema.name} is in {context.staging.results_dir}; open the store with "
@@ -303,7 +303,7 @@ def _remove(context: StoreContext[Base], one: _Held) -> str | None:
     """Remove a row, if it has one, and its file; return why not, or nothing to say of what is gone already."""
     at = ""
 
-    def judge(connection: Connection, found: Claim | None, begun: bool) -> Verdict[str | None]:
+    def decide(connection: Connection, found: Claim | None, begun: bool) -> Verdict[str | None]:
         if begun and (found is None or found.published is None):
             return Verdict(None)  # what was begun was committed, and has been finished by now
         if found is None or found.published != one.attempt or found.registered is not None:
@@ -317,7 +317,7 @@ def _remove(context: StoreContext[Base], one: _Held) -> str | None:
         reason = _examine(context, one)[1]
         return Verdict(reason, goes=reason is None)
 
-    reason, deleted, is_clean = delete_when_free(context, one.id, judge, keep_failure=True)
+    reason, deleted, is_clean = delete_when_free(context, one.id, decide, keep_failure=True)
     if not is_clean:
         reason = f"its row is gone, but some of its files could not be removed from {context.staging.root}"
     if deleted is not None and context.journal is not None:

@@ -219,10 +219,10 @@ def _rows(context: StoreContext[Any], wanted: list[Outcome], found: Measured) ->
             if not lacking:
                 found.skipped += bool(empty)
                 continue
-            look = lookup.classify(context, raw)
-            if isinstance(look, lookup.Suspect) and not compare.is_as_stored(context, raw):
+            looked_up = lookup.classify(context, raw)
+            if isinstance(looked_up, lookup.Suspect) and not compare.is_as_stored(context, raw):
                 found.failed[id] = f"its result {context.rows.file_of(raw)} is gone, or not as recorded"
-            elif not isinstance(look, lookup.Absent):  # else a run that is finished lacks just its publication
+            elif not isinstance(looked_up, lookup.Absent):  # else a run that is finished lacks just its publication
                 yield raw, lacking
 
 

@@ -182,9 +182,9 @@ def check(
         elif not deep and is_comparable(recorded, found):
             touched[id] = raw
         _check_values(context, report, raw, id, path, checksums.get(id))
-    for id, look in lookup.look_again(context, lost).items():
-        if isinstance(look, Suspect):
-            _check_file(context, report, look.raw, id, context.rows.file_of(look.raw))
+    for id, looked_up in lookup.recheck(context, lost).items():
+        if isinstance(looked_up, Suspect):
+            _check_file(context, report, looked_up.raw, id, context.rows.file_of(looked_up.raw))
     for id in sorted(differing(context, touched)):
         text = f"{id}: {with_row[id]} {DIFFERENCE}; it runs again when asked for"
         report.altered.append(Finding(id, with_row[id], text))

@@ -31,7 +31,7 @@ from entropic.files.sidecar import Origin, Sidecar
 from entropic.files.task import Task
 from entropic.params.model import Base
 from entropic.protocol import publish, register, run
-from entropic.protocol.claim import Busy, claim, is_busy, settled
+from entropic.protocol.claim import Busy, act_when_settled, claim, is_busy
 from entropic.protocol.context import StoreContext
 from entropic.protocol.end import end_claim
 from entropic.protocol.outcome_columns import bound_outcomes
@@ -180,7 +180,7 @@ def leave(context: StoreContext[Base], result: Result, origin: Origin, owner: st
 
     try:
         register.refuse_own(context, request.id, path)
-        while (done := settled(context, request.id, act)) is None:
+        while (done := act_when_settled(context, request.id, act)) is None:
             pass
     except (ParameterError, RegisterError, PublishError, UnreadableError) as error:
         raise NotTaken(str(error)) from error

@@ -144,8 +144,8 @@ class Taking(Generic[R]):
         except KeyCollisionError:
             return "it is the key of another set here, and the two cannot both have it"
         if context.extent_of(here) is None:
-            look = lookup.look_again(context, {result.id: here})[result.id]
-            if not isinstance(look, Suspect) or context.extent_of(look.raw) is not None:
+            looked_up = lookup.recheck(context, {result.id: here})[result.id]
+            if not isinstance(looked_up, Suspect) or context.extent_of(looked_up.raw) is not None:
                 raise NotTaken("it is just being replaced here; do the same again")
             self._check_place(result)
             return None
