@@ -801,7 +801,7 @@ class Store(Generic[ModelT]):
         given = {"fraction": fraction, "rtol": rtol, "seed": seed, "workers": workers, "timeout": timeout}
         fraction, rtol, seed, workers, timeout = options(self._context.schema, given, equal)
         reading = functools.partial(read, loader=self._loader)
-        executor_of = functools.partial(Options(workers=workers, timeout=timeout).executor, self._context)
+        executor_of = functools.partial(Options(workers=workers, timeout=timeout).make_executor, self._context)
         try:
             return audit.audit(self._context, where, equal, fraction, rtol, seed, executor_of, reading)
         except BaseException as error:  # noqa: BLE001  (raised again)

@@ -71,7 +71,7 @@ def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (folder / command).write_text(f"#!/bin/bash\n{name}\n{line}\n")
         (folder / command).chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setattr(scheduler, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(scheduler, "POLL_SECONDS", 0.05)
     monkeypatch.setattr(wait, "WATCH_SECONDS", 0.05)
     return said
 
@@ -130,36 +130,36 @@ def test_the_queue_is_asked_once_for_all_submissions(open_store, queue):
 
 def test_an_answer_is_handed_out_before_the_queue_is_asked_again(queue, monkeypatch):
     """A question that is asked in between may be for fewer names, and is one too many."""
-    monkeypatch.setattr(scheduler, "LOOK_SECONDS", 0.0)  # so that another one is always due
+    monkeypatch.setattr(scheduler, "POLL_SECONDS", 0.0)  # so that another one is always due
     inquiry = scheduler.Inquiry()
     inquiry.add("b")
     with contextlib.closing(inquiry):
-        while inquiry.look("a") is None:
+        while inquiry.poll("a") is None:
             time.sleep(0.01)
-        assert inquiry.look("b") == {}
-        assert inquiry._looking is None, "nobody has asked anew"
+        assert inquiry.poll("b") == {}
+        assert inquiry._polling is None, "nobody has asked anew"
 
 
 def test_who_looks_no_more_leaves_no_question_behind(open_store, queue, monkeypatch):
     """Also after an interrupt when the first of several was looked at; what is over is forgotten."""
     (queue.with_name("bin") / "squeue").write_text("#!/bin/bash\nexec sleep 600\n")
-    store, look = open_store(), Submission.look
+    store, poll = open_store(), Submission.poll
     for n in range(2):
         submitted_alone(store, n, monkeypatch)
     watch = submitted.Watch(store._context)
     try:
         with monkeypatch.context() as interrupting:
-            interrupting.setattr(Submission, "look", lambda one: (look(one), interrupt()))
+            interrupting.setattr(Submission, "poll", lambda one: (poll(one), interrupt()))
             with pytest.raises(KeyboardInterrupt):
-                watch.look()
+                watch.tend()
         [over] = [one for one in watch._known.values() if one._queue is None]
         Submissions(store._context.database).remove(over.number)
-        watch.look()
+        watch.tend()
         assert set(watch._inquiry._asked) == {one.index.jobs for one in watch._known.values()}
-        assert watch._inquiry._looking is not None
+        assert watch._inquiry._polling is not None
         watch._inquiry.add("of a submission that was never looked at")
         watch.close()
-        assert watch._inquiry._looking is None
+        assert watch._inquiry._polling is None
     finally:
         watch._inquiry.close()
 
@@ -167,7 +167,7 @@ def test_who_looks_no_more_leaves_no_question_behind(open_store, queue, monkeypa
 def submitted_alone(store: Any, n: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Submit a set while nobody looks after the others."""
     with monkeypatch.context() as alone:
-        alone.setattr(submitted.Watch, "look", lambda *_, **__: [])
+        alone.setattr(submitted.Watch, "tend", lambda *_, **__: [])
         store.sweep(sets(n), Slurm(), wait=False)
 
 
@@ -259,11 +259,11 @@ def test_repair_frees_what_no_task_is_at_where_there_is_no_slurm(open_store, que
 
 
 def test_a_submission_that_somebody_else_ends_meanwhile_is_no_error(open_store, queue, monkeypatch):
-    store, look = open_store(), Submission.look
+    store, poll = open_store(), Submission.poll
     store.sweep(sets(0), Slurm(), wait=False)
     queue.write_text("")
     with monkeypatch.context() as meanwhile:
-        meanwhile.setattr(Submission, "look", lambda one: (look(one), remove_tree(one.folder)))
+        meanwhile.setattr(Submission, "poll", lambda one: (poll(one), remove_tree(one.folder)))
         store.sweep(sets(0), Slurm(), wait=False)
     assert store.sweep(sets(0), Slurm(), wait=False).submitted.new == 1
 
@@ -601,7 +601,7 @@ def test_of_a_submission_that_is_at_work_nobody_says_that_it_gives_no_sign_of_li
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("owner", "moment"), [(Submissions, "all"), (holders, "_where"), (scheduler.Inquiry, "look")])
+@pytest.mark.parametrize(("owner", "moment"), [(Submissions, "all"), (holders, "_where"), (scheduler.Inquiry, "poll")])
 def test_a_submission_that_ends_in_the_middle_of_a_check_is_no_disorder(open_store, queue, monkeypatch, owner, moment):
     store, real = open_store(), getattr(owner, moment)
     store.sweep(sets(0), Slurm(), wait=False)

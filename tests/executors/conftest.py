@@ -118,6 +118,6 @@ def slurm(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster
     """The cluster, with no jobs on it."""
     cluster = present(lambda: shared(servers))
     monkeypatch.setenv("SLURM_CONF", str(cluster.conf))
-    monkeypatch.setattr(scheduler, "LOOK_SECONDS", LOOK)
+    monkeypatch.setattr(scheduler, "POLL_SECONDS", LOOK)
     yield cluster
     cluster.clear()

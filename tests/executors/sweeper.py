@@ -62,7 +62,7 @@ def client(name: str | dict[str, Any] | None) -> Iterator[dict[str, Any]]:
     if name is None:
         yield {}
     elif isinstance(name, dict):
-        scheduler.LOOK_SECONDS = name.pop("look")
+        scheduler.POLL_SECONDS = name.pop("look")
         yield {"client": scheduler.Slurm(**name)}
     elif name == "thread pool":
         with ThreadPoolExecutor(2) as pool:

@@ -71,7 +71,7 @@ def wait_until_orphaned(pid: int, parent: int) -> None:
 
 
 def family(worker: subprocess.Popen[str], families: Families | None = None) -> set[int]:
-    return set((families or Families([worker.pid])).look(Moment())[worker.pid])
+    return set((families or Families([worker.pid])).find_processes(Moment())[worker.pid])
 
 
 # ---- who is of the family ----------------------------------------------------------------------------------------
@@ -111,7 +111,7 @@ def test_a_process_that_was_seen_before_it_made_itself_a_session_stays_in_its_fa
 def test_what_was_seen_before_its_worker_was_announced_is_its_own(begin):
     worker, (middle, leader) = begin(MAKES_A_SESSION, 2)
     families = Families()
-    families.look(Moment())
+    families.find_processes(Moment())
     families.add(worker.pid)
     assert family(worker, families) == {worker.pid, middle, leader}
 
@@ -120,7 +120,7 @@ def test_without_proc_a_family_is_what_ps_tells(begin, monkeypatch):
     worker, (middle, leader) = begin(MAKES_A_SESSION, 2)
     monkeypatch.setattr(guardian, "_has_proc", lambda: False)
     there = Moment()
-    assert set(Families([worker.pid]).look(there)[worker.pid]) == {worker.pid, middle, leader}
+    assert set(Families([worker.pid]).find_processes(there)[worker.pid]) == {worker.pid, middle, leader}
     parent, start, lives = there.stat(leader)
     assert (parent, bool(start), lives) == (middle, True, True)
     assert there.held(leader) == there.share(leader) > 0
@@ -166,7 +166,7 @@ def test_what_counts_for_the_memory_of_a_run_is_ended_with_it(begin, monkeypatch
     assert leader in family(worker, families)
     wait_until_orphaned(leader, middle)
     monkeypatch.setattr(os, "write", lambda *_: 0)  # the line that the sweep would read
-    limit.look()
+    limit.enforce()
     assert all(map(gone, [worker.pid, leader]))
 
 
@@ -178,7 +178,7 @@ def test_sessions_are_told_apart_by_reading_of_each_only_its_leader(begin, monke
     real = guardian._stat
     monkeypatch.setattr(guardian, "_stat", lambda pid: (read.append(pid), real(pid))[1])
     there = Moment()
-    Families([worker.pid]).look(there)
+    Families([worker.pid]).find_processes(there)
     led = [session for session, members in there.sessions.items() if session in members]
     members = {pid for session in led for pid in there.sessions[session]} - {*led}
     assert len(members) >= 5

@@ -296,7 +296,7 @@ def test_all_jobs_cancelled_by_somebody_end_the_sweep(slurm, acting, log, tmp_pa
 
 def test_the_scheduler_is_asked_every_few_seconds_at_most(slurm, acting, log, tmp_path, monkeypatch, sweeping):
     """While a job waits for a node, and while it runs: whatever is called of Slurm stands in a list."""
-    monkeypatch.setattr(scheduler, "LOOK_SECONDS", 5.0)
+    monkeypatch.setattr(scheduler, "POLL_SECONDS", 5.0)
     calls, gate = tmp_path / "calls", tmp_path / "gate"
     for name in ("sbatch", "squeue", "scancel", "scontrol", "sinfo", "sacct"):
         if real := shutil.which(name):

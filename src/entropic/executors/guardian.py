@@ -48,7 +48,7 @@ def main() -> None:
             for line in lines:
                 (families.add if line[:1] == b"+" else families.discard)(int(line[1:]))
         if limit is not None and not limit.pause():
-            limit.look()
+            limit.enforce()
     end_sessions(families.workers, families)
 
 
@@ -66,7 +66,7 @@ def end_sessions(workers: Collection[int], families: "Families | None" = None) -
     deadline = time.monotonic() + KILL_SECONDS
     while True:
         there, living = Moment(), 0
-        found = families.look(there)
+        found = families.find_processes(there)
         for worker in workers:
             if families.leads(worker):
                 _kill(os.killpg, worker)  # most of them, at once
@@ -115,7 +115,7 @@ class Families:
         """Tell whether there was anything in a worker's own session in the last look: its number then is its own."""
         return self._owners.get(worker) == worker
 
-    def look(self, there: "Moment") -> dict[int, list[int]]:
+    def find_processes(self, there: "Moment") -> dict[int, list[int]]:
         """Return the pids of each worker, those included that have just ended."""
         for gone in self._owners.keys() - there.sessions.keys():
             del self._owners[gone]
@@ -204,11 +204,11 @@ class Limit:
         """Return for how many seconds there is nothing to do."""
         return max(0.0, self._next - time.monotonic())
 
-    def look(self) -> None:
+    def enforce(self) -> None:
         """End those that use too much now."""
         began, there = time.monotonic(), Moment()
         self._ended &= self._families.workers
-        for worker, pids in self._families.look(there).items():
+        for worker, pids in self._families.find_processes(there).items():
             if worker not in self._ended and (used := self._used(pids, there)) > self._most:
                 self._ended.add(worker)
                 try:

@@ -156,8 +156,8 @@ class Jobs:
                     return
                 yield None
                 continue
-            self._queue.look()
-            endings = [*self._hear(), *self._look_at_unseen(), *self._bury()]
+            self._queue.poll()
+            endings = [*self._hear(), *self._recheck_unseen(), *self._bury()]
             yield from self._take_back(only_late=True)
             for one in endings:
                 self._forget_deaths(one)
@@ -254,7 +254,7 @@ class Jobs:
         bundle = self._bundles.get(self._numbers.get(attempt, 0), ())
         return next((task for task in bundle if task.attempt == attempt), None)
 
-    def _look_at_unseen(self) -> Iterator[Ending]:
+    def _recheck_unseen(self) -> Iterator[Ending]:
         """Look again for what is finished, and not seen from here yet."""
         unseen, self._unseen = self._unseen, []
         for task, report, since in unseen:

@@ -54,7 +54,7 @@ START = "import sys; sys.path[:] = {path!r}; from entropic.executors.node import
 KEY = "ENTROPIC_SPOOL_KEY"
 JOB_END = "ENTROPIC_JOB_END"
 SAY_SECONDS = 0.2  # between two reports, if many runs end
-LOOK_SECONDS = 2.0  # between two looks whether anything is wanted, while a run is under way
+CHECK_SECONDS = 2.0  # between two checks whether anything is wanted, while a run is under way
 IDLE_SECONDS = 60.0  # without a set, after which the job gives its place to others
 SIGNAL_SECONDS = 0.1  # in which all processes of a job get a signal, if the first one has
 DYING_SECONDS = 2.0  # in which they are all killed, if the first one is
@@ -139,7 +139,7 @@ class Desk:
         self._elsewhere: list[float] = []  # how long the latest runs of the sweep took, when the bundle was made
         self._here: deque[float] = deque(maxlen=RECENT)  # and those of this task
         self._said: list[tuple[str, Report | None]] = []
-        self._count, self._said_at, self._looked_at = 0, 0.0, 0.0
+        self._count, self._said_at, self._checked_at = 0, 0.0, 0.0
         self._left: deque[Task] = deque()  # of the bundle that it has
         self._number = 0  # of that
         self._is_alone = spool.has(LEFT)  # no sweep waits
@@ -240,12 +240,12 @@ class Desk:
         except FileNotFoundError:
             return False
 
-    def look(self) -> None:
+    def check_in(self) -> None:
         """See, while a run is under way, whether it is still wanted, and say what is to be said."""
         if time.monotonic() - self._said_at > SAY_SECONDS:
             self.flush()
-        if time.monotonic() - self._looked_at > LOOK_SECONDS:
-            self._looked_at = time.monotonic()
+        if time.monotonic() - self._checked_at > CHECK_SECONDS:
+            self._checked_at = time.monotonic()
             self.is_over = self._spool.has(END)  # without the sweep, what runs may finish: others take it in
         if self.is_ending:
             self._hand_back()
@@ -344,7 +344,7 @@ def main() -> None:
             for ending in endings:
                 if ending is not None:
                     desk.say(ending)
-                desk.look()
+                desk.check_in()
                 if desk.is_over:
                     break
     except (EntropicError, Forged) as error:

@@ -13,7 +13,7 @@ from entropic.support.show import visible
 
 log = logging.getLogger("entropic")
 MOST_BARREN = 3  # jobs in a row that end before they have done anything
-SURE = 2  # looks in a row that find a job over: the folder may show late what its tasks have said
+SURE = 2  # answers in a row that say that a job is over: the folder may show late what its tasks have said
 MOST_OUTPUT = 2_000  # characters of what a job has printed
 _OF_MEMORY = ("oom-kill", "oom_kill", "exceeded memory limit")
 _PRINTED = {
@@ -41,8 +41,8 @@ class Queue:
         self.cancelled = ""
         """The jobs that somebody has cancelled."""
         self._jobs: dict[str, Job] = {}
-        self._ended: Counter[str] = Counter()  # looks in a row that have found a job over
-        self._unsettled: list[Job] = []  # those of which that is sure since the latest look, and not cancelled
+        self._ended: Counter[str] = Counter()  # answers in a row that say that a job is over
+        self._unsettled: list[Job] = []  # those of which that is sure since the latest poll, and not cancelled
         self._useful: set[str] = set()  # those that have done something
         self._barren = 0
         self._said: set[str] = set()
@@ -61,12 +61,12 @@ class Queue:
 
     @property
     def may_submit(self) -> bool:
-        """Whether to ask for more jobs now: where that was refused, not before the next look, which it puts off."""
+        """Whether to ask for more jobs now: where that was refused, not before the next poll, which it puts off."""
         return not self.alive or self._answers != self._refused
 
     @property
     def is_sure(self) -> bool:
-        """Whether it is known of each job whether it is over; of none at all, only after several looks."""
+        """Whether it is known of each job whether it is over; of none at all, only after several answers."""
         if any(0 < self._ended[id] < SURE for id in self._jobs):
             return False
         return self._answers >= (1 if self.alive else SURE)
@@ -106,8 +106,8 @@ class Queue:
         self._useful.add(job_of(task)[0])
         self._barren = 0
 
-    def look(self) -> None:
-        """Look at the queue, if it is time to.
+    def poll(self) -> None:
+        """Poll the queue, if it is time to.
 
         Raises
         ------
@@ -117,7 +117,7 @@ class Queue:
         for job in self._unsettled:
             self._settle(job)
         self._unsettled = []
-        found = self.scheduler.look()
+        found = self.scheduler.poll()
         if found is None:
             return
         self._answers += 1

@@ -1,6 +1,6 @@
 """Slurm itself: what jobs ask of it, and its commands, which are called here only.
 
-No look at the queue comes sooner than `LOOK_SECONDS` after the one before, however many jobs there are, and each is one
+No poll of the queue comes sooner than `POLL_SECONDS` after the one before, however many jobs there are, and each is one
 `squeue`: `test_the_scheduler_is_asked_every_few_seconds_at_most`. Who looks at many submissions asks for all of them at
 once: `test_the_queue_is_asked_once_for_all_submissions`.
 """
@@ -19,8 +19,8 @@ from entropic.errors import ParameterError, SlurmError
 from entropic.executors.spool import JOB
 from entropic.support.show import one_line, spelled
 
-LOOK_SECONDS = 5.0  # between two looks at the queue, at least
-MOST_LOOK_SECONDS = 30.0  # the same, where nothing has changed for a while
+POLL_SECONDS = 5.0  # between two polls of the queue, at least
+MOST_POLL_SECONDS = 30.0  # the same, where nothing has changed for a while
 ANSWER_SECONDS = 120.0  # that a command may take
 MOST_JOBS = 10_000
 LEARN = "learn"  # as time, or as mem: as much as stored runs tell
@@ -154,8 +154,8 @@ class Inquiry:
     """Asks, now and then, what has become of jobs: one `squeue` for the jobs of all names that anybody looks for."""
 
     def __init__(self) -> None:
-        self._looking: tuple[subprocess.Popen[str], IO[str], float, list[str]] | None = None
-        self._pause, self._next = LOOK_SECONDS, 0.0
+        self._polling: tuple[subprocess.Popen[str], IO[str], float, list[str]] | None = None
+        self._pause, self._next = POLL_SECONDS, 0.0
         self._asked: dict[str, float] = {}  # when it was asked for each name
         self._told: dict[str, dict[str, Job]] = {}  # what nobody has seen yet
         self._seen: dict[str, dict[str, Job]] = {}
@@ -177,20 +177,20 @@ class Inquiry:
 
     def close(self) -> None:
         """Wait for no answer any more."""
-        if self._looking is not None:
-            process, out, *_ = self._looking
+        if self._polling is not None:
+            process, out, *_ = self._polling
             process.kill()
             process.wait()
             out.close()
-            self._looking = None
+            self._polling = None
 
     def postpone(self) -> None:
         """Ask anew, in a while: an answer that is on its way knows nothing of jobs that are submitted now."""
         self.close()
-        self._pause = LOOK_SECONDS
-        self._next = time.monotonic() + LOOK_SECONDS
+        self._pause = POLL_SECONDS
+        self._next = time.monotonic() + POLL_SECONDS
 
-    def look(self, name: str) -> dict[str, Job] | None:
+    def poll(self, name: str) -> dict[str, Job] | None:
         """Return all jobs of a name that Slurm remembers, by id; None if there is no new answer yet."""
         if name in self._told:  # before anything is asked anew, which may be for fewer names
             return self._told.pop(name)
@@ -200,17 +200,17 @@ class Inquiry:
 
     def _go_on(self) -> None:
         now = time.monotonic()
-        if self._looking is None:
+        if self._polling is None:
             if now >= self._next:
                 self._begin()
             return
-        process, out, began, names = self._looking
+        process, out, began, names = self._polling
         if process.poll() is None:
             if now - began < ANSWER_SECONDS:
                 return
             process.kill()
             process.wait()
-        self._looking = None
+        self._polling = None
         with out:
             out.seek(0)
             said = out.read()
@@ -222,7 +222,7 @@ class Inquiry:
         is_new = any(self._seen.get(name) != jobs for name, jobs in told.items())
         self._told |= told
         self._seen |= told
-        self._pause = LOOK_SECONDS if is_new else min(1.2 * self._pause, MOST_LOOK_SECONDS)
+        self._pause = POLL_SECONDS if is_new else min(1.2 * self._pause, MOST_POLL_SECONDS)
         self._next = now + self._pause
 
     def _begin(self) -> None:
@@ -232,7 +232,7 @@ class Inquiry:
         command = ["squeue", "--noheader", "--array", "--states=all", only, f"--Format={_COLUMNS}"]
         now = time.monotonic()
         self._asked.update(dict.fromkeys(names, now))
-        self._next = now + LOOK_SECONDS
+        self._next = now + POLL_SECONDS
         out = tempfile.TemporaryFile("w+")  # noqa: SIM115  (read and closed when the answer is there)
         try:
             process = subprocess.Popen(
@@ -242,12 +242,12 @@ class Inquiry:
             out.close()
             self._fail(f"{error.strerror}: squeue")
             return
-        self._looking = process, out, time.monotonic(), names
+        self._polling = process, out, time.monotonic(), names
 
     def _fail(self, why: str) -> None:
         self.trouble = why
         self.silent_since = self.silent_since or time.monotonic()
-        self._pause = min(1.2 * self._pause, MOST_LOOK_SECONDS)
+        self._pause = min(1.2 * self._pause, MOST_POLL_SECONDS)
         self._next = time.monotonic() + self._pause
 
 
@@ -309,9 +309,9 @@ class Scheduler:
         self._inquiry.postpone()
         return [f"{id}_{number}" for number in range(count)] if many else [id]
 
-    def look(self) -> dict[str, Job] | None:
+    def poll(self) -> dict[str, Job] | None:
         """Return all jobs that Slurm remembers, by id, each few seconds; None if there is no new answer yet."""
-        return self._inquiry.look(self.name)
+        return self._inquiry.poll(self.name)
 
     def cancel(self, only_waiting: bool = False) -> None:
         """Cancel the jobs: all of them, or those that have not begun.

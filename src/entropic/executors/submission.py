@@ -46,7 +46,7 @@ UNSEEN_SECONDS = 65.0  # in which a network folder shows what another machine ha
 _GONE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, None}  # or something else has its name
 
 
-class Wanted(NamedTuple):
+class SubmissionOptions(NamedTuple):
     """How a submission is to be run: as the options of a sweep say."""
 
     asked: Slurm
@@ -138,7 +138,7 @@ class Submission:
         self._names: list[Name] = []
 
     # ---- submitting --------------------------------------------------------------------------------------------
-    def fill(self, tasks: Sequence[Task], requests: object, wanted: Wanted) -> None:
+    def fill(self, tasks: Sequence[Task], requests: object, options: SubmissionOptions) -> None:
         """Put the sets into its spool, before any job is there.
 
         Parameters
@@ -151,11 +151,11 @@ class Submission:
         ParameterError, UnguardedError
             If the runner cannot travel.
         """
-        asked = wanted.asked
-        data = pickled(wanted.sending)
+        asked = options.asked
+        data = pickled(options.sending)
         os.makedirs(self.folder, mode=0o700)
         self._spool.put(LEFT, b"")
-        luggage = Packed(Surroundings.here(), data, wanted.timeout, wanted.resources)
+        luggage = Packed(Surroundings.here(), data, options.timeout, options.resources)
         self._spool.put(LUGGAGE, pickle.dumps(luggage))
         size = -(-len(tasks) // MOST_BUNDLES)
         bundles = {1 + at // size: list(tasks[at : at + size]) for at in range(0, len(tasks), size)}
@@ -164,7 +164,7 @@ class Submission:
         }
         most, model = min(asked.array or 1, -(-len(bundles) // asked.tasks)), tasks[0].model
         name = self.name_of_jobs(model)
-        index = Index(model, name, most, wanted.retries, wanted.retries_alone, members, asked.limits)
+        index = Index(model, name, most, options.retries, options.retries_alone, members, asked.limits)
         self._spool.put(REQUESTS, dumped(requests))
         for number, bundle in bundles.items():
             self._spool.put(f"{number}.todo", pickle.dumps(Given(packed(bundle), 0.0, [])))
@@ -235,12 +235,12 @@ class Submission:
         with importing("a worker"):
             return pickle.loads(self._spool.get(REQUESTS))
 
-    def look_inside(self) -> None:
+    def list_spool(self) -> None:
         """List the spool."""
         self._names = self._spool.listing()
 
-    def look(self) -> None:
-        """List the spool, and have a look at the queue, if it is time to.
+    def poll(self) -> None:
+        """List the spool, and poll the queue, if it is time to.
 
         Raises
         ------
@@ -254,7 +254,7 @@ class Submission:
         for one in self._names:
             if one.task:
                 self._queue.works(one.task)
-        self._queue.look()
+        self._queue.poll()
         self._names = self._spool.listing()  # what was said before a job was over
 
     @property
@@ -264,7 +264,7 @@ class Submission:
 
     @property
     def is_unanswered(self) -> bool:
-        """Whether the scheduler did not answer the latest look."""
+        """Whether the scheduler did not answer the latest poll."""
         return self._queue is not None and self._queue.scheduler.silent_since is not None
 
     @property
@@ -387,7 +387,7 @@ class Submission:
         return printed(self.folder, job)
 
     def jobs(self) -> list[Job]:
-        """Return its jobs that are not over, as of the latest look."""
+        """Return its jobs that are not over, as of the latest poll."""
         return [] if self._queue is None else self._queue.living()
 
     def close(self) -> None:

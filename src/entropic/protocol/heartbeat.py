@@ -60,12 +60,12 @@ class Watchful:
     def __init__(self, ledger: Ledger, staging: Staging) -> None:
         self._ledger, self._staging = ledger, staging
         self._thread, self._process = Thread(ledger), None if not process.is_contained() else Process(ledger)
-        self._look_at = 0.0  # on the monotonic clock
+        self._check_at = 0.0  # on the monotonic clock
 
     def add(self, id: str, attempt: str, owner: str) -> None:
         """Keep the lease of an attempt renewed from now on, for as long as its owner lives."""
-        if self._process is None and time.monotonic() >= self._look_at:
-            self._look_at = time.monotonic() + self._ledger.lease / 3
+        if self._process is None and time.monotonic() >= self._check_at:
+            self._check_at = time.monotonic() + self._ledger.lease / 3
             if self._sees_strangers():
                 self._process = Process(self._ledger)
         (self._process or self._thread).add(id, attempt, owner)
@@ -278,7 +278,7 @@ class Process(Beating):
 
     def beat(self) -> None:
         """See that the process is there, which does the work."""
-        the_process.look_after()
+        the_process.ensure_running()
 
 
 def _forked() -> None:

@@ -117,11 +117,11 @@ def survey(context: StoreContext[Base], ask: bool) -> list[Holder]:
     ask
         Whether to ask Slurm, once, for their jobs: that may take some seconds.
     """
-    found = _looked_at(context, closely=ask)
-    return _still_held(context, _asked(context, found) if ask else found)
+    found = _find_holders(context, closely=ask)
+    return _still_held(context, _with_jobs_left(context, found) if ask else found)
 
 
-def _looked_at(context: StoreContext[Base], closely: bool) -> list[Holder]:
+def _find_holders(context: StoreContext[Base], closely: bool) -> list[Holder]:
     claims = _claims(context)  # first: a claim is there as long as what is recorded of its submission
     if not claims:
         return []
@@ -195,10 +195,10 @@ def _where(context: StoreContext[Base], record: Recorded, one: Submission) -> Pl
     return "removed" if record.place == place_of(context) else "elsewhere"
 
 
-def _asked(context: StoreContext[Base], found: Sequence[Holder], looks: int = 1) -> list[Holder]:
+def _with_jobs_left(context: StoreContext[Base], found: Sequence[Holder], times: int = 1) -> list[Holder]:
     """Ask Slurm for the jobs of some submissions, if there is one, and it answers."""
     open = {one.jobs for one in found if one.place in ("here", "elsewhere", "hidden")}
-    left = _answers(open, looks) if open and shutil.which("squeue") is not None else {}
+    left = _count_jobs(open, times) if open and shutil.which("squeue") is not None else {}
     told = [one._replace(jobs_left=left.get(one.jobs)) for one in found]
     if any(map(_is_doubtful, told)):
         here, by = submitter(), {one.number: one.by for one in Submissions(context.database).all()}
@@ -213,8 +213,8 @@ def _is_doubtful(one: Holder) -> bool:
     return one.place == "elsewhere" and one.jobs_left == 0
 
 
-def _answers(names: Iterable[str], looks: int) -> Mapping[str, int]:
-    """Return how many jobs of each name go on: as many as the one of so many looks that found most."""
+def _count_jobs(names: Iterable[str], times: int) -> Mapping[str, int]:
+    """Return how many jobs of each name go on: as many as the one of so many answers that had most."""
     inquiry, found = Inquiry(), {name: list[int]() for name in names}
     deadline, patience = time.monotonic() + ANSWER_SECONDS, Patience(0.02, 0.5)
     for name in found:
@@ -222,14 +222,14 @@ def _answers(names: Iterable[str], looks: int) -> Mapping[str, int]:
     try:
         while inquiry.silent_since is None and time.monotonic() < deadline:
             for name, counts in found.items():
-                if len(counts) < looks and (jobs := inquiry.look(name)) is not None:
+                if len(counts) < times and (jobs := inquiry.poll(name)) is not None:
                     counts.append(sum(job.goes_on for job in jobs.values()))
-            if all(len(counts) == looks for counts in found.values()):
+            if all(len(counts) == times for counts in found.values()):
                 break
             patience.wait()
     finally:
         inquiry.close()
-    return {name: max(counts) for name, counts in found.items() if len(counts) == looks}
+    return {name: max(counts) for name, counts in found.items() if len(counts) == times}
 
 
 def would_free(context: StoreContext[Base], held: Iterable[Holder]) -> list[Holder]:
@@ -258,7 +258,7 @@ def _why_free(context: StoreContext[Base], one: Holder) -> str:
     return ""
 
 
-def look_after(context: StoreContext[Base], held: Sequence[Holder]) -> tuple[list[str], set[str], list[Holder]]:
+def repair_submissions(context: StoreContext[Base], held: Sequence[Holder]) -> tuple[list[str], set[str], list[Holder]]:
     """See what has become of submissions, for a user who asks for a repair.
 
     Parameters
@@ -278,16 +278,16 @@ def look_after(context: StoreContext[Base], held: Sequence[Holder]) -> tuple[lis
     done, freed, known = list[str](), set[str](), {one.number: one.jobs_left for one in held}
     with contextlib.closing(Watch(context)) as watch:
         if shutil.which("squeue") is not None:
-            watch.look(surely=True)
+            watch.tend(surely=True)
             done += [f"{trouble}; its sets are free" for trouble in watch.troubles]
         else:
-            watch.look_around()
-        if any(_why_free(context, one) for one in held):  # or was to be, when that was looked at
-            now = _asked(context, _looked_at(context, closely=True), looks=SURE)
+            watch.tend_without_slurm()
+        if any(_why_free(context, one) for one in held):  # or was to be, when that was asked
+            now = _with_jobs_left(context, _find_holders(context, closely=True), times=SURE)
             known |= {one.number: one.jobs_left for one in now}
             for one in now:
                 if (why := _why_free(context, one)) and watch.end(one.number):
                     done.append(f"freed {counted(len(one.keys), 'set')} submitted to Slurm as {one.jobs}, {why}")
                     freed.update(one.keys)
-    left = [one for one in _looked_at(context, closely=True) if one.number in known]
+    left = [one for one in _find_holders(context, closely=True) if one.number in known]
     return done, freed, _still_held(context, [one._replace(jobs_left=known[one.number]) for one in left])

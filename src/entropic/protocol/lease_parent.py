@@ -81,8 +81,8 @@ class LeaseProcess:
                 book.attempts.pop(attempt, None)  # only now, so that an interrupt finds it
         self._tidy()
 
-    def look_after(self) -> None:
-        """See that it is there, and start another one if it is not."""
+    def ensure_running(self) -> None:
+        """Start another one if it has ended."""
         with self._lock:
             is_there = self._say({})
             if not is_there:

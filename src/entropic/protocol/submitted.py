@@ -28,7 +28,7 @@ from entropic.executors.contract import BY_A_MACHINE
 from entropic.executors.jobs import lost
 from entropic.executors.scheduler import Inquiry, submitter
 from entropic.executors.spool import Patience
-from entropic.executors.submission import Lost, Member, Submission, Wanted, new_number, path_of
+from entropic.executors.submission import Lost, Member, Submission, SubmissionOptions, new_number, path_of
 from entropic.executors.work import Report
 from entropic.files.deaths import forget_deaths, keys_with_deaths, note_death
 from entropic.files.place import remove_tree
@@ -44,12 +44,16 @@ from entropic.support.failure import Record
 
 log = logging.getLogger("entropic")
 CREATING_SECONDS = 600.0  # in which somebody on another machine has submitted the jobs
-ANSWER_SECONDS = 60.0  # that looks at the queue may take
+ANSWER_SECONDS = 60.0  # that polls of the queue may take
 OLD_SECONDS = 86_400.0  # in which whoever fills a spool has recorded it
 
 
 def submit(
-    context: StoreContext[Base], tasks: Sequence[Task], requests: Mapping[str, Request], wanted: Wanted, creator: str
+    context: StoreContext[Base],
+    tasks: Sequence[Task],
+    requests: Mapping[str, Request],
+    options: SubmissionOptions,
+    creator: str,
 ) -> list[str]:
     """Give claimed sets to a new submission, and submit its jobs; return their ids.
 
@@ -73,13 +77,13 @@ def submit(
                 raise EntropicError(f"the claim on {id} was taken over before its set was submitted; call again")
 
     try:
-        submission.fill(tasks, {task.attempt: requests[task.id] for task in tasks}, wanted)
+        submission.fill(tasks, {task.attempt: requests[task.id] for task in tasks}, options)
         folder = os.path.realpath(context.staging.results_dir)
         # From here on it takes no long time.
         recorded = Recorded(number, place_of(context), secret, creator, time.time(), by, folder)
         context.database.transact(hand_over)
         try:
-            ids = submission.submit(wanted.asked)
+            ids = submission.submit(options.asked)
             records.submitted(recorded)
         except BaseException:
             _withdraw(submission)
@@ -110,7 +114,7 @@ class Watch:
         self.troubles: list[str] = []
         """Why jobs cannot run their sets, as sentences."""
 
-    def look(self, surely: bool = False) -> list[Submission]:
+    def tend(self, surely: bool = False) -> list[Submission]:
         """Do what is to be done; return the submissions that go on.
 
         Parameters
@@ -129,11 +133,11 @@ class Watch:
             self._leave(number)
         open = [(record, one) for record in recorded if (one := self._open(record)) is not None]
         for _, one in open:
-            self._inquiry.add(one.index.jobs)  # before the first is looked at: one question is for all
-        seen = self._look_at([one for _, one in open], surely)
-        return [one for record, one in open if one.number in seen and self._acts(record, one, seen[one.number])]
+            self._inquiry.add(one.index.jobs)  # before the first is polled: one question is for all
+        seen = self._poll([one for _, one in open], surely)
+        return [one for record, one in open if one.number in seen and self._tend(record, one, seen[one.number])]
 
-    def look_around(self) -> None:
+    def tend_without_slurm(self) -> None:
         """Do what is to be done where there is no Slurm: end what is only recorded, or whose spool was removed."""
         claims, recorded = self._claims(), list(self._records.all())
         for number in claims.keys() - {one.number for one in recorded}:
@@ -168,7 +172,7 @@ class Watch:
         return self._known.setdefault(record.number, made)
 
     def _open(self, record: Recorded) -> Submission | None:
-        """Return a submission of this model whose jobs are to be looked at; end one whose spool has gone."""
+        """Return a submission of this model whose jobs are to be polled; end one whose spool has gone."""
         if is_being_made(record):
             return None
         one = self._known_as(record)
@@ -184,8 +188,8 @@ class Watch:
             return None
         return one if one.index.model == self._context.model else None
 
-    def _look_at(self, several: Sequence[Submission], surely: bool) -> dict[int, str]:
-        """Look at some; return why jobs can run nothing, or "", by number, of those that no other process has ended."""
+    def _poll(self, several: Sequence[Submission], surely: bool) -> dict[int, str]:
+        """Poll some; return why jobs can run nothing, or "", by number, of those that no other process has ended."""
         found: dict[int, str] = {}
         waiting, deadline, patience = list(several), time.monotonic() + ANSWER_SECONDS, Patience(0.02, 0.5)
         while waiting:
@@ -200,8 +204,8 @@ class Watch:
                 patience.wait()
         return found
 
-    def _acts(self, record: Recorded, one: Submission, hopeless: str) -> bool:
-        """Do what is to be done after a look at a submission; tell whether it goes on."""
+    def _tend(self, record: Recorded, one: Submission, hopeless: str) -> bool:
+        """Do what is to be done after a poll of a submission; tell whether it goes on."""
         with _ended_by_others(one):
             if not hopeless:
                 return self._see_to(record, one)
@@ -349,9 +353,9 @@ def begun(context: StoreContext[Base], claims: Iterable[Claim]) -> dict[str, str
 
 
 def _hopeless(one: Submission) -> str:
-    """Look at a submission; return why none of its jobs can run anything, or nothing."""
+    """Poll a submission; return why none of its jobs can run anything, or nothing."""
     try:
-        one.look()
+        one.poll()
     except SlurmError as error:
         return str(error)
     return ""
@@ -386,7 +390,7 @@ def is_at_work(context: StoreContext[Base], record: Recorded, one: Submission) -
     """
     try:
         if one.is_there:
-            one.look_inside()
+            one.list_spool()
             if context.read_only is not None and one.has_begun:  # a sign of life of one's own would be written there
                 return None
             return one.is_at_work

@@ -47,13 +47,13 @@ class Lookout:
         self._watch: Watch | None = None  # of submissions
         self._watched = self._since
 
-    def look(self, busy: Mapping[str, Claim]) -> list[str]:
+    def find_free(self, busy: Mapping[str, Claim]) -> list[str]:
         """Return the ids of those claims that are worth another look; none, unless it is time to see."""
         began = time.monotonic()
         if began < self._due:
             return []
-        self._look_after_submissions(busy)
-        free = freed(self._context, busy)
+        self._tend_submissions(busy)
+        free = find_free(self._context, busy)
         now = time.monotonic()
         if len(free) == len(busy):
             self.close()
@@ -65,7 +65,7 @@ class Lookout:
             self._pause = min(1.5 * self._pause, max(self._soon, SHARE * (now - self._since)), self._longest)
         return free
 
-    def _look_after_submissions(self, busy: Mapping[str, Claim]) -> None:
+    def _tend_submissions(self, busy: Mapping[str, Claim]) -> None:
         """See what has become of jobs for which no process waits, if some of the sets are theirs: nobody else might."""
         now = time.monotonic()
         if now - self._watched < WATCH_SECONDS or self._context.read_only is not None:
@@ -76,7 +76,7 @@ class Lookout:
         from entropic.protocol.submitted import Watch
 
         self._watch = self._watch or Watch(self._context)
-        self._watch.look()
+        self._watch.tend()
         for trouble in self._watch.troubles:
             log.warning("%s; its sets are free", trouble)
         self._watch.troubles.clear()
@@ -140,7 +140,7 @@ def wait_for_any(
     with _announced(context, list(busy)):
         _refuse_own(busy.values())
         deadline = time.monotonic() + seconds
-        while not (free := lookout.look(busy)) and time.monotonic() < deadline:
+        while not (free := lookout.find_free(busy)) and time.monotonic() < deadline:
             lookout.rest(busy, deadline)
         return free
 
@@ -155,7 +155,7 @@ def _refuse_own(busy: Iterable[Claim]) -> None:
             )
 
 
-def freed(context: StoreContext[Base], busy: Mapping[str, Claim]) -> list[str]:
+def find_free(context: StoreContext[Base], busy: Mapping[str, Claim]) -> list[str]:
     """Return the ids of those claims that are worth another look now."""
     now = {found.id: found for found in context.ledger.find_many(busy)}
     same = [now[id] for id, before in busy.items() if id in now and now[id].attempt == before.attempt]

@@ -224,11 +224,11 @@ class Claims(Generic[ModelT]):
             elif type(found) is not Absent:
                 rows.append((id, found))
                 del wanted[id]
-        self.want_again(wanted)
+        self.enqueue_again(wanted)
         return rows
 
-    def want(self, id: str, known: Suspect | Absent | None) -> None:
-        """Want one set more, of which this is known."""
+    def enqueue(self, id: str, known: Suspect | Absent | None) -> None:
+        """Enqueue one set more, of which this is known."""
         if id not in self._asked:  # else its failure is one of this sweep
             self._failed_before |= self._failed([id])
             self._asked.add(id)
@@ -238,25 +238,25 @@ class Claims(Generic[ModelT]):
             self._suspects[id] = known
         self._todo.append(id)
 
-    def want_again(self, ids: Iterable[str]) -> None:
-        """Claim some sets once more: they are not new any more, so what is known of them is looked at first."""
+    def enqueue_again(self, ids: Iterable[str]) -> None:
+        """Enqueue some sets once more: they are not new any more, so what is known of them is looked at first."""
         for id in ids:
             self._seen.add(id)
             self._todo.append(id)
 
     # ---- what others run ---------------------------------------------------------------------------------------
-    def look_around(self) -> None:
-        """Want again what others have ended, if it is time to look."""
-        self._free(self._lookout.look(self._busy))
+    def enqueue_freed(self) -> None:
+        """Enqueue again what others have ended, if it is time to look."""
+        self._enqueue_freed(self._lookout.find_free(self._busy))
 
     def wait_for_others(self) -> None:
-        """Wait a moment for what others run, and want again what they have ended."""
-        self._free(wait_for_any(self._context, self._busy, WAIT_SECONDS, self._lookout))
+        """Wait a moment for what others run, and enqueue again what they have ended."""
+        self._enqueue_freed(wait_for_any(self._context, self._busy, WAIT_SECONDS, self._lookout))
 
-    def _free(self, ids: list[str]) -> None:
+    def _enqueue_freed(self, ids: list[str]) -> None:
         for id in ids:
             self._waited[id] = self._busy.pop(id).attempt
-        self.want_again(ids)
+        self.enqueue_again(ids)
 
     # ---- handing out, and releasing ----------------------------------------------------------------------------
     def hand_out(self) -> Task:

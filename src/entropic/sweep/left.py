@@ -6,7 +6,7 @@ from collections.abc import Generator, Mapping
 from entropic.ask.standing import Submitted
 from entropic.errors import SlurmError
 from entropic.executors.contract import Ending
-from entropic.executors.submission import Wanted
+from entropic.executors.submission import SubmissionOptions
 from entropic.files.task import Task
 from entropic.params.model import Base
 from entropic.protocol import submitted
@@ -21,7 +21,7 @@ class Leaving:
 
     Parameters
     ----------
-    wanted
+    options
         How what is missing is to be run.
     learned
         Tells for what its jobs ask, where that is learned.
@@ -30,8 +30,8 @@ class Leaving:
     ends = True
     standing = ""
 
-    def __init__(self, wanted: Wanted, learned: Learned | None = None) -> None:
-        self._wanted, self._learned = wanted, learned
+    def __init__(self, options: SubmissionOptions, learned: Learned | None = None) -> None:
+        self._options, self._learned = options, learned
         self.new, self.jobs = 0, list[str]()
         """How many sets were submitted, and in which jobs."""
 
@@ -47,7 +47,7 @@ class Leaving:
         """
         watch = submitted.Watch(context)
         try:
-            watch.look(surely=True)
+            watch.tend(surely=True)
         finally:
             watch.close()
         yield
@@ -67,10 +67,10 @@ class Leaving:
                 share.take(Ending(task, None, unbegun=True), falls_back=False)
             return
         if tasks:
-            wanted = self._wanted
+            options = self._options
             if self._learned is not None:
-                wanted = wanted._replace(asked=self._learned.of(tasks, wanted.asked))
-            self.jobs = submitted.submit(context, tasks, missing, wanted, creator)
+                options = options._replace(asked=self._learned.of(tasks, options.asked))
+            self.jobs = submitted.submit(context, tasks, missing, options, creator)
             self.new = len(tasks)
         share.leave(tasks)
 
@@ -82,7 +82,7 @@ def told(context: StoreContext[Base], sets: int, left: list[str], failed: int, u
     """Return how a sweep stands, given what has no row yet, and what has submitted some of that, if anything has."""
     if not isinstance(used, Leaving):  # nothing was missing: then its jobs may be over
         with contextlib.closing(submitted.Watch(context)) as watch:
-            watch.look()
+            watch.tend()
     claims = [one for one in context.ledger.find_many(left) if one.submission is not None]
     running = submitted.begun(context, claims)
     begun = sum(one.id in running for one in claims)

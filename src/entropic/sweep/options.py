@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from entropic.executors.pickling import Sending
     from entropic.executors.scheduler import Slurm
-    from entropic.executors.submission import Wanted
+    from entropic.executors.submission import SubmissionOptions
 
 MOST_WORKERS = 10_000
 MOST_RETRIES = 1_000
@@ -204,20 +204,20 @@ class Options:
         """How often a set runs again that a job of Slurm has taken along."""
         return RETRIES if self.retries is None else self.retries
 
-    def wanted(self, context: StoreContext[Base]) -> "Wanted":
-        """Return how a sweep that does not wait is to be run."""
-        from entropic.executors.submission import Wanted
+    def make_submission_options(self, context: StoreContext[Base]) -> "SubmissionOptions":
+        """Return how the jobs of a sweep that does not wait are to be run."""
+        from entropic.executors.submission import SubmissionOptions
 
         retries = self.retries_of_jobs, self.retries or 0
         asked = self.resources.in_jobs(self.client)
-        return Wanted(asked, self._sending(context), self.timeout, *retries, self.resources)
+        return SubmissionOptions(asked, self._sending(context), self.timeout, *retries, self.resources)
 
     def _sending(self, context: StoreContext[Base]) -> "Sending":
         from entropic.executors.pickling import Sending
 
         return Sending(context.runner, self.worker_setup, context.current_code.sent)
 
-    def local(self, context: StoreContext[Base]) -> Executor | None:
+    def make_local_executor(self, context: StoreContext[Base]) -> Executor | None:
         """Return what runs, in a process of its own, what a client does not bring home: it may have killed the client.
 
         None if the runner cannot be sent to a process, and so has not been in any of the client's.
@@ -229,7 +229,7 @@ class Options:
         except ParameterError:
             return None
 
-    def executor(self, context: StoreContext[Base]) -> Executor | None:
+    def make_executor(self, context: StoreContext[Base]) -> Executor | None:
         """Return what executes the sweep; None for this process itself."""
         if self.workers is not None:
             from entropic.executors.workers import Workers

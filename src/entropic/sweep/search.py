@@ -84,7 +84,7 @@ class Source(Generic[ModelT]):
         self._rests = one is None
         return one
 
-    def look_up(self, one: Any) -> tuple[str, Planned[ModelT]]:
+    def find(self, one: Any) -> tuple[str, Planned[ModelT]]:
         """Return the key of a set, and what is known of it: nothing if it is under way, and has to be waited for."""
         (id,), (given,) = keys_of(self._context, [one])
         if id in self.waiting:
@@ -152,20 +152,20 @@ class Searching(Share[ModelT]):
             one = source.ask()
             if one is None:
                 break
-            id, found = source.look_up(one)
+            id, found = source.find(one)
             row = found.rows.get(id)
             if row is not None:
                 source.stored += 1
                 source.waiting.add(id)
                 self.arrived.append((id, row))
             elif id in found.missing:
-                self._want(id, found.missing[id], found.known.get(id))
+                self._enqueue(id, found.missing[id], found.known.get(id))
 
     def _next(self) -> Task | None:
         self.ask_for_more()
         return super()._next()
 
-    def _want(self, id: str, request: Request, known: Suspect | Absent | None) -> None:
+    def _enqueue(self, id: str, request: Request, known: Suspect | Absent | None) -> None:
         context, spelling = self._context, self._context.schema.spelling
         if not self._is_ready:
             if self._is_here:
@@ -179,7 +179,7 @@ class Searching(Share[ModelT]):
             self._source.missed += 1
             self._source.waiting.add(id)
             self._source.planned.missing[id] = request
-            self._claims.want(id, known)
+            self._claims.enqueue(id, known)
 
     def publish_if_due(self) -> None:
         """Publish what is finished: the next set may depend on it."""

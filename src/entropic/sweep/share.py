@@ -85,7 +85,7 @@ class Share(Generic[ModelT]):
         self.ran = 0
         self.failures: dict[str, BaseException] = {}
         self._error: BaseException | None = None
-        self._bar, self._look_at = bar, 0.0  # when to look again at what runs report
+        self._bar, self._show_at = bar, 0.0  # when to show again what runs report
         self._lock = threading.RLock()
         self._clock = Background("entropic-sweep", self._tick)
         with contextlib.suppress(RuntimeError):  # none while the interpreter ends: then `take` publishes what is due
@@ -174,7 +174,7 @@ class Share(Generic[ModelT]):
                 claims.leave_to_others()
             if claims.elsewhere and not claims.has_claimed and not claims.has_unclaimed:
                 if claims.under_way:
-                    claims.look_around()
+                    claims.enqueue_freed()
                 else:
                     self.publish()
                     claims.wait_for_others()
@@ -242,7 +242,7 @@ class Share(Generic[ModelT]):
                 if self._until is not None:
                     self._until.add(task.params, ending.finished.custom_data.get("elapsed_seconds"))
             elif self._runs_again(ending):
-                self._claims.want_again([task.id])  # its claim is ours, so it is claimed anew
+                self._claims.enqueue_again([task.id])  # its claim is ours, so it is claimed anew
             elif ending.failure is not None and (self._keep_going or not (falls_back and retries_failures)):
                 self._fail(ending)
             elif falls_back:
@@ -251,7 +251,7 @@ class Share(Generic[ModelT]):
                 )
                 self.astray.append(ending)
             else:
-                self._claims.want_again([task.id])  # its claim is ours, so it is claimed anew
+                self._claims.enqueue_again([task.id])  # its claim is ours, so it is claimed anew
             self.publish_if_due()
 
     def _runs_again(self, ending: Ending) -> bool:
@@ -277,7 +277,7 @@ class Share(Generic[ModelT]):
             note(error, f"entropic: this failure could not be recorded: {second}")
             recorded = True
         if not recorded:
-            self._claims.want_again([task.id])  # it is finished all the same, or somebody else has it
+            self._claims.enqueue_again([task.id])  # it is finished all the same, or somebody else has it
             return
         run.note_params(self._context, error, task)
         if self._keep_going:  # its frames hold whatever the run has made, and nobody will raise it
@@ -306,7 +306,7 @@ class Share(Generic[ModelT]):
             self.arrived.extend(rows)
             self.ran += len(rows)
             self.failures |= refused
-            self._claims.want_again(wanted)
+            self._claims.enqueue_again(wanted)
 
     @property
     def told_astray(self) -> tuple[str, str]:
@@ -369,7 +369,7 @@ class Share(Generic[ModelT]):
         warn(f"{many} and will run {where}: {which}", FellBackWarning)
         astray, self.astray = self.astray, []
         self.went_astray = True
-        self._claims.want_again(ending.task.id for ending in astray)
+        self._claims.enqueue_again(ending.task.id for ending in astray)
 
     # ---- keeping time, and ending ------------------------------------------------------------------------------
     def _tick(self, turn: threading.Lock) -> None:
@@ -381,8 +381,8 @@ class Share(Generic[ModelT]):
                     self._claims.release_if_idle()
                 except Exception as error:  # noqa: BLE001  (raised where the user can see it)
                     self._error = error
-            if time.monotonic() >= self._look_at:
-                self._look_at = time.monotonic() + REPORT_SECONDS
+            if time.monotonic() >= self._show_at:
+                self._show_at = time.monotonic() + REPORT_SECONDS
                 self._bar.tell(self._reported)
 
     def _reported(self) -> list[Reported]:

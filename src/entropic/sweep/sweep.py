@@ -78,7 +78,7 @@ def sweep(
 ) -> list[ModelT]:
     """Return one row for each distinct set, in the order in which they were first seen; run those that are missing."""
     check_names(custom_data)
-    executor = options.executor(context) if options.wait else None
+    executor = options.make_executor(context) if options.wait else None
     given: dict[str, Mapping[str, object]] | None = {} if options.order == "spread" else None
     with context.current_code.gather_stale() as met:
         planned = plan(context, params, options.retry_failed, given=given, custom_data=custom_data, rerun=options.rerun)
@@ -108,7 +108,7 @@ def stream(
     If so many may be in flight, they are asked for as there is room, and come out in the order in which they are there.
     """
     check_names(custom_data)
-    executor = options.executor(context)
+    executor = options.make_executor(context)
     source = None if in_flight is None else Source(context, params, in_flight, options, custom_data)
     if source is None:
         given: dict[str, Mapping[str, object]] | None = {} if options.order == "spread" else None
@@ -278,10 +278,12 @@ def _steps(
     if not options.wait:
         from entropic.sweep.left import Leaving
 
-        leaving = Leaving(options.wanted(context), learned)
+        leaving = Leaving(options.make_submission_options(context), learned)
         return leaving, _leave(share, leaving.submit(context, share, missing, owner))
     used = executor or Serial(share.execute)
-    local = None if options.fallback == "raise" else lambda: options.local(context) or Serial(share.execute)
+    local = (
+        None if options.fallback == "raise" else lambda: options.make_local_executor(context) or Serial(share.execute)
+    )
     return used, drive(share, used, local)
 
 

@@ -329,9 +329,9 @@ def repair(context: StoreContext[Base], dry_run: bool) -> Repair:
         return Repair([*(finding.text for finding in coming), *_freed(context, held)], before, dry_run=True)
     done = [_remove_row(context, finding) for finding in _of_other_keys(context, before)]
     done += recover(context)
-    from entropic.protocol.holders import look_after  # here: who only looks needs nothing of Slurm
+    from entropic.protocol.holders import repair_submissions  # here: who only looks needs nothing of Slurm
 
-    sentences, freed, held = look_after(context, held)
+    sentences, freed, held = repair_submissions(context, held)
     done += sentences
     done += release_dead(context, even_without_row=True, said=freed)
     done += recover(context)  # a torn sidecar can go once its claim has moved on
