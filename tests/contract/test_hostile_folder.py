@@ -24,7 +24,7 @@ from entropic.files.reserve import Reserve
 from entropic.protocol import claim, run
 from entropic.protocol.request import Progress
 from entropic.support import process
-from entropic.upkeep.open_store import only_looking
+from entropic.upkeep.open_store import open_read_only
 from snapshots import snapshot
 
 ONE, TWO = {"n": 1, "dt": 1.0}, {"n": 2, "dt": 1.0}
@@ -444,7 +444,7 @@ def test_a_copied_database_alone_works_in_its_own_folder_and_not_in_the_original
         original.backup(copied)
     with pytest.raises(StoreError, match="name that folder with --results"):
         open_reflected("sqlite:///db.sqlite3")
-    with only_looking():
+    with open_read_only():
         assert [one.id for one in open_reflected("sqlite:///db.sqlite3").select()] == [row.id]
     shutil.copytree(tmp_path / "results", copy / "results")
     assert open_reflected("sqlite:///db.sqlite3").delete({"id": row.id}, remove_file=True)

@@ -13,7 +13,7 @@ from contract.added_models import changing_in
 from contract.models import CountingRunner, content
 from entropic import ModelError, Store, added, removed, renamed
 from entropic.cli.reflect import open_reflected
-from entropic.upkeep.open_store import filling, only_looking
+from entropic.upkeep.open_store import filling, open_read_only
 
 OpenStore = Callable[..., Store[Any]]
 
@@ -70,7 +70,7 @@ def test_a_table_of_any_database_that_lacks_the_parameter_is_read_as_if_it_had_i
     rows = old.sweep([{"n": n} for n in range(2)])
     model = changing(solver=(str, added("rk4")), share=(float, added(0.1)))
     mine = theirs(model)
-    with only_looking(), filling():  # as `entropic merge` does
+    with open_read_only(), filling():  # as `entropic merge` does
         other = open_reflected(place.url, model.__tablename__, str(old.results_dir), model)
     assert sorted(mine.merge(other).taken) == sorted(row.id for row in rows)
     assert [(row.n, row.solver, row.share) for row in mine.select(order_by="n")] == [(0, "rk4", 0.1), (1, "rk4", 0.1)]

@@ -417,7 +417,7 @@ def test_what_is_read_while_somebody_writes_and_goes_is_read_again(used, open_st
             seen[-1].append(sorted(database.connection().execute("SELECT n FROM sim_results").fetchall()))
         return seen[-1]
 
-    assert database.dialect.steadily(look)[-1] == [(11,), (12,)]
+    assert database.dialect.read_steadily(look)[-1] == [(11,), (12,)]
     assert len(seen) == 2
     assert sorted(row.n for row in store.select()) == [11, 12]
 

@@ -15,7 +15,7 @@ from entropic.params.model import Base
 from entropic.store import Store
 from entropic.support.importing import importing
 from entropic.support.signals import Terminable
-from entropic.upkeep.open_store import only_looking
+from entropic.upkeep.open_store import open_read_only
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -47,7 +47,7 @@ def leaving_no_trace() -> Iterator[None]:
     """Open stores read-only, and write no compiled code of the scripts that are imported."""
     before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
-        with only_looking():
+        with open_read_only():
             yield
     finally:
         sys.dont_write_bytecode = before

@@ -19,7 +19,7 @@ from entropic.cli.target import START, checked
 from entropic.cli.values import one_and_filters, params
 from entropic.params.model import Base
 from entropic.store import Store, context_of
-from entropic.upkeep.open_store import filling, only_looking
+from entropic.upkeep.open_store import filling, open_read_only
 
 Source = Annotated[str, typer.Option("--from", metavar="URL", help="The database of the other store.")]
 TheirResults = Annotated[
@@ -75,7 +75,7 @@ def _other(store: Store[Base], source: str, results: str | None) -> Store[Base]:
 
     Its script could not be imported beside ours: both make a model of the same table.
     """
-    with contextlib.chdir(START), only_looking(), filling():
+    with contextlib.chdir(START), open_read_only(), filling():
         schema = context_of(store).schema
         return open_reflected(checked(source, "--from"), schema.table_name, results, schema.model)
 

@@ -25,7 +25,7 @@ from entropic.params.keys import RESERVED, TYPED
 from entropic.params.model import Base
 from entropic.store import Store, context_of
 from entropic.support import names
-from entropic.upkeep.open_store import looks_only
+from entropic.upkeep.open_store import are_read_only
 
 SAMPLE = 100  # claims, among which one may tell the suffix
 _numbers = itertools.count(1)
@@ -78,7 +78,7 @@ def open_reflected(
     if database.url.get_backend_name() == "sqlite" and not (file and os.path.exists(file)):
         raise StoreError(f"there is no database {database}; check the URL")
     try:
-        found = database.look(lambda: _look(database, table))  # and nothing else: it may be anybody's
+        found = database.persist(lambda: _read_model(database, table))  # and nothing else: it may be anybody's
     except StoreError:
         raise
     except (sa.exc.SQLAlchemyError, database.driver_error, OSError) as error:
@@ -90,7 +90,7 @@ def open_reflected(
     return Store(refuse, model or _model(name, columns), folder, suffix, db_url, **options)
 
 
-def _look(database: Database, table: str | None) -> tuple[str, str, str | None, list[object], str, str | None]:
+def _read_model(database: Database, table: str | None) -> tuple[str, str, str | None, list[object], str, str | None]:
     """Return what a database tells of one of its models."""
     with database.engine.connect() as connection:
         inspector = sa.inspect(connection)
@@ -178,7 +178,7 @@ def _results(database: Database, uuid: str | None, lies_in: str | None) -> str:
         if uuid is not None and os.path.isdir(os.path.join(folder, FOLDER, uuid)):
             return folder
     if uuid is not None and lies_in is not None and os.path.isdir(os.path.join(lies_in, FOLDER, uuid)):
-        if not looks_only():
+        if not are_read_only():
             raise StoreError(
                 f"the results of {database} are in {lies_in}, which is not beside it; to change anything there, name "
                 "that folder with --results. Nothing was done"

@@ -159,7 +159,7 @@ def load_many(schema: Schema, database: Database, files: Mapping[str, str]) -> d
             session.expunge_all()
             return {instance.id: instance for instance in found}
 
-    found = database.look(load)
+    found = database.persist(load)
     for id, instance in found.items():
         set_committed_value(instance, "result_file", files[id])
         _restore_outcomes(schema, instance)

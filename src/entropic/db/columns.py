@@ -171,13 +171,18 @@ def refuse_inexact(connection: sa.Connection, column: sa.Column[Any], model: str
 
 
 def check_columns(
-    connection: sa.Connection, table: sa.Table, model: str, dialect: Dialect, looks: bool = False, fills: bool = False
+    connection: sa.Connection,
+    table: sa.Table,
+    model: str,
+    dialect: Dialect,
+    reads_only: bool = False,
+    fills: bool = False,
 ) -> dict[str, object]:
     """Compare the table in the database with the model: an insert must not fail after hours of computing.
 
     Parameters
     ----------
-    looks
+    reads_only
         Whether the table is only looked at, so that it was not brought up to date before.
     fills
         Whether columns that came later and that it lacks are read as their defaults all the same.
@@ -200,7 +205,7 @@ def check_columns(
     to_come = lacking if all(comes_later(table.c[name]) for name in lacking) else []
     types: dict[str, object] = {name: column["type"] for name, column in found.items()}
     types |= {name: table.c[name].type for name in filled}
-    whole = _to_retype(connection, table.c, types, dialect) if looks else []
+    whole = _to_retype(connection, table.c, types, dialect) if reads_only else []
     if to_come or whole:
         sql = [_adding(table.c[name], dialect, connection) for name in to_come]
         sql += [_retyping(whole, dialect, connection)] if whole else []

@@ -13,11 +13,11 @@ from sqlalchemy.pool import NullPool, StaticPool
 
 from entropic.db import layout
 from entropic.db import recorded_changes as changes
-from entropic.db.absent import Absent
 from entropic.db.columns import check_columns, gain_later
 from entropic.db.connection import Connection, T
 from entropic.db.dialects import dialect as dialect_of
 from entropic.db.dialects.portable import too_long
+from entropic.db.missing_tables import MissingTables
 from entropic.db.tables import changes as changes_table
 from entropic.db.tables import check_width, create_tables, ledger
 from entropic.db.tables import metadata as own
@@ -77,7 +77,7 @@ class Database:
         """Those of the columns of the store's table, as they are in the database, by name."""
         self.wording: Wording
         """What the texts of statements depend on; known when it is open."""
-        self.absent = Absent(self.engine, self.dialect)
+        self.missing_tables = MissingTables(self.engine, self.dialect)
         self.kind = self._kind_of_connection()
         weakly = cast(Database, weakref.proxy(self))
         self.mine: Any = SimpleNamespace(connection=self.kind(weakly)) if self.in_memory else _OfThread(weakly)
@@ -85,9 +85,9 @@ class Database:
 
     def _kind_of_connection(self) -> type[Connection]:
         if self.dialect.read_only:
-            from entropic.db.read_only import LookingConnection, LookingServerConnection
+            from entropic.db.read_only import ReadOnlyConnection, ReadOnlyServerConnection
 
-            return LookingConnection if self.dialect.one_writer else LookingServerConnection
+            return ReadOnlyConnection if self.dialect.one_writer else ReadOnlyServerConnection
         if self.dialect.one_writer:
             return Connection
         from entropic.db.server import ServerConnection
@@ -210,7 +210,7 @@ class Database:
             If this is no database, or cannot hold a store.
         """
         if self.dialect.read_only:
-            self.types = self._explained(lambda: self._look_at(table, model, told))
+            self.types = self._explained(lambda: self._open_read_only(table, model, told))
             return
         if (reason := self.dialect.locked_up()) is not None:
             raise ReadOnlyError(reason)
@@ -229,18 +229,18 @@ class Database:
         check_width(table, model, self.dialect)
         self.types = self._explained(action)
 
-    def _look_at(self, table: sa.Table, model: str, told: changes.Told) -> Mapping[str, object]:
+    def _open_read_only(self, table: sa.Table, model: str, told: changes.Told) -> Mapping[str, object]:
         with self.engine.connect() as connection:
             self.dialect.check(self.engine)
             self._word()  # for the SQL that is shown, too
             layout.refuse_later(connection, self)
-            self.absent.look(connection, [table, *own.tables.values()])
-            if table in self.absent:
+            self.missing_tables.find(connection, [table, *own.tables.values()])
+            if table in self.missing_tables:
                 return {column.name: column.type for column in table.c}
             self._check(connection, table)
-            if changes_table not in self.absent:
+            if changes_table not in self.missing_tables:
                 changes.check(connection, table, model, told)
-            return check_columns(connection, table, model, self.dialect, True, self.absent.fills)
+            return check_columns(connection, table, model, self.dialect, True, self.missing_tables.fills)
 
     def _word(self) -> None:
         """Find out how it has statements written, once a connection has told."""
@@ -271,7 +271,7 @@ class Database:
     def _explained(self, action: Callable[[], T]) -> T:
         """Do what opens the database, and say what its errors mean."""
         try:
-            return self._patiently(action)
+            return self.persist(action)
         except (sa.exc.DBAPIError, self.driver_error, OSError) as error:
             if isinstance(error, StoreError):
                 raise
@@ -281,11 +281,7 @@ class Database:
             cause = reason.with_traceback(None)  # how SQLAlchemy connects, in a hundred lines, helps nobody
             raise StoreError(f"{self} {self.dialect.advice(reason)}") from cause
 
-    def look(self, action: Callable[[], T]) -> T:
-        """Ask through SQLAlchemy's engine, again if that is interrupted."""
-        return self._patiently(action)
-
-    def _patiently(self, action: Callable[[], T]) -> T:
+    def persist(self, action: Callable[[], T]) -> T:
         """Repeat what goes through SQLAlchemy's engine while trouble may pass."""
 
         def once() -> T:
@@ -300,7 +296,7 @@ class Database:
         deadline = time.monotonic() + self.wait
         while True:
             try:
-                return self.dialect.steadily(once)
+                return self.dialect.read_steadily(once)
             except (sa.exc.DBAPIError, self.driver_error) as error:
                 reason = getattr(error, "orig", None) or error
                 if self.dialect.trouble(reason) is None or time.monotonic() > deadline:

@@ -119,7 +119,7 @@ class Inputs:
                 return set()
             return {one["name"] for one in inspector.get_columns(model, schema=schema)}
 
-        return {"id", "created_at"} <= self._database.look(columns)
+        return {"id", "created_at"} <= self._database.persist(columns)
 
 
 def number(database: str, model: str, id: str) -> int:

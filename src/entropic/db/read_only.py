@@ -1,4 +1,4 @@
-"""Connections that only look: a change is refused here before the database is asked, which would refuse it as well."""
+"""Connections that only read: a change is refused here before the database is asked, which would refuse it as well."""
 
 from collections.abc import Callable, Sequence
 from typing import NoReturn
@@ -9,30 +9,34 @@ from entropic.db.server import ServerConnection
 from entropic.errors import ReadOnlyError
 
 
-class _Looking(Connection):
+class _ReadOnly(Connection):
     """What differs from a connection that may write."""
 
     def fetch(self, sql: str, values: Sequence[object] = ()) -> list[object]:
         """Run one query and return all its rows; tables that are missing have none."""
-        return self._look(lambda: super(_Looking, self).fetch(self._database.absent.amend(sql), values))
+        return self._read_steadily(
+            lambda: super(_ReadOnly, self).fetch(self._database.missing_tables.amend(sql), values)
+        )
 
     def scan(self, sql: str, values: Sequence[object], take: Callable[[Pages], T]) -> T:
         """Run one query, and return what is made of its rows; tables that are missing have none."""
-        return self._look(lambda: super(_Looking, self).scan(self._database.absent.amend(sql), values, take))
+        return self._read_steadily(
+            lambda: super(_ReadOnly, self).scan(self._database.missing_tables.amend(sql), values, take)
+        )
 
-    def _look(self, act: Callable[[], T]) -> T:
+    def _read_steadily(self, act: Callable[[], T]) -> T:
         dialect = self._database.dialect
 
-        def look() -> T:
+        def read() -> T:
             if self._raw is not None and dialect.is_outdated(self._raw):
                 with self.lock:
                     self.close()
             return act()
 
-        return dialect.steadily(look)
+        return dialect.read_steadily(read)
 
     def begin(self) -> None:
-        """Refuse a transaction: none is needed for looking."""
+        """Refuse a transaction: none is needed for reading."""
         self._refuse()
 
     def change(self, sql: str, values: Sequence[object] = ()) -> int:
@@ -47,9 +51,9 @@ class _Looking(Connection):
         raise ReadOnlyError(f"{self._database} was opened read-only; nothing was changed")
 
 
-class LookingConnection(_Looking):
+class ReadOnlyConnection(_ReadOnly):
     """One to a SQLite file."""
 
 
-class LookingServerConnection(_Looking, ServerConnection):
+class ReadOnlyServerConnection(_ReadOnly, ServerConnection):
     """One to a server."""

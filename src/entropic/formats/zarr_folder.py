@@ -33,7 +33,7 @@ def read_zarr(path: str, only: object) -> object:
     So are arrays of groups that make no tree. An array that is no part of a group is returned itself.
     """
     zarr = import_module("zarr")
-    with _looked_at(path) as folder:
+    with _open_folder(path) as folder:
         return _read(zarr, folder, only)
 
 
@@ -41,12 +41,12 @@ def read_zarr(path: str, only: object) -> object:
 def opened(path: str) -> Iterator[Any]:
     """Open the array, or group, that a folder is."""
     zarr = import_module("zarr")
-    with _looked_at(path) as folder:
+    with _open_folder(path) as folder:
         yield zarr.open(folder, mode="r")
 
 
 @contextlib.contextmanager
-def _looked_at(path: str) -> Iterator[Any]:
+def _open_folder(path: str) -> Iterator[Any]:
     folder = _store_class()(path)
     try:
         yield folder

@@ -36,10 +36,10 @@ UNTOLD = 1.0  # where they do not, as some numbers are negative and have no loga
 _FARTHEST = 1e6  # deviations
 
 
-class _Absent(Enum):
+class _Unsaid(Enum):
     """The value of what a set does not say, and the database makes: what is known on average."""
 
-    ABSENT = 0
+    UNSAID = 0
 
 
 class Estimate(NamedTuple):
@@ -126,7 +126,7 @@ class _Column:
     def features(self, value: Hashable) -> tuple[float, ...]:
         """Return what a value is."""
         found = self._known.get(value)
-        if value is _Absent.ABSENT:
+        if value is _Unsaid.UNSAID:
             return (0.0,) * len(self)
         if found is None:
             made = []
@@ -156,8 +156,8 @@ class _Column:
 
     def can_say(self, value: Hashable) -> bool:
         """Tell whether the known runs say anything of such a value: not if none differs from another in it."""
-        if not self.varies or value is _Absent.ABSENT:
-            return value in (self.only, _Absent.ABSENT)
+        if not self.varies or value is _Unsaid.UNSAID:
+            return value in (self.only, _Unsaid.UNSAID)
         is_beyond = isinstance(value, float) and not (self._width and self._has_log(value))
         return not is_beyond or value in self.seen
 
@@ -350,7 +350,7 @@ class Forecast:
         found = 0.0
         for name, spread in self._spreads.items():
             value = _in(one, name)
-            if not isinstance(value, float | _Absent) and value not in self._columns[name].seen:
+            if not isinstance(value, float | _Unsaid) and value not in self._columns[name].seen:
                 found += spread * spread
         return found
 
@@ -396,4 +396,4 @@ def _is_positive(numbers: Sequence[float]) -> bool:
 
 
 def _in(one: Params, name: str) -> Hashable:
-    return kind_of(one[name]) if name in one else _Absent.ABSENT
+    return kind_of(one[name]) if name in one else _Unsaid.UNSAID

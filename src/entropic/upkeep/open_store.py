@@ -55,7 +55,7 @@ _BY_COMMAND = (
 )
 _ADVICE = "call it where that can be written, or work on a copy of your own"
 
-_only_looking = False
+_all_read_only = False
 _copying: ContextVar[bool] = ContextVar("copying", default=False)
 _filling: ContextVar[bool] = ContextVar("filling", default=False)
 
@@ -81,19 +81,19 @@ def filling() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def only_looking() -> Iterator[None]:
+def open_read_only() -> Iterator[None]:
     """Let every store that this process opens meanwhile, whoever makes it, be read-only; there need not be one yet."""
-    global _only_looking
-    before, _only_looking = _only_looking, True
+    global _all_read_only
+    before, _all_read_only = _all_read_only, True
     try:
         yield
     finally:
-        _only_looking = before
+        _all_read_only = before
 
 
-def looks_only() -> bool:
+def are_read_only() -> bool:
     """Tell whether stores are read-only now, whoever makes them."""
-    return _only_looking
+    return _all_read_only
 
 
 def no_runner(params: dict[str, Any]) -> None:
@@ -207,7 +207,7 @@ class Opening(Generic[ModelT]):
         ReadOnlyError
             If it must be writable, and is not.
         """
-        if _only_looking:
+        if _all_read_only:
             return self._wired(_BY_COMMAND)
         if self.read_only:
             self._check_exists()
@@ -232,22 +232,22 @@ class Opening(Generic[ModelT]):
             raise StoreError(f"there is no store in {database} to look at; check db_url, or open it without read_only")
 
     def _wired(self, read_only: str | None, fills: bool = False) -> StoreContext[ModelT]:
-        looks = read_only is not None
+        reads_only = read_only is not None
         schema, hasher = self.schema, self.hasher
-        database = Database(self.db_url, self.fsync, read_only=looks)
-        if looks and schema.table.schema is None and is_direct(schema):
-            # Who cannot write can do nothing about what the table lacks; who only looks is told what will become of it.
-            database.absent.fills = fills or _filling.get() or _is_archive(self.folder, database)
+        database = Database(self.db_url, self.fsync, read_only=reads_only)
+        if reads_only and schema.table.schema is None and is_direct(schema):
+            # Who cannot write can do nothing about what the table lacks; who only reads is told what will become of it.
+            database.missing_tables.fills = fills or _filling.get() or _is_archive(self.folder, database)
         hasher.check_id = database.check_id
         database.open(schema.table, schema.name, metadata, schema.table.metadata, told=_told(schema, database))
         settings = Settings(database)
         settings.agree_keys(schema.table_name, hasher.setting)
-        if not looks:
+        if not reads_only:
             settings.agree_lease(self.lease)
         uuid = settings.uuid()
         database.dialect.remember(uuid)
-        staging = Staging(self.folder, uuid, self.suffix, looks)
-        if self.fsync and not looks:
+        staging = Staging(self.folder, uuid, self.suffix, reads_only)
+        if self.fsync and not reads_only:
             sync_way(staging.root)
         ledger = Ledger(database, schema.table_name, self.lease)
         rows: Rows[ModelT] = Rows(database, schema, self.folder)
@@ -256,7 +256,9 @@ class Opening(Generic[ModelT]):
         digests = Digests(database, schema.table_name)
         keeper = lease_keeper(ledger, staging)
         dialect = database.dialect
-        kept = None if looks or database.in_memory else Journal(staging, dialect.url.get_backend_name(), dialect.path)
+        kept = (
+            None if reads_only or database.in_memory else Journal(staging, dialect.url.get_backend_name(), dialect.path)
+        )
         known = None if self.runner.runner is no_runner else self.runner
         current_code = CurrentCode(origins, schema.name, known, self.version, self.watched, self.on_stale)
         parts = (schema, hasher, database, ledger, rows, outcomes, origins, digests)
@@ -279,7 +281,7 @@ class Opening(Generic[ModelT]):
             rebuild.warn_of_lost_database(context, bool(some))
             recover.warn_of_other_suffix(context, some)
         recover.recover(context)
-        if not looks and schema.outcomes:
+        if not reads_only and schema.outcomes:
             from entropic.upkeep.measure import warn_of_changes
 
             warn_of_changes(context)

@@ -239,8 +239,8 @@ class Dialect:
         """Return the schema in which a table is found that names none."""
         return connection.dialect.default_schema_name
 
-    def steadily(self, act: Callable[[], T]) -> T:
-        """Look, in a database that is read-only, and look again if what was read may be wrong."""
+    def read_steadily(self, act: Callable[[], T]) -> T:
+        """Read, in a database that is read-only, and read again if what was read may be wrong."""
         return act()
 
     def is_outdated(self, raw: DBAPIConnection) -> bool:

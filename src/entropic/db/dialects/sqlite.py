@@ -17,7 +17,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine.interfaces import DBAPIConnection
 
 from entropic.db.dialects.portable import Dialect, Query, T, Trouble
-from entropic.db.dialects.sqlite_file import LookedAt, path_in
+from entropic.db.dialects.sqlite_file import ReadOnlyFile, path_in
 from entropic.db.dialects.types import ColumnType, Processor, only_utc, then, underlying
 from entropic.db.raw import Recorded
 from entropic.errors import ModelError, NetworkFileSystemWarning, ParameterError, StoreError, warn
@@ -82,7 +82,7 @@ class SQLite(Dialect):
         if name and name != ":memory:" and not name.startswith("file:"):
             url = url.set(database=os.path.abspath(name))
         super().__init__(url, wait, fsync, read_only and not self.in_memory)
-        self._file = LookedAt(os.path.abspath(path_in(url.database or "")), wait)
+        self._file = ReadOnlyFile(os.path.abspath(path_in(url.database or "")), wait)
         self.path = None if self.in_memory else self._file.path
         self._known: tuple[int, int] | None = None  # the file of a store that is open, and the uuid in it
         self._uuid = ""
@@ -225,9 +225,9 @@ class SQLite(Dialect):
                 return f"{path} cannot be written"
         return None
 
-    def steadily(self, act: Callable[[], T]) -> T:
-        """Look, and look again until nobody has changed the file meanwhile."""
-        return self._file.steadily(act) if self.read_only else act()
+    def read_steadily(self, act: Callable[[], T]) -> T:
+        """Read, and read again until nobody has changed the file meanwhile."""
+        return self._file.read_steadily(act) if self.read_only else act()
 
     def is_outdated(self, raw: DBAPIConnection) -> bool:
         """Tell, while looking, whether a connection does not show any more what is in the file."""

@@ -63,8 +63,8 @@ def path_in(name: str) -> str:
     return unquote(urlsplit(name).path) if name.startswith("file:") else name
 
 
-class LookedAt:
-    """A SQLite file that is only looked at, by any number of threads.
+class ReadOnlyFile:
+    """A SQLite file that is only read, by any number of threads.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ class LookedAt:
         self._half_done: tuple[int, ...] | None = None  # the journal of a transaction that a dead process left
         self._copy: tuple[Seen, str] | None = None
         self._copying = threading.Lock()
-        self._removals: list[weakref.finalize[..., LookedAt]] = []
+        self._removals: list[weakref.finalize[..., ReadOnlyFile]] = []
         _all.add(self)
 
     def forget(self) -> None:
@@ -92,7 +92,7 @@ class LookedAt:
         while self._removals:
             self._removals.pop().detach()
 
-    # ---- looking -----------------------------------------------------------------------------------------------
+    # ---- reading -----------------------------------------------------------------------------------------------
     def see(self) -> Seen:
         """Look at the file, and at what is beside it."""
         file = _stat(self.path)
@@ -107,8 +107,8 @@ class LookedAt:
             return Seen("copied" if self._half_done == _content(journal) else "shared", file, (journal,))
         return Seen("still", file)
 
-    def steadily(self, act: Callable[[], T]) -> T:
-        """Look, and look again until nobody has changed the file meanwhile.
+    def read_steadily(self, act: Callable[[], T]) -> T:
+        """Read, and read again until nobody has changed the file meanwhile.
 
         Raises
         ------
@@ -145,7 +145,7 @@ class LookedAt:
         return seen
 
     def _is_passing(self, seen: Seen, error: Exception, waited: float) -> bool:
-        """Tell whether a look that failed may go better in a moment, or in another way."""
+        """Tell whether reading that failed may go better in a moment, or in another way."""
         code = _code(error)
         if code == sqlite3.SQLITE_READONLY_ROLLBACK and seen.how == "shared" and len(seen.beside) == 1:
             self._half_done = _content(seen.beside[0])
@@ -201,20 +201,20 @@ def uuid_in(path: str, wait: float) -> str | None:
     """
     if not os.path.isfile(path):
         return None
-    looked = LookedAt(path, wait)
+    file = ReadOnlyFile(path, wait)
 
     def ask() -> Any:
-        with contextlib.closing(looked.connect(timeout=wait)) as raw:
+        with contextlib.closing(file.connect(timeout=wait)) as raw:
             return raw.execute("SELECT value FROM entropic_meta WHERE name = 'uuid'").fetchone()
 
     try:
-        found = looked.steadily(ask)
+        found = file.read_steadily(ask)
     except (sqlite3.DatabaseError, OSError):  # no database, or a damaged one, or not ours to read
         return None
     return None if found is None else str(found[0])
 
 
-_all: "weakref.WeakSet[LookedAt]" = weakref.WeakSet()
+_all: "weakref.WeakSet[ReadOnlyFile]" = weakref.WeakSet()
 
 
 def _forked() -> None:

@@ -10,7 +10,7 @@ from entropic.files.extent import is_of_others
 from entropic.params.model import Base
 from entropic.protocol.context import StoreContext
 from entropic.upkeep.imports.pattern import Pattern, Segment, Texts, value_of, ways
-from entropic.upkeep.imports.source import Absent, Found, Unfit
+from entropic.upkeep.imports.source import Found, NoResult, Unfit
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Tree:
     keeps_pickles = False
     has_files = True
 
-    def find(self, context: StoreContext[Base]) -> Iterator[Found | Unfit | Absent]:
+    def find(self, context: StoreContext[Base]) -> Iterator[Found | Unfit | NoResult]:
         """Yield what matches the pattern, in the order of the names.
 
         Raises

@@ -33,7 +33,7 @@ from entropic.support.signals import Terminable
 from entropic.upkeep.imports import adopt, foreign_rows
 from entropic.upkeep.imports.files_by_pattern import Tree
 from entropic.upkeep.imports.foreign_result import NotTaken, Result
-from entropic.upkeep.imports.source import Absent, Found, Source, Unfit, utc
+from entropic.upkeep.imports.source import Found, NoResult, Source, Unfit, utc
 from entropic.upkeep.imports.take_in import FILES, Files, Taking
 from entropic.upkeep.reports.imported import Imported
 from entropic.upkeep.reports.merged import Conflict
@@ -168,7 +168,7 @@ def _fitted(
         if name not in context.schema.fields and name != "custom_data":
             raise ParameterError(context.schema.unknown(name))
     for one in source.find(context):
-        if isinstance(one, Absent):
+        if isinstance(one, NoResult):
             done.absent.append(f"{one.name}: {one.why}")
         elif isinstance(one, Unfit):
             done.left.append(f"{one.name}: {one.why}")

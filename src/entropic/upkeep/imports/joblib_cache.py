@@ -22,7 +22,7 @@ from entropic.formats.libraries import library
 from entropic.params.model import Base
 from entropic.protocol.context import StoreContext
 from entropic.support.show import spelled
-from entropic.upkeep.imports.source import Absent, Found, Unfit, renamed, utc
+from entropic.upkeep.imports.source import Found, NoResult, Unfit, renamed, utc
 
 _OUTPUT, _METADATA = "output.pkl", "metadata.json"
 _Load = Callable[[str], object]
@@ -67,7 +67,7 @@ class JoblibCache:
         """Whether its results are files."""
         return not self.trust_pickles
 
-    def find(self, context: StoreContext[Base]) -> Iterator[Found | Unfit | Absent]:
+    def find(self, context: StoreContext[Base]) -> Iterator[Found | Unfit | NoResult]:
         """Yield the calls of the function whose results are there.
 
         Raises
@@ -105,12 +105,12 @@ class JoblibCache:
 
     def _call(
         self, path: str, name: str, function: str, load: Callable[[str], object] | None
-    ) -> Found | Unfit | Absent:
+    ) -> Found | Unfit | NoResult:
         output = os.path.realpath(os.path.join(path, _OUTPUT))
         if output != os.path.join(os.path.realpath(path), _OUTPUT):
             return Unfit(name, f"its {_OUTPUT} is a link; put what it leads to in its place")
         if not os.path.isfile(output):
-            return Absent(name, "joblib keeps no result of this call")
+            return NoResult(name, "joblib keeps no result of this call")
         try:
             said = _json(os.path.join(path, _METADATA))
             params = renamed(_arguments(said["input_args"], self.columns), dict(self.columns))

@@ -16,7 +16,7 @@ from entropic.params.keys import plain
 from entropic.params.model import Base
 from entropic.protocol.context import StoreContext
 from entropic.support.show import spelled
-from entropic.upkeep.imports.source import Absent, Found, Unfit, renamed
+from entropic.upkeep.imports.source import Found, NoResult, Unfit, renamed
 
 _DATABASE = "database.pk"
 _TOLD = {"_pset_id": "pset", "_run_id": "run", "_exec_host": "host"}
@@ -62,7 +62,7 @@ class PsweepFrame:
         """Whether its results are files."""
         return self.file is not None
 
-    def find(self, context: StoreContext[Base]) -> Iterator[Found | Unfit | Absent]:
+    def find(self, context: StoreContext[Base]) -> Iterator[Found | Unfit | NoResult]:
         """Yield the rows of the frame.
 
         Raises
@@ -96,7 +96,7 @@ class PsweepFrame:
 
     def _row(
         self, context: StoreContext[Base], number: int, values: dict[str, Any], folder: str | None
-    ) -> Found | Unfit | Absent:
+    ) -> Found | Unfit | NoResult:
         given = {name: value for name, value in values.items() if not _is_missing(value)}
         pset = str(given.get("_pset_id", number))
         name = f"row {number}" if pset == str(number) else f"row {number} ({pset})"
@@ -117,7 +117,7 @@ class PsweepFrame:
         about["seconds"] = _seconds(given.get("_pset_runtime"))
         if self.file is None:
             if not rest:
-                return Absent(name, "it says nothing but its params")
+                return NoResult(name, "it says nothing but its params")
             label = f"{folder or given.get('_calc_dir', '')}/{pset}"
             return Found(name=name, params=params, path=label, value=functools.partial(dict, rest), **about)
         if pset in ("", os.curdir, os.pardir) or os.sep in pset:
@@ -125,7 +125,7 @@ class PsweepFrame:
         calc = os.path.realpath(os.path.join(folder or os.path.abspath(str(given.get("_calc_dir", "calc"))), pset))
         path = os.path.join(calc, self.file)
         if not os.path.lexists(path):
-            return Absent(name, f"there is no {path}")
+            return NoResult(name, f"there is no {path}")
         if not os.path.realpath(path).startswith(calc + os.sep):
             return Unfit(name, f"{path} leads out of its folder; put what it leads to in its place")
         return Found(name=name, params=params, path=os.path.realpath(path), **about)

@@ -10,7 +10,7 @@ from entropic.errors import ParameterError
 from entropic.params.model import Base
 from entropic.protocol.context import StoreContext
 from entropic.support.show import spelled
-from entropic.upkeep.imports.source import Absent, Found, Unfit, renamed
+from entropic.upkeep.imports.source import Found, NoResult, Unfit, renamed
 
 _STATE_POINT, _DOCUMENT = "signac_statepoint.json", "signac_job_document.json"
 _LARGEST = 2**26  # bytes of one of these
@@ -44,7 +44,7 @@ class SignacWorkspace:
     keeps_pickles = False
     has_files = True
 
-    def find(self, context: StoreContext[Base]) -> Iterator[Found | Unfit | Absent]:
+    def find(self, context: StoreContext[Base]) -> Iterator[Found | Unfit | NoResult]:
         """Yield the jobs of the workspace.
 
         Raises
@@ -76,7 +76,7 @@ class SignacWorkspace:
             raise ParameterError(f"there is no folder {top} with a workspace of signac")
         return found
 
-    def _job(self, path: str, job: str) -> Found | Unfit | Absent:
+    def _job(self, path: str, job: str) -> Found | Unfit | NoResult:
         try:
             params = _flat(_json(path, _STATE_POINT), self.columns)
             document = _json(path, _DOCUMENT) if os.path.exists(os.path.join(path, _DOCUMENT)) else {}
@@ -87,7 +87,7 @@ class SignacWorkspace:
         if not real.startswith(path + os.sep):
             return Unfit(job, f"{file} leads out of the job; put what it leads to in its place")
         if not os.path.lexists(file):
-            return Absent(job, f"the job has no {self.file}")
+            return NoResult(job, f"the job has no {self.file}")
         told = {"job": job, **({"document": json.loads(json.dumps(document), parse_constant=str)} if document else {})}
         return Found(name=job, params=params, path=real, outcomes=document, told=told)
 

@@ -53,7 +53,7 @@ class Unfit:
 
 
 @dataclass(frozen=True, slots=True)
-class Absent:
+class NoResult:
     """A set that is there without a result."""
 
     name: str
@@ -75,7 +75,7 @@ class Source(Protocol):
     def has_files(self) -> bool:
         """Whether its results are files, which may stay where they are."""
 
-    def find(self, context: StoreContext[Base]) -> Iterator[Found | Unfit | Absent]:
+    def find(self, context: StoreContext[Base]) -> Iterator[Found | Unfit | NoResult]:
         """Yield what is there; nothing is changed."""
 
 

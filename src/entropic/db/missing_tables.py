@@ -14,10 +14,10 @@ from entropic.db.dialects.portable import Dialect
 from entropic.db.tables import LATER, ledger
 from entropic.params.changed import ADDED
 
-LOOK_AGAIN = 1.0  # s after which somebody else may have made them
+FIND_AGAIN = 1.0  # s after which somebody else may have made them
 
 
-class Absent:
+class MissingTables:
     """The tables that a database lacks, of those that a store needs."""
 
     def __init__(self, engine: sa.Engine, dialect: Dialect) -> None:
@@ -26,9 +26,9 @@ class Absent:
         """Whether a table of the user's has its default in each column that came later and that it lacks."""
         self._tables: Sequence[sa.Table] = ()
         self._missing: list[sa.Table] = []
-        self._text, self._looked = "", 0.0
+        self._text, self._found_at = "", 0.0
 
-    def look(self, connection: sa.Connection, tables: Sequence[sa.Table]) -> None:
+    def find(self, connection: sa.Connection, tables: Sequence[sa.Table]) -> None:
         """Find out which tables are missing, and whether the ledger lacks what earlier versions did not record."""
         inspector = sa.inspect(connection)
         self._tables = tables
@@ -43,7 +43,7 @@ class Absent:
                 lacking = lacking_columns(connection, table, later)
                 made += [self._widened(connection, table, lacking)] if lacking else []
         self._text = ", ".join(made)
-        self._looked = time.monotonic()
+        self._found_at = time.monotonic()
 
     def __contains__(self, table: sa.Table) -> bool:
         return any(table is one for one in self._missing)
@@ -52,9 +52,9 @@ class Absent:
         """Return a query that finds the missing tables, too, without rows."""
         if not self._text:
             return sql
-        if time.monotonic() - self._looked > LOOK_AGAIN:
+        if time.monotonic() - self._found_at > FIND_AGAIN:
             with self._engine.connect() as connection:
-                self.look(connection, self._tables)
+                self.find(connection, self._tables)
         if not self._text:
             return sql
         for begin in ("WITH RECURSIVE ", "WITH "):
