@@ -58,7 +58,7 @@ with _paused():  # what is made here lives as long as the process; collections a
     from entropic.params.grid import expand_grid
     from entropic.params.keys import key
     from entropic.params.model import Base
-    from entropic.params.outcome_columns import outcome
+    from entropic.params.outcomes import outcome
     from entropic.store import Store
     from entropic.study import Study, study
 

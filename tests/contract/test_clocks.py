@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from entropic import RunsFailedWarning
-from entropic.db.claim import longest_lease
+from entropic.db.claim_record import longest_lease
 from entropic.support import process
 
 ONE = {"n": 1, "dt": 0.5}

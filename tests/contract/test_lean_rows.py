@@ -14,7 +14,7 @@ from sqlalchemy.orm import InstanceState, Session, make_transient, make_transien
 from sqlalchemy.orm.attributes import instance_state
 
 from contract.models import SimResult
-from entropic.db import state
+from entropic.db import instance_state as lean
 
 ONE = {"n": 1, "dt": 0.5}
 
@@ -23,7 +23,7 @@ ONE = {"n": 1, "dt": 0.5}
 def store(request, open_store, monkeypatch):
     """A store whose rows have lean states, or those of SQLAlchemy, where these are not as they are known."""
     if request.param != "lean":
-        monkeypatch.setattr(state, "_KNOWN", {"whatever"})
+        monkeypatch.setattr(lean, "_KNOWN", {"whatever"})
     made = open_store()
     made.run(ONE, tag="a")
     assert (type(instance_state(made.retrieve(ONE))) is InstanceState) is (request.param != "lean")

@@ -17,7 +17,7 @@ import pytest
 from entropic import ParameterError
 from entropic.db.submissions import Submissions
 from entropic.executors import scheduler
-from entropic.executors.limits import bounds, parse_memory, parse_time
+from entropic.executors.job_limits import bounds, parse_memory, parse_time
 from entropic.executors.spool import SILENT_SECONDS
 from entropic.slurm import Slurm
 from entropic.support.job import ASKED

@@ -22,7 +22,7 @@ import pytest
 
 from contract.models import CountingRunner
 from entropic import ParameterError, Replicates, RunsFailedWarning, SlurmError
-from entropic.db.claim import IDLE, RUNNING
+from entropic.db.claim_record import IDLE, RUNNING
 from entropic.db.submissions import Submissions
 from entropic.executors import scheduler
 from entropic.executors.node import Said

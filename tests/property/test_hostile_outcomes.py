@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from contract.outcome_models import Everything
 from entropic import Store
 from entropic.files import packing, sidecar, workspace
-from entropic.params.outcome_columns import NOT_RECORDED, NOTED, Outcomes
+from entropic.params.outcomes import NOT_RECORDED, NOTED, Outcomes
 from entropic.store import context_of
 
 JSON = st.recursive(

@@ -29,7 +29,7 @@ from databases import until
 from entropic import CycleError, DatabaseBusy
 from entropic.db import connection as connections
 from entropic.db import server
-from entropic.db.claim import RUNNING
+from entropic.db.claim_record import RUNNING
 from entropic.db.engine import Database
 from entropic.files import task, workspace
 from entropic.support import forks, process

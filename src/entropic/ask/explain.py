@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from entropic.ask.failures import Failure, failures
 from entropic.ask.nearest import Nearest, nearest
-from entropic.db.claim import RUNNING, Claim
+from entropic.db.claim_record import RUNNING, Claim
 from entropic.db.raw import Raw, Recorded
 from entropic.errors import KeyCollisionError
 from entropic.params.keys import RESERVED

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from entropic.params.model import Base
-from entropic.protocol import opened, stale_rows
+from entropic.protocol import open_stores, stale_rows
 from entropic.protocol.context import StoreContext
 from entropic.support.show import one_line
 
@@ -93,7 +93,7 @@ def _former(context: StoreContext[Any], id: str) -> list[str]:
 
 def _elsewhere(context: StoreContext[Any], keys: list[str]) -> Iterator[Dependant]:
     own = context.database_uuid
-    others = {one.database_uuid: one for one in opened.all_() if one.database_uuid != own}
+    others = {one.database_uuid: one for one in open_stores.list_all() if one.database_uuid != own}
     for uuid, other in others.items():
         try:
             with other.database.without_waiting():

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from entropic.ask.failures import place
 from entropic.ask.provenance import environments_of
 from entropic.ask.select import matching
-from entropic.db.claim import RUNNING, Claim
+from entropic.db.claim_record import RUNNING, Claim
 from entropic.db.query import fetch
 from entropic.db.raw import Raw
 from entropic.db.tables import ledger

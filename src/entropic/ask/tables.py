@@ -32,7 +32,7 @@ from entropic.db.dialects.portable import Pages
 from entropic.db.query import scan
 from entropic.errors import LibraryMissingError, ParameterError
 from entropic.formats.libraries import library
-from entropic.params.outcome_columns import restore
+from entropic.params.outcomes import restore
 from entropic.protocol.context import StoreContext
 from entropic.protocol.note_inputs import under_way
 from entropic.support.collector import paused

@@ -11,11 +11,11 @@ from sqlalchemy.orm.attributes import instance_state, set_committed_value
 
 from entropic.db.dialects.types import underlying
 from entropic.db.engine import Database
+from entropic.db.instance_state import maker
 from entropic.db.raw import Raw
-from entropic.db.state import maker
 from entropic.errors import StoreError, UnreadableError
 from entropic.params.model import CustomData, Schema
-from entropic.params.outcome_columns import restore
+from entropic.params.outcomes import restore
 from entropic.support.compact_json import load_json
 from entropic.support.show import spelled
 

@@ -7,7 +7,7 @@ from functools import lru_cache
 import sqlalchemy as sa
 from sqlalchemy import bindparam
 
-from entropic.db.claim import DELETING, FAILED, IDLE, LONGEST_LEASE, RUNNING, UNUSED
+from entropic.db.claim_record import DELETING, FAILED, IDLE, LONGEST_LEASE, RUNNING, UNUSED
 from entropic.db.dialects.portable import Dialect
 from entropic.db.statement import ByKeys, Statement, fixed
 from entropic.db.tables import LATER, USED, ledger, meta

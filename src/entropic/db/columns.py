@@ -11,7 +11,7 @@ from entropic.db.dialects.types import underlying
 from entropic.db.tables import LATER, ledger
 from entropic.errors import ModelError
 from entropic.params.changed import ADDED, NOW, REMOVED, RENAMED, is_added, is_retyped
-from entropic.params.outcome_columns import is_outcome
+from entropic.params.outcomes import is_outcome
 from entropic.support.show import spelled
 
 _EXACT = 2**53  # up to which all whole numbers are floats

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy import bindparam
 
-from entropic.db.claim import Claim
+from entropic.db.claim_record import Claim
 from entropic.db.connection import Connection
 from entropic.db.engine import Database
 from entropic.db.flaws import is_sound_digest, is_sound_mark

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from entropic.db.claim import DELETING, IDLE, RUNNING, Claim, new_attempt
+from entropic.db.claim_record import DELETING, IDLE, RUNNING, Claim, new_attempt
 from entropic.db.claim_statements import Publication, claim_statements
 from entropic.db.connection import Connection
 from entropic.db.engine import Database

@@ -15,7 +15,7 @@ from entropic.db.rows import Rows
 from entropic.db.statement import Statement
 from entropic.errors import ParameterError
 from entropic.params.model import Base, Schema
-from entropic.params.outcome_columns import NOT_RECORDED, NOTED, Outcomes, noted
+from entropic.params.outcomes import NOT_RECORDED, NOTED, Outcomes, noted
 
 Notes = dict[str, dict[str, str]]
 

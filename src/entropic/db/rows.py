@@ -16,7 +16,7 @@ from sqlalchemy import bindparam
 from entropic.db.binding import Binding, is_made_here
 from entropic.db.build import builder, comparable, is_direct, unreadable
 from entropic.db.checksum import canonical, checksum, sorted_json
-from entropic.db.claim import RUNNING
+from entropic.db.claim_record import RUNNING
 from entropic.db.connection import Connection
 from entropic.db.dialects.types import underlying
 from entropic.db.engine import Database
@@ -25,7 +25,7 @@ from entropic.db.statement import ByKeys, Statement, fixed, texts_on
 from entropic.db.tables import LATER, ledger
 from entropic.params.changed import is_added
 from entropic.params.model import Base, Schema
-from entropic.params.outcome_columns import restore
+from entropic.params.outcomes import restore
 
 _c = ledger.c
 _RUNNING = sa.case((_c.state == fixed(RUNNING), _c.attempt))

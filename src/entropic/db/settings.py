@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from entropic.db import layout
-from entropic.db.claim import LEASE, LONGEST_LEASE, longest_lease
+from entropic.db.claim_record import LEASE, LONGEST_LEASE, longest_lease
 from entropic.db.engine import Database
 from entropic.db.statement import Statement
 from entropic.db.tables import meta, models

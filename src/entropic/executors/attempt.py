@@ -26,7 +26,7 @@ from entropic.files.unsaved import keep_unsaved
 from entropic.files.workspace import Workspace
 from entropic.params.fields import as_custom_data
 from entropic.params.keys import CHECKPOINT_DIR
-from entropic.params.outcome_columns import NOT_RECORDED, Outcomes
+from entropic.params.outcomes import NOT_RECORDED, Outcomes
 from entropic.provenance.input import Input
 from entropic.support import process
 from entropic.support.compact_json import compact

@@ -15,7 +15,7 @@ from entropic.files.sidecar import Origin, Sidecar
 from entropic.files.task import Task
 from entropic.files.workspace import Workspace
 from entropic.params.model import now_as_text
-from entropic.params.outcome_columns import Outcomes
+from entropic.params.outcomes import Outcomes
 from entropic.provenance.input import Input
 from entropic.support.names import whole
 

@@ -14,7 +14,7 @@ from entropic.formats.fallback import Kept, keep
 from entropic.formats.format import Saver
 from entropic.formats.save import advise, is_saved, save
 from entropic.formats.suffixes import find_own
-from entropic.params.outcome_columns import Outcome, Outcomes, gather
+from entropic.params.outcomes import Outcome, Outcomes, gather
 
 MOST_WRAPPERS = 10  # of a runner, such as `functools.partial`, that are looked through
 _checked: set[str] = set()  # suffixes of which nothing more is to be said in this process

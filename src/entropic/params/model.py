@@ -19,7 +19,7 @@ from entropic.params.annotations import table_name_of, what_to_write
 from entropic.params.changed import Changed, added, removed, renamed, retyped
 from entropic.params.fields import Field, unknown_key
 from entropic.params.keys import RESERVED
-from entropic.params.outcome_columns import Outcome, is_outcome, outcome
+from entropic.params.outcomes import Outcome, is_outcome, outcome
 from entropic.params.reference import Portable
 from entropic.params.refusal import refuse_by_value
 from entropic.params.spelling import Spelling

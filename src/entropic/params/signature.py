@@ -19,7 +19,7 @@ from entropic.params.changed import added_column
 from entropic.params.changed import retyped as retyped_column
 from entropic.params.keys import RESERVED
 from entropic.params.model import Base
-from entropic.params.outcome_columns import outcome
+from entropic.params.outcomes import outcome
 
 # As SQLAlchemy has it in a class body, but for float: since SQLAlchemy 2.1 that is a Double there, and the tables of
 # studies have a Float (`test_the_columns_of_a_study_have_the_types_that_they_always_had`).

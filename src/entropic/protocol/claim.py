@@ -1,6 +1,7 @@
 """The claim: lock, look, decide. Who wants a key learns here whether to run it, to wait, or to read its row again.
 
-Here, too, the claim of an owner that is dead is taken over. Whether it is dead, the claim itself says: `db/claim.py`.
+Here, too, the claim of an owner that is dead is taken over. Whether it is dead, the claim itself says:
+`db/claim_record.py`.
 """
 
 import contextlib
@@ -8,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-from entropic.db.claim import DELETING, FAILED, RUNNING, Claim
+from entropic.db.claim_record import DELETING, FAILED, RUNNING, Claim
 from entropic.db.connection import Connection
 from entropic.db.digests import Digest
 from entropic.db.raw import Raw, Recorded, told

@@ -2,7 +2,7 @@
 
 import os
 
-from entropic.db.claim import Claim
+from entropic.db.claim_record import Claim
 from entropic.files import place as places
 from entropic.files.durable import sync_names
 from entropic.params.model import Base

@@ -6,7 +6,7 @@ size and time are those with which the bytes were read; otherwise they are read 
 
 from collections.abc import Mapping
 
-from entropic.db.claim import DELETING, RUNNING, Claim
+from entropic.db.claim_record import DELETING, RUNNING, Claim
 from entropic.db.digests import Digest, Seen
 from entropic.db.raw import Raw, Recorded
 from entropic.files.content import Strange

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from entropic.db.claim import Claim
+from entropic.db.claim_record import Claim
 from entropic.db.connection import Connection
 from entropic.db.digests import Digests
 from entropic.db.engine import Database

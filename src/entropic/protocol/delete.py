@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Generic, NamedTuple, TypeVar
 
-from entropic.db.claim import UNUSED, Claim, new_attempt
+from entropic.db.claim_record import UNUSED, Claim, new_attempt
 from entropic.db.connection import Connection
 from entropic.db.raw import Raw, Recorded, told
 from entropic.errors import PublishError

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from decimal import Decimal
 
-from entropic.db.claim import RUNNING, Claim
+from entropic.db.claim_record import RUNNING, Claim
 from entropic.db.connection import Connection
 from entropic.files import sidecar as sidecars
 from entropic.files.packing import packed

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Literal, NamedTuple
 
-from entropic.db.claim import RUNNING, Claim
+from entropic.db.claim_record import RUNNING, Claim
 from entropic.db.submissions import Recorded, Submissions
 from entropic.executors.queue import SURE
 from entropic.executors.scheduler import Inquiry, submitter

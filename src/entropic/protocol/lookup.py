@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import final
 
-from entropic.db.claim import DISTRUSTED
+from entropic.db.claim_record import DISTRUSTED
 from entropic.db.raw import Raw, Recorded
 from entropic.files.patience import REMEMBERED, UNLISTED, list_repeatedly
 from entropic.params.model import Base

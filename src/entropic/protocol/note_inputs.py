@@ -10,7 +10,7 @@ from typing import Any
 from entropic.db.inputs import as_text
 from entropic.executors import inputs_of_runs
 from entropic.executors.reporting import under_way
-from entropic.protocol import opened, stale_rows
+from entropic.protocol import open_stores, stale_rows
 from entropic.protocol.context import ModelT, StoreContext
 from entropic.provenance.input import Input
 
@@ -42,7 +42,7 @@ def note_given(rows: Sequence[Any]) -> None:
     """Note that the results of rows are read which a store that is open here has returned before, perhaps elsewhere."""
     for kind in {type(row) for row in rows}:
         given = [row for row in rows if type(row) is kind]
-        mine = {one.database_uuid: one for one in opened.all_() if one.schema.model is kind}
+        mine = {one.database_uuid: one for one in open_stores.list_all() if one.schema.model is kind}
         if len(mine) > 1:  # several studies have this model: theirs are the results
             mine = {uuid: one for uuid, one in mine.items() if _holds(one, given)}
         if len(mine) == 1:  # else it is not known of which they are

@@ -18,7 +18,7 @@ from collections.abc import Callable
 
 from entropic.db.binding import all_of
 from entropic.db.checksum import checksum, checksum_of_canonical
-from entropic.db.claim import new_attempt
+from entropic.db.claim_record import new_attempt
 from entropic.db.connection import Connection
 from entropic.db.raw import Raw
 from entropic.errors import DatabaseBusy

@@ -2,7 +2,7 @@
 
 import os
 
-from entropic.db.claim import DELETING, IDLE, RUNNING, Claim, generation
+from entropic.db.claim_record import DELETING, IDLE, RUNNING, Claim, generation
 from entropic.db.connection import Connection
 from entropic.files import sidecar as sidecars
 from entropic.files.sidecar import Sidecar

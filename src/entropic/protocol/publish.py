@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, NoReturn, Protocol
 
-from entropic.db.claim import RUNNING, Claim
+from entropic.db.claim_record import RUNNING, Claim
 from entropic.db.connection import Connection
 from entropic.db.ledger import Result
 from entropic.db.raw import Raw
@@ -27,7 +27,7 @@ from entropic.files.sidecar import NO_ORIGIN, Sidecar
 from entropic.files.task import Task
 from entropic.params.model import Base
 from entropic.protocol.context import StoreContext
-from entropic.protocol.outcome_columns import outcome_values
+from entropic.protocol.outcome_values import outcome_values
 from entropic.protocol.precedence import reclaim
 from entropic.support.failure import record as record_of
 from entropic.support.names import whole

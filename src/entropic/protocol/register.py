@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from entropic.db import members
-from entropic.db.claim import UNUSED, Claim
+from entropic.db.claim_record import UNUSED, Claim
 from entropic.db.connection import Connection
 from entropic.db.digests import REGISTERED
 from entropic.db.raw import Raw

@@ -14,7 +14,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from entropic.db.claim import RUNNING
+from entropic.db.claim_record import RUNNING
 from entropic.db.raw import Raw, Recorded
 from entropic.errors import DatabaseBusy, ResultLostWarning, note, warn
 from entropic.executors import attempt
@@ -27,7 +27,7 @@ from entropic.files.sidecar import Sidecar
 from entropic.files.task import Task
 from entropic.params.fields import as_custom_data
 from entropic.params.model import Base
-from entropic.params.outcome_columns import NOT_RECORDED
+from entropic.params.outcomes import NOT_RECORDED
 from entropic.protocol import compare, lookup, note_inputs, precedence, publish
 from entropic.protocol.claim import Busy, claim
 from entropic.protocol.context import ModelT, StoreContext
@@ -36,7 +36,7 @@ from entropic.protocol.end import end_claim
 from entropic.protocol.find import Found, find_slowly
 from entropic.protocol.lookup import Absent, Suspect
 from entropic.protocol.note_inputs import under_way
-from entropic.protocol.outcome_columns import Gaps
+from entropic.protocol.outcome_values import Gaps
 from entropic.protocol.request import Progress, Request
 from entropic.protocol.respelled import warn_of_other_spelling
 from entropic.protocol.verify import Altered

@@ -10,7 +10,7 @@ from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 from entropic.db.inputs import Fact
-from entropic.protocol import opened
+from entropic.protocol import open_stores
 from entropic.protocol.context import StoreContext
 from entropic.provenance.input import Input
 from entropic.support.names import number_of
@@ -141,12 +141,12 @@ class _Graph:
     def _near(self, database: str, model: str) -> StoreContext[Any] | None:
         if database == self._home.database_uuid:  # not a copy of it, which has the same uuid
             return self._home
-        return opened.find(database, model) or opened.of_database(database)
+        return open_stores.find(database, model) or open_stores.find_in_database(database)
 
     def _there(self, database: str, model: str) -> StoreContext[Any] | None:
         """Return the store of a model: that which was asked, if it is its own."""
         is_home = (database, model) == (self._home.database_uuid, self._home.model)
-        return self._home if is_home else opened.find(database, model)
+        return self._home if is_home else open_stores.find(database, model)
 
     def _node(self, reader: _Node, read: Input) -> _Node:
         node = read.database or reader[0], read.model, read.id

@@ -20,7 +20,7 @@ import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from entropic.db.claim import RUNNING, Claim
+from entropic.db.claim_record import RUNNING, Claim
 from entropic.db.connection import Connection
 from entropic.db.submissions import Recorded, Submissions
 from entropic.errors import EntropicError, SlurmError

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
-from entropic.db.claim import RUNNING, Claim
+from entropic.db.claim_record import RUNNING, Claim
 from entropic.errors import CycleError
 from entropic.files.task import Inside, inside
 from entropic.params.model import Base, naive_utc

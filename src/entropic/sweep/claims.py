@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Generic, Literal, NamedTuple
 
-from entropic.db.claim import FAILED, RUNNING, Claim
+from entropic.db.claim_record import FAILED, RUNNING, Claim
 from entropic.db.connection import Connection
 from entropic.db.raw import told
 from entropic.errors import ForeignFileError, PublishError, RunFailed, UnreadableError

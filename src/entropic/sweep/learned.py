@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 from entropic.errors import ParameterError
 from entropic.executors.contract import Executor
+from entropic.executors.job_limits import bounds, memory_of, parse_memory, parse_time, time_of
 from entropic.executors.jobs import Jobs
-from entropic.executors.limits import bounds, memory_of, parse_memory, parse_time, time_of
 from entropic.executors.scheduler import LEARN, Slurm
 from entropic.files.deaths import Death, deaths_of
 from entropic.files.task import Task

@@ -12,7 +12,7 @@ from entropic.protocol import lookup, run
 from entropic.protocol.context import ModelT, StoreContext
 from entropic.protocol.current_code import Met
 from entropic.protocol.lookup import Hit
-from entropic.protocol.outcome_columns import Gaps
+from entropic.protocol.outcome_values import Gaps
 from entropic.protocol.publish_many import Published, publish_many
 from entropic.protocol.request import Request
 

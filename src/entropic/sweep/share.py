@@ -25,7 +25,7 @@ from entropic.protocol.context import ModelT, StoreContext
 from entropic.protocol.current_code import Met
 from entropic.protocol.end import end_claim
 from entropic.protocol.lookup import Absent, Suspect
-from entropic.protocol.outcome_columns import Gaps
+from entropic.protocol.outcome_values import Gaps
 from entropic.protocol.request import Request
 from entropic.support import process
 from entropic.support.background import Background

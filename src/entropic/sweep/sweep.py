@@ -37,7 +37,7 @@ from entropic.protocol.context import ModelT, StoreContext
 from entropic.protocol.current_code import Met
 from entropic.protocol.find import accept_touched
 from entropic.protocol.lookup import ABSENT, Hit, Suspect
-from entropic.protocol.outcome_columns import Gaps
+from entropic.protocol.outcome_values import Gaps
 from entropic.protocol.request import Request
 from entropic.protocol.respelled import warn_of_other_spelling
 from entropic.support.process import Call

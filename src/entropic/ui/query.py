@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from entropic.ask.typed import CUSTOM
-from entropic.db.claim import DISTRUSTED, RUNNING
+from entropic.db.claim_record import DISTRUSTED, RUNNING
 from entropic.db.query import fetch, ordered
 from entropic.db.raw import Recorded
 from entropic.db.tables import ledger

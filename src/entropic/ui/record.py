@@ -14,7 +14,7 @@ from entropic.ask.nearest import sum_of
 from entropic.ask.provenance import provenance
 from entropic.ask.select import build, equal
 from entropic.ask.status import status
-from entropic.db.claim import RUNNING
+from entropic.db.claim_record import RUNNING
 from entropic.db.notes import Notes
 from entropic.db.query import careful, fetch
 from entropic.db.raw import Raw

@@ -31,7 +31,7 @@ from entropic.files.sidecar import Sidecar
 from entropic.files.staging import Staging, key_of
 from entropic.files.task import Task
 from entropic.params.model import Base, naive_utc
-from entropic.params.outcome_columns import NOT_RECORDED, NOTED
+from entropic.params.outcomes import NOT_RECORDED, NOTED
 from entropic.protocol import compare, lookup, run, stale_rows
 from entropic.protocol.claim import with_defaults
 from entropic.protocol.context import StoreContext

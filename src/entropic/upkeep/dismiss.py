@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from entropic.ask.failures import Failure, Sets, failures
-from entropic.db.claim import FAILED, IDLE
+from entropic.db.claim_record import FAILED, IDLE
 from entropic.db.connection import Connection
 from entropic.db.statement import Statement
 from entropic.db.tables import ledger

@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from entropic.ask.select import matching
-from entropic.db.claim import DISTRUSTED, FAILED, IDLE, RUNNING, Claim
+from entropic.db.claim_record import DISTRUSTED, FAILED, IDLE, RUNNING, Claim
 from entropic.db.connection import Connection
 from entropic.db.flaws import claims_place
 from entropic.db.query import fetch

@@ -20,7 +20,7 @@ from entropic.db.statement import Statement
 from entropic.db.tables import outcomes as recorded
 from entropic.errors import OutcomeWarning, ParameterError, UnreadableError, warn
 from entropic.params.fields import unknown_key
-from entropic.params.outcome_columns import NOT_RECORDED, NOTED, Outcome, Outcomes, gather, noted
+from entropic.params.outcomes import NOT_RECORDED, NOTED, Outcome, Outcomes, gather, noted
 from entropic.protocol import compare, lookup
 from entropic.protocol.context import StoreContext
 from entropic.support.show import counted

@@ -6,7 +6,7 @@ interrupted, or killed, goes on where it was when it is done again: what is here
 
 from collections.abc import Iterable, Iterator
 
-from entropic.db.claim import RUNNING
+from entropic.db.claim_record import RUNNING
 from entropic.db.connection import Connection
 from entropic.db.notes import Notes
 from entropic.db.raw import Raw

@@ -37,7 +37,7 @@ from entropic.params.fields import is_duration
 from entropic.params.keys import CHECKPOINT_DIR, Hasher
 from entropic.params.model import Schema
 from entropic.params.spelling import TypedHasher
-from entropic.protocol import opened
+from entropic.protocol import open_stores
 from entropic.protocol.context import ModelT, StoreContext
 from entropic.protocol.current_code import ON_STALE, CurrentCode, OnStale
 from entropic.protocol.heartbeat import lease_keeper
@@ -291,7 +291,7 @@ class Opening(Generic[ModelT]):
             rekey.warn_of_former(context)
         if not self.fsync:  # else all that counts as stored is on the disk
             outage.distrust_after_cut(context, is_new)
-        opened.add(context)
+        open_stores.add(context)
         return context
 
 

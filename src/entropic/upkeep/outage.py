@@ -17,7 +17,7 @@ from functools import partial
 
 import sqlalchemy as sa
 
-from entropic.db.claim import DISTRUSTED, RUNNING, Claim
+from entropic.db.claim_record import DISTRUSTED, RUNNING, Claim
 from entropic.db.connection import Connection
 from entropic.db.query import fetch
 from entropic.errors import ResultLostWarning, warn

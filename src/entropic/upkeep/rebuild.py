@@ -14,7 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from entropic.db.claim import DELETING, IDLE, RUNNING, Claim, generation
+from entropic.db.claim_record import DELETING, IDLE, RUNNING, Claim, generation
 from entropic.db.connection import Connection
 from entropic.db.dialects.sqlite_file import uuid_in
 from entropic.db.ledger import Ledger

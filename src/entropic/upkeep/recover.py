@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from entropic.db.claim import DELETING, RUNNING, Claim
+from entropic.db.claim_record import DELETING, RUNNING, Claim
 from entropic.db.connection import Connection
 from entropic.db.raw import PLACE, Raw, Recorded
 from entropic.errors import (

@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any
 
 from entropic.db import audits
-from entropic.db.claim import Claim
+from entropic.db.claim_record import Claim
 from entropic.db.connection import Connection
 from entropic.db.notes import Notes
 from entropic.db.raw import Raw, Recorded

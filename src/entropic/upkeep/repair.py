@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from entropic.db.claim import RUNNING, Claim
+from entropic.db.claim_record import RUNNING, Claim
 from entropic.db.raw import Raw, Recorded
 from entropic.errors import ParameterError, UnreadableError
 from entropic.files import checkpoints

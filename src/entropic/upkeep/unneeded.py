@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
-from entropic.db.claim import RUNNING
+from entropic.db.claim_record import RUNNING
 from entropic.db.query import fetch
 from entropic.db.tables import ledger
 from entropic.files import checkpoints, reports

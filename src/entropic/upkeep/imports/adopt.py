@@ -7,7 +7,7 @@ of a run leaves behind, and is put in order in the same way (`tests/crash/test_k
 import os
 from dataclasses import replace
 
-from entropic.db.claim import UNUSED, Claim
+from entropic.db.claim_record import UNUSED, Claim
 from entropic.db.connection import Connection
 from entropic.db.raw import Raw
 from entropic.db.raw import told as told_of
@@ -34,7 +34,7 @@ from entropic.protocol import publish, register, run
 from entropic.protocol.claim import Busy, act_when_settled, claim, is_busy
 from entropic.protocol.context import StoreContext
 from entropic.protocol.end import end_claim
-from entropic.protocol.outcome_columns import bound_outcomes
+from entropic.protocol.outcome_values import bound_outcomes
 from entropic.protocol.request import Progress, Request
 from entropic.support.names import whole
 from entropic.upkeep.imports.foreign_result import NotTaken, Result

@@ -8,7 +8,7 @@ from entropic.files.content import Strange, bring
 from entropic.files.durable import sync_content
 from entropic.files.extent import Extent, extent
 from entropic.files.sidecar import Origin
-from entropic.params.outcome_columns import Outcomes
+from entropic.params.outcomes import Outcomes
 from entropic.provenance.input import Input
 
 REPLACED = "it was replaced or deleted there just now; do the same again"

@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from entropic.ask.provenance import diff
-from entropic.db.claim import DISTRUSTED, Claim
+from entropic.db.claim_record import DISTRUSTED, Claim
 from entropic.db.columns import line_of
 from entropic.db.dialects.types import underlying
 from entropic.db.digests import Digest
@@ -26,7 +26,7 @@ from entropic.files.extent import extent, extent_elsewhere
 from entropic.files.paths import ROOM_IN_NAME
 from entropic.files.sidecar import NO_ORIGIN, Origin
 from entropic.params.model import Base, Schema
-from entropic.params.outcome_columns import NOT_RECORDED, NOTED, Outcomes, noted
+from entropic.params.outcomes import NOT_RECORDED, NOTED, Outcomes, noted
 from entropic.params.same import same
 from entropic.protocol import verify
 from entropic.protocol.context import StoreContext

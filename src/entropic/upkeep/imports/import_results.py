@@ -24,7 +24,7 @@ from entropic.formats.save import save
 from entropic.formats.suffixes import FormatError, find
 from entropic.params.keys import RESERVED
 from entropic.params.model import Base
-from entropic.params.outcome_columns import Outcome, Outcomes, gather
+from entropic.params.outcomes import Outcome, Outcomes, gather
 from entropic.protocol import register
 from entropic.protocol.context import StoreContext
 from entropic.support import process

@@ -6,7 +6,7 @@ from typing import Any
 from entropic.errors import OutcomeWarning, warn
 from entropic.files.sidecar import Sidecar
 from entropic.params.model import Base
-from entropic.params.outcome_columns import NOT_RECORDED, Outcomes, noted
+from entropic.params.outcomes import NOT_RECORDED, Outcomes, noted
 from entropic.protocol.context import StoreContext
 
 
