@@ -178,7 +178,7 @@ class Store(Generic[ModelT]):
         opening = Opening.of(runner, result_cls, results_dir, file_suffix, db_url, **options)
         self._context: StoreContext[ModelT] = opening.open()
         self._run = run  # kept, since a hit has no time to look for it
-        self._find, self._run_plain = find.finder(self._context), plain_run.plain_runner(self._context)
+        self._find, self._run_plain = find.make_finder(self._context), plain_run.make_plain_runner(self._context)
         self._loader = loader
         self._made_of = (opening.runner.runner, result_cls, opening.folder, opening.suffix)
         self._options = options | {"read_only": opening.read_only, "watch": opening.watched}

@@ -85,7 +85,7 @@ def test_no_transaction_records_more_times_anew_than_others_can_wait_for(project
     for file in (project / "results").glob("*.json"):
         os.utime(file, (1, 1))
     store = open_project(project)
-    transact, measured, recorded = Database.transact, Ledger.measured, []
+    transact, measured, recorded = Database.transact, Ledger.record_extent, []
 
     def counted(database, *args, **options):
         recorded.append([])
@@ -97,7 +97,7 @@ def test_no_transaction_records_more_times_anew_than_others_can_wait_for(project
 
     monkeypatch.setattr(find, "CONFIRMED_TOGETHER", 2, raising=False)
     monkeypatch.setattr(Database, "transact", counted)
-    monkeypatch.setattr(Ledger, "measured", noted)
+    monkeypatch.setattr(Ledger, "record_extent", noted)
     assert len(store.sweep(params)) == 5
     together = [some for some in recorded if some]
     assert [len(some) for some in together] == [2, 2, 1]

@@ -48,9 +48,9 @@ def made(tmp_path):
 def ways(monkeypatch):
     """Return the number of runs that were published in either way so far, `(plain, general)`."""
     counts = {"plain": 0, "general": 0}
-    encoder, locked = sidecars.plain_encoder, publish.publish_locked
+    encoder, locked = sidecars.make_plain_encoder, publish.publish_locked
 
-    def plain_encoder(*of):
+    def make_plain_encoder(*of):
         encode = encoder(*of)
 
         def encode_and_count(*given):
@@ -64,7 +64,7 @@ def ways(monkeypatch):
         return locked(*given)
 
     monkeypatch.setattr(attempt, "MEASURABLE", float("inf"))  # however slow the machine is, these runs are short
-    monkeypatch.setattr(sidecars, "plain_encoder", plain_encoder)
+    monkeypatch.setattr(sidecars, "make_plain_encoder", make_plain_encoder)
     monkeypatch.setattr(publish, "publish_locked", publish_and_count)
     return lambda: (counts["plain"], counts["general"])
 

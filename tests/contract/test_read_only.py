@@ -152,7 +152,7 @@ CHANGES = [
     lambda store: store.merge(store.at("some")),
     lambda store: store.copy_to("sqlite:///other.sqlite3"),
     lambda store: store._context.database.transact(lambda _: None),
-    lambda store: store._context.ledger.measured(store._context.database.connection(), "x", 1, 1),
+    lambda store: store._context.ledger.record_extent(store._context.database.connection(), "x", 1, 1),
 ]
 
 

@@ -357,7 +357,7 @@ def test_a_store_of_before_with_many_such_rows_says_at_least_how_many(
 
     tried: list[str] = []
     monkeypatch.setattr(rekey, "_MOST_KEYS", 1)
-    monkeypatch.setattr(rekey, "asked_before", lambda *given: tried.append(given[-1]) or {"n": 1})
+    monkeypatch.setattr(rekey, "find_former_set", lambda *given: tried.append(given[-1]) or {"n": 1})
     place.execute("DELETE FROM entropic_models")
     place.execute("DELETE FROM entropic_ledger")
     with pytest.warns(SpellingWarning, match="at least 1 row of SimResult is under a key"):

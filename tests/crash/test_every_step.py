@@ -61,8 +61,8 @@ REACHED = {
     ("register", "registered", FILE): LOCKED | {"stat"},
 }
 # Passed only where another process, or an outsider, interferes: see tests/race; or where checkpoints are kept.
-ELSEWHERE = {"fenced", "reclaim", "commit_reclaim", "discard", "vanished", "commit_release", "await_sidecar", "wait"}
-ELSEWHERE |= {"resume"}
+ELSEWHERE = {"fenced", "reclaim", "commit_reclaim", "discard", "record_vanished", "commit_release", "await_sidecar"}
+ELSEWHERE |= {"wait", "resume"}
 QUICK = [("run_or_retrieve", "first", FILE), ("run", "again", FILE), ("delete file", "again", FILE)]
 
 # Steps whose end is not already the beginning of another.

@@ -131,7 +131,7 @@ def explain(context: StoreContext[Base], params: Mapping[str, object]) -> Explan
             reason, change = f"{reason}; but it was made by different code: {found}", found.diff
             state = "stale" if context.current_code.on_stale == "rerun" else state
     if state == "stored" and not change and raw is not None and Recorded.of(raw).inputs is not None:
-        since = [] if context.current_code.on_stale == "ignore" else stale_rows.why(context, [id]).get(id, [])
+        since = [] if context.current_code.on_stale == "ignore" else stale_rows.find_reasons(context, [id]).get(id, [])
         if since:
             reason = f"{reason}; but it was made from what has changed since: {stale_rows.sentence(since)}"
             state = "stale" if context.current_code.on_stale == "rerun" else state

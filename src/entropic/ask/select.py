@@ -57,7 +57,7 @@ def iterate(
     """Yield the rows that meet all conditions, of which only a page is in memory at a time."""
     query = matching(context, where, equals)
     pages = _by_key(context, query) if order_by is None else _in_order(context, query, _order(context, order_by))
-    return itertools.chain.from_iterable(note_inputs.noted(context, build(context, page)) for page in pages)
+    return itertools.chain.from_iterable(note_inputs.note_and_return(context, build(context, page)) for page in pages)
 
 
 def build(context: StoreContext[ModelT], raws: Sequence[Any]) -> list[ModelT]:

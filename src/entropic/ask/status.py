@@ -232,7 +232,7 @@ def _stale(context: StoreContext[Base]) -> int:
     by_code = sum(count for code, count in context.origins.codes().items() if context.current_code.is_other(code))
     readers = context.origins.inputs.with_some()
     rest = [id for id, code in readers.items() if not context.current_code.is_other(code)]
-    return by_code + len(stale.why(context, rest))
+    return by_code + len(stale.find_reasons(context, rest))
 
 
 def _count_if(condition: Any) -> Any:

@@ -221,7 +221,7 @@ class Ledger:
         """Record that the attempt failed."""
         return self._fenced(connection, self._made.fail, id, attempt, RUNNING, failure_=json.dumps(failure))
 
-    def vanished(self, connection: Connection, id: str, attempt: str, failure: dict[str, object]) -> bool:
+    def record_vanished(self, connection: Connection, id: str, attempt: str, failure: dict[str, object]) -> bool:
         """Record that the attempt's result was removed by an outsider before it was published."""
         return self._fenced(connection, self._made.vanished, id, attempt, RUNNING, failure_=json.dumps(failure))
 
@@ -246,7 +246,7 @@ class Ledger:
         """Withdraw the attempt, and with it whatever was begun for the key until now."""
         connection.execute(self._made.discarding.sql, self._made.discarding.values({"key": old.id, **_withdrawn(old)}))
 
-    def deleting(self, connection: Connection, id: str, attempt: str, keep_failure: bool = False) -> None:
+    def mark_deleting(self, connection: Connection, id: str, attempt: str, keep_failure: bool = False) -> None:
         """Mark that the row is gone and its file is being removed.
 
         Parameters
@@ -287,7 +287,7 @@ class Ledger:
         values = dict(zip(names, later, strict=True))
         connection.execute(self._made.origin.sql, self._made.origin.values({"key": id, **values}))
 
-    def measured(self, connection: Connection, id: str, size: int, mtime_ns: int) -> None:
+    def record_extent(self, connection: Connection, id: str, size: int, mtime_ns: int) -> None:
         """Record the size and mtime of a file anew: of one that is registered, or was copied."""
         connection.execute(
             self._made.measured.sql, self._made.measured.values({"key": id, "size_": size, "mtime_": mtime_ns})

@@ -15,7 +15,7 @@ from entropic.db.rows import Rows
 from entropic.db.statement import Statement
 from entropic.errors import ParameterError
 from entropic.params.model import Base, Schema
-from entropic.params.outcomes import NOT_RECORDED, NOTED, Outcomes, noted
+from entropic.params.outcomes import NOT_RECORDED, NOTED, Outcomes, read_notes
 
 Notes = dict[str, dict[str, str]]
 
@@ -89,7 +89,7 @@ def _renote(data: dict[str, Any], names: Iterable[str], notes: Notes) -> bool:
     """Let custom data say of some columns these notes, and no others; tell whether that changes anything."""
     before = dict(data)
     for key in (NOTED, NOT_RECORDED):
-        kept = {name: why for name, why in noted(data, key).items() if name not in names}
+        kept = {name: why for name, why in read_notes(data, key).items() if name not in names}
         if now := {**kept, **notes.get(key, {})}:
             data[key] = now
         elif isinstance(data.get(key), Mapping):

@@ -295,7 +295,7 @@ class Submission:
     def hear(self) -> Iterator[tuple[str, list[tuple[Member, Report]], str]]:
         """Return what the tasks say, file by file: its name, the reports, and why a task could not go on.
 
-        One stays until it is `heard`.
+        One stays until `forget_report`.
         """
         known = {one.attempt: one for bundle in self.index.bundles.values() for one in bundle}
         for name, _, said in heard(self._spool, self._names):
@@ -311,7 +311,7 @@ class Submission:
         except FileNotFoundError:
             return True
 
-    def heard(self, name: str) -> None:
+    def forget_report(self, name: str) -> None:
         """Forget what a task has said: it is recorded."""
         self._spool.remove([name])
         self._names = self._spool.listing()
@@ -321,7 +321,7 @@ class Submission:
         return sidecars.exists(self.staging, one.key, one.attempt)
 
     def lost(self) -> Iterator[Lost]:
-        """Return what tasks had that are gone; each stays until it is `buried`."""
+        """Return what tasks had that are gone; each stays until `forget_task`."""
         for one in self._names:
             if one.kind != "doing" or self._queue is None:
                 continue
@@ -363,7 +363,7 @@ class Submission:
         except FileNotFoundError:
             return None
 
-    def buried(self, lost: Lost) -> None:
+    def forget_task(self, lost: Lost) -> None:
         """Forget a task that is gone: its sets are somebody else's now."""
         self._spool.remove([lost.name])
         self._names = self._spool.listing()

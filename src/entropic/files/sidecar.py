@@ -198,7 +198,7 @@ def encode(sidecar: Sidecar) -> bytes:
     return text.encode() if sidecar.outcomes is None else _with_outcomes(text, sidecar)
 
 
-def plain_encoder(model: str, suffix: str) -> Callable[..., bytes]:
+def make_plain_encoder(model: str, suffix: str) -> Callable[..., bytes]:
     """Return the function that encodes, as `encode` does, the sidecars of runs of which there is little to say.
 
     They are of one store; their result is one file, the first of its key; their custom data are given as text.

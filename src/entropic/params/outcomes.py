@@ -168,7 +168,7 @@ def _recordable(value: object) -> object:
 _PLAIN = datetime | date | time | timedelta | Decimal | UUID
 
 
-def noted(custom_data: object, key: str) -> Mapping[str, Any]:
+def read_notes(custom_data: object, key: str) -> Mapping[str, Any]:
     """Return what custom data, which are the user's to change, note under `NOTED` or `NOT_RECORDED`, by column."""
     found = custom_data.get(key) if isinstance(custom_data, Mapping) else None
     return found if isinstance(found, Mapping) else {}
@@ -176,7 +176,7 @@ def noted(custom_data: object, key: str) -> Mapping[str, Any]:
 
 def restore(values: dict[str, Any], custom_data: object, floats: Iterable[str]) -> None:
     """Put the numbers that are not finite back where a row notes them."""
-    found = noted(custom_data, NOTED)
+    found = read_notes(custom_data, NOTED)
     for name in floats if found else ():
         if values.get(name) is None and isinstance(found.get(name), str) and found[name] in NOT_FINITE:
             values[name] = NOT_FINITE[found[name]]

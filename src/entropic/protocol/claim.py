@@ -251,7 +251,8 @@ def _recheck(
         if seen.is_same is not True:  # what cannot be read stands, and its time is not recorded
             return STANDS if seen.is_same is None else LOST
     if recorded.is_ours:
-        context.ledger.measured(connection, context.rows.id_of(raw), found.size, found.mtime_ns)  # a copied project
+        id = context.rows.id_of(raw)
+        context.ledger.record_extent(connection, id, found.size, found.mtime_ns)  # a copied project
     return STANDS
 
 

@@ -152,7 +152,7 @@ def begin(
     """Make the slot, delete the row if there is one, and mark the claim: from here on anyone can finish the delete."""
     slot(context, found.id, attempt)
     context.rows.delete(connection, found.id)
-    context.ledger.deleting(connection, found.id, attempt, keep_failure)
+    context.ledger.mark_deleting(connection, found.id, attempt, keep_failure)
     found.attempt = attempt
     return found
 

@@ -27,13 +27,13 @@ T = TypeVar("T")
 CONFIRMED_TOGETHER = 500  # files whose times are recorded anew in one transaction: all others wait for it to write
 
 
-def finder(context: StoreContext[ModelT]) -> Callable[[Params], Found[ModelT]]:
+def make_finder(context: StoreContext[ModelT]) -> Callable[[Params], Found[ModelT]]:
     """Return the function that finds the row of some params, made once for a store: all of a hit is in it.
 
     A call for each step, and looking up what the step needs, would be a tenth of a hit. It knows only what most hits
     are; everything else is looked at `slowly`.
     """
-    key_of, brief, plain_hit = context.hasher.__call__, context.rows.brief, fast_check(context)
+    key_of, brief, plain_hit = context.hasher.__call__, context.rows.brief, make_fast_check(context)
 
     def find(params: Params) -> Found[ModelT]:
         id = key_of(params)
@@ -64,7 +64,7 @@ def find_many(
     """
     unclear = list(wanted)
     if context.rows.is_direct:
-        plain_hit, unclear = fast_check(context, keep_rows), []
+        plain_hit, unclear = make_fast_check(context, keep_rows), []
         for raw in context.rows.brief_many(wanted):
             row = plain_hit(raw, wanted[raw[0]])
             if row is None:
@@ -76,7 +76,7 @@ def find_many(
     for id, looked_up in lookup.read_many(context, unclear):
         if isinstance(looked_up, Hit):
             if Recorded.of(looked_up.raw).inputs is None:
-                yield id, served(context, looked_up, wanted[id])
+                yield id, serve(context, looked_up, wanted[id])
             else:
                 readers[id] = looked_up
             continue
@@ -87,13 +87,13 @@ def find_many(
             suspects[id] = looked_up
         else:
             yield id, looked_up
-    since = why_read(context, readers) if readers else {}
+    since = explain_stale(context, readers) if readers else {}
     for id, hit in readers.items():
-        yield id, served(context, hit, wanted[id], since.get(id, ""))
+        yield id, serve(context, hit, wanted[id], since.get(id, ""))
     touched = accept_touched(context, suspects, changes)
     for id, suspect in suspects.items():
         copied = touched.get(id)
-        yield id, suspect if copied is None else served(context, copied, wanted[id])
+        yield id, suspect if copied is None else serve(context, copied, wanted[id])
 
 
 def find_unwanted(context: StoreContext[ModelT], wanted: Mapping[str, Params]) -> Iterator[Found[ModelT]]:
@@ -105,7 +105,7 @@ def find_unwanted(context: StoreContext[ModelT], wanted: Mapping[str, Params]) -
         yield id, Suspect(raw, unwanted=True)
 
 
-def fast_check(context: StoreContext[ModelT], keep_rows: bool = True) -> Callable[[Raw, Params], ModelT | None]:
+def make_fast_check(context: StoreContext[ModelT], keep_rows: bool = True) -> Callable[[Raw, Params], ModelT | None]:
     """Return the function that makes a row of what `rows.brief` returned, if it surely is the hit of some params.
 
     Parameters
@@ -151,16 +151,16 @@ def find_slowly(context: StoreContext[ModelT], id: str, params: Params) -> Model
     looked_up: Lookup = lookup.read(context, id)
     if isinstance(looked_up, Suspect):
         looked_up = accept_touched(context, {id: looked_up}).get(id, looked_up)
-    return served(context, looked_up, params) if isinstance(looked_up, Hit) else looked_up
+    return serve(context, looked_up, params) if isinstance(looked_up, Hit) else looked_up
 
 
-def served(context: StoreContext[ModelT], hit: Hit, params: Params, since: str | None = None) -> ModelT | Suspect:
+def serve(context: StoreContext[ModelT], hit: Hit, params: Params, since: str | None = None) -> ModelT | Suspect:
     """Return the row of a hit; a suspect if somebody has changed the row since it was stored, or if it is to run again.
 
     Parameters
     ----------
     since
-        What `why_read` says of it, if that was asked already.
+        What `explain_stale` says of it, if that was asked already.
 
     Raises
     ------
@@ -172,7 +172,7 @@ def served(context: StoreContext[ModelT], hit: Hit, params: Params, since: str |
     if code is not None and not context.current_code.serves(id, code):
         return Suspect(hit.raw, stale=True)
     if inputs is not None and not context.current_code.is_other(code):
-        since = why_read(context, {id: hit}).get(id, "") if since is None else since
+        since = explain_stale(context, {id: hit}).get(id, "") if since is None else since
         if since and not context.current_code.serves_since(id, since):
             return Suspect(hit.raw, stale=True, since=since)
     try:
@@ -181,11 +181,11 @@ def served(context: StoreContext[ModelT], hit: Hit, params: Params, since: str |
         return Suspect(hit.raw, altered=True)
 
 
-def why_read(context: StoreContext[Base], hits: Mapping[str, Hit]) -> dict[str, str]:
+def explain_stale(context: StoreContext[Base], hits: Mapping[str, Hit]) -> dict[str, str]:
     """Return, of those of some hits that are stale for what their runs have read, why."""
     if context.current_code.on_stale == "ignore":
         return {}
-    return {id: stale.sentence(reasons) for id, reasons in stale.why(context, hits).items()}
+    return {id: stale.sentence(reasons) for id, reasons in stale.find_reasons(context, hits).items()}
 
 
 def accept_touched(

@@ -20,7 +20,7 @@ MOST_LEFT_OUT = 4
 _Form = tuple[dict[str, object], dict[str, object]]
 
 
-def asked_before(schema: Schema, hasher: Hasher, stored: Mapping[str, object], id: str) -> dict[str, object] | None:
+def find_former_set(schema: Schema, hasher: Hasher, stored: Mapping[str, object], id: str) -> dict[str, object] | None:
     """Return the set, as it would be asked for now, of a key that other rules have made; None if none of them has.
 
     Parameters

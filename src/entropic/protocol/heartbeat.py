@@ -43,7 +43,7 @@ class LeaseKeeper(Protocol):
         ...  # pragma: no cover
 
 
-def lease_keeper(ledger: Ledger, staging: Staging) -> LeaseKeeper:
+def make_lease_keeper(ledger: Ledger, staging: Staging) -> LeaseKeeper:
     """Return what renews the leases of one store's attempts."""
     if ledger.database.is_shared:
         return Process(ledger)

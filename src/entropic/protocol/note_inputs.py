@@ -14,7 +14,7 @@ from entropic.protocol import open_stores, stale_rows
 from entropic.protocol.context import ModelT, StoreContext
 from entropic.provenance.input import Input
 
-__all__ = ["note", "note_given", "noted", "under_way"]
+__all__ = ["note", "note_and_return", "note_given", "under_way"]
 
 
 def note(context: StoreContext[Any], rows: Iterable[Any]) -> None:
@@ -30,7 +30,7 @@ def note(context: StoreContext[Any], rows: Iterable[Any]) -> None:
         return
     reasons: dict[str, list[stale_rows.Reason]] = {}
     try:
-        reasons = stale_rows.why(context, made, by_code=True)
+        reasons = stale_rows.find_reasons(context, made, by_code=True)
     except context.database.troubles:  # what was read was read
         pass
     database, model = context.database_uuid, context.model
@@ -55,7 +55,7 @@ def _holds(context: StoreContext[Any], rows: Sequence[Any]) -> bool:
     return all(str(row.__dict__.get("result_file", "")).startswith(folder) for row in rows)
 
 
-def noted(context: StoreContext[ModelT], rows: list[ModelT]) -> list[ModelT]:
+def note_and_return(context: StoreContext[ModelT], rows: list[ModelT]) -> list[ModelT]:
     """Return rows as they are, once it is noted that they are read."""
     if under_way:
         note(context, rows)

@@ -6,7 +6,7 @@ from typing import Any
 from entropic.errors import OutcomeWarning, warn
 from entropic.files.sidecar import Sidecar
 from entropic.params.model import Base
-from entropic.params.outcomes import NOT_RECORDED, Outcomes, noted
+from entropic.params.outcomes import NOT_RECORDED, Outcomes, read_notes
 from entropic.protocol.context import StoreContext
 
 
@@ -24,7 +24,7 @@ def bound_outcomes(
     bound, notes = context.outcomes.bind(said)
     custom_data = {**given, **notes}
     if NOT_RECORDED in notes:
-        custom_data[NOT_RECORDED] = {**noted(given, NOT_RECORDED), **notes[NOT_RECORDED]}
+        custom_data[NOT_RECORDED] = {**read_notes(given, NOT_RECORDED), **notes[NOT_RECORDED]}
     return bound, custom_data
 
 
@@ -39,7 +39,7 @@ class Gaps:
         """Look at the row of a run that this call has made."""
         # (By its attribute, every run of a sweep would pay for what SQLAlchemy does around that.)
         found = row.__dict__["custom_data"]
-        if found and NOT_RECORDED in found and (why := noted(found, NOT_RECORDED)):
+        if found and NOT_RECORDED in found and (why := read_notes(found, NOT_RECORDED)):
             self._count += 1
             self._first = self._first or (row, why)
 

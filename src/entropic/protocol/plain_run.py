@@ -52,7 +52,7 @@ is_used = True
 """Whether runs go this way; the tests that stop a run at a step which has a name have it go the other one."""
 
 
-def plain_runner(context: StoreContext[ModelT]) -> Callable[[str, Params], ModelT | None] | None:
+def make_plain_runner(context: StoreContext[ModelT]) -> Callable[[str, Params], ModelT | None] | None:
     """Return the function that runs a plain set, given its key, and returns its row; None if a store has no such sets.
 
     That returns None, and has done nothing, if the set is not plain, or its key was claimed before.
@@ -86,7 +86,7 @@ def _made(context: StoreContext[ModelT]) -> Callable[[str, Params], ModelT | Non
     in_row_order = all_of([names.index(name) for name in rows.names])
     (first, first_values), (fence, fence_values) = ledger.first_claim, ledger.publication_of_short
     upsert, upsert_values = rows.upsert_of(names)
-    encode, staged, placed = sidecars.plain_encoder(model, suffix), staging.inside(""), staging.path("")
+    encode, staged, placed = sidecars.make_plain_encoder(model, suffix), staging.inside(""), staging.path("")
     mine, current_code, lease_keeper, journal = (
         database.mine,
         context.current_code,
@@ -283,7 +283,7 @@ def _made(context: StoreContext[ModelT]) -> Callable[[str, Params], ModelT | Non
         if not isinstance(finished, Sidecar):  # torn
             return None
         raw = run.settle(context, finished, raw, request_of(task), Progress())
-        return None if raw is None else run.without_gaps(context.row(raw, task.params))
+        return None if raw is None else run.warn_of_gaps(context.row(raw, task.params))
 
     return run_plain
 

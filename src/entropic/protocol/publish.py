@@ -105,7 +105,7 @@ def publish(
         except Vanished:
             if _turns_up(context, sidecar):
                 continue
-            vanished(context, sidecar)
+            record_vanished(context, sidecar)
             raise ResultMissingError(
                 f"the result of {context.schema.name} {sidecar.id} was removed from {context.staging.results_dir} "
                 "before it was recorded; call again to run it again"
@@ -386,7 +386,7 @@ def _turns_up(context: StoreContext[Base], sidecar: Sidecar) -> bool:
     return False
 
 
-def vanished(context: StoreContext[Base], sidecar: Sidecar) -> None:
+def record_vanished(context: StoreContext[Base], sidecar: Sidecar) -> None:
     """Record that an outsider removed a result before its row was there; a later call runs it again."""
     message = f"the finished result was removed from {context.staging.results_dir} before it was recorded"
     failure = {**record_of("ResultMissingError", message, "", time.time()), "attempt": sidecar.attempt}
@@ -395,6 +395,6 @@ def vanished(context: StoreContext[Base], sidecar: Sidecar) -> None:
         "given": [context.schema.attributes[name] for name in sidecar.values],
     }
     context.database.transact(
-        lambda connection: context.ledger.vanished(connection, sidecar.id, sidecar.attempt, failure)
+        lambda connection: context.ledger.record_vanished(connection, sidecar.id, sidecar.attempt, failure)
     )
     discard(context, sidecar)

@@ -65,7 +65,7 @@ def register(
             if raw is not None:
                 check_same(context, raw, params, path)
                 if found is not None and found.registered is not None:  # as it is now
-                    context.ledger.measured(connection, id, found_file.size, found_file.mtime_ns)
+                    context.ledger.record_extent(connection, id, found_file.size, found_file.mtime_ns)
                     record_digest(context, connection, id, sha256)
                 return context.rows.read_within(connection, id)
             if found is not None and is_busy(found, call.name):

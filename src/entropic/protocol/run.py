@@ -61,7 +61,7 @@ def run_or_retrieve(
 ) -> ModelT:
     """Return the row of these params, run by whoever came first.
 
-    `find` is what `find.finder` made, and `run_plain` what `plain_run.plain_runner` made.
+    `find` is what `find.make_finder` made, and `run_plain` what `plain_run.make_plain_runner` made.
     """
     id, found = find(params)
     if type(found) is Absent:
@@ -161,7 +161,7 @@ def obtain_row(context: StoreContext[ModelT], request: Request, owner: str, prog
             elif isinstance(claimed, Task):
                 raw = carry_out(context, claimed, request, progress)
                 if raw is not None:
-                    return without_gaps(context.row(raw, request.params))
+                    return warn_of_gaps(context.row(raw, request.params))
             if not progress.forced:
                 found = find_slowly(context, request.id, request.params)
                 if not isinstance(found, Suspect | Absent):
@@ -172,7 +172,7 @@ def obtain_row(context: StoreContext[ModelT], request: Request, owner: str, prog
         raise
 
 
-def without_gaps(row: ModelT) -> ModelT:
+def warn_of_gaps(row: ModelT) -> ModelT:
     """Return a new row, and warn if it lacks something that it should say."""
     if NOT_RECORDED not in row.__dict__["custom_data"]:  # sooner than by its attribute: every run comes by
         return row
@@ -208,7 +208,7 @@ def settle(
 ) -> Raw | None:
     """Clear up after a finished attempt, given the raw row that its publication returned; return that."""
     if raw is None:
-        superseded(context, finished)
+        settle_superseded(context, finished)
         # A newer row is the answer. One of an older attempt, which was first, is none for who wants a run in any case.
         progress.forced = progress.forced and precedence.gave_way(context, finished)
         return None
@@ -255,7 +255,7 @@ def await_sidecar(task: Task) -> Sidecar | None:
     return found
 
 
-def superseded(context: StoreContext[Base], finished: Sidecar) -> None:
+def settle_superseded(context: StoreContext[Base], finished: Sidecar) -> None:
     """Clear up after an attempt that does not hold its claim: a helper has published it, or a later one replaced it."""
     if os.path.lexists(context.staging.inside(finished.result)):
         publish.discard(context, finished)

@@ -26,7 +26,7 @@ class Reason(NamedTuple):
     sign: str
 
 
-def why(context: StoreContext[Any], ids: Iterable[str], by_code: bool = False) -> dict[str, list[Reason]]:
+def find_reasons(context: StoreContext[Any], ids: Iterable[str], by_code: bool = False) -> dict[str, list[Reason]]:
     """Return, of those of some rows that are stale for what their runs have read, why.
 
     Parameters

@@ -219,7 +219,7 @@ class Watch:
                 self._give_up(record, one, f"a job of this sweep could not run its sets: {trouble}")
                 return False
             if self._take_in(one, reports, name.split(".")[1]) or not one.is_new(name):
-                one.heard(name)
+                one.forget_report(name)
         if one.is_emptied and not self._claims().get(record.number):
             self._finish(record, one)
             return False
@@ -293,7 +293,7 @@ class Watch:
                 self._fail(one, first, failure)
                 left = left[1:]
         self._abandon(left)
-        one.buried(gone)
+        one.forget_task(gone)
 
     def _fail(self, one: Submission, member: Member, failure: Record) -> None:
         request: Request = one.requests()[member.attempt]

@@ -14,7 +14,7 @@ from entropic.errors import KeyCollisionError, ParameterError
 from entropic.params.keys import RESERVED, Hasher, plain
 from entropic.params.model import Base, Schema
 from entropic.params.same import same, unadvised
-from entropic.protocol.former import asked_before
+from entropic.protocol.former import find_former_set
 from entropic.support.show import named, spelled
 
 NOISE = 1e-14  # below it, what is left where decimal fractions of the size of 1 to 100 cancel
@@ -94,7 +94,9 @@ def may_have(schema: Schema, hasher: Hasher, stored: Mapping[str, object], id: s
 def is_of_before(schema: Schema, hasher: Hasher, stored: Mapping[str, object], id: str) -> bool:
     """Tell whether other rules than those of now have made a key of the values of its row."""
     return (
-        is_hash(id) and form_of(schema, hasher, stored, id) is None and bool(asked_before(schema, hasher, stored, id))
+        is_hash(id)
+        and form_of(schema, hasher, stored, id) is None
+        and bool(find_former_set(schema, hasher, stored, id))
     )
 
 

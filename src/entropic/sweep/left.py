@@ -78,7 +78,7 @@ class Leaving:
         """Do nothing: what is left stays."""
 
 
-def told(context: StoreContext[Base], sets: int, left: list[str], failed: int, used: object) -> Submitted:
+def describe_standing(context: StoreContext[Base], sets: int, left: list[str], failed: int, used: object) -> Submitted:
     """Return how a sweep stands, given what has no row yet, and what has submitted some of that, if anything has."""
     if not isinstance(used, Leaving):  # nothing was missing: then its jobs may be over
         with contextlib.closing(submitted.Watch(context)) as watch:

@@ -68,7 +68,7 @@ class Outbox(Generic[ModelT]):
         try:
             publish_many(self._context, finished, done)
             for sidecar in done.superseded.values():
-                run.superseded(self._context, sidecar)
+                run.settle_superseded(self._context, sidecar)
             rows, wanted = self._read_published([task.id for task, _ in finished if task.id not in done.refused], done)
             self._finished.clear()
             return Delivery(rows, wanted, done.refused)  # what is refused is kept, and recorded once that is possible

@@ -96,7 +96,7 @@ class Source(Generic[ModelT]):
         self.planned.rows[id] = None
         return id, found
 
-    def came(self, id: str, row: ModelT) -> None:
+    def note_row(self, id: str, row: ModelT) -> None:
         """Take note of a row that comes out; the generator hears of it when it is next asked."""
         self._rests = False
         self.waiting.discard(id)
@@ -104,7 +104,7 @@ class Source(Generic[ModelT]):
         if hasattr(self._sets, "send"):
             self._came.append(row)
 
-    def failed(self, ids: Iterable[str]) -> None:
+    def note_failed(self, ids: Iterable[str]) -> None:
         """Take note of sets that will have no row."""
         if gone := self.waiting.intersection(ids):
             self._rests = False
@@ -147,7 +147,7 @@ class Searching(Share[ModelT]):
     def ask_for_more(self) -> None:
         """Ask for sets, as there is room for them: perhaps there are no more."""
         source = self._source
-        source.failed(self.failures)
+        source.note_failed(self.failures)
         while source.has_room and not self.stops:
             one = source.ask()
             if one is None:

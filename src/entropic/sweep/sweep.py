@@ -128,8 +128,8 @@ def stream(
             with contextlib.closing(carry_out(context, planned, options, executor, source)) as coming:
                 for id, row in coming:
                     if source is not None:
-                        source.came(id, row)
-                    yield from note_inputs.noted(context, [row])
+                        source.note_row(id, row)
+                    yield from note_inputs.note_and_return(context, [row])
             return
         except Stopped as stopped:
             first = hide_ours(stopped.first)
@@ -177,7 +177,7 @@ def _stored(context: StoreContext[ModelT], planned: Planned[ModelT]) -> Iterator
                     f"the result of {context.schema.name} {id} was removed while the sweep was running; call again to "
                     "run it"
                 )
-            yield from note_inputs.noted(context, [context.rows.build(looked_up.raw, looked_up.path)])
+            yield from note_inputs.note_and_return(context, [context.rows.build(looked_up.raw, looked_up.path)])
 
 
 def carry_out(
@@ -255,9 +255,11 @@ def carry_out(
     context.current_code.tell_of_workers(of_other_code)
     _warn(context, planned, failures)
     if not options.wait:
-        from entropic.sweep.left import told
+        from entropic.sweep.left import describe_standing
 
-        options.told.append(told(context, len(planned.rows) - len(planned.left_out), left, len(failures), used))
+        options.told.append(
+            describe_standing(context, len(planned.rows) - len(planned.left_out), left, len(failures), used)
+        )
         log.info("%s", options.told[-1])
     elif left:
         _warn_of_left(context, planned, left, share.left_running, options)

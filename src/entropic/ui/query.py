@@ -231,7 +231,7 @@ def since_read(context: StoreContext[Base]) -> frozenset[str]:
     """Return the keys of the rows whose runs have read what has changed since; every open page asks again and again."""
     until, found = _since.get(context.database, (0.0, frozenset[str]()))
     if time.monotonic() > until:
-        found = frozenset(stale_rows.why(context, context.origins.inputs.with_some()))
+        found = frozenset(stale_rows.find_reasons(context, context.origins.inputs.with_some()))
         _since[context.database] = time.monotonic() + KEPT_SECONDS, found
     return found
 

@@ -27,7 +27,7 @@ def stale(context: StoreContext[ModelT], where: tuple[Any, ...], equal: Mapping[
     found = select.select(context, where, equal, None, None)
     codes = {id: code for id, _, code, *_ in context.origins.of([row.id for row in found])}
     readers = with_inputs(context)
-    since = why_stale.why(context, [id for id in codes if id in readers])
+    since = why_stale.find_reasons(context, [id for id in codes if id in readers])
     return (row for row in found if row.id in since or context.current_code.is_other(codes.get(row.id)))
 
 
@@ -73,7 +73,7 @@ def accept(context: StoreContext[Any], where: tuple[Any, ...], equal: Mapping[st
 
 def _accept_inputs(context: StoreContext[Any], told: Mapping[str, int | None]) -> set[str]:
     """Let some rows count as made from what they have read as it is now; return those that were stale for it."""
-    since = why_stale.why(context, [id for id in with_inputs(context) if id in told])
+    since = why_stale.find_reasons(context, [id for id in with_inputs(context) if id in told])
     read: dict[str, list[Input]] = {}
     for id, one in context.origins.inputs.of(since):
         read.setdefault(id, []).append(one)

@@ -201,7 +201,7 @@ class _Auditing:
         """Say, of a result that differs, how what its run had read stands now, in this database and in others."""
         context = self._context
         read = [one for _, one in context.origins.inputs.of([id])]
-        if reasons := stale_rows.why(context, [id]).get(id):
+        if reasons := stale_rows.find_reasons(context, [id]).get(id):
             return f" ({stale_rows.sentence(reasons)})"
         states = stale_rows.states(context, id, read)
         told = [f"{one.model} {states[one[:3]][0]}" for one in read if states[one[:3]][1] in ("unknown", "gone")]

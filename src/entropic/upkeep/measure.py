@@ -20,7 +20,7 @@ from entropic.db.statement import Statement
 from entropic.db.tables import outcomes as recorded
 from entropic.errors import OutcomeWarning, ParameterError, UnreadableError, warn
 from entropic.params.fields import unknown_key
-from entropic.params.outcomes import NOT_RECORDED, NOTED, Outcome, Outcomes, gather, noted
+from entropic.params.outcomes import NOT_RECORDED, NOTED, Outcome, Outcomes, gather, read_notes
 from entropic.protocol import compare, lookup
 from entropic.protocol.context import StoreContext
 from entropic.support.show import counted
@@ -150,7 +150,7 @@ def _lacking(context: StoreContext[Any], wanted: Iterable[Outcome]) -> list[str]
 
 def _notes(custom_data: object) -> dict[str, str]:
     """Return what a row notes of its columns."""
-    return {**noted(custom_data, NOTED), **noted(custom_data, NOT_RECORDED)}
+    return {**read_notes(custom_data, NOTED), **read_notes(custom_data, NOT_RECORDED)}
 
 
 # ---- reading and writing -------------------------------------------------------------------------------------------

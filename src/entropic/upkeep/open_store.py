@@ -40,7 +40,7 @@ from entropic.params.spelling import TypedHasher
 from entropic.protocol import open_stores
 from entropic.protocol.context import ModelT, StoreContext
 from entropic.protocol.current_code import ON_STALE, CurrentCode, OnStale
-from entropic.protocol.heartbeat import lease_keeper
+from entropic.protocol.heartbeat import make_lease_keeper
 from entropic.provenance import watch as watching
 from entropic.provenance.watch import Watched
 from entropic.support.compact_json import compact
@@ -254,7 +254,7 @@ class Opening(Generic[ModelT]):
         outcomes = OutcomeColumns(database, schema, rows)
         origins = Origins(database, schema.table_name)
         digests = Digests(database, schema.table_name)
-        keeper = lease_keeper(ledger, staging)
+        keeper = make_lease_keeper(ledger, staging)
         dialect = database.dialect
         kept = (
             None if reads_only or database.in_memory else Journal(staging, dialect.url.get_backend_name(), dialect.path)

@@ -101,7 +101,7 @@ def _distrust(context: StoreContext[Base], seen: Claim, connection: Connection) 
     found, _ = context.ledger.lock(connection, seen.id)
     if found is None or not _is_settled(found) or found.published != seen.published:
         return False
-    context.ledger.measured(connection, seen.id, DISTRUSTED, DISTRUSTED)
+    context.ledger.record_extent(connection, seen.id, DISTRUSTED, DISTRUSTED)
     return True
 
 

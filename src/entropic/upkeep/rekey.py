@@ -23,7 +23,7 @@ from entropic.params.model import Base
 from entropic.protocol import delete, verify
 from entropic.protocol.claim import is_busy
 from entropic.protocol.context import StoreContext
-from entropic.protocol.former import asked_before
+from entropic.protocol.former import find_former_set
 from entropic.provenance.input import Input
 from entropic.support import process
 from entropic.support.show import counted
@@ -53,7 +53,7 @@ def rekey(context: StoreContext[Base], dry_run: bool) -> Rekeyed:
 
 def former(context: StoreContext[Base]) -> dict[str, dict[str, object]]:
     """Return the keys that other rules have made, each with the set that it belongs to."""
-    asked = ((id, asked_before(context.schema, context.hasher, stored, id)) for id, stored in _without_rule(context))
+    asked = ((id, find_former_set(context.schema, context.hasher, stored, id)) for id, stored in _without_rule(context))
     return {id: params for id, params in asked if params is not None}
 
 
@@ -73,7 +73,7 @@ def warn_of_former(context: StoreContext[Base]) -> None:
     """
     some = list(islice(_without_rule(context), _MOST_KEYS + 1))
     is_all, tried = len(some) <= _MOST_KEYS, some[:_MOST_KEYS]
-    count = sum(asked_before(context.schema, context.hasher, stored, id) is not None for id, stored in tried)
+    count = sum(find_former_set(context.schema, context.hasher, stored, id) is not None for id, stored in tried)
     if not count:
         return
     verb, they = ("is under a key that its set no longer has", "It runs")

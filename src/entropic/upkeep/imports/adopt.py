@@ -87,7 +87,7 @@ def adopt(
     finally:
         context.lease_keeper.stop(claimed.attempt)
     if raw is None:
-        run.superseded(context, finished)
+        run.settle_superseded(context, finished)
         now = context.ledger.find(claimed.id)
         return now is not None and now.published == claimed.attempt  # a helper was sooner with the last step
     publish.clean(context, finished)

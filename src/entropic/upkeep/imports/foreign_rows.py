@@ -26,11 +26,11 @@ from entropic.files.extent import extent, extent_elsewhere
 from entropic.files.paths import ROOM_IN_NAME
 from entropic.files.sidecar import NO_ORIGIN, Origin
 from entropic.params.model import Base, Schema
-from entropic.params.outcomes import NOT_RECORDED, NOTED, Outcomes, noted
+from entropic.params.outcomes import NOT_RECORDED, NOTED, Outcomes, read_notes
 from entropic.params.same import same
 from entropic.protocol import verify
 from entropic.protocol.context import StoreContext
-from entropic.protocol.former import asked_before
+from entropic.protocol.former import find_former_set
 from entropic.provenance.input import Input
 from entropic.support import names
 from entropic.support.names import number_of, whole
@@ -299,7 +299,7 @@ def _outcomes(other: StoreContext[Base], values: Mapping[str, Any]) -> tuple[Out
     custom_data = dict(values["custom_data"] or {})
     if not other.schema.outcomes:
         return Outcomes({}, {}), custom_data
-    why = noted(custom_data, NOT_RECORDED)
+    why = read_notes(custom_data, NOT_RECORDED)
     missing = {name: str(why[name]) for name in other.schema.outcomes if name in why}
     found = {name: plain(values[name]) for name in other.schema.outcomes if name not in missing}
     if isinstance(custom_data.get(NOTED), Mapping):
@@ -329,7 +329,7 @@ def _key(context: StoreContext[Base], other: StoreContext[Base], values: Mapping
     if context.hasher.setting != other.hasher.setting or not _mean_the_same(context.schema, other.schema):
         asked = verify.form_of(other.schema, other.hasher, values, there)
         if asked is None and verify.is_hash(there):
-            asked = asked_before(other.schema, other.hasher, values, there)
+            asked = find_former_set(other.schema, other.hasher, values, there)
         if asked is None and verify.is_hash(there):
             raise NotTaken(
                 "this store makes keys in another way, and the key of the row there does not follow from its values, "
