@@ -69,10 +69,10 @@ def take(staging: Staging) -> Workspace:
     return _new_workspace(staging)
 
 
-def prepare(staging: Staging, look: Callable[[], object]) -> None:
+def prepare(staging: Staging, check: Callable[[], object]) -> None:
     """Make sure that this process has a workspace before it claims anything.
 
-    If it dies, its workspace is what shows the next one that there may be claims to look for. `look` is called before
+    If it dies, its workspace is what shows the next one that there may be claims to look for. `check` is called before
     one is made, and raises where the whole store has gone: a folder made in its place would be in the way of whoever
     puts it back.
     """
@@ -81,7 +81,7 @@ def prepare(staging: Staging, look: Callable[[], object]) -> None:
             return
     except (KeyError, IndexError):  # another thread has it
         pass
-    look()
+    check()
     free(staging, take(staging))
 
 

@@ -129,7 +129,7 @@ class StoreContext(Generic[ModelT_co]):
             return None
         return f"{self.staging.inside(sidecars.name(self.key_of(id), attempt))} cannot be read: {told.why}"
 
-    def finished(self, claims: Sequence[Claim]) -> set[str]:
+    def find_finished(self, claims: Sequence[Claim]) -> set[str]:
         """Return the ids of those claims whose attempts have such a sidecar; of many, by one look at the folder."""
         if len(claims) > FEW and (there := self.staging.names()) is not None:
             claims = [claim for claim in claims if sidecars.name(self.key_of(claim.id), claim.attempt) in there]

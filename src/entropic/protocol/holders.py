@@ -147,7 +147,7 @@ def _claims(context: StoreContext[Base]) -> dict[int, list[Claim]]:
         for one in context.ledger.pending().values()
         if one.model == context.model and one.state == RUNNING and one.submission is not None
     ]
-    finished, found = context.finished(held) if held else set(), dict[int, list[Claim]]()
+    finished, found = context.find_finished(held) if held else set(), dict[int, list[Claim]]()
     for one in held:
         if one.id not in finished and one.submission is not None:
             found.setdefault(one.submission, []).append(one)

@@ -161,7 +161,7 @@ def find_free(context: StoreContext[Base], busy: Mapping[str, Claim]) -> list[st
     same = [now[id] for id, before in busy.items() if id in now and now[id].attempt == before.attempt]
     alive = {owner for owner in _owners(same) if process.state(owner) == "alive"}
     held = [found for found in same if found.state == RUNNING and (found.owner in alive or not found.dead)]
-    under_way = {found.id for found in held} - context.finished(held)
+    under_way = {found.id for found in held} - context.find_finished(held)
     return [id for id in busy if id not in under_way]
 
 

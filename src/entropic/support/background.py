@@ -158,15 +158,15 @@ def _nothing(turn: threading.Lock) -> None:
 # ---- forks -------------------------------------------------------------------------------------------------------
 def _pause() -> None:
     global _deadline
-    mine, look = threading.get_ident(), SHORTEST
+    mine, pause = threading.get_ident(), SHORTEST
     _deadline = _deadline or time.monotonic() + PATIENCE
     while any(one.ident != mine and _is_there(one) for one in list(_begun)):
         for each in living(_all):
             each.pause()
         if time.monotonic() > _deadline:
             return  # it may be waiting for what the forking thread holds
-        time.sleep(look)
-        look = min(look * 1.5, LONGEST)
+        time.sleep(pause)
+        pause = min(pause * 1.5, LONGEST)
 
 
 def _go_on() -> None:

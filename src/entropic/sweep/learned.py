@@ -113,13 +113,13 @@ class Learned:
         if self._asked.time == LEARN:
             seconds = max(START_SECONDS + SPARE * self._seconds(costs.seconds, as_rows), LEAST_SECONDS)
         if self._asked.mem == LEARN:
-            _, largest = self._judged("mem", costs.memory, as_rows)
+            _, largest = self._predict("mem", costs.memory, as_rows)
             memory = self._asked.tasks_per_node * max(BESIDE_BYTES + SPARE * largest, LEAST_BYTES)
         return _Needed(seconds, memory)
 
     def _seconds(self, forecast: Forecast, sets: Sequence[Params]) -> float:
         """Return how long the task of a job is busy that gets its share of the sets, and the longest last."""
-        expected, longest = self._judged("time", forecast, sets)
+        expected, longest = self._predict("time", forecast, sets)
         some = sets if len(sets) <= MOST_ASKED else random.Random(0).sample(sets, MOST_ASKED)  # a grid has a period
         total, _ = forecast.sum_of(some)
         factor = expected / total.value if len(some) < len(sets) and total.value else 1.0
@@ -127,7 +127,7 @@ class Learned:
         share = _high(total.times(factor)) / tasks
         return share + longest if min(len(sets), tasks) > 1 else max(share, longest)
 
-    def _judged(self, name: str, forecast: Forecast, sets: Sequence[Params]) -> tuple[float, float]:
+    def _predict(self, name: str, forecast: Forecast, sets: Sequence[Params]) -> tuple[float, float]:
         """Return what is expected of all sets together, and the most that one of them may need.
 
         Each set is looked at; for ranges, which take several times as long, those of which most is expected.

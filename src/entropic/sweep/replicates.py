@@ -60,7 +60,7 @@ def sweep_replicates(
     while growing := [point for point in points if not point.is_over]:
         _run(context, growing, replicates, options, custom_data)
         for point in growing:
-            _judge(point, replicates)
+            _decide(point, replicates)
         if options.until is not None and options.until.left:
             break
     _warn(context, points, replicates, options.until)
@@ -104,7 +104,7 @@ def _run(
         point.rows += [rows.get(next(coming)) for _ in range(point.wanted - len(point.rows))]
 
 
-def _judge(point: _Point[ModelT], replicates: Replicates) -> None:
+def _decide(point: _Point[ModelT], replicates: Replicates) -> None:
     """Say whether a point has enough, or how many seeds it is to have next."""
     if replicates.outcome is None:
         point.is_over = point.is_met = True

@@ -138,9 +138,9 @@ class _Auditing:
     def _made_of(self, ids: Sequence[str]) -> Iterator[Task]:
         for id in ids:
             raw = self._context.rows.read(id)
-            look = lookup.ABSENT if raw is None else lookup.classify(self._context, raw)
-            is_there = isinstance(look, lookup.Hit) or (
-                isinstance(look, lookup.Suspect) and compare.is_as_stored(self._context, look.raw)
+            looked_up = lookup.ABSENT if raw is None else lookup.classify(self._context, raw)
+            is_there = isinstance(looked_up, lookup.Hit) or (
+                isinstance(looked_up, lookup.Suspect) and compare.is_as_stored(self._context, looked_up.raw)
             )
             if raw is None or not is_there:
                 self._done.skipped.append(f"{id}: its result is gone, or not as recorded; check() says more")

@@ -50,12 +50,12 @@ class Compared:
 
 
 @dataclass(slots=True)
-class _Look:
+class _Reading:
     """A key on its way: what is recorded of its result, and what reads that; None where there is nothing to read."""
 
     id: str
     told: Digest | None
-    reading: "Future[str | None] | None" = None
+    future: "Future[str | None] | None" = None
 
 
 def check_workers(workers: object) -> None:
@@ -95,21 +95,21 @@ class _Comparison:
 
     def go_through(self, pool: ThreadPoolExecutor, ahead: int) -> None:
         """Read what is to be read, and note how far that has come, whatever ends it."""
-        under_way: deque[_Look] = deque()  # in the order of the keys
+        under_way: deque[_Reading] = deque()  # in the order of the keys
         try:
-            for look in self._looks(pool):
-                under_way.append(look)
+            for reading in self._begin_readings(pool):
+                under_way.append(reading)
                 if len(under_way) > ahead:
                     self._take(under_way.popleft())
             while under_way:
                 self._take(under_way.popleft())
         finally:
-            for look in under_way:
-                if look.reading is not None:
-                    look.reading.cancel()
+            for reading in under_way:
+                if reading.future is not None:
+                    reading.future.cancel()
             self._note()
 
-    def _looks(self, pool: ThreadPoolExecutor) -> Iterator[_Look]:
+    def _begin_readings(self, pool: ThreadPoolExecutor) -> Iterator[_Reading]:
         context, after = self._context, self.mark.after
         while ids := self._ids(after):
             raws = {context.rows.id_of(raw): raw for raw in context.rows.read_many(ids)}
@@ -118,26 +118,26 @@ class _Comparison:
             for id in ids:
                 raw, told = raws.get(id), known.get(id)
                 if told is None or not told.is_of(claims.get(id)):
-                    yield _Look(id, None)
+                    yield _Reading(id, None)
                 elif raw is None or not _is_there(context, raw):
-                    yield _Look(id, told)
+                    yield _Reading(id, told)
                 else:
-                    yield _Look(id, told, pool.submit(_read, context.path_of(raw)))
+                    yield _Reading(id, told, pool.submit(_read, context.path_of(raw)))
             after = ids[-1]
 
     def _ids(self, after: str) -> list[str]:
         values = self._page.values({"after_": after, "count_": TOGETHER})
         return [str(id) for (id,) in self._context.database.connection().fetch(self._page.sql, values)]
 
-    def _take(self, look: _Look) -> None:
+    def _take(self, reading: _Reading) -> None:
         mark, compared = self.mark, False
-        if look.told is not None and look.reading is not None:
-            compared = self._is_judged(look.id, look.told, look.reading.result())
-        self.mark = Mark(look.id, mark.compared + compared, mark.without + (look.told is None), mark.began)
+        if reading.told is not None and reading.future is not None:
+            compared = self._is_compared(reading.id, reading.told, reading.future.result())
+        self.mark = Mark(reading.id, mark.compared + compared, mark.without + (reading.told is None), mark.began)
         if time.monotonic() - self._noted > NOTE_SECONDS:
             self._note()
 
-    def _is_judged(self, id: str, told: Digest, found: str | None) -> bool:
+    def _is_compared(self, id: str, told: Digest, found: str | None) -> bool:
         """Take in what was found of a result, or, if it was replaced meanwhile, of the new one; False if it is gone."""
         context = self._context
         for _ in range(_TRIES):
@@ -182,10 +182,10 @@ class _Comparison:
 
 def _is_there(context: StoreContext[Base], raw: Raw) -> bool:
     """Tell whether a result has its size, and no other one is on its way to its place; else others say what it is."""
-    look = lookup.classify(context, raw)
-    if isinstance(look, lookup.Suspect):
-        return lookup.only_mtime_differs(context, look.raw)
-    return isinstance(look, lookup.Hit)
+    looked_up = lookup.classify(context, raw)
+    if isinstance(looked_up, lookup.Suspect):
+        return lookup.only_mtime_differs(context, looked_up.raw)
+    return isinstance(looked_up, lookup.Hit)
 
 
 def _read(path: str) -> str | None:

@@ -56,7 +56,7 @@ def _merge(
     with Terminable(), (call := process.Call()).under_way:
         merging = _Merging(context, other, files, call.name, dry_run, takes_all)
         for some in _chunks(other, raws):
-            for result, here in merging.look_at(some):
+            for result, here in merging.find_takeable(some):
                 merging.take(result, here)
         merging.take_busy_ones()
     return merging.done
@@ -100,7 +100,7 @@ class _Merging(Taking[Theirs]):
         for old, now in other.origins.former_keys.all().items():
             self._former.setdefault(now, []).append(old)
 
-    def look_at(self, raws: list[Raw]) -> Iterator[tuple[Theirs, Raw | None]]:
+    def find_takeable(self, raws: list[Raw]) -> Iterator[tuple[Theirs, Raw | None]]:
         """Yield those of some rows of the other store that can be taken in, each with the row that its key has here."""
         other, found = self._other, dict[str, Theirs]()
         ids = [other.rows.id_of(raw) for raw in raws]

@@ -109,7 +109,7 @@ class _Moving(Taking[Theirs]):
         for begin in range(0, len(ids), _TOGETHER):
             some = ids[begin : begin + _TOGETHER]
             claims = {claim.id: claim for claim in self._context.ledger.find_many({new[old] for old in some})}
-            for result in self._look_at(asked, new, some):
+            for result in self._find_movable(asked, new, some):
                 here = self._context.rows.read(result.id)
                 others = sorted(old for old in ids if new[old] == result.id) if wanted[result.id] > 1 else []
                 if (text := self._obstacle(result, here, others, claims.get(result.id))) is not None:
@@ -134,7 +134,9 @@ class _Moving(Taking[Theirs]):
         file = "" if here is None else self._context.rows.file_of(here)
         self.done.conflicts.append(Conflict(result.id, file, result.file, f"{result.there} keeps its key: {text}"))
 
-    def _look_at(self, asked: dict[str, dict[str, object]], new: dict[str, str], ids: list[str]) -> Iterator[Theirs]:
+    def _find_movable(
+        self, asked: dict[str, dict[str, object]], new: dict[str, str], ids: list[str]
+    ) -> Iterator[Theirs]:
         context = self._context
         claims = {claim.id: claim for claim in context.ledger.find_many(ids)}
         origins: dict[str, tuple[Any, ...]] = {id: tuple(told) for id, *told in context.origins.of(ids)}

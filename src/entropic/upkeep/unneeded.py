@@ -62,7 +62,7 @@ def survey(context: StoreContext[Base]) -> list[Remains]:
     ids = {key.id for key in keys.values() if key.model == context.model}
     raws = {context.rows.id_of(raw): raw for raw in context.rows.read_many(ids)}
     stored = {id for id, raw in raws.items() if isinstance(lookup.classify(context, raw), Hit)}
-    return [one for kept in found if (one := _judge(context, kept, keys.get(kept.key), stored)) is not None]
+    return [one for kept in found if (one := _assess(context, kept, keys.get(kept.key), stored)) is not None]
 
 
 def _keys(names: set[str], context: StoreContext[Base]) -> dict[str, _Key]:
@@ -76,7 +76,7 @@ def _text(value: object) -> str | None:
     return None if value is None else str(value)
 
 
-def _judge(context: StoreContext[Base], kept: Kept, key: _Key | None, stored: set[str]) -> Remains | None:
+def _assess(context: StoreContext[Base], kept: Kept, key: _Key | None, stored: set[str]) -> Remains | None:
     """Say whether a folder is needed; None if it is another model's, or if a run may be at work with it."""
     lives = process.state(kept.worker) == "alive"
     if key is None:
