@@ -1352,7 +1352,7 @@ class Store(Generic[ModelT]):
     def __reduce__(self) -> tuple[object, ...]:
         if self._context.database.in_memory:
             raise StoreError("a store in memory works only in the process that made it, so it cannot be pickled")
-        code = self._context.current_code.sent()
+        code = self._context.current_code.to_send()
         runner, model, folder, suffix = self._made_of
         made_of = runner, reference(model, of_store=True), folder, suffix, self._context.database.address, self._options
         return _arrive, (code, type(self), *made_of)

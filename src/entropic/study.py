@@ -256,7 +256,7 @@ class Study(Generic[P, R]):
     def _code(self) -> tuple[Any, ...]:
         """Return what goes along as of a store, since where it arrives its source cannot be read; opens no database."""
         if "store" in vars(self):
-            return context_of(self.store).current_code.sent()
+            return context_of(self.store).current_code.to_send()
         if self._trusted:
             return self._trusted
         options = self._made_of[-1]
@@ -266,7 +266,7 @@ class Study(Generic[P, R]):
 
             watched, version = check_watched(options.get("watch", ())), cast("str | None", options.get("version"))
             runner, unrecorded = _Call(self.function, self._ignore), cast(Any, None)
-            return CurrentCode(unrecorded, self.model.__name__, runner, version, watched, "ignore").sent()
+            return CurrentCode(unrecorded, self.model.__name__, runner, version, watched, "ignore").to_send()
         return ()
 
     def __repr__(self) -> str:

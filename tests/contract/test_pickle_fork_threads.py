@@ -48,7 +48,7 @@ def test_a_store_that_an_older_entropic_has_pickled_with_less_of_its_code_is_tha
     arrive, ((number, parts, *_), *others) = logged.__reduce__()
     copy = arrive(number if fields == 1 else (number, parts), *others)
     assert copy.run_or_retrieve(ONE).id == row.id
-    sent = copy._context.current_code.sent()
+    sent = copy._context.current_code.to_send()
     assert (sent.number, sent.parts) == (number, () if fields == 1 else parts)
 
 

@@ -395,7 +395,7 @@ def test_a_study_is_pickled_without_its_database(tmp_path):
         number, parts = pendulum._code()
         assert not os.path.exists("pendulums.sqlite3")  # a server may be out of reach, which is waited for
         current_code = pendulum.store._context.current_code
-        assert number == current_code.refresh() is not None and parts == current_code.sent()[1]
+        assert number == current_code.refresh() is not None and parts == current_code.to_send()[1]
         """,
         STUDY.replace('".json")', '".json", db_url="sqlite:///pendulums.sqlite3", version="2", watch=["log"])'),
     )

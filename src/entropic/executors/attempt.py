@@ -168,10 +168,10 @@ def execute(task: Task, runner: Runner, target: str, checkpoint_dir: str | None)
     environment = environments.begin(task.staging, runner)
     run = Inside(task.staging.root, task.model, task.id, task.attempt)
     called = call(runner, params, run, task.inside)
-    return look_at(task, runner, environment, params, given, called)
+    return describe_run(task, runner, environment, params, given, called)
 
 
-def look_at(
+def describe_run(
     task: Task,
     runner: Runner,
     environment: int | None,

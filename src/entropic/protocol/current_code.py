@@ -85,7 +85,7 @@ class CurrentCode:
             self.number = None
         return self.number
 
-    def sent(self) -> SentCode:
+    def to_send(self) -> SentCode:
         """Return the code as it is now, for a runner or a store that is sent to another process."""
         number = self.refresh()
         if self._code is None:

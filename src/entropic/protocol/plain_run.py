@@ -191,7 +191,7 @@ def _made(context: StoreContext[ModelT]) -> Callable[[str, Params], ModelT | Non
             returned, elapsed, inputs = True, called[1], called[3]
             has_said_nothing = passed.get("custom_data") is given and not given and not inputs
             if not has_said_nothing or elapsed >= attempts.MEASURABLE:
-                done = attempts.look_at(task, runner, environment, passed, given, called)
+                done = attempts.describe_run(task, runner, environment, passed, given, called)
                 del passed, called
                 found: Left | Sidecar = attempts.conclude(task, space, execution, done)
             else:

@@ -215,7 +215,7 @@ class Options:
     def _sending(self, context: StoreContext[Base]) -> "Sending":
         from entropic.executors.pickling import Sending
 
-        return Sending(context.runner, self.worker_setup, context.current_code.sent)
+        return Sending(context.runner, self.worker_setup, context.current_code.to_send)
 
     def make_local_executor(self, context: StoreContext[Base]) -> Executor | None:
         """Return what runs, in a process of its own, what a client does not bring home: it may have killed the client.
