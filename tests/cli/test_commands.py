@@ -776,6 +776,23 @@ def walk(steps: int, drift: float = 0.5, seed: int = 0, verbose: bool = False) -
     return {"end": steps * drift + seed}
 """
 
+FIT = """
+from entropic import Base, Mapped, Store, mapped_column, study
+
+class Fit(Base):
+    __tablename__ = "fits"
+    c: Mapped[float]
+    x: Mapped[int]
+    seed: Mapped[int]
+    penalty: Mapped[str] = mapped_column(default="l2")
+
+@study
+def fit(c: float, x: int, penalty: str = "l2", seed: int = 0) -> float:
+    return c
+
+store = Store(lambda params: params, Fit, file_suffix=".json", typed_keys=True)
+"""
+
 
 def test_the_sets_of_a_study_have_the_defaults_of_its_function(entropic, tmp_path):
     (tmp_path / "walks.py").write_text(STUDY)
@@ -787,6 +804,23 @@ def test_the_sets_of_a_study_have_the_defaults_of_its_function(entropic, tmp_pat
     key = json.loads(entropic("ls", "walks.py", "steps=3", "seed=0", "--json"))[0]["id"]
     assert "is a hit" in entropic("explain", "walks.py", f"id={key}")
     assert "missing 'steps'" in (entropic("explain", "walks.py", "drift=1", code=2) or entropic.stderr)
+
+
+@pytest.mark.parametrize("word", ["sweep", "explain"])
+def test_of_what_is_given_only_what_was_typed_is_told(entropic, tmp_path, word):
+    (tmp_path / "fits.py").write_text(FIT)
+    entropic(word, "fits.py:fit", "c=1", code=2)
+    assert "missing 'x'" in entropic.stderr
+    assert "given: 'c'\n" in entropic.stderr
+    entropic(word, "fits.py:store", "c=1", code=2)
+    assert "given: 'c'\n" in entropic.stderr
+
+
+def test_seeds_are_given_or_made_and_not_both(entropic, tmp_path):
+    (tmp_path / "walks.py").write_text(STUDY)
+    for given in (["seed=1"], ["--grid", "seed=1,2"]):
+        entropic("sweep", "walks.py", "steps=3", *given, "--replicates", "3", code=2)
+        assert "each run has a 'seed' of its own; leave it out" in entropic.stderr
 
 
 def test_several_values_without_grid_are_told_of_it(entropic):

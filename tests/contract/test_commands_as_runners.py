@@ -91,6 +91,22 @@ def test_an_outcome_that_is_not_printed_loses_no_run(open_store: OpenStore) -> N
     assert set(row.custom_data["not_recorded"]) == {"steps", "state"}
 
 
+def test_an_expression_that_finds_nothing_is_told_with_the_end_of_what_the_program_printed(
+    open_store: OpenStore,
+) -> None:
+    columns = {"cfl": r"CFL=(\S+)"}
+    store = open_store(command(shell("echo mesh; echo CFL 0.5; echo done >&2"), columns=columns), Flow)
+    with pytest.warns(OutcomeWarning):
+        why = store.run_or_retrieve(PARAMS).custom_data["not_recorded"]
+    assert r"its expression CFL=(\S+) matches nothing" in why["cfl"]
+    assert "stdout, which ends with the line 'CFL 0.5', or its stderr, which ends with the line 'done'" in why["cfl"]
+    assert "log_file(params)" in why["cfl"]
+    assert why["steps"] == "command() was given no expression for it: add 'steps' to columns"
+    silent = open_store(command(shell("echo; echo"), columns=columns), Flow)
+    with pytest.warns(OutcomeWarning, match="its stdout, which is empty, or its stderr, which is empty"):
+        silent.run(PARAMS)
+
+
 @pytest.mark.parametrize(
     ("text", "how"),
     [

@@ -104,7 +104,9 @@ def with_defaults(store: Store[Base], params: dict[str, Any]) -> dict[str, Any]:
     runner = getattr(context_of(store).runner, "runner", None)
     if "id" in params or not is_ours(runner):
         return params
-    return {**params, **{name: value for name, value in getattr(runner, "defaults", {}).items() if name not in params}}
+    whole = {**getattr(runner, "defaults", {}), **params}
+    schema_of(store).check_complete(whole, params)  # while it is known which of them were typed
+    return {**params, **whole}
 
 
 def grid(store: Store[Base], texts: list[str]) -> dict[str, list[object]]:

@@ -74,14 +74,22 @@ OnError = Annotated[
 ]
 
 
-def sets(store: Store[Base], words: list[str], grid: list[str] | None) -> list[dict[str, object]]:
-    """Return the sets that the words, which hold in all of them, and the grids mean."""
+def sets(
+    store: Store[Base], words: list[str], grid: list[str] | None, replicates: int | None = None
+) -> list[dict[str, object]]:
+    """Return the sets that the words, which hold in all of them, and the grids mean, each with so many seeds."""
     fixed = params(store, words, or_grids=True)
     product = grid_of(store, grid or [])
     if twice := fixed.keys() & product.keys():
         raise UsageError(f"{min(twice)!r} is given a value and a grid; give only one of them")
     if not fixed and not product:
         raise UsageError("no sets are named; give --grid NAME=VALUES, or NAME=VALUE")
+    if replicates is not None:
+        several = Replicates.of(replicates)
+        several.check(schema_of(store))
+        if several.column in fixed or several.column in product:
+            raise UsageError(f"with --replicates, each run has a {several.column!r} of its own; leave it out")
+        product[several.column] = [*seeds(several.n)]
     return [with_defaults(store, {**fixed, **one}) for one in expand_grid(product)]
 
 
@@ -123,11 +131,7 @@ def sweep(
     missing, and returns: the same command, later, goes on.
     """
     store, words = Target(named, db, table, results).open(words or [])
-    wanted = sets(store, words, grid)
-    if replicates is not None:
-        several = Replicates.of(replicates)
-        several.check(schema_of(store))
-        wanted = [{**one, several.column: seed} for one in wanted for seed in seeds(several.n)]
+    wanted = sets(store, words, grid, replicates)
     before = 0 if rerun else len(store.plan(wanted).stored)
     more = {"rerun": rerun, "order": order, "deadline": deadline, "retries": retries, "wait": not no_wait}
     more |= {"cores": cores, "memory": memory, "gpus": gpus}

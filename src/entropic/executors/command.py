@@ -21,12 +21,14 @@ from entropic.formats.template import Template
 from entropic.params.fields import unknown_key
 from entropic.params.keys import CHECKPOINT_DIR
 from entropic.params.model import Schema
-from entropic.support.show import spelled
+from entropic.params.outcomes import Explained
+from entropic.support.show import brief, spelled
 
 Kind = Callable[[str], Any]
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 TEXTS = (".txt", ".md")  # of which a program's stdout is the result
 GIVEN = ("id", "result_file", "custom_data")  # names that a run has beside its params
+_MOST_SHOWN = 80  # characters of the last line that a program printed
 _WHOLE, _FORTRAN = re.compile(r"[+-]?\d+"), re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))[dD]([+-]?\d+)")
 
 
@@ -207,10 +209,11 @@ class Command:
                 shutil.copyfileobj(out, file)
 
     def _outcomes(self, out: IO[bytes], errors: IO[bytes]) -> dict[str, Any]:
-        found, texts = {}, []
+        texts = []
         for stream in (out, errors):
             stream.seek(0)
             texts.append(stream.read())
+        found = _Found(self._columns, *texts)
         for name, (pattern, kind) in self._columns.items():
             told = next((last for text in texts if (last := _last(pattern, text)) is not None), None)
             if told is not None:
@@ -300,6 +303,30 @@ def _sha256(path: str) -> str:
 
 
 # ---- outcomes ------------------------------------------------------------------------------------------------------
+class _Found(Explained):
+    """The outcomes that were found in what a program printed."""
+
+    def __init__(self, columns: "Mapping[str, tuple[re.Pattern[bytes], Kind | None]]", out: bytes, errors: bytes):
+        super().__init__()
+        self._patterns = {name: pattern.pattern.decode() for name, (pattern, _) in columns.items()}
+        self._printed = f"its stdout, which {_ends(out)}, or its stderr, which {_ends(errors)}"
+
+    def why_not(self, name: str) -> str:
+        if name not in self._patterns:
+            return f"command() was given no expression for it: add {name!r} to columns"
+        return (
+            f"its expression {brief(self._patterns[name], _MOST_SHOWN)} matches nothing in what the program printed: "
+            f"{self._printed}; a worker keeps all of that in store.log_file(params), and without workers it was "
+            "printed where the run was started"
+        )
+
+
+def _ends(text: bytes) -> str:
+    lines = text[-_MOST_SHOWN:].decode("utf-8", "replace").split("\n")
+    last = next((line for line in reversed(lines) if line.strip()), None)
+    return "is empty" if last is None else f"ends with the line {brief(last, _MOST_SHOWN)!r}"
+
+
 def _pattern(name: str, given: Any) -> "tuple[re.Pattern[bytes], Kind | None]":
     pattern, kind = given if isinstance(given, tuple) else (given, None)
     flags = re.MULTILINE

@@ -4,7 +4,7 @@ import inspect
 import time
 import warnings
 import weakref
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from datetime import UTC, datetime
 from typing import Any, get_origin
 
@@ -333,13 +333,31 @@ class Schema:
             if name not in self.fields:
                 raise ParameterError(self.unknown(name))
             values[name] = self.fields[name].take(value, self.name)
-        missing = [name for name in self.required if name not in values]
-        if complete and missing:
+        if complete:
+            self.check_complete(values)
+        return values
+
+    def check_complete(self, names: Container[str], given: Container[str] | None = None) -> None:
+        """Refuse params without a column that a row needs.
+
+        Parameters
+        ----------
+        names
+            Of the params, and of the defaults that they have by now.
+        given
+            Which of them the user gave, if a function has given defaults to columns that have none.
+
+        Raises
+        ------
+        ParameterError
+            Naming what is missing, and what was given of what is required: other names may be those of defaults.
+        """
+        if missing := [name for name in self.required if name not in names]:
+            told = [name for name in self.required if name in (names if given is None else given)]
             raise ParameterError(
                 f"params are missing {', '.join(map(repr, missing))}, which {self.name} requires; "
-                f"given: {', '.join(map(repr, values)) or 'nothing'}"
+                f"of what it requires, given: {', '.join(map(repr, told)) or 'nothing'}"
             )
-        return values
 
     def unknown(self, name: object) -> str:
         """Return the sentence that says why params cannot have a name that is no parameter."""

@@ -24,6 +24,8 @@ NOTED = "not_finite"
 NOT_RECORDED = "not_recorded"
 """The field of `custom_data` that says why a column, or what the runner left in `custom_data`, has no value."""
 
+_LONGEST = 500  # characters of a reason
+
 Measure = Callable[[Any], Any]
 
 
@@ -39,6 +41,14 @@ class Outcomes(NamedTuple):
 
     values: dict[str, Any]
     missing: dict[str, str]
+
+
+class Explained(dict[str, Any]):
+    """What a runner returned by name, if it can tell why it has no entry of some other name."""
+
+    def why_not(self, name: str) -> str:
+        """Return why there is no entry of a name, for a reader who knows the name."""
+        return f"what the runner returned has no entry {name!r}"
 
 
 def outcome(
@@ -112,11 +122,12 @@ def gather(outcomes: Iterable[Outcome], returned: object, load: Callable[[], obj
             elif name in named:
                 value = named[name]
             else:
-                found.missing[name] = f"what the runner returned has no entry {name!r}"
+                told = returned if isinstance(returned, Explained) else Explained()
+                found.missing[name] = visible(told.why_not(name))[:_LONGEST]
                 continue
             found.values[name] = _recordable(value)
         except Exception as error:  # noqa: BLE001  (of the user's function, of a reader, of a value's own methods)
-            found.missing[name] = visible(f"{type(error).__qualname__}: {error}")[:500]
+            found.missing[name] = visible(f"{type(error).__qualname__}: {error}")[:_LONGEST]
     return found
 
 
