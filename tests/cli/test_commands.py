@@ -286,7 +286,8 @@ def test_conditions_on_custom_data_are_by_type_and_value(entropic, tmp_path, pla
 
 
 @pytest.mark.slow
-def test_what_is_not_compared_is_refused_in_a_sentence(entropic):
+def test_what_is_not_compared_is_refused_in_a_sentence(entropic, tmp_path):
+    (tmp_path / "points.sqlite3").touch()
     for condition in ("tag=[1,2]", "tag<[1,2]", "tag<true", "tag>null", "tag!={}"):
         entropic("ls", "model.py", "--where", f"custom_data.{condition}", code=2)
         assert re.search("do not compare|has no order", entropic.stderr), condition
@@ -409,14 +410,31 @@ def test_the_project_says_which_store_and_files_are_meant_from_there(entropic, t
         (["gc", "model.py", "--total-size", "x", "--dry-run"], "not a size"),
     ],
 )
-def test_a_mistake_is_a_sentence(entropic, words, said):
+def test_a_mistake_is_a_sentence(entropic, tmp_path, words, said):
+    (tmp_path / "points.sqlite3").touch()  # without a database, that is what is told
     entropic(*words, code=2)
     assert said in entropic.stderr
     assert "secret" not in entropic.stderr
 
 
+def test_a_database_that_is_not_there_is_told_and_is_not_made(entropic, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for words in (["ls"], ["check"], ["gc", "--dry-run"], ["rm", "--yes"]):
+        entropic(*words, "model.py", code=2)
+        assert f"there is no database at {tmp_path}/points.sqlite3: nothing was run" in entropic.stderr
+    assert "1 missing" in entropic("plan", "model.py", "x=1", "n=1", code=1)
+    assert "there is no database at" in entropic.stderr
+    assert not (tmp_path / "points.sqlite3").exists()
+    entropic("sweep", "model.py", "x=1", "n=1")
+    assert "3f10f1a5" in entropic("ls", "model.py")
+    entropic("ls", "../model.py", code=2, cwd=elsewhere)
+    assert f"there is no database at {elsewhere}/points.sqlite3" in entropic.stderr
+    assert f"there is one in {tmp_path}: start the command there" in entropic.stderr
+    assert not [*elsewhere.iterdir()]
+
+
 def test_a_store_that_cannot_be_opened_is_told_by_the_line_of_the_script_and_not_by_ours(entropic, tmp_path):
-    assert "0 rows" in entropic("check", "model.py")
     entropic("sweep", "model.py", "--grid", "n=1", "x=1")
     (tmp_path / "model.py").write_text(SCRIPT.replace("n: Mapped[int]", "n: Mapped[int]\n    more: Mapped[int]"))
     entropic("status", "model.py", code=2)
@@ -426,7 +444,8 @@ def test_a_store_that_cannot_be_opened_is_told_by_the_line_of_the_script_and_not
 
 
 @pytest.mark.slow
-def test_a_size_beyond_all_disks_is_a_size(entropic):
+def test_a_size_beyond_all_disks_is_a_size(entropic, tmp_path):
+    (tmp_path / "points.sqlite3").touch()
     assert "nothing would be removed" in entropic("gc", "model.py", "--total-size", "9" * 400 + "GB", "--dry-run")
 
 

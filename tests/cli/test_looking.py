@@ -81,6 +81,13 @@ def call(folder, lines, uid=0, before=(), modules=()):
     return ends
 
 
+NEEDS_DATABASE = [
+    *(["ls"], ["show"], ["diff"], ["status"], ["failed"], ["check"], ["export"], ["frozen"], ["view"]),
+    *(["repair"], ["repair", "--dry-run"], ["gc"], ["gc", "--dry-run"], ["rekey"], ["rm", "--yes"], ["note"]),
+    *(["dismiss"], ["freeze"], ["unfreeze"], ["archive"], ["measure"]),
+]
+
+
 def commands(*store, one, two):
     """Return every command that only looks, with the code that it ends with and a word that it says."""
     return [
@@ -194,15 +201,13 @@ def test_a_store_of_before_there_was_a_ledger_gets_no_table(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.only_on("sqlite")
-def test_a_store_that_was_never_used_is_empty_and_is_not_made(tmp_path, place):
+def test_a_store_that_was_never_used_is_told_and_is_not_made(tmp_path, place):
     (tmp_path / "model.py").write_text(SCRIPT.format(url="sqlite:///points.sqlite3"))
     asked = [
         (["plan", "model.py", "--grid", "n=1,2"], 1, "2 missing"),
         (["explain", "model.py", "n=1"], 1, "a miss"),
-        (["ls", "model.py"], 0, "no rows"),
-        (["status", "model.py"], 0, "0 rows"),
-        (["check", "model.py"], 0, "all in order"),
-        (["failed", "model.py"], 0, "nothing failed"),
+        (["rebuild", "model.py", "--dry-run"], 0, "there is no database at"),
+        *(([*words, "model.py"], 2, "there is no database at") for words in NEEDS_DATABASE),
     ]
     check_all(tmp_path, asked)
     assert [path.name for path in tmp_path.iterdir()] == ["model.py"]

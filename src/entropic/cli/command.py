@@ -1,6 +1,7 @@
 """What makes a command of a function: the options that are everywhere, the store that they name, and how it ends."""
 
 import functools
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -9,13 +10,13 @@ from typing import Annotated, ParamSpec
 import typer
 from typer.core import TyperCommand
 
-from entropic.cli.errors import errors_as_sentences
+from entropic.cli.errors import UsageError, errors_as_sentences, say
 from entropic.cli.target import Target
 from entropic.params.model import Base
-from entropic.store import Store
+from entropic.store import Store, context_of
 from entropic.support.importing import importing
 from entropic.support.signals import Terminable
-from entropic.upkeep.open_store import open_read_only
+from entropic.upkeep.open_store import make_no_database, open_read_only
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -95,9 +96,40 @@ def open_store(
     """Return the store that a command is about, and the words that do not name it.
 
     What its script would run while it is imported is refused; a command that runs things itself opens a `Target`.
+
+    Raises
+    ------
+    UsageError
+        If there is no database, which a command for what is stored does not make.
     """
-    with importing(f"`entropic {command}`"):
-        return Target(named, db, table, results).open(words or [])
+    with importing(f"`entropic {command}`"), nullcontext() if command in _BEGINNING else make_no_database():
+        store, words = Target(named, db, table, results).open(words or [])
+    if (why := _without_database(store)) is not None:
+        if command not in _BEGINNING:
+            raise UsageError(why)
+        say(f"entropic: {why}")
+    return store, words
+
+
+_BEGINNING = ("plan", "explain", "import", "merge", "rebuild")  # commands that have an answer before the first run
+
+
+def _without_database(store: Store[Base]) -> str | None:
+    """Say that there is no database, and where the one is that was probably meant; None if there is one."""
+    context = context_of(store)
+    dialect = context.database.dialect
+    if dialect.exists() or dialect.path is None:
+        return None
+    text = f"there is no database at {dialect.path}: nothing was run with it yet"
+    if os.path.relpath(dialect.path).startswith(os.pardir):  # as an absolute path says
+        return f"{text}, or db_url names the wrong file"
+    script = getattr(sys.modules.get(context.schema.model.__module__), "__file__", None) or ""
+    folder = os.path.dirname(os.path.abspath(script))
+    if os.path.isfile(os.path.join(folder, os.path.relpath(dialect.path))):
+        advice = f", but there is one in {folder}: start the command there"
+    else:
+        advice = ", in which a relative db_url begins: start the command where the script was started"
+    return f"{text} from this folder{advice}, or write an absolute path in db_url"
 
 
 def _with_usage(words: str) -> type[TyperCommand]:

@@ -56,6 +56,7 @@ _BY_COMMAND = (
 _ADVICE = "call it where that can be written, or work on a copy of your own"
 
 _all_read_only = False
+_makes_database = True
 _copying: ContextVar[bool] = ContextVar("copying", default=False)
 _filling: ContextVar[bool] = ContextVar("filling", default=False)
 
@@ -89,6 +90,17 @@ def open_read_only() -> Iterator[None]:
         yield
     finally:
         _all_read_only = before
+
+
+@contextlib.contextmanager
+def make_no_database() -> Iterator[None]:
+    """Let no store that this process opens meanwhile make its database: one without is read-only, and empty."""
+    global _makes_database
+    before, _makes_database = _makes_database, False
+    try:
+        yield
+    finally:
+        _makes_database = before
 
 
 def are_read_only() -> bool:
@@ -207,7 +219,7 @@ class Opening(Generic[ModelT]):
         ReadOnlyError
             If it must be writable, and is not.
         """
-        if _all_read_only:
+        if _all_read_only or not (_makes_database or self._exists()):
             return self._wired(_BY_COMMAND)
         if self.read_only:
             self._check_exists()
@@ -230,6 +242,9 @@ class Opening(Generic[ModelT]):
         database = Database(self.db_url, read_only=True)
         if database.in_memory or not database.dialect.exists():
             raise StoreError(f"there is no store in {database} to look at; check db_url, or open it without read_only")
+
+    def _exists(self) -> bool:
+        return Database(self.db_url, read_only=True).dialect.exists()
 
     def _wired(self, read_only: str | None, fills: bool = False) -> StoreContext[ModelT]:
         reads_only = read_only is not None
