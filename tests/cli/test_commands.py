@@ -434,6 +434,13 @@ def test_a_database_that_is_not_there_is_told_and_is_not_made(entropic, tmp_path
     assert not [*elsewhere.iterdir()]
 
 
+def test_an_audit_of_nothing_ends_as_pytest_does_without_tests(entropic):
+    entropic("sweep", "model.py", "x=1", "n=1")
+    assert "nothing was audited" in entropic("audit", "model.py", "x=2", code=5)
+    assert json.loads(entropic("audit", "model.py", "x=2", "--json", code=5))["ok"] is False
+    assert "1 agrees" in entropic("audit", "model.py")
+
+
 def test_a_store_that_cannot_be_opened_is_told_by_the_line_of_the_script_and_not_by_ours(entropic, tmp_path):
     entropic("sweep", "model.py", "--grid", "n=1", "x=1")
     (tmp_path / "model.py").write_text(SCRIPT.replace("n: Mapped[int]", "n: Mapped[int]\n    more: Mapped[int]"))

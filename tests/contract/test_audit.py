@@ -286,8 +286,14 @@ def test_what_is_no_option_is_refused_before_anything_runs(store, runner, option
     assert runner.ns == [0]
 
 
-def test_an_empty_store_has_nothing_to_be_audited(store):
-    assert (store.audit().rows, store.audit().ok) == (0, True)
+def test_an_audit_of_nothing_is_not_ok(store):
+    assert (store.audit().rows, store.audit().ok) == (0, False)
+    row = store.run_or_retrieve(SETS[0])
+    assert "nothing was audited: there are no rows, or none that match" in str(store.audit(n=row.n + 1))
+    Path(row.result_file).unlink()
+    gone = store.audit()
+    assert (gone.ok, len(gone.skipped)) == (False, 1)
+    assert str(gone).startswith("nothing was audited: 0 sets of 1 run again")
 
 
 # ---- when two results agree ----------------------------------------------------------------------------------------

@@ -26,7 +26,8 @@ app = typer.Typer(
     help="Run the experiments of a store, look at their results, and clean up.",
     epilog="Name the store first, as file.py:store or module:store, or with --store, or with --db URL (for "
     "commands that run nothing), or in ENTROPIC_STORE or ENTROPIC_DB, or in [tool.entropic] of pyproject.toml. "
-    "Exit codes: 0 success, 1 a problem, a miss or a failure was reported, 2 wrong usage, 130 interrupted.",
+    "Exit codes: 0 success, 1 a problem, a miss or a failure was reported, 2 wrong usage, 5 nothing was audited, 130 "
+    "interrupted.",
 )
 
 Words = Annotated[list[str] | None, typer.Argument(hidden=True)]
@@ -111,7 +112,8 @@ def open_store(
     return store, words
 
 
-_BEGINNING = ("plan", "explain", "import", "merge", "rebuild")  # commands that have an answer before the first run
+# Commands that have an answer before the first run, and one whose runs may be the first of other stores.
+_BEGINNING = ("plan", "explain", "import", "merge", "rebuild", "audit")
 
 
 def _without_database(store: Store[Base]) -> str | None:

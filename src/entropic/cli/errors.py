@@ -14,7 +14,7 @@ import typer
 from entropic.errors import EntropicError, EntropicWarning, ModelError, ParameterError, RunsFailedWarning, StoreError
 from entropic.support.show import visible
 
-FINE, FOUND, USAGE, INTERRUPTED, PIPE = 0, 1, 2, 130, 141
+FINE, FOUND, USAGE, NOTHING, INTERRUPTED, PIPE = 0, 1, 2, 5, 130, 141
 
 
 _UNWRITTEN = "the output cannot be written"

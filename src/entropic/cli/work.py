@@ -11,7 +11,7 @@ from entropic.ask.failures import Failure
 from entropic.ask.standing import Submitted
 from entropic.cli.choices import key_of
 from entropic.cli.command import Database, Named, Results, Table, Words, command, open_store
-from entropic.cli.errors import FINE, FOUND, UsageError, say
+from entropic.cli.errors import FINE, FOUND, NOTHING, UsageError, say
 from entropic.cli.look import Json, Tag, Where
 from entropic.cli.output import answers_only, cell, put, put_json
 from entropic.cli.reflect import is_reflected, refuse
@@ -221,7 +221,8 @@ def audit(
 ) -> int:
     """Run a sample of the stored sets again, and compare the results.
 
-    Nothing that is stored is touched. What each run has shown is recorded. Exits with 1 if a result differs.
+    Nothing that is stored is touched. What each run has shown is recorded. Exits with 1 if a result differs, and with
+    5 if nothing was run again, since no row matches or all that were chosen are gone: then nothing is known.
     """
     store, words = open_store("audit", words, named, db, table, results)
     conditions = filters(store, words, where, tag)
@@ -235,7 +236,7 @@ def audit(
         put_json({"ok": done.ok, "rows": done.rows, "seed": done.seed, **lists, "skipped": done.skipped})
     else:
         put(str(done))
-    return FINE if done.ok else FOUND
+    return FINE if done.ok else FOUND if done.differing else NOTHING
 
 
 def _audited(one: Audited) -> dict[str, object]:

@@ -63,16 +63,19 @@ class Audit:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing differs; of what was skipped nothing is known."""
-        return not self.differing
+        """Whether something was run again and nothing differs; of what was skipped nothing is known."""
+        return bool(self.agreed) and not self.differing
 
     def _title(self) -> str:
         count = len(self.agreed) + len(self.differing)
+        if not self.rows:
+            return "nothing was audited: there are no rows, or none that match"
         agreed, differing = len(self.agreed), len(self.differing)
         title = f"{counted(count, 'set')} of {self.rows:,} run again (seed {self.seed}): "
         title += f"{agreed:,} agree{'s' * (agreed == 1)}"
         title += f", {differing:,} differ{'s' * (differing == 1)}" if differing else ""
-        return title + (f", {len(self.skipped):,} skipped" if self.skipped else "")
+        title += f", {len(self.skipped):,} skipped" if self.skipped else ""
+        return title if count else f"nothing was audited: {title}"
 
     def __str__(self) -> str:
         found = [*map(str, self.differing), *map(one_line, self.skipped)]
