@@ -434,6 +434,22 @@ def test_a_database_that_is_not_there_is_told_and_is_not_made(entropic, tmp_path
     assert not [*elsewhere.iterdir()]
 
 
+def test_failures_are_named_by_their_values_too(entropic):
+    entropic("sweep", "model.py", "n=3", "--grid", "x=1,2,3", code=1)
+    one = json.loads(entropic("failed", "model.py", "x=2", "--json", code=1))
+    assert [failure["params"] for failure in one] == [{"x": 2.0, "n": 3}]
+    assert len(json.loads(entropic("failed", "model.py", "n=3", "--json", code=1))) == 3
+    assert json.loads(entropic("failed", "model.py", one[0]["id"], "x=1", "--json")) == []
+    assert "nothing failed of what is named" in entropic("failed", "model.py", "n=4")
+    assert "1 set:" in entropic("retry", "model.py", "x=2.0", code=1)
+    assert "nothing failed of what is named" in entropic("retry", "model.py", "x=7")
+    assert "1 failure dismissed" in entropic("dismiss", "model.py", "x=1", "--yes")
+    assert len(json.loads(entropic("failed", "model.py", "--json", code=1))) == 2
+    for word in ("failed", "retry", "dismiss"):
+        entropic(word, "model.py", "y=1", code=2)
+        assert "no column 'y'" in entropic.stderr
+
+
 def test_an_audit_of_nothing_ends_as_pytest_does_without_tests(entropic):
     entropic("sweep", "model.py", "x=1", "n=1")
     assert "nothing was audited" in entropic("audit", "model.py", "x=2", code=5)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from entropic.ask.failures import place
-from entropic.cli.choices import key_of
+from entropic.cli.choices import failures_of
 from entropic.cli.command import Database, Named, Results, Table, Words, command, open_store
 from entropic.cli.errors import FINE, FOUND, UsageError
 from entropic.cli.look import Json, failure_record
@@ -73,7 +73,7 @@ def no_words(words: list[str]) -> None:
 Short = Annotated[bool, typer.Option("--short", help="One line each, without tracebacks.")]
 
 
-@command("[STORE] [KEY]...", "entropic failed model.py:store --short", looks=True)
+@command("[STORE] [KEY]... [NAME=VALUE]...", "entropic failed model.py:store n=100 --short", looks=True)
 def failed(
     words: Words = None,
     short: Short = False,
@@ -83,19 +83,16 @@ def failed(
     table: Table = None,
     results: Results = None,
 ) -> int:
-    """Show what failed and has not succeeded since, with tracebacks.
+    """Show what failed and has not succeeded since, with tracebacks: all, some keys, or sets with some values.
 
     Exits with 1 if there are failures.
     """
     store, words = open_store("failed", words, named, db, table, results)
-    found = store.failures()
-    if words:
-        keys = {key_of(store, word, [failure.id for failure in found]) for word in words}
-        found = [failure for failure in found if failure.id in keys]
+    found = failures_of(store, words)
     if as_json:
         put_json_rows(map(failure_record, found))
     elif not found:
-        put("nothing failed")
+        put("nothing failed" + (" of what is named" if words else ""))
     elif short:
         rows = [[one.id, _said(one.params), f"{one.error_type}: {one.message}", one.started_at] for one in found]
         put_table(["id", "params", "error", "started (UTC)"], rows)

@@ -1,12 +1,16 @@
 """Keys that a user types, and what they stand for."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from entropic.ask.failures import Failure
 from entropic.cli.errors import FOUND, UsageError, end
 from entropic.cli.output import cell
+from entropic.cli.values import params
+from entropic.errors import ParameterError
 from entropic.params.model import Base
+from entropic.params.same import same
 from entropic.store import Store, context_of
 
 MOST = 5  # of the keys that an ambiguous prefix shows
@@ -42,6 +46,34 @@ def keys_only(words: list[str], least: int, most: int | None, what: str) -> list
     if len(words) < least or (most is not None and len(words) > most):
         raise UsageError(f"give {what}; you gave {len(words) or 'none'}")
     return words
+
+
+def failures_of(store: Store[Base], words: list[str], must_have_failed: bool = False) -> list[Failure]:
+    """Return the failures that words mean, all without any: keys, of which each has one, and what all have in common.
+
+    Parameters
+    ----------
+    must_have_failed
+        Whether a key without a failure is refused.
+    """
+    found = store.failures()
+    known = [failure.id for failure in found]
+    pairs = [word for word in words if "=" in word and word not in known]  # else an id that the user gave
+    wanted = params(store, pairs)
+    keys = {key_of(store, word, known, "failed") for word in words if word not in pairs}
+    if must_have_failed and (fine := keys - set(known)):
+        raise UsageError(f"{min(fine)} has not failed, so there is nothing to retry; see `entropic failed`")
+    chosen = [failure for failure in found if failure.id in keys] if len(pairs) < len(words) else found
+    return [failure for failure in chosen if _has(store, failure, wanted)]
+
+
+def _has(store: Store[Base], failure: Failure, wanted: Mapping[str, object]) -> bool:
+    """Tell whether a set that failed has these values; what it leaves out are defaults."""
+    schema, values = context_of(store).schema, failure.params
+    with contextlib.suppress(ParameterError):  # of a model that has changed since: then what was given counts
+        values = schema.spelling.typed(schema.changed.fill(values))
+    values = {**values, "id": failure.id}
+    return all(name in values and same(values[name], value) for name, value in wanted.items())
 
 
 def failure_of(store: Store[Base], key: str) -> Failure | None:

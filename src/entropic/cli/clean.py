@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from entropic.cli.ask import no_words
-from entropic.cli.choices import key_of, keys_only
+from entropic.cli.choices import failures_of, key_of, keys_only
 from entropic.cli.command import Database, Named, Results, Table, Words, command, open_store
 from entropic.cli.errors import FINE, FOUND, USAGE, end
 from entropic.cli.look import Json, Tag, Where, Yes
@@ -162,7 +162,7 @@ FailedBefore = Annotated[
 ]
 
 
-@command("[STORE] [KEY]...", "entropic dismiss model.py:store --older-than 30d")
+@command("[STORE] [KEY]... [NAME=VALUE]...", "entropic dismiss model.py:store n=100 --older-than 30d")
 def dismiss(
     words: Words = None,
     older_than: FailedBefore = None,
@@ -172,15 +172,12 @@ def dismiss(
     table: Table = None,
     results: Results = None,
 ) -> int:
-    """Forget failures: all of them, those of some keys, or old ones.
+    """Forget failures: all of them, those of some keys or of sets with some values, or old ones.
 
     Shows them, and asks. Their sets then count as never run.
     """
     store, words = open_store("dismiss", words, named, db, table, results)
-    found = store.failures()
-    if words:
-        keys = {key_of(store, word, [failure.id for failure in found], "failed") for word in words}
-        found = [failure for failure in found if failure.id in keys]
+    found = failures_of(store, words)
     since = age(older_than) if older_than is not None else None
     if since is not None:
         found = [one for one in found if (utcnow() - one.started_at).total_seconds() > since]

@@ -9,7 +9,7 @@ import typer
 
 from entropic.ask.failures import Failure
 from entropic.ask.standing import Submitted
-from entropic.cli.choices import key_of
+from entropic.cli.choices import failures_of
 from entropic.cli.command import Database, Named, Results, Table, Words, command, open_store
 from entropic.cli.errors import FINE, FOUND, NOTHING, UsageError, say
 from entropic.cli.look import Json, Tag, Where
@@ -138,7 +138,7 @@ def sweep(
     return _run(store, wanted, before, as_json, workers, slurm, timeout, on_error, not no_retry, more)
 
 
-@command("[STORE] [KEY]...", "entropic retry model.py:store --workers 4")
+@command("[STORE] [KEY]... [NAME=VALUE]...", "entropic retry model.py:store n=100 --workers 4")
 def retry(
     words: Words = None,
     workers: Workers = None,
@@ -158,20 +158,14 @@ def retry(
     table: Table = None,
     results: Results = None,
 ) -> int:
-    """Run failed sets again: all of them, or the keys given.
+    """Run failed sets again: all of them, some keys, or those with some values.
 
     Exits with 1 if a set fails again, or was not begun because of --deadline.
     """
     store, words = Target(named, db, table, results).open(words or [])
-    failures = store.failures()
-    if words:
-        known = [failure.id for failure in failures]
-        keys = {key_of(store, word, known) for word in words}
-        if fine := keys - set(known):
-            raise UsageError(f"{min(fine)} has not failed, so there is nothing to retry; see `entropic failed`")
-        failures = [failure for failure in failures if failure.id in keys]
+    failures = failures_of(store, words, must_have_failed=True)
     if not failures and not as_json:
-        put("nothing failed")
+        put("nothing failed" + (" of what is named" if words else ""))
         return FINE
     wanted = [failure.params for failure in failures]
     more = {"order": order, "deadline": deadline, "retries": retries, "wait": not no_wait}
