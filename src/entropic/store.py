@@ -668,11 +668,30 @@ class Store(Generic[ModelT]):
 
         return explain.explain(self._context, set_of(self._context, params))
 
-    def plan(self, params: Iterable[dict[str, Any] | ModelT | Object]) -> "Plan":
-        """Return which of these sets are stored, missing, running, failed, unreadable; run nothing, change nothing."""
+    def plan(
+        self,
+        params: Iterable[dict[str, Any] | ModelT | Object],
+        *,
+        replicates: "int | Replicates | None" = None,
+    ) -> "Plan":
+        """Return which of these sets are stored, missing, running, failed, unreadable; run nothing, change nothing.
+
+        Parameters
+        ----------
+        params
+            As of `sweep`.
+        replicates
+            As of `sweep`: each set is planned with so many seeds. Where an error bound decides how many, these are the
+            seeds that are known to be needed by now: more may be, once these have run.
+        """
         from entropic.sweep import plan
 
-        return plan.plan(self._context, params)
+        if replicates is None:
+            return plan.plan(self._context, params)
+        from entropic.sweep.replicates import planned_sets
+        from entropic.sweep.seeds import Replicates
+
+        return plan.plan(self._context, planned_sets(self._context, params, Replicates.of(replicates)))
 
     def status(self) -> "Status":
         """Return what is stored, what is running, what failed, and how fast it goes; change nothing."""

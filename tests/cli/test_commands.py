@@ -860,6 +860,11 @@ def test_of_what_is_given_only_what_was_typed_is_told(entropic, tmp_path, word):
 
 def test_seeds_are_given_or_made_and_not_both(entropic, tmp_path):
     (tmp_path / "walks.py").write_text(STUDY)
+    assert "6 missing" in entropic("plan", "walks.py", "--grid", "steps=3,4", "--replicates", "3", code=1)
+    entropic("sweep", "walks.py", "steps=3", "--replicates", "2")
+    planned = json.loads(entropic("plan", "walks.py", "steps=3", "--replicates", "3", "--json", code=1))
+    assert (len(planned["stored"]), len(planned["missing"])) == (2, 1)
+    assert "1 of 3" in entropic("status", "walks.py", "steps=3", "--replicates", "3")
     for given in (["seed=1"], ["--grid", "seed=1,2"]):
         entropic("sweep", "walks.py", "steps=3", *given, "--replicates", "3", code=2)
         assert "each run has a 'seed' of its own; leave it out" in entropic.stderr

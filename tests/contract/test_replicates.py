@@ -106,6 +106,33 @@ def test_each_set_runs_with_each_seed_and_more_are_asked_for_later(noisy):
     assert [row.seed for row in store.sweep([{"n": 1}], replicates=Replicates(2, root=9))] == seeds(2, 9)
 
 
+def test_a_plan_counts_the_seeds_that_a_sweep_would_run(noisy):
+    store, calls = noisy
+    store.sweep([{"n": 1}], replicates=2)
+    plan = store.plan([{"n": 1}, {"n": 2}], replicates=3)
+    assert [one["seed"] for one in plan.stored] == seeds(2)
+    assert [(one["n"], one["seed"]) for one in plan.missing] == [(1, seeds(3)[2]), *((2, seed) for seed in seeds(3))]
+    rooted = store.plan([{"n": 1}], replicates=Replicates(2, root=9))
+    assert [one["seed"] for one in rooted.missing] == seeds(2, 9)
+    with pytest.raises(ParameterError, match="seed=3 is in a set"):
+        store.plan([{"n": 1, "seed": 3}], replicates=2)
+    assert len(calls.seeds) == 2
+
+
+def test_a_plan_of_an_error_bound_counts_the_seeds_that_are_known_to_be_needed(noisy):
+    store, calls = noisy
+    wanted = Replicates(5, outcome="energy", error=0.2, most=60)
+    assert len(store.plan([{"n": 1}], replicates=wanted).missing) == 5
+    store.sweep([{"n": 1}], replicates=5)
+    known = store.plan([{"n": 1}], replicates=wanted)
+    assert (len(known.stored), bool(known.missing)) == (5, True)
+    rows = store.sweep([{"n": 1}], replicates=wanted)
+    assert len(rows) >= len(known)
+    done = store.plan([{"n": 1}], replicates=wanted)
+    assert (len(done.stored), len(done.missing)) == (len(rows), 0)
+    assert len(calls.seeds) == len(rows)
+
+
 @pytest.mark.parametrize(
     ("given", "sets", "why"),
     [

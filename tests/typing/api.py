@@ -15,6 +15,7 @@ from entropic import (
     Mapped,
     Merge,
     Note,
+    Plan,
     Repair,
     Report,
     Runs,
@@ -74,6 +75,7 @@ assert_type(store.audits(), list[Audited])
 assert_type(store.sweep([{"n": 2}], rerun=True), Runs[Sim])
 assert_type(store.sweep([{"n": 2}], order="spread", deadline="2h"), Runs[Sim])
 assert_type(store.plan([{"n": 2}]).cost().seconds, Estimate | None)
+assert_type(store.plan([{"n": 2}], replicates=3), Plan)
 assert_type(store.repair(dry_run=True), Repair)
 merged = store.merge(Store(None, Sim), files="copy", dry_run=True)
 assert_type(merged, Merge)

@@ -14,7 +14,7 @@ from entropic.cli.output import cell, put, put_json, put_json_rows, put_pairs, p
 from entropic.cli.reflect import by_values
 from entropic.cli.values import params, with_defaults
 from entropic.cli.watch import facts, keep_watching, left_of
-from entropic.cli.work import Grid, sets
+from entropic.cli.work import Grid, Seeds, sets
 from entropic.support.show import duration
 
 Watch = Annotated[bool, typer.Option("--watch", help="Look again every few seconds, until Ctrl-C.")]
@@ -25,6 +25,7 @@ Every = Annotated[float, typer.Option("--every", min=0.2, metavar="SECONDS", hel
 def status(
     words: Words = None,
     grid: Grid = None,
+    replicates: Seeds = None,
     watch: Watch = False,
     every: Every = 3.0,
     as_json: Json = False,
@@ -39,7 +40,7 @@ def status(
     and how long they may take.
     """
     store, words = open_store("status", words, named, db, table, results)
-    wanted = by_values(store, sets(store, words, grid)) if words or grid else []
+    wanted = by_values(store, sets(store, words, grid, replicates)) if words or grid else []
     if watch and as_json:
         raise UsageError("--watch is for people, and --json for programs; give one of them")
     if watch:
@@ -119,6 +120,7 @@ def _said(values: dict[str, Any]) -> str:
 def plan(
     words: Words = None,
     grid: Grid = None,
+    replicates: Seeds = None,
     as_json: Json = False,
     named: Named = None,
     db: Database = None,
@@ -130,7 +132,7 @@ def plan(
     Exits with 1 if anything is left to run, or was finished with a later version of entropic.
     """
     store, words = open_store("plan", words, named, db, table, results)
-    found = store.plan(by_values(store, sets(store, words, grid)))
+    found = store.plan(by_values(store, sets(store, words, grid, replicates)))
     left = bool(found.missing or found.failed or found.running or found.unreadable)
     if as_json:
         lists = {name: getattr(found, name) for name in ("stored", "missing", "running", "failed", "unreadable")}

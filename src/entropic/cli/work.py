@@ -74,6 +74,11 @@ OnError = Annotated[
 ]
 
 
+Seeds = Annotated[
+    int | None, typer.Option("--replicates", metavar="N", help="Run each set with N seeds, in the column seed.")
+]
+
+
 def sets(
     store: Store[Base], words: list[str], grid: list[str] | None, replicates: int | None = None
 ) -> list[dict[str, object]]:
@@ -113,9 +118,7 @@ def sweep(
     deadline: Until = None,
     no_retry: Annotated[bool, typer.Option("--no-retry", help="Skip sets that failed before.")] = False,
     rerun: Annotated[bool, typer.Option("--rerun", help="Run all sets, stored ones too.")] = False,
-    replicates: Annotated[
-        int | None, typer.Option("--replicates", metavar="N", help="Run each set with N seeds, in the column seed.")
-    ] = None,
+    replicates: Seeds = None,
     as_json: Json = False,
     named: Named = None,
     db: Database = None,

@@ -15,7 +15,7 @@ from entropic.errors import ErrorBarWarning, ParameterError, warn
 from entropic.protocol.context import ModelT, StoreContext
 from entropic.support.show import counted, spelled
 from entropic.sweep.deadline import Deadline
-from entropic.sweep.missing import keys_of, sets_of
+from entropic.sweep.missing import keys_of, plan, sets_of
 from entropic.sweep.options import Options
 from entropic.sweep.seeds import Replicates, seeds
 from entropic.sweep.sweep import sweep
@@ -65,6 +65,31 @@ def sweep_replicates(
             break
     _warn(context, points, replicates, options.until)
     return [row for point in points for row in point.rows if row is not None]
+
+
+def planned_sets(
+    context: StoreContext[ModelT], params: Iterable[Any], replicates: Replicates
+) -> list[Mapping[str, object]]:
+    """Return the sets with their seeds that a sweep of replicates would ask for, as far as that is known by now.
+
+    Up to which seed an error bound needs them is known only once all before have run.
+    """
+    replicates.check(context.schema)
+    points = [_Point[ModelT](one, replicates.n) for one in _distinct(context, params, replicates.column)]
+    sets: dict[int, list[Mapping[str, object]]] = {id(point): [] for point in points}
+    while growing := [point for point in points if not point.is_over]:
+        known = seeds(max(point.wanted for point in growing), replicates.root)
+        for point in growing:
+            more = [{**point.params, replicates.column: seed} for seed in known[len(point.rows) : point.wanted]]
+            sets[id(point)] += more
+            if replicates.outcome is not None:
+                planned = plan(context, more, changes=False)
+                point.rows += planned.rows.values()
+            if None in point.rows:
+                point.is_over = True
+            else:
+                _decide(point, replicates)
+    return [one for point in points for one in sets[id(point)]]
 
 
 def _distinct(context: StoreContext[ModelT], params: Iterable[Any], column: str) -> list[Mapping[str, object]]:
