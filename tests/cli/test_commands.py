@@ -877,9 +877,32 @@ def test_several_values_without_grid_are_told_of_it(entropic):
     assert "grid" not in entropic.stderr
 
 
+SET_SECONDS = """
+import sqlite3
+with sqlite3.connect("points.sqlite3") as db:
+    for x, took in ((1, 10), (2, 30), (3, 20)):
+        said = "json_set(custom_data, '$.elapsed_seconds', ?)"
+        db.execute(f"UPDATE points SET custom_data = {said} WHERE x = ?", (took, x))
+"""
+
+
 def test_a_column_that_is_called_seconds_is_not_taken_for_what_a_run_took(entropic, tmp_path):
     text = SCRIPT.replace("n: Mapped[int]", "seconds: Mapped[int]").replace('params["n"]', 'params["seconds"]')
     (tmp_path / "model.py").write_text(text)
     entropic("sweep", "model.py", "x=1", "seconds=2")
     assert entropic("ls", "model.py").splitlines()[0].split() == ["id", "x", "seconds", "created_at", "elapsed_seconds"]
     assert "about less" not in entropic("plan", "model.py", "x=1", "--grid", "seconds=2,4", code=1)
+    assert entropic("ls", "model.py", "seconds=2", "--where", "elapsed_seconds<100", "--sort=-seconds") != "no rows\n"
+
+
+def test_what_is_listed_can_be_sorted_and_chosen_by(entropic, tmp_path):
+    (tmp_path / "model.py").write_text(SCRIPT)
+    entropic("sweep", "model.py", "n=1", "--grid", "x=1,2,3")
+    subprocess.run([sys.executable, "-c", SET_SECONDS], cwd=tmp_path, check=True)
+    for name in ("seconds", "elapsed_seconds", "custom_data.elapsed_seconds"):
+        rows = json.loads(entropic("ls", "model.py", f"--sort=-{name}", "--columns", f"x,{name}", "--json"))
+        assert rows == [{"x": 2.0, name: 30}, {"x": 3.0, name: 20}, {"x": 1.0, name: 10}]
+        assert "30" not in entropic("ls", "model.py", "--where", f"{name}<25", "--columns", name)
+        assert len(json.loads(entropic("ls", "model.py", f"{name}=20", "--json"))) == 1
+    entropic("ls", "model.py", "--sort=second", code=2)
+    assert "Point has no column 'second'" in entropic.stderr

@@ -335,6 +335,26 @@ def test_null_comes_last_in_both_directions(loose):
     assert [row.name for row in loose.select(order_by=LooseResult.note.desc())] == ["b", "A", "a"]
 
 
+def test_an_order_by_the_name_of_a_field_of_custom_data(mixed):
+    def tags(order):
+        return [row.custom_data.get("tag") for row in mixed.select(order_by=order)]
+
+    def numbers(tags):
+        return [
+            float(one) for one in tags if isinstance(one, int | float) and not isinstance(one, bool) and one < 1e300
+        ]
+
+    up, down = tags("custom_data.tag"), tags(["-custom_data.tag", "n"])
+    assert numbers(up) == sorted(numbers(MIXED))
+    assert numbers(down) == sorted(numbers(MIXED), reverse=True)
+    assert [one for one in up if isinstance(one, bool)] == [False, True]
+    assert [one for one in down if isinstance(one, bool)] == [True, False]
+    assert {one for one in up[len(numbers(up)) :] if isinstance(one, str)} == {
+        one for one in MIXED if isinstance(one, str)
+    }
+    assert [row.custom_data.get("tag") for row in mixed.iterate(order_by="custom_data.tag")] == up
+
+
 def test_an_order_by_a_field_of_custom_data(store):
     for n, seconds in ((1, 10.5), (2, 9.5), (3, None)):
         store.run({"n": n, "dt": 0.5}, **({} if seconds is None else {"seconds": seconds}))

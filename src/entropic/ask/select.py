@@ -12,6 +12,7 @@ from entropic.db.build import load_many
 from entropic.db.query import bare, careful, fetch, ordered, spelled_names
 from entropic.errors import ParameterError, UnreadableError, UnreadableWarning, warn
 from entropic.params.fields import as_json, unknown_key
+from entropic.params.keys import CUSTOM
 from entropic.params.model import Base, Schema
 from entropic.params.objects import set_of_object
 from entropic.params.same import RELATIVE
@@ -245,19 +246,25 @@ def _order(context: StoreContext[Base], given: Order) -> list[Any]:
     if given is None:
         return [c.created_at, c.id]
     several = given if isinstance(given, list | tuple) else [given]
-    clauses = [_by_name(schema, one) if isinstance(one, str) else _by_clause(schema, one) for one in several]
+    clauses: list[Any] = []
+    for one in several:
+        clauses += _by_name(context, one) if isinstance(one, str) else [_by_clause(schema, one)]
     clauses = [spelled_names(careful(one, context.database.dialect), context.database.dialect) for one in clauses]
     _refuse_other_tables(schema, context.rows.query.where(*(bare(one).is_not(None) for one in clauses)))
     return [*ordered(clauses), c.id]
 
 
-def _by_name(schema: Schema, given: str) -> Any:
-    name = given.removeprefix("-")
-    for column, attribute in schema.attributes.items():
-        if attribute == name:
-            clause = schema.table.c[column]
-            return clause.desc() if given.startswith("-") else clause
-    raise ParameterError(unknown_key(name, schema.name, list(schema.attributes.values())))
+def _by_name(context: StoreContext[Base], given: str) -> list[Any]:
+    """Return the clauses of a column, or of a field of custom data: its numbers, then True and False, then texts."""
+    name, schema = given.removeprefix("-"), context.schema
+    found: list[Any] = [schema.table.c[column] for column, attribute in schema.attributes.items() if attribute == name]
+    if not found and name.startswith(CUSTOM):
+        part = schema.table.c.custom_data[name.removeprefix(CUSTOM)]
+        text = sa.case((context.database.dialect.json_is(part, "text"), part.as_string()))
+        found = [part.as_float(), part.as_boolean(), text]
+    if not found:
+        raise ParameterError(unknown_key(name, schema.name, list(schema.attributes.values())))
+    return [clause.desc() for clause in found] if given.startswith("-") else found
 
 
 def _by_clause(schema: Schema, given: object) -> Any:

@@ -25,13 +25,13 @@ from entropic.ask.columns import (
 )
 from entropic.ask.runs import Runs
 from entropic.ask.select import Order, chosen, select
-from entropic.ask.typed import CUSTOM
 from entropic.ask.unsaid import Unsaid, options
 from entropic.db.build import NOT_READ, is_listened_to, result_processor
 from entropic.db.dialects.portable import Pages
 from entropic.db.query import scan
 from entropic.errors import LibraryMissingError, ParameterError
 from entropic.formats.libraries import library
+from entropic.params.keys import CUSTOM
 from entropic.params.outcomes import restore
 from entropic.protocol.context import StoreContext
 from entropic.protocol.note_inputs import under_way

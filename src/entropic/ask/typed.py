@@ -14,11 +14,11 @@ from entropic.ask.select import custom
 from entropic.db.dialects.types import underlying
 from entropic.errors import ParameterError
 from entropic.params.fields import unknown_key
+from entropic.params.keys import CUSTOM
 from entropic.params.model import Base
 from entropic.protocol.context import StoreContext
 
 _NOTHING = ("null", "none")
-CUSTOM = "custom_data."
 
 
 def _boolean(text: str) -> bool:

@@ -22,10 +22,10 @@ from entropic.cli.output import (
     put_traceback,
     utc,
 )
-from entropic.cli.values import filters, schema_of
+from entropic.cli.values import SECONDS, filters, in_full, schema_of
 from entropic.files.extent import extent_elsewhere
 from entropic.params.fields import unknown_key
-from entropic.params.keys import RESERVED
+from entropic.params.keys import CUSTOM, RESERVED
 from entropic.params.model import Base
 from entropic.store import Store
 from entropic.support.passwords import without_passwords
@@ -33,7 +33,6 @@ from entropic.support.show import counted
 from entropic.support.sizes import amount
 
 PAGE = 50  # rows on a terminal, if nobody says
-_SECONDS = "elapsed_seconds"
 _MOST = 20  # results that were read, and that have read
 
 Where = Annotated[
@@ -89,7 +88,7 @@ def ls(
         raise UsageError("--limit 0 shows all rows on one page; with --page give another limit, or none")
     if limit is None and (page > 1 or (on_terminal() and not as_json)):
         limit = PAGE
-    order = [name.strip() for name in sort.split(",")] if sort else ["-created_at"]
+    order = [_by(store, name.strip()) for name in sort.split(",")] if sort else ["-created_at"]
     wanted = limit * page + 1 if limit else None
     if stale:
         keys = {row.id for row in store.stale(*conditions)}
@@ -103,7 +102,9 @@ def ls(
         put_json_rows(
             record_of(store, row)
             if names is None
-            else {name: utc(row.created_at) if name == "created_at" else _get(row, name) for name in names}
+            else {
+                name: utc(row.created_at) if name == "created_at" else _get(row, full) for name, full in names.items()
+            }
             for row in rows
         )
         return FINE
@@ -113,19 +114,25 @@ def ls(
     return FINE
 
 
-def _chosen(store: Store[Base], columns: str | None) -> list[str] | None:
-    """Return the columns that the user named."""
+def _by(store: Store[Base], given: str) -> str:
+    """Return the column to sort by, in full."""
+    name = given.removeprefix("-")
+    return given[: len(given) - len(name)] + in_full(store, name)
+
+
+def _chosen(store: Store[Base], columns: str | None) -> dict[str, str] | None:
+    """Return the columns that the user named, with their names in full."""
     if columns is None:
         return None
-    names = [name.strip() for name in columns.split(",")]
+    names = {name.strip(): in_full(store, name.strip()) for name in columns.split(",")}
     known = list(schema_of(store).attributes.values())
-    for name in names:
-        if name not in known and not name.startswith("custom_data."):
+    for name in names.values():
+        if name not in known and not name.startswith(CUSTOM):
             raise UsageError(unknown_key(name, schema_of(store).name, known))
     return names
 
 
-def _show(store: Store[Base], rows: Runs[Base], names: list[str] | None, every: bool) -> None:
+def _show(store: Store[Base], rows: Runs[Base], names: dict[str, str] | None, every: bool) -> None:
     if not rows:
         put("no rows")
         return
@@ -133,14 +140,15 @@ def _show(store: Store[Base], rows: Runs[Base], names: list[str] | None, every: 
     constant: list[str] = []
     if names is None and not every and len(rows) > 1 and on_terminal():
         constant = [name for name in own if len({cell(_get(row, name)) for row in rows}) == 1]
-    shown = names or ["id", *(name for name in own if name not in constant), "created_at", f"custom_data.{_SECONDS}"]
-    cells = [[_get(row, name) for name in shown] for row in rows]
-    numbers = [name for i, name in enumerate(shown) if isinstance(cells[0][i], int | float)]
-    took = "seconds" if "seconds" not in own else _SECONDS
-    titles = [took if name == f"custom_data.{_SECONDS}" and names is None else name for name in shown]
+    took = "seconds" if "seconds" not in own else SECONDS
+    usual = ["id", *(name for name in own if name not in constant), "created_at"]
+    shown = names or {**{name: name for name in usual}, took: f"{CUSTOM}{SECONDS}"}
+    titles = list(shown)
+    cells = [[_get(row, name) for name in shown.values()] for row in rows]
+    numbers = [name for i, name in enumerate(titles) if isinstance(cells[0][i], int | float)]
     if constant:
         put("the same in all rows: " + ", ".join(f"{cell(name)}={cell(_get(rows[0], name))}" for name in constant))
-    put_table(titles, cells, [titles[shown.index(name)] for name in numbers])
+    put_table(titles, cells, numbers)
 
 
 def _get(row: Any, name: str) -> object:

@@ -9,10 +9,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from entropic.ask.typed import CUSTOM, column_of, condition, json_or_text, kind_typed, parsed
+from entropic.ask.typed import column_of, condition, json_or_text, kind_typed, parsed
 from entropic.cli.errors import UsageError
 from entropic.errors import ParameterError
 from entropic.executors.scheduler import Slurm
+from entropic.params.keys import CUSTOM
 from entropic.params.model import Base, Schema
 from entropic.provenance.project import is_ours
 from entropic.store import Store, context_of
@@ -21,6 +22,7 @@ from entropic.support.sizes import parse_size
 
 _CONDITION = re.compile(r"\s*(?P<name>[A-Za-z_][\w.]*)\s*(?P<op><=|>=|!=|==|=|<|>)\s*(?P<text>.*)", re.DOTALL)
 _PAIR = re.compile(r"(?P<name>[A-Za-z_][\w.]*)=(?P<text>.*)", re.DOTALL)
+SECONDS = "elapsed_seconds"  # in custom data
 MOST_VALUES = 10_000_000  # of a grid
 
 
@@ -37,19 +39,27 @@ def filters(
     given, equal = list[object](), dict[str, Any]()
     for word in words:
         name, text = _pair(word)
+        name = in_full(store, name)
         if name.startswith(CUSTOM):
             equal.setdefault("custom_data", {})[name.removeprefix(CUSTOM)] = json_or_text(text)
         else:
             equal[name] = parsed(context_of(store), name, text)
     for one in where or []:
         name, op, text = _split(one)
+        name = in_full(store, name)
         if op in ("=", "==") and name not in equal and not name.startswith(CUSTOM):
             equal[name] = parsed(context_of(store), name, text)  # the library knows when two floats are the same
         else:
-            given.append(_condition(store, one))
+            given.append(_condition(store, one, name, op, text))
     if tags:
         given.append(store.tagged(*tags))
     return [*given, equal] if equal else given
+
+
+def in_full(store: Store[Base], name: str) -> str:
+    """Return the name of what `ls` calls so for short: how long the runner took, unless the model has such a column."""
+    is_short = name in ("seconds", SECONDS) and name not in schema_of(store).attributes.values()
+    return f"{CUSTOM}{SECONDS}" if is_short else name
 
 
 def one_and_filters(
@@ -75,8 +85,7 @@ def _split(given: str) -> tuple[str, str, str]:
     return match["name"], match["op"], match["text"].strip()
 
 
-def _condition(store: Store[Base], given: str) -> object:
-    name, op, text = _split(given)
+def _condition(store: Store[Base], given: str, name: str, op: str, text: str) -> object:
     try:
         return condition(context_of(store), name, op, text)
     except ParameterError as error:

@@ -23,6 +23,7 @@ from entropic.support.show import spelled
 
 Params = Mapping[str, object]  # a parameter set, which is only ever read
 RESERVED = ("id", "result_file", "created_at", "custom_data")
+CUSTOM = "custom_data."  # begins the name of a field of custom data, where a name is a text
 CHECKPOINT_DIR = "checkpoint_dir"  # what a runner gets beside its params, if its store has checkpoints
 ROUNDINGS = ("decimal", "significant")
 TYPED = ", typed"

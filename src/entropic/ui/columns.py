@@ -11,10 +11,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from entropic.ask.columns import kind_of_type, label_of
-from entropic.ask.typed import CUSTOM
 from entropic.db.dialects.types import underlying
 from entropic.db.query import careful, fetch, spelled_names
 from entropic.errors import ParameterError
+from entropic.params.keys import CUSTOM
 from entropic.params.model import Base
 from entropic.protocol.context import StoreContext
 from entropic.support.show import visible

@@ -8,9 +8,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from entropic.ask.select import equal
-from entropic.ask.typed import CUSTOM, condition, parsed
+from entropic.ask.typed import condition, parsed
 from entropic.db.query import careful, spelled_names
 from entropic.errors import ParameterError
+from entropic.params.keys import CUSTOM
 from entropic.params.model import Base
 from entropic.protocol.context import StoreContext
 from entropic.ui.columns import Column, clause_of, named

@@ -10,13 +10,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from entropic.ask.typed import CUSTOM
 from entropic.db.claim_record import DISTRUSTED, RUNNING
 from entropic.db.query import fetch, ordered
 from entropic.db.raw import Recorded
 from entropic.db.tables import ledger
 from entropic.errors import ParameterError, UnreadableError
 from entropic.files.extent import extent_elsewhere
+from entropic.params.keys import CUSTOM
 from entropic.params.model import Base
 from entropic.protocol import stale_rows
 from entropic.protocol.context import StoreContext
