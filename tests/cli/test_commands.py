@@ -140,6 +140,29 @@ def test_files_are_imported_by_the_pattern_of_their_paths(entropic, tmp_path):
         entropic("import", "model.py", *words, code=2)
 
 
+def test_what_signac_calls_otherwise_is_imported_under_our_names(entropic, tmp_path):
+    job = tmp_path / "theirs" / "workspace" / ("0" * 32)
+    job.mkdir(parents=True)
+    (job / "signac_statepoint.json").write_text('{"box": {"x": 1.5}, "n": 1, "threads": 8}')
+    (job / "out.json").write_text("1")
+    signac = ("import", "model.py", "--signac", "theirs", "--file", "out.json", "--yes")
+    assert "nothing says its x" in entropic(*signac, code=1)
+    renamed = (*signac, "--columns", "box.x=x", "--columns", "threads=")
+    assert "1 result" in entropic(*renamed)
+    assert json.loads(entropic("ls", "model.py", "--json"))[0]["x"] == 1.5
+    for wrong, why in ((["--columns", "x"], "THEIRS=OURS"), (["--columns", "box.x=y"] * 2, "'box.x' twice")):
+        entropic(*signac, *wrong, code=2)
+        assert why in entropic.stderr
+    entropic("import", "model.py", "theirs/{n}.json", "--columns", "a=b", code=2)
+    assert "a pattern names the columns itself" in entropic.stderr
+
+
+@pytest.mark.parametrize("text", ["1:2", "1:2:3:4", "1:2:x", "1:2:0.5"])
+def test_a_range_that_is_none_is_told_how_one_is_written(entropic, text):
+    entropic("plan", "model.py", "x=1", "--grid", f"n={text}", code=2)
+    assert f"n={text}: a range is first:last:count, both ends included" in entropic.stderr
+
+
 @pytest.mark.slow
 def test_a_sweep_says_what_it_could_not_begin_before_its_deadline(entropic, tmp_path):
     (tmp_path / "model.py").write_text(

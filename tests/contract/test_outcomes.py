@@ -405,6 +405,16 @@ def test_what_cannot_be_measured_is_said_once_and_tried_again_if_asked(open_stor
     assert len(store.measure(again=True).failed) == 1
 
 
+def test_a_row_that_gets_no_value_is_not_counted_as_measured(open_store: OpenStore) -> None:
+    open_store(curves, model_of()).sweep([{"n": n} for n in range(3)])
+    store = open_store(curves, model_of(lambda result: result["curve"][0] or None))
+    found = store.measure()
+    assert (found.filled, found.empty) == (2, 1)
+    again = store.measure()
+    assert (again.filled, again.empty) == (0, 1)
+    assert "peak: 0 rows measured\n" in str(again)
+
+
 def test_a_measure_that_is_not_finite_is_measured_once(open_store: OpenStore) -> None:
     open_store(curves, model_of()).sweep([{"n": 2}])
     store = open_store(curves, model_of(lambda result: NAN))
@@ -590,7 +600,7 @@ def test_a_returned_outcome_that_is_added_later_is_taken_from_results_that_hold_
     assert (found.filled, len(found.failed)) == (0, 2)
     rows = store.select(order_by="rate")
     assert [row.accuracy for row in rows] == [0.75, 0.5]
-    assert rows[0].custom_data["not_recorded"] == {"loss": "what the runner returned has no entry 'loss'"}
+    assert rows[0].custom_data["not_recorded"] == {"loss": "its result has no entry 'loss'"}
     store.measure("accuracy", again=True)
     assert [row.accuracy for row in store.select(order_by="rate")] == [0.75, 0.5]
 

@@ -99,6 +99,14 @@ def import_(
     file: Annotated[
         str | None, typer.Option("--file", metavar="NAME", help="With --signac or --psweep: each result's file.")
     ] = None,
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--columns",
+            metavar="THEIRS=OURS",
+            help="With --joblib, --signac or --psweep: what has another name there; THEIRS= is left out. Repeatable.",
+        ),
+    ] = None,
     trust_pickles: Annotated[
         bool, typer.Option("--trust-pickles", help="Unpickle results. That can run any code of whoever wrote them.")
     ] = False,
@@ -124,6 +132,10 @@ def import_(
     """
     store, words = open_store("import", words, named, db, table, results)
     source, words = _source(words, {"--joblib": joblib, "--signac": signac, "--psweep": psweep}, function, file)
+    if columns:
+        if isinstance(source, str):
+            raise UsageError("--columns is for --joblib, --signac and --psweep; a pattern names the columns itself")
+        source = replace(source, columns=_renaming(columns))
     if trust_pickles:
         if not isinstance(source, entropic.JoblibCache | entropic.PsweepFrame):
             raise UsageError("--trust-pickles is for --joblib and --psweep, which keep pickles")
@@ -144,6 +156,19 @@ def import_(
         if done.left and done.dry_run and not dry_run:
             put("nothing was taken in; --continue takes what fits")
     return FINE if done.ok else FOUND
+
+
+def _renaming(given: list[str]) -> dict[str, str | None]:
+    """Return the columns that `THEIRS=OURS` texts name, by what they are called there; None for what is left out."""
+    found: dict[str, str | None] = {}
+    for text in given:
+        theirs, equals, ours = text.rpartition("=")
+        if not equals or not theirs:
+            raise UsageError(f"--columns {text!r} is not of the form THEIRS=OURS, or THEIRS= for what is left out")
+        if theirs in found:
+            raise UsageError(f"--columns names {theirs!r} twice; name it once")
+        found[theirs] = ours or None
+    return found
 
 
 def _source(

@@ -131,7 +131,13 @@ def grid(store: Store[Base], texts: list[str]) -> dict[str, list[object]]:
 
 def _values(store: Store[Base], name: str, text: str) -> list[object]:
     kind = kind_typed(column_of(context_of(store), name))
-    if isinstance(kind, sa.Integer | sa.Float | sa.Numeric) and text.count(":") == 2:
+    is_number = isinstance(kind, sa.Integer | sa.Float | sa.Numeric)
+    if is_number and ":" in text and text.count(":") != 2:
+        raise UsageError(
+            f"{name}={text}: a range is first:last:count, both ends included, as in {name}=1:2:11; for single values "
+            "put commas between them"
+        )
+    if is_number and ":" in text:
         return [parsed(context_of(store), name, one) for one in _spaced(name, text, isinstance(kind, sa.Integer))]
     if text.startswith("["):
         try:
@@ -153,11 +159,16 @@ def _spaced(name: str, text: str, whole: bool) -> list[str]:
         if whole and max(abs(first), abs(last)) >= 2**63:
             raise ValueError
     except (ValueError, InvalidOperation, OverflowError):
-        raise UsageError(f"{name}={text}: write first:last:count, with a count of 2 to {MOST_VALUES:,}") from None
+        raise UsageError(
+            f"{name}={text}: a range is first:last:count, both ends included: two numbers and how many there are in "
+            f"all, a whole number from 2 to {MOST_VALUES:,}"
+        ) from None
     step = (last - first) / (count - 1) if count > 1 else Decimal(0)
     values = [first + step * i for i in range(int(count) - 1)] + [last]
     if whole and any(value != int(value) for value in values):
-        raise UsageError(f"{name}={text}: {name!r} takes whole numbers, but the steps of this grid are {step}")
+        raise UsageError(
+            f"{name}={text}: {name!r} takes whole numbers, but the steps of this range, first:last:count, are {step}"
+        )
     return [str(int(value)) if whole else str(value) for value in values]
 
 

@@ -194,7 +194,7 @@ def measure(
     store, words = open_store("measure", words, named, db, table, results)
     found = store.measure(*words, workers=workers, again=again)
     if as_json:
-        put_json({"columns": found.names, "filled": found.filled, "failed": found.failed})
+        put_json({"columns": found.names, "filled": found.filled, "empty": found.empty, "failed": found.failed})
     else:
         put(repr(found))
     return FOUND if found.failed else FINE

@@ -99,7 +99,9 @@ def is_outcome(column: sa.Column[Any]) -> bool:
     return column.info.get("entropic") == "outcome"
 
 
-def gather(outcomes: Iterable[Outcome], returned: object, load: Callable[[], object]) -> Outcomes:
+def gather(
+    outcomes: Iterable[Outcome], returned: object, load: Callable[[], object], kept: str | None = None
+) -> Outcomes:
     """Return what a finished run says of its outcome columns; whatever goes wrong here is said, and never raised.
 
     Parameters
@@ -108,6 +110,8 @@ def gather(outcomes: Iterable[Outcome], returned: object, load: Callable[[], obj
         What the runner returned.
     load
         Reads the result, for columns that are computed from it; called once, if at all.
+    kept
+        What `returned` was taken from later, as a sentence calls it; None if the runner has just returned it.
     """
     found, loaded = Outcomes({}, {}), _Once(load)
     named = _entries(returned)
@@ -117,13 +121,15 @@ def gather(outcomes: Iterable[Outcome], returned: object, load: Callable[[], obj
                 value = measure(loaded())
             elif named is None:
                 given = "nothing" if returned is None else f"a value of type {type(returned).__qualname__}"
-                found.missing[name] = f"the runner returned {given}, which has no entry {name!r}"
+                is_what = f"{kept} is" if kept else "the runner returned"
+                found.missing[name] = f"{is_what} {given}, which has no entry {name!r}"
                 continue
             elif name in named:
                 value = named[name]
             else:
                 told = returned if isinstance(returned, Explained) else Explained()
-                found.missing[name] = visible(told.why_not(name))[:_LONGEST]
+                why = f"{kept} has no entry {name!r}" if kept else told.why_not(name)
+                found.missing[name] = visible(why)[:_LONGEST]
                 continue
             found.values[name] = _recordable(value)
         except Exception as error:  # noqa: BLE001  (of the user's function, of a reader, of a value's own methods)

@@ -43,12 +43,15 @@ class Measured:
         Of rows that did not get all of them, by id: why. What a function raised the rows say too.
     skipped : int
         How many rows say that they could not be measured before; they are tried again only if asked.
+    empty : int
+        How many rows have no value still, since that is what their result says: the function returned None of it.
     """
 
     names: list[str]
     filled: int = 0
     failed: dict[str, str] = field(default_factory=dict)
     skipped: int = 0
+    empty: int = 0
 
     def __repr__(self) -> str:
         lines = [f"{', '.join(self.names) or 'nothing to measure'}: {counted(self.filled, 'row')} measured"]
@@ -56,6 +59,10 @@ class Measured:
             lines[0] += f", {len(self.failed)} could not be"
             lines += [f"  {id}  {why}" for id, why in list(self.failed.items())[:_SHOWN]]
             lines += [f"  and {len(self.failed) - _SHOWN} more"] if len(self.failed) > _SHOWN else []
+        if self.empty:
+            lines.append(
+                f"{counted(self.empty, 'row')} without a value: None is what was returned, or is in the result"
+            )
         if self.skipped:
             lines.append(f"{counted(self.skipped, 'row')} could not be measured before; again=True tries once more")
         return "\n".join(lines)
@@ -199,7 +206,7 @@ def _measured(lacking: list[Outcome], load: Callable[[], object]) -> Outcomes:
     except Exception as error:  # noqa: BLE001  (of a reader)
         why = f"its result cannot be read: {type(error).__qualname__}: {error}"[:500]
         return Outcomes({}, {one.name: why for one in lacking})
-    return gather(lacking, result, lambda: result)
+    return gather(lacking, result, lambda: result, "its result")
 
 
 def _rows(context: StoreContext[Any], wanted: list[Outcome], found: Measured) -> Iterator[tuple[Any, list[Outcome]]]:
@@ -250,11 +257,14 @@ def _write(context: StoreContext[Any], done: list[tuple[Any, Outcomes]], found: 
             filled[id] = context.outcomes.write(connection, now, outcomes)
         return filled
 
+    valued = {context.rows.id_of(raw) for raw, said in done if any(value is not None for value in said.values.values())}
     for id, why in context.database.transact(work).items():
         if why:
             found.failed[id] = "; ".join(f"{name}: {reason}" for name, reason in why.items())
-        else:
+        elif id in valued:
             found.filled += 1
+        else:
+            found.empty += 1
 
 
 def _forget(context: StoreContext[Any], one: Outcome) -> None:

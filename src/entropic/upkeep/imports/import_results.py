@@ -98,7 +98,7 @@ class Foreign(Result):
             save(value, path, self.saver)
         except SaveError as error:
             raise NotTaken(str(error)) from error
-        said = gather(self.outcomes_of, value, lambda: read(path, loader=self.loader))
+        said = gather(self.outcomes_of, value, lambda: read(path, loader=self.loader), "its result")
         known = self.outcomes.values
         self.outcomes.missing.clear()
         self.outcomes.missing.update({name: why for name, why in said.missing.items() if name not in known})
