@@ -41,6 +41,14 @@ class Flow(Base):
     state: Mapped[str] = outcome()
 
 
+class OnlySteps(Base):
+    __tablename__ = "only_steps"
+
+    n: Mapped[int]
+    dt: Mapped[float]
+    steps: Mapped[int] = outcome()
+
+
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of a project, in which its script is started."""
@@ -347,3 +355,28 @@ def test_a_command_is_the_same_code_where_its_project_lies_and_another_one_with_
     (moved / "in.nml.j2").write_text("dt = {{ dt / 2 }}\n")
     assert len(opened(moved).stale()) == 1
     assert "dt / 2" in opened(moved).explain(PARAMS).change
+
+
+def test_what_of_a_command_has_changed_is_shown_by_name_and_line(open_store: OpenStore, here: Path) -> None:
+    long = "".join(f"line {i} of many\n" for i in range(60))
+
+    def changed(line: str = "cat in.nml", mesh: str = "", steps: str = r"steps=(\d+)") -> tuple[str, str]:
+        (here / "in.nml.j2").write_text(long + "dt = {{ dt }}\n")
+        (here / "mesh.j2").write_text(f"{long}cells {mesh}\n")
+        solve = command(line, files={"in.nml": "in.nml.j2", "mesh": "mesh.j2"}, columns={"steps": steps})
+        store = open_store(solve, OnlySteps, file_suffix=".txt")
+        told = store.explain({"n": 1, "dt": 0.5}) if store.select() else store.run({"n": 1, "dt": 0.5})
+        return getattr(told, "reason", ""), getattr(told, "change", "")
+
+    with pytest.warns(OutcomeWarning):
+        changed()
+    why, diff = changed(mesh="{{ n }}")
+    assert "state (template mesh) changed" in why
+    assert "-template mesh = cells \n+template mesh = cells {{ n }}" in diff
+    assert "in.nml = dt" not in diff
+    why, diff = changed(line="cat  in.nml " + "-u " * 40 + "-n")
+    assert "state (line) changed" in why
+    assert "-u -n'" in diff
+    why, diff = changed(steps=r"steps:(\d+)")
+    assert "state (column steps) changed" in why
+    assert r"+column steps = 'steps:(\\d+)'" in diff

@@ -199,7 +199,7 @@ def test_what_a_runner_remembers_of_its_runs_is_no_change(open_store, monkeypatc
     store.sweep([ONE, TWO, THREE])
     assert not store.stale()
     open_store(Object(1.0)).sweep([ONE, TWO, THREE])
-    with pytest.warns(StaleWarning, match="state changed"):
+    with pytest.warns(StaleWarning, match=r"state \(scale\) changed"):
         open_store(Object(2.0)).sweep([ONE])
 
 

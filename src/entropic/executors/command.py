@@ -28,6 +28,7 @@ Kind = Callable[[str], Any]
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 TEXTS = (".txt", ".md")  # of which a program's stdout is the result
 GIVEN = ("id", "result_file", "custom_data")  # names that a run has beside its params
+_MOST_TEXT = 1 << 16  # characters of a template, or of a line, that are recorded to be shown
 _MOST_SHOWN = 80  # characters of the last line that a program printed
 _WHOLE, _FORTRAN = re.compile(r"[+-]?\d+"), re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))[dD]([+-]?\d+)")
 
@@ -101,6 +102,18 @@ class Command:
             for name, (pattern, kind) in self._columns.items()
         }
         return {"line": self._line, "files": files, "columns": columns, "result": self._result}
+
+    def _shows(self) -> dict[str, str]:
+        """Return the same for people: a line for each line of a template, so that what differs can be shown."""
+        files = [
+            f"template {name} = {line}" for name, one in self._templates.items() for line in _some(one.text).split("\n")
+        ]
+        columns = [f"column {name} = {pattern.pattern.decode()!r}" for name, (pattern, _) in self._columns.items()]
+        return {
+            "line": spelled(self._line, _MOST_TEXT),
+            "files": "\n".join([", ".join(self._templates) or "none", *files]),
+            "columns": "\n".join([", ".join(self._columns) or "none", *columns]),
+        }
 
     def _resolved(self, word: str, position: int) -> str:
         """Return a word as the run's folder can use it: a file of this folder by its absolute path."""
@@ -267,6 +280,16 @@ def _format(word: str, values: Mapping[str, Any]) -> str:
         return string.Formatter().vformat(word, (), values)
     except (ValueError, TypeError, LookupError, AttributeError) as error:
         raise ParameterError(f"{word!r} cannot be filled: {error}; the program was not started") from None
+
+
+def _some(text: str) -> str:
+    """Return a text, of which only the beginning is shown if it is very long: the rest as what identifies it."""
+    if len(text) <= _MOST_TEXT:
+        return text
+    rest = text[_MOST_TEXT:]
+    return (
+        f"{text[:_MOST_TEXT]}\n... {len(rest):,} more characters, SHA-256 {hashlib.sha256(rest.encode()).hexdigest()}"
+    )
 
 
 def _inside(name: str) -> str:

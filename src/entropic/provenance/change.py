@@ -1,12 +1,14 @@
 """What differs between two pieces of code, in words and lines."""
 
 import difflib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from entropic.provenance.part import Part
 
 MOST_LINES, MOST_NAMES = 40, 5
+STATE = "state"  # the part that says what a runner object was made with
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +32,21 @@ def change(before: Sequence[Part], now: Sequence[Part]) -> Change:
     old, new = _by_name(before), _by_name(now)
     changed = [name for name in old if name in new and _digests(old[name]) != _digests(new[name])]
     lines: list[str] = []
-    for name in changed:
+    for i, name in enumerate(changed):
         was, is_ = ("".join(part.text for part in parts).splitlines() for parts in (old[name], new[name]))
+        if name == STATE and (which := _attributes(was, is_)):
+            changed[i] = f"{name} ({', '.join(which[:MOST_NAMES])}{', ...' if len(which) > MOST_NAMES else ''})"
         lines += difflib.unified_diff(was, is_, f"{name}, as stored", f"{name}, now", n=1, lineterm="")
     if len(lines) > MOST_LINES:
         lines = [*lines[:MOST_LINES], f"... {len(lines) - MOST_LINES} more lines"]
     gone, came = tuple(name for name in old if name not in new), tuple(name for name in new if name not in old)
     return Change(tuple(changed), gone, came, "\n".join(lines))
+
+
+def _attributes(was: Sequence[str], is_: Sequence[str]) -> list[str]:
+    """Return which attributes of a runner object differ: a line of its text is `NAME = VALUE`, or one of several."""
+    before, now = (Counter(line for line in lines if " = " in line) for lines in (was, is_))
+    return list(dict.fromkeys(line.partition(" = ")[0] for line in [*(before - now), *(now - before)]))
 
 
 def _by_name(parts: Iterable[Part]) -> dict[str, list[Part]]:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from entropic.provenance import source
 from entropic.provenance.project import is_ours, is_own, unwrapped
+from entropic.provenance.values import Shown
 
 MAKING = {"__init__", "__new__", "__post_init__", "__attrs_post_init__", "__attrs_init__", "__setstate__"}
 _CHANGING = {"append", "appendleft", "extend", "extendleft", "insert", "add", "update", "setdefault", "pop", "popleft"}
@@ -36,13 +37,22 @@ def held(one: Any, home: str, plain: Plain, called: Names, depth: int = DEEP) ->
         Returns what a value counts by.
     called
         The names of the methods that a run may call.
+
+    Returns
+    -------
+    list of tuple
+        For people, a value may be a text of all that is in it, as of the templates of a command.
     """
     if isinstance(one, type | ModuleType):
         return []
     run = run_of(_kind(one), home, called)
+    texts = told() if is_ours(one) and callable(told := getattr(one, "_shows", None)) else {}
     found = []
     for name, value in sorted(_attributes(one)):
         if run.changes(name, value):
+            continue
+        if name in texts:
+            found.append((name, Shown(texts[name]), plain(value)))
             continue
         inner = None
         if depth and is_own(type(value).__module__, home):
