@@ -248,6 +248,50 @@ def test_what_is_no_command_is_refused_where_it_is_written(here: Path, options: 
         command(**options)
 
 
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        ("echo {n} | sort", "'|'"),
+        ("echo {n} > out.txt", "'>'"),
+        ("echo {n} >out.txt 2>&1", "'>out.txt'"),
+        ("cat < in.nml", "'<'"),
+        ("./a {n} && ./b", "'&&'"),
+        ("cd x; ./run", "'x;'"),
+        ("./run &", "'&'"),
+        ("./run 2>/dev/null", "'2>/dev/null'"),
+        ("./run $HOME/in.nml", "'$HOME/in.nml'"),
+        ('./run "$HOME"/in.nml', "'$HOME"),
+        ("./run ${{HOME}}", "'${{HOME}}'"),
+        ("echo `date`", "'`date`'"),
+        ("~/bin/solve {n}", "'~/bin/solve'"),
+    ],
+)
+def test_what_only_a_shell_would_act_on_is_refused_where_it_is_written(line: str, what: str) -> None:
+    with pytest.raises(ParameterError, match="only a shell would act on") as caught:
+        command(line)
+    assert f"has {what}" in str(caught.value)
+    assert "give the words as a list" in str(caught.value)
+
+
+def test_what_is_quoted_or_in_a_list_is_passed_on_as_it_is(open_store: OpenStore) -> None:
+    text = command(r"""printf '%s,' '|' ">" \> '$HOME' \$HOME 'a;' {dt:>6} a|b 2*3 * $ -x=$ '~/x' {{n}}""")
+    wanted = "|,>,>,$HOME,$HOME,a;,  0.25,a|b,2*3,*,$,-x=$,~/x,{n},"
+    store = open_store(text, file_suffix=".txt")
+    assert store.load(store.run(PARAMS)) == wanted
+    words = ["printf", "%s,", "|", ">", "$HOME", "~/x", "&&"]
+    assert open_store(command(words), file_suffix=".txt").run(PARAMS)
+    assert store.load(store.retrieve(PARAMS)) == "|,>,$HOME,~/x,&&,"
+
+
+def test_a_shell_may_be_the_program(open_store: OpenStore, here: Path) -> None:
+    (here / "solve").write_text("#!/bin/sh\ncat\n")
+    (here / "solve").chmod(0o755)
+    (here / "in.j2").write_text("a\nb\ndt {{ dt }}\n")
+    words = ["sh", "-c", '"$0" < in.nml | tail -n "$1" > out.dat', "./solve", "{n}"]
+    store = open_store(command(words, files={"in.nml": "in.j2"}, result="out.dat"), file_suffix=".txt")
+    assert store.load(store.run({"n": 2, "dt": 0.25})) == "b\ndt 0.25\n"
+
+
 def test_a_missing_program_is_told_before_anything_is_claimed(open_store: OpenStore, here: Path) -> None:
     (here / "text").write_text("no program")
     for line, why in (("no-such-solver {n}", "is not there"), ("./text", "is not an executable file")):

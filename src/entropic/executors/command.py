@@ -9,14 +9,14 @@ import enum
 import hashlib
 import os
 import re
-import string
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Any
 
 from entropic.errors import CommandError, ParameterError, ResultMissingError
 from entropic.executors import program
+from entropic.executors.command_line import fill, names_in, split
 from entropic.formats.template import Template
 from entropic.params.fields import unknown_key
 from entropic.params.keys import CHECKPOINT_DIR
@@ -57,8 +57,9 @@ def command(
     ----------
     line
         The program and its arguments: a text, split as a shell would do it, or a list of words. `{name}`, or
-        `{name:.3e}`, is a parameter, whose value never becomes more than one word; no shell sees it. `{result_file}` is
-        where the result goes. A word with a dot or a slash that names a file here, `solve.py`, is that file.
+        `{name:.3e}`, is a parameter, whose value never becomes more than one word; a brace is written twice. No shell
+        sees it: what only a shell would act on, as `|` or `$HOME`, is refused in a text unless quoted. `{result_file}`
+        is where the result goes. A word with a dot or a slash that names a file here, `solve.py`, is that file.
     files
         What is written into the run's folder before: names, with the paths of Jinja2 templates, which are filled from
         the params. They are read now.
@@ -85,10 +86,10 @@ class Command:
     ) -> None:
         self._line = line
         self._templates = {_inside(name): Template(path) for name, path in files.items()}
-        self._words = [self._resolved(word, i) for i, word in enumerate(_split(line))]
+        self._words = [self._resolved(word, i) for i, word in enumerate(split(line))]
         self._columns = {name: _pattern(name, given) for name, given in columns.items()}
         self._result = None if result is None else _inside(result)
-        names = [name for word in self._words for name in _names(word)]
+        names = [name for word in self._words for name in names_in(word)]
         self._names_result = "result_file" in names or any(
             "result_file" in one.names for one in self._templates.values()
         )
@@ -175,7 +176,7 @@ class Command:
         path: str = params["result_file"]
         folder = os.path.dirname(path)
         values = {name: value.value if isinstance(value, enum.Enum) else value for name, value in params.items()}
-        words = [_format(word, values) for word in self._words]
+        words = [fill(word, values) for word in self._words]
         for name, template in self._templates.items():
             template.write(os.path.join(folder, name), values)
         words[0] = self._program(words[0], folder)
@@ -237,51 +238,7 @@ class Command:
         return f"command({spelled(self._line)})"
 
 
-# ---- the line ------------------------------------------------------------------------------------------------------
-def _split(line: str | Sequence[str]) -> list[str]:
-    import shlex
-
-    try:
-        words = shlex.split(line) if isinstance(line, str) else [os.fspath(word) for word in line]
-    except (ValueError, TypeError) as error:
-        raise ParameterError(f"command({spelled(line)}) cannot be split into words: {error}") from None
-    if not words or not words[0]:
-        raise ParameterError("command() needs a program to start")
-    for word in words:
-        list(_names(word))
-    return words
-
-
-def _names(word: str) -> Iterator[str]:
-    """Yield the names of the parameters in a word."""
-    try:
-        for _, field, spec, _ in string.Formatter().parse(word):
-            if field is not None:
-                name = re.split(r"[.\[]", field)[0]
-                if not name.isidentifier():
-                    raise ParameterError(f"{word!r} has {{{field}}}, which names no parameter; write {{name}}")
-                yield name
-                yield from _names(spec or "")
-    except ValueError as error:
-        if isinstance(error, ParameterError):
-            raise
-        raise ParameterError(
-            f"the word {word!r} cannot be filled from the params: {error}; write {{{{ for a brace"
-        ) from None
-
-
-def _format(word: str, values: Mapping[str, Any]) -> str:
-    for name in _names(word):
-        if name not in values:
-            raise ParameterError(f"{word!r} names {name!r}, which the params lack; the program was not started")
-        if values[name] is None:
-            raise ParameterError(f"{name!r} is None, for which {word!r} has no text; the program was not started")
-    try:
-        return string.Formatter().vformat(word, (), values)
-    except (ValueError, TypeError, LookupError, AttributeError) as error:
-        raise ParameterError(f"{word!r} cannot be filled: {error}; the program was not started") from None
-
-
+# ---- files ---------------------------------------------------------------------------------------------------------
 def _some(text: str) -> str:
     """Return a text, of which only the beginning is shown if it is very long: the rest as what identifies it."""
     if len(text) <= _MOST_TEXT:
