@@ -65,7 +65,8 @@ class Status:
     failed : int
         Sets that failed and have not succeeded since.
     running : dict
-        Who runs each key that is running now.
+        Who runs each key that is running now, or has claimed it and is about to: a sweep claims a few sets ahead, and
+        the ledger does not say which of its claims has begun.
     waiting : list of str
         Keys that are submitted to Slurm by a sweep that does not wait, and have not begun.
     reported : dict
