@@ -36,6 +36,7 @@
     ├── NotBegunWarning                                sets were not begun by the deadline, or still run elsewhere
     ├── FellBackWarning                                what a pool or a cluster did not run is run on this machine
     ├── ErrorBarWarning                                an outcome is known less well than `Replicates` ask for
+    ├── NamesakeWarning                                studies of two scripts have one table
     ├── OutcomeWarning                                 an outcome of a run has no value, or may not be written
     ├── StaleWarning                                   stored results are stale: different code, or changed inputs
     ├── SpellingWarning                              a set runs whose values are stored under another key, as 1 for 1.0
@@ -284,6 +285,10 @@ class SharedGeneratorWarning(EntropicWarning):
 
 class FellBackWarning(EntropicWarning):
     """What a pool or a cluster did not bring home is run on this machine, and may take longer there."""
+
+
+class NamesakeWarning(EntropicWarning):
+    """Studies of two scripts that are different functions have one table: each gets the results of the other."""
 
 
 class OutcomeWarning(EntropicWarning):

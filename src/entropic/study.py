@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
 
-from entropic.errors import EntropicError, ModelError, ParameterError
+from entropic.errors import EntropicError, ModelError, ParameterError, reword
 from entropic.params.grid import expand_grid
 from entropic.params.keys import CHECKPOINT_DIR, RESERVED
 from entropic.params.reference import reference, resolve
@@ -217,7 +217,16 @@ class Study(Generic[P, R]):
         """The store of its results; opened when it is first asked for."""
         results, suffix, db_url, _, _, _, _, options = self._made_of
         given: dict[str, Any] = {"typed_keys": True, **options}
-        store: Store[Any] = Store(_Call(self.function, self._ignore), self.model, results, suffix, db_url, **given)
+        from entropic.upkeep import namesake
+
+        runner, table = _Call(self.function, self._ignore), self.model.__tablename__
+        try:
+            store: Store[Any] = Store(runner, self.model, results, suffix, db_url, **given)
+        except EntropicError as error:  # such as columns that the table of another study has
+            if (other := namesake.namesake_in(db_url, self.function, table)) is not None:
+                reword(error, f"{error}. Perhaps that is since {other}")
+            raise
+        namesake.look_for_namesake(context_of(store), self.function)
         if self._trusted:
             context_of(store).current_code.trust(*self._trusted)
         return store

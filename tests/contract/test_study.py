@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import enum
 import pickle
+import runpy
+import shutil
 import subprocess
 import sys
 import textwrap
+import warnings
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +17,7 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from entropic import ModelError, ParameterError, Study, outcome, study
+from entropic import ModelError, NamesakeWarning, ParameterError, Study, outcome, study
 
 CALLS: list[Any] = []
 
@@ -317,3 +320,75 @@ def test_an_outcome_of_a_study_may_be_computed(place_of: dict[str, Any]) -> None
 def test_an_option_that_no_study_has_is_refused_where_it_is_written(option: str, meant: str) -> None:
     with pytest.raises(ModelError, match=f"study has no option '{option}'; .*{meant}"):
         study(**{option: "x"})
+
+
+# ---- another study of the same name ----------------------------------------------------------------------------------
+FIT = """
+from entropic import study
+
+@study{options}
+def fit(n: int{more}) -> int:
+    return {body}
+
+if __name__ == "__main__":
+    {call}
+"""
+
+
+def test_a_namesake_is_told_when_its_store_opens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def opened(name: str, **parts: str) -> Study[..., Any]:
+        Path(name).write_text(FIT.format(**{"options": "", "more": "", "body": "n", "call": "pass", **parts}))
+        found: Study[..., Any] = runpy.run_path(name)["fit"]
+        return found
+
+    assert opened("a.py")(1) == 1
+    with pytest.warns(NamesakeWarning, match=r"fit of a.py and fit of b.py are different functions and have one table"):
+        assert opened("b.py", body="n + 1").store.status().stored == 1
+    with pytest.raises(ModelError, match=r"fit of a.py and fit of c.py are different functions"):
+        opened("c.py", more=", m: float = 0.5").store  # noqa: B018
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", NamesakeWarning)
+        assert opened("d.py")(1) == 1  # a copy
+        assert opened("a.py")(1) == 1
+        assert opened("b.py", body="n + 1", options="(name='mine')")(1) == 2
+        Path("a.py").unlink()
+        opened("e.py", body="n + 7").store.status()  # moved, and edited
+
+
+def scripted(folder: Path, name: str, body: str = "n", options: str = "", more: str = "", call: str = "fit(1)") -> str:
+    """Write a script with a study, run it in its folder, and return what it says on stderr."""
+    (folder / name).write_text(FIT.format(body=body, options=options, more=more, call=call))
+    done = subprocess.run([sys.executable, name], cwd=folder, capture_output=True, text=True, timeout=100)
+    return done.stderr
+
+
+@pytest.mark.slow
+def test_a_study_of_the_same_name_in_another_script_is_told_before_anything_runs(tmp_path: Path) -> None:
+    assert "Namesake" not in scripted(tmp_path, "a.py")
+    told = scripted(tmp_path, "b.py", body="print('it ran') or n + 1", call="fit.store; raise SystemExit('not run')")
+    assert "NamesakeWarning: the studies fit of a.py and fit of b.py are different functions and have one table" in told
+    assert "@study(name='...')" in told
+    assert "Namesake" not in scripted(tmp_path, "a.py")  # it was the first
+    assert "fit of a.py and fit of b.py" in scripted(tmp_path, "b.py", more=", m: int = 2", call="fit(n=2)")
+    assert "Namesake" not in scripted(tmp_path, "b.py", body="n + 1", options="(name='other')")
+    assert "Namesake" not in scripted(tmp_path, "b.py", body="n + 1", options="(db_url='sqlite:///b.sqlite3')")
+
+
+@pytest.mark.slow
+def test_a_study_that_was_moved_or_edited_or_copied_is_the_same(tmp_path: Path) -> None:
+    first = tmp_path / "first"
+    first.mkdir()
+    scripted(first, "a.py")
+    assert "Namesake" not in scripted(first, "a.py", body="n + 2")  # edited
+    assert "Namesake" not in scripted(first, "copy.py", body="n + 2")
+    (first / "copy.py").unlink()
+    (first / "a.py").rename(first / "gone.py")
+    (first / "gone.py").unlink()
+    assert "Namesake" not in scripted(first, "b.py", body="n + 3")  # moved to another file, and edited
+    assert "fit of b.py and fit of c.py" in scripted(first, "c.py", body="n + 4")
+    (first / "b.py").write_text("def fit(n): return n")  # no study any more
+    assert "Namesake" not in scripted(first, "c.py", body="n + 4")
+    shutil.copytree(first, tmp_path / "second")
+    assert "Namesake" not in scripted(tmp_path / "second", "c.py", body="n + 5")

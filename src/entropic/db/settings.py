@@ -64,6 +64,16 @@ class Settings:
         while longest_lease(recorded := self._agree(meta, LONGEST_LEASE, new)) < lease:  # others may record one, too
             self._database.connection().change(change.sql, change.values({"old": recorded, "new": new}))
 
+    def agree_file(self, name: str, file: str) -> str:
+        """Return which file is recorded under a name; this one, if none was."""
+        return self._agree(meta, name, file)
+
+    def change_file(self, name: str, before: str, now: str) -> None:
+        """Record another file under a name, unless somebody has."""
+        of_name = (meta.c.name == sa.bindparam("n")) & (meta.c.value == sa.bindparam("old"))
+        change = Statement(sa.update(meta).where(of_name).values(value=sa.bindparam("new")), self._database.sql)
+        self._database.connection().change(change.sql, change.values({"n": name, "old": before, "new": now}))
+
     def agree_keys(self, model: str, setting: str) -> None:
         """Record how a model's keys are made: how floats are rounded, and whether values are typed before.
 
