@@ -392,7 +392,7 @@ def test_a_study_is_pickled_without_its_database(tmp_path):
         """
         import cloudpickle
         cloudpickle.dumps(pendulum)
-        number, parts = pendulum._code()
+        number, parts, *_ = pendulum._code()
         assert not os.path.exists("pendulums.sqlite3")  # a server may be out of reach, which is waited for
         current_code = pendulum.store._context.current_code
         assert number == current_code.refresh() is not None and parts == current_code.to_send()[1]
