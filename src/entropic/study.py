@@ -224,7 +224,7 @@ class Study(Generic[P, R]):
             store: Store[Any] = Store(runner, self.model, results, suffix, db_url, **given)
         except EntropicError as error:  # such as columns that the table of another study has
             if (other := namesake.namesake_in(db_url, self.function, table)) is not None:
-                reword(error, f"{error}. Perhaps that is since {other}")
+                reword(error, f"{error}. This may be because {other}")
             raise
         namesake.look_for_namesake(context_of(store), self.function)
         if self._trusted:

@@ -183,6 +183,16 @@ def test_a_store_that_refuses_stale_results_refuses_these_and_keeps_them(open_st
         store.run_or_retrieve(ONE)
 
 
+def test_a_store_that_runs_stale_results_again_does_so_once_that_helps(open_store, project):
+    store = open_store(project.run, on_stale="rerun")
+    project.edit("RATE = 2", "RATE = 3")
+    with pytest.warns(StaleWarning, match="(?i)the workers had loaded.* the next call for it runs it again"):
+        store.sweep([ONE], workers=1)
+    with pytest.warns(StaleWarning, match="It runs again"):
+        assert store.load(store.run_or_retrieve(ONE)) == 2
+    store.run(ONE)
+
+
 def test_a_store_that_ignores_stale_results_says_nothing(open_store, project):
     store = open_store(project.run, on_stale="ignore")
     project.edit("RATE = 2", "RATE = 3")

@@ -223,7 +223,9 @@ class CurrentCode:
         """
         if not made or self.on_stale == "ignore":
             return
-        told = f"{self._found(made)}. {_OF_WORKERS} {_advice(made)}{self._diff(made)}"
+        them = "it" if _count(made) == 1 else "them"
+        advice = f"The next call for {them} runs {them} again" if self.on_stale == "rerun" else _advice(made)
+        told = f"{self._found(made)}. {_OF_WORKERS} {advice}{self._diff(made)}"
         if self.on_stale == "error":
             raise StaleError(told)
         warn(told, StaleWarning)
