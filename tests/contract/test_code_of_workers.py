@@ -33,16 +33,29 @@ def run(params):
 """
 
 
+LAZY = """
+import json
+from pathlib import Path
+def run(params):
+    import {helper} as helper
+    Path(params["result_file"]).write_text(json.dumps(helper.step(params["n"])))
+"""
+
+
 class Project:
     """A runner in a module, and a module that it uses, both of which another process imports."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, study: str = STUDY) -> None:
         self.folder, made = folder, uuid.uuid4().hex[:8]
         self.names = f"study_{made}", f"helper_{made}"
         self.write(self.names[1], HELPER)
-        self.write(self.names[0], STUDY.format(helper=self.names[1]))
-        self.study, self.helper = (importlib.import_module(name) for name in self.names)
+        self.write(self.names[0], study.format(helper=self.names[1]))
+        self.study = importlib.import_module(self.names[0])
         self.run = self.study.run
+
+    @property
+    def helper(self) -> Any:
+        return importlib.import_module(self.names[1])
 
     def write(self, name: str, text: str) -> None:
         path = self.folder / f"{name}.py"
@@ -64,6 +77,12 @@ def project(tmp_path, monkeypatch) -> Project:
     monkeypatch.setattr(sys, "dont_write_bytecode", True)  # a second is too coarse for what is edited at once
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     return Project(folder)
+
+
+@pytest.fixture
+def lazy(project) -> Project:
+    """One whose runner imports the other module only when it runs."""
+    return Project(project.folder, LAZY)
 
 
 @pytest.fixture(autouse=True)
@@ -112,6 +131,32 @@ def test_other_values_in_a_worker_are_other_code(open_store, project, old, new):
     with pytest.warns(StaleWarning, match="(?i)the workers had loaded"):
         store.sweep([ONE], workers=1)
     assert store.status().stale == 1
+
+
+def test_a_module_that_a_run_imports_counts_as_the_worker_finds_it(open_store, lazy):
+    file = lazy.folder / f"{lazy.names[1]}.py"
+
+    def edit_meanwhile() -> None:
+        file.write_text(file.read_text().replace("n * RATE", "n * RATE + 100"))
+
+    store = open_store(lazy.run)
+    with pytest.warns(StaleWarning, match=f"(?is)module {lazy.names[1]} changed.*the workers had loaded"):
+        (row,) = store.sweep([ONE], workers=1, worker_setup=edit_meanwhile)
+    assert store.load(row) == 102
+    assert not open_store(lazy.run).stale()
+
+
+def test_a_module_that_a_worker_has_imported_in_an_earlier_run_counts_as_it_was(open_store, lazy):
+    with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        open_store(lazy.run).sweep([ONE], pool)
+        lazy.edit("def step", "# what a step does\n\ndef step")
+        open_store(lazy.run).sweep([ONE, TWO], pool)
+        lazy.edit("n * RATE", "n * RATE + 100")
+        store = open_store(lazy.run)
+        with pytest.warns(StaleWarning) as told:
+            assert store.load(store.sweep([THREE], pool)[0]) == 6
+    assert "The workers had loaded that" in str(told[-1].message)
+    assert len(store.stale()) == 3
 
 
 def test_what_this_process_sets_in_a_module_is_not_what_workers_see(open_store, project, monkeypatch):

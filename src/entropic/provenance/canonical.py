@@ -47,7 +47,7 @@ class _Former:
 
     def outermost(self, node: ast.AST) -> Form:
         if isinstance(node, ast.Module):
-            self._scopes.append(_Scope(_bound(node.body), of="module"))
+            self._scopes.append(_Scope(_bound(_inside(node.body)), of="module"))
             return "module", self._body(node.body)
         if isinstance(node, ast.ClassDef):
             return self._class(node)
@@ -171,9 +171,10 @@ class _Former:
         unnamed = (
             len(places) if isinstance(node, ast.Lambda) else int(is_method or (self._is_runner and not self._scopes))
         )
-        keeps = any(isinstance(one, ast.Name) and one.id in _BY_NAME for one in ast.walk(node))
-        declared = _declared(body)
-        self._scopes.append(_Scope([name for name in (*names, *_bound(body)) if name not in declared], keeps=keeps))
+        nodes = _inside(body)
+        declared = _declared(nodes)
+        bound = [name for name in (*names, *_bound(nodes)) if name not in declared]
+        self._scopes.append(_Scope(bound, keeps=_uses_names(node)))
         try:
             numbered = [self._bind(name) for name in names]
             called = [one.arg for one in given.args[max(0, unnamed - len(given.posonlyargs)) :]]
@@ -191,7 +192,7 @@ class _Former:
 
     def _class(self, node: ast.ClassDef) -> Form:
         outside = [self._value(part) for part in (node.decorator_list, node.bases, node.keywords)]
-        self._scopes.append(_Scope(_bound(node.body), of="class"))
+        self._scopes.append(_Scope(_bound(_inside(node.body)), of="class"))
         try:
             body = [one for one in node.body if not _says_nothing(one)]
             methods = [one for one in body if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)]
@@ -224,16 +225,17 @@ def _says_nothing(node: ast.stmt) -> bool:
     return isinstance(node, ast.Pass) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
 
 
-def _declared(body: list[ast.stmt]) -> set[str]:
+def _declared(nodes: Iterable[ast.AST]) -> set[str]:
     """Return the names that a function says are of its module, or of a function around it."""
-    return {name for one in _inside(body) if isinstance(one, ast.Global | ast.Nonlocal) for name in one.names}
+    return {name for one in nodes if isinstance(one, ast.Global | ast.Nonlocal) for name in one.names}
 
 
-def _bound(body: list[ast.stmt]) -> Iterator[str]:
-    """Yield the names that are bound in a body, without those of functions and classes in it."""
-    for node in _inside(body):
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store | ast.Del):
-            yield node.id
+def _bound(nodes: Iterable[ast.AST]) -> Iterator[str]:
+    """Yield the names that are bound in a scope, without those of functions and classes in it."""
+    for node in nodes:
+        if isinstance(node, ast.Name):
+            if type(node.ctx) is not ast.Load:
+                yield node.id
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             yield node.name
         elif isinstance(node, ast.Import | ast.ImportFrom):
@@ -244,22 +246,50 @@ def _bound(body: list[ast.stmt]) -> Iterator[str]:
             yield node.rest
 
 
-def _inside(body: Iterable[ast.AST]) -> Iterator[ast.AST]:
-    """Yield all nodes of the same scope, in order."""
-    for node in body:
-        yield node
+def _inside(body: Iterable[ast.AST]) -> list[ast.AST]:
+    """Return all nodes of the same scope; by a list of what is still to do, as nested generators take twice as long."""
+    found, todo = list[ast.AST](), list(body)
+    while todo:
+        node = todo.pop()
+        found.append(node)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            yield from _inside([*node.decorator_list, *node.args.defaults, *filter(None, node.args.kw_defaults)])
+            todo += [*node.decorator_list, *node.args.defaults, *filter(None, node.args.kw_defaults)]
         elif isinstance(node, ast.ClassDef):
-            yield from _inside([*node.decorator_list, *node.bases, *node.keywords])
+            todo += [*node.decorator_list, *node.bases, *node.keywords]
         elif isinstance(node, ast.Lambda):
-            yield from _inside([*node.args.defaults, *filter(None, node.args.kw_defaults)])
+            todo += [*node.args.defaults, *filter(None, node.args.kw_defaults)]
         elif isinstance(node, _COMPREHENSIONS):
-            yield from _inside([node.generators[0].iter])
-            yield from (one for one in ast.walk(node) if isinstance(one, ast.NamedExpr))
-            yield from (one.target for one in ast.walk(node) if isinstance(one, ast.NamedExpr))
+            todo.append(node.generators[0].iter)
+            named = [one for one in ast.walk(node) if isinstance(one, ast.NamedExpr)]
+            found += [*named, *(one.target for one in named)]
         else:
-            yield from _inside(ast.iter_child_nodes(node))
+            todo += _children(node)
+    return found
+
+
+def _children(node: ast.AST) -> list[ast.AST]:
+    found: list[ast.AST] = []
+    for name in node._fields:
+        value = getattr(node, name, None)
+        if isinstance(value, ast.AST):
+            if not isinstance(value, ast.expr_context):
+                found.append(value)
+        elif isinstance(value, list):
+            found += [one for one in value if isinstance(one, ast.AST)]
+    return found
+
+
+def _uses_names(node: ast.AST) -> bool:
+    """Tell whether a function, or one in it, may see how something is called."""
+    todo = [node]
+    while todo:
+        one = todo.pop()
+        if isinstance(one, ast.Name):
+            if one.id in _BY_NAME:
+                return True
+        else:
+            todo += _children(one)
+    return False
 
 
 def _targets(target: ast.AST) -> Iterator[str]:

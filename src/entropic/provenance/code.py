@@ -1,13 +1,12 @@
 """The code that makes a result: the runner, and what it reaches of the same project (`reach`), and its number."""
 
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import FunctionType
 from typing import Any
 
 from entropic.provenance.part import Part
-from entropic.provenance.project import unwrapped
+from entropic.provenance.project import module_of, unwrapped
 from entropic.provenance.reach import Reach
 from entropic.support.names import number_of
 
@@ -83,12 +82,14 @@ def parts_of_module(module: str, names: Iterable[str], runner: str | None) -> tu
 
     Parameters
     ----------
+    names
+        An empty one is all of the module, as a function imports it.
     runner
         The name in the module that is that of the runner.
     """
-    there = vars(sys.modules[module])
-    reach = Reach(module, unwrapped(there.get(runner)) if runner else None, {})
-    reach.begin_with_names(there, names)
+    there = module_of(module)
+    reach = Reach(module, unwrapped(vars(there).get(runner)) if there is not None and runner else None, {})
+    reach.begin_with_names(names)
     reach.walk()
     return reach.parts, reach.bytecodes or {}
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from entropic.provenance import source
 from entropic.provenance.code import Code, number_of_code, parts_of_module
-from entropic.provenance.modules import loaded_file
+from entropic.provenance.modules import find_file, loaded_file
 from entropic.provenance.part import Part
 from entropic.provenance.project import lies_outside_libraries, module_of
 
@@ -22,7 +22,7 @@ class LoadedModule(NamedTuple):
     Attributes
     ----------
     names
-        What is used of it; empty if all of it is, by an import within a function.
+        What is used of it; an empty one is all of it, by an import within a function.
     runner
         The name in it that is that of the runner.
     is_outside
@@ -61,7 +61,7 @@ def loaded_modules(code: Code) -> tuple[LoadedModule, ...]:
     names: dict[str, set[str]] = {}
     for module, name in code.reached:
         if _is_imported_elsewhere(module):
-            names.setdefault(module, set()).update([name] if name else [])
+            names.setdefault(module, set()).add(name)
     found = []
     for module in sorted(names):
         runner = code.runner[1] if code.runner is not None and code.runner[0] == module else None
@@ -78,7 +78,7 @@ def code_here(sent: SentCode) -> SentCode:
     Nothing is compared where the project is laid out in another way: an installed copy has no source, or counts as a
     library.
     """
-    there = [one for one in sent.modules if one.name in sys.modules]
+    there = [one for one in sent.modules if one.name in sys.modules or ("" in one.names and _file_of(one.name))]
     if sent.number is None or any(not _is_comparable(one) for one in there):
         return sent
     parts, bytecodes = list[Part](), dict[str, str]()
@@ -118,18 +118,23 @@ def _with_changes(sent: tuple[Part, ...], gone: set[str], came: Iterable[Part]) 
 
 def _is_imported_elsewhere(module: str) -> bool:
     """Tell whether another process imports a module: a script and a notebook go to it by value."""
-    if module in ("__main__", "__mp_main__") or module_of(module) is None or loaded_file(module) is None:
+    if module in ("__main__", "__mp_main__") or _file_of(module) is None:
         return False
     cloudpickle = sys.modules.get("cloudpickle")
     by_value: set[str] = cloudpickle.list_registry_pickle_by_value() if cloudpickle is not None else set()
     return not any(module == one or module.startswith(f"{one}.") for one in by_value)
 
 
+def _file_of(module: str) -> str | None:
+    """Return the file of a module, which may be imported only when a function runs."""
+    return loaded_file(module) if module_of(module) is not None else find_file(module)
+
+
 def _lies_outside(module: str) -> bool:
-    file = loaded_file(module)
+    file = _file_of(module)
     return file is not None and lies_outside_libraries(file)
 
 
 def _is_comparable(one: LoadedModule) -> bool:
-    file = loaded_file(one.name)
+    file = _file_of(one.name)
     return file is not None and source.of_module(file) is not None and _lies_outside(one.name) == one.is_outside

@@ -48,7 +48,8 @@ class Reach:
     home
         The module of the function.
     bytecodes
-        If given, it gets digests of the bytecode of functions by their names, and the reach is that of a module.
+        If given, it gets digests of the bytecode of functions by their names, and the reach ends with the module: of
+        what other modules hold, each is looked at by itself.
     """
 
     def __init__(self, home: str, runner: Any, bytecodes: dict[str, str] | None = None) -> None:
@@ -109,13 +110,21 @@ class Reach:
         if isinstance(self._runner, FunctionType | type):
             self._reach(self._runner, 0)
 
-    def begin_with_names(self, there: Mapping[str, Any], names: Iterable[str]) -> None:
-        """Begin with what some names of the module lead to."""
+    def begin_with_names(self, names: Iterable[str]) -> None:
+        """Begin with what some names of the module lead to; an empty one is all of it, imported or not."""
+        there = vars(module) if (module := module_of(self._home)) is not None else {}
         for name in names:
-            _Names(self, there, {}, self._home, 0).refer(name, [])
+            if name:
+                _Names(self, there, {}, self._home, 0).refer(name, [])
+            else:
+                self.imported(self._home, 0)
 
     def _add(self, name: str, form: Form, text: str) -> None:
         self.parts.append(_part(name, form, text))
+
+    def _leaves(self, module: str | None) -> bool:
+        """Tell whether what is in a module is not to be looked at."""
+        return self.bytecodes is not None and module != self._home
 
     def _is_new(self, key: Any, *kept: Any) -> bool:
         if key in self._seen:
@@ -127,7 +136,8 @@ class Reach:
     # ---- functions and classes ---------------------------------------------------------------------------------
     def _reach(self, value: Any, depth: int) -> None:
         """Take in a function or a class, if it is of the project."""
-        if not is_own(getattr(value, "__module__", None), self._home) or not self._is_new(id(value), value):
+        where = getattr(value, "__module__", None)
+        if not is_own(where, self._home) or self._leaves(where) or not self._is_new(id(value), value):
             return
         act = self._function if isinstance(value, FunctionType) else self._class
         self.reached.add((value.__module__, value.__qualname__.partition(".")[0]))
@@ -188,7 +198,7 @@ class Reach:
     # ---- modules that are imported within functions ------------------------------------------------------------
     def imported(self, name: str, depth: int) -> None:
         """Take in a whole module that a function imports: it may not be there yet, and is not imported for this."""
-        if depth <= DEEP and self._is_new(("module", name)):
+        if depth <= DEEP and not self._leaves(name) and self._is_new(("module", name)):
             self._todo.append((self._module, (name,), depth))
 
     def _module(self, name: str, depth: int) -> None:
@@ -206,7 +216,9 @@ class Reach:
                 self.imported(one, depth + 1)
 
         self.reached.add((name, ""))
-        self._add(f"module {name}", form_of(tree, lambda root, _: (root, 0), imports), piece.text)
+        form = form_of(tree, lambda root, _: (root, 0), imports)
+        others = _functions_of_another_version(name, file) if self.bytecodes is not None else ()
+        self._add(f"module {name}", (form, *others) if others else form, piece.text)
 
 
 class _Names:
@@ -304,7 +316,7 @@ class _Names:
             self._reach._add(f"{cls.__name__} (changed)", tuple(forms), "\n".join(map(ast.unparse, bound)) + "\n")
 
     def _constant(self, name: str, value: Any, where: str, holder: Mapping[str, Any], depth: int) -> None:
-        if not self._reach._is_new((id(holder), name), holder):
+        if self._reach._leaves(where) or not self._reach._is_new((id(holder), name), holder):
             return
         self._reach.reached.add((where, name))
         file = loaded_file(where)
@@ -366,6 +378,18 @@ class _Names:
         for inner in code.co_consts:
             if isinstance(inner, CodeType):
                 self.of_code(inner)
+
+
+def _functions_of_another_version(name: str, file: str) -> list[str]:
+    """Return the functions of a module, if it is imported, that are not those of its file any more."""
+    values = [] if (module := module_of(name)) is None else list(vars(module).values())
+    own = [one for one in values if isinstance(one, FunctionType) and one.__code__.co_filename == file]
+    found = []
+    for one in own:
+        now = source.compiled(file).get(one.__code__.co_name, [])
+        if bytecode_of(one.__code__) not in map(bytecode_of, now):
+            found.append(one.__qualname__)
+    return sorted(found)
 
 
 def _makes(one: ast.stmt) -> bool:

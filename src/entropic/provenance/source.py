@@ -320,6 +320,11 @@ def _piece(node: Any, text: str) -> Piece:
     return Piece(node, textwrap.dedent("".join(lines)))
 
 
+def compiled(file: str) -> Mapping[str, list[CodeType]]:
+    """Return what the functions of a file would be, if it were imported now."""
+    return _codes(_text(file, {}), file)
+
+
 # ---- is it what runs? ----------------------------------------------------------------------------------------------
 @functools.cache
 def _start() -> float:
