@@ -443,7 +443,7 @@ def test_a_mistake_is_a_sentence(entropic, tmp_path, words, said):
 def test_a_database_that_is_not_there_is_told_and_is_not_made(entropic, tmp_path):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    for words in (["ls"], ["check"], ["gc", "--dry-run"], ["rm", "--yes"]):
+    for words in (["ls"], ["check"], ["audit"], ["gc", "--dry-run"], ["rm", "--yes"]):
         entropic(*words, "model.py", code=2)
         assert f"there is no database at {tmp_path}/points.sqlite3: nothing was run" in entropic.stderr
     assert "1 missing" in entropic("plan", "model.py", "x=1", "n=1", code=1)

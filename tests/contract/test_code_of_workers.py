@@ -18,11 +18,68 @@ from entropic import StaleError, StaleWarning
 
 ONE, TWO, THREE = ({"n": n, "dt": 0.5} for n in (1, 2, 3))
 HELPER = """
+import functools
+import math
+import multiprocessing
 import os
+
 PROCESS = os.getpid()
 RATE = 2
-def step(n):
-    return n * RATE + 0 * PROCESS
+FLOOR = math.floor(0.5)
+TABLE = {"a": 0}
+QUIET = 0
+if multiprocessing.parent_process() is not None:
+    QUIET = 1
+
+
+def memo(function):
+    cache = {}
+    count = 0
+
+    def inner(n):
+        nonlocal count
+        count += 1
+        if n not in cache:
+            cache[n] = function(n)
+        return cache[n]
+
+    return inner
+
+
+def scale(factor):
+    def decorated(function):
+        @functools.wraps(function)
+        def inner(n):
+            return factor * function(n)
+
+        return inner
+
+    return decorated
+
+
+@memo
+def mesh(n):
+    return n
+
+
+class Grid:
+    size = 1
+
+    def __init__(self, n):
+        self.n = n
+
+    def points(self):
+        return self.size * self.n
+
+
+zero = lambda n: 0 * n
+nothing = lambda n: 0 - 0 * n
+
+
+@scale(1)
+def step(n, more=0):
+    n = Grid(mesh(n)).points()
+    return n * RATE + FLOOR + TABLE["a"] + zero(n) + nothing(n) + more + 0 * (PROCESS + QUIET)
 """
 STUDY = """
 import json
@@ -56,6 +113,12 @@ class Project:
     @property
     def helper(self) -> Any:
         return importlib.import_module(self.names[1])
+
+    def load_anew(self) -> Any:
+        """Return the runner as a new process would import it."""
+        importlib.reload(self.helper)
+        self.study = importlib.reload(self.study)
+        return self.study.run
 
     def write(self, name: str, text: str) -> None:
         path = self.folder / f"{name}.py"
@@ -119,18 +182,28 @@ def test_a_worker_that_starts_after_an_edit_says_that_it_ran_other_code(open_sto
     ("old", "new"),
     [
         pytest.param("RATE = 2", "RATE = 3", id="a constant"),
-        pytest.param("RATE = 2", "import math\nRATE = math.floor(3.5)", id="a constant that is computed"),
-        pytest.param(
-            "def step(n):", "def twice(f):\n    return lambda n: 2 * f(n)\n@twice\ndef step(n):", id="a decorator"
-        ),
+        pytest.param("RATE = 2", "RATE = math.floor(3.5)", id="a constant that is computed now"),
+        pytest.param("math.floor(0.5)", "math.floor(1.5)", id="a constant that is computed in another way"),
+        pytest.param('{"a": 0}', '{"a": 1}', id="a table"),
+        pytest.param("QUIET = 0\n", "QUIET = 0\nTABLE['a'] = 1\n", id="an entry of a table"),
+        pytest.param("more=0", "more=1", id="a default"),
+        pytest.param("@scale(1)", "@scale(3)", id="an argument of a decorator"),
+        pytest.param("@memo\n", "@memo\n@scale(3)\n", id="a decorator"),
+        pytest.param("size = 1", "size = 3", id="an attribute of a class"),
+        pytest.param("self.size * self.n", "self.size * self.n + 1", id="a method"),
+        pytest.param("zero = lambda n: 0 * n", "zero = lambda n: 1 * n", id="the first of two lambdas"),
+        pytest.param("nothing = lambda n: 0 - 0 * n", "nothing = lambda n: 1 - 0 * n", id="the second of them"),
     ],
 )
 def test_other_values_in_a_worker_are_other_code(open_store, project, old, new):
     store = open_store(project.run)
+    store.run_or_retrieve(TWO)
     project.edit(old, new)
     with pytest.warns(StaleWarning, match="(?i)the workers had loaded"):
-        store.sweep([ONE], workers=1)
-    assert store.status().stale == 1
+        (row,) = store.sweep([ONE], workers=1)
+    assert store.load(row) != 2
+    assert [row.n for row in store.stale()] == [1]
+    assert [row.n for row in open_store(project.load_anew()).stale()] == [2]
 
 
 def test_a_module_that_a_run_imports_counts_as_the_worker_finds_it(open_store, lazy):
@@ -184,9 +257,7 @@ def test_a_worker_that_has_loaded_the_code_before_an_edit_says_so(open_store, pr
     with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         open_store(project.run).sweep([ONE], pool)
         project.edit("n * RATE", "n * RATE + 100")
-        importlib.reload(project.helper)
-        importlib.reload(project.study)
-        store = open_store(project.study.run)
+        store = open_store(project.load_anew())
         with pytest.warns(StaleWarning, match="(?i)the workers had loaded"):
             assert [store.load(row) for row in store.sweep([TWO], pool)] == [4]
     with pytest.warns(StaleWarning, match="made by different code"):
@@ -256,7 +327,7 @@ def test_a_worker_with_the_same_code_says_so(open_store, project, way):
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        pytest.param("def step", "# what a step does\n\ndef step", id="a comment"),
+        pytest.param("import functools", "# a module\n\nimport functools", id="a comment"),
         pytest.param("RATE = 2", "RATE = 2\ndef other():\n    return RATE + 1\n", id="what the runner does not use"),
     ],
 )
@@ -268,6 +339,34 @@ def test_an_edit_that_changes_nothing_is_no_other_code(open_store, project, old,
     assert not store.stale()
 
 
+def test_what_runs_have_left_in_a_module_is_no_other_code(open_store, project):
+    with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        store = open_store(project.run)
+        for one in ({"workers": 1}, {"client": pool}, {"client": pool}):
+            store.run(ONE)  # and so `mesh` has kept something here
+            store.sweep([ONE, TWO], **one)
+            store.delete(TWO)
+        assert not store.stale()
+        open_store(project.run, version="2").sweep([THREE], pool)
+
+
+def test_two_functions_of_one_name_are_told_apart(open_store, project):
+    other = f"other_{project.names[1]}"
+    project.write(other, "def step(n):\n    return 10 * n\n")
+    text = (project.folder / f"{project.names[0]}.py").read_text()
+    project.write(
+        project.names[0], f"import {other} as other\n" + text.replace("step(params", "step(other.step(1) * params")
+    )
+    store = open_store(project.load_anew())
+    project.edit("return factor * function(n)", "return factor * function(n) + 100")
+    project.write(other, "def step(n):\n    return 10 * n + 1\n")
+    with pytest.warns(StaleWarning, match="step changed"):
+        (row,) = store.sweep([ONE], workers=1)
+    assert store.load(row) == 122
+    importlib.reload(sys.modules[other])
+    assert not open_store(project.load_anew()).stale()
+
+
 # ---- what others see later -------------------------------------------------------------------------------------------
 def test_what_was_edited_before_a_worker_began_counts_as_current_once_it_is_loaded(open_store, project, tmp_path):
     store = open_store(project.run)
@@ -275,8 +374,6 @@ def test_what_was_edited_before_a_worker_began_counts_as_current_once_it_is_load
     project.edit("n * RATE", "n * RATE + 100")
     with pytest.warns(StaleWarning):
         store.sweep([TWO], workers=1)
-    importlib.reload(project.helper)
-    importlib.reload(project.study)
-    now = open_store(project.study.run)
+    now = open_store(project.load_anew())
     assert now.load(TWO) == 104
     assert [row.n for row in now.stale()] == [1]

@@ -283,6 +283,11 @@ def test_what_is_quoted_or_in_a_list_is_passed_on_as_it_is(open_store: OpenStore
     assert store.load(store.retrieve(PARAMS)) == "|,>,$HOME,~/x,&&,"
 
 
+def test_an_escaped_dollar_is_passed_on_and_a_line_may_go_on(open_store: OpenStore) -> None:
+    store = open_store(command('printf "%s," "\\$HOME \\`x\\`" \\\n  {n}'), file_suffix=".txt")
+    assert store.load(store.run(PARAMS)) == "$HOME `x`,3,"
+
+
 def test_a_shell_may_be_the_program(open_store: OpenStore, here: Path) -> None:
     (here / "solve").write_text("#!/bin/sh\ncat\n")
     (here / "solve").chmod(0o755)

@@ -258,6 +258,38 @@ def test_closures_partials_methods_and_objects_count_with_what_they_hold():
         assert code_of(one(1.0)).parts
 
 
+def test_what_a_closure_keeps_of_its_own_runs_is_no_change():
+    def memo(function: Any) -> Any:
+        cache: dict[int, float] = {}
+        calls, last = 0, [0]
+
+        def run(n: int) -> float:
+            nonlocal calls
+            calls += 1
+            last.append(n)
+            if n not in cache:
+                cache[n] = function(n)
+            return cache[n]
+
+        return run
+
+    run = memo(float)
+    before = code_of(run).number
+    run(3)
+    assert code_of(run).number == before
+
+
+def test_an_edit_above_what_was_imported_is_no_change_and_one_of_a_default_is(project):
+    run = project.load(edited(("return self.refine(x) * self.tolerance", "return self.refine(x)")))
+    before, path = code_of(run).number, Path(run.__code__.co_filename)
+    text = path.read_text()
+    path.write_text("# a comment\n\n" + text)
+    assert code_of(run).number == before
+    helpers = path.parent / "helpers.py"
+    helpers.write_text(helpers.read_text().replace("dt=0.1", "dt=0.7"))
+    assert code_of(run).number != before
+
+
 def test_a_cell_that_is_run_again_is_no_change_and_one_that_was_edited_is():
     cells = {"__name__": "__main__"}
 

@@ -113,7 +113,7 @@ def open_store(
 
 
 # Commands that have an answer before the first run, and one whose runs may be the first of other stores.
-_BEGINNING = ("plan", "explain", "import", "merge", "rebuild", "audit")
+_BEGINNING = ("plan", "explain", "import", "merge", "rebuild")
 
 
 def _without_database(store: Store[Base]) -> str | None:

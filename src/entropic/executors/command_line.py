@@ -21,7 +21,7 @@ def split(line: str | Sequence[str]) -> list[str]:
     import shlex
 
     try:
-        words = shlex.split(line) if isinstance(line, str) else [os.fspath(word) for word in line]
+        words = shlex.split(_QUOTED.sub(_as_shell, line)) if isinstance(line, str) else [os.fspath(one) for one in line]
     except (ValueError, TypeError) as error:
         raise ParameterError(f"command({spelled(line)}) cannot be split into words: {error}") from None
     if not words or not words[0]:
@@ -39,6 +39,13 @@ _EXPANDED = re.compile(r"\$(?:[A-Za-z_0-9({?@*#]).*|`.*", re.DOTALL)
 _HOME = re.compile(r"~(?:/.*)?", re.DOTALL)
 
 
+def _as_shell(found: re.Match[str]) -> str:
+    """Return what is quoted as `shlex` takes it for what a shell does: a line may go on, and `\\$` is a dollar."""
+    if found["double"]:
+        return re.sub(r"\\([$`])", r"\1", found[0])
+    return "" if found["escaped"] == "\\\n" else found[0]
+
+
 def _refuse_shell(line: str) -> None:
     """Refuse words of a text on which a shell would act: it is split as a shell does it, and no shell ever sees it.
 
@@ -48,7 +55,8 @@ def _refuse_shell(line: str) -> None:
         With what to write in place of it.
     """
     bare = _QUOTED.sub("_", line)  # in which nothing is quoted
-    dollars = _QUOTED.sub(lambda found: found[0] if found["double"] else "_", line)  # between these, $ is not
+    # Between double quotes $ is not quoted, unless a backslash stands before it.
+    dollars = _QUOTED.sub(lambda found: re.sub(r"\\.", "_", found[0]) if found["double"] else "_", line)
     operator = next((word for word in bare.split() if _OPERATOR.fullmatch(word)), None)
     expanded = _EXPANDED.search(dollars)
     home = next((word for word in bare.split() if _HOME.fullmatch(word)), None)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from entropic.errors import ParameterError, SharedGeneratorWarning, UnguardedError, warn
 from entropic.executors import generators, main_module, worker_code
 from entropic.executors.attempt import Runner
+from entropic.executors.worker_code import WorkerCode
 from entropic.files.task import Task
 from entropic.params.by_value import ModelPickler, is_wrapped_default
 from entropic.provenance.loaded import SentCode
@@ -39,6 +40,13 @@ class Sending(NamedTuple):
     runner: Runner
     setup: Setup | None = None
     code: Callable[[], SentCode] | None = None
+
+
+class Arrived(NamedTuple):
+    """A runner that has travelled, and its code where it is now, if that is known."""
+
+    runner: Runner
+    code: WorkerCode | None
 
 
 def pickled(sending: Sending, places: set[str] | None = None) -> bytes:
@@ -99,7 +107,7 @@ def dumped(obj: object, shared: dict[int, str] | None = None) -> bytes:
 
 
 @functools.lru_cache(maxsize=4)
-def unpickled(data: bytes) -> Runner:
+def unpickled(data: bytes) -> Arrived:
     """Return a runner that has travelled; unpickled, and what goes with it called, once per process."""
     with importing("a worker"):
         arrived: tuple[Any, ...] = pickle.loads(data)
@@ -107,9 +115,7 @@ def unpickled(data: bytes) -> Runner:
     runner, setup, *code = arrived  # from an older entropic comes no code
     if setup is not None:
         setup()
-    for sent in code:
-        worker_code.compare(runner, sent)
-    return runner
+    return Arrived(runner, worker_code.compare(code[0]) if code else None)
 
 
 class _Pickler(ModelPickler):

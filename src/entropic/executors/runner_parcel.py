@@ -10,8 +10,7 @@ import os
 import pickle
 from typing import NamedTuple
 
-from entropic.executors.attempt import Runner
-from entropic.executors.pickling import unpickled
+from entropic.executors.pickling import Arrived, unpickled
 from entropic.files.staging import Staging
 from entropic.files.workspace import Workspace
 
@@ -59,7 +58,7 @@ class Luggage:
             self._workspace = None
 
 
-def runner_of(parcel: Parcel) -> Runner:
+def runner_of(parcel: Parcel) -> Arrived:
     """Return the runner; read and unpickled once per process.
 
     Raises
@@ -71,7 +70,7 @@ def runner_of(parcel: Parcel) -> Runner:
 
 
 @functools.lru_cache(maxsize=2)
-def _read(path: str, digest: str) -> Runner:
+def _read(path: str, digest: str) -> Arrived:
     with open(path, "rb") as file:
         data = file.read()
     if hashlib.sha256(data).hexdigest() != digest:  # the folder may be anybody's to write in

@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 import cloudpickle
 
 from entropic.errors import RunFailed, note
-from entropic.executors import attempt, generators, worker_code
+from entropic.executors import attempt, generators
 from entropic.executors.attempt import Runner
 from entropic.executors.contract import TORN, Ending, ending_on_disk, is_late
 from entropic.executors.pickling import unpacked
 from entropic.executors.runner_parcel import Parcel, runner_of
+from entropic.executors.worker_code import WorkerCode
 from entropic.files import sidecar as sidecars
 from entropic.files.checkpoints import FolderGone
 from entropic.files.finish import Torn
@@ -63,26 +64,28 @@ def work_packed(data: bytes, parcel: Parcel) -> Reports:
         return NOT_SEEN.format(bundle[0].staging.results_dir)
     generators.part()
     try:
-        runner = runner_of(parcel)
+        runner, code = runner_of(parcel)
     except Exception as error:  # noqa: BLE001  (whatever an import may raise)
         return f"the runner cannot be loaded on the worker: {type(error).__qualname__}: {error}"
-    return work_many(bundle, runner)
+    return work_many(bundle, runner, code)
 
 
-def work_many(bundle: list[Task], runner: Runner) -> list[Report | None]:
+def work_many(bundle: list[Task], runner: Runner, code: WorkerCode | None = None) -> list[Report | None]:
     """Execute a bundle of tasks, one after the other; what has not begun when it takes too long goes back as None."""
     began, reports = time.monotonic(), list[Report | None]()
     for task in bundle:
         late = reports and time.monotonic() - began > 2 * BUNDLE_SECONDS
-        reports.append(None if late else work(task, runner))
+        reports.append(None if late else work(task, runner, code))
     return reports
 
 
-def work(task: Task, runner: Runner, interrupts: bool = True) -> Report:
+def work(task: Task, runner: Runner, code: WorkerCode | None = None, interrupts: bool = True) -> Report:
     """Execute a task; never raises what a runner raises, since an exception might not survive the way home.
 
     Parameters
     ----------
+    code
+        That of the runner here, if it has travelled.
     interrupts
         Whether a KeyboardInterrupt is for this process; else the runner itself has raised it, as any other.
     """
@@ -93,7 +96,8 @@ def work(task: Task, runner: Runner, interrupts: bool = True) -> Report:
         return Report(sidecars.encode(before))
     if is_late(task):
         return Report(late=True)
-    worker_code.say(task, runner)
+    if code is not None:
+        code.say(task)
     began = time.time()
     try:
         finished = attempt.run(task, runner)

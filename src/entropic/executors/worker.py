@@ -43,7 +43,7 @@ def main() -> None:
         surroundings: Surroundings = pickle.loads(pipe.recv_bytes())
         surroundings.settle()
         stand_in()
-        runner = unpickled(pipe.recv_bytes())
+        runner, code = unpickled(pipe.recv_bytes())
     except (EOFError, OSError):
         return  # not wanted any more
     except BaseException as error:  # noqa: BLE001
@@ -64,7 +64,7 @@ def main() -> None:
         try:
             for task in _permitted(bundle, permits):
                 with _Log(task, nowhere):
-                    report = work(task, runner, interrupts=False)  # Ctrl-C does not reach this session
+                    report = work(task, runner, code, interrupts=False)  # Ctrl-C does not reach this session
                 pipe.send((tuple(report), _withdraw(permits, len(bundle)) if report.finished is None else 0))
             pipe.send("done")
         except OSError:

@@ -12,40 +12,30 @@ from entropic.files.task import Task
 from entropic.provenance.loaded import SentCode, code_here
 
 log = logging.getLogger("entropic")
-_MOST = 100  # runners of one process that are remembered
 
 
-class _Arrived(NamedTuple):
-    runner: object
+class WorkerCode(NamedTuple):
+    """The code of a runner that has arrived: as it was sent, and as it is here."""
+
     sent: SentCode
     here: SentCode
 
+    def say(self, task: Task) -> None:
+        """Have a task say which code makes its result: that of the runner, whatever its sender has become meanwhile."""
+        number = self.here.number
+        is_other = number != self.sent.number
+        if is_other or not self.sent.is_watched:  # what is watched may have changed, and the sender has looked again
+            task.code = number
+        if is_other and number is not None:
+            codes.keep(task.staging, number, self.here.parts)
 
-# By the identity of the runner and the number that was sent; under None what was sent last.
-_arrived: dict[tuple[int, int | None], _Arrived] = {}
 
-
-def compare(runner: object, sent: SentCode | None) -> None:
-    """Find out whether the code of a runner that has arrived is what this process has loaded."""
+def compare(sent: SentCode | None) -> WorkerCode | None:
+    """Find out whether the code of a runner that has arrived is what this process has loaded; None if it cannot."""
     if sent is None or sent.number is None:
-        return
+        return None
     try:
-        here = code_here(sent)
+        return WorkerCode(sent, code_here(sent))
     except Exception as error:  # noqa: BLE001  (of anybody's objects; a run is worth more than what is said of it)
         log.debug("the code of a worker could not be told: %s", error)
-        return
-    if len(_arrived) >= _MOST:
-        _arrived.clear()
-    _arrived[id(runner), sent.number] = _arrived[id(runner), None] = _Arrived(runner, sent, here)
-
-
-def say(task: Task, runner: object) -> None:
-    """Have a task say which code makes its result: that of the runner, whatever its sender has become meanwhile."""
-    found = _arrived.get((id(runner), task.code)) or _arrived.get((id(runner), None))
-    if found is None or found.runner is not runner:
-        return
-    is_other = found.here.number != found.sent.number
-    if is_other or not found.sent.is_watched:  # what is watched may have changed since, and the sender has looked again
-        task.code = found.here.number
-    if is_other and found.here.number is not None:
-        codes.keep(task.staging, found.here.number, found.here.parts)
+        return None

@@ -1,10 +1,11 @@
 """The code that makes a result: the runner, and what it reaches of the same project (`reach`), and its number."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import FunctionType
 from typing import Any
 
+from entropic.provenance import source
 from entropic.provenance.part import Part
 from entropic.provenance.project import module_of, unwrapped
 from entropic.provenance.reach import Reach
@@ -36,6 +37,8 @@ class Code:
     """The modules of the project that it leads to, each with a name there."""
     runner: tuple[str, str] | None = None
     """The same of the function itself, if its module has a name for it."""
+    texts: Mapping[str, str] = field(default_factory=dict)
+    """The files in which it was found, as they were then."""
 
     def is_current(self) -> bool:
         """Tell whether nothing that this was made of was defined anew since, as by a cell of a notebook."""
@@ -60,12 +63,13 @@ def code_of(function: Any, more: Mapping[str, str] | None = None, before: Code |
     """
     target = unwrapped(function)
     reach = Reach(_module_of(target), target)
-    reach.begin(function)
-    reach.walk()
+    with source.reading() as texts:
+        reach.begin(function)
+        reach.walk()
     held = tuple(reach.held) if before is None else before.held
     parts = sorted({*reach.parts, *held, *(Part(name, text, text) for name, text in (more or {}).items())})
     looked_up, reached = tuple(reach.looked_up), frozenset(reach.reached)
-    return Code(number_of_code(parts), tuple(parts), looked_up, held, reached, reach.runner)
+    return Code(number_of_code(parts), tuple(parts), looked_up, held, reached, reach.runner, texts)
 
 
 def number_of_code(parts: Iterable[Part]) -> int:
@@ -74,11 +78,11 @@ def number_of_code(parts: Iterable[Part]) -> int:
     return number_of("\n".join(sorted(told))) // MOST_RULES * MOST_RULES + RULES
 
 
-def parts_of_module(module: str, names: Iterable[str], runner: str | None) -> tuple[list[Part], dict[str, str]]:
-    """Return what some names of a module lead to, and digests of the bytecode of the functions in that.
+def parts_of_module(module: str, names: Iterable[str], runner: str | None, by_value: bool = False) -> list[Part]:
+    """Return what some names of a module are, as the module itself says it.
 
-    A value that is computed when the module is imported is told by its statement alone: another machine may have
-    computed another one.
+    A value that is computed when the module is imported is told by its statement: another machine may have computed
+    another one. What a closure or a registry holds is left out: runs may fill it.
 
     Parameters
     ----------
@@ -86,12 +90,15 @@ def parts_of_module(module: str, names: Iterable[str], runner: str | None) -> tu
         An empty one is all of the module, as a function imports it.
     runner
         The name in the module that is that of the runner.
+    by_value
+        Whether such values are told by what they are all the same, as `code_of` does it.
     """
     there = module_of(module)
-    reach = Reach(module, unwrapped(vars(there).get(runner)) if there is not None and runner else None, {})
+    reach = Reach(module, unwrapped(vars(there).get(runner)) if there is not None and runner else None, is_module=True)
+    reach.by_value = by_value
     reach.begin_with_names(names)
     reach.walk()
-    return reach.parts, reach.bytecodes or {}
+    return reach.parts
 
 
 def _module_of(target: Any) -> str:

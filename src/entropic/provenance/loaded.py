@@ -6,7 +6,8 @@ what is sent says what was loaded here, and who receives it compares; results of
 """
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Set
 from typing import NamedTuple
 
 from entropic.provenance import source
@@ -28,9 +29,7 @@ class LoadedModule(NamedTuple):
     is_outside
         Whether it lies outside of the folders of libraries: it counts as the user's own.
     parts
-        The names and digests of what these names lead to.
-    bytecodes
-        Digests of the bytecode of the functions among them.
+        The names and digests of what these names are.
     """
 
     name: str
@@ -38,7 +37,6 @@ class LoadedModule(NamedTuple):
     runner: str | None
     is_outside: bool
     parts: frozenset[tuple[str, str]]
-    bytecodes: Mapping[str, str]
 
 
 class SentCode(NamedTuple):
@@ -57,7 +55,7 @@ class SentCode(NamedTuple):
 
 
 def loaded_modules(code: Code) -> tuple[LoadedModule, ...]:
-    """Return the modules that some code leads to, and that another process would import, as they are here."""
+    """Return the modules that some code leads to, and that another process would import, as they were loaded here."""
     names: dict[str, set[str]] = {}
     for module, name in code.reached:
         if _is_imported_elsewhere(module):
@@ -65,10 +63,10 @@ def loaded_modules(code: Code) -> tuple[LoadedModule, ...]:
     found = []
     for module in sorted(names):
         runner = code.runner[1] if code.runner is not None and code.runner[0] == module else None
-        parts, bytecodes = parts_of_module(module, sorted(names[module]), runner)
+        with source.as_read(code.texts):  # not as an edit has left them since
+            parts = parts_of_module(module, sorted(names[module]), runner)
         digests = frozenset((part.name, part.digest) for part in parts)
-        outside = _lies_outside(module)
-        found.append(LoadedModule(module, tuple(sorted(names[module])), runner, outside, digests, bytecodes))
+        found.append(LoadedModule(module, tuple(sorted(names[module])), runner, _lies_outside(module), digests))
     return tuple(found)
 
 
@@ -81,39 +79,29 @@ def code_here(sent: SentCode) -> SentCode:
     there = [one for one in sent.modules if one.name in sys.modules or ("" in one.names and _file_of(one.name))]
     if sent.number is None or any(not _is_comparable(one) for one in there):
         return sent
-    parts, bytecodes = list[Part](), dict[str, str]()
-    for one in there:
-        some, more = parts_of_module(one.name, one.names, one.runner)
-        parts += some
-        bytecodes.update(more)
     before = frozenset[tuple[str, str]]().union(*(one.parts for one in there))
-    gone = before - {(part.name, part.digest) for part in parts}
-    came = [part for part in dict.fromkeys(parts) if (part.name, part.digest) not in before]
-    if _are_compiled_alike(gone, came, bytecodes, there):
-        return sent
-    found = _with_changes(sent.parts, {name for name, _ in gone}, came)
+    gone, came = set(before), set[Part]()
+    for one in there:
+        parts = parts_of_module(one.name, one.names, one.runner)
+        gone -= {(part.name, part.digest) for part in parts}
+        if others := {part.name for part in parts if (part.name, part.digest) not in before}:
+            exact = parts_of_module(one.name, one.names, one.runner, by_value=True)
+            came.update(part for part in exact if part.name in others)
+    found = _with_changes(sent.parts, gone, came)
     return sent if found == sent.parts else sent._replace(number=number_of_code(found), parts=found)
 
 
-def _are_compiled_alike(
-    gone: Iterable[tuple[str, str]], came: Iterable[Part], here: Mapping[str, str], there: Iterable[LoadedModule]
-) -> bool:
-    """Tell whether functions differ only in whether their source could be read, as that of an edited file cannot."""
-    bytecodes = {name: digest for one in there for name, digest in one.bytecodes.items()}
-    names = {name for name, _ in gone}
-    if names != {part.name for part in came}:
-        return False
-    return all(name in bytecodes and bytecodes[name] == here.get(name) for name in names)
-
-
-def _with_changes(sent: tuple[Part, ...], gone: set[str], came: Iterable[Part]) -> tuple[Part, ...]:
+def _with_changes(sent: tuple[Part, ...], gone: Set[tuple[str, str]], came: Set[Part]) -> tuple[Part, ...]:
     """Return the parts of some code, with those that are other ones here.
 
-    What lies so many modules away that it does not count (`reach.DEEP`) was not among them, and does not come in.
+    A value that was computed is another part there than here: it is known by its name. What lies so many modules away
+    that it does not count (`reach.DEEP`) was not among them, and does not come in.
     """
-    known = {part.name for part in sent}
-    kept = [part for part in sent if part.name not in gone]
-    return tuple(sorted({*kept, *(part for part in came if part.name in known or part.name not in gone)}))
+    names, changed = Counter(part.name for part in sent), {name for name, _ in gone}
+    known = {(part.name, part.digest) for part in sent}
+    by_name = {name for name, digest in gone if (name, digest) not in known and names[name] == 1}
+    kept = [part for part in sent if (part.name, part.digest) not in gone and part.name not in by_name]
+    return tuple(sorted({*kept, *(part for part in came if part.name in names or part.name not in changed)}))
 
 
 def _is_imported_elsewhere(module: str) -> bool:

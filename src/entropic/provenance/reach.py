@@ -47,15 +47,14 @@ class Reach:
     ----------
     home
         The module of the function.
-    bytecodes
-        If given, it gets digests of the bytecode of functions by their names, and the reach ends with the module: of
-        what other modules hold, each is looked at by itself.
+    is_module
+        Whether the reach ends with the module, and what runs may fill is left out.
     """
 
-    def __init__(self, home: str, runner: Any, bytecodes: dict[str, str] | None = None) -> None:
+    def __init__(self, home: str, runner: Any, is_module: bool = False) -> None:
         self.parts: list[Part] = []
         self.reached: set[tuple[str, str]] = set()
-        self.bytecodes = bytecodes
+        self.is_module, self.by_value = is_module, not is_module
         self.held: list[Part] = []
         self.looked_up: list[tuple[Mapping[str, Any], str, Any]] = []
         self._imports: dict[str, frozenset[str]] = {}
@@ -109,6 +108,8 @@ class Reach:
             self._reach(type(one), 0)
         if isinstance(self._runner, FunctionType | type):
             self._reach(self._runner, 0)
+        if (where := self.runner) is not None:
+            self.reached.add(where)
 
     def begin_with_names(self, names: Iterable[str]) -> None:
         """Begin with what some names of the module lead to; an empty one is all of it, imported or not."""
@@ -124,7 +125,7 @@ class Reach:
 
     def _leaves(self, module: str | None) -> bool:
         """Tell whether what is in a module is not to be looked at."""
-        return self.bytecodes is not None and module != self._home
+        return self.is_module and module != self._home
 
     def _is_new(self, key: Any, *kept: Any) -> bool:
         if key in self._seen:
@@ -146,8 +147,6 @@ class Reach:
     def _function(self, function: FunctionType, depth: int) -> None:
         name = function.__qualname__.rpartition(".<locals>.")[2]
         piece = source.of_function(function)
-        if self.bytecodes is not None:
-            self.bytecodes[name] = _part(name, (_PYTHON, bytecode_of(function.__code__)), "").digest
         names = _Names(self, function.__globals__, cells_of(function), function.__module__, depth)
         if piece is None:
             self._add(name, (_PYTHON, bytecode_of(function.__code__)), "")
@@ -158,8 +157,11 @@ class Reach:
         bound = [as_plain(function.__defaults__, False), as_plain(function.__kwdefaults__, False)]
         if any(one is not None for one in bound) and "<locals>" in function.__qualname__:
             self._add(f"{name} (defaults)", tuple(bound), "")
-        for cell, value in cells_of(function).items():
-            names.held(cell, value)
+        cells = cells_of(function)
+        changing = state.changed_in(piece.node) if cells and piece is not None else frozenset[str]()
+        for cell, value in cells.items():
+            if cell not in changing:  # a cache that runs fill, or a count of them
+                names.held(cell, value)
 
     def _class(self, cls: type, depth: int) -> None:
         piece = source.of_class(cls)
@@ -217,7 +219,7 @@ class Reach:
 
         self.reached.add((name, ""))
         form = form_of(tree, lambda root, _: (root, 0), imports)
-        others = _functions_of_another_version(name, file) if self.bytecodes is not None else ()
+        others = _functions_of_another_version(name, file) if self.is_module else ()
         self._add(f"module {name}", (form, *others) if others else form, piece.text)
 
 
@@ -266,6 +268,8 @@ class _Names:
         if top(str(getattr(inner, "__module__", ""))) == "entropic" or top(type(inner).__module__) == "entropic":
             return "entropic"
         home = self._reach._home
+        if is_own(where, home):
+            self._reach.reached.add((where, name))
         if is_own(where, home) and callable(value) and not is_own(type(value).__module__, home):
             self._made(name, value, where, holder)
         if isinstance(inner, FunctionType | type):
@@ -290,6 +294,8 @@ class _Names:
 
     def _reach_held(self, value: Any, where: str) -> None:
         """Take in what a registry, a partial or a generic function holds."""
+        if self._reach.is_module:
+            return
         for one in functions_in(value):
             if one.__module__ in self._reach.imported_from(where):
                 self._reach_own(one)
@@ -321,7 +327,7 @@ class _Names:
         self._reach.reached.add((where, name))
         file = loaded_file(where)
         by_statement = name in source.rebound(file, holder) or name in source.placed(file)
-        if self._reach.bytecodes is not None and not source.is_literal(file, name):
+        if not self._reach.by_value and not source.is_literal(file, name):
             by_statement = True
         plain = None if by_statement else as_plain(value, mutable=False)
         if plain is not None:
@@ -355,9 +361,9 @@ class _Names:
         inner = unwrapped(value)
         if isinstance(inner, FunctionType | type):
             self._reach_own(inner)
-            if isinstance(value, functools.partial):
+            if isinstance(value, functools.partial) and not self._reach.is_module:
                 self._reach._add(f"{cell} (held)", ("value", as_plain(value)), f"{cell} = {as_shown(value)}\n")
-        elif isinstance(value, ModuleType) or top(type(value).__module__) == "entropic":
+        elif isinstance(value, ModuleType) or top(type(value).__module__) == "entropic" or self._reach.is_module:
             return
         else:
             self._reach._reach(type(value), self._depth)
@@ -382,10 +388,17 @@ class _Names:
 
 def _functions_of_another_version(name: str, file: str) -> list[str]:
     """Return the functions of a module, if it is imported, that are not those of its file any more."""
-    values = [] if (module := module_of(name)) is None else list(vars(module).values())
-    own = [one for one in values if isinstance(one, FunctionType) and one.__code__.co_filename == file]
-    found = []
-    for one in own:
+    todo = [] if (module := module_of(name)) is None else list(vars(module).values())
+    seen, found = dict[int, Any](), list[str]()
+    while todo:
+        one = todo.pop()
+        if isinstance(one, type) and one.__module__ == name:
+            more = [getattr(each, "__func__", getattr(each, "fget", each)) for each in vars(one).values()]
+            todo += [each for each in more if isinstance(each, FunctionType)]
+        if not isinstance(one, FunctionType) or one.__code__.co_filename != file or id(one) in seen:
+            continue
+        seen[id(one)] = one
+        todo += [each for each in cells_of(one).values() if isinstance(each, FunctionType)]
         now = source.compiled(file).get(one.__code__.co_name, [])
         if bytecode_of(one.__code__) not in map(bytecode_of, now):
             found.append(one.__qualname__)

@@ -1,6 +1,7 @@
 """The source of functions and classes as they were compiled: their place in the syntax tree of their file."""
 
 import ast
+import contextlib
 import functools
 import itertools
 import linecache
@@ -8,8 +9,9 @@ import os
 import sys
 import textwrap
 import time
-from collections.abc import Mapping
-from types import CodeType, FunctionType
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
+from types import CodeType, FunctionType, MappingProxyType
 from typing import Any, NamedTuple
 
 from entropic.provenance import notebook
@@ -33,10 +35,13 @@ def of_function(function: FunctionType) -> Piece | None:
     code = function.__code__
     text = _text(code.co_filename, function.__globals__)
     tree = _parsed(text)
-    if tree is None or (_may_have_changed(code.co_filename) and not _is_compiled_from(code, text)):
+    line = _line_of(function, text)
+    if tree is None or line is None:
         return None
     named = _lambdas(tree) if code.co_name == "<lambda>" else _definitions(tree).get(code.co_name, [])
-    found = [one for one in named if not isinstance(one, ast.ClassDef) and _begin(one) == code.co_firstlineno]
+    found = [one for one in named if not isinstance(one, ast.ClassDef) and _begin(one) == line]
+    if _may_have_changed(code.co_filename):
+        found = [one for one in found if _has_defaults(function, one.args)]
     if len(found) > 1:
         found = [one for one in found if _spans(one, code)]
     return _piece(found[0], text) if len(found) == 1 else None
@@ -52,14 +57,12 @@ def of_class(cls: type) -> Piece | None:
         return None
     text = _text(name, vars(module) if module is not None else {})
     tree = _parsed(text)
-    if tree is None or (
-        own and _may_have_changed(name) and not all(_is_compiled_from(one.__code__, text) for one in own)
-    ):
+    lines = {_line_of(one, text) for one in own}
+    if tree is None or None in lines:
         return None
     path = [one for one in cls.__qualname__.split(".") if one != "<locals>"]
     found = _by_path(tree, path)
     if own:  # of several of one name, that with these methods
-        lines = {one.__code__.co_firstlineno for one in own}
         found = [one for one in found if lines <= set(range(one.lineno, (one.end_lineno or one.lineno) + 1))]
     return _piece(found[-1], text) if found else None
 
@@ -116,10 +119,10 @@ def is_literal(module_file: str | None, name: str) -> bool:
     """Tell whether a module gives a name values that are written out: the same wherever it is loaded."""
     tree = _parsed(_text(module_file, {})) if isinstance(module_file, str) else None
     found = [] if tree is None else _names_bound(tree).get(name, [])
-    return bool(found) and all(
-        isinstance(one, ast.Assign | ast.AnnAssign) and one.value is not None and _is_written_out(one.value)
-        for one in found
-    )
+    if tree is None or len(found) != 1 or found[0] not in tree.body:  # else it may depend on the process
+        return False
+    one = found[0]
+    return isinstance(one, ast.Assign | ast.AnnAssign) and one.value is not None and _is_written_out(one.value)
 
 
 def _is_written_out(node: ast.expr) -> bool:
@@ -245,7 +248,41 @@ _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
 # ---- the tree of a file --------------------------------------------------------------------------------------------
+_as_read: ContextVar[Mapping[str, str]] = ContextVar("as_read", default=MappingProxyType({}))
+_reading: ContextVar[dict[str, str] | None] = ContextVar("reading", default=None)
+
+
+@contextlib.contextmanager
+def reading() -> Iterator[dict[str, str]]:
+    """Collect the texts of the files that are read meanwhile."""
+    texts: dict[str, str] = {}
+    token = _reading.set(texts)
+    try:
+        yield texts
+    finally:
+        _reading.reset(token)
+
+
+@contextlib.contextmanager
+def as_read(texts: Mapping[str, str]) -> Iterator[None]:
+    """Take files for what they were when they were read before: they may have been edited since."""
+    token = _as_read.set(texts)
+    try:
+        yield
+    finally:
+        _as_read.reset(token)
+
+
 def _text(file: str, names: dict[str, Any]) -> str:
+    if (kept := _as_read.get().get(file)) is not None:
+        return kept
+    text = _text_now(file, names)
+    if (texts := _reading.get()) is not None and text:
+        texts[file] = text
+    return text
+
+
+def _text_now(file: str, names: dict[str, Any]) -> str:
     linecache.checkcache(file)
     return "".join(linecache.getlines(file, names))
 
@@ -343,6 +380,39 @@ def _may_have_changed(file: str) -> bool:
 
 def _is_compiled_from(code: CodeType, text: str) -> bool:
     return any(one == code for one in _codes(text, code.co_filename).get(code.co_name, []))
+
+
+def _line_of(function: FunctionType, text: str) -> int | None:
+    """Return in which line of a text a function begins; None if it is another one there, or there is none.
+
+    What stands above it may have been edited since it was imported.
+    """
+    code = function.__code__
+    if not _may_have_changed(code.co_filename) or _is_compiled_from(code, text):
+        return code.co_firstlineno
+    alike = [one for one in _codes(text, code.co_filename).get(code.co_name, []) if _do_the_same(one, code)]
+    return alike[0].co_firstlineno if len(alike) == 1 else None
+
+
+def _do_the_same(one: CodeType, other: CodeType) -> bool:
+    """Tell whether code is the same but for the lines in which it stands."""
+    return one.co_qualname == other.co_qualname and _moved_to_line(one, 1) == _moved_to_line(other, 1)
+
+
+def _moved_to_line(code: CodeType, line: int) -> CodeType:
+    consts = tuple(_moved_to_line(one, line) if isinstance(one, CodeType) else one for one in code.co_consts)
+    return code.replace(co_firstlineno=line, co_linetable=b"", co_consts=consts)
+
+
+def _has_defaults(function: FunctionType, written: ast.arguments) -> bool:
+    """Tell whether a function has the defaults that a text gives it, as far as these are written out."""
+    has = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
+    nodes = [*written.defaults, *filter(None, written.kw_defaults)]
+    if len(has) != len(nodes):
+        return False
+    return all(
+        not _is_written_out(node) or ast.literal_eval(node) == value for node, value in zip(nodes, has, strict=True)
+    )
 
 
 @functools.lru_cache(maxsize=64)

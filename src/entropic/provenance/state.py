@@ -191,6 +191,20 @@ def _written_in(method: ast.AST, own: str) -> tuple[set[str], set[str]]:
     return found, added
 
 
+def changed_in(function: ast.AST) -> set[str]:
+    """Return the names of variables whose values a function changes, or which it binds anew for the one around it."""
+    found = set[str]()
+    for node in ast.walk(function):
+        if isinstance(node, ast.Nonlocal):
+            found.update(node.names)
+        changed = [one for one in _changed(node) if not isinstance(one, ast.Name)]
+        for one in [*changed, *(_changed_by(node) if isinstance(node, ast.Call) else ())]:
+            while isinstance(one, ast.Attribute | ast.Subscript):
+                one = one.value
+            found |= {one.id} if isinstance(one, ast.Name) else set()
+    return found
+
+
 def _changed(node: ast.AST) -> list[ast.expr]:
     """Return what a statement binds, or removes."""
     if isinstance(node, ast.Assign | ast.Delete):

@@ -252,8 +252,8 @@ def carry_out(
         *(missed - ran - len(failures) - len(left), len(failures), len(planned.left_out), len(left)),
     )
     gaps.warn()
-    context.current_code.tell_of_workers(of_other_code)
     _warn(context, planned, failures)
+    context.current_code.tell_of_workers(of_other_code)
     if not options.wait:
         from entropic.sweep.left import describe_standing
 
