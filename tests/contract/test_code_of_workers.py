@@ -181,18 +181,28 @@ def test_a_worker_that_starts_after_an_edit_says_that_it_ran_other_code(open_sto
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        pytest.param("RATE = 2", "RATE = 3", id="a constant"),
+        pytest.param("RATE = 2", "RATE = 3", id="a constant", marks=pytest.mark.slow),
         pytest.param("RATE = 2", "RATE = math.floor(3.5)", id="a constant that is computed now"),
-        pytest.param("math.floor(0.5)", "math.floor(1.5)", id="a constant that is computed in another way"),
-        pytest.param('{"a": 0}', '{"a": 1}', id="a table"),
-        pytest.param("QUIET = 0\n", "QUIET = 0\nTABLE['a'] = 1\n", id="an entry of a table"),
+        pytest.param(
+            "math.floor(0.5)",
+            "math.floor(1.5)",
+            id="a constant that is computed in another way",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param('{"a": 0}', '{"a": 1}', id="a table", marks=pytest.mark.slow),
+        pytest.param("QUIET = 0\n", "QUIET = 0\nTABLE['a'] = 1\n", id="an entry of a table", marks=pytest.mark.slow),
         pytest.param("more=0", "more=1", id="a default"),
         pytest.param("@scale(1)", "@scale(3)", id="an argument of a decorator"),
-        pytest.param("@memo\n", "@memo\n@scale(3)\n", id="a decorator"),
-        pytest.param("size = 1", "size = 3", id="an attribute of a class"),
-        pytest.param("self.size * self.n", "self.size * self.n + 1", id="a method"),
+        pytest.param("@memo\n", "@memo\n@scale(3)\n", id="a decorator", marks=pytest.mark.slow),
+        pytest.param("size = 1", "size = 3", id="an attribute of a class", marks=pytest.mark.slow),
+        pytest.param("self.size * self.n", "self.size * self.n + 1", id="a method", marks=pytest.mark.slow),
         pytest.param("zero = lambda n: 0 * n", "zero = lambda n: 1 * n", id="the first of two lambdas"),
-        pytest.param("nothing = lambda n: 0 - 0 * n", "nothing = lambda n: 1 - 0 * n", id="the second of them"),
+        pytest.param(
+            "nothing = lambda n: 0 - 0 * n",
+            "nothing = lambda n: 1 - 0 * n",
+            id="the second of them",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_other_values_in_a_worker_are_other_code(open_store, project, old, new):
