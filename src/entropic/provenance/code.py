@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from types import FunctionType
 from typing import Any
 
-from entropic.provenance import source
+from entropic.provenance import texts
 from entropic.provenance.part import Part
 from entropic.provenance.project import module_of, unwrapped
 from entropic.provenance.reach import Reach
@@ -63,13 +63,13 @@ def code_of(function: Any, more: Mapping[str, str] | None = None, before: Code |
     """
     target = unwrapped(function)
     reach = Reach(_module_of(target), target)
-    with source.reading() as texts:
+    with texts.reading() as read:
         reach.begin(function)
         reach.walk()
     held = tuple(reach.held) if before is None else before.held
     parts = sorted({*reach.parts, *held, *(Part(name, text, text) for name, text in (more or {}).items())})
     looked_up, reached = tuple(reach.looked_up), frozenset(reach.reached)
-    return Code(number_of_code(parts), tuple(parts), looked_up, held, reached, reach.runner, texts)
+    return Code(number_of_code(parts), tuple(parts), looked_up, held, reached, reach.runner, read)
 
 
 def number_of_code(parts: Iterable[Part]) -> int:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Set
 from typing import NamedTuple
 
-from entropic.provenance import source
+from entropic.provenance import source, texts
 from entropic.provenance.code import Code, number_of_code, parts_of_module
 from entropic.provenance.modules import find_file, loaded_file
 from entropic.provenance.part import Part
@@ -63,7 +63,7 @@ def loaded_modules(code: Code) -> tuple[LoadedModule, ...]:
     found = []
     for module in sorted(names):
         runner = code.runner[1] if code.runner is not None and code.runner[0] == module else None
-        with source.as_read(code.texts):  # not as an edit has left them since
+        with texts.as_read(code.texts):  # not as an edit has left them since
             parts = parts_of_module(module, sorted(names[module]), runner)
         digests = frozenset((part.name, part.digest) for part in parts)
         found.append(LoadedModule(module, tuple(sorted(names[module])), runner, _lies_outside(module), digests))

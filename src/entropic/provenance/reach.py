@@ -18,6 +18,7 @@ from typing import Any
 
 from entropic.provenance import source, state
 from entropic.provenance.canonical import Form, form_of
+from entropic.provenance.compiled import functions_of_another_version
 from entropic.provenance.modules import (
     find_file,
     imported_modules,
@@ -219,7 +220,7 @@ class Reach:
 
         self.reached.add((name, ""))
         form = form_of(tree, lambda root, _: (root, 0), imports)
-        others = _functions_of_another_version(name, file) if self.is_module else ()
+        others = functions_of_another_version(name, file) if self.is_module else ()
         self._add(f"module {name}", (form, *others) if others else form, piece.text)
 
 
@@ -384,25 +385,6 @@ class _Names:
         for inner in code.co_consts:
             if isinstance(inner, CodeType):
                 self.of_code(inner)
-
-
-def _functions_of_another_version(name: str, file: str) -> list[str]:
-    """Return the functions of a module, if it is imported, that are not those of its file any more."""
-    todo = [] if (module := module_of(name)) is None else list(vars(module).values())
-    seen, found = dict[int, Any](), list[str]()
-    while todo:
-        one = todo.pop()
-        if isinstance(one, type) and one.__module__ == name:
-            more = [getattr(each, "__func__", getattr(each, "fget", each)) for each in vars(one).values()]
-            todo += [each for each in more if isinstance(each, FunctionType)]
-        if not isinstance(one, FunctionType) or one.__code__.co_filename != file or id(one) in seen:
-            continue
-        seen[id(one)] = one
-        todo += [each for each in cells_of(one).values() if isinstance(each, FunctionType)]
-        now = source.compiled(file).get(one.__code__.co_name, [])
-        if bytecode_of(one.__code__) not in map(bytecode_of, now):
-            found.append(one.__qualname__)
-    return sorted(found)
 
 
 def _makes(one: ast.stmt) -> bool:

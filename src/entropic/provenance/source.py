@@ -1,24 +1,19 @@
 """The source of functions and classes as they were compiled: their place in the syntax tree of their file."""
 
 import ast
-import contextlib
 import functools
 import itertools
-import linecache
 import os
 import sys
 import textwrap
-import time
-from collections.abc import Iterator, Mapping
-from contextvars import ContextVar
-from types import CodeType, FunctionType, MappingProxyType
+from collections.abc import Mapping
+from types import CodeType, FunctionType
 from typing import Any, NamedTuple
 
-from entropic.provenance import notebook
-from entropic.support import process
+from entropic.provenance import notebook, texts
+from entropic.provenance.compiled import has_defaults, is_compiled_from, is_written_out, line_of, may_have_changed
 
 _Tree = ast.Module
-MARGIN = 2.0  # s by which clocks of files may differ from ours
 PLACES = frozenset({"__name__", "__file__", "__path__", "__package__", "__spec__", "__loader__", "__doc__"})
 """Names of a module whose values say how and where it was loaded (and its docstring), and nothing of what it does."""
 
@@ -33,15 +28,15 @@ class Piece(NamedTuple):
 def of_function(function: FunctionType) -> Piece | None:
     """Return the source of a function; None if there is none, or if it has changed since it was compiled."""
     code = function.__code__
-    text = _text(code.co_filename, function.__globals__)
+    text = texts.read(code.co_filename, function.__globals__)
     tree = _parsed(text)
-    line = _line_of(function, text)
+    line = line_of(function, text)
     if tree is None or line is None:
         return None
     named = _lambdas(tree) if code.co_name == "<lambda>" else _definitions(tree).get(code.co_name, [])
     found = [one for one in named if not isinstance(one, ast.ClassDef) and _begin(one) == line]
-    if _may_have_changed(code.co_filename):
-        found = [one for one in found if _has_defaults(function, one.args)]
+    if may_have_changed(code.co_filename):
+        found = [one for one in found if has_defaults(function, one.args)]
     if len(found) > 1:
         found = [one for one in found if _spans(one, code)]
     return _piece(found[0], text) if len(found) == 1 else None
@@ -55,9 +50,9 @@ def of_class(cls: type) -> Piece | None:
     name = own[0].__code__.co_filename if own else getattr(module, "__file__", None)
     if not isinstance(name, str):
         return None
-    text = _text(name, vars(module) if module is not None else {})
+    text = texts.read(name, vars(module) if module is not None else {})
     tree = _parsed(text)
-    lines = {_line_of(one, text) for one in own}
+    lines = {line_of(one, text) for one in own}
     if tree is None or None in lines:
         return None
     path = [one for one in cls.__qualname__.split(".") if one != "<locals>"]
@@ -69,7 +64,7 @@ def of_class(cls: type) -> Piece | None:
 
 def of_module(file: str) -> Piece | None:
     """Return the source of a whole file."""
-    text = _text(file, {})
+    text = texts.read(file, {})
     tree = _parsed(text)
     return None if tree is None else Piece(tree, text)
 
@@ -87,16 +82,16 @@ def bindings(module_file: str | None, name: str, names: Mapping[str, Any]) -> li
     names
         Those of the module.
     """
-    tree = _parsed(_text(module_file, {})) if isinstance(module_file, str) else None
+    tree = _parsed(texts.read(module_file, {})) if isinstance(module_file, str) else None
     if tree is not None and (found := _names_bound(tree).get(name)):
         return list(found)
-    texts = (text for text in reversed(notebook.cells(names)) if name in text)
-    return notebook.bindings((cell for text in texts if (cell := _parsed(text)) is not None), name)
+    cells = (text for text in reversed(notebook.cells(names)) if name in text)
+    return notebook.bindings((cell for text in cells if (cell := _parsed(text)) is not None), name)
 
 
 def imports(file: str) -> list[ast.Import | ast.ImportFrom]:
     """Return what a file imports, in functions and classes not looked into."""
-    tree = _parsed(_text(file, {}))
+    tree = _parsed(texts.read(file, {}))
     return [] if tree is None else _imports(tree)
 
 
@@ -109,7 +104,7 @@ def _imports(tree: _Tree) -> list[ast.Import | ast.ImportFrom]:
 
 def rebound(module_file: str | None, names: Mapping[str, Any]) -> frozenset[str]:
     """Return the names that functions of a module, or of a notebook, bind anew: what they hold is no code."""
-    tree = _parsed(_text(module_file, {})) if isinstance(module_file, str) else None
+    tree = _parsed(texts.read(module_file, {})) if isinstance(module_file, str) else None
     found = frozenset() if tree is None else _declared(tree)
     cells = (_parsed(text) for text in notebook.cells(names) if "global" in text)
     return found.union(*(_declared(cell) for cell in cells if cell is not None))
@@ -117,25 +112,17 @@ def rebound(module_file: str | None, names: Mapping[str, Any]) -> frozenset[str]
 
 def is_literal(module_file: str | None, name: str) -> bool:
     """Tell whether a module gives a name values that are written out: the same wherever it is loaded."""
-    tree = _parsed(_text(module_file, {})) if isinstance(module_file, str) else None
+    tree = _parsed(texts.read(module_file, {})) if isinstance(module_file, str) else None
     found = [] if tree is None else _names_bound(tree).get(name, [])
     if tree is None or len(found) != 1 or found[0] not in tree.body:  # else it may depend on the process
         return False
     one = found[0]
-    return isinstance(one, ast.Assign | ast.AnnAssign) and one.value is not None and _is_written_out(one.value)
-
-
-def _is_written_out(node: ast.expr) -> bool:
-    try:
-        ast.literal_eval(node)
-    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-        return False
-    return True
+    return isinstance(one, ast.Assign | ast.AnnAssign) and one.value is not None and is_written_out(one.value)
 
 
 def placed(module_file: str | None) -> frozenset[str]:
     """Return the names of a module whose values tell where it lies, or under which name it was loaded."""
-    tree = _parsed(_text(module_file, {})) if isinstance(module_file, str) else None
+    tree = _parsed(texts.read(module_file, {})) if isinstance(module_file, str) else None
     return frozenset() if tree is None else _placed(tree)
 
 
@@ -160,11 +147,11 @@ def _declared(tree: _Tree) -> frozenset[str]:
 def _is_written(function: FunctionType, cls: type) -> bool:
     """Tell whether a method was written in its class, and not made for it, as `dataclass` makes some."""
     file, there = function.__code__.co_filename, getattr(sys.modules.get(cls.__module__), "__file__", None)
-    text = _text(file, function.__globals__)
+    text = texts.read(file, function.__globals__)
     if function.__qualname__ != f"{cls.__qualname__}.{function.__name__}" or not text:
         return False
     if file == "<string>":  # from Python 3.13 on this is also the text of `python -c`, of which nothing was made
-        return _is_compiled_from(function.__code__, text)
+        return is_compiled_from(function.__code__, text)
     return not os.path.isfile(file) or not there or os.path.basename(file) == os.path.basename(there)
 
 
@@ -248,45 +235,6 @@ _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
 # ---- the tree of a file --------------------------------------------------------------------------------------------
-_as_read: ContextVar[Mapping[str, str]] = ContextVar("as_read", default=MappingProxyType({}))
-_reading: ContextVar[dict[str, str] | None] = ContextVar("reading", default=None)
-
-
-@contextlib.contextmanager
-def reading() -> Iterator[dict[str, str]]:
-    """Collect the texts of the files that are read meanwhile."""
-    texts: dict[str, str] = {}
-    token = _reading.set(texts)
-    try:
-        yield texts
-    finally:
-        _reading.reset(token)
-
-
-@contextlib.contextmanager
-def as_read(texts: Mapping[str, str]) -> Iterator[None]:
-    """Take files for what they were when they were read before: they may have been edited since."""
-    token = _as_read.set(texts)
-    try:
-        yield
-    finally:
-        _as_read.reset(token)
-
-
-def _text(file: str, names: dict[str, Any]) -> str:
-    if (kept := _as_read.get().get(file)) is not None:
-        return kept
-    text = _text_now(file, names)
-    if (texts := _reading.get()) is not None and text:
-        texts[file] = text
-    return text
-
-
-def _text_now(file: str, names: dict[str, Any]) -> str:
-    linecache.checkcache(file)
-    return "".join(linecache.getlines(file, names))
-
-
 @functools.lru_cache(maxsize=256)
 def _parsed(text: str) -> _Tree | None:
     try:
@@ -355,75 +303,3 @@ def _definitions(tree: _Tree) -> dict[str, list[Any]]:
 def _piece(node: Any, text: str) -> Piece:
     lines = text.splitlines(keepends=True)[_begin(node) - 1 : node.end_lineno]
     return Piece(node, textwrap.dedent("".join(lines)))
-
-
-def compiled(file: str) -> Mapping[str, list[CodeType]]:
-    """Return what the functions of a file would be, if it were imported now."""
-    return _codes(_text(file, {}), file)
-
-
-# ---- is it what runs? ----------------------------------------------------------------------------------------------
-@functools.cache
-def _start() -> float:
-    """Return when this process began, in seconds since 1970."""
-    return time.time() - process.age()
-
-
-def _may_have_changed(file: str) -> bool:
-    """Tell whether a file was changed since this process began: what it has imported may be of before."""
-    try:
-        seen = os.stat(file)
-    except OSError:  # a cell of a notebook, or what has travelled: its text is kept
-        return False
-    return max(seen.st_mtime, seen.st_ctime) > _start() - MARGIN
-
-
-def _is_compiled_from(code: CodeType, text: str) -> bool:
-    return any(one == code for one in _codes(text, code.co_filename).get(code.co_name, []))
-
-
-def _line_of(function: FunctionType, text: str) -> int | None:
-    """Return in which line of a text a function begins; None if it is another one there, or there is none.
-
-    What stands above it may have been edited since it was imported.
-    """
-    code = function.__code__
-    if not _may_have_changed(code.co_filename) or _is_compiled_from(code, text):
-        return code.co_firstlineno
-    alike = [one for one in _codes(text, code.co_filename).get(code.co_name, []) if _do_the_same(one, code)]
-    return alike[0].co_firstlineno if len(alike) == 1 else None
-
-
-def _do_the_same(one: CodeType, other: CodeType) -> bool:
-    """Tell whether code is the same but for the lines in which it stands."""
-    return one.co_qualname == other.co_qualname and _moved_to_line(one, 1) == _moved_to_line(other, 1)
-
-
-def _moved_to_line(code: CodeType, line: int) -> CodeType:
-    consts = tuple(_moved_to_line(one, line) if isinstance(one, CodeType) else one for one in code.co_consts)
-    return code.replace(co_firstlineno=line, co_linetable=b"", co_consts=consts)
-
-
-def _has_defaults(function: FunctionType, written: ast.arguments) -> bool:
-    """Tell whether a function has the defaults that a text gives it, as far as these are written out."""
-    has = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
-    nodes = [*written.defaults, *filter(None, written.kw_defaults)]
-    if len(has) != len(nodes):
-        return False
-    return all(
-        not _is_written_out(node) or ast.literal_eval(node) == value for node, value in zip(nodes, has, strict=True)
-    )
-
-
-@functools.lru_cache(maxsize=64)
-def _codes(text: str, file: str) -> dict[str, list[CodeType]]:
-    found: dict[str, list[CodeType]] = {}
-    try:
-        todo = [compile(text, file, "exec", dont_inherit=True)]
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return found
-    while todo:
-        code = todo.pop()
-        found.setdefault(code.co_name, []).append(code)
-        todo += [one for one in code.co_consts if isinstance(one, CodeType)]
-    return found
