@@ -17,15 +17,19 @@ from entropic.support.compact_json import compact
 
 FOLDER = "codes"
 LARGEST = 2**24  # bytes
+_kept: set[tuple[str, int]] = set()  # what this process knows to be there: it is asked before each run
 
 
 def keep(staging: Staging, number: int, parts: Sequence[Part]) -> None:
     """Write what some code consists of, unless it is there; that it cannot be written is no reason not to run."""
-    if read(staging, number):
+    if (staging.root, number) in _kept:
         return
     name = _name(number)
-    with contextlib.suppress(OSError), opened(staging.root, FOLDER, make=True) as folder:
-        put(folder, name, compact([list(part) for part in parts]).encode(), f"{name}.{os.getpid()}")
+    with contextlib.suppress(OSError):
+        if not read(staging, number):
+            with opened(staging.root, FOLDER, make=True) as folder:
+                put(folder, name, compact([list(part) for part in parts]).encode(), f"{name}.{os.getpid()}")
+        _kept.add((staging.root, number))
 
 
 def read(staging: Staging, number: int) -> tuple[Part, ...]:

@@ -94,8 +94,8 @@ def parts_of_module(module: str, names: Iterable[str], runner: str | None, by_va
         Whether such values are told by what they are all the same, as `code_of` does it.
     """
     there = module_of(module)
-    reach = Reach(module, unwrapped(vars(there).get(runner)) if there is not None and runner else None, is_module=True)
-    reach.by_value = by_value
+    target = unwrapped(vars(there).get(runner)) if there is not None and runner else None
+    reach = Reach(module, target, is_module=True, by_value=by_value)
     reach.begin_with_names(names)
     reach.walk()
     return reach.parts

@@ -4,7 +4,6 @@ import ast
 import functools
 import os
 import time
-from collections.abc import Mapping
 from types import CodeType, FunctionType
 from typing import Any
 
@@ -92,15 +91,10 @@ def is_written_out(node: ast.expr) -> bool:
     return True
 
 
-def compiled(file: str) -> Mapping[str, list[CodeType]]:
-    """Return what the functions of a file would be, if it were imported now."""
-    return _codes(texts.read(file, {}), file)
-
-
 def functions_of_another_version(name: str, file: str) -> list[str]:
     """Return the functions of a module, if it is imported, that are not those of its file any more."""
     todo = [] if (module := module_of(name)) is None else list(vars(module).values())
-    seen, found = dict[int, Any](), list[str]()
+    seen, found, codes = dict[int, Any](), list[str](), _codes(texts.read(file, {}), file)
     while todo:
         one = todo.pop()
         if isinstance(one, type) and one.__module__ == name:
@@ -110,7 +104,6 @@ def functions_of_another_version(name: str, file: str) -> list[str]:
             continue
         seen[id(one)] = one
         todo += [each for each in cells_of(one).values() if isinstance(each, FunctionType)]
-        now = compiled(file).get(one.__code__.co_name, [])
-        if bytecode_of(one.__code__) not in map(bytecode_of, now):
+        if bytecode_of(one.__code__) not in map(bytecode_of, codes.get(one.__code__.co_name, [])):
             found.append(one.__qualname__)
     return sorted(found)

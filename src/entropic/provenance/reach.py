@@ -50,12 +50,14 @@ class Reach:
         The module of the function.
     is_module
         Whether the reach ends with the module, and what runs may fill is left out.
+    by_value
+        Whether a value that is computed when a module is imported is told by what it is, and not by its statement.
     """
 
-    def __init__(self, home: str, runner: Any, is_module: bool = False) -> None:
+    def __init__(self, home: str, runner: Any, is_module: bool = False, by_value: bool = True) -> None:
         self.parts: list[Part] = []
         self.reached: set[tuple[str, str]] = set()
-        self.is_module, self.by_value = is_module, not is_module
+        self.is_module, self.by_value = is_module, by_value
         self.held: list[Part] = []
         self.looked_up: list[tuple[Mapping[str, Any], str, Any]] = []
         self._imports: dict[str, frozenset[str]] = {}
